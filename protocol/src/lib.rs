@@ -1,0 +1,15 @@
+//! Words on the wire: LiveKit's messages, ids and names, access tokens, the error table.
+//!
+//! Pure: no socket, no clock, no global randomness. Everything else of the project speaks through
+//! these types; only this crate names `livekit-protocol`.
+
+pub mod ids;
+
+pub use ids::{ParticipantIdentity, ParticipantSid, RoomName, RoomSid, TrackSid};
+
+/// LiveKit's protobuf messages, under the names they have on the wire.
+pub mod livekit {
+    pub use livekit_protocol::*;
+}
+
+pub use prost;

@@ -1,0 +1,413 @@
+//! The boundary of the media engine: what goes in ([`Datagram`], [`Command`]) and what comes out
+//! ([`SendBatch`], [`Event`]). Read this file first.
+//!
+//! A [`Shard`](crate::Shard) is a state machine. Its owner calls
+//! `handle_datagram` for each datagram of a receive batch, then `flush` once; `handle_command` for each
+//! command; `handle_timeout` when the instant of `poll_timeout` has come; and drains `poll_event` after each.
+//! The shard never blocks, never asks a clock, and writes ciphertext straight into the owner's send buffer.
+
+use std::net::SocketAddr;
+
+use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
+
+/// One received UDP datagram, borrowed from the owner's receive buffer.
+#[derive(Debug)]
+pub struct Datagram<'a> {
+    /// Where it came from.
+    pub remote: SocketAddr,
+    /// The local address it was sent to (one of [`Config::addresses`]).
+    pub local: SocketAddr,
+    /// Its bytes. The shard opens SRTP elsewhere: the buffer is never written.
+    pub payload: &'a [u8],
+}
+
+/// Where a datagram goes, and from which of our addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// Our address, as the peer knows it.
+    pub local: SocketAddr,
+}
+
+/// The send buffer, owned by the caller. Consecutive reservations for one destination become one GSO run.
+pub trait SendBatch {
+    /// Room for one datagram of at most `len` bytes to `to`, or `None` when the buffer is full (the datagram is
+    /// then dropped and counted). The content of the slice is unspecified.
+    fn reserve(&mut self, to: Destination, len: usize) -> Option<&mut [u8]>;
+    /// The first `len` bytes of the last reservation are a datagram. A reservation that is not committed is not sent.
+    fn commit(&mut self, len: usize);
+}
+
+/// What a shard needs to know at birth.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The addresses under which this shard's socket is reachable: its ICE host candidates. Not empty.
+    pub addresses: Vec<SocketAddr>,
+    /// Seed of the shard's random numbers (SSRCs, ICE credentials): from the operating system, or fixed in tests.
+    pub seed: [u8; 32],
+    /// DTLS certificate, shared by all peers of the process.
+    pub certificate: Certificate,
+    /// Peers that did not finish ICE and DTLS after this many milliseconds are closed.
+    pub connect_timeout_ms: u32,
+    /// A connected peer without a valid STUN check for this long is closed (RFC 7675 consent, milliseconds).
+    pub consent_timeout_ms: u32,
+    /// The most peers of one shard.
+    pub max_peers: usize,
+    /// The most tracks one peer may publish.
+    pub max_tracks_per_peer: usize,
+}
+
+/// A DTLS certificate with its private key, DER.
+#[derive(Clone)]
+pub struct Certificate {
+    /// X.509 certificate.
+    pub certificate: Vec<u8>,
+    /// PKCS#8 private key.
+    pub private_key: Vec<u8>,
+}
+
+impl std::fmt::Debug for Certificate {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Certificate(…)")
+    }
+}
+
+/// Audio or video.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum MediaKind {
+    /// Audio.
+    Audio,
+    /// Video.
+    Video,
+}
+
+/// Layer of a simulcast or SVC video, lowest first; LiveKit's rids `q`, `h`, `f`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum SpatialLayer {
+    /// `q`, a quarter of the height.
+    Low = 0,
+    /// `h`, half of the height.
+    Medium = 1,
+    /// `f`, or the only layer there is.
+    High = 2,
+}
+
+/// What a participant may do with media; enforced here again, since packets do not pass by the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerPermissions {
+    /// May send data packets.
+    pub can_publish_data: bool,
+    /// Its data packets carry no sender, and nobody hears of it.
+    pub hidden: bool,
+    /// May send transcriptions and other packets reserved for agents.
+    pub agent: bool,
+}
+
+/// A published track, as announced by `add_track`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PublishedTrack {
+    /// Its sid.
+    pub sid: TrackSid,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// The client's id of the track: the track part of `a=msid` in its offer. Several when a backup codec is announced.
+    pub cids: Vec<String>,
+    /// Stream part of the msid given to subscribers: `camera`, `screen`, or the name the client gave.
+    pub stream: String,
+    /// Sends silence or black on purpose.
+    pub muted: bool,
+    /// Opus: DTX wanted, stereo wanted.
+    pub audio: AudioFeatures,
+    /// Sizes of the announced layers (`VideoLayer`), used to map a subscriber's wanted size to a layer. May be empty.
+    pub layers: Vec<LayerSize>,
+}
+
+/// Wishes for an Opus track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct AudioFeatures {
+    /// `stereo=1` is negotiated.
+    pub stereo: bool,
+    /// `usedtx=1` is negotiated.
+    pub dtx: bool,
+}
+
+/// Announced size of one layer, pixels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerSize {
+    /// Which layer.
+    pub layer: SpatialLayer,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+}
+
+/// A subscriber's wish for one track (`track_setting`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrackSetting {
+    /// Send nothing of it.
+    pub disabled: bool,
+    /// The highest layer wanted.
+    pub max_layer: SpatialLayer,
+    /// The size wanted, pixels; 0 when unknown. When known it wins over `max_layer`.
+    pub width: u32,
+    /// See `width`.
+    pub height: u32,
+}
+
+impl Default for TrackSetting {
+    fn default() -> Self {
+        Self { disabled: false, max_layer: SpatialLayer::High, width: 0, height: 0 }
+    }
+}
+
+/// What a data packet's delivery promises: the data channel it travels on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DataChannel {
+    /// `_reliable`: ordered, retransmitted.
+    Reliable,
+    /// `_lossy`: unordered, never retransmitted.
+    Lossy,
+    /// `_data_track`: unordered, never retransmitted; payload is opaque.
+    DataTrack,
+}
+
+/// What the control side asks of a shard. Every command about an unknown peer, room or track is ignored: it crossed
+/// with an event that removed it.
+#[derive(Debug, Clone)]
+pub enum Command {
+    /// A participant joined the room; its transport comes to life with its first [`Command::Offer`].
+    AddPeer {
+        /// The room; created when it is new.
+        room: RoomSid,
+        /// The participant.
+        peer: ParticipantSid,
+        /// Stamped on its data packets, and matched against `destination_identities`.
+        identity: ParticipantIdentity,
+        /// What it may do.
+        permissions: PeerPermissions,
+    },
+    /// The participant left: its transport is closed at once, its tracks vanish.
+    RemovePeer {
+        /// The participant.
+        peer: ParticipantSid,
+    },
+    /// Permissions changed.
+    SetPermissions {
+        /// The participant.
+        peer: ParticipantSid,
+        /// What it may do now.
+        permissions: PeerPermissions,
+    },
+    /// The client's SDP offer. Answered by [`Event::Answer`] or [`Event::NegotiationFailed`].
+    Offer {
+        /// The participant.
+        peer: ParticipantSid,
+        /// The offer's id, echoed in the answer.
+        id: u32,
+        /// SDP.
+        sdp: String,
+    },
+    /// A trickled candidate of the client (`candidateInit` JSON's `candidate` line). With ICE-lite it only informs.
+    RemoteCandidate {
+        /// The participant.
+        peer: ParticipantSid,
+        /// `candidate:…`.
+        candidate: String,
+    },
+    /// `add_track` was accepted. May come before or after the offer that carries it.
+    Publish {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track.
+        track: PublishedTrack,
+    },
+    /// The track ends (by the client, or by a permission that was revoked).
+    Unpublish {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+    },
+    /// The publisher muted or unmuted; muted packets are not forwarded.
+    SetMuted {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+        /// Muted now.
+        muted: bool,
+    },
+    /// `peer` receives `track` from its next answer on; [`Event::NegotiationNeeded`] follows where an offer is needed.
+    Subscribe {
+        /// The subscriber.
+        peer: ParticipantSid,
+        /// The track, published by another peer of the same room (in [`Command::Publish`] before this).
+        track: TrackSid,
+        /// Initial setting.
+        setting: TrackSetting,
+    },
+    /// `peer` receives `track` no longer.
+    Unsubscribe {
+        /// The subscriber.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+    },
+    /// The subscriber's wish changed.
+    SetTrackSetting {
+        /// The subscriber.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+        /// The wish.
+        setting: TrackSetting,
+    },
+    /// A data packet from the server (an encoded `DataPacket`, already stamped).
+    SendData {
+        /// The room.
+        room: RoomSid,
+        /// Receivers; empty means everybody.
+        to: Vec<ParticipantSid>,
+        /// Channel.
+        channel: DataChannel,
+        /// Encoded `livekit.DataPacket`.
+        payload: Vec<u8>,
+    },
+    /// The room ended; peers that are still in it are removed without further events.
+    CloseRoom {
+        /// The room.
+        room: RoomSid,
+    },
+}
+
+/// What a shard tells the control side.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// Answer to an offer.
+    Answer {
+        /// The participant.
+        peer: ParticipantSid,
+        /// The offer's id.
+        id: u32,
+        /// SDP.
+        sdp: String,
+        /// For each section that carries a track to or from the client: mid and track.
+        mid_to_track: Vec<(String, TrackSid)>,
+        /// Sections the client must add (and offer again) before all its subscriptions fit. Zero and zero: none.
+        missing: MediaSections,
+    },
+    /// The offer was refused; the peer is as it was before.
+    NegotiationFailed {
+        /// The participant.
+        peer: ParticipantSid,
+        /// For the log and for the client's `leave`.
+        reason: String,
+    },
+    /// A subscription changed outside an offer: the client must offer again (`media_sections_requirement`; zero and
+    /// zero asks for a plain renegotiation).
+    NegotiationNeeded {
+        /// The participant.
+        peer: ParticipantSid,
+        /// How many sections it must add.
+        missing: MediaSections,
+    },
+    /// ICE and DTLS are up (again after an ICE restart that had lost the connection).
+    Connected {
+        /// The participant.
+        peer: ParticipantSid,
+    },
+    /// The transport is gone. The peer still exists until [`Command::RemovePeer`]: an ICE restart may revive it.
+    Disconnected {
+        /// The participant.
+        peer: ParticipantSid,
+        /// Why.
+        reason: DisconnectReason,
+    },
+    /// The track is bound to a section of the publisher's offer: others may be told of it.
+    TrackBound {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+        /// Section of the publisher's offer.
+        mid: String,
+        /// Codec, for example `video/VP8`.
+        mime_type: String,
+        /// The layers the section declares (empty for one stream without rid).
+        layers: Vec<SpatialLayer>,
+    },
+    /// The first media packet of a track (or of one of its layers) arrived.
+    TrackActive {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+        /// The layer.
+        layer: SpatialLayer,
+    },
+    /// The first packet of `track` was sent to `subscriber`.
+    TrackSubscribed {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+        /// The receiver.
+        subscriber: ParticipantSid,
+    },
+    /// Who speaks now, loudest first; also sent once when nobody speaks any more.
+    SpeakersChanged {
+        /// The room.
+        room: RoomSid,
+        /// All who speak.
+        speakers: Vec<Speaker>,
+    },
+}
+
+/// Number of media sections, by kind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct MediaSections {
+    /// Audio sections.
+    pub audios: u32,
+    /// Video sections.
+    pub videos: u32,
+}
+
+/// Why a transport is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DisconnectReason {
+    /// ICE or DTLS did not finish in time.
+    ConnectTimeout,
+    /// No valid STUN check for too long (RFC 7675).
+    ConsentLost,
+    /// DTLS failed: no common profile, wrong certificate fingerprint, a fatal alert.
+    DtlsFailed,
+    /// The peer closed DTLS.
+    ClosedByPeer,
+    /// A bug of ours: the peer was closed to protect the others.
+    Internal,
+}
+
+/// A participant who speaks.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Speaker {
+    /// The participant.
+    pub peer: ParticipantSid,
+    /// Loudness, 0 (silent) to 1, in steps of 1/8.
+    pub level: f32,
+}
+
+/// Why `poll_timeout` wants to be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// ICE, DTLS or SCTP of a peer.
+    Transport,
+    /// NACK, PLI, receiver reports or TWCC feedback are due.
+    Feedback,
+    /// Active speakers are due.
+    Speakers,
+    /// Nothing in particular: housekeeping.
+    Housekeeping,
+}

@@ -1,0 +1,300 @@
+import { ConnectionState, DisconnectReason, Room, RoomEvent, Track, type LocalTrackPublication, type Participant, type RemoteTrack, type TrackPublication } from 'livekit-client';
+import { AudioOut } from './audio-out';
+import { Chat } from './chat';
+import { causeOf, saveDevice, savedDevice } from './devices';
+import { leftOfJoinError, reasonOfDisconnect } from './leave';
+import { roomOptions, SCREEN_OPTIONS } from './media';
+import { frozen, peopleOf } from './people';
+import type { OpenTracks } from './preview';
+import { SilenceWatch } from './silence';
+import { Store } from './store';
+import { Comings } from './throttle';
+import { obtainTicket, type TicketRequest } from './token';
+import type { CallSnapshot, CallView, DeviceProblem, Notice, Phase, Sending } from './types';
+
+const NOT_SENDING: Sending = { microphone: false, camera: false, share: false, microphoneBusy: false, cameraBusy: false, shareBusy: false };
+
+const BEFORE: CallSnapshot = {
+  phase: 'idle',
+  people: [],
+  speakers: [],
+  chat: [],
+  sending: NOT_SENDING,
+  canPlaySound: true,
+  silentMicrophone: false,
+  problem: undefined,
+  notices: [],
+  left: undefined,
+};
+
+/** Events after which people, speakers or the own toggles may read differently. */
+const CHANGES = [
+  RoomEvent.ParticipantConnected,
+  RoomEvent.ParticipantDisconnected,
+  RoomEvent.ParticipantNameChanged,
+  RoomEvent.TrackSubscribed,
+  RoomEvent.TrackUnsubscribed,
+  RoomEvent.TrackPublished,
+  RoomEvent.TrackUnpublished,
+  RoomEvent.TrackMuted,
+  RoomEvent.TrackUnmuted,
+  RoomEvent.TrackStreamStateChanged,
+  RoomEvent.LocalTrackPublished,
+  RoomEvent.LocalTrackUnpublished,
+  RoomEvent.ActiveSpeakersChanged,
+  RoomEvent.ActiveDeviceChanged,
+  RoomEvent.ConnectionQualityChanged,
+] as const;
+
+/**
+ * One stay in one meeting, from joining to the reason of leaving. It is not used twice: who comes back
+ * makes another one.
+ */
+export class Call implements CallView {
+  /** The engine underneath; for diagnostics. */
+  readonly room = new Room(roomOptions());
+  readonly #store = new Store<CallSnapshot>(BEFORE);
+  readonly #chat: Chat;
+  readonly #audio = new AudioOut();
+  readonly #comings: Comings;
+  readonly #silence: SilenceWatch;
+  #scheduled = false;
+  #entered = false;
+  #noticeId = 0;
+  /** Sources being toggled here, to tell an own mute from somebody else's. */
+  readonly #toggling = new Set<Track.Source>();
+
+  readonly subscribe = this.#store.subscribe;
+  readonly getSnapshot = this.#store.getSnapshot;
+
+  constructor() {
+    this.#chat = new Chat(this.room, () => this.#store.patch({ chat: this.#chat.log }));
+    this.#comings = new Comings(({ joined, left }) => {
+      if (joined.length > 0) this.#notice('joined', joined);
+      if (left.length > 0) this.#notice('left', left);
+    });
+    this.#silence = new SilenceWatch((silentMicrophone) => {
+      if (this.getSnapshot().silentMicrophone !== silentMicrophone) this.#store.patch({ silentMicrophone });
+    });
+    this.#listen();
+  }
+
+  /** Enters the meeting and sends what is open, sound first. Never rejects: the outcome is in the snapshot. */
+  async join(request: TicketRequest, tracks: OpenTracks): Promise<void> {
+    if (!hasWebRtc()) {
+      this.#end({ reason: 'no-rtc', detail: undefined, wasIn: false }, tracks);
+      return;
+    }
+    this.#store.patch({ phase: 'connecting' });
+    try {
+      const ticket = await obtainTicket(request, location.origin);
+      if (this.#over()) return;
+      await this.room.connect(ticket.url, ticket.token);
+    } catch (error) {
+      this.#end(leftOfJoinError(error), tracks);
+      return;
+    }
+    this.#entered = true;
+    window.__conclave = { room: this.room };
+    this.#store.patch({ phase: 'connected', canPlaySound: this.room.canPlaybackAudio });
+    this.#refresh();
+    const speaker = savedDevice('audiooutput');
+    if (speaker !== undefined) void this.room.switchActiveDevice('audiooutput', speaker, false).catch(() => undefined);
+    await Promise.all([this.#publish('microphone', tracks.microphone), this.#publish('camera', tracks.camera)]);
+  }
+
+  async setMicrophone(on: boolean): Promise<void> {
+    await this.#toggle('microphone', Track.Source.Microphone, () => this.room.localParticipant.setMicrophoneEnabled(on));
+  }
+
+  async setCamera(on: boolean): Promise<void> {
+    await this.#toggle('camera', Track.Source.Camera, () => this.room.localParticipant.setCameraEnabled(on));
+  }
+
+  async setShare(on: boolean): Promise<void> {
+    await this.#toggle('share', Track.Source.ScreenShare, () => this.room.localParticipant.setScreenShareEnabled(on, SCREEN_OPTIONS));
+  }
+
+  async chooseDevice(kind: MediaDeviceKind, deviceId: string): Promise<void> {
+    saveDevice(kind, deviceId);
+    try {
+      await this.room.switchActiveDevice(kind, deviceId === '' ? 'default' : deviceId);
+    } catch (error) {
+      if (kind !== 'audiooutput') this.#problem(kind === 'audioinput' ? 'microphone' : 'camera', error);
+    }
+    this.#refresh();
+  }
+
+  activeDevice(kind: MediaDeviceKind): string {
+    return this.room.getActiveDevice(kind) ?? savedDevice(kind) ?? '';
+  }
+
+  microphoneTrack(): MediaStreamTrack | undefined {
+    const publication = this.room.localParticipant.getTrackPublication(Track.Source.Microphone);
+    return publication && !publication.isMuted ? publication.track?.mediaStreamTrack : undefined;
+  }
+
+  sendChat(text: string): Promise<void> {
+    return this.#chat.send(text);
+  }
+
+  async playSound(): Promise<void> {
+    await this.room.startAudio().catch(() => undefined);
+    this.#store.patch({ canPlaySound: this.room.canPlaybackAudio });
+  }
+
+  dismissProblem(): void {
+    this.#store.patch({ problem: undefined });
+  }
+
+  dismissNotice(id: number): void {
+    this.#store.patch({ notices: this.getSnapshot().notices.filter((notice) => notice.id !== id) });
+  }
+
+  async leave(): Promise<void> {
+    this.#end({ reason: 'left', detail: undefined, wasIn: this.#entered }, undefined);
+    await this.room.disconnect();
+  }
+
+  #listen(): void {
+    const { room } = this;
+    for (const event of CHANGES) room.on(event, () => this.#schedule());
+    room
+      .on(RoomEvent.ConnectionStateChanged, (state) => this.#onState(state))
+      .on(RoomEvent.Disconnected, (reason) => this.#onDisconnected(reason))
+      .on(RoomEvent.ParticipantConnected, (participant) => this.#settled() && this.#comings.joined(participant.name || participant.identity))
+      .on(RoomEvent.ParticipantDisconnected, (participant) => this.#settled() && this.#comings.left(participant.name || participant.identity))
+      .on(RoomEvent.TrackSubscribed, (track: RemoteTrack) => track.kind === Track.Kind.Audio && this.#audio.play(track))
+      .on(RoomEvent.TrackUnsubscribed, (track: RemoteTrack) => track.kind === Track.Kind.Audio && this.#audio.stop(track))
+      .on(RoomEvent.TrackMuted, (publication, participant) => this.#onMuted(publication, participant))
+      .on(RoomEvent.LocalTrackUnpublished, (publication) => this.#onUnpublished(publication))
+      .on(RoomEvent.AudioPlaybackStatusChanged, () => this.#store.patch({ canPlaySound: room.canPlaybackAudio }));
+  }
+
+  /** In the meeting and not in the middle of a reconnection, where everybody seems to come and go. */
+  #settled(): boolean {
+    return this.#entered && this.getSnapshot().phase !== 'reconnecting';
+  }
+
+  #over(): boolean {
+    return this.getSnapshot().phase === 'left';
+  }
+
+  #onState(state: ConnectionState): void {
+    if (!this.#entered || this.#over()) return;
+    const phases: Partial<Record<ConnectionState, Phase>> = {
+      [ConnectionState.Connected]: 'connected',
+      [ConnectionState.SignalReconnecting]: 'resuming',
+      [ConnectionState.Reconnecting]: 'reconnecting',
+    };
+    const phase = phases[state];
+    if (phase === undefined) return;
+    this.#store.patch({ phase });
+    this.#schedule();
+  }
+
+  #onDisconnected(reason: DisconnectReason | undefined): void {
+    // A failed join is told by the rejection of `connect`, which knows more.
+    if (!this.#entered || this.#over()) return;
+    this.#end({ reason: reasonOfDisconnect(reason), detail: undefined, wasIn: true }, undefined);
+  }
+
+  #onMuted(publication: TrackPublication, participant: Participant): void {
+    if (!participant.isLocal || this.#toggling.has(publication.source)) return;
+    const ended = publication.track?.mediaStreamTrack.readyState === 'ended';
+    if (publication.source === Track.Source.Microphone) this.#notice(ended ? 'microphone-ended' : 'muted-by-other', []);
+    // A camera that is muted is also ended, whoever did it.
+    else if (publication.source === Track.Source.Camera) this.#notice('camera-ended', []);
+  }
+
+  #onUnpublished(publication: LocalTrackPublication): void {
+    if (publication.source === Track.Source.ScreenShare && !this.#toggling.has(Track.Source.ScreenShare) && !this.#over()) this.#notice('share-ended', []);
+  }
+
+  async #publish(device: 'microphone' | 'camera', track: OpenTracks['microphone'] | OpenTracks['camera']): Promise<void> {
+    if (!track) return;
+    try {
+      await this.room.localParticipant.publishTrack(track);
+    } catch (error) {
+      track.stop();
+      if (!this.#over()) this.#problem(device, error);
+    }
+  }
+
+  async #toggle(device: 'microphone' | 'camera' | 'share', source: Track.Source, act: () => Promise<unknown>): Promise<void> {
+    if (this.#toggling.has(source) || this.#over()) return;
+    this.#toggling.add(source);
+    this.#refresh();
+    try {
+      await act();
+    } catch (error) {
+      this.#problem(device === 'share' ? 'screen' : device, error);
+    } finally {
+      this.#toggling.delete(source);
+      this.#refresh();
+    }
+  }
+
+  #problem(device: DeviceProblem['device'], error: unknown): void {
+    const cause = causeOf(error);
+    // Closing the browser's picker is a choice, not a fault.
+    if (device === 'screen' && cause === 'browser-denied') return;
+    this.#store.patch({ problem: { device, cause } });
+  }
+
+  #notice(kind: Notice['kind'], names: readonly string[]): void {
+    this.#store.patch({ notices: [...this.getSnapshot().notices, { id: ++this.#noticeId, kind, names }].slice(-3) });
+  }
+
+  /** Several events of one moment make one new snapshot. */
+  #schedule(): void {
+    if (this.#scheduled) return;
+    this.#scheduled = true;
+    queueMicrotask(() => {
+      this.#scheduled = false;
+      this.#refresh();
+    });
+  }
+
+  #refresh(): void {
+    if (!this.#entered || this.#over()) return;
+    const before = this.getSnapshot();
+    const now = peopleOf(this.room, before.people);
+    const local = this.room.localParticipant;
+    this.#store.patch({
+      people: before.phase === 'reconnecting' ? frozen(now, before.people) : now,
+      speakers: this.room.activeSpeakers.map((speaker) => speaker.identity),
+      sending: {
+        microphone: local.isMicrophoneEnabled,
+        camera: local.isCameraEnabled,
+        share: local.isScreenShareEnabled,
+        microphoneBusy: this.#toggling.has(Track.Source.Microphone),
+        cameraBusy: this.#toggling.has(Track.Source.Camera),
+        shareBusy: this.#toggling.has(Track.Source.ScreenShare),
+      },
+    });
+    this.#silence.watch(this.microphoneTrack());
+  }
+
+  #end(left: NonNullable<CallSnapshot['left']>, unused: OpenTracks | undefined): void {
+    if (this.#over()) return;
+    this.#store.patch({ phase: 'left', left });
+    unused?.microphone?.stop();
+    unused?.camera?.stop();
+    this.#comings.close();
+    this.#silence.close();
+    this.#chat.close();
+    this.#audio.close();
+  }
+}
+
+function hasWebRtc(): boolean {
+  return typeof RTCPeerConnection !== 'undefined';
+}
+
+declare global {
+  interface Window {
+    /** For diagnostics and tests: the engine of the running call. */
+    __conclave?: { room: Room };
+  }
+}

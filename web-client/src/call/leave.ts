@@ -1,0 +1,49 @@
+import { ConnectionError, ConnectionErrorReason, DisconnectReason } from 'livekit-client';
+import { TokenRefused } from './token';
+import type { Left, LeaveReason } from './types';
+
+/** What the engine's word for the end of a call means to the participant. */
+export function reasonOfDisconnect(reason: DisconnectReason | undefined): LeaveReason {
+  switch (reason) {
+    case DisconnectReason.CLIENT_INITIATED:
+      return 'left';
+    case DisconnectReason.DUPLICATE_IDENTITY:
+      return 'duplicate';
+    case DisconnectReason.SERVER_SHUTDOWN:
+      return 'shutdown';
+    case DisconnectReason.PARTICIPANT_REMOVED:
+      return 'removed';
+    case DisconnectReason.ROOM_DELETED:
+    case DisconnectReason.ROOM_CLOSED:
+      return 'ended';
+    case DisconnectReason.MEDIA_FAILURE:
+      return 'no-media';
+    case DisconnectReason.CONNECTION_TIMEOUT:
+      return 'timeout';
+    default:
+      // STATE_MISMATCH, SIGNAL_CLOSE, MIGRATION and no reason at all: every attempt to come back failed.
+      return 'lost';
+  }
+}
+
+/** Why the meeting could not be entered. */
+export function leftOfJoinError(error: unknown): Left {
+  const left = (reason: LeaveReason, detail?: string): Left => ({ reason, detail, wasIn: false });
+  if (error instanceof TokenRefused) return left(error.unreachable ? 'unreachable' : 'refused', error.detail);
+  if (!(error instanceof ConnectionError)) return left('unknown', error instanceof Error ? error.message : undefined);
+  switch (error.reason) {
+    case ConnectionErrorReason.NotAllowed:
+      return left('refused', error.message);
+    case ConnectionErrorReason.LeaveRequest:
+      return left(typeof error.context === 'number' ? reasonOfDisconnect(error.context as DisconnectReason) : 'lost');
+    case ConnectionErrorReason.Cancelled:
+      return left('left');
+    case ConnectionErrorReason.Timeout:
+      return left('timeout');
+    case ConnectionErrorReason.InternalError:
+      // The engine says so when signalling worked and the media connection did not come up.
+      return left(/pc connection|ice|peer ?connection/i.test(error.message) ? 'no-media' : 'unknown', error.message);
+    default:
+      return left('unreachable');
+  }
+}

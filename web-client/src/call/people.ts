@@ -1,0 +1,84 @@
+import { ConnectionQuality, Track, type LocalParticipant, type LocalTrackPublication, type Participant, type RemoteParticipant, type Room, type TrackPublication } from 'livekit-client';
+import type { Person, Picture, Quality } from './types';
+
+/** The people of a room, the local one first; objects that say the same as before are kept. */
+export function peopleOf(room: Room, before: readonly Person[]): readonly Person[] {
+  const known = new Map(before.map((person) => [person.identity, person]));
+  const remote = [...room.remoteParticipants.values()].sort((a, b) => joinedAt(a) - joinedAt(b) || (a.identity < b.identity ? -1 : 1));
+  const people = [room.localParticipant, ...remote].map((participant) => kept(known.get(participant.identity), personOf(participant)));
+  return same(people, before) ? before : people;
+}
+
+/** The people shown while the connection is rebuilt: everyone stays where he was, without media. */
+export function frozen(now: readonly Person[], before: readonly Person[]): readonly Person[] {
+  const present = new Set(now.map((person) => person.identity));
+  const missing = before
+    .filter((person) => !present.has(person.identity) && !person.isLocal)
+    .map((person): Person => ({ ...person, speaking: false, quality: 'lost', camera: undefined, share: undefined }));
+  return [...now, ...missing];
+}
+
+function personOf(participant: LocalParticipant | RemoteParticipant): Person {
+  return {
+    identity: participant.identity,
+    name: participant.name?.trim() || participant.identity,
+    isLocal: participant.isLocal,
+    joinedAt: joinedAt(participant),
+    muted: !participant.isMicrophoneEnabled,
+    speaking: participant.isSpeaking && participant.isMicrophoneEnabled,
+    quality: qualityOf(participant.connectionQuality),
+    camera: pictureOf(participant, Track.Source.Camera),
+    share: pictureOf(participant, Track.Source.ScreenShare),
+  };
+}
+
+function pictureOf(participant: LocalParticipant | RemoteParticipant, source: Track.Source): Picture | undefined {
+  const publication: TrackPublication | undefined = participant.getTrackPublication(source);
+  const track = publication?.videoTrack;
+  if (!publication || !track || publication.isMuted) return undefined;
+  const facing = participant.isLocal ? (publication as LocalTrackPublication).track?.mediaStreamTrack.getSettings().facingMode : undefined;
+  return {
+    // The media track changes where the device does; the element must be a fresh one then.
+    key: `${publication.trackSid}/${track.mediaStreamTrack.id}`,
+    media: track,
+    mirrored: participant.isLocal && source === Track.Source.Camera && facing !== 'environment',
+    paused: !participant.isLocal && track.streamState === Track.StreamState.Paused,
+  };
+}
+
+function qualityOf(quality: ConnectionQuality): Quality {
+  switch (quality) {
+    case ConnectionQuality.Excellent:
+      return 'good';
+    case ConnectionQuality.Good:
+      return 'fair';
+    case ConnectionQuality.Poor:
+      return 'poor';
+    case ConnectionQuality.Lost:
+      return 'lost';
+    default:
+      return 'unknown';
+  }
+}
+
+function joinedAt(participant: Participant): number {
+  return participant.joinedAt?.getTime() ?? 0;
+}
+
+function kept(before: Person | undefined, now: Person): Person {
+  if (!before) return now;
+  const camera = keptPicture(before.camera, now.camera);
+  const share = keptPicture(before.share, now.share);
+  const person = { ...now, camera, share };
+  const fields = Object.keys(person) as (keyof Person)[];
+  return fields.every((field) => before[field] === person[field]) ? before : person;
+}
+
+function keptPicture(before: Picture | undefined, now: Picture | undefined): Picture | undefined {
+  if (!before || !now) return now;
+  return before.key === now.key && before.media === now.media && before.mirrored === now.mirrored && before.paused === now.paused ? before : now;
+}
+
+function same<T>(a: readonly T[], b: readonly T[]): boolean {
+  return a.length === b.length && a.every((item, index) => item === b[index]);
+}

@@ -1,0 +1,153 @@
+/**
+ * What the interface sees of a call: immutable data, and a handful of verbs.
+ *
+ * Nothing here names the engine, so that the interface can be driven by made-up people as well.
+ */
+
+/** Something that can be shown in or taken off a media element; the engine's tracks are such. */
+export interface Attachable {
+  attach(element: HTMLMediaElement): unknown;
+  detach(element: HTMLMediaElement): unknown;
+}
+
+/** How well a participant's connection does, by the server's measure. */
+export type Quality = 'unknown' | 'good' | 'fair' | 'poor' | 'lost';
+
+/** A picture ready to be shown. */
+export interface Picture {
+  /** Changes when the picture is another one: a key for the element that shows it. */
+  readonly key: string;
+  readonly media: Attachable;
+  /** One's own camera is shown as in a mirror. */
+  readonly mirrored: boolean;
+  /** The server pauses the picture for want of bandwidth. */
+  readonly paused: boolean;
+}
+
+/** One participant. */
+export interface Person {
+  /** Unique in the meeting. */
+  readonly identity: string;
+  /** What is shown; never empty. */
+  readonly name: string;
+  readonly isLocal: boolean;
+  /** Milliseconds since the epoch. */
+  readonly joinedAt: number;
+  /** No microphone counts as muted. */
+  readonly muted: boolean;
+  readonly speaking: boolean;
+  readonly quality: Quality;
+  readonly camera: Picture | undefined;
+  readonly share: Picture | undefined;
+}
+
+/** One chat message, kept only in this tab. */
+export interface ChatMessage {
+  readonly id: string;
+  readonly identity: string;
+  /** As it was when the message came: the sender may leave. */
+  readonly name: string;
+  readonly isLocal: boolean;
+  readonly text: string;
+  /** Milliseconds since the epoch. */
+  readonly at: number;
+  /** Set where an own message did not reach the server. */
+  readonly failed: boolean;
+}
+
+/** Why the call ended, or never began. */
+export type LeaveReason =
+  | 'left'
+  | 'removed'
+  | 'duplicate'
+  | 'ended'
+  | 'shutdown'
+  | 'lost'
+  | 'unreachable'
+  | 'no-media'
+  | 'refused'
+  | 'timeout'
+  | 'no-rtc'
+  | 'unknown';
+
+/** The end of a call as told to the participant. */
+export interface Left {
+  readonly reason: LeaveReason;
+  /** The server's own sentence, where it gave one. */
+  readonly detail: string | undefined;
+  /** False where the meeting was never entered. */
+  readonly wasIn: boolean;
+}
+
+/** Where the call stands. `resuming` keeps the media; `reconnecting` has lost it. */
+export type Phase = 'idle' | 'connecting' | 'connected' | 'resuming' | 'reconnecting' | 'left';
+
+/** Why a device did not work. */
+export type DeviceCause = 'browser-denied' | 'system-denied' | 'in-use' | 'missing' | 'insecure' | 'unknown';
+
+/** A device that did not work, and why. */
+export interface DeviceProblem {
+  readonly device: 'microphone' | 'camera' | 'screen';
+  readonly cause: DeviceCause;
+}
+
+/** Something that happened, told once. */
+export interface Notice {
+  readonly id: number;
+  readonly kind: 'joined' | 'left' | 'muted-by-other' | 'camera-stopped-by-other' | 'microphone-ended' | 'camera-ended' | 'share-ended';
+  /** Names for `joined` and `left`, in order. */
+  readonly names: readonly string[];
+}
+
+/** What the local participant sends. `busy` while a device starts or stops. */
+export interface Sending {
+  readonly microphone: boolean;
+  readonly camera: boolean;
+  readonly share: boolean;
+  readonly microphoneBusy: boolean;
+  readonly cameraBusy: boolean;
+  readonly shareBusy: boolean;
+}
+
+/** The whole state of a call at one moment. */
+export interface CallSnapshot {
+  readonly phase: Phase;
+  /** The local participant first, then by time of joining. Empty before the meeting is entered. */
+  readonly people: readonly Person[];
+  /** Identities, loudest first. */
+  readonly speakers: readonly string[];
+  readonly chat: readonly ChatMessage[];
+  readonly sending: Sending;
+  /** False while the browser refuses to play sound without a click. */
+  readonly canPlaySound: boolean;
+  /** The own microphone is on and delivers nothing but silence. */
+  readonly silentMicrophone: boolean;
+  readonly problem: DeviceProblem | undefined;
+  readonly notices: readonly Notice[];
+  readonly left: Left | undefined;
+}
+
+/** The verbs of a call. */
+export interface CallControls {
+  setMicrophone(on: boolean): Promise<void>;
+  setCamera(on: boolean): Promise<void>;
+  setShare(on: boolean): Promise<void>;
+  /** Picks another device; an empty id is the system's default. */
+  chooseDevice(kind: MediaDeviceKind, deviceId: string): Promise<void>;
+  /** The id in use, or an empty string. */
+  activeDevice(kind: MediaDeviceKind): string;
+  /** The own microphone's track, for a level meter. */
+  microphoneTrack(): MediaStreamTrack | undefined;
+  sendChat(text: string): Promise<void>;
+  /** Must be called from a click where {@link CallSnapshot.canPlaySound} is false. */
+  playSound(): Promise<void>;
+  dismissProblem(): void;
+  dismissNotice(id: number): void;
+  leave(): Promise<void>;
+}
+
+/** A call as the interface sees it; made for `useSyncExternalStore`. */
+export interface CallView extends CallControls {
+  subscribe(listener: () => void): () => void;
+  getSnapshot(): CallSnapshot;
+}

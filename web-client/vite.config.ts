@@ -1,0 +1,25 @@
+import react from '@vitejs/plugin-react';
+import { defineConfig } from 'vitest/config';
+
+/** Where `npm run dev` finds the server that answers `/dev/token` and `/rtc`. */
+const SERVER = 'http://localhost:7880';
+
+export default defineConfig({
+  plugins: [react()],
+  build: {
+    target: 'es2022',
+    // The policy of the pages is `img-src 'self' blob: data:`, yet fonts and scripts may not be data
+    // URLs (`default-src 'self'`): nothing is inlined.
+    assetsInlineLimit: 0,
+    // Inlined by default and useless to any browser this app supports.
+    modulePreload: { polyfill: false },
+    chunkSizeWarningLimit: 900,
+  },
+  server: {
+    proxy: {
+      '/dev/token': SERVER,
+      '/rtc': { target: SERVER, ws: true },
+    },
+  },
+  test: { environment: 'node', include: ['src/**/*.test.ts'] },
+});
