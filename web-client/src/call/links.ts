@@ -29,7 +29,11 @@ function trimmed(address: string): string {
   for (;;) {
     const last = end.at(-1) ?? '';
     if ('.,;:!?…'.includes(last)) end = end.slice(0, -1);
-    else if (last === ')' && !end.includes('(')) end = end.slice(0, -1);
+    else if (last === ')' && count(end, ')') > count(end, '(')) end = end.slice(0, -1);
     else return end;
   }
+}
+
+function count(text: string, letter: string): number {
+  return text.split(letter).length - 1;
 }
