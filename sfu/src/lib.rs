@@ -3,6 +3,7 @@
 //! Pure: no socket, no thread, no clock, no global randomness. Start with [`api`].
 
 pub mod api;
+pub mod rtp;
 mod shard;
 
 pub use api::*;

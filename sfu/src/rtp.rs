@@ -1,0 +1,711 @@
+//! RTP headers (RFC 3550, section 5.1) and header extensions (RFC 8285): read without copying, written for egress.
+//!
+//! Nothing here looks at a payload. Offsets are into the packet that was parsed; they are checked once in
+//! [`RtpHeader::parse`], so later look-ups cannot leave the packet.
+
+/// Length of the fixed header, bytes.
+pub const FIXED_HEADER_LEN: usize = 12;
+
+/// "Defined by profile" value of one-byte extension headers (RFC 8285, section 4.2).
+const PROFILE_ONE_BYTE: u16 = 0xBEDE;
+/// The same for two-byte headers, without the four application bits (section 4.3).
+const PROFILE_TWO_BYTE: u16 = 0x1000;
+
+/// Why a datagram is no RTP packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RtpError {
+    /// Shorter than its own header says.
+    #[error("truncated RTP header")]
+    Truncated,
+    /// The version field is not 2.
+    #[error("not RTP version 2")]
+    Version,
+    /// The padding count is zero or larger than the payload.
+    #[error("malformed RTP padding")]
+    Padding,
+    /// The caller's buffer is too small, or an extension cannot be written (id 0, more than 255 bytes).
+    #[error("RTP header does not fit")]
+    DoesNotFit,
+}
+
+/// A 16-bit sequence number, compared with serial number arithmetic (RFC 1982).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct SeqNo(pub u16);
+
+impl SeqNo {
+    /// Signed distance from `earlier` to `self`: positive when `self` is newer.
+    pub fn since(self, earlier: SeqNo) -> i16 {
+        self.0.wrapping_sub(earlier.0) as i16
+    }
+
+    /// Whether `self` comes after `other`, less than half the number space away.
+    pub fn is_newer_than(self, other: SeqNo) -> bool {
+        self.since(other) > 0
+    }
+
+    /// The number that follows.
+    #[must_use]
+    pub fn next(self) -> SeqNo {
+        SeqNo(self.0.wrapping_add(1))
+    }
+}
+
+/// A 32-bit RTP timestamp in units of the codec's clock rate; wraps.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
+pub struct RtpTime(pub u32);
+
+impl RtpTime {
+    /// Signed ticks from `earlier` to `self`.
+    pub fn since(self, earlier: RtpTime) -> i32 {
+        self.0.wrapping_sub(earlier.0) as i32
+    }
+
+    /// Whether `self` comes after `other`, less than half the number space away.
+    pub fn is_newer_than(self, other: RtpTime) -> bool {
+        self.since(other) > 0
+    }
+
+    /// `self` moved by `ticks`, which may be negative.
+    #[must_use]
+    pub fn offset(self, ticks: i64) -> RtpTime {
+        RtpTime(self.0.wrapping_add(ticks as u32))
+    }
+}
+
+/// Whether a datagram that looks like RTP or RTCP (first byte 128 to 191) is RTCP (RFC 5761, section 4).
+pub fn is_rtcp(datagram: &[u8]) -> bool {
+    datagram
+        .get(1)
+        .is_some_and(|second| (192..=223).contains(second))
+}
+
+/// A parsed RTP header. Copyable: it holds offsets, not bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct RtpHeader {
+    /// Sequence number.
+    pub seq: SeqNo,
+    /// Timestamp.
+    pub timestamp: RtpTime,
+    /// Synchronisation source.
+    pub ssrc: u32,
+    /// Payload type, 0 to 127.
+    pub payload_type: u8,
+    /// Marker bit: last packet of a video frame, first packet of a talk spurt.
+    pub marker: bool,
+    /// The payload ends with padding; see [`RtpHeader::padding_len`].
+    pub padding: bool,
+    /// Bytes before the payload: fixed header, CSRCs and extensions. At least [`FIXED_HEADER_LEN`].
+    pub header_len: u16,
+    /// "Defined by profile" value of the extension block, 0 when there is none.
+    pub extension_profile: u16,
+    /// Where the extension elements begin, bytes from the packet's start.
+    extension_start: u16,
+    /// Their length, bytes.
+    extension_len: u16,
+}
+
+impl RtpHeader {
+    /// Reads the header of `packet` (plain or SRTP: the header is never encrypted).
+    pub fn parse(packet: &[u8]) -> Result<RtpHeader, RtpError> {
+        let Some((fixed, rest)) = packet.split_first_chunk::<FIXED_HEADER_LEN>() else {
+            return Err(RtpError::Truncated);
+        };
+        if fixed[0] >> 6 != 2 {
+            return Err(RtpError::Version);
+        }
+        let csrc_len = usize::from(fixed[0] & 0x0F) * 4;
+        let mut header = RtpHeader {
+            seq: SeqNo(u16::from_be_bytes([fixed[2], fixed[3]])),
+            timestamp: RtpTime(u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]])),
+            ssrc: u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]),
+            payload_type: fixed[1] & 0x7F,
+            marker: fixed[1] & 0x80 != 0,
+            padding: fixed[0] & 0x20 != 0,
+            ..RtpHeader::default()
+        };
+        let mut header_len = FIXED_HEADER_LEN + csrc_len;
+        let after_csrc = rest.get(csrc_len..).ok_or(RtpError::Truncated)?;
+        if fixed[0] & 0x10 != 0 {
+            let (block, elements) = after_csrc
+                .split_first_chunk::<4>()
+                .ok_or(RtpError::Truncated)?;
+            let len = usize::from(u16::from_be_bytes([block[2], block[3]])) * 4;
+            if elements.len() < len {
+                return Err(RtpError::Truncated);
+            }
+            header.extension_profile = u16::from_be_bytes([block[0], block[1]]);
+            header.extension_start = as_offset(header_len + 4)?;
+            header.extension_len = as_offset(len)?;
+            header_len += 4 + len;
+        }
+        header.header_len = as_offset(header_len)?;
+        Ok(header)
+    }
+
+    /// The extension elements of `packet`, which must be the packet this header was parsed from. Empty when the block
+    /// is absent, malformed from the first element on, or of an unknown profile.
+    pub fn extensions<'a>(&self, packet: &'a [u8]) -> Extensions<'a> {
+        let start = usize::from(self.extension_start);
+        let elements = packet
+            .get(start..start + usize::from(self.extension_len))
+            .unwrap_or_default();
+        match self.extension_profile {
+            PROFILE_ONE_BYTE => Extensions {
+                rest: elements,
+                two_byte: false,
+            },
+            profile if profile & 0xFFF0 == PROFILE_TWO_BYTE => Extensions {
+                rest: elements,
+                two_byte: true,
+            },
+            _ => Extensions {
+                rest: &[],
+                two_byte: false,
+            },
+        }
+    }
+
+    /// The value of the first extension element with the negotiated `id`.
+    pub fn extension<'a>(&self, packet: &'a [u8], id: u8) -> Option<&'a [u8]> {
+        self.extensions(packet)
+            .find(|(found, _)| *found == id)
+            .map(|(_, value)| value)
+    }
+
+    /// How many bytes at the end of the *decrypted* `payload` are padding (0 without the padding bit).
+    pub fn padding_len(&self, payload: &[u8]) -> Result<usize, RtpError> {
+        if !self.padding {
+            return Ok(0);
+        }
+        match payload.last() {
+            Some(&count) if count > 0 && usize::from(count) <= payload.len() => {
+                Ok(usize::from(count))
+            }
+            _ => Err(RtpError::Padding),
+        }
+    }
+}
+
+fn as_offset(len: usize) -> Result<u16, RtpError> {
+    u16::try_from(len).map_err(|_| RtpError::Truncated)
+}
+
+/// Iterator over `(id, value)` of an extension block. Ends early at a malformed element.
+#[derive(Debug, Clone)]
+pub struct Extensions<'a> {
+    rest: &'a [u8],
+    two_byte: bool,
+}
+
+impl<'a> Iterator for Extensions<'a> {
+    type Item = (u8, &'a [u8]);
+
+    fn next(&mut self) -> Option<(u8, &'a [u8])> {
+        loop {
+            let (&first, rest) = self.rest.split_first()?;
+            if first == 0 {
+                self.rest = rest;
+                continue;
+            }
+            let (id, len, body) = if self.two_byte {
+                let (&len, body) = rest.split_first()?;
+                (first, usize::from(len), body)
+            } else {
+                (first >> 4, usize::from(first & 0x0F) + 1, rest)
+            };
+            // One-byte id 15 ends the block; id 0 with a length is not valid (RFC 8285, section 4.2).
+            if (!self.two_byte && (id == 15 || id == 0)) || body.len() < len {
+                self.rest = &[];
+                return None;
+            }
+            let (value, rest) = body.split_at(len);
+            self.rest = rest;
+            return Some((id, value));
+        }
+    }
+}
+
+/// The header extensions the engine knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[repr(u8)]
+pub enum Extension {
+    /// Media section of the packet (RFC 9143).
+    Mid = 0,
+    /// Simulcast stream (RFC 8852).
+    Rid = 1,
+    /// Simulcast stream that this RTX packet repairs (RFC 8852).
+    RepairedRid = 2,
+    /// Transport-wide sequence number (draft-holmer-rmcat-transport-wide-cc-extensions-01).
+    TransportCc = 3,
+    /// Absolute send time, 24 bits of 6.18 fixed point seconds.
+    AbsSendTime = 4,
+    /// Audio level (RFC 6464).
+    AudioLevel = 5,
+    /// Dependency descriptor (AV1 RTP specification, appendix A).
+    DependencyDescriptor = 6,
+}
+
+impl Extension {
+    /// All of them, in the order of their discriminants.
+    pub const ALL: [Extension; 7] = [
+        Extension::Mid,
+        Extension::Rid,
+        Extension::RepairedRid,
+        Extension::TransportCc,
+        Extension::AbsSendTime,
+        Extension::AudioLevel,
+        Extension::DependencyDescriptor,
+    ];
+
+    /// Its URI in `a=extmap`.
+    pub fn uri(self) -> &'static str {
+        match self {
+            Extension::Mid => "urn:ietf:params:rtp-hdrext:sdes:mid",
+            Extension::Rid => "urn:ietf:params:rtp-hdrext:sdes:rtp-stream-id",
+            Extension::RepairedRid => "urn:ietf:params:rtp-hdrext:sdes:repaired-rtp-stream-id",
+            Extension::TransportCc => {
+                "http://www.ietf.org/id/draft-holmer-rmcat-transport-wide-cc-extensions-01"
+            }
+            Extension::AbsSendTime => "http://www.webrtc.org/experiments/rtp-hdrext/abs-send-time",
+            Extension::AudioLevel => "urn:ietf:params:rtp-hdrext:ssrc-audio-level",
+            Extension::DependencyDescriptor => {
+                "https://aomediacodec.github.io/av1-rtp-spec/#dependency-descriptor-rtp-header-extension"
+            }
+        }
+    }
+
+    /// The extension with this URI.
+    pub fn from_uri(uri: &str) -> Option<Extension> {
+        Extension::ALL
+            .into_iter()
+            .find(|extension| extension.uri() == uri)
+    }
+}
+
+/// Which id each extension was negotiated under, for one media section or one transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ExtensionMap {
+    /// Indexed by [`Extension`]; 0 is "not negotiated" (0 is no valid id).
+    ids: [u8; 7],
+}
+
+impl ExtensionMap {
+    /// Negotiates `extension` under `id`; 0 takes it back.
+    pub fn set(&mut self, extension: Extension, id: u8) {
+        self.ids[extension as usize] = id;
+    }
+
+    /// The id of `extension`, when negotiated.
+    pub fn id(&self, extension: Extension) -> Option<u8> {
+        Some(self.ids[extension as usize]).filter(|id| *id != 0)
+    }
+
+    /// The extension negotiated under `id`.
+    pub fn extension(&self, id: u8) -> Option<Extension> {
+        Extension::ALL
+            .into_iter()
+            .find(|extension| id != 0 && self.ids[*extension as usize] == id)
+    }
+
+    /// The value of `extension` in `packet`, when negotiated and present.
+    pub fn value<'a>(
+        &self,
+        extension: Extension,
+        header: &RtpHeader,
+        packet: &'a [u8],
+    ) -> Option<&'a [u8]> {
+        header.extension(packet, self.id(extension)?)
+    }
+}
+
+/// An audio level (RFC 6464).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AudioLevel {
+    /// Negated level in dBov: 0 is the loudest, 127 is silence.
+    pub neg_dbov: u8,
+    /// The sender believes that this is voice.
+    pub voice: bool,
+}
+
+impl AudioLevel {
+    /// Reads the extension's value. The one- and the two-byte form differ only in a padding byte.
+    pub fn parse(value: &[u8]) -> Option<AudioLevel> {
+        let first = *value.first()?;
+        Some(AudioLevel {
+            neg_dbov: first & 0x7F,
+            voice: first & 0x80 != 0,
+        })
+    }
+
+    /// The extension's value.
+    pub fn to_byte(self) -> u8 {
+        self.neg_dbov.min(127) | if self.voice { 0x80 } else { 0 }
+    }
+}
+
+/// The transport-wide sequence number in the value of [`Extension::TransportCc`].
+pub fn transport_cc_seq(value: &[u8]) -> Option<SeqNo> {
+    value
+        .first_chunk::<2>()
+        .map(|bytes| SeqNo(u16::from_be_bytes(*bytes)))
+}
+
+/// Value of [`Extension::AbsSendTime`] for a moment given as microseconds of any clock.
+pub fn abs_send_time(micros: u64) -> [u8; 3] {
+    let fixed = (u128::from(micros) << 18) / 1_000_000;
+    let [_, a, b, c] = (fixed as u32).to_be_bytes();
+    [a, b, c]
+}
+
+/// The fields of an egress header; it never has CSRCs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct EgressHeader {
+    /// Sequence number.
+    pub seq: SeqNo,
+    /// Timestamp.
+    pub timestamp: RtpTime,
+    /// Synchronisation source.
+    pub ssrc: u32,
+    /// Payload type, 0 to 127.
+    pub payload_type: u8,
+    /// Marker bit.
+    pub marker: bool,
+    /// The payload ends with padding.
+    pub padding: bool,
+}
+
+impl EgressHeader {
+    /// Writes the header with `extensions` (id, value) to the front of `out`; returns its length in bytes. One-byte
+    /// elements are used when all fit (id 1 to 14, 1 to 16 bytes), else two-byte ones.
+    ///
+    /// # Errors
+    /// [`RtpError::DoesNotFit`]; `out` may then be partly written.
+    pub fn write(&self, out: &mut [u8], extensions: &[(u8, &[u8])]) -> Result<usize, RtpError> {
+        let (fixed, rest) = out
+            .split_first_chunk_mut::<FIXED_HEADER_LEN>()
+            .ok_or(RtpError::DoesNotFit)?;
+        fixed[0] = 0x80 | u8::from(self.padding) << 5 | u8::from(!extensions.is_empty()) << 4;
+        fixed[1] = u8::from(self.marker) << 7 | (self.payload_type & 0x7F);
+        fixed[2..4].copy_from_slice(&self.seq.0.to_be_bytes());
+        fixed[4..8].copy_from_slice(&self.timestamp.0.to_be_bytes());
+        fixed[8..12].copy_from_slice(&self.ssrc.to_be_bytes());
+        if extensions.is_empty() {
+            return Ok(FIXED_HEADER_LEN);
+        }
+        Ok(FIXED_HEADER_LEN + write_extensions(rest, extensions)?)
+    }
+}
+
+fn write_extensions(out: &mut [u8], extensions: &[(u8, &[u8])]) -> Result<usize, RtpError> {
+    let one_byte = extensions
+        .iter()
+        .all(|(id, value)| (1..=14).contains(id) && (1..=16).contains(&value.len()));
+    let profile = if one_byte {
+        PROFILE_ONE_BYTE
+    } else {
+        PROFILE_TWO_BYTE
+    };
+    let (block, elements) = out
+        .split_first_chunk_mut::<4>()
+        .ok_or(RtpError::DoesNotFit)?;
+    let mut at = 0;
+    for (id, value) in extensions {
+        let len = u8::try_from(value.len()).map_err(|_| RtpError::DoesNotFit)?;
+        let head_len = if one_byte { 1 } else { 2 };
+        let end = at + head_len + value.len();
+        let element = elements
+            .get_mut(at..end)
+            .filter(|_| *id != 0)
+            .ok_or(RtpError::DoesNotFit)?;
+        if one_byte {
+            element[0] = id << 4 | (len - 1);
+        } else {
+            element[0] = *id;
+            element[1] = len;
+        }
+        element[head_len..].copy_from_slice(value);
+        at = end;
+    }
+    let padded = at.next_multiple_of(4);
+    elements
+        .get_mut(at..padded)
+        .ok_or(RtpError::DoesNotFit)?
+        .fill(0);
+    let words = u16::try_from(padded / 4).map_err(|_| RtpError::DoesNotFit)?;
+    block[..2].copy_from_slice(&profile.to_be_bytes());
+    block[2..].copy_from_slice(&words.to_be_bytes());
+    Ok(4 + padded)
+}
+
+/// Turns 16-bit sequence numbers into 64-bit ones that never wrap.
+///
+/// The first number `s` becomes `65536 + s`, so that packets that were sent before it can still be told apart.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct SeqUnwrapper {
+    highest: Option<u64>,
+}
+
+impl SeqUnwrapper {
+    /// A fresh one.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// The unwrapped number of `seq`: the one nearest to the highest so far.
+    pub fn unwrap(&mut self, seq: SeqNo) -> u64 {
+        let Some(highest) = self.highest else {
+            let first = 0x1_0000 + u64::from(seq.0);
+            self.highest = Some(first);
+            return first;
+        };
+        let unwrapped = nearest(highest, seq);
+        self.highest = Some(highest.max(unwrapped));
+        unwrapped
+    }
+
+    /// The highest number so far.
+    pub fn highest(&self) -> Option<u64> {
+        self.highest
+    }
+}
+
+/// The 64-bit number with the low 16 bits `seq` that is nearest to `reference`; never below zero.
+pub fn nearest(reference: u64, seq: SeqNo) -> u64 {
+    let distance = i64::from(seq.since(SeqNo(reference as u16)));
+    match reference.checked_add_signed(distance) {
+        Some(found) => found,
+        // Below zero there is no number: it can only be the next round.
+        None => reference
+            .wrapping_add_signed(distance)
+            .wrapping_add(0x1_0000),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn egress() -> EgressHeader {
+        EgressHeader {
+            seq: SeqNo(0x1234),
+            timestamp: RtpTime(0x8765_4321),
+            ssrc: 0xDEAD_BEEF,
+            payload_type: 111,
+            marker: true,
+            padding: false,
+        }
+    }
+
+    #[test]
+    fn reads_csrcs_one_byte_extensions_and_their_padding() {
+        let mut packet = vec![0x92, 0x60, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2];
+        packet.extend([9; 8]);
+        // id 1 with two bytes, two padding bytes, id 3 with one byte, id 15 ends, then what would be id 4.
+        packet.extend([
+            0xBE, 0xDE, 0, 3, 0x11, 0xAA, 0xBB, 0, 0, 0x30, 0xCC, 0xF0, 0x40, 1, 0, 0,
+        ]);
+        packet.extend([1, 2, 3]);
+        let header = RtpHeader::parse(&packet).unwrap();
+        assert_eq!(usize::from(header.header_len), packet.len() - 3);
+        assert_eq!(
+            (header.seq, header.timestamp, header.ssrc),
+            (SeqNo(7), RtpTime(1), 2)
+        );
+        assert_eq!(
+            (header.payload_type, header.marker, header.padding),
+            (96, false, false)
+        );
+        assert_eq!(header.extension(&packet, 1), Some(&[0xAA, 0xBB][..]));
+        assert_eq!(header.extension(&packet, 3), Some(&[0xCC][..]));
+        assert_eq!(header.extension(&packet, 4), None);
+        assert_eq!(header.extensions(&packet).count(), 2);
+    }
+
+    #[test]
+    fn reads_two_byte_extensions_with_empty_values() {
+        let mut packet = vec![0x90, 0x60, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2];
+        packet.extend([0x10, 0x05, 0, 2, 200, 0, 0, 15, 3, 7, 8, 9]);
+        let header = RtpHeader::parse(&packet).unwrap();
+        assert_eq!(header.extension(&packet, 200), Some(&[][..]));
+        assert_eq!(header.extension(&packet, 15), Some(&[7, 8, 9][..]));
+    }
+
+    #[test]
+    fn an_element_longer_than_the_block_ends_it() {
+        let mut packet = vec![0x90, 0x60, 0, 7, 0, 0, 0, 1, 0, 0, 0, 2];
+        packet.extend([0xBE, 0xDE, 0, 1, 0x10, 5, 0x2F, 0, 1, 2, 3, 4, 5, 6]);
+        let header = RtpHeader::parse(&packet).unwrap();
+        assert_eq!(
+            header.extensions(&packet).collect::<Vec<_>>(),
+            [(1, &[5][..])]
+        );
+    }
+
+    #[test]
+    fn every_truncation_and_wrong_version_is_refused() {
+        let mut out = [0; 64];
+        let len = egress().write(&mut out, &[(1, b"abc"), (2, b"d")]).unwrap();
+        for cut in 0..len {
+            assert_eq!(
+                RtpHeader::parse(&out[..cut]),
+                Err(RtpError::Truncated),
+                "cut at {cut}"
+            );
+        }
+        out[0] = 0x50;
+        assert_eq!(RtpHeader::parse(&out), Err(RtpError::Version));
+    }
+
+    #[test]
+    fn padding_counts_are_checked() {
+        let header = RtpHeader {
+            padding: true,
+            ..RtpHeader::default()
+        };
+        assert_eq!(header.padding_len(&[1, 2, 3, 2]), Ok(2));
+        assert_eq!(header.padding_len(&[1, 2, 3, 4]), Ok(4));
+        assert_eq!(header.padding_len(&[1, 2, 3, 5]), Err(RtpError::Padding));
+        assert_eq!(header.padding_len(&[0]), Err(RtpError::Padding));
+        assert_eq!(header.padding_len(&[]), Err(RtpError::Padding));
+        assert_eq!(RtpHeader::default().padding_len(&[7]), Ok(0));
+    }
+
+    #[test]
+    fn writes_the_short_form_when_it_can_and_the_long_one_when_it_must() {
+        let mut out = [0xFF; 300];
+        let len = egress().write(&mut out, &[(14, &[7; 16])]).unwrap();
+        assert_eq!(
+            RtpHeader::parse(&out[..len]).unwrap().extension_profile,
+            PROFILE_ONE_BYTE
+        );
+        for long in [&[(15, &b"x"[..])][..], &[(1, &[7; 17])], &[(1, &[])]] {
+            let len = egress().write(&mut out, long).unwrap();
+            let header = RtpHeader::parse(&out[..len]).unwrap();
+            assert_eq!(header.extension_profile, PROFILE_TWO_BYTE);
+            assert_eq!(header.extensions(&out).collect::<Vec<_>>(), long);
+        }
+        assert_eq!(egress().write(&mut out, &[]), Ok(FIXED_HEADER_LEN));
+        assert_eq!(
+            egress().write(&mut out, &[(0, b"x")]),
+            Err(RtpError::DoesNotFit)
+        );
+        assert_eq!(
+            egress().write(&mut out, &[(1, &[0; 256])]),
+            Err(RtpError::DoesNotFit)
+        );
+    }
+
+    #[test]
+    fn rtcp_is_told_from_rtp() {
+        assert!(is_rtcp(&[0x80, 200]));
+        assert!(is_rtcp(&[0x81, 205]));
+        assert!(!is_rtcp(&[0x80, 111]));
+        assert!(!is_rtcp(&[0x80, 0x80 | 111]));
+        assert!(!is_rtcp(&[0x80]));
+    }
+
+    #[test]
+    fn the_extension_map_works_both_ways() {
+        let mut map = ExtensionMap::default();
+        assert_eq!(map.extension(0), None);
+        map.set(Extension::Mid, 4);
+        map.set(Extension::TransportCc, 9);
+        assert_eq!(map.id(Extension::Mid), Some(4));
+        assert_eq!(map.id(Extension::Rid), None);
+        assert_eq!(map.extension(9), Some(Extension::TransportCc));
+        assert_eq!(map.extension(1), None);
+        for extension in Extension::ALL {
+            assert_eq!(Extension::from_uri(extension.uri()), Some(extension));
+        }
+    }
+
+    #[test]
+    fn small_values_are_read() {
+        assert_eq!(
+            AudioLevel::parse(&[0x80 | 30]),
+            Some(AudioLevel {
+                neg_dbov: 30,
+                voice: true
+            })
+        );
+        assert_eq!(AudioLevel::parse(&[]), None);
+        assert_eq!(transport_cc_seq(&[1, 2]), Some(SeqNo(0x102)));
+        assert_eq!(transport_cc_seq(&[1]), None);
+        assert_eq!(abs_send_time(1_000_000), [0x04, 0, 0]);
+        assert_eq!(
+            abs_send_time(64_000_000),
+            [0, 0, 0],
+            "wraps every 64 seconds"
+        );
+    }
+
+    #[test]
+    fn unwrapping_survives_wraps_and_reordering() {
+        let mut unwrapper = SeqUnwrapper::new();
+        assert_eq!(unwrapper.unwrap(SeqNo(2)), 0x1_0002);
+        assert_eq!(
+            unwrapper.unwrap(SeqNo(65_535)),
+            0xFFFF,
+            "sent before the first that arrived"
+        );
+        assert_eq!(unwrapper.unwrap(SeqNo(30_000)), 0x1_0000 + 30_000);
+        assert_eq!(unwrapper.unwrap(SeqNo(60_000)), 0x1_0000 + 60_000);
+        assert_eq!(unwrapper.unwrap(SeqNo(10)), 0x2_000A);
+        assert_eq!(unwrapper.unwrap(SeqNo(59_999)), 0x1_0000 + 59_999);
+        assert_eq!(unwrapper.highest(), Some(0x2_000A));
+        assert_eq!(nearest(3, SeqNo(65_000)), 65_000, "never negative");
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(
+            values in proptest::collection::vec((1u8..=255, proptest::collection::vec(any::<u8>(), 0..40)), 0..6),
+            seq: u16, time: u32, ssrc: u32, payload_type in 0u8..128, marker: bool, padding: bool,
+        ) {
+            let header = EgressHeader {
+                seq: SeqNo(seq), timestamp: RtpTime(time), ssrc, payload_type, marker, padding,
+            };
+            let extensions: Vec<(u8, &[u8])> = values.iter().map(|(id, value)| (*id, &value[..])).collect();
+            let mut out = [0xA5; 400];
+            let len = header.write(&mut out, &extensions).unwrap();
+            let parsed = RtpHeader::parse(&out[..len]).unwrap();
+            prop_assert_eq!(usize::from(parsed.header_len), len);
+            prop_assert_eq!(parsed.extensions(&out).collect::<Vec<_>>(), extensions);
+            let again = EgressHeader {
+                seq: parsed.seq, timestamp: parsed.timestamp, ssrc: parsed.ssrc,
+                payload_type: parsed.payload_type, marker: parsed.marker, padding: parsed.padding,
+            };
+            prop_assert_eq!(again, header);
+        }
+
+        #[test]
+        fn random_bytes_never_panic(mut bytes in proptest::collection::vec(any::<u8>(), 0..120), force: bool) {
+            if force && bytes.len() > 20 {
+                bytes[0] = bytes[0] & 0x3F | 0x80;
+                bytes[12..14].copy_from_slice(&[0xBE, 0xDE]);
+            }
+            if let Ok(header) = RtpHeader::parse(&bytes) {
+                prop_assert!(usize::from(header.header_len) <= bytes.len());
+                for (_, value) in header.extensions(&bytes) {
+                    AudioLevel::parse(value);
+                    transport_cc_seq(value);
+                }
+                let _ = header.padding_len(&bytes[usize::from(header.header_len)..]);
+            }
+        }
+
+        #[test]
+        fn unwrapping_follows_a_walk(start in 0u64..1_000_000, steps in proptest::collection::vec(-3000i64..20_000, 1..200)) {
+            let mut unwrapper = SeqUnwrapper::new();
+            let mut at = start + 0x1_0000;
+            let first = unwrapper.unwrap(SeqNo(at as u16));
+            let mut highest = at;
+            for step in steps {
+                at = highest.saturating_add_signed(step).max(start);
+                prop_assert_eq!(unwrapper.unwrap(SeqNo(at as u16)) + start + 0x1_0000, at + first);
+                highest = highest.max(at);
+            }
+        }
+    }
+}
