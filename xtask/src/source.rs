@@ -70,12 +70,19 @@ fn test_module(text: &str) -> usize {
         let at = from + found;
         let after = text[at + "#[cfg(test)]".len()..].trim_start();
         let starts_line = text[..at].ends_with('\n') || at == 0;
-        if starts_line && after.starts_with("mod ") && after.find('{') < after.find(';') {
+        if starts_line && after.starts_with("mod ") && opens(after) {
             return at;
         }
         from = at + 1;
     }
     text.len()
+}
+
+/// Whether a module has its body here rather than in another file.
+fn opens(module: &str) -> bool {
+    module
+        .find(['{', ';'])
+        .is_some_and(|at| module[at..].starts_with('{'))
 }
 
 /// The text with comments and the contents of string literals replaced by spaces; line breaks stay.
