@@ -31,7 +31,10 @@ impl Sid {
         }
         let mut bytes = [0; MAX_SID];
         bytes[..text.len()].copy_from_slice(text.as_bytes());
-        Ok(Self { len: text.len() as u8, bytes })
+        Ok(Self {
+            len: text.len() as u8,
+            bytes,
+        })
     }
 
     fn random(prefix: &str, rng: &mut impl Rng) -> Self {
@@ -41,7 +44,10 @@ impl Sid {
         for byte in &mut bytes[prefix.len()..len] {
             *byte = ALPHABET[rng.random_range(0..ALPHABET.len())];
         }
-        Self { len: len as u8, bytes }
+        Self {
+            len: len as u8,
+            bytes,
+        }
     }
 
     fn as_str(&self) -> &str {
@@ -189,7 +195,14 @@ mod tests {
 
     #[test]
     fn foreign_texts_are_not_sids() {
-        for text in ["", "PA_", "TR_abc", "PA_ü", "PA_a b", "PA_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"] {
+        for text in [
+            "",
+            "PA_",
+            "TR_abc",
+            "PA_ü",
+            "PA_a b",
+            "PA_aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        ] {
             assert!(text.parse::<ParticipantSid>().is_err(), "{text}");
         }
     }

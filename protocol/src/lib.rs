@@ -3,7 +3,10 @@
 //! Pure: no socket, no clock, no global randomness. Everything else of the project speaks through
 //! these types; only this crate names `livekit-protocol`.
 
+pub mod error;
 pub mod ids;
+pub mod signal;
+pub mod token;
 
 pub use ids::{ParticipantIdentity, ParticipantSid, RoomName, RoomSid, TrackSid};
 

@@ -1,0 +1,155 @@
+//! One table: what can be refused, and how that reads over HTTP, in the Twirp API and on a signal connection.
+//!
+//! Statuses, codes and texts are those of livekit-server 1.13, which existing products parse.
+
+use crate::{livekit::DisconnectReason, token::TokenError};
+
+/// Something a client asked for and does not get.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// The token does not verify.
+    #[error(transparent)]
+    Token(#[from] TokenError),
+    /// An `Authorization` header that is not `Bearer …`.
+    #[error("invalid authorization header. Must start with Bearer ")]
+    AuthorizationHeader,
+    /// No token, or one without a `video` claim, where a room is asked for.
+    #[error("no permissions to access the room")]
+    NoRoomPermission,
+    /// The grant for this is missing, or is for another room.
+    #[error("permissions denied")]
+    PermissionDenied,
+    /// A token without `sub`.
+    #[error("identity cannot be empty")]
+    NoIdentity,
+    /// A token (or request) that names no room.
+    #[error("no room name")]
+    NoRoomName,
+    /// A text is longer than it may be.
+    #[error("{what} is too long: at most {max} bytes")]
+    TooLong {
+        /// What was too long.
+        what: &'static str,
+        /// The limit, bytes.
+        max: usize,
+    },
+    /// A request that can be read but means nothing.
+    #[error("{0}")]
+    InvalidArgument(&'static str),
+    /// The `join_request` parameter is missing or unreadable.
+    #[error(transparent)]
+    JoinRequest(#[from] crate::signal::JoinRequestError),
+    /// A body that is not the message of the method.
+    #[error("the {format} request could not be decoded")]
+    Malformed {
+        /// `json` or `protobuf`.
+        format: &'static str,
+    },
+    /// A path of the API that does not exist.
+    #[error("no handler for path {0:?}")]
+    BadRoute(String),
+    /// The room does not exist (and is not to be created).
+    #[error("requested room does not exist")]
+    RoomNotFound,
+    /// Nobody in the room has that identity.
+    #[error("participant does not exist")]
+    ParticipantNotFound,
+    /// `max_participants` are in the room.
+    #[error("room is full")]
+    RoomFull,
+    /// A remote unmute without `enable_remote_unmute`.
+    #[error("remote unmute not enabled")]
+    RemoteUnmute,
+    /// The server takes no more.
+    #[error("server is at its limit: {0}")]
+    Overloaded(&'static str),
+    /// The server is about to stop.
+    #[error("server is shutting down")]
+    ShuttingDown,
+    /// Not something this server does.
+    #[error("not implemented: {0}")]
+    Unimplemented(&'static str),
+    /// A bug of ours.
+    #[error("internal error")]
+    Internal,
+}
+
+/// A Twirp error code (<https://twitchtv.github.io/twirp/docs/spec_v7.html#error-codes>).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[allow(missing_docs)] // The names are the specification's.
+pub enum TwirpCode {
+    BadRoute,
+    FailedPrecondition,
+    Internal,
+    InvalidArgument,
+    Malformed,
+    NotFound,
+    ResourceExhausted,
+    Unauthenticated,
+    Unavailable,
+    Unimplemented,
+}
+
+impl TwirpCode {
+    /// The code as it travels.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRoute => "bad_route",
+            Self::FailedPrecondition => "failed_precondition",
+            Self::Internal => "internal",
+            Self::InvalidArgument => "invalid_argument",
+            Self::Malformed => "malformed",
+            Self::NotFound => "not_found",
+            Self::ResourceExhausted => "resource_exhausted",
+            Self::Unauthenticated => "unauthenticated",
+            Self::Unavailable => "unavailable",
+            Self::Unimplemented => "unimplemented",
+        }
+    }
+}
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Row {
+    /// HTTP status.
+    pub status: u16,
+    /// Code of the Twirp API.
+    pub code: TwirpCode,
+    /// Reason in a `leave`, where a signal connection already exists.
+    pub reason: DisconnectReason,
+}
+
+impl Error {
+    /// How this error travels; its text is its `Display`.
+    pub fn row(&self) -> Row {
+        use DisconnectReason as Reason;
+        use TwirpCode as Code;
+        let (status, code, reason) = match self {
+            Self::Token(_)
+            | Self::AuthorizationHeader
+            | Self::NoRoomPermission
+            | Self::PermissionDenied => (401, Code::Unauthenticated, Reason::JoinFailure),
+            Self::NoIdentity
+            | Self::NoRoomName
+            | Self::TooLong { .. }
+            | Self::InvalidArgument(_)
+            | Self::JoinRequest(_) => (400, Code::InvalidArgument, Reason::JoinFailure),
+            Self::Malformed { .. } => (400, Code::Malformed, Reason::JoinFailure),
+            Self::BadRoute(_) => (404, Code::BadRoute, Reason::JoinFailure),
+            Self::RoomNotFound | Self::ParticipantNotFound => {
+                (404, Code::NotFound, Reason::StateMismatch)
+            }
+            Self::RemoteUnmute => (412, Code::FailedPrecondition, Reason::UnknownReason),
+            Self::RoomFull => (429, Code::ResourceExhausted, Reason::JoinFailure),
+            Self::Overloaded(_) => (503, Code::Unavailable, Reason::JoinFailure),
+            Self::ShuttingDown => (503, Code::Unavailable, Reason::ServerShutdown),
+            Self::Unimplemented(_) => (501, Code::Unimplemented, Reason::UnknownReason),
+            Self::Internal => (500, Code::Internal, Reason::UnknownReason),
+        };
+        Row {
+            status,
+            code,
+            reason,
+        }
+    }
+}

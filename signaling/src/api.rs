@@ -1,0 +1,328 @@
+//! The boundary of signalling: what goes into a [`Session`](crate::Session) and a [`Room`](crate::Room), and what comes
+//! out. Read this file first.
+//!
+//! Both are state machines. Their owner (one task each) feeds an input, then drains `poll_output` until it is `None`,
+//! and calls `handle_timeout` when the instant of `poll_timeout` has come.
+//!
+//! ```text
+//!           frames            SessionOutput::ToRoom            RoomOutput::ToMedia
+//!  client <--------> Session ------------------------> Room ------------------------> sfu::Shard
+//!                            <------------------------      <------------------------
+//!                             RoomOutput::ToSession            RoomInput::Media
+//! ```
+//!
+//! What the owner has to keep: the order of messages on each of these arrows; a map from [`SessionId`] to the session's
+//! mailbox; a map from `ParticipantSid` to the room for events of the shard (learnt from `AddPeer` and `RemovePeer`
+//! passing by in [`RoomOutput::ToMedia`]). A session whose client does not read is closed by the owner
+//! (`Session::handle_closed`).
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use protocol::{
+    ParticipantIdentity,
+    error::Error,
+    livekit::{self, SignalResponse, signal_request, signal_response},
+    prost::Message,
+    signal::Frame,
+    token::Grant,
+};
+use serde::Deserialize;
+
+/// One signal connection (not one participant: a resumed participant has a new session). Chosen by the owner, never
+/// used twice in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SessionId(pub u64);
+
+/// Clients send a ping this often, seconds.
+pub const PING_INTERVAL_SECONDS: u32 = 5;
+
+/// A connection that was silent for so long is dead, seconds. Holds both for us and for the client.
+pub const PING_TIMEOUT_SECONDS: u32 = 15;
+
+/// The version we claim in `ServerInfo`. Clients switch features on by it: below 1.8.0 they refuse RPC, above 1.13.6
+/// they publish VP9 and AV1 as rid simulcast, which we do not take yet.
+pub const COMPATIBLE_VERSION: &str = "1.13.6";
+
+/// The signal protocol we speak (`ServerInfo.protocol`).
+pub const PROTOCOL_VERSION: i32 = 17;
+
+/// Settings of rooms and sessions. An empty table gives the defaults.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// A room that nobody joined is closed after this many seconds.
+    pub empty_timeout: u32,
+    /// A room that everybody left is closed after this many seconds.
+    pub departure_timeout: u32,
+    /// The most participants of a room, agents not counted; 0 means no limit.
+    pub max_participants: u32,
+    /// A participant whose media did not connect within this many seconds is removed.
+    pub join_timeout: u32,
+    /// A participant whose signal connection broke may resume for this many seconds; then it is removed.
+    ///
+    /// 20 s: clients retry after 0, 0.3, 1.2, 2.7, 4.8 and 7 s, and nobody wants to look at a ghost for longer.
+    pub resume_timeout: u32,
+    /// A participant whose media transport is gone is told to reconnect after this many seconds.
+    pub media_timeout: u32,
+    /// The most tracks of one participant.
+    pub max_tracks: usize,
+    /// The codecs clients may publish with, in order of preference, as MIME types.
+    pub enabled_codecs: Vec<String>,
+    /// May moderators unmute a participant's track?
+    pub enable_remote_unmute: bool,
+    /// Signal messages a client may send per second in the long run.
+    pub requests_per_second: u32,
+    /// Signal messages a client may send at once. A page of 300 tiles that become visible sends 300.
+    pub request_burst: u32,
+    /// A fresh token is sent this often, seconds. It is valid for [`Config::token_ttl`].
+    pub token_refresh: u32,
+    /// Lifetime of refreshed tokens, seconds.
+    pub token_ttl: u32,
+    /// `ServerInfo.region`.
+    pub region: String,
+    /// `ServerInfo.node_id`.
+    pub node_id: String,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            empty_timeout: 300,
+            departure_timeout: 20,
+            max_participants: 0,
+            join_timeout: 60,
+            resume_timeout: 20,
+            media_timeout: 15,
+            max_tracks: 32,
+            enabled_codecs: vec!["audio/opus".into(), "video/VP8".into()],
+            enable_remote_unmute: false,
+            requests_per_second: 100,
+            request_burst: 1000,
+            token_refresh: 300,
+            token_ttl: 600,
+            region: String::new(),
+            node_id: String::new(),
+        }
+    }
+}
+
+/// A client asks to join, or to resume (`request.reconnect` with `request.participant_sid`).
+#[derive(Debug, Clone, PartialEq)]
+pub struct Join {
+    /// Its connection.
+    pub session: SessionId,
+    /// From its token. The owner has checked `room_join`, that `room()` is this room, and that there is an identity.
+    pub grant: Grant,
+    /// From its `join_request`.
+    pub request: livekit::JoinRequest,
+}
+
+/// A message for one client or many, encoded once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Response {
+    message: Arc<SignalResponse>,
+    binary: Bytes,
+}
+
+impl Response {
+    /// The message in it (always `Some` in what a room sends).
+    pub fn message(&self) -> Option<&signal_response::Message> {
+        self.message.message.as_ref()
+    }
+
+    /// As protobuf.
+    pub fn binary(&self) -> Bytes {
+        self.binary.clone()
+    }
+
+    /// The whole, for other encodings.
+    pub fn response(&self) -> &SignalResponse {
+        &self.message
+    }
+}
+
+impl From<signal_response::Message> for Response {
+    fn from(message: signal_response::Message) -> Self {
+        let message = SignalResponse {
+            message: Some(message),
+        };
+        Self {
+            binary: message.encode_to_vec().into(),
+            message: Arc::new(message),
+        }
+    }
+}
+
+/// From a room to a session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SessionMessage {
+    /// For the client.
+    Response(Response),
+    /// What the participant is and may do, now: the content of its next token. The first comes with `join`.
+    Grant(Box<Grant>),
+    /// The room is done with this session: it flushes and closes.
+    Close,
+}
+
+/// From a session.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SessionOutput {
+    /// For the client.
+    Send(Frame),
+    /// For the room.
+    ToRoom(RoomInput),
+    /// Sign a token for this grant, valid for [`Config::token_ttl`], and hand it to `Session::handle_token`.
+    SignToken(Box<Grant>),
+    /// The last output: flush what was sent, close the socket (1000), forget the session.
+    Close(CloseCause),
+}
+
+/// Why a session ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum CloseCause {
+    /// The room ended it: the participant left, was removed, was refused or resumed elsewhere.
+    Room,
+    /// The client closed the connection, or it broke.
+    Connection,
+    /// The client sent nothing for [`PING_TIMEOUT_SECONDS`].
+    PingTimeout,
+    /// A message that is none.
+    Malformed,
+    /// A message that is too long.
+    TooLong,
+    /// More messages than allowed.
+    TooMany,
+}
+
+impl CloseCause {
+    /// The client broke the protocol: its participant is removed without a chance to resume.
+    pub fn is_misbehaviour(self) -> bool {
+        matches!(self, Self::Malformed | Self::TooLong | Self::TooMany)
+    }
+
+    /// For logs and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Room => "room",
+            Self::Connection => "connection",
+            Self::PingTimeout => "ping_timeout",
+            Self::Malformed => "malformed",
+            Self::TooLong => "too_long",
+            Self::TooMany => "too_many",
+        }
+    }
+}
+
+/// Into a room.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RoomInput {
+    /// A client asks to join or to resume.
+    Join(Box<Join>),
+    /// A client's message, other than those its session answers itself (pings).
+    Request {
+        /// Whose.
+        session: SessionId,
+        /// The message.
+        request: Box<signal_request::Message>,
+    },
+    /// A session ended.
+    SessionGone {
+        /// Which.
+        session: SessionId,
+        /// Why.
+        cause: CloseCause,
+    },
+    /// From the shard that holds the room's media.
+    Media(sfu::Event),
+    /// From the server API. Answered by [`RoomOutput::ApiReply`] in the same turn.
+    Api {
+        /// Echoed in the reply.
+        id: u64,
+        /// What is asked.
+        call: ApiCall,
+    },
+    /// The server stops: everybody is told to reconnect, and the room closes.
+    Shutdown,
+}
+
+/// Out of a room.
+#[derive(Debug, Clone)]
+pub enum RoomOutput {
+    /// For a session. Ignored when it is gone.
+    ToSession {
+        /// Which.
+        session: SessionId,
+        /// What.
+        message: SessionMessage,
+    },
+    /// For the shard.
+    ToMedia(sfu::Command),
+    /// Answer to an API call.
+    ApiReply {
+        /// The call's.
+        id: u64,
+        /// The result.
+        reply: Result<ApiReply, Error>,
+    },
+    /// The room has ended; forget it. Nothing but [`RoomOutput::Redirect`] and refusals follow.
+    Closed,
+    /// This join came after [`RoomOutput::Closed`]: hand it to a new room of the name.
+    Redirect(Box<Join>),
+}
+
+/// A call of the server API (RoomService) to one room. The owner has checked the grant.
+#[derive(Debug, Clone, PartialEq)]
+pub enum ApiCall {
+    /// What ListRooms tells of this room. → [`ApiReply::Room`]
+    GetRoom,
+    /// → [`ApiReply::Room`]
+    UpdateRoomMetadata {
+        /// The new metadata.
+        metadata: String,
+    },
+    /// Ends the room. → [`ApiReply::Done`]
+    DeleteRoom,
+    /// → [`ApiReply::Participants`]
+    ListParticipants,
+    /// → [`ApiReply::Participant`]
+    GetParticipant {
+        /// Who.
+        identity: ParticipantIdentity,
+    },
+    /// → [`ApiReply::Done`]
+    RemoveParticipant {
+        /// Who.
+        identity: ParticipantIdentity,
+    },
+    /// → [`ApiReply::Track`]
+    MuteTrack {
+        /// Whose.
+        identity: ParticipantIdentity,
+        /// Which, as the caller wrote it.
+        track_sid: String,
+        /// Muted or unmuted.
+        muted: bool,
+    },
+    /// → [`ApiReply::Participant`]
+    UpdateParticipant(Box<livekit::UpdateParticipantRequest>),
+    /// → [`ApiReply::Done`]
+    UpdateSubscriptions(Box<livekit::UpdateSubscriptionsRequest>),
+    /// → [`ApiReply::Done`]
+    SendData(Box<livekit::SendDataRequest>),
+}
+
+/// Answer to an [`ApiCall`].
+#[derive(Debug, Clone, PartialEq)]
+pub enum ApiReply {
+    /// Nothing to say but that it is done.
+    Done,
+    /// The room.
+    Room(Box<livekit::Room>),
+    /// Everybody, hidden ones too.
+    Participants(Vec<livekit::ParticipantInfo>),
+    /// One participant.
+    Participant(Box<livekit::ParticipantInfo>),
+    /// A track; `None` when it is unknown.
+    Track(Option<Box<livekit::TrackInfo>>),
+}
