@@ -339,6 +339,14 @@ pub enum Event {
         /// The layers the section declares (empty for one stream without rid).
         layers: Vec<SpatialLayer>,
     },
+    /// A bound track is sent no longer: its section of the publisher's new offer is inactive, rejected or carries another
+    /// track. LiveKit clients unpublish in this way only; the room answers with [`Command::Unpublish`].
+    TrackUnbound {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+    },
     /// The first media packet of a track (or of one of its layers) arrived.
     TrackActive {
         /// The publisher.
