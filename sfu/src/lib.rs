@@ -3,7 +3,10 @@
 //! Pure: no socket, no thread, no clock, no global randomness. Start with [`api`].
 
 pub mod api;
+pub mod negotiate;
 pub mod rtp;
+pub mod srtp;
+pub mod sdp;
 mod shard;
 
 pub use api::*;

@@ -1,0 +1,680 @@
+//! Offer and answer (RFC 9429) of one PeerConnection, as a state without IO: [`Negotiation`].
+//!
+//! The client offers, we answer. Each `m=` section has one job: it carries one track of the client, or one
+//! subscription to it, or nothing for now. Published tracks and subscriptions come and go at any time; an answer
+//! joins them with the sections the client offers. Nothing here knows ICE, DTLS or RTP: [`Negotiated`] and the
+//! section lists say what the transport and the router have to do.
+//!
+//! `offer.rs` reads an offer, `answer.rs` writes the answer, `codecs.rs` has the tables.
+
+mod answer;
+mod codecs;
+mod offer;
+
+use std::net::SocketAddr;
+
+use protocol::{ParticipantSid, TrackSid};
+
+use codecs::Extensions;
+pub use codecs::{EnabledCodec, Fmtp, OPUS_AND_VP8};
+
+use crate::{
+    AudioFeatures, MediaKind, MediaSections, PublishedTrack, SpatialLayer,
+    sdp::{Direction, Fingerprint, SdpError, Setup},
+};
+
+/// What an answer says about us.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LocalParameters {
+    /// Fresh credentials. They are used in the first answer and where the client restarts ICE (RFC 8839 demands new
+    /// ones then); otherwise the ones in use stay. [`Negotiated::local_ice`] says which.
+    pub ice: IceCredentials,
+    /// `a=ice-lite`.
+    pub ice_lite: bool,
+    /// SHA-256 of our DTLS certificate.
+    pub fingerprint: [u8; 32],
+    /// Host candidates (UDP), best first.
+    pub candidates: Vec<SocketAddr>,
+    /// The largest data channel message we take, bytes.
+    pub max_message_size: u64,
+}
+
+/// ICE user fragment and password.
+#[derive(Clone, PartialEq, Eq)]
+pub struct IceCredentials {
+    /// 4 to 256 ice-chars.
+    pub ufrag: String,
+    /// 22 to 256 ice-chars.
+    pub pwd: String,
+}
+
+impl std::fmt::Debug for IceCredentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "IceCredentials({}, …)", self.ufrag)
+    }
+}
+
+/// A track to be sent to this client.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendTrack {
+    /// The track.
+    pub track: TrackSid,
+    /// Who publishes it: first part of the msid, and the cname.
+    pub publisher: ParticipantSid,
+    /// Stream part of the msid (`camera`, `screen`, …). Characters an msid cannot hold are replaced.
+    pub stream: String,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Codec of the track, as in [`Bound::mime_type`]: only sections that offer it are used.
+    pub mime_type: String,
+    /// SSRC we send with.
+    pub ssrc: u32,
+    /// SSRC of retransmissions, used where the client takes RTX.
+    pub rtx_ssrc: Option<u32>,
+}
+
+/// What became of an offer.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Negotiated {
+    /// SDP.
+    pub answer: String,
+    /// Section and track, for each section that carries one, in the order of sections.
+    pub mid_to_track: Vec<(String, TrackSid)>,
+    /// Sections the client must add before all its subscriptions fit.
+    pub missing: MediaSections,
+    /// The client's transport.
+    pub remote: RemoteParameters,
+    /// The credentials of this answer.
+    pub local_ice: IceCredentials,
+    /// Published tracks that found a section in this offer.
+    pub newly_bound: Vec<Bound>,
+    /// Published tracks whose section the client gave up. They may come back in a later offer with the same cid.
+    pub unbound: Vec<TrackSid>,
+    /// Subscriptions this client has no codec for. They wait, and do not count as `missing`.
+    pub unsupported: Vec<TrackSid>,
+}
+
+/// The client's side of the transport.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RemoteParameters {
+    /// Its ICE credentials.
+    pub ice: IceCredentials,
+    /// The certificate must match at least one of each hash that is given. Not empty; constant over the association.
+    pub fingerprints: Vec<Fingerprint>,
+    /// Its DTLS role: never passive, so that we can be.
+    pub setup: Setup,
+    /// The credentials differ from those of the offer before: ICE starts again, DTLS stays. False for the first offer.
+    pub ice_restarted: bool,
+    /// Data channels, when offered.
+    pub sctp: Option<SctpParameters>,
+}
+
+/// The client's side of the SCTP association.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SctpParameters {
+    /// Port within DTLS.
+    pub port: u16,
+    /// The largest message it takes, bytes; 0 means any.
+    pub max_message_size: u64,
+}
+
+/// A published track found its section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Bound {
+    /// The track.
+    pub track: TrackSid,
+    /// The section.
+    pub mid: String,
+    /// The section's preferred codec.
+    pub mime_type: &'static str,
+    /// Simulcast layers, in the offer's order; empty for one stream without rid.
+    pub layers: Vec<RidLayer>,
+}
+
+/// What a late [`Negotiation::publish`] changed.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct PublishOutcome {
+    /// The track was offered already: it is bound now.
+    pub bound: Option<Bound>,
+    /// A track that had been bound to this section by guess lost it to the one that names it.
+    pub unbound: Option<TrackSid>,
+}
+
+/// A simulcast stream of a section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RidLayer {
+    /// Its rid.
+    pub rid: String,
+    /// Its layer: by LiveKit's names (`q`, `h`, `f`), else by order. A single one is [`SpatialLayer::High`];
+    /// of `q` and `h`, `h` stays [`SpatialLayer::Medium`] and is the top of what there is.
+    pub layer: SpatialLayer,
+}
+
+/// A codec both sides agreed on for one section.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CodecParameters {
+    /// RTP payload type, the client's choice.
+    pub payload_type: u8,
+    /// For example `video/VP8`.
+    pub mime_type: &'static str,
+    /// Hz.
+    pub clock_rate: u32,
+    /// Channels.
+    pub channels: u8,
+    /// fmtp of the answer.
+    pub fmtp: String,
+    /// Payload type of its retransmissions (RFC 4588); `None` means that they travel as plain copies.
+    pub rtx_payload_type: Option<u8>,
+    /// Generic NACK (RFC 4585).
+    pub nack: bool,
+    /// Picture loss indication (RFC 4585).
+    pub pli: bool,
+    /// Full intra request (RFC 5104).
+    pub fir: bool,
+    /// Transport-wide feedback, from us to the client.
+    pub transport_cc: bool,
+}
+
+/// Header extension ids (RFC 8285), 1 to 14.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ExtensionIds {
+    /// Section (RFC 9143).
+    pub mid: Option<u8>,
+    /// Simulcast stream (RFC 8852).
+    pub rid: Option<u8>,
+    /// Simulcast stream that is repaired (RFC 8852).
+    pub repaired_rid: Option<u8>,
+    /// Transport-wide sequence number.
+    pub transport_cc: Option<u8>,
+    /// Absolute send time.
+    pub abs_send_time: Option<u8>,
+    /// Audio level (RFC 6464).
+    pub audio_level: Option<u8>,
+    /// Dependency descriptor (AV1 RTP).
+    pub dependency_descriptor: Option<u8>,
+}
+
+/// An SSRC the client declared.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DeclaredSsrc {
+    /// Media.
+    pub ssrc: u32,
+    /// Retransmissions of it.
+    pub rtx: Option<u32>,
+}
+
+/// A section in which the client sends a published track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReceiveSection {
+    /// The section.
+    pub mid: String,
+    /// The track.
+    pub track: TrackSid,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// Codecs, preferred first; at least one.
+    pub codecs: Vec<CodecParameters>,
+    /// Extensions of the client's packets. The same id means the same in all sections.
+    pub extensions: ExtensionIds,
+    /// Simulcast streams; empty for one stream without rid.
+    pub layers: Vec<RidLayer>,
+    /// SSRCs, where the client declares them. Which rid one has is not known.
+    pub ssrcs: Vec<DeclaredSsrc>,
+}
+
+/// A section in which we send a track.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendSection {
+    /// The section.
+    pub mid: String,
+    /// The track.
+    pub track: TrackSid,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// SSRC of the media.
+    pub ssrc: u32,
+    /// SSRC of retransmissions; present when and only when `codec.rtx_payload_type` is.
+    pub rtx_ssrc: Option<u32>,
+    /// The codec.
+    pub codec: CodecParameters,
+    /// Extensions of our packets.
+    pub extensions: ExtensionIds,
+    /// RTCP canonical name: the publisher's sid.
+    pub cname: String,
+}
+
+/// Why an offer is refused. The state is then as it was before.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum NegotiationError {
+    /// Not valid SDP.
+    #[error(transparent)]
+    Sdp(#[from] SdpError),
+    /// A section has no `a=mid`.
+    #[error("section {0} has no mid")]
+    MidMissing(usize),
+    /// Two sections have the same mid.
+    #[error("mid {0:?} is used twice")]
+    MidRepeated(String),
+    /// Sections of the offer before are gone.
+    #[error(
+        "the offer has {offered} sections, {known} were negotiated: sections are never removed"
+    )]
+    SectionsRemoved {
+        /// In this offer.
+        offered: usize,
+        /// Before.
+        known: usize,
+    },
+    /// A section that is in use has another mid than before.
+    #[error("section {index} was {known:?} and is {offered:?} now")]
+    MidChanged {
+        /// Of the section, from 0.
+        index: usize,
+        /// Before.
+        known: String,
+        /// In this offer.
+        offered: String,
+    },
+    /// A section that is in use carries another kind of media than before.
+    #[error("section {0:?} changed its kind of media")]
+    KindChanged(String),
+    /// No section of the offer can be used.
+    #[error("no section of the offer can be used")]
+    NothingUsable,
+    /// `a=rtcp-mux` is missing.
+    #[error("section {0:?} lacks rtcp-mux")]
+    RtcpMuxMissing(String),
+    /// ICE credentials are missing.
+    #[error("no ICE credentials")]
+    IceMissing,
+    /// No fingerprint with a known hash.
+    #[error("no SHA-2 certificate fingerprint")]
+    FingerprintMissing,
+    /// The fingerprint of an established association changed.
+    #[error("the certificate fingerprint changed")]
+    FingerprintChanged,
+    /// `a=setup:passive` or `holdconn`: we can only be passive.
+    #[error("the offer does not let us be the passive side of DTLS")]
+    SetupUnusable,
+    /// One header extension id means different things in different sections.
+    #[error("header extension {0} differs between sections")]
+    ExtensionConflict(u8),
+    /// Two sections declare the same SSRC.
+    #[error("SSRC {0} is declared twice")]
+    SsrcRepeated(u32),
+}
+
+/// The state of offer and answer of one client.
+#[derive(Debug, Clone)]
+pub struct Negotiation {
+    participant: ParticipantSid,
+    enabled: &'static [EnabledCodec],
+    sections: Vec<Section>,
+    published: Vec<Published>,
+    subscriptions: Vec<Subscription>,
+    local_ice: Option<IceCredentials>,
+    remote: Option<RemoteParameters>,
+    version: u64,
+}
+
+/// One `m=` section, as of the last answer.
+#[derive(Debug, Clone)]
+struct Section {
+    mid: String,
+    /// `None` for data channels and for what we do not know.
+    kind: Option<MediaKind>,
+    role: Role,
+    /// Direction in the last offer.
+    offered: Direction,
+    /// Track part of the msid in the last offer.
+    offered_track: Option<String>,
+    codecs: Vec<CodecParameters>,
+    extensions: Extensions,
+    layers: Vec<RidLayer>,
+    ssrcs: Vec<DeclaredSsrc>,
+    /// Opus wishes the last answer expressed.
+    answered_audio: AudioFeatures,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Port 0: may come back as anything.
+    Rejected,
+    /// Data channels.
+    Data,
+    /// Carries nothing.
+    Free,
+    /// The client sends.
+    Receiving(Binding),
+    /// The client still offers a track that was unpublished.
+    Retired,
+    /// We send this track.
+    Sending(TrackSid),
+    /// We sent until now; inactive in the next answer, free after it. Clients fire no event for a track that follows
+    /// another one in a section without a pause.
+    Draining,
+}
+
+/// Which track a section of the client carries.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Binding {
+    /// `add_track` has not come yet.
+    Unknown,
+    /// Its msid is one of the track's cids.
+    Named(TrackSid),
+    /// No track named it: the first waiting one of its kind.
+    Guessed(TrackSid),
+}
+
+impl Role {
+    fn published(self) -> Option<TrackSid> {
+        match self {
+            Self::Receiving(Binding::Named(track) | Binding::Guessed(track)) => Some(track),
+            _ => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Published {
+    sid: TrackSid,
+    kind: MediaKind,
+    cids: Vec<String>,
+    audio: AudioFeatures,
+    /// Was bound before: it only comes back by name.
+    was_bound: bool,
+}
+
+impl Published {
+    fn is_named(&self, section: &Section) -> bool {
+        let named = |track: &String| self.cids.iter().any(|cid| cid == track);
+        section.kind == Some(self.kind) && section.offered_track.as_ref().is_some_and(named)
+    }
+}
+
+#[derive(Debug, Clone)]
+struct Subscription {
+    send: SendTrack,
+    /// A free section was there, without the codec.
+    unsupported: bool,
+}
+
+impl Negotiation {
+    /// A client that has offered nothing yet. `enabled` is for example [`OPUS_AND_VP8`].
+    pub fn new(participant: ParticipantSid, enabled: &'static [EnabledCodec]) -> Self {
+        Self {
+            participant,
+            enabled,
+            sections: Vec::new(),
+            published: Vec::new(),
+            subscriptions: Vec::new(),
+            local_ice: None,
+            remote: None,
+            version: 0,
+        }
+    }
+
+    /// The client announced a track. It is bound at once when an earlier offer carries it, else by a later one.
+    /// Called again for a known track, it replaces cids and wishes.
+    pub fn publish(&mut self, track: &PublishedTrack) -> PublishOutcome {
+        let known = self
+            .published
+            .iter_mut()
+            .find(|known| known.sid == track.sid);
+        let was_bound = known.as_ref().is_some_and(|known| known.was_bound);
+        let new = Published {
+            sid: track.sid,
+            kind: track.kind,
+            cids: track.cids.clone(),
+            audio: track.audio,
+            was_bound,
+        };
+        match known {
+            Some(known) => *known = new.clone(),
+            None => self.published.push(new.clone()),
+        }
+        let open = |section: &Section| match section.role {
+            Role::Receiving(Binding::Unknown) | Role::Retired => true,
+            Role::Receiving(Binding::Guessed(other)) => other != new.sid,
+            _ => false,
+        };
+        let named = self
+            .sections
+            .iter()
+            .position(|section| open(section) && new.is_named(section));
+        let guessed = || {
+            let unknown = Role::Receiving(Binding::Unknown);
+            let fits =
+                |section: &Section| section.role == unknown && section.kind == Some(new.kind);
+            if was_bound || self.section_of(new.sid).is_some() {
+                None
+            } else {
+                self.sections.iter().position(fits)
+            }
+        };
+        let (index, binding) = match named {
+            Some(index) => (index, Binding::Named(new.sid)),
+            None => match guessed() {
+                Some(index) => (index, Binding::Guessed(new.sid)),
+                None => return PublishOutcome::default(),
+            },
+        };
+        let loser = self
+            .sections
+            .get(index)
+            .and_then(|section| section.role.published());
+        let bound = self.bind(index, binding);
+        if let Some(loser) = self
+            .published
+            .iter_mut()
+            .find(|published| Some(published.sid) == loser)
+        {
+            // It has not been seen in any offer after all.
+            loser.was_bound = false;
+        }
+        PublishOutcome {
+            bound,
+            unbound: loser,
+        }
+    }
+
+    /// The track ends. Its section is answered `inactive` from the next offer on.
+    pub fn unpublish(&mut self, track: TrackSid) {
+        self.published.retain(|published| published.sid != track);
+        for section in &mut self.sections {
+            if section.role.published() == Some(track) {
+                section.role = Role::Retired;
+            }
+        }
+    }
+
+    /// The client wants this track. It gets a section in the next answer that has a free one of its kind.
+    /// A second subscription to the same track is ignored.
+    pub fn subscribe(&mut self, send: SendTrack) {
+        if !self
+            .subscriptions
+            .iter()
+            .any(|known| known.send.track == send.track)
+        {
+            self.subscriptions.push(Subscription {
+                send,
+                unsupported: false,
+            });
+        }
+    }
+
+    /// The client does not want this track any longer: its section is no longer in [`Self::send_sections`], becomes
+    /// inactive with the next answer and can be used again after it.
+    pub fn unsubscribe(&mut self, track: TrackSid) {
+        self.subscriptions.retain(|known| known.send.track != track);
+        for section in &mut self.sections {
+            if section.role == Role::Sending(track) {
+                section.role = Role::Draining;
+            }
+        }
+    }
+
+    /// Answers an offer.
+    ///
+    /// # Errors
+    /// [`NegotiationError`]; everything is then as it was before.
+    pub fn handle_offer(
+        &mut self,
+        sdp: &str,
+        local: &LocalParameters,
+    ) -> Result<Negotiated, NegotiationError> {
+        let mut next = self.clone();
+        let negotiated = next.answer(sdp, local)?;
+        *self = next;
+        Ok(negotiated)
+    }
+
+    /// Sections the client must add before all its subscriptions fit. Zero before the first offer: it brings some.
+    pub fn missing(&self) -> MediaSections {
+        if self.sections.is_empty() {
+            return MediaSections::default();
+        }
+        let count = |kind| {
+            let waiting = self
+                .waiting(kind)
+                .filter(|subscription| !subscription.unsupported)
+                .count();
+            let free = self
+                .sections
+                .iter()
+                .filter(|section| section.is_free(kind))
+                .count();
+            u32::try_from(waiting.saturating_sub(free)).unwrap_or(u32::MAX)
+        };
+        MediaSections {
+            audios: count(MediaKind::Audio),
+            videos: count(MediaKind::Video),
+        }
+    }
+
+    /// The client should offer again: a subscription waits (for a free section, or for one that the client has to
+    /// add: see [`Self::missing`]), a section must become inactive, or an answered wish for Opus changed.
+    /// False before the first offer.
+    pub fn needs_renegotiation(&self) -> bool {
+        let waits = |kind| {
+            self.waiting(kind)
+                .any(|subscription| !subscription.unsupported)
+        };
+        let stale = |section: &Section| match section.role {
+            Role::Draining => true,
+            Role::Receiving(_) => {
+                section.kind == Some(MediaKind::Audio)
+                    && section.answered_audio != self.wishes(section)
+            }
+            _ => false,
+        };
+        !self.sections.is_empty()
+            && (waits(MediaKind::Audio)
+                || waits(MediaKind::Video)
+                || self.sections.iter().any(stale))
+    }
+
+    /// Sections in which the client sends, in order of sections; without those whose track is not announced yet.
+    pub fn receive_sections(&self) -> Vec<ReceiveSection> {
+        let section = |section: &Section| {
+            Some(ReceiveSection {
+                mid: section.mid.clone(),
+                track: section.role.published()?,
+                kind: section.kind?,
+                codecs: section.codecs.clone(),
+                extensions: section.extensions.received,
+                layers: section.layers.clone(),
+                ssrcs: section.ssrcs.clone(),
+            })
+        };
+        self.sections.iter().filter_map(section).collect()
+    }
+
+    /// Sections in which we send, in order of sections.
+    pub fn send_sections(&self) -> Vec<SendSection> {
+        self.sections
+            .iter()
+            .filter_map(|section| self.send_section(section))
+            .collect()
+    }
+
+    fn send_section(&self, section: &Section) -> Option<SendSection> {
+        let Role::Sending(track) = section.role else {
+            return None;
+        };
+        let send = &self
+            .subscriptions
+            .iter()
+            .find(|known| known.send.track == track)?
+            .send;
+        let mut codec = section
+            .codecs
+            .iter()
+            .find(|codec| codec.mime_type.eq_ignore_ascii_case(&send.mime_type))?
+            .clone();
+        // Feedback about our packets has no reader yet.
+        codec.transport_cc = false;
+        if send.rtx_ssrc.is_none() {
+            codec.rtx_payload_type = None;
+        }
+        Some(SendSection {
+            mid: section.mid.clone(),
+            track,
+            kind: send.kind,
+            ssrc: send.ssrc,
+            rtx_ssrc: send.rtx_ssrc.filter(|_| codec.rtx_payload_type.is_some()),
+            codec,
+            extensions: section.extensions.sent,
+            cname: send.publisher.as_str().to_owned(),
+        })
+    }
+
+    /// Subscriptions without a section, in order of arrival.
+    fn waiting(&self, kind: MediaKind) -> impl Iterator<Item = &Subscription> {
+        self.subscriptions.iter().filter(move |subscription| {
+            let role = Role::Sending(subscription.send.track);
+            subscription.send.kind == kind
+                && !self.sections.iter().any(|section| section.role == role)
+        })
+    }
+
+    fn section_of(&self, track: TrackSid) -> Option<&Section> {
+        self.sections
+            .iter()
+            .find(|section| section.role.published() == Some(track))
+    }
+
+    /// Opus wishes of the track a section carries.
+    fn wishes(&self, section: &Section) -> AudioFeatures {
+        let track = section.role.published();
+        self.published
+            .iter()
+            .find(|published| Some(published.sid) == track)
+            .map_or_else(AudioFeatures::default, |p| p.audio)
+    }
+
+    fn bind(&mut self, index: usize, binding: Binding) -> Option<Bound> {
+        let section = self.sections.get_mut(index)?;
+        section.role = Role::Receiving(binding);
+        let track = section.role.published()?;
+        let published = self
+            .published
+            .iter_mut()
+            .find(|published| published.sid == track)?;
+        published.was_bound = true;
+        let mime_type = section.codecs.first()?.mime_type;
+        Some(Bound {
+            track,
+            mid: section.mid.clone(),
+            mime_type,
+            layers: section.layers.clone(),
+        })
+    }
+}
+
+impl Section {
+    /// A subscription of this kind may use it, in the next answer.
+    fn is_free(&self, kind: MediaKind) -> bool {
+        self.kind == Some(kind) && self.role == Role::Free && self.offered.receives()
+    }
+}

@@ -1,0 +1,221 @@
+//! Writes the answer from the state.
+
+use super::{
+    IceCredentials, LocalParameters, Negotiation, Role, Section,
+    codecs::{answer_layers, describe, opus_fmtp},
+};
+use crate::{
+    AudioFeatures, MediaKind,
+    sdp::{
+        Candidate, Direction, Fingerprint, HashAlgorithm, MediaDescription, Msid,
+        SessionDescription, Setup, Ssrc, TransportAttributes,
+    },
+};
+
+/// RFC 8839, section 9.2.1.2: the discard port stands for "see the candidates".
+const DISCARD_PORT: u16 = 9;
+/// SCTP port within DTLS; every WebRTC client uses this one.
+const SCTP_PORT: u16 = 5000;
+/// Type preference of host candidates (RFC 8445, section 5.1.2.2).
+const HOST_PREFERENCE: u32 = 126;
+/// Bytes of an msid's stream part that may come from a client (RFC 8830 allows 64, the publisher's sid takes some).
+const MAX_STREAM_BYTES: usize = 40;
+
+impl Negotiation {
+    pub(super) fn write_answer(
+        &mut self,
+        offer: &SessionDescription,
+        local: &LocalParameters,
+        ice: &IceCredentials,
+    ) -> SessionDescription {
+        let transport = TransportAttributes {
+            ice_ufrag: Some(ice.ufrag.clone()),
+            ice_pwd: Some(ice.pwd.clone()),
+            ice_options: vec!["trickle".to_owned()],
+            fingerprints: vec![Fingerprint {
+                algorithm: HashAlgorithm::Sha256,
+                digest: local.fingerprint.to_vec(),
+            }],
+            setup: Some(Setup::Passive),
+        };
+        let wishes: Vec<AudioFeatures> = self
+            .sections
+            .iter()
+            .map(|section| self.wishes(section))
+            .collect();
+        // A payload type means the same in the whole bundle: where nothing is published, say what the first
+        // publishing section says.
+        let published = |(section, _): &(&Section, &AudioFeatures)| {
+            section.role.published().is_some() && section.kind == Some(MediaKind::Audio)
+        };
+        let first = self
+            .sections
+            .iter()
+            .zip(&wishes)
+            .find(published)
+            .map(|(_, wishes)| *wishes)
+            .unwrap_or_default();
+
+        let mut media: Vec<MediaDescription> = Vec::with_capacity(self.sections.len());
+        for ((section, offered), wishes) in self.sections.iter().zip(&offer.media).zip(&wishes) {
+            let audio = if section.role.published().is_some() {
+                *wishes
+            } else {
+                first
+            };
+            media.push(self.section(section, offered, &transport, audio, local));
+        }
+        for (section, wishes) in self.sections.iter_mut().zip(wishes) {
+            section.answered_audio = wishes;
+        }
+        let bundle: Vec<String> = {
+            let used = |mid: &&String| {
+                self.sections
+                    .iter()
+                    .any(|s| s.mid == **mid && s.role != Role::Rejected)
+            };
+            offer.bundle.iter().filter(used).cloned().collect()
+        };
+        if let Some(first) = media
+            .iter_mut()
+            .find(|media| media.mid.as_ref() == bundle.first())
+        {
+            first.candidates = candidates(local);
+            first.end_of_candidates = true;
+        }
+        SessionDescription {
+            session_id: self.session_id(),
+            session_version: self.version,
+            bundle,
+            ice_lite: local.ice_lite,
+            extmap_allow_mixed: offer.extmap_allow_mixed,
+            transport: TransportAttributes::default(),
+            media,
+        }
+    }
+
+    fn section(
+        &self,
+        section: &Section,
+        offered: &MediaDescription,
+        transport: &TransportAttributes,
+        audio: AudioFeatures,
+        local: &LocalParameters,
+    ) -> MediaDescription {
+        let mut answer = MediaDescription::new(offered.kind.clone(), DISCARD_PORT, &offered.proto);
+        answer.mid = Some(section.mid.clone());
+        answer.transport = transport.clone();
+        match section.role {
+            Role::Rejected => {
+                answer.port = 0;
+                answer.transport = TransportAttributes::default();
+                answer.formats = offered.formats.iter().take(1).cloned().collect();
+                answer.direction = Direction::Inactive;
+                return answer;
+            }
+            Role::Data => {
+                answer.formats = offered.formats.clone();
+                answer.sctp_port = Some(SCTP_PORT);
+                answer.max_message_size = Some(local.max_message_size);
+                return answer;
+            }
+            Role::Free | Role::Retired | Role::Draining => answer.direction = Direction::Inactive,
+            Role::Receiving(_) => {
+                answer.direction = Direction::RecvOnly;
+                answer_layers(&mut answer, &section.layers, &offered.simulcast);
+            }
+            Role::Sending(_) => {
+                answer.direction = Direction::SendOnly;
+                self.sent_streams(section, &mut answer);
+            }
+        }
+        answer.rtcp_mux = true;
+        answer.rtcp_rsize = offered.rtcp_rsize;
+        answer.extensions = section.extensions.lines.clone();
+        let mut codecs = match self.send_section(section) {
+            Some(send) => vec![send.codec],
+            None => section.codecs.clone(),
+        };
+        for codec in &mut codecs {
+            if codec.mime_type == "audio/opus" {
+                codec.fmtp = opus_fmtp(audio);
+            }
+        }
+        answer.codecs = codecs.iter().flat_map(describe).collect();
+        answer.formats = answer
+            .codecs
+            .iter()
+            .map(|codec| codec.payload_type.to_string())
+            .collect();
+        answer
+    }
+
+    fn sent_streams(&self, section: &Section, answer: &mut MediaDescription) {
+        let Some(send) = self.send_section(section) else {
+            return;
+        };
+        let Some(subscription) = self
+            .subscriptions
+            .iter()
+            .find(|known| known.send.track == send.track)
+        else {
+            return;
+        };
+        let track = send.track.as_str();
+        let stream = stream_name(&subscription.send.stream).unwrap_or_else(|| track.to_owned());
+        answer.msid = Some(Msid {
+            stream: format!("{}|{stream}", subscription.send.publisher),
+            track: Some(track.to_owned()),
+        });
+        answer.fid_groups = send.rtx_ssrc.iter().map(|rtx| (send.ssrc, *rtx)).collect();
+        answer.ssrcs = [Some(send.ssrc), send.rtx_ssrc]
+            .into_iter()
+            .flatten()
+            .map(|ssrc| Ssrc {
+                ssrc,
+                cname: Some(send.cname.clone()),
+            })
+            .collect();
+    }
+
+    /// Constant over the session and different between sessions (FNV-1a of the participant's sid, 63 bits).
+    fn session_id(&self) -> u64 {
+        let hash = self
+            .participant
+            .as_str()
+            .bytes()
+            .fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+                (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+            });
+        hash >> 1
+    }
+}
+
+/// The name comes from another client: only what an msid can hold passes.
+fn stream_name(name: &str) -> Option<String> {
+    let allowed =
+        |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '{' | '}' | '+');
+    let clean: String = name
+        .chars()
+        .take(MAX_STREAM_BYTES)
+        .map(|c| if allowed(c) { c } else { '_' })
+        .collect();
+    (!clean.is_empty()).then_some(clean)
+}
+
+fn candidates(local: &LocalParameters) -> Vec<Candidate> {
+    let candidate = |(index, address): (usize, &std::net::SocketAddr)| {
+        let local_preference =
+            u32::from(u16::MAX).saturating_sub(u32::try_from(index).unwrap_or(u32::MAX));
+        Candidate {
+            foundation: (index + 1).to_string(),
+            component: 1,
+            transport: "udp".to_owned(),
+            priority: (HOST_PREFERENCE << 24) | (local_preference << 8) | 255,
+            address: address.ip().to_string(),
+            port: address.port(),
+            kind: "host".to_owned(),
+        }
+    };
+    local.candidates.iter().enumerate().map(candidate).collect()
+}

@@ -1,0 +1,438 @@
+//! Reads an offer into the state: who carries what.
+
+use std::collections::BTreeSet;
+
+use protocol::TrackSid;
+
+use super::{
+    Binding, Bound, DeclaredSsrc, IceCredentials, LocalParameters, Negotiated, Negotiation,
+    NegotiationError, RemoteParameters, Role, SctpParameters, Section,
+    codecs::{common_codecs, common_extensions, media_kind, offered_layers},
+};
+use crate::{
+    AudioFeatures, MediaKind,
+    sdp::{Direction, MediaDescription, MediaType, SessionDescription, Setup},
+};
+
+/// What an application section says instead of a payload type (RFC 8841).
+const DATA_CHANNEL: &str = "webrtc-datachannel";
+/// RFC 8841, section 6.1: the size that holds where none is given.
+const DEFAULT_MAX_MESSAGE_SIZE: u64 = 65_536;
+
+impl Negotiation {
+    pub(super) fn answer(
+        &mut self,
+        sdp: &str,
+        local: &LocalParameters,
+    ) -> Result<Negotiated, NegotiationError> {
+        let offer = SessionDescription::parse(sdp)?;
+        self.check_sections(&offer)?;
+        let unbound = self.read_sections(&offer)?;
+        let remote = self.read_transport(&offer)?;
+        self.check_sections_agree()?;
+        let newly_bound = self.bind_published();
+        // One that only moved to another section was not lost.
+        let unbound = unbound
+            .into_iter()
+            .filter(|track| self.section_of(*track).is_none())
+            .collect();
+        self.bind_subscriptions();
+
+        if remote.ice_restarted || self.local_ice.is_none() {
+            self.local_ice = Some(local.ice.clone());
+        }
+        let local_ice = self.local_ice.clone().unwrap_or_else(|| local.ice.clone());
+        self.version += 1;
+        let answer = self.write_answer(&offer, local, &local_ice).to_string();
+        for section in &mut self.sections {
+            if section.role == Role::Draining {
+                section.role = Role::Free;
+            }
+        }
+        self.remote = Some(remote.clone());
+        let unsupported = self
+            .subscriptions
+            .iter()
+            .filter(|subscription| subscription.unsupported);
+        Ok(Negotiated {
+            answer,
+            mid_to_track: self.mid_to_track(),
+            missing: self.missing(),
+            remote,
+            local_ice,
+            newly_bound,
+            unbound,
+            unsupported: unsupported
+                .map(|subscription| subscription.send.track)
+                .collect(),
+        })
+    }
+
+    /// Sections keep place, mid and kind for ever; only a rejected one may return as something else.
+    fn check_sections(&self, offer: &SessionDescription) -> Result<(), NegotiationError> {
+        if offer.media.len() < self.sections.len() {
+            let (offered, known) = (offer.media.len(), self.sections.len());
+            return Err(NegotiationError::SectionsRemoved { offered, known });
+        }
+        let mut mids = BTreeSet::new();
+        for (index, media) in offer.media.iter().enumerate() {
+            let mid = media
+                .mid
+                .as_deref()
+                .ok_or(NegotiationError::MidMissing(index))?;
+            if !mids.insert(mid) {
+                return Err(NegotiationError::MidRepeated(mid.to_owned()));
+            }
+            let Some(known) = self
+                .sections
+                .get(index)
+                .filter(|known| known.role != Role::Rejected)
+            else {
+                continue;
+            };
+            if known.mid != mid {
+                let (known, offered) = (known.mid.clone(), mid.to_owned());
+                return Err(NegotiationError::MidChanged {
+                    index,
+                    known,
+                    offered,
+                });
+            }
+            let is_data = known.role == Role::Data;
+            if known.kind != media_kind(&media.kind)
+                || is_data != (media.kind == MediaType::Application)
+            {
+                return Err(NegotiationError::KindChanged(mid.to_owned()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns the tracks that lost their section.
+    fn read_sections(
+        &mut self,
+        offer: &SessionDescription,
+    ) -> Result<Vec<TrackSid>, NegotiationError> {
+        let mut lost = Vec::new();
+        let mut data = false;
+        for (index, media) in offer.media.iter().enumerate() {
+            let mid = media.mid.clone().unwrap_or_default();
+            let bundled = offer.bundle.contains(&mid);
+            let before = self
+                .sections
+                .get(index)
+                .map_or(Role::Free, |section| section.role);
+            let mut section = Section::read(self.enabled, media, mid);
+            let is_data = media.kind == MediaType::Application
+                && media.formats.iter().any(|f| f == DATA_CHANNEL);
+            section.role = match section.kind {
+                _ if media.is_rejected() || !bundled => Role::Rejected,
+                None if is_data && is_dtls(&media.proto) && !data => Role::Data,
+                Some(_) if !section.codecs.is_empty() && is_srtp(&media.proto) => {
+                    if !media.rtcp_mux {
+                        return Err(NegotiationError::RtcpMuxMissing(section.mid));
+                    }
+                    role_after(before, self.sections.get(index), &section)
+                }
+                _ => Role::Rejected,
+            };
+            data |= section.role == Role::Data;
+            if let Some(track) = before
+                .published()
+                .filter(|_| section.role.published().is_none())
+            {
+                lost.push(track);
+            }
+            section.answered_audio = self
+                .sections
+                .get(index)
+                .map_or_else(AudioFeatures::default, |s| s.answered_audio);
+            match self.sections.get_mut(index) {
+                Some(known) => *known = section,
+                None => self.sections.push(section),
+            }
+        }
+        lost.dedup();
+        Ok(lost)
+    }
+
+    /// Header extension ids and SSRCs are shared by the whole transport.
+    fn check_sections_agree(&self) -> Result<(), NegotiationError> {
+        let mut meaning: [Option<usize>; 16] = [None; 16];
+        let mut ids: [Option<u8>; 7] = [None; 7];
+        let mut ssrcs = BTreeSet::new();
+        for section in &self.sections {
+            if section.role == Role::Rejected {
+                continue;
+            }
+            for extensions in [&section.extensions.received, &section.extensions.sent] {
+                for (extension, id) in extensions.all().into_iter().enumerate() {
+                    let Some(id) = id else { continue };
+                    let (Some(meaning), Some(known)) =
+                        (meaning.get_mut(usize::from(id)), ids.get_mut(extension))
+                    else {
+                        continue;
+                    };
+                    if *meaning.get_or_insert(extension) != extension
+                        || *known.get_or_insert(id) != id
+                    {
+                        return Err(NegotiationError::ExtensionConflict(id));
+                    }
+                }
+            }
+            if matches!(section.role, Role::Receiving(_)) {
+                for ssrc in section
+                    .ssrcs
+                    .iter()
+                    .flat_map(|declared| [Some(declared.ssrc), declared.rtx])
+                    .flatten()
+                {
+                    if !ssrcs.insert(ssrc) {
+                        return Err(NegotiationError::SsrcRepeated(ssrc));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// All sections share the transport of the first one in the bundle group (RFC 9143, section 7.3.1).
+    fn read_transport(
+        &self,
+        offer: &SessionDescription,
+    ) -> Result<RemoteParameters, NegotiationError> {
+        let used = |mid: &String| {
+            let index = self
+                .sections
+                .iter()
+                .position(|section| section.mid == *mid)?;
+            let section = self
+                .sections
+                .get(index)
+                .filter(|section| section.role != Role::Rejected)?;
+            debug_assert_eq!(section.mid, *mid);
+            offer.media.get(index)
+        };
+        let media: Vec<&MediaDescription> = offer.bundle.iter().filter_map(used).collect();
+        if media.is_empty() {
+            return Err(NegotiationError::NothingUsable);
+        }
+        let transports = || {
+            media
+                .iter()
+                .map(|media| &media.transport)
+                .chain([&offer.transport])
+        };
+        let ice = transports()
+            .find_map(|t| {
+                let (ufrag, pwd) = (t.ice_ufrag.clone()?, t.ice_pwd.clone()?);
+                Some(IceCredentials { ufrag, pwd })
+            })
+            .ok_or(NegotiationError::IceMissing)?;
+        let fingerprints = transports()
+            .map(|transport| &transport.fingerprints)
+            .find(|fingerprints| !fingerprints.is_empty())
+            .ok_or(NegotiationError::FingerprintMissing)?
+            .clone();
+        let setup = transports()
+            .find_map(|transport| transport.setup)
+            .unwrap_or(Setup::ActPass);
+        if !matches!(setup, Setup::ActPass | Setup::Active) {
+            return Err(NegotiationError::SetupUnusable);
+        }
+        let before = self.remote.as_ref();
+        if before.is_some_and(|before| before.fingerprints != fingerprints) {
+            return Err(NegotiationError::FingerprintChanged);
+        }
+        let data = self
+            .sections
+            .iter()
+            .position(|section| section.role == Role::Data);
+        let sctp = data
+            .and_then(|index| offer.media.get(index))
+            .map(|media| SctpParameters {
+                port: media.sctp_port.unwrap_or(5000),
+                max_message_size: media.max_message_size.unwrap_or(DEFAULT_MAX_MESSAGE_SIZE),
+            });
+        let ice_restarted = before.is_some_and(|before| before.ice != ice);
+        Ok(RemoteParameters {
+            ice,
+            fingerprints,
+            setup,
+            ice_restarted,
+            sctp,
+        })
+    }
+
+    /// Names first, over all sections; only then guesses, for clients whose ids changed on the way.
+    fn bind_published(&mut self) -> Vec<Bound> {
+        let mut bound = Vec::new();
+        for index in 0..self.sections.len() {
+            let Some(section) = self.sections.get(index) else {
+                break;
+            };
+            let by_name = match section.role {
+                Role::Receiving(Binding::Unknown | Binding::Guessed(_)) | Role::Retired => self
+                    .published
+                    .iter()
+                    .find(|published| published.is_named(section))
+                    .map(|published| published.sid),
+                _ => None,
+            };
+            if let Some(track) = by_name {
+                let before = section.role.published();
+                let now = self.bind(index, Binding::Named(track));
+                bound.extend(now.filter(|_| before != Some(track)));
+            }
+        }
+        for index in 0..self.sections.len() {
+            let Some(section) = self.sections.get(index) else {
+                break;
+            };
+            if section.role != Role::Receiving(Binding::Unknown) {
+                continue;
+            }
+            let waits = self.published.iter().find(|published| {
+                Some(published.kind) == section.kind
+                    && !published.was_bound
+                    && self.section_of(published.sid).is_none()
+            });
+            if let Some(track) = waits.map(|published| published.sid) {
+                bound.extend(self.bind(index, Binding::Guessed(track)));
+            }
+        }
+        bound
+    }
+
+    /// Free sections in order, to waiting subscriptions in order of arrival.
+    fn bind_subscriptions(&mut self) {
+        for index in 0..self.sections.len() {
+            let Some(section) = self.sections.get(index) else {
+                break;
+            };
+            let sends = matches!(section.role, Role::Sending(_));
+            if sends && self.send_section(section).is_none() {
+                // The client no longer offers the track's codec here.
+                self.release(index);
+            }
+        }
+        for subscription in 0..self.subscriptions.len() {
+            let Some(known) = self.subscriptions.get(subscription) else {
+                break;
+            };
+            let (track, kind) = (known.send.track, known.send.kind);
+            if self
+                .sections
+                .iter()
+                .any(|section| section.role == Role::Sending(track))
+            {
+                continue;
+            }
+            let speaks = |section: &Section| {
+                section
+                    .codecs
+                    .iter()
+                    .any(|codec| codec.mime_type.eq_ignore_ascii_case(&known.send.mime_type))
+            };
+            let fits = self
+                .sections
+                .iter()
+                .position(|section| section.is_free(kind) && speaks(section));
+            let unsupported =
+                fits.is_none() && self.sections.iter().any(|section| section.is_free(kind));
+            if let Some(section) = fits.and_then(|index| self.sections.get_mut(index)) {
+                section.role = Role::Sending(track);
+            }
+            if let Some(known) = self.subscriptions.get_mut(subscription) {
+                known.unsupported = unsupported;
+            }
+        }
+    }
+
+    fn release(&mut self, index: usize) {
+        if let Some(section) = self.sections.get_mut(index) {
+            section.role = Role::Draining;
+        }
+    }
+
+    fn mid_to_track(&self) -> Vec<(String, TrackSid)> {
+        let track = |section: &Section| match section.role {
+            Role::Sending(track) => Some(track),
+            role => role.published(),
+        };
+        self.sections
+            .iter()
+            .filter_map(|section| Some((section.mid.clone(), track(section)?)))
+            .collect()
+    }
+}
+
+impl Section {
+    fn read(enabled: &[super::EnabledCodec], media: &MediaDescription, mid: String) -> Self {
+        let kind = media_kind(&media.kind);
+        let rtx = |ssrc: u32| {
+            media
+                .fid_groups
+                .iter()
+                .find(|(primary, _)| *primary == ssrc)
+                .map(|(_, rtx)| *rtx)
+        };
+        let is_rtx = |ssrc: u32| media.fid_groups.iter().any(|(_, rtx)| *rtx == ssrc);
+        let primaries = media
+            .ssrcs
+            .iter()
+            .map(|declared| declared.ssrc)
+            .filter(|ssrc| !is_rtx(*ssrc));
+        Self {
+            mid,
+            kind,
+            role: Role::Free,
+            offered: media.direction,
+            offered_track: media.msid.as_ref().and_then(|msid| msid.track.clone()),
+            codecs: kind.map_or_else(Vec::new, |kind| common_codecs(enabled, kind, &media.codecs)),
+            extensions: kind
+                .map(|kind| common_extensions(kind, &media.extensions))
+                .unwrap_or_default(),
+            layers: match kind {
+                Some(MediaKind::Video) => offered_layers(&media.rids, &media.simulcast),
+                _ => Vec::new(),
+            },
+            ssrcs: primaries
+                .map(|ssrc| DeclaredSsrc {
+                    ssrc,
+                    rtx: rtx(ssrc),
+                })
+                .collect(),
+            answered_audio: AudioFeatures::default(),
+        }
+    }
+}
+
+/// What a usable media section does after this offer.
+fn role_after(before: Role, known: Option<&Section>, now: &Section) -> Role {
+    let same_track = known.is_some_and(|known| known.offered_track == now.offered_track);
+    match (before, now.offered) {
+        // A section that sends is the client's own, even where it could also receive: one job each.
+        (Role::Receiving(binding), Direction::SendOnly | Direction::SendRecv) => {
+            Role::Receiving(binding)
+        }
+        (Role::Retired, Direction::SendOnly | Direction::SendRecv) if same_track => Role::Retired,
+        (_, Direction::SendOnly | Direction::SendRecv) => Role::Receiving(Binding::Unknown),
+        (Role::Sending(track), Direction::RecvOnly) => Role::Sending(track),
+        (Role::Draining, _) => Role::Draining,
+        // A subscription whose section the client closed waits for another one.
+        (_, Direction::RecvOnly | Direction::Inactive) => Role::Free,
+    }
+}
+
+/// TLS-protected RTP with feedback; browsers say `UDP/TLS/RTP/SAVPF` whatever the transport.
+fn is_srtp(proto: &str) -> bool {
+    matches!(
+        proto,
+        "UDP/TLS/RTP/SAVPF" | "TCP/TLS/RTP/SAVPF" | "RTP/SAVPF"
+    )
+}
+
+fn is_dtls(proto: &str) -> bool {
+    matches!(proto, "UDP/DTLS/SCTP" | "TCP/DTLS/SCTP")
+}
