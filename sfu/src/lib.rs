@@ -4,6 +4,7 @@
 
 pub mod api;
 pub mod negotiate;
+pub mod rtcp;
 pub mod rtp;
 pub mod srtp;
 pub mod sdp;

@@ -202,7 +202,7 @@ impl SrtpSender {
                 )
                 .map_err(|_| SrtpError::Authentication)?;
             }
-            cipher @ Cipher::CmSha1 { .. } => {
+            cipher @ Cipher::CmSha1(_) => {
                 sealed.copy_from_slice(payload);
                 cipher.seal_rtp(header, sealed, tag, ssrc, index)?;
             }
@@ -335,7 +335,7 @@ impl SrtpReceiver {
         let ssrc = be32(&packet[4..8]);
         let word_at = match self.keys.rtcp {
             Cipher::Gcm { .. } => len + GCM_TAG_LEN,
-            Cipher::CmSha1 { .. } => len,
+            Cipher::CmSha1(_) => len,
         };
         let word = be32(&packet[word_at..word_at + RTCP_INDEX_LEN]);
         let index = u64::from(word & !RTCP_ENCRYPTED);
@@ -461,11 +461,14 @@ enum Cipher {
         key: LessSafeKey,
         salt: [u8; 12],
     },
-    CmSha1 {
-        key: EncryptingKey,
-        salt: [u8; 14],
-        auth: hmac::Key,
-    },
+    /// Boxed: its contexts take 1.7 KB, and hardly anybody needs them.
+    CmSha1(Box<CmSha1>),
+}
+
+struct CmSha1 {
+    key: EncryptingKey,
+    salt: [u8; 14],
+    auth: hmac::Key,
 }
 
 impl Cipher {
@@ -484,11 +487,11 @@ impl Cipher {
                 let (mut session_salt, mut auth) = ([0; 14], [0; 20]);
                 derive(key, salt, label + 1, &mut auth)?;
                 derive(key, salt, label + 2, &mut session_salt)?;
-                Ok(Cipher::CmSha1 {
+                Ok(Cipher::CmSha1(Box::new(CmSha1 {
                     key: ctr_key(session_key)?,
                     salt: session_salt,
                     auth: hmac::Key::new(hmac::HMAC_SHA1_FOR_LEGACY_USE_ONLY, &auth),
-                })
+                })))
             }
         }
     }
@@ -520,10 +523,10 @@ impl Cipher {
                 key.seal_in_place_scatter(nonce, Aad::from(header), payload, &[], tag)
                     .map_err(|_| SrtpError::Authentication)
             }
-            Cipher::CmSha1 { key, salt, auth } => {
-                apply_ctr(key, cm_iv(salt, ssrc, index), payload)?;
+            Cipher::CmSha1(cm) => {
+                apply_ctr(&cm.key, cm_iv(&cm.salt, ssrc, index), payload)?;
                 let roc = ((index >> 16) as u32).to_be_bytes();
-                tag.copy_from_slice(&sha1_tag(auth, &[header, payload, &roc]));
+                tag.copy_from_slice(&sha1_tag(&cm.auth, &[header, payload, &roc]));
                 Ok(())
             }
         }
@@ -544,11 +547,11 @@ impl Cipher {
                 key.open_separate_gather(nonce, Aad::from(header), sealed, tag, out)
                     .map_err(|_| SrtpError::Authentication)
             }
-            Cipher::CmSha1 { key, salt, auth } => {
+            Cipher::CmSha1(cm) => {
                 let roc = ((index >> 16) as u32).to_be_bytes();
-                verify_sha1(auth, &[header, sealed, &roc], tag)?;
+                verify_sha1(&cm.auth, &[header, sealed, &roc], tag)?;
                 out.copy_from_slice(sealed);
-                apply_ctr(key, cm_iv(salt, ssrc, index), out)
+                apply_ctr(&cm.key, cm_iv(&cm.salt, ssrc, index), out)
             }
         }
     }
@@ -568,11 +571,11 @@ impl Cipher {
                     .map_err(|_| SrtpError::Authentication)?;
                 word_out.copy_from_slice(&word.to_be_bytes());
             }
-            Cipher::CmSha1 { key, salt, auth } => {
+            Cipher::CmSha1(cm) => {
                 let (word_out, tag) = trailer.split_at_mut(RTCP_INDEX_LEN);
-                apply_ctr(key, cm_iv(salt, ssrc, index), payload)?;
+                apply_ctr(&cm.key, cm_iv(&cm.salt, ssrc, index), payload)?;
                 word_out.copy_from_slice(&word.to_be_bytes());
-                tag.copy_from_slice(&sha1_tag(auth, &[clear, payload, word_out]));
+                tag.copy_from_slice(&sha1_tag(&cm.auth, &[clear, payload, word_out]));
             }
         }
         Ok(())
@@ -606,13 +609,13 @@ impl Cipher {
                 }
                 .map_err(|_| SrtpError::Authentication)
             }
-            Cipher::CmSha1 { key, salt, auth } => {
+            Cipher::CmSha1(cm) => {
                 let (authenticated, tag) = packet.split_at(len + RTCP_INDEX_LEN);
-                verify_sha1(auth, &[authenticated], tag)?;
+                verify_sha1(&cm.auth, &[authenticated], tag)?;
                 out_payload.copy_from_slice(payload);
                 if encrypted {
                     let index = u64::from(word & !RTCP_ENCRYPTED);
-                    apply_ctr(key, cm_iv(salt, ssrc, index), out_payload)?;
+                    apply_ctr(&cm.key, cm_iv(&cm.salt, ssrc, index), out_payload)?;
                 }
                 Ok(())
             }

@@ -1,0 +1,1055 @@
+//! RTCP: compound packets read without allocation, and written into the caller's buffer.
+//!
+//! RFC 3550 (SR, RR, SDES, BYE), RFC 4585 (NACK, PLI), RFC 5104 (FIR), draft-alvestrand-rmcat-remb-03 (REMB),
+//! draft-holmer-rmcat-transport-wide-cc-extensions-01 (transport-wide feedback). What is unknown is skipped.
+
+use std::time::Duration;
+
+use crate::rtp::{RtpTime, SeqNo};
+
+const SENDER_REPORT: u8 = 200;
+const RECEIVER_REPORT: u8 = 201;
+const SDES: u8 = 202;
+const BYE: u8 = 203;
+/// Transport layer feedback (RFC 4585, section 6.2).
+pub(crate) const TRANSPORT_FEEDBACK: u8 = 205;
+const PAYLOAD_FEEDBACK: u8 = 206;
+
+const FORMAT_NACK: u8 = 1;
+pub(crate) const FORMAT_TRANSPORT_CC: u8 = 15;
+const FORMAT_PLI: u8 = 1;
+const FORMAT_FIR: u8 = 4;
+const FORMAT_APPLICATION: u8 = 15;
+
+const REPORT_BLOCK_LEN: usize = 24;
+/// The count field has five bits.
+const MAX_COUNT: usize = 31;
+
+/// Seconds between the NTP epoch (1900) and the Unix epoch.
+const NTP_UNIX_OFFSET: u64 = 2_208_988_800;
+
+/// A moment as NTP has it: seconds since 1900 in 32.32 fixed point.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct NtpTime(pub u64);
+
+impl NtpTime {
+    /// From the time since 1970.
+    pub fn from_unix(unix: Duration) -> NtpTime {
+        let seconds = unix.as_secs().wrapping_add(NTP_UNIX_OFFSET);
+        let fraction = (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000;
+        NtpTime(seconds << 32 | fraction)
+    }
+
+    /// Time since 1970 (before 2036), rounded to the nearest nanosecond; zero for earlier moments.
+    pub fn to_unix(self) -> Duration {
+        let seconds = (self.0 >> 32).saturating_sub(NTP_UNIX_OFFSET);
+        let nanos = ((self.0 & 0xFFFF_FFFF) * 1_000_000_000 + (1 << 31)) >> 32;
+        Duration::from_secs(seconds) + Duration::from_nanos(nanos)
+    }
+
+    /// The middle 32 bits: 16.16 fixed point seconds, as in LSR.
+    pub fn compact(self) -> u32 {
+        (self.0 >> 16) as u32
+    }
+
+    /// Signed seconds from `earlier` to `self`.
+    pub fn seconds_since(self, earlier: NtpTime) -> f64 {
+        self.0.wrapping_sub(earlier.0) as i64 as f64 / (1u64 << 32) as f64
+    }
+}
+
+/// Length of time in 1/65536 s, as in DLSR; saturates after 18 hours.
+pub fn to_compact(duration: Duration) -> u32 {
+    u32::try_from((duration.as_nanos() << 16) / 1_000_000_000).unwrap_or(u32::MAX)
+}
+
+/// Length of time given in 1/65536 s.
+pub fn from_compact(units: u32) -> Duration {
+    Duration::from_nanos((u64::from(units) * 1_000_000_000) >> 16)
+}
+
+/// The sender's part of a sender report (RFC 3550, section 6.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct SenderInfo {
+    /// The sender's wall clock.
+    pub ntp: NtpTime,
+    /// The same moment on the stream's clock.
+    pub rtp_time: RtpTime,
+    /// Packets sent so far.
+    pub packets: u32,
+    /// Payload bytes sent so far.
+    pub octets: u32,
+}
+
+/// One reception report (RFC 3550, section 6.4.1).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct ReportBlock {
+    /// The stream reported on.
+    pub ssrc: u32,
+    /// Lost since the last report, in 1/256.
+    pub fraction_lost: u8,
+    /// Lost since the beginning (24 bits, may be negative with duplicates).
+    pub cumulative_lost: i32,
+    /// Highest sequence number received, with the count of cycles in the upper half.
+    pub highest_seq: u32,
+    /// Interarrival jitter, ticks of the stream's clock.
+    pub jitter: u32,
+    /// [`NtpTime::compact`] of the last sender report, 0 when there was none.
+    pub last_sr: u32,
+    /// Since that report, in 1/65536 s.
+    pub delay_since_last_sr: u32,
+}
+
+impl ReportBlock {
+    /// Round-trip time of a block received at `now`, by the clock that wrote the sender report (section 6.4.1).
+    /// `None` without a sender report, or when the fields contradict the clock.
+    pub fn round_trip(&self, now: NtpTime) -> Option<Duration> {
+        if self.last_sr == 0 {
+            return None;
+        }
+        let elapsed = now.compact().wrapping_sub(self.last_sr);
+        let units = elapsed.wrapping_sub(self.delay_since_last_sr);
+        // Rounding on both sides may come out just below zero.
+        if (units as i32) < 0 {
+            return ((units as i32) > -66).then_some(Duration::ZERO);
+        }
+        Some(from_compact(units))
+    }
+
+    fn read(bytes: &[u8; REPORT_BLOCK_LEN]) -> ReportBlock {
+        let word = |i: usize| be32(&bytes[i * 4..]);
+        ReportBlock {
+            ssrc: word(0),
+            fraction_lost: bytes[4],
+            cumulative_lost: (word(1) << 8) as i32 >> 8,
+            highest_seq: word(2),
+            jitter: word(3),
+            last_sr: word(4),
+            delay_since_last_sr: word(5),
+        }
+    }
+
+    fn write(&self, out: &mut [u8]) {
+        let lost = self.cumulative_lost.clamp(-0x80_0000, 0x7F_FFFF) as u32 & 0xFF_FFFF;
+        let words = [
+            self.ssrc,
+            u32::from(self.fraction_lost) << 24 | lost,
+            self.highest_seq,
+            self.jitter,
+            self.last_sr,
+            self.delay_since_last_sr,
+        ];
+        write_words(out, &words);
+    }
+}
+
+/// One packet of a compound.
+#[derive(Debug, Clone)]
+pub enum RtcpPacket<'a> {
+    /// SR.
+    SenderReport {
+        /// Who sends.
+        ssrc: u32,
+        /// Clocks and counts.
+        info: SenderInfo,
+        /// What it receives.
+        reports: ReportBlocks<'a>,
+    },
+    /// RR.
+    ReceiverReport {
+        /// Who reports.
+        ssrc: u32,
+        /// What it receives.
+        reports: ReportBlocks<'a>,
+    },
+    /// BYE: these streams end.
+    Bye(Ssrcs<'a>),
+    /// Generic NACK.
+    Nack(Nack<'a>),
+    /// Picture loss: a key frame is wanted.
+    Pli {
+        /// Whose.
+        media_ssrc: u32,
+    },
+    /// Full intra request: a key frame is wanted of each of these streams.
+    Fir(FirEntries<'a>),
+    /// Receiver estimated maximum bitrate.
+    Remb {
+        /// Bits per second.
+        bitrate: u64,
+        /// Of these streams together.
+        ssrcs: Ssrcs<'a>,
+    },
+    /// Transport-wide feedback.
+    TransportCc(TransportCc<'a>),
+}
+
+/// Reads a compound packet. Ends at the first packet whose length is wrong; a packet that is malformed inside is
+/// skipped, and [`Packets::malformed`] counts both.
+pub fn parse(compound: &[u8]) -> Packets<'_> {
+    Packets {
+        rest: compound,
+        malformed: 0,
+    }
+}
+
+/// Iterator over the packets of a compound.
+#[derive(Debug, Clone)]
+pub struct Packets<'a> {
+    rest: &'a [u8],
+    malformed: u32,
+}
+
+impl Packets<'_> {
+    /// How many malformed packets were met so far.
+    pub fn malformed(&self) -> u32 {
+        self.malformed
+    }
+}
+
+impl<'a> Iterator for Packets<'a> {
+    type Item = RtcpPacket<'a>;
+
+    fn next(&mut self) -> Option<RtcpPacket<'a>> {
+        while !self.rest.is_empty() {
+            let Some((packet, rest)) = split_packet(self.rest) else {
+                self.malformed += 1;
+                self.rest = &[];
+                return None;
+            };
+            self.rest = rest;
+            match read_packet(packet) {
+                Read::Packet(packet) => return Some(packet),
+                Read::Skip => {}
+                Read::Malformed => self.malformed += 1,
+            }
+        }
+        None
+    }
+}
+
+fn split_packet(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
+    let header = bytes.first_chunk::<4>()?;
+    let len = (usize::from(u16::from_be_bytes([header[2], header[3]])) + 1) * 4;
+    (header[0] >> 6 == 2 && bytes.len() >= len).then(|| bytes.split_at(len))
+}
+
+enum Read<'a> {
+    Packet(RtcpPacket<'a>),
+    Skip,
+    Malformed,
+}
+
+/// `packet` is at least four bytes, a multiple of four.
+fn read_packet(packet: &[u8]) -> Read<'_> {
+    let (count, kind) = (packet[0] & 0x1F, packet[1]);
+    let mut body = &packet[4..];
+    if packet[0] & 0x20 != 0 {
+        let padding = body.last().map_or(0, |count| usize::from(*count));
+        match body.len().checked_sub(padding) {
+            Some(len) if padding > 0 => body = &body[..len],
+            _ => return Read::Malformed,
+        }
+    }
+    let read = match (kind, count) {
+        (SENDER_REPORT, _) => read_sender_report(count, body),
+        (RECEIVER_REPORT, _) => read_receiver_report(count, body),
+        (BYE, _) => body
+            .get(..usize::from(count) * 4)
+            .map(|ssrcs| RtcpPacket::Bye(Ssrcs { rest: ssrcs })),
+        (TRANSPORT_FEEDBACK, FORMAT_NACK) => {
+            feedback(body).map(|(_, media_ssrc, fci)| RtcpPacket::Nack(Nack { media_ssrc, fci }))
+        }
+        (TRANSPORT_FEEDBACK, FORMAT_TRANSPORT_CC) => read_transport_cc(body),
+        (PAYLOAD_FEEDBACK, FORMAT_PLI) => {
+            feedback(body).map(|(_, media_ssrc, _)| RtcpPacket::Pli { media_ssrc })
+        }
+        (PAYLOAD_FEEDBACK, FORMAT_FIR) => {
+            feedback(body).map(|(_, _, fci)| RtcpPacket::Fir(FirEntries { rest: fci }))
+        }
+        (PAYLOAD_FEEDBACK, FORMAT_APPLICATION) => match feedback(body) {
+            Some((_, _, fci)) if fci.starts_with(b"REMB") => read_remb(fci),
+            Some(_) => return Read::Skip,
+            None => None,
+        },
+        _ => return Read::Skip,
+    };
+    read.map_or(Read::Malformed, Read::Packet)
+}
+
+fn read_sender_report(count: u8, body: &[u8]) -> Option<RtcpPacket<'_>> {
+    let (head, rest) = body.split_first_chunk::<24>()?;
+    let info = SenderInfo {
+        ntp: NtpTime(u64::from(be32(&head[4..])) << 32 | u64::from(be32(&head[8..]))),
+        rtp_time: RtpTime(be32(&head[12..])),
+        packets: be32(&head[16..]),
+        octets: be32(&head[20..]),
+    };
+    let reports = ReportBlocks::new(count, rest)?;
+    Some(RtcpPacket::SenderReport {
+        ssrc: be32(head),
+        info,
+        reports,
+    })
+}
+
+fn read_receiver_report(count: u8, body: &[u8]) -> Option<RtcpPacket<'_>> {
+    let (ssrc, rest) = body.split_first_chunk::<4>()?;
+    let reports = ReportBlocks::new(count, rest)?;
+    Some(RtcpPacket::ReceiverReport {
+        ssrc: be32(ssrc),
+        reports,
+    })
+}
+
+fn read_remb(fci: &[u8]) -> Option<RtcpPacket<'_>> {
+    let (head, rest) = fci.split_first_chunk::<8>()?;
+    let exponent = u32::from(head[5] >> 2);
+    let mantissa = u64::from(be32(&head[4..]) & 0x3_FFFF);
+    let bitrate = mantissa
+        .checked_shl(exponent)
+        .filter(|bits| bits >> exponent == mantissa);
+    let ssrcs = rest.get(..usize::from(head[4]) * 4)?;
+    Some(RtcpPacket::Remb {
+        bitrate: bitrate.unwrap_or(u64::MAX),
+        ssrcs: Ssrcs { rest: ssrcs },
+    })
+}
+
+/// Sender SSRC, media SSRC and feedback control information (RFC 4585, section 6.1).
+fn feedback(body: &[u8]) -> Option<(u32, u32, &[u8])> {
+    let (head, fci) = body.split_first_chunk::<8>()?;
+    Some((be32(head), be32(&head[4..]), fci))
+}
+
+/// Iterator over reception reports.
+#[derive(Debug, Clone)]
+pub struct ReportBlocks<'a> {
+    rest: &'a [u8],
+}
+
+impl<'a> ReportBlocks<'a> {
+    fn new(count: u8, bytes: &'a [u8]) -> Option<Self> {
+        let rest = bytes.get(..usize::from(count) * REPORT_BLOCK_LEN)?;
+        Some(Self { rest })
+    }
+}
+
+impl Iterator for ReportBlocks<'_> {
+    type Item = ReportBlock;
+
+    fn next(&mut self) -> Option<ReportBlock> {
+        let (block, rest) = self.rest.split_first_chunk::<REPORT_BLOCK_LEN>()?;
+        self.rest = rest;
+        Some(ReportBlock::read(block))
+    }
+}
+
+/// Iterator over SSRCs.
+#[derive(Debug, Clone)]
+pub struct Ssrcs<'a> {
+    rest: &'a [u8],
+}
+
+impl Iterator for Ssrcs<'_> {
+    type Item = u32;
+
+    fn next(&mut self) -> Option<u32> {
+        let (ssrc, rest) = self.rest.split_first_chunk::<4>()?;
+        self.rest = rest;
+        Some(u32::from_be_bytes(*ssrc))
+    }
+}
+
+/// A generic NACK (RFC 4585, section 6.2.1).
+#[derive(Debug, Clone, Copy)]
+pub struct Nack<'a> {
+    /// The stream with the losses.
+    pub media_ssrc: u32,
+    fci: &'a [u8],
+}
+
+impl<'a> Nack<'a> {
+    /// The missing sequence numbers, in the order written: at most 17 for every four bytes.
+    pub fn seqs(&self) -> impl Iterator<Item = SeqNo> + use<'a> {
+        self.fci.chunks_exact(4).flat_map(|entry| {
+            let first = u16::from_be_bytes([entry[0], entry[1]]);
+            let mask = u16::from_be_bytes([entry[2], entry[3]]);
+            let others = (0..16u16).filter(move |bit| mask >> bit & 1 == 1);
+            std::iter::once(SeqNo(first))
+                .chain(others.map(move |bit| SeqNo(first.wrapping_add(bit + 1))))
+        })
+    }
+}
+
+/// Iterator over the entries of a FIR: media SSRC and command sequence number (RFC 5104, section 4.3.1).
+#[derive(Debug, Clone)]
+pub struct FirEntries<'a> {
+    rest: &'a [u8],
+}
+
+impl Iterator for FirEntries<'_> {
+    type Item = (u32, u8);
+
+    fn next(&mut self) -> Option<(u32, u8)> {
+        let (entry, rest) = self.rest.split_first_chunk::<8>()?;
+        self.rest = rest;
+        Some((be32(entry), entry[4]))
+    }
+}
+
+/// Transport-wide feedback.
+#[derive(Debug, Clone, Copy)]
+pub struct TransportCc<'a> {
+    /// First transport-wide sequence number reported on.
+    pub base_seq: SeqNo,
+    /// How many follow, this one included.
+    pub count: u16,
+    /// Reference time in units of 64 ms, 24 bits, signed; wraps.
+    pub reference_time: i32,
+    /// Counts the feedback packets; wraps.
+    pub feedback_count: u8,
+    chunks: &'a [u8],
+    deltas: &'a [u8],
+}
+
+impl<'a> TransportCc<'a> {
+    /// Each reported sequence number, and when it arrived: in ticks of 250 us on the clock of `reference_time`
+    /// (whose unit is 256 ticks), or `None` when it did not. Ends early when deltas are missing.
+    pub fn statuses(&self) -> TransportCcStatuses<'a> {
+        TransportCcStatuses {
+            seq: self.base_seq,
+            left: self.count,
+            ticks: i64::from(self.reference_time) * 256,
+            chunks: self.chunks,
+            deltas: self.deltas,
+            chunk: Chunk::Run { symbol: 0, left: 0 },
+        }
+    }
+}
+
+fn read_transport_cc(body: &[u8]) -> Option<RtcpPacket<'_>> {
+    let (_, _, fci) = feedback(body)?;
+    let (head, rest) = fci.split_first_chunk::<8>()?;
+    let count = u16::from_be_bytes([head[2], head[3]]);
+    let mut covered = 0;
+    let mut chunks_len = 0;
+    while covered < usize::from(count) {
+        let bytes = rest.get(chunks_len..chunks_len + 2)?;
+        covered += Chunk::read([bytes[0], bytes[1]]).len();
+        chunks_len += 2;
+    }
+    let (chunks, deltas) = rest.split_at(chunks_len);
+    Some(RtcpPacket::TransportCc(TransportCc {
+        base_seq: SeqNo(u16::from_be_bytes([head[0], head[1]])),
+        count,
+        reference_time: be32(&head[4..]) as i32 >> 8,
+        feedback_count: head[7],
+        chunks,
+        deltas,
+    }))
+}
+
+/// A packet status chunk, partly consumed.
+#[derive(Debug, Clone, Copy)]
+enum Chunk {
+    Run {
+        symbol: u8,
+        left: u16,
+    },
+    /// `bits` per symbol, the next symbol in the highest bits of `symbols`.
+    Vector {
+        bits: u8,
+        symbols: u16,
+        left: u8,
+    },
+}
+
+impl Chunk {
+    fn read(bytes: [u8; 2]) -> Chunk {
+        let word = u16::from_be_bytes(bytes);
+        match word >> 14 {
+            0 | 1 => Chunk::Run {
+                symbol: (word >> 13 & 3) as u8,
+                left: word & 0x1FFF,
+            },
+            2 => Chunk::Vector {
+                bits: 1,
+                symbols: word << 2,
+                left: 14,
+            },
+            _ => Chunk::Vector {
+                bits: 2,
+                symbols: word << 2,
+                left: 7,
+            },
+        }
+    }
+
+    fn len(&self) -> usize {
+        match self {
+            Chunk::Run { left, .. } => usize::from(*left),
+            Chunk::Vector { left, .. } => usize::from(*left),
+        }
+    }
+
+    fn next(&mut self) -> Option<u8> {
+        match self {
+            Chunk::Run { symbol, left } => {
+                *left = left.checked_sub(1)?;
+                Some(*symbol)
+            }
+            Chunk::Vector {
+                bits,
+                symbols,
+                left,
+            } => {
+                *left = left.checked_sub(1)?;
+                let symbol = (*symbols >> (16 - *bits)) as u8;
+                *symbols <<= *bits;
+                Some(symbol)
+            }
+        }
+    }
+}
+
+/// Iterator of [`TransportCc::statuses`].
+#[derive(Debug, Clone)]
+pub struct TransportCcStatuses<'a> {
+    seq: SeqNo,
+    left: u16,
+    ticks: i64,
+    chunks: &'a [u8],
+    deltas: &'a [u8],
+    chunk: Chunk,
+}
+
+impl Iterator for TransportCcStatuses<'_> {
+    type Item = (SeqNo, Option<i64>);
+
+    fn next(&mut self) -> Option<(SeqNo, Option<i64>)> {
+        self.left = self.left.checked_sub(1)?;
+        let symbol = loop {
+            if let Some(symbol) = self.chunk.next() {
+                break symbol;
+            }
+            let (bytes, rest) = self.chunks.split_first_chunk::<2>()?;
+            self.chunks = rest;
+            self.chunk = Chunk::read(*bytes);
+        };
+        let delta = match symbol {
+            1 => {
+                let (delta, rest) = self.deltas.split_first()?;
+                self.deltas = rest;
+                Some(i64::from(*delta))
+            }
+            2 => {
+                let (delta, rest) = self.deltas.split_first_chunk::<2>()?;
+                self.deltas = rest;
+                Some(i64::from(i16::from_be_bytes(*delta)))
+            }
+            _ => None,
+        };
+        let seq = self.seq;
+        self.seq = seq.next();
+        Some((
+            seq,
+            delta.map(|delta| {
+                self.ticks += delta;
+                self.ticks
+            }),
+        ))
+    }
+}
+
+/// The caller's buffer is too small for the packet; what was written before it stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("RTCP packet does not fit")]
+pub struct DoesNotFit;
+
+/// Writes a compound packet to the front of a buffer. RFC 3550 wants SR or RR first; reduced-size packets
+/// (RFC 5506) are for the caller to decide.
+#[derive(Debug)]
+pub struct RtcpWriter<'a> {
+    out: &'a mut [u8],
+    len: usize,
+}
+
+impl<'a> RtcpWriter<'a> {
+    /// A writer of an empty compound.
+    pub fn new(out: &'a mut [u8]) -> Self {
+        Self { out, len: 0 }
+    }
+
+    /// Bytes written so far.
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// Nothing is written yet.
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Bytes still free.
+    pub fn free(&self) -> usize {
+        self.out.len() - self.len
+    }
+
+    /// A sender report with at most 31 reception reports (more are left out: use [`RtcpWriter::receiver_report`]).
+    pub fn sender_report(
+        &mut self,
+        ssrc: u32,
+        info: &SenderInfo,
+        reports: &[ReportBlock],
+    ) -> Result<(), DoesNotFit> {
+        let reports = &reports[..reports.len().min(MAX_COUNT)];
+        let body = self.packet(
+            reports.len() as u8,
+            SENDER_REPORT,
+            24 + reports.len() * REPORT_BLOCK_LEN,
+        )?;
+        let ntp = info.ntp.0;
+        let words = [
+            ssrc,
+            (ntp >> 32) as u32,
+            ntp as u32,
+            info.rtp_time.0,
+            info.packets,
+            info.octets,
+        ];
+        write_words(body, &words);
+        write_reports(&mut body[24..], reports);
+        Ok(())
+    }
+
+    /// A receiver report; several packets when there are more than 31 blocks, all or none of them.
+    pub fn receiver_report(
+        &mut self,
+        ssrc: u32,
+        reports: &[ReportBlock],
+    ) -> Result<(), DoesNotFit> {
+        let packets = reports.len().div_ceil(MAX_COUNT).max(1);
+        if self.free() < packets * 8 + reports.len() * REPORT_BLOCK_LEN {
+            return Err(DoesNotFit);
+        }
+        let mut chunks = reports.chunks(MAX_COUNT);
+        for _ in 0..packets {
+            let chunk = chunks.next().unwrap_or_default();
+            let len = 4 + chunk.len() * REPORT_BLOCK_LEN;
+            let body = self.packet(chunk.len() as u8, RECEIVER_REPORT, len)?;
+            write_words(body, &[ssrc]);
+            write_reports(&mut body[4..], chunk);
+        }
+        Ok(())
+    }
+
+    /// An SDES with the canonical name of one source (RFC 3550, section 6.5). Names are cut at 255 bytes.
+    pub fn sdes_cname(&mut self, ssrc: u32, cname: &str) -> Result<(), DoesNotFit> {
+        let cname = &cname.as_bytes()[..cname.len().min(255)];
+        // At least one zero byte ends the items.
+        let len = (4 + 2 + cname.len() + 1).next_multiple_of(4);
+        let body = self.packet(1, SDES, len)?;
+        write_words(body, &[ssrc]);
+        body[4] = 1;
+        body[5] = cname.len() as u8;
+        body[6..6 + cname.len()].copy_from_slice(cname);
+        body[6 + cname.len()..].fill(0);
+        Ok(())
+    }
+
+    /// A BYE of one source.
+    pub fn bye(&mut self, ssrc: u32) -> Result<(), DoesNotFit> {
+        let body = self.packet(1, BYE, 4)?;
+        write_words(body, &[ssrc]);
+        Ok(())
+    }
+
+    /// A generic NACK of `seqs`, ascending (in serial order) and without duplicates. Writes nothing when it is empty.
+    pub fn nack(
+        &mut self,
+        sender_ssrc: u32,
+        media_ssrc: u32,
+        seqs: &[SeqNo],
+    ) -> Result<(), DoesNotFit> {
+        let entries = nack_entries(seqs).count();
+        if entries == 0 {
+            return Ok(());
+        }
+        let body = self.packet(FORMAT_NACK, TRANSPORT_FEEDBACK, 8 + entries * 4)?;
+        write_words(body, &[sender_ssrc, media_ssrc]);
+        for (out, (first, mask)) in body[8..].chunks_exact_mut(4).zip(nack_entries(seqs)) {
+            write_words(out, &[u32::from(first) << 16 | u32::from(mask)]);
+        }
+        Ok(())
+    }
+
+    /// A picture loss indication.
+    pub fn pli(&mut self, sender_ssrc: u32, media_ssrc: u32) -> Result<(), DoesNotFit> {
+        let body = self.packet(FORMAT_PLI, PAYLOAD_FEEDBACK, 8)?;
+        write_words(body, &[sender_ssrc, media_ssrc]);
+        Ok(())
+    }
+
+    /// A full intra request; `command` goes up by one with each new request (not with its repetitions).
+    pub fn fir(
+        &mut self,
+        sender_ssrc: u32,
+        media_ssrc: u32,
+        command: u8,
+    ) -> Result<(), DoesNotFit> {
+        let body = self.packet(FORMAT_FIR, PAYLOAD_FEEDBACK, 16)?;
+        write_words(
+            body,
+            &[sender_ssrc, 0, media_ssrc, u32::from(command) << 24],
+        );
+        Ok(())
+    }
+
+    /// Receiver estimated maximum bitrate, bits per second, for at most 255 streams.
+    pub fn remb(
+        &mut self,
+        sender_ssrc: u32,
+        bitrate: u64,
+        ssrcs: &[u32],
+    ) -> Result<(), DoesNotFit> {
+        let ssrcs = &ssrcs[..ssrcs.len().min(255)];
+        let body = self.packet(FORMAT_APPLICATION, PAYLOAD_FEEDBACK, 16 + ssrcs.len() * 4)?;
+        let exponent = (64 - bitrate.leading_zeros()).saturating_sub(18);
+        let mantissa = (bitrate >> exponent) as u32;
+        let word = (ssrcs.len() as u32) << 24 | exponent << 18 | mantissa;
+        write_words(body, &[sender_ssrc, 0, u32::from_be_bytes(*b"REMB"), word]);
+        write_words(&mut body[16..], ssrcs);
+        Ok(())
+    }
+
+    /// Adds a packet with a body of `body_len` bytes (a multiple of four) and returns the body to be filled.
+    pub(crate) fn packet(
+        &mut self,
+        count: u8,
+        kind: u8,
+        body_len: usize,
+    ) -> Result<&mut [u8], DoesNotFit> {
+        debug_assert!(body_len.is_multiple_of(4) && usize::from(count) <= MAX_COUNT);
+        let words = u16::try_from(body_len / 4).map_err(|_| DoesNotFit)?;
+        let end = self.len + 4 + body_len;
+        let packet = self.out.get_mut(self.len..end).ok_or(DoesNotFit)?;
+        self.len = end;
+        let (header, body) = packet.split_at_mut(4);
+        header[0] = 0x80 | count;
+        header[1] = kind;
+        header[2..].copy_from_slice(&words.to_be_bytes());
+        Ok(body)
+    }
+}
+
+fn write_reports(out: &mut [u8], reports: &[ReportBlock]) {
+    for (out, report) in out.chunks_exact_mut(REPORT_BLOCK_LEN).zip(reports) {
+        report.write(out);
+    }
+}
+
+/// The (PID, BLP) pairs that cover `seqs`.
+fn nack_entries(seqs: &[SeqNo]) -> impl Iterator<Item = (u16, u16)> {
+    let mut rest = seqs;
+    std::iter::from_fn(move || {
+        let (first, mut others) = rest.split_first()?;
+        let mut mask = 0;
+        while let Some((next, after)) = others.split_first() {
+            let distance = next.0.wrapping_sub(first.0);
+            if distance > 16 {
+                break;
+            }
+            if distance > 0 {
+                mask |= 1 << (distance - 1);
+            }
+            others = after;
+        }
+        rest = others;
+        Some((first.0, mask))
+    })
+}
+
+fn write_words(out: &mut [u8], words: &[u32]) {
+    for (out, word) in out.chunks_exact_mut(4).zip(words) {
+        out.copy_from_slice(&word.to_be_bytes());
+    }
+}
+
+fn be32(bytes: &[u8]) -> u32 {
+    bytes
+        .first_chunk::<4>()
+        .map_or(0, |bytes| u32::from_be_bytes(*bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn block(n: u32) -> ReportBlock {
+        ReportBlock {
+            ssrc: n,
+            fraction_lost: n as u8,
+            cumulative_lost: -(n as i32),
+            highest_seq: n * 3,
+            jitter: n * 5,
+            last_sr: n * 7,
+            delay_since_last_sr: n * 11,
+        }
+    }
+
+    fn drain(packet: &RtcpPacket<'_>) {
+        match packet {
+            RtcpPacket::SenderReport { reports, .. }
+            | RtcpPacket::ReceiverReport { reports, .. } => {
+                assert!(reports.clone().count() <= MAX_COUNT)
+            }
+            RtcpPacket::Bye(ssrcs) | RtcpPacket::Remb { ssrcs, .. } => {
+                assert!(ssrcs.clone().count() < 255);
+            }
+            RtcpPacket::Nack(nack) => assert!(nack.seqs().count() < 1000),
+            RtcpPacket::Fir(entries) => assert!(entries.clone().count() < 255),
+            RtcpPacket::TransportCc(feedback) => {
+                assert!(feedback.statuses().count() <= usize::from(feedback.count))
+            }
+            RtcpPacket::Pli { .. } => {}
+        }
+    }
+
+    #[test]
+    fn a_compound_of_every_kind_is_read_as_written() {
+        let mut out = [0xEE; 1200];
+        let info = SenderInfo {
+            ntp: NtpTime(0x1122_3344_5566_7788),
+            rtp_time: RtpTime(9),
+            packets: 10,
+            octets: 11,
+        };
+        let seqs = [65_530, 65_535, 10, 11, 12].map(SeqNo);
+        let mut writer = RtcpWriter::new(&mut out);
+        writer
+            .sender_report(1, &info, &[block(2), block(3)])
+            .unwrap();
+        writer.receiver_report(4, &[block(5)]).unwrap();
+        writer.sdes_cname(1, "conclave").unwrap();
+        writer.nack(1, 77, &seqs).unwrap();
+        writer.pli(1, 78).unwrap();
+        writer.fir(1, 79, 200).unwrap();
+        writer.remb(1, 2_500_000, &[80, 81]).unwrap();
+        writer.bye(1).unwrap();
+        let len = writer.len();
+        let mut packets = parse(&out[..len]);
+        let Some(RtcpPacket::SenderReport {
+            ssrc: 1,
+            info: read,
+            reports,
+        }) = packets.next()
+        else {
+            panic!("no SR")
+        };
+        assert_eq!(read, info);
+        assert_eq!(reports.collect::<Vec<_>>(), [block(2), block(3)]);
+        let Some(RtcpPacket::ReceiverReport { ssrc: 4, reports }) = packets.next() else {
+            panic!("no RR")
+        };
+        assert_eq!(reports.collect::<Vec<_>>(), [block(5)]);
+        let Some(RtcpPacket::Nack(nack)) = packets.next() else {
+            panic!("no NACK")
+        };
+        assert_eq!(nack.media_ssrc, 77);
+        assert_eq!(nack.seqs().collect::<Vec<_>>(), seqs);
+        assert!(matches!(
+            packets.next(),
+            Some(RtcpPacket::Pli { media_ssrc: 78 })
+        ));
+        let Some(RtcpPacket::Fir(entries)) = packets.next() else {
+            panic!("no FIR")
+        };
+        assert_eq!(entries.collect::<Vec<_>>(), [(79, 200)]);
+        let Some(RtcpPacket::Remb { bitrate, ssrcs }) = packets.next() else {
+            panic!("no REMB")
+        };
+        assert!(bitrate <= 2_500_000 && bitrate > 2_499_900, "{bitrate}");
+        assert_eq!(ssrcs.collect::<Vec<_>>(), [80, 81]);
+        let Some(RtcpPacket::Bye(ssrcs)) = packets.next() else {
+            panic!("no BYE")
+        };
+        assert_eq!(ssrcs.collect::<Vec<_>>(), [1]);
+        assert!(packets.next().is_none());
+        assert_eq!(packets.malformed(), 0);
+    }
+
+    #[test]
+    fn many_blocks_become_several_receiver_reports() {
+        let blocks: Vec<ReportBlock> = (0..70).map(block).collect();
+        let mut out = [0; 2000];
+        let mut writer = RtcpWriter::new(&mut out);
+        writer.receiver_report(9, &blocks).unwrap();
+        let len = writer.len();
+        let read: Vec<ReportBlock> = parse(&out[..len])
+            .flat_map(|packet| match packet {
+                RtcpPacket::ReceiverReport { ssrc: 9, reports } => reports,
+                _ => panic!("not RR"),
+            })
+            .collect();
+        assert_eq!(read, blocks);
+        let mut writer = RtcpWriter::new(&mut out[..1000]);
+        assert_eq!(writer.receiver_report(9, &blocks), Err(DoesNotFit));
+        assert!(writer.is_empty());
+    }
+
+    #[test]
+    fn a_packet_that_does_not_fit_leaves_the_compound_as_it_was() {
+        let mut out = [0; 21];
+        let mut writer = RtcpWriter::new(&mut out);
+        writer.receiver_report(1, &[]).unwrap();
+        assert_eq!(writer.fir(1, 2, 3), Err(DoesNotFit));
+        assert_eq!(writer.len(), 8);
+        writer.pli(1, 2).unwrap();
+        assert_eq!(writer.free(), 1);
+    }
+
+    #[test]
+    fn malformed_packets_are_counted_and_skipped() {
+        // An RR that promises two blocks and has none, then a PLI, then a length beyond the end.
+        let bytes = [
+            &[0x82, 201, 0, 1, 0, 0, 0, 1][..],
+            &[0x81, 206, 0, 2, 0, 0, 0, 1, 0, 0, 0, 2],
+            &[0x80, 201, 0, 9, 0, 0, 0, 1],
+        ]
+        .concat();
+        let mut packets = parse(&bytes);
+        assert!(matches!(
+            packets.next(),
+            Some(RtcpPacket::Pli { media_ssrc: 2 })
+        ));
+        assert!(packets.next().is_none());
+        assert_eq!(packets.malformed(), 2);
+        let unknown = [0x80, 207, 0, 0, 0x81, 203, 0, 1, 0, 0, 0, 5];
+        let mut packets = parse(&unknown);
+        assert!(matches!(packets.next(), Some(RtcpPacket::Bye(_))));
+        assert_eq!(packets.malformed(), 0);
+    }
+
+    #[test]
+    fn padding_is_cut_off() {
+        let bytes = [
+            0xA1, 205, 0, 4, 0, 0, 0, 1, 0, 0, 0, 2, 0, 9, 0, 1, 0, 0, 0, 4,
+        ];
+        let Some(RtcpPacket::Nack(nack)) = parse(&bytes).next() else {
+            panic!("no NACK")
+        };
+        assert_eq!(nack.seqs().collect::<Vec<_>>(), [9, 10].map(SeqNo));
+    }
+
+    #[test]
+    fn transport_feedback_is_read_chunk_by_chunk() {
+        let mut fci = vec![0xFF, 0xFE, 0, 14, 0xFF, 0xFF, 0xFF, 7];
+        // Run of 3 small deltas; vector of two-bit symbols 2 0 1 0 0 0 1; vector of one-bit symbols 1 0 0 1 ...
+        fci.extend([0x20, 3]);
+        fci.extend((0xC000u16 | 0b10_00_01_00_00_00_01).to_be_bytes());
+        fci.extend((0x8000u16 | 0b10_0100_0000_0000).to_be_bytes());
+        fci.extend([4, 0, 8, 0xFF, 0xFC, 1, 2, 3, 4, 0]);
+        let mut bytes = vec![0x8F, 205, 0, 0, 0, 0, 0, 1, 0, 0, 0, 2];
+        bytes.extend(fci);
+        bytes[3] = (bytes.len() / 4 - 1) as u8;
+        let Some(RtcpPacket::TransportCc(feedback)) = parse(&bytes).next() else {
+            panic!()
+        };
+        assert_eq!((feedback.reference_time, feedback.feedback_count), (-1, 7));
+        let expected = [
+            (0xFFFE, Some(-252)),
+            (0xFFFF, Some(-252)),
+            (0, Some(-244)),
+            (1, Some(-248)),
+            (2, None),
+            (3, Some(-247)),
+            (4, None),
+            (5, None),
+            (6, None),
+            (7, Some(-245)),
+            (8, Some(-242)),
+            (9, None),
+            (10, None),
+            (11, Some(-238)),
+        ];
+        let expected = expected.map(|(seq, ticks)| (SeqNo(seq), ticks));
+        assert_eq!(feedback.statuses().collect::<Vec<_>>(), expected);
+    }
+
+    #[test]
+    fn ntp_times_convert_both_ways() {
+        let unix = Duration::new(1_700_000_000, 250_000_000);
+        let ntp = NtpTime::from_unix(unix);
+        assert_eq!(ntp.0, 3_908_988_800 << 32 | 1 << 30);
+        assert_eq!(ntp.to_unix(), unix);
+        let later = NtpTime::from_unix(unix + Duration::from_millis(500));
+        assert!((later.seconds_since(ntp) - 0.5).abs() < 1e-9);
+        assert!((ntp.seconds_since(later) + 0.5).abs() < 1e-9);
+        assert_eq!(to_compact(Duration::from_millis(1500)), 98_304);
+        assert_eq!(from_compact(98_304), Duration::from_millis(1500));
+        assert_eq!(to_compact(Duration::from_secs(100_000)), u32::MAX);
+    }
+
+    #[test]
+    fn the_round_trip_is_what_is_left_of_the_time_since_the_report() {
+        let sent = Duration::from_secs(1_700_000_000);
+        let report = ReportBlock {
+            last_sr: NtpTime::from_unix(sent).compact(),
+            delay_since_last_sr: to_compact(Duration::from_secs(1)),
+            ..ReportBlock::default()
+        };
+        let now = NtpTime::from_unix(sent + Duration::from_millis(1125));
+        assert_eq!(report.round_trip(now), Some(Duration::from_millis(125)));
+        let early = NtpTime::from_unix(sent + Duration::from_micros(999_990));
+        assert_eq!(report.round_trip(early), Some(Duration::ZERO));
+        assert_eq!(report.round_trip(NtpTime::from_unix(sent)), None);
+        assert_eq!(ReportBlock::default().round_trip(now), None);
+    }
+
+    proptest! {
+        #[test]
+        fn any_set_of_losses_survives_a_nack(
+            start: u16, steps in proptest::collection::vec(1u16..40, 1..60),
+        ) {
+            let mut at = start;
+            let seqs: Vec<SeqNo> = steps
+                .iter()
+                .map(|step| {
+                    at = at.wrapping_add(*step);
+                    SeqNo(at)
+                })
+                .collect();
+            let mut out = [0; 300];
+            let mut writer = RtcpWriter::new(&mut out);
+            writer.nack(1, 2, &seqs).unwrap();
+            let len = writer.len();
+            let Some(RtcpPacket::Nack(nack)) = parse(&out[..len]).next() else { panic!() };
+            prop_assert_eq!(nack.seqs().collect::<Vec<_>>(), seqs);
+        }
+
+        #[test]
+        fn random_bytes_never_panic(
+            mut bytes in proptest::collection::vec(any::<u8>(), 0..200), kind in 198u8..210, force: bool,
+        ) {
+            if force && bytes.len() >= 4 {
+                bytes[0] = bytes[0] & 0x3F | 0x80;
+                bytes[1] = kind;
+                bytes[2] = 0;
+                bytes[3] = (bytes.len() / 4 - 1) as u8;
+            }
+            for packet in parse(&bytes) {
+                drain(&packet);
+            }
+        }
+
+        #[test]
+        fn remb_is_never_above_what_was_meant(bitrate: u64) {
+            let mut out = [0; 40];
+            RtcpWriter::new(&mut out).remb(1, bitrate, &[]).unwrap();
+            let Some(RtcpPacket::Remb { bitrate: read, .. }) = parse(&out[..20]).next() else { panic!() };
+            prop_assert!(read <= bitrate && read >= bitrate - (bitrate >> 17));
+        }
+    }
+}
