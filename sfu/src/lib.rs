@@ -7,6 +7,7 @@ pub mod negotiate;
 pub mod rtcp;
 pub mod rtp;
 pub mod srtp;
+pub mod vp8;
 pub mod sdp;
 mod shard;
 

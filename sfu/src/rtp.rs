@@ -85,7 +85,7 @@ pub struct RtpHeader {
     /// Sequence number.
     pub seq: SeqNo,
     /// Timestamp.
-    pub timestamp: RtpTime,
+    pub time: RtpTime,
     /// Synchronisation source.
     pub ssrc: u32,
     /// Payload type, 0 to 127.
@@ -116,7 +116,7 @@ impl RtpHeader {
         let csrc_len = usize::from(fixed[0] & 0x0F) * 4;
         let mut header = RtpHeader {
             seq: SeqNo(u16::from_be_bytes([fixed[2], fixed[3]])),
-            timestamp: RtpTime(u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]])),
+            time: RtpTime(u32::from_be_bytes([fixed[4], fixed[5], fixed[6], fixed[7]])),
             ssrc: u32::from_be_bytes([fixed[8], fixed[9], fixed[10], fixed[11]]),
             payload_type: fixed[1] & 0x7F,
             marker: fixed[1] & 0x80 != 0,
@@ -321,8 +321,8 @@ impl ExtensionMap {
 /// An audio level (RFC 6464).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AudioLevel {
-    /// Negated level in dBov: 0 is the loudest, 127 is silence.
-    pub neg_dbov: u8,
+    /// Level in -dBov: 0 is the loudest, 127 is silence.
+    pub level: u8,
     /// The sender believes that this is voice.
     pub voice: bool,
 }
@@ -332,14 +332,14 @@ impl AudioLevel {
     pub fn parse(value: &[u8]) -> Option<AudioLevel> {
         let first = *value.first()?;
         Some(AudioLevel {
-            neg_dbov: first & 0x7F,
+            level: first & 0x7F,
             voice: first & 0x80 != 0,
         })
     }
 
     /// The extension's value.
     pub fn to_byte(self) -> u8 {
-        self.neg_dbov.min(127) | if self.voice { 0x80 } else { 0 }
+        self.level.min(127) | if self.voice { 0x80 } else { 0 }
     }
 }
 
@@ -358,12 +358,12 @@ pub fn abs_send_time(micros: u64) -> [u8; 3] {
 }
 
 /// The fields of an egress header; it never has CSRCs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct EgressHeader {
     /// Sequence number.
     pub seq: SeqNo,
     /// Timestamp.
-    pub timestamp: RtpTime,
+    pub time: RtpTime,
     /// Synchronisation source.
     pub ssrc: u32,
     /// Payload type, 0 to 127.
@@ -387,7 +387,7 @@ impl EgressHeader {
         fixed[0] = 0x80 | u8::from(self.padding) << 5 | u8::from(!extensions.is_empty()) << 4;
         fixed[1] = u8::from(self.marker) << 7 | (self.payload_type & 0x7F);
         fixed[2..4].copy_from_slice(&self.seq.0.to_be_bytes());
-        fixed[4..8].copy_from_slice(&self.timestamp.0.to_be_bytes());
+        fixed[4..8].copy_from_slice(&self.time.0.to_be_bytes());
         fixed[8..12].copy_from_slice(&self.ssrc.to_be_bytes());
         if extensions.is_empty() {
             return Ok(FIXED_HEADER_LEN);
@@ -489,7 +489,7 @@ mod tests {
     fn egress() -> EgressHeader {
         EgressHeader {
             seq: SeqNo(0x1234),
-            timestamp: RtpTime(0x8765_4321),
+            time: RtpTime(0x8765_4321),
             ssrc: 0xDEAD_BEEF,
             payload_type: 111,
             marker: true,
@@ -509,7 +509,7 @@ mod tests {
         let header = RtpHeader::parse(&packet).unwrap();
         assert_eq!(usize::from(header.header_len), packet.len() - 3);
         assert_eq!(
-            (header.seq, header.timestamp, header.ssrc),
+            (header.seq, header.time, header.ssrc),
             (SeqNo(7), RtpTime(1), 2)
         );
         assert_eq!(
@@ -625,7 +625,7 @@ mod tests {
         assert_eq!(
             AudioLevel::parse(&[0x80 | 30]),
             Some(AudioLevel {
-                neg_dbov: 30,
+                level: 30,
                 voice: true
             })
         );
@@ -664,7 +664,7 @@ mod tests {
             seq: u16, time: u32, ssrc: u32, payload_type in 0u8..128, marker: bool, padding: bool,
         ) {
             let header = EgressHeader {
-                seq: SeqNo(seq), timestamp: RtpTime(time), ssrc, payload_type, marker, padding,
+                seq: SeqNo(seq), time: RtpTime(time), ssrc, payload_type, marker, padding,
             };
             let extensions: Vec<(u8, &[u8])> = values.iter().map(|(id, value)| (*id, &value[..])).collect();
             let mut out = [0xA5; 400];
@@ -673,7 +673,7 @@ mod tests {
             prop_assert_eq!(usize::from(parsed.header_len), len);
             prop_assert_eq!(parsed.extensions(&out).collect::<Vec<_>>(), extensions);
             let again = EgressHeader {
-                seq: parsed.seq, timestamp: parsed.timestamp, ssrc: parsed.ssrc,
+                seq: parsed.seq, time: parsed.time, ssrc: parsed.ssrc,
                 payload_type: parsed.payload_type, marker: parsed.marker, padding: parsed.padding,
             };
             prop_assert_eq!(again, header);

@@ -901,7 +901,7 @@ mod tests {
     fn sealed(sender: &SrtpSender, ssrc: u32, index: u64, payload: &[u8]) -> Vec<u8> {
         let header = EgressHeader {
             seq: SeqNo(index as u16),
-            timestamp: RtpTime(index as u32),
+            time: RtpTime(index as u32),
             ssrc,
             payload_type: 96,
             marker: false,
