@@ -1,0 +1,32 @@
+import { readFileSync } from 'node:fs';
+import http from 'node:http';
+import path from 'node:path';
+import { ROOT } from './paths.js';
+
+const LIBRARY = path.join(ROOT, 'tests/node_modules/livekit-client/dist/livekit-client.umd.js');
+
+/** An origin with nothing on it but npm `livekit-client`: for what an app of someone else's does with our server. */
+export async function serveBarePage() {
+  const library = readFileSync(LIBRARY);
+  const server = http.createServer((request, response) => {
+    if (request.url === '/livekit.js') {
+      response.setHeader('Content-Type', 'text/javascript');
+      response.end(library);
+    } else if (request.url === '/') {
+      response.setHeader('Content-Type', 'text/html');
+      response.end('<!doctype html><meta charset="utf-8"><title>bare</title><script src="/livekit.js"></script><body></body>');
+    } else {
+      response.statusCode = 404;
+      response.end();
+    }
+  });
+  await new Promise((done) => server.listen(0, '127.0.0.1', done));
+  return {
+    url: `http://127.0.0.1:${server.address().port}/`,
+    stop: () => {
+      // A browser keeps its connections.
+      server.closeAllConnections();
+      return new Promise((done) => server.close(done));
+    },
+  };
+}

@@ -1,0 +1,274 @@
+import path from 'node:path';
+import { instrument } from '../page/media.js';
+import { LineProgram } from './lines.js';
+import { PYTHON, ROOT, SCREENS } from './paths.js';
+import { until } from './until.js';
+
+/**
+ * What each participant is known by: tones without common multiples, far from one another; hues likewise. Kept between
+ * 300 and 3400 Hz, where every voice codec and noise filter lets them through.
+ */
+export const SIGNS = [
+  { tone: 440, hue: 0 },
+  { tone: 697, hue: 90 },
+  { tone: 1030, hue: 180 },
+  { tone: 1480, hue: 270 },
+  { tone: 2130, hue: 45 },
+  { tone: 2890, hue: 225 },
+];
+
+/** A browser window. Subclasses say how it joins. */
+class BrowserParticipant {
+  microphone = true;
+  camera = true;
+  screen = false;
+  inMeeting = false;
+
+  /**
+   * @param {import('puppeteer-core').Browser} browser
+   * @param {{name: string, tone: number, hue: number, width?: number, height?: number, fps?: number,
+   *          fakeMicrophone?: boolean, relays?: Record<string, number>}} options
+   */
+  constructor(browser, options) {
+    this.browser = browser;
+    this.options = { width: 640, height: 360, fps: 15, fakeMicrophone: false, relays: {}, ...options };
+    this.name = options.name;
+    this.tone = options.tone;
+    this.hue = options.hue;
+    this.errors = [];
+  }
+
+  async open() {
+    // A context of its own: its own storage, so that nobody takes another's name or device choice. And a window of
+    // its own in front, which no other page can push into the background.
+    this.context = this.options.fakeMicrophone ? this.browser : await this.browser.createBrowserContext();
+    this.page = await this.context.newPage();
+    this.page.on('pageerror', (error) => this.errors.push(String(error)));
+    await this.page.evaluateOnNewDocument(instrument, this.options);
+  }
+
+  listen(tones) {
+    return this.page.evaluate((list) => window.__test.listen(list), tones);
+  }
+
+  look(source) {
+    return this.page.evaluate((which) => window.__test.look(which), source);
+  }
+
+  stats(kind) {
+    return this.page.evaluate((which) => window.__test.stats(which), kind);
+  }
+
+  events() {
+    return this.page.evaluate(() => window.__test.events);
+  }
+
+  people() {
+    return this.page.evaluate(() => [...window.__conclave.room.remoteParticipants.keys()].sort());
+  }
+
+  async connected(limit = 30_000) {
+    await until(
+      `${this.name} is connected`,
+      () => this.page.evaluate(() => window.__conclave?.room.state === 'connected' && window.__conclave.room.localParticipant.identity !== ''),
+      { limit, explain: () => this.page.evaluate(() => `${document.title}: ${document.body.innerText.slice(0, 400)}`) },
+    );
+    this.identity = await this.page.evaluate(() => window.__conclave.room.localParticipant.identity);
+    this.inMeeting = true;
+  }
+
+  screenshot(name) {
+    return this.page.screenshot({ path: path.join(SCREENS, `${name}.png`) });
+  }
+
+  async close() {
+    this.inMeeting = false;
+    if (this.context === this.browser) await this.page?.close();
+    else await this.context?.close();
+  }
+}
+
+/** Someone in our web client. */
+export class WebParticipant extends BrowserParticipant {
+  kind = 'web';
+
+  /** Straight into the meeting, without the pre-join screen. */
+  async join(base, room) {
+    this.base = base;
+    this.room = room;
+    if (!this.page) await this.open();
+    await this.page.goto(`${base}/m/${room}?name=${encodeURIComponent(this.name)}&autojoin=1`, { waitUntil: 'domcontentloaded' });
+    await this.connected();
+    this.microphone = this.camera = true;
+  }
+
+  async reload() {
+    this.inMeeting = false;
+    await this.page.reload({ waitUntil: 'domcontentloaded' });
+    await this.connected();
+    this.microphone = this.camera = true;
+    this.screen = false;
+  }
+
+  async leave() {
+    await this.click('leave');
+    await this.page.waitForSelector('[data-testid="left-reason"]');
+    this.inMeeting = false;
+  }
+
+  async click(id) {
+    const element = await this.page.waitForSelector(`[data-testid="${id}"]`, { timeout: 20_000 });
+    // By script: a button under a passing notice is still a button.
+    await element.evaluate((button) => button.click());
+  }
+
+  async type(id, text) {
+    const element = await this.page.waitForSelector(`[data-testid="${id}"]`, { timeout: 20_000 });
+    await element.click({ count: 3 });
+    await element.type(text);
+  }
+
+  async toggleMicrophone() {
+    await this.click('toggle-mic');
+    this.microphone = !this.microphone;
+  }
+
+  async toggleCamera() {
+    await this.click('toggle-camera');
+    this.camera = !this.camera;
+  }
+
+  async toggleScreen() {
+    await this.click('toggle-share');
+    this.screen = !this.screen;
+  }
+
+  async say(text) {
+    if (!(await this.page.$('[data-testid="chat-input"]'))) await this.click('toggle-chat');
+    await this.type('chat-input', text);
+    await this.click('chat-send');
+  }
+
+  async said() {
+    if (!(await this.page.$('[data-testid="chat-input"]'))) await this.click('toggle-chat');
+    return this.page.$$eval('[data-testid="chat-message"]', (all) => all.map((one) => one.textContent));
+  }
+}
+
+/** Someone in an app of his own on npm `livekit-client`. */
+export class BareParticipant extends BrowserParticipant {
+  kind = 'bare';
+
+  async join(pageUrl, socketUrl, token, { publish = true, room = {} } = {}) {
+    if (!this.page) await this.open();
+    await this.page.goto(pageUrl);
+    await this.page.evaluate(
+      async (url, jwt, options, wants) => {
+        const { Room, RoomEvent } = window.LivekitClient;
+        const meeting = new Room({ publishDefaults: { videoCodec: 'vp8', dtx: false }, ...options });
+        window.__conclave = { room: meeting };
+        meeting.on(RoomEvent.TrackSubscribed, (track) => {
+          const element = track.attach();
+          if (track.kind === 'video') Object.assign(element.style, { width: '640px', height: '360px' });
+          document.body.append(element);
+        });
+        meeting.on(RoomEvent.TrackUnsubscribed, (track) => track.detach().forEach((element) => element.remove()));
+        await meeting.connect(url, jwt);
+        if (!wants) return;
+        await meeting.localParticipant.setMicrophoneEnabled(true);
+        await meeting.localParticipant.setCameraEnabled(true);
+      },
+      socketUrl,
+      token,
+      room,
+      publish,
+    );
+    this.microphone = this.camera = publish;
+    await this.connected();
+  }
+
+  async leave() {
+    await this.page.evaluate(() => window.__conclave.room.disconnect());
+    this.inMeeting = false;
+  }
+}
+
+/** Someone on the native SDK. */
+export class NativeParticipant {
+  kind = 'native';
+  microphone = true;
+  camera = true;
+  screen = false;
+  inMeeting = false;
+  errors = [];
+  #number = 0;
+
+  constructor(options) {
+    this.name = options.name;
+    this.tone = options.tone;
+    this.hue = options.hue;
+    this.options = { width: 640, height: 360, ...options };
+  }
+
+  async do(verb, args = {}) {
+    const id = ++this.#number;
+    this.program.write({ id, do: verb, ...args });
+    const answer = await this.program.read();
+    if (answer.id !== id) throw new Error(`${this.name}: answer ${answer.id} to command ${id}`);
+    if ('error' in answer) throw new Error(`${this.name}: ${verb}: ${answer.error}`);
+    return answer.ok;
+  }
+
+  async join(socketUrl, token, { publish = true } = {}) {
+    this.program ??= new LineProgram(PYTHON, ['-u', path.join(ROOT, 'tests/native/participant.py')]);
+    ({ identity: this.identity } = await this.do('join', { url: socketUrl, token }));
+    this.inMeeting = true;
+    if (publish) await this.do('publish', { tone: this.tone, hue: this.hue });
+    this.microphone = this.camera = publish;
+  }
+
+  listen(tones) {
+    return this.do('listen', { tones });
+  }
+
+  look(source = 'camera') {
+    return this.do('look', { source });
+  }
+
+  async events() {
+    return this.do('happened');
+  }
+
+  async people() {
+    return (await this.do('state')).people;
+  }
+
+  async toggleMicrophone() {
+    await this.do('mute', { what: 'microphone', muted: this.microphone });
+    this.microphone = !this.microphone;
+  }
+
+  async toggleCamera() {
+    await this.do('mute', { what: 'camera', muted: this.camera });
+    this.camera = !this.camera;
+  }
+
+  say(text) {
+    return this.do('say', { text });
+  }
+
+  async said() {
+    return (await this.do('said')).map((message) => message.text);
+  }
+
+  async leave() {
+    await this.do('leave');
+    this.inMeeting = false;
+  }
+
+  async close() {
+    this.inMeeting = false;
+    await this.program?.end();
+    this.program = undefined;
+  }
+}

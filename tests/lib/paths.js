@@ -1,0 +1,17 @@
+import { mkdirSync } from 'node:fs';
+import path from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+/** The repository. */
+export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
+export const TARGET = process.env.CARGO_TARGET_DIR ?? path.join(ROOT, 'target');
+export const CONCLAVE = process.env.CONCLAVE ?? path.join(TARGET, 'debug/conclave');
+export const XTASK = path.join(TARGET, 'debug/xtask');
+export const PYTHON = process.env.PYTHON ?? path.join(TARGET, 'venv/bin/python');
+/** Pictures of the product, taken by tests. */
+export const SCREENS = path.join(TARGET, 'screens');
+/** Logs of servers and figures of runs. */
+export const OUTPUT = path.join(TARGET, 'conformance');
+
+mkdirSync(SCREENS, { recursive: true });
+mkdirSync(OUTPUT, { recursive: true });

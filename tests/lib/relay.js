@@ -1,0 +1,74 @@
+import net from 'node:net';
+import { LineProgram } from './lines.js';
+import { XTASK } from './paths.js';
+
+/** A bad network for media: `cargo xtask impair`. */
+export class Relay {
+  static async start(mediaPort, { seed }) {
+    const relay = new Relay();
+    relay.program = new LineProgram(XTASK, ['impair', '--to', `127.0.0.1:${mediaPort}`, '--seed', String(seed)]);
+    relay.port = Number((await relay.program.read()).listening.split(':').pop());
+    return relay;
+  }
+
+  /** @param {{loss?: number, duplicate?: number, reorder?: number, reorder_by?: number, delay?: number, jitter?: number}} both */
+  async impair(both) {
+    this.program.write({ up: both, down: both });
+    return this.program.read();
+  }
+
+  async counters() {
+    this.program.write('stats');
+    return this.program.read();
+  }
+
+  stop() {
+    return this.program.end();
+  }
+}
+
+/** A way for HTTP and WebSocket that can be cut: a TCP relay on a port of its own. */
+export class Wire {
+  #sockets = new Set();
+  #open = true;
+
+  static async start(port) {
+    const wire = new Wire();
+    wire.server = net.createServer((near) => {
+      if (!wire.#open) return near.destroy();
+      const far = net.connect(port, '127.0.0.1');
+      for (const [one, other] of [
+        [near, far],
+        [far, near],
+      ]) {
+        wire.#sockets.add(one);
+        one.pipe(other);
+        one.on('error', () => {});
+        one.on('close', () => {
+          wire.#sockets.delete(one);
+          other.destroy();
+        });
+      }
+    });
+    await new Promise((done) => wire.server.listen(0, '127.0.0.1', done));
+    wire.port = wire.server.address().port;
+    return wire;
+  }
+
+  /** Ends every connection without a word; new ones work, unless `stay` keeps the wire cut. */
+  cut({ stay = false } = {}) {
+    this.#open = !stay;
+    const count = this.#sockets.size;
+    for (const socket of this.#sockets) socket.resetAndDestroy();
+    return count;
+  }
+
+  mend() {
+    this.#open = true;
+  }
+
+  stop() {
+    this.cut({ stay: true });
+    return new Promise((done) => this.server.close(done));
+  }
+}

@@ -1,0 +1,121 @@
+import { spawn } from 'node:child_process';
+import { createWriteStream, readFileSync, writeFileSync } from 'node:fs';
+import dgram from 'node:dgram';
+import net from 'node:net';
+import path from 'node:path';
+import { CONCLAVE, OUTPUT } from './paths.js';
+import { until } from './until.js';
+
+/** The real server on ports of its own. */
+export class Server {
+  #expected = [];
+
+  /**
+   * @param {string} name of the test: its log is target/conformance/NAME.log
+   * @param {{shards?: number, extra?: string}} [options] `extra` is TOML
+   */
+  static async start(name, { shards = 2, extra = '' } = {}) {
+    const server = new Server();
+    server.port = await freeTcpPort();
+    server.mediaPort = await freeUdpPorts(shards);
+    server.metricsPort = await freeTcpPort();
+    server.log = path.join(OUTPUT, `${name}.log`);
+    server.config = path.join(OUTPUT, `${name}.toml`);
+    writeFileSync(server.config, configuration(server, shards, extra));
+    await server.run('w');
+    return server;
+  }
+
+  /** Starts the process; again after `stop`, on the same ports. */
+  async run(flags = 'a') {
+    this.process = spawn(CONCLAVE, ['serve', '--dev', '--config', this.config], {
+      env: { ...process.env, RUST_LOG: process.env.RUST_LOG ?? 'info', NO_COLOR: '1' },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
+    const log = createWriteStream(this.log, { flags });
+    this.process.stdout.pipe(log);
+    this.process.stderr.pipe(log);
+    this.exited = new Promise((done) => this.process.on('close', (code, signal) => done(signal ?? code)));
+    const died = this.exited.then((code) => {
+      throw new Error(`the server ended at once (${code}); see ${this.log}`);
+    });
+    const answers = async () => (await fetch(`${this.url}/`)).ok;
+    await Promise.race([until('the server answers', answers, { limit: 20_000 }), died]);
+    died.catch(() => {});
+  }
+
+  get url() {
+    return `http://localhost:${this.port}`;
+  }
+
+  get socketUrl() {
+    return `ws://127.0.0.1:${this.port}`;
+  }
+
+  /** Resident memory in bytes. */
+  memory() {
+    const status = readFileSync(`/proc/${this.process.pid}/status`, 'utf8');
+    return Number(/VmRSS:\s+(\d+) kB/.exec(status)[1]) * 1024;
+  }
+
+  /** CPU time used so far, seconds. */
+  cpu() {
+    const fields = readFileSync(`/proc/${this.process.pid}/stat`, 'utf8').split(') ')[1].split(' ');
+    return (Number(fields[11]) + Number(fields[12])) / 100;
+  }
+
+  /** A line of the log that matches is no failure of the test. */
+  expectError(pattern) {
+    this.#expected.push(pattern);
+  }
+
+  /** Ends the process; an ERROR in its log that nobody expected fails the test. */
+  async stop(signal = 'SIGTERM') {
+    this.process.kill(signal);
+    const late = setTimeout(() => this.process.kill('SIGKILL'), 10_000);
+    const end = await this.exited;
+    clearTimeout(late);
+    const errors = readFileSync(this.log, 'utf8')
+      .split('\n')
+      .filter((line) => /\bERROR\b|panicked at/.test(line) && !this.#expected.some((pattern) => pattern.test(line)));
+    if (errors.length > 0) throw new Error(`${this.log} has ${errors.length} errors:\n${errors.slice(0, 5).join('\n')}`);
+    return end;
+  }
+}
+
+function configuration(server, shards, extra) {
+  return `# Written by tests/lib/server.js.\n${extra}`;
+}
+
+async function freeTcpPort() {
+  const probe = net.createServer();
+  await new Promise((done) => probe.listen(0, '127.0.0.1', done));
+  const { port } = probe.address();
+  await new Promise((done) => probe.close(done));
+  return port;
+}
+
+/** The first of `count` free UDP ports in a row. */
+async function freeUdpPorts(count) {
+  for (let attempt = 0; attempt < 100; attempt++) {
+    const first = 20_000 + Math.floor(Math.random() * 20_000);
+    const sockets = [];
+    try {
+      for (let i = 0; i < count; i++) sockets.push(await bind(first + i));
+      return first;
+    } catch {
+      // Taken: elsewhere.
+    } finally {
+      for (const socket of sockets) socket.close();
+    }
+  }
+  throw new Error(`no ${count} free UDP ports in a row`);
+}
+
+function bind(port) {
+  return new Promise((done, failed) => {
+    const socket = dgram.createSocket('udp4');
+    socket.once('error', failed);
+    socket.bind(port, '127.0.0.1', () => done(socket));
+  });
+}
