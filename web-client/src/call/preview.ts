@@ -179,3 +179,14 @@ function wanted(device: 'microphone' | 'camera'): boolean {
 function want(device: 'microphone' | 'camera', on: boolean): void {
   kept.write(`want.${device}`, on ? 'yes' : 'no');
 }
+
+/** Opens devices without a preview; one that fails is simply not there. */
+export async function openDevices(want: { readonly microphone: boolean; readonly camera: boolean }): Promise<OpenTracks> {
+  if (!hasMediaDevices()) return { microphone: undefined, camera: undefined };
+  const [microphone, camera] = await Promise.all([
+    want.microphone ? createLocalAudioTrack(microphoneOptions()).catch(() => undefined) : undefined,
+    want.camera ? createLocalVideoTrack(cameraOptions()).catch(() => undefined) : undefined,
+  ]);
+  void refreshDevices();
+  return { microphone, camera };
+}

@@ -94,7 +94,7 @@ export interface DeviceProblem {
 /** Something that happened, told once. */
 export interface Notice {
   readonly id: number;
-  readonly kind: 'joined' | 'left' | 'muted-by-other' | 'camera-stopped-by-other' | 'microphone-ended' | 'camera-ended' | 'share-ended';
+  readonly kind: 'joined' | 'left' | 'muted-by-other' | 'microphone-ended' | 'camera-ended' | 'share-ended';
   /** Names for `joined` and `left`, in order. */
   readonly names: readonly string[];
 }

@@ -83,7 +83,9 @@ function stage({ items, viewport, page }: LayoutInput, large: readonly Item[]): 
   const phone = isPhone(viewport);
   const gap = gapFor(viewport);
   const ids = new Set(large.map((item) => item.id));
-  const rest = items.filter((item) => !ids.has(item.id));
+  const small = items.filter((item) => !ids.has(item.id));
+  // Another share must not hide on a later page.
+  const rest = [...small.filter((item) => item.source === 'screen_share'), ...small.filter((item) => item.source === 'camera')];
   const beside = viewport.width > viewport.height;
   const thick = rest.length === 0 ? 0 : phone ? PHONE_STRIP : Math.min(STRIP, (beside ? viewport.width : viewport.height) * 0.28);
 

@@ -1,0 +1,23 @@
+import { LoaderCircle } from 'lucide-react';
+import { useSyncExternalStore } from 'react';
+import type { CallView } from '../../call/types';
+import { LeftScreen } from '../left/left-screen';
+import { Meeting } from '../meeting/meeting';
+import { useT } from '../prefs';
+
+/** A call from the first attempt to connect to the reason of its end. */
+export function CallScreen({ call, room, onRejoin }: { call: CallView; room: string; onRejoin: () => void }) {
+  const t = useT();
+  const state = useSyncExternalStore(call.subscribe, call.getSnapshot);
+  if (state.left) return <LeftScreen left={state.left} room={room} onRejoin={onRejoin} />;
+  if (state.phase !== 'idle' && state.phase !== 'connecting') return <Meeting call={call} state={state} room={room} />;
+  return (
+    <main className="joining" data-testid="meeting" data-connection-state="connecting">
+      <LoaderCircle className="spin" size={32} aria-hidden />
+      <p role="status">{t('meeting.joining')}</p>
+      <button type="button" className="button joining-cancel" onClick={() => void call.leave()}>
+        {t('pre.cancel')}
+      </button>
+    </main>
+  );
+}

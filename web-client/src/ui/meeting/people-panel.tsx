@@ -1,0 +1,42 @@
+import { Mic, MicOff, MonitorUp, Pin, PinOff, SignalLow, VideoOff } from 'lucide-react';
+import type { Person } from '../../call/types';
+import { Avatar } from '../parts/avatar';
+import { usePlural, useT } from '../prefs';
+import { Panel } from './panel';
+
+interface Props {
+  people: readonly Person[];
+  pins: readonly string[];
+  onPin: (id: string) => void;
+  onClose: () => void;
+}
+
+/** Who is here, and what they send. */
+export function PeoplePanel({ people, pins, onPin, onClose }: Props) {
+  const t = useT();
+  const plural = usePlural();
+  return (
+    <Panel title={t('people.title')} note={t(`people.count.${plural(people.length)}`, { count: people.length })} onClose={onClose}>
+      <ul className="people" aria-label={t('people.list')}>
+        {people.map((person) => {
+          const id = `${person.identity}/camera`;
+          const pinned = pins.includes(id);
+          const pinLabel = t(pinned ? 'tile.unpin' : 'tile.pin', { name: person.name });
+          return (
+            <li key={person.identity} className="people-row" data-identity={person.identity} data-speaking={person.speaking}>
+              <Avatar identity={person.identity} name={person.name} size="small" />
+              <span className="people-name">{person.isLocal ? t('tile.you', { name: person.name }) : person.name}</span>
+              {(person.quality === 'poor' || person.quality === 'lost') && <SignalLow size={18} className="people-weak" role="img" aria-label={t('tile.weak')} />}
+              {person.share && <MonitorUp size={18} role="img" aria-label={t('tile.share', { name: person.name })} />}
+              {!person.camera && <VideoOff size={18} role="img" aria-label={t('pre.cameraOff')} />}
+              {person.muted ? <MicOff size={18} role="img" aria-label={t('tile.muted')} /> : <Mic size={18} className="people-on" aria-hidden />}
+              <button type="button" className="icon-button" aria-pressed={pinned} aria-label={pinLabel} title={pinLabel} onClick={() => onPin(id)}>
+                {pinned ? <PinOff size={18} aria-hidden /> : <Pin size={18} aria-hidden />}
+              </button>
+            </li>
+          );
+        })}
+      </ul>
+    </Panel>
+  );
+}

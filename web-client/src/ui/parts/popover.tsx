@@ -1,0 +1,60 @@
+import { useEffect, useId, useRef, useState, type ReactNode } from 'react';
+import './popover.css';
+
+interface Props {
+  /** Names the button and the panel. */
+  label: string;
+  className: string;
+  icon: ReactNode;
+  align?: 'start' | 'center' | 'end';
+  children: (close: () => void) => ReactNode;
+}
+
+/** A button that opens a small panel above itself. Escape, a click elsewhere or moving on closes it. */
+export function Popover({ label, className, icon, align = 'center', children }: Props) {
+  const [open, setOpen] = useState(false);
+  const root = useRef<HTMLDivElement>(null);
+  const button = useId();
+  const panel = useRef<HTMLDivElement>(null);
+
+  useEffect(() => {
+    if (!open) return;
+    const outside = (event: Event): void => {
+      if (event.target instanceof Node && !root.current?.contains(event.target)) setOpen(false);
+    };
+    document.addEventListener('pointerdown', outside);
+    document.addEventListener('focusin', outside);
+    panel.current?.querySelector<HTMLElement>('button, select, input')?.focus({ preventScroll: true });
+    return () => {
+      document.removeEventListener('pointerdown', outside);
+      document.removeEventListener('focusin', outside);
+    };
+  }, [open]);
+
+  const close = (): void => {
+    setOpen(false);
+    document.getElementById(button)?.focus();
+  };
+
+  return (
+    <div
+      ref={root}
+      className="popover"
+      onKeyDown={(event) => {
+        if (open && event.key === 'Escape') {
+          event.stopPropagation();
+          close();
+        }
+      }}
+    >
+      <button id={button} type="button" className={className} aria-label={label} title={label} aria-expanded={open} aria-haspopup="dialog" onClick={() => setOpen(!open)}>
+        {icon}
+      </button>
+      {open && (
+        <div ref={panel} className="popover-panel" data-align={align} role="dialog" aria-label={label}>
+          {children(close)}
+        </div>
+      )}
+    </div>
+  );
+}
