@@ -464,13 +464,8 @@ impl Negotiation {
             .get(index)
             .and_then(|section| section.role.published());
         let bound = self.bind(index, binding);
-        if let Some(loser) = self
-            .published
-            .iter_mut()
-            .find(|published| Some(published.sid) == loser)
-        {
-            // It has not been seen in any offer after all.
-            loser.was_bound = false;
+        if let Some(loser) = loser {
+            self.forget_guess(loser);
         }
         PublishOutcome {
             bound,
@@ -653,7 +648,26 @@ impl Negotiation {
             .map_or_else(AudioFeatures::default, |p| p.audio)
     }
 
+    /// The track's section was another's: it has not been seen in any offer after all.
+    fn forget_guess(&mut self, track: TrackSid) {
+        if let Some(published) = self
+            .published
+            .iter_mut()
+            .find(|published| published.sid == track)
+        {
+            published.was_bound = false;
+        }
+    }
+
     fn bind(&mut self, index: usize, binding: Binding) -> Option<Bound> {
+        if let Binding::Named(track) = binding {
+            // The guess about it was wrong.
+            for section in &mut self.sections {
+                if section.role == Role::Receiving(Binding::Guessed(track)) {
+                    section.role = Role::Receiving(Binding::Unknown);
+                }
+            }
+        }
         let section = self.sections.get_mut(index)?;
         section.role = Role::Receiving(binding);
         let track = section.role.published()?;

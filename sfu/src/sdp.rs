@@ -220,7 +220,7 @@ impl Setup {
 }
 
 /// Hash of a certificate fingerprint.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum HashAlgorithm {
     /// `sha-256`.
     Sha256,
@@ -250,7 +250,7 @@ impl HashAlgorithm {
 }
 
 /// Fingerprint of a DTLS certificate.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint {
     /// Which hash.
     pub algorithm: HashAlgorithm,

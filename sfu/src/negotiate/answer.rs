@@ -56,18 +56,25 @@ impl Negotiation {
             .map(|(_, wishes)| *wishes)
             .unwrap_or_default();
 
-        let mut media: Vec<MediaDescription> = Vec::with_capacity(self.sections.len());
-        for ((section, offered), wishes) in self.sections.iter().zip(&offer.media).zip(&wishes) {
+        for (section, wishes) in self.sections.iter_mut().zip(wishes) {
             let audio = if section.role.published().is_some() {
-                *wishes
+                wishes
             } else {
                 first
             };
-            media.push(self.section(section, offered, &transport, audio, local));
-        }
-        for (section, wishes) in self.sections.iter_mut().zip(wishes) {
             section.answered_audio = wishes;
+            for codec in section
+                .codecs
+                .iter_mut()
+                .filter(|codec| codec.mime_type == "audio/opus")
+            {
+                codec.fmtp = opus_fmtp(audio);
+            }
         }
+        let sections = self.sections.iter().zip(&offer.media);
+        let mut media: Vec<MediaDescription> = sections
+            .map(|(section, offered)| self.section(section, offered, &transport, local))
+            .collect();
         let bundle: Vec<String> = {
             let used = |mid: &&String| {
                 self.sections
@@ -99,7 +106,6 @@ impl Negotiation {
         section: &Section,
         offered: &MediaDescription,
         transport: &TransportAttributes,
-        audio: AudioFeatures,
         local: &LocalParameters,
     ) -> MediaDescription {
         let mut answer = MediaDescription::new(offered.kind.clone(), DISCARD_PORT, &offered.proto);
@@ -132,15 +138,10 @@ impl Negotiation {
         answer.rtcp_mux = true;
         answer.rtcp_rsize = offered.rtcp_rsize;
         answer.extensions = section.extensions.lines.clone();
-        let mut codecs = match self.send_section(section) {
+        let codecs = match self.send_section(section) {
             Some(send) => vec![send.codec],
             None => section.codecs.clone(),
         };
-        for codec in &mut codecs {
-            if codec.mime_type == "audio/opus" {
-                codec.fmtp = opus_fmtp(audio);
-            }
-        }
         answer.codecs = codecs.iter().flat_map(describe).collect();
         answer.formats = answer
             .codecs

@@ -74,17 +74,21 @@ impl EnabledCodec {
     }
 }
 
-/// The offered codecs that are enabled, in the offer's order, with what the offer allows for each.
+/// The offered codecs that are enabled, in the offer's order, with what the offer allows for each; of several payload
+/// types for one codec, the first.
 pub(super) fn common_codecs(
     enabled: &[EnabledCodec],
     kind: MediaKind,
     offered: &[Codec],
 ) -> Vec<CodecParameters> {
     let mut common: Vec<CodecParameters> = Vec::new();
+    let mut used = vec![false; enabled.len()];
     for codec in offered {
-        let Some(row) = enabled.iter().find(|row| row.matches(kind, codec)) else {
+        let mut rows = enabled.iter().zip(&mut used);
+        let Some((row, used)) = rows.find(|(row, used)| !**used && row.matches(kind, codec)) else {
             continue;
         };
+        *used = true;
         let fmtp = match row.fmtp {
             Fmtp::Absent => String::new(),
             Fmtp::Echo => codec.fmtp.clone(),
@@ -249,8 +253,11 @@ impl ExtensionIds {
 /// Extensions of an answered section: for its lines, for packets the client sends, for packets we send.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Extensions {
+    /// The answer's.
     pub(super) lines: Vec<ExtMap>,
+    /// What packets of the client may carry.
     pub(super) received: ExtensionIds,
+    /// What our packets may carry.
     pub(super) sent: ExtensionIds,
 }
 

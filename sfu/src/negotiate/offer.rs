@@ -27,15 +27,14 @@ impl Negotiation {
     ) -> Result<Negotiated, NegotiationError> {
         let offer = SessionDescription::parse(sdp)?;
         self.check_sections(&offer)?;
-        let unbound = self.read_sections(&offer)?;
+        let mut lost = self.read_sections(&offer)?;
         let remote = self.read_transport(&offer)?;
         self.check_sections_agree()?;
-        let newly_bound = self.bind_published();
+        let newly_bound = self.bind_published(&mut lost);
         // One that only moved to another section was not lost.
-        let unbound = unbound
-            .into_iter()
-            .filter(|track| self.section_of(*track).is_none())
-            .collect();
+        lost.retain(|track| self.section_of(*track).is_none());
+        lost.sort_unstable();
+        lost.dedup();
         self.bind_subscriptions();
 
         if remote.ice_restarted || self.local_ice.is_none() {
@@ -61,7 +60,7 @@ impl Negotiation {
             remote,
             local_ice,
             newly_bound,
-            unbound,
+            unbound: lost,
             unsupported: unsupported
                 .map(|subscription| subscription.send.track)
                 .collect(),
@@ -152,7 +151,6 @@ impl Negotiation {
                 None => self.sections.push(section),
             }
         }
-        lost.dedup();
         Ok(lost)
     }
 
@@ -229,11 +227,12 @@ impl Negotiation {
                 Some(IceCredentials { ufrag, pwd })
             })
             .ok_or(NegotiationError::IceMissing)?;
-        let fingerprints = transports()
+        let mut fingerprints = transports()
             .map(|transport| &transport.fingerprints)
             .find(|fingerprints| !fingerprints.is_empty())
             .ok_or(NegotiationError::FingerprintMissing)?
             .clone();
+        fingerprints.sort_unstable();
         let setup = transports()
             .find_map(|transport| transport.setup)
             .unwrap_or(Setup::ActPass);
@@ -264,26 +263,40 @@ impl Negotiation {
         })
     }
 
-    /// Names first, over all sections; only then guesses, for clients whose ids changed on the way.
-    fn bind_published(&mut self) -> Vec<Bound> {
+    /// Names first, over all sections; only then guesses, for clients whose ids changed on the way. A track that was
+    /// bound by guess and loses its section to the one that is named there goes to `lost`.
+    fn bind_published(&mut self, lost: &mut Vec<TrackSid>) -> Vec<Bound> {
         let mut bound = Vec::new();
         for index in 0..self.sections.len() {
             let Some(section) = self.sections.get(index) else {
                 break;
             };
-            let by_name = match section.role {
-                Role::Receiving(Binding::Unknown | Binding::Guessed(_)) | Role::Retired => self
-                    .published
-                    .iter()
-                    .find(|published| published.is_named(section))
-                    .map(|published| published.sid),
-                _ => None,
-            };
-            if let Some(track) = by_name {
-                let before = section.role.published();
-                let now = self.bind(index, Binding::Named(track));
-                bound.extend(now.filter(|_| before != Some(track)));
+            if !matches!(
+                section.role,
+                Role::Receiving(Binding::Unknown | Binding::Guessed(_)) | Role::Retired
+            ) {
+                continue;
             }
+            let carried = |track| {
+                let named = Role::Receiving(Binding::Named(track));
+                self.sections.iter().any(|other| {
+                    other.role == named && other.offered_track == section.offered_track
+                })
+            };
+            let named = self
+                .published
+                .iter()
+                .find(|published| published.is_named(section) && !carried(published.sid));
+            let before = section.role.published();
+            let Some(track) = named.map(|published| published.sid) else {
+                continue;
+            };
+            let now = self.bind(index, Binding::Named(track));
+            if let Some(loser) = before.filter(|before| *before != track) {
+                self.forget_guess(loser);
+                lost.push(loser);
+            }
+            bound.extend(now.filter(|_| before != Some(track)));
         }
         for index in 0..self.sections.len() {
             let Some(section) = self.sections.get(index) else {
@@ -338,13 +351,15 @@ impl Negotiation {
                 .sections
                 .iter()
                 .position(|section| section.is_free(kind) && speaks(section));
-            let unsupported =
+            let lacks_codec =
                 fits.is_none() && self.sections.iter().any(|section| section.is_free(kind));
+            let found = fits.is_some();
             if let Some(section) = fits.and_then(|index| self.sections.get_mut(index)) {
                 section.role = Role::Sending(track);
             }
             if let Some(known) = self.subscriptions.get_mut(subscription) {
-                known.unsupported = unsupported;
+                // Once seen, it stays: else each further section would be asked for in vain.
+                known.unsupported = lacks_codec || (known.unsupported && !found);
             }
         }
     }

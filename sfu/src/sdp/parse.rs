@@ -250,11 +250,16 @@ impl Parser {
                 .collect();
         }
         // Preference is the order of the m= line, not that of the rtpmap lines.
+        let mut rank = [usize::MAX; MAX_FORMATS];
+        for (position, format) in section.formats.iter().enumerate().rev() {
+            if let Some(rank) = payload_type_of(format).and_then(|pt| rank.get_mut(usize::from(pt)))
+            {
+                *rank = position;
+            }
+        }
         let rank = |codec: &Codec| {
-            section
-                .formats
-                .iter()
-                .position(|format| format.parse() == Ok(codec.payload_type))
+            rank.get(usize::from(codec.payload_type))
+                .copied()
                 .unwrap_or(usize::MAX)
         };
         section.codecs.retain(|codec| rank(codec) != usize::MAX);
