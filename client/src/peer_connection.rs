@@ -1,0 +1,442 @@
+//! One WebRTC peer connection as LiveKit's clients have it: it offers, the other side answers. No signalling here,
+//! only SDP strings and datagrams, so that tests and benches can join it to a media engine without a network.
+//!
+//! A [`PeerConnection`] is a state machine: after every call, send what [`PeerConnection::poll_transmit`] yields,
+//! take the events from [`PeerConnection::poll_event`], and call [`PeerConnection::handle_timeout`] when the instant
+//! of [`PeerConnection::poll_timeout`] has come. Only ids, keys and credentials are random (by str0m).
+
+mod offer;
+mod receive;
+mod send;
+
+use std::{collections::VecDeque, net::SocketAddr, time::Instant};
+
+use str0m::{
+    Candidate, Event, IceConnectionState, Input, Output, Rtc,
+    change::SdpPendingOffer,
+    channel::ChannelId,
+    media::{Direction, Mid},
+    net::{Protocol, Receive},
+};
+
+use crate::{
+    Error,
+    media::{Frame, FrameAssembler, IncomingPacket, Layer, MediaKind, Packetizer},
+};
+
+pub use send::SendStats;
+
+/// What a peer connection offers first, and what it reports.
+#[derive(Debug, Clone)]
+pub struct PeerConfig {
+    /// Sections of the first offer that only receive audio. LiveKit's clients have 3.
+    pub audio_sections: u32,
+    /// Sections of the first offer that only receive video. LiveKit's clients have 3.
+    pub video_sections: u32,
+    /// Report every received packet ([`PeerEvent::Packet`]).
+    pub packets: bool,
+    /// Report every received frame ([`PeerEvent::Frame`]). Frames are counted in any case.
+    pub frames: bool,
+}
+
+impl Default for PeerConfig {
+    fn default() -> Self {
+        Self {
+            audio_sections: 3,
+            video_sections: 3,
+            packets: false,
+            frames: true,
+        }
+    }
+}
+
+/// The data channels of LiveKit, all created by the client.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum DataChannel {
+    /// `_reliable`: ordered, retransmitted.
+    Reliable,
+    /// `_lossy`: unordered, never retransmitted.
+    Lossy,
+    /// `_data_track`: unordered, never retransmitted.
+    DataTrack,
+}
+
+impl DataChannel {
+    pub(crate) const ALL: [Self; 3] = [Self::Reliable, Self::Lossy, Self::DataTrack];
+
+    /// The label on the wire.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::Reliable => "_reliable",
+            Self::Lossy => "_lossy",
+            Self::DataTrack => "_data_track",
+        }
+    }
+}
+
+/// A datagram to send.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Transmit {
+    /// From this address of ours.
+    pub local: SocketAddr,
+    /// To this address.
+    pub remote: SocketAddr,
+    /// The bytes.
+    pub payload: Vec<u8>,
+}
+
+/// A section to send one track on.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SendTrack {
+    /// The client's id of the track: the track part of `a=msid`. At most 64 token characters (RFC 8830).
+    pub cid: String,
+    /// Stream part of `a=msid`.
+    pub stream: String,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// The simulcast layers, in the order of the offer; empty for one stream without rid.
+    pub layers: Vec<Layer>,
+}
+
+/// What a peer connection reports.
+#[derive(Debug, Clone, PartialEq)]
+pub enum PeerEvent {
+    /// ICE and DTLS are up for the first time.
+    Connected,
+    /// ICE lost the other side; an ICE restart may bring it back.
+    Disconnected,
+    /// ICE is up again.
+    Reconnected,
+    /// The other side closed DTLS, or the connection failed: nothing comes any more.
+    Closed,
+    /// A data channel takes packets.
+    ChannelOpen(DataChannel),
+    /// A data channel's packet.
+    Data {
+        /// On which channel it came.
+        channel: DataChannel,
+        /// Its bytes.
+        payload: Vec<u8>,
+    },
+    /// An RTP packet (only with [`PeerConfig::packets`]).
+    Packet {
+        /// The section it belongs to.
+        mid: String,
+        /// The packet.
+        packet: IncomingPacket,
+    },
+    /// A whole frame (only with [`PeerConfig::frames`]).
+    Frame {
+        /// The section it belongs to.
+        mid: String,
+        /// The frame.
+        frame: Frame,
+    },
+    /// The other side asks for a key frame (PLI or FIR).
+    KeyFrameRequested {
+        /// The section we send on.
+        mid: String,
+        /// The layer, of a simulcast track.
+        layer: Option<Layer>,
+    },
+}
+
+/// A media section of ours.
+#[derive(Debug)]
+struct Section {
+    mid: Mid,
+    kind: MediaKind,
+    /// Of a section we send on.
+    track: Option<SendTrack>,
+    /// What the next offer says.
+    direction: Direction,
+    /// One per layer we send.
+    streams: Vec<send::SendStream>,
+    /// Of a section we receive on.
+    assembler: FrameAssembler,
+    last_key_frame_request: Option<Instant>,
+}
+
+/// A peer connection; see the module's documentation.
+pub struct PeerConnection {
+    rtc: Rtc,
+    config: PeerConfig,
+    local: SocketAddr,
+    sections: Vec<Section>,
+    /// Changes the next offer carries.
+    wanted: Vec<offer::Change>,
+    /// The offer in flight, and the changes it carries.
+    pending: Option<(SdpPendingOffer, Vec<offer::Change>)>,
+    channels: Vec<(ChannelId, DataChannel)>,
+    transmits: VecDeque<Transmit>,
+    events: VecDeque<PeerEvent>,
+    timeout: Option<Instant>,
+    connected: bool,
+    lost: bool,
+    closed: bool,
+    malformed: u64,
+}
+
+impl std::fmt::Debug for PeerConnection {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PeerConnection")
+            .field("local", &self.local)
+            .field("sections", &self.sections.len())
+            .field("connected", &self.connected)
+            .finish_non_exhaustive()
+    }
+}
+
+impl PeerConnection {
+    /// A connection whose only candidate is `local`, which must be a specific address.
+    ///
+    /// # Errors
+    /// [`Error::LocalAddress`].
+    pub fn new(config: PeerConfig, local: SocketAddr, now: Instant) -> Result<Self, Error> {
+        let mut rtc = Rtc::builder()
+            .clear_codecs()
+            .enable_opus(true, false)
+            .enable_vp8(true)
+            .set_rtp_mode(true)
+            .build(now);
+        let candidate = Candidate::host(local, "udp").map_err(|_| Error::LocalAddress(local))?;
+        rtc.add_local_candidate(candidate);
+        let wanted = offer::first_changes(&config);
+        let mut connection = Self {
+            rtc,
+            config,
+            local,
+            sections: Vec::new(),
+            wanted,
+            pending: None,
+            channels: Vec::new(),
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+            timeout: Some(now),
+            connected: false,
+            lost: false,
+            closed: false,
+            malformed: 0,
+        };
+        connection.handle_timeout(now);
+        Ok(connection)
+    }
+
+    /// The candidate's address.
+    pub fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// ICE and DTLS are up.
+    pub fn is_connected(&self) -> bool {
+        self.connected && !self.lost && !self.closed
+    }
+
+    /// Datagrams that were none of STUN, DTLS, RTP and RTCP.
+    pub fn malformed_datagrams(&self) -> u64 {
+        self.malformed
+    }
+
+    /// Takes a datagram in.
+    pub fn handle_datagram(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        payload: &[u8],
+        now: Instant,
+    ) {
+        let Ok(receive) = Receive::new(Protocol::Udp, remote, local, payload) else {
+            self.malformed += 1;
+            return;
+        };
+        let result = self.rtc.handle_input(Input::Receive(now, receive));
+        self.settle(result, now);
+    }
+
+    /// The instant of [`Self::poll_timeout`] has come (earlier calls do no harm).
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let result = self.rtc.handle_input(Input::Timeout(now));
+        self.settle(result, now);
+    }
+
+    /// When [`Self::handle_timeout`] is due; `None` once closed.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.timeout
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.transmits.pop_front()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<PeerEvent> {
+        self.events.pop_front()
+    }
+
+    /// A candidate of the other side that was not in its SDP (`candidate:…`). Unreadable ones are ignored.
+    pub fn add_remote_candidate(&mut self, candidate: &str, now: Instant) {
+        if let Ok(candidate) = Candidate::from_sdp_string(candidate) {
+            self.rtc.add_remote_candidate(candidate);
+            self.settle(Ok(()), now);
+        }
+    }
+
+    /// Says goodbye (RTCP BYE, DTLS close) and ends.
+    pub fn close(&mut self, now: Instant) {
+        let result = self.rtc.close();
+        self.settle(result, now);
+        self.end();
+    }
+
+    /// Sends a packet on a data channel.
+    ///
+    /// # Errors
+    /// [`Error::DataChannel`] while it is not open or its buffer is full.
+    pub fn send_data(
+        &mut self,
+        channel: DataChannel,
+        payload: &[u8],
+        now: Instant,
+    ) -> Result<(), Error> {
+        let refused = |why| Error::DataChannel(channel.label(), why);
+        let id = self
+            .channels
+            .iter()
+            .find(|(_, open)| *open == channel)
+            .map(|(id, _)| *id);
+        let mut open = id
+            .and_then(|id| self.rtc.channel(id))
+            .ok_or(refused("not open"))?;
+        let taken = open.write(true, payload);
+        self.settle(Ok(()), now);
+        match taken {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(refused("buffer full")),
+            Err(error) => Err(Error::Connection(error.to_string())),
+        }
+    }
+
+    /// Drains str0m after a mutation: it wants that before the next one.
+    fn settle(&mut self, result: Result<(), str0m::RtcError>, now: Instant) {
+        if let Err(error) = result {
+            // A malformed packet from whomever; str0m stays usable, and says so through `is_alive` otherwise.
+            tracing::debug!(%error, "input refused");
+            self.malformed += 1;
+        }
+        while !self.closed {
+            match self.rtc.poll_output() {
+                Ok(Output::Timeout(at)) => {
+                    self.timeout = Some(at);
+                    break;
+                }
+                Ok(Output::Transmit(transmit)) => self.transmits.push_back(Transmit {
+                    local: transmit.source,
+                    remote: transmit.destination,
+                    payload: transmit.contents.to_vec(),
+                }),
+                Ok(Output::Event(event)) => self.on_event(event, now),
+                Err(error) => {
+                    tracing::debug!(%error, "peer connection failed");
+                    self.end();
+                }
+            }
+        }
+        if !self.rtc.is_alive() {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        self.timeout = None;
+        if !std::mem::replace(&mut self.closed, true) {
+            self.events.push_back(PeerEvent::Closed);
+        }
+    }
+
+    fn on_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::RtpPacket(packet) => self.on_packet(&packet, now),
+            Event::Connected => {
+                self.connected = true;
+                self.events.push_back(PeerEvent::Connected);
+            }
+            Event::IceConnectionStateChange(IceConnectionState::Disconnected) => {
+                self.lost = true;
+                self.events.push_back(PeerEvent::Disconnected);
+            }
+            Event::IceConnectionStateChange(
+                IceConnectionState::Connected | IceConnectionState::Completed,
+            ) if self.lost => {
+                self.lost = false;
+                self.events.push_back(PeerEvent::Reconnected);
+            }
+            Event::ChannelOpen(id, label) => {
+                if let Some(channel) = DataChannel::ALL.into_iter().find(|c| c.label() == label) {
+                    self.channels.push((id, channel));
+                    self.events.push_back(PeerEvent::ChannelOpen(channel));
+                }
+            }
+            Event::ChannelData(data) => {
+                if let Some((_, channel)) = self.channels.iter().find(|(id, _)| *id == data.id) {
+                    self.events.push_back(PeerEvent::Data {
+                        channel: *channel,
+                        payload: data.data,
+                    });
+                }
+            }
+            Event::ChannelClose(id) => self.channels.retain(|(open, _)| *open != id),
+            Event::KeyframeRequest(request) => {
+                let layer = request.rid.as_ref().and_then(|rid| Layer::from_rid(rid));
+                self.count_key_frame_request(request.mid, layer);
+                self.events.push_back(PeerEvent::KeyFrameRequested {
+                    mid: request.mid.to_string(),
+                    layer,
+                });
+            }
+            Event::Closed => self.end(),
+            _ => {}
+        }
+    }
+
+    fn section(&self, mid: &str) -> Option<&Section> {
+        self.sections.iter().find(|section| &*section.mid == mid)
+    }
+
+    fn section_mut(&mut self, mid: &str) -> Option<&mut Section> {
+        self.sections
+            .iter_mut()
+            .find(|section| &*section.mid == mid)
+    }
+}
+
+impl Section {
+    fn new(mid: Mid, kind: MediaKind, track: Option<SendTrack>, start: u16) -> Self {
+        let direction = match track {
+            Some(_) => Direction::SendOnly,
+            None => Direction::RecvOnly,
+        };
+        let layers = match &track {
+            None => Vec::new(),
+            Some(track) if track.layers.is_empty() => vec![None],
+            Some(track) => track.layers.iter().copied().map(Some).collect(),
+        };
+        let streams = layers
+            .into_iter()
+            .map(|layer| send::SendStream {
+                layer,
+                packetizer: Packetizer::new(kind, start),
+                stats: SendStats::default(),
+            })
+            .collect();
+        Self {
+            mid,
+            kind,
+            track,
+            direction,
+            streams,
+            assembler: FrameAssembler::new(kind),
+            last_key_frame_request: None,
+        }
+    }
+}
