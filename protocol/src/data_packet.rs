@@ -1,0 +1,328 @@
+//! `livekit.DataPacket` as routing sees it: who it is for, what it is, and the stamp of who sent it.
+//!
+//! A packet is routed without decoding it into structures: a scan over its protobuf fields borrows what routing needs,
+//! and stamping copies the other fields as they are, known or not.
+
+/// Fields of `DataPacket`.
+const USER: u32 = 2;
+const PARTICIPANT_IDENTITY: u32 = 4;
+const DESTINATION_IDENTITIES: u32 = 5;
+const TRANSCRIPTION: u32 = 7;
+const METRICS: u32 = 8;
+const SEQUENCE: u32 = 16;
+const PARTICIPANT_SID: u32 = 17;
+
+/// Fields of `UserPacket`, all deprecated; older clients still read and write them.
+mod user {
+    pub const PARTICIPANT_SID: u32 = 1;
+    pub const DESTINATION_SIDS: u32 = 3;
+    pub const PARTICIPANT_IDENTITY: u32 = 5;
+    pub const DESTINATION_IDENTITIES: u32 = 6;
+}
+
+/// Bytes that are no `DataPacket`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed data packet")]
+pub struct MalformedDataPacket;
+
+/// What routing needs to know of a packet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct DataPacketView<'a> {
+    /// Receivers by identity; with `destination_sids` empty as well: everybody.
+    pub destination_identities: Vec<&'a str>,
+    /// Receivers by sid.
+    pub destination_sids: Vec<&'a str>,
+    /// The publisher's count of reliable packets; 0 when absent.
+    pub sequence: u32,
+    reserved: bool,
+}
+
+impl<'a> DataPacketView<'a> {
+    /// Reads a packet.
+    ///
+    /// # Errors
+    /// [`MalformedDataPacket`] for anything but a sequence of protobuf fields with UTF-8 names.
+    pub fn parse(packet: &'a [u8]) -> Result<Self, MalformedDataPacket> {
+        let mut view = Self::default();
+        for field in Fields(packet) {
+            let field = field?;
+            match (field.number, field.value) {
+                (DESTINATION_IDENTITIES, Value::Bytes(name)) => {
+                    view.destination_identities.push(text(name)?)
+                }
+                (SEQUENCE, Value::Varint(value)) => view.sequence = value as u32,
+                (TRANSCRIPTION | METRICS, _) => view.reserved = true,
+                (USER, Value::Bytes(packet)) => view.read_user(packet)?,
+                _ => {}
+            }
+        }
+        Ok(view)
+    }
+
+    /// Whether somebody with this identity and sid is meant.
+    pub fn is_addressed_to(&self, identity: &str, sid: &str) -> bool {
+        (self.destination_identities.is_empty() && self.destination_sids.is_empty())
+            || self.destination_identities.contains(&identity)
+            || self.destination_sids.contains(&sid)
+    }
+
+    /// Transcriptions and metrics are taken from agents only.
+    pub fn is_reserved_for_agents(&self) -> bool {
+        self.reserved
+    }
+
+    fn read_user(&mut self, packet: &'a [u8]) -> Result<(), MalformedDataPacket> {
+        for field in Fields(packet) {
+            let field = field?;
+            match (field.number, field.value) {
+                (user::DESTINATION_SIDS, Value::Bytes(sid)) => {
+                    self.destination_sids.push(text(sid)?)
+                }
+                (user::DESTINATION_IDENTITIES, Value::Bytes(name)) => {
+                    self.destination_identities.push(text(name)?)
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+/// The packet with its sender set to `identity` and `sid`, whatever it said before; empty ones leave no sender.
+///
+/// # Errors
+/// [`MalformedDataPacket`].
+pub fn stamp(packet: &[u8], identity: &str, sid: &str) -> Result<Vec<u8>, MalformedDataPacket> {
+    let mut out = Vec::with_capacity(packet.len() + 2 * (identity.len() + sid.len()) + 24);
+    for field in Fields(packet) {
+        let field = field?;
+        match (field.number, field.value) {
+            (PARTICIPANT_IDENTITY | PARTICIPANT_SID, _) => {}
+            (USER, Value::Bytes(user)) => {
+                put_bytes(&mut out, USER, &stamp_user(user, identity, sid)?)
+            }
+            _ => out.extend_from_slice(field.raw),
+        }
+    }
+    put_text(&mut out, PARTICIPANT_IDENTITY, identity);
+    put_text(&mut out, PARTICIPANT_SID, sid);
+    Ok(out)
+}
+
+fn stamp_user(packet: &[u8], identity: &str, sid: &str) -> Result<Vec<u8>, MalformedDataPacket> {
+    let mut out = Vec::with_capacity(packet.len() + identity.len() + sid.len() + 8);
+    for field in Fields(packet) {
+        let field = field?;
+        if !matches!(
+            field.number,
+            user::PARTICIPANT_SID | user::PARTICIPANT_IDENTITY
+        ) {
+            out.extend_from_slice(field.raw);
+        }
+    }
+    put_text(&mut out, user::PARTICIPANT_SID, sid);
+    put_text(&mut out, user::PARTICIPANT_IDENTITY, identity);
+    Ok(out)
+}
+
+fn text(bytes: &[u8]) -> Result<&str, MalformedDataPacket> {
+    std::str::from_utf8(bytes).map_err(|_| MalformedDataPacket)
+}
+
+fn put_text(out: &mut Vec<u8>, number: u32, text: &str) {
+    if !text.is_empty() {
+        put_bytes(out, number, text.as_bytes());
+    }
+}
+
+fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
+    prost::encoding::encode_key(number, prost::encoding::WireType::LengthDelimited, out);
+    prost::encoding::encode_varint(bytes.len() as u64, out);
+    out.extend_from_slice(bytes);
+}
+
+/// One protobuf field.
+struct Field<'a> {
+    number: u32,
+    value: Value<'a>,
+    /// Key and value, as they stand in the message.
+    raw: &'a [u8],
+}
+
+enum Value<'a> {
+    Varint(u64),
+    Bytes(&'a [u8]),
+    Fixed,
+}
+
+/// The fields of a message, in order.
+struct Fields<'a>(&'a [u8]);
+
+impl<'a> Fields<'a> {
+    fn read(&mut self) -> Result<Field<'a>, MalformedDataPacket> {
+        let start = self.0;
+        let key = self.varint()?;
+        let number = u32::try_from(key >> 3).map_err(|_| MalformedDataPacket)?;
+        let value = match key & 7 {
+            0 => Value::Varint(self.varint()?),
+            1 => self.take(8).map(|_| Value::Fixed)?,
+            2 => {
+                let len = usize::try_from(self.varint()?).map_err(|_| MalformedDataPacket)?;
+                Value::Bytes(self.take(len)?)
+            }
+            5 => self.take(4).map(|_| Value::Fixed)?,
+            // Groups have never been used in this protocol.
+            _ => return Err(MalformedDataPacket),
+        };
+        if number == 0 {
+            return Err(MalformedDataPacket);
+        }
+        Ok(Field {
+            number,
+            value,
+            raw: &start[..start.len() - self.0.len()],
+        })
+    }
+
+    fn varint(&mut self) -> Result<u64, MalformedDataPacket> {
+        prost::encoding::decode_varint(&mut self.0).map_err(|_| MalformedDataPacket)
+    }
+
+    fn take(&mut self, len: usize) -> Result<&'a [u8], MalformedDataPacket> {
+        let (taken, rest) = self.0.split_at_checked(len).ok_or(MalformedDataPacket)?;
+        self.0 = rest;
+        Ok(taken)
+    }
+}
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<Field<'a>, MalformedDataPacket>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.0.is_empty() {
+            return None;
+        }
+        let field = self.read();
+        if field.is_err() {
+            self.0 = &[];
+        }
+        Some(field)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::livekit::{DataPacket, Transcription, UserPacket, data_packet};
+    use proptest::prelude::*;
+    use prost::Message;
+
+    #[allow(deprecated)]
+    fn packet() -> DataPacket {
+        DataPacket {
+            participant_identity: "mallory".into(),
+            participant_sid: "PA_mallory".into(),
+            destination_identities: vec!["bob".into()],
+            sequence: 7,
+            value: Some(data_packet::Value::User(UserPacket {
+                participant_sid: "PA_mallory".into(),
+                participant_identity: "mallory".into(),
+                payload: b"hello".to_vec(),
+                destination_sids: vec!["PA_carol".into()],
+                topic: Some("chat".into()),
+                ..Default::default()
+            })),
+            ..Default::default()
+        }
+    }
+
+    #[test]
+    #[allow(deprecated)]
+    fn the_stamp_replaces_every_claim_of_a_sender() {
+        let stamped = stamp(&packet().encode_to_vec(), "alice", "PA_alice").unwrap();
+        let mut expected = packet();
+        expected.participant_identity = "alice".into();
+        expected.participant_sid = "PA_alice".into();
+        let Some(data_packet::Value::User(user)) = &mut expected.value else {
+            unreachable!()
+        };
+        user.participant_identity = "alice".into();
+        user.participant_sid = "PA_alice".into();
+        assert_eq!(DataPacket::decode(stamped.as_slice()).unwrap(), expected);
+    }
+
+    #[test]
+    #[allow(deprecated)]
+    fn a_hidden_sender_leaves_no_name() {
+        let stamped = stamp(&packet().encode_to_vec(), "", "").unwrap();
+        let stamped = DataPacket::decode(stamped.as_slice()).unwrap();
+        assert_eq!(
+            (
+                stamped.participant_identity.as_str(),
+                stamped.participant_sid.as_str()
+            ),
+            ("", "")
+        );
+        let Some(data_packet::Value::User(user)) = stamped.value else {
+            unreachable!()
+        };
+        assert_eq!(
+            (
+                user.participant_identity.as_str(),
+                user.participant_sid.as_str()
+            ),
+            ("", "")
+        );
+    }
+
+    #[test]
+    fn destinations_are_read_from_both_places() {
+        let encoded = packet().encode_to_vec();
+        let view = DataPacketView::parse(&encoded).unwrap();
+        assert_eq!(view.sequence, 7);
+        assert!(view.is_addressed_to("bob", "PA_bob"));
+        assert!(view.is_addressed_to("carol", "PA_carol"));
+        assert!(!view.is_addressed_to("dave", "PA_dave"));
+        assert!(DataPacketView::default().is_addressed_to("dave", "PA_dave"));
+    }
+
+    #[test]
+    fn transcriptions_are_for_agents() {
+        let value = Some(data_packet::Value::Transcription(Transcription::default()));
+        let encoded = DataPacket {
+            value,
+            ..Default::default()
+        }
+        .encode_to_vec();
+        assert!(
+            DataPacketView::parse(&encoded)
+                .unwrap()
+                .is_reserved_for_agents()
+        );
+        assert!(
+            !DataPacketView::parse(&packet().encode_to_vec())
+                .unwrap()
+                .is_reserved_for_agents()
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn random_bytes_are_refused_or_stamped_but_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            let view = DataPacketView::parse(&bytes);
+            if let Ok(stamped) = stamp(&bytes, "alice", "PA_a") {
+                prop_assert!(view.is_err() || DataPacketView::parse(&stamped).is_ok());
+            }
+        }
+
+        #[test]
+        fn truncation_is_refused(cut in 1usize..40) {
+            let encoded = packet().encode_to_vec();
+            let cut = &encoded[..encoded.len() - cut.min(encoded.len() - 1)];
+            // A cut at a field's end is a shorter valid packet; never one with a sender of its own.
+            if let Ok(stamped) = stamp(cut, "alice", "PA_alice") {
+                prop_assert_eq!(DataPacket::decode(stamped.as_slice()).unwrap().participant_sid, "PA_alice");
+            }
+        }
+    }
+}
