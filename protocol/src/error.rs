@@ -153,3 +153,74 @@ impl Error {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn statuses_codes_and_texts_are_livekits() {
+        let table = [
+            (
+                Error::Token(TokenError::Malformed),
+                401,
+                "unauthenticated",
+                "invalid authorization token",
+            ),
+            (
+                Error::PermissionDenied,
+                401,
+                "unauthenticated",
+                "permissions denied",
+            ),
+            (
+                Error::NoRoomPermission,
+                401,
+                "unauthenticated",
+                "no permissions to access the room",
+            ),
+            (
+                Error::NoIdentity,
+                400,
+                "invalid_argument",
+                "identity cannot be empty",
+            ),
+            (Error::NoRoomName, 400, "invalid_argument", "no room name"),
+            (
+                Error::RoomNotFound,
+                404,
+                "not_found",
+                "requested room does not exist",
+            ),
+            (
+                Error::ParticipantNotFound,
+                404,
+                "not_found",
+                "participant does not exist",
+            ),
+            (
+                Error::RemoteUnmute,
+                412,
+                "failed_precondition",
+                "remote unmute not enabled",
+            ),
+            (
+                Error::Malformed { format: "json" },
+                400,
+                "malformed",
+                "the json request could not be decoded",
+            ),
+            (
+                Error::AuthorizationHeader,
+                401,
+                "unauthenticated",
+                "invalid authorization header. Must start with Bearer ",
+            ),
+        ];
+        for (error, status, code, text) in table {
+            let row = error.row();
+            assert_eq!((row.status, row.code.as_str()), (status, code));
+            assert_eq!(error.to_string(), text);
+        }
+    }
+}

@@ -205,3 +205,162 @@ pub fn candidate_line(candidate_init: &str) -> Option<String> {
     let init: CandidateInit = serde_json::from_str(candidate_init).ok()?;
     (!init.candidate.is_empty()).then_some(init.candidate)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::livekit::{Ping, SessionDescription, signal_request, signal_response};
+    use base64::engine::general_purpose::{URL_SAFE as PADDED, URL_SAFE_NO_PAD};
+    use proptest::prelude::*;
+
+    fn request(sdp: String) -> JoinRequest {
+        let offer = SessionDescription {
+            r#type: "offer".into(),
+            sdp,
+            id: 1,
+            ..Default::default()
+        };
+        JoinRequest {
+            publisher_offer: Some(offer),
+            ..Default::default()
+        }
+    }
+
+    fn wrap(compression: i32, join_request: Vec<u8>) -> Vec<u8> {
+        WrappedJoinRequest {
+            compression,
+            join_request,
+        }
+        .encode_to_vec()
+    }
+
+    #[test]
+    fn join_requests_are_read_with_and_without_gzip_and_padding() {
+        for length in [0, 1, 2, 3, 3000] {
+            let expected = request("v".repeat(length));
+            let plain = wrap(Compression::None.into(), expected.encode_to_vec());
+            for text in [
+                PADDED.encode(&plain),
+                URL_SAFE_NO_PAD.encode(&plain),
+                encode_join_request(&expected),
+            ] {
+                assert_eq!(decode_join_request(&text), Ok(expected.clone()));
+            }
+        }
+    }
+
+    #[test]
+    fn each_layer_of_a_join_request_has_its_error() {
+        use JoinRequestError as E;
+        let text = |compression, bytes: &[u8]| PADDED.encode(wrap(compression, bytes.to_vec()));
+        assert_eq!(decode_join_request(""), Err(E::Missing));
+        assert_eq!(decode_join_request("not base64!"), Err(E::Base64));
+        assert_eq!(
+            decode_join_request(&PADDED.encode([0xff; 8])),
+            Err(E::Wrapped)
+        );
+        assert_eq!(decode_join_request(&text(7, b"")), Err(E::Wrapped));
+        assert_eq!(
+            decode_join_request(&text(1, b"not gzip")),
+            Err(E::Compression)
+        );
+        assert_eq!(decode_join_request(&text(0, &[0xff; 8])), Err(E::Inner));
+        assert_eq!(E::Missing.to_string(), "join_request is required");
+        assert_eq!(
+            E::Base64.to_string(),
+            "cannot base64 decode wrapped join request"
+        );
+        assert_eq!(
+            E::Wrapped.to_string(),
+            "cannot unmarshal wrapped join request"
+        );
+    }
+
+    #[test]
+    fn a_decompression_bomb_is_refused_at_the_limit() {
+        let overhead = request(String::new()).encoded_len() + 8;
+        let fits = request("v".repeat(MAX_JOIN_REQUEST_BYTES - overhead));
+        assert!(fits.encoded_len() <= MAX_JOIN_REQUEST_BYTES);
+        assert_eq!(decode_join_request(&encode_join_request(&fits)), Ok(fits));
+        let bomb = request("v".repeat(MAX_JOIN_REQUEST_BYTES));
+        assert_eq!(
+            decode_join_request(&encode_join_request(&bomb)),
+            Err(JoinRequestError::Compression)
+        );
+    }
+
+    #[test]
+    fn a_frame_is_read_up_to_the_limit() {
+        let text = |length| Frame::Text(format!("{{}}{}", " ".repeat(length - 2)));
+        assert_eq!(
+            decode_request(&text(MAX_FRAME_BYTES)),
+            Ok(SignalRequest { message: None })
+        );
+        assert_eq!(
+            decode_request(&text(MAX_FRAME_BYTES + 1)),
+            Err(FrameError::TooLong)
+        );
+        let binary = Frame::Binary(vec![0; MAX_FRAME_BYTES + 1].into());
+        assert_eq!(decode_request(&binary), Err(FrameError::TooLong));
+    }
+
+    #[test]
+    fn both_encodings_carry_the_same_message() {
+        let ping = Ping {
+            timestamp: i64::MAX,
+            rtt: 3,
+        };
+        let request = SignalRequest {
+            message: Some(signal_request::Message::PingReq(ping)),
+        };
+        let response = SignalResponse {
+            message: Some(signal_response::Message::Pong(5)),
+        };
+        for encoding in [Encoding::Protobuf, Encoding::Json] {
+            let frame = encode_request(&request, encoding);
+            assert_eq!(frame.encoding(), encoding);
+            assert_eq!(decode_request(&frame), Ok(request.clone()));
+            let frame = encode_response(&response, encoding);
+            assert_eq!(decode_response(&frame), Ok(response.clone()));
+        }
+    }
+
+    #[test]
+    fn a_message_from_the_future_decodes_to_nothing() {
+        // Field 999, length-delimited, empty.
+        let future = Frame::Binary(vec![0xba, 0x3e, 0x00].into());
+        assert_eq!(decode_request(&future), Ok(SignalRequest { message: None }));
+        let future = Frame::Text(r#"{"tomorrow":{"a":1}}"#.into());
+        assert_eq!(decode_request(&future), Ok(SignalRequest { message: None }));
+    }
+
+    #[test]
+    fn a_candidate_is_taken_out_of_its_json() {
+        let init = r#"{"candidate":"candidate:1 1 udp 1 127.0.0.1 9 typ host","sdpMid":"0","sdpMLineIndex":0}"#;
+        assert_eq!(
+            candidate_line(init).as_deref(),
+            Some("candidate:1 1 udp 1 127.0.0.1 9 typ host")
+        );
+        for none in [
+            "",
+            "{}",
+            "null",
+            r#"{"candidate":""}"#,
+            r#"{"candidate":null}"#,
+            "[1]",
+        ] {
+            assert_eq!(candidate_line(none), None, "{none}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn random_frames_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), text in ".{0,200}") {
+            let _ = decode_request(&Frame::Binary(bytes.clone().into()));
+            let _ = decode_request(&Frame::Text(text.clone()));
+            let _ = decode_join_request(&text);
+            let _ = decode_join_request(&PADDED.encode(bytes));
+            let _ = candidate_line(&text);
+        }
+    }
+}
