@@ -3,9 +3,12 @@
 //! Pure: no socket, no thread, no clock, no global randomness. Start with [`api`].
 
 pub mod api;
+pub mod nack;
 pub mod negotiate;
+pub mod receive_stats;
 pub mod rtcp;
 pub mod rtp;
+pub mod speakers;
 pub mod srtp;
 pub mod vp8;
 pub mod sdp;
