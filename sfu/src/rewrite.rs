@@ -1,0 +1,649 @@
+//! Continuity of one subscriber's RTP stream while what feeds it changes: layers of a simulcast, pauses, a publisher
+//! that starts its stream anew.
+//!
+//! The output is cut into epochs. Within one epoch everything is a constant offset, so that losses and reordering pass
+//! through unchanged and can be repaired; a new epoch continues where the one before ended. The last few epochs are
+//! remembered to find the packet behind a NACK.
+
+use std::time::{Duration, Instant};
+
+use crate::rtcp::NtpTime;
+use crate::rtp::{RtpTime, SeqNo, nearest};
+use crate::stats::DropReason;
+use crate::vp8::{PICTURE_ID_MODULUS, PictureIds};
+
+/// Index of the first packet. Well below 2^15, so that a receiver that misses the first packets still guesses the
+/// roll-over counter right (RFC 3711, section 3.3.1).
+const FIRST_INDEX: u64 = 1;
+
+/// Epochs kept for NACKs: a subscriber whose layer changes more often within a round trip has other troubles.
+const EPOCHS: usize = 4;
+
+/// A longer run of lost packets is closed up: nobody could repair it (histories are shorter), and receivers take such
+/// a jump for a new stream.
+const MAX_GAP: u64 = 1000;
+
+/// Sender reports of two layers that contradict the arrival times by more than this are not believed.
+const MAX_REPORT_ERROR: Duration = Duration::from_secs(1);
+
+/// What a packet belongs to: one stream of one layer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Source {
+    /// Layer of the up track.
+    pub layer: u8,
+    /// SSRC of the publisher's stream.
+    pub ssrc: u32,
+}
+
+/// What must be known of a packet to rewrite it.
+#[derive(Debug, Clone, Copy)]
+pub struct Input {
+    /// Where it comes from.
+    pub source: Source,
+    /// Its index within the source: unwrapped sequence number.
+    pub index: u64,
+    /// Its timestamp.
+    pub time: RtpTime,
+    /// The picture numbers of a VP8 packet.
+    pub picture: Option<PictureIds>,
+    /// A decoder can start here: any audio packet, the first packet of a key frame.
+    pub switch_point: bool,
+    /// The source's last sender report: one moment on its wall clock and on its RTP clock.
+    pub sender_report: Option<(NtpTime, RtpTime)>,
+    /// When it arrived.
+    pub arrival: Instant,
+}
+
+/// What to write into the packet that goes out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Rewritten {
+    /// SRTP packet index: its low 16 bits are the sequence number, the rest is the roll-over counter.
+    pub index: u64,
+    /// Timestamp.
+    pub time: RtpTime,
+    /// Picture numbers, where the input had them.
+    pub picture: Option<PictureIds>,
+}
+
+/// The packet behind an outgoing sequence number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Located {
+    /// The stream it came from.
+    pub source: Source,
+    /// Its index there.
+    pub index: u64,
+    /// The index it went out with.
+    pub out_index: u64,
+}
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Epoch {
+    source: Source,
+    in_first: u64,
+    in_highest: u64,
+    out_first: u64,
+    time_offset: u32,
+    picture_offset: u16,
+    tl0_offset: u8,
+}
+
+impl Epoch {
+    fn apply(&self, input: &Input) -> Rewritten {
+        Rewritten {
+            index: self.out_first + (input.index - self.in_first),
+            time: input.time.offset(i64::from(self.time_offset)),
+            picture: input.picture.map(|ids| PictureIds {
+                picture_id: ids
+                    .picture_id
+                    .map(|id| id.wrapping_add(self.picture_offset) % PICTURE_ID_MODULUS),
+                tl0_pic_idx: ids
+                    .tl0_pic_idx
+                    .map(|index| index.wrapping_add(self.tl0_offset)),
+            }),
+        }
+    }
+}
+
+/// What went out with the highest index.
+#[derive(Debug, Clone, Copy)]
+struct Last {
+    out: Rewritten,
+    arrival: Instant,
+}
+
+/// The state of one subscriber's stream.
+#[derive(Debug, Clone, Copy)]
+pub struct Rewriter {
+    clock_rate: u32,
+    /// Newest first; the first `len` are in use.
+    epochs: [Epoch; EPOCHS],
+    len: u8,
+    paused: bool,
+    last: Option<Last>,
+    /// Of the current source.
+    sender_report: Option<(NtpTime, RtpTime)>,
+}
+
+impl Rewriter {
+    /// A stream that has not begun. `clock_rate` is the codec's RTP clock, Hz.
+    pub fn new(clock_rate: u32) -> Self {
+        Self {
+            clock_rate,
+            epochs: [Epoch::default(); EPOCHS],
+            len: 0,
+            paused: false,
+            last: None,
+            sender_report: None,
+        }
+    }
+
+    /// Rewrites the next packet. A packet of another source than the last, or the first after
+    /// [`Rewriter::pause`], starts a new epoch if it is a switch point.
+    ///
+    /// # Errors
+    /// [`DropReason::BeforeSwitch`]: it is older than the epoch's first packet, or an epoch must begin and it cannot
+    /// begin here.
+    pub fn rewrite(&mut self, input: &Input) -> Result<Rewritten, DropReason> {
+        let continues = self.current().is_some_and(|epoch| {
+            epoch.source == input.source
+                && !self.paused
+                && input.index <= epoch.in_highest.saturating_add(MAX_GAP)
+        });
+        if !continues {
+            self.begin(input)?;
+        }
+        let epoch = &mut self.epochs[0];
+        if input.index < epoch.in_first {
+            return Err(DropReason::BeforeSwitch);
+        }
+        let out = epoch.apply(input);
+        epoch.in_highest = epoch.in_highest.max(input.index);
+        if self.last.is_none_or(|last| out.index > last.out.index) {
+            self.last = Some(Last {
+                out,
+                arrival: input.arrival,
+            });
+        }
+        if input.sender_report.is_some() {
+            self.sender_report = input.sender_report;
+        }
+        Ok(out)
+    }
+
+    /// The stream stops (disabled, muted, no layer to send): whatever comes next continues it without a gap.
+    pub fn pause(&mut self) {
+        self.paused = true;
+    }
+
+    /// The stream that is forwarded now; `None` before the first packet.
+    pub fn source(&self) -> Option<Source> {
+        self.current().map(|epoch| epoch.source)
+    }
+
+    /// The highest index that went out.
+    pub fn highest(&self) -> Option<u64> {
+        self.last.map(|last| last.out.index)
+    }
+
+    /// The packet that a subscriber means by `seq` in a NACK; `None` when it was never sent or is long gone.
+    pub fn locate(&self, seq: SeqNo) -> Option<Located> {
+        let highest = self.highest()?;
+        let out_index = nearest(highest, seq);
+        if out_index > highest {
+            return None;
+        }
+        let epoch = self.epoch_of(out_index)?;
+        Some(Located {
+            source: epoch.source,
+            index: epoch.in_first + (out_index - epoch.out_first),
+            out_index,
+        })
+    }
+
+    /// What a packet found by [`Rewriter::locate`] looked like (or would have) when it went out. `None` when `input`
+    /// is not that packet. Changes nothing.
+    pub fn replay(&self, input: &Input, out_index: u64) -> Option<Rewritten> {
+        let epoch = self.epoch_of(out_index)?;
+        if epoch.source != input.source || input.index < epoch.in_first {
+            return None;
+        }
+        Some(epoch.apply(input)).filter(|out| out.index == out_index)
+    }
+
+    /// A moment on the current source's clock as the subscriber sees it: for sender reports.
+    pub fn translate_time(&self, time: RtpTime) -> RtpTime {
+        time.offset(
+            self.current()
+                .map_or(0, |epoch| i64::from(epoch.time_offset)),
+        )
+    }
+
+    fn current(&self) -> Option<&Epoch> {
+        self.epochs[..usize::from(self.len)].first()
+    }
+
+    fn epoch_of(&self, out_index: u64) -> Option<&Epoch> {
+        self.epochs[..usize::from(self.len)]
+            .iter()
+            .find(|epoch| epoch.out_first <= out_index)
+    }
+
+    fn begin(&mut self, input: &Input) -> Result<(), DropReason> {
+        let known = &self.epochs[..usize::from(self.len)];
+        let seen = known.iter().find(|epoch| epoch.source == input.source);
+        // The same packet must not go out twice.
+        if seen.is_some_and(|epoch| input.index <= epoch.in_highest) {
+            return Err(DropReason::BeforeSwitch);
+        }
+        let previous = known.first().copied();
+        let same_source = previous.is_some_and(|epoch| epoch.source == input.source);
+        let only_lost = same_source && !self.paused;
+        if !input.switch_point && !only_lost {
+            return Err(DropReason::BeforeSwitch);
+        }
+        let mut epoch = Epoch {
+            source: input.source,
+            in_first: input.index,
+            in_highest: input.index,
+            out_first: FIRST_INDEX,
+            ..Epoch::default()
+        };
+        if let (Some(previous), Some(last)) = (previous, self.last) {
+            epoch.out_first = last.out.index + 1;
+            epoch.time_offset = self.time_offset(input, &previous, same_source, &last);
+            // After a loss the decoder must see that pictures are missing; at a switch point none is.
+            (epoch.picture_offset, epoch.tl0_offset) = if input.switch_point {
+                picture_offsets(input.picture, last.out.picture)
+            } else {
+                (previous.picture_offset, previous.tl0_offset)
+            };
+        }
+        self.epochs.copy_within(..EPOCHS - 1, 1);
+        self.epochs[0] = epoch;
+        self.len = (self.len + 1).min(EPOCHS as u8);
+        self.paused = false;
+        self.sender_report = None;
+        Ok(())
+    }
+
+    /// Offset from the input's clock to the output's, such that `input` comes after everything that went out.
+    fn time_offset(&self, input: &Input, previous: &Epoch, same_source: bool, last: &Last) -> u32 {
+        let elapsed = input.arrival.saturating_duration_since(last.arrival);
+        let by_arrival = last.out.time.offset(self.ticks(elapsed));
+        let wanted = if same_source {
+            input.time.offset(i64::from(previous.time_offset))
+        } else {
+            self.by_sender_reports(input, previous, by_arrival)
+                .unwrap_or(by_arrival)
+        };
+        let time = if wanted.is_newer_than(last.out.time) {
+            wanted
+        } else {
+            last.out.time.offset(1)
+        };
+        time.0.wrapping_sub(input.time.0)
+    }
+
+    /// The input's capture time on the previous source's clock, by what both say of their wall clocks.
+    fn by_sender_reports(
+        &self,
+        input: &Input,
+        previous: &Epoch,
+        by_arrival: RtpTime,
+    ) -> Option<RtpTime> {
+        let (old_ntp, old_time) = self.sender_report?;
+        let (new_ntp, new_time) = input.sender_report?;
+        let between_reports = new_ntp.seconds_since(old_ntp) * f64::from(self.clock_rate);
+        let ticks = between_reports.round() as i64 + i64::from(input.time.since(new_time));
+        let time = old_time
+            .offset(ticks)
+            .offset(i64::from(previous.time_offset));
+        let error = i64::from(time.since(by_arrival)).abs();
+        (error <= self.ticks(MAX_REPORT_ERROR)).then_some(time)
+    }
+
+    fn ticks(&self, duration: Duration) -> i64 {
+        // A pause of weeks is not worth a wider type; the timestamp wraps anyway.
+        (duration.as_micros() as u64).wrapping_mul(u64::from(self.clock_rate)) as i64 / 1_000_000
+    }
+}
+
+/// Offsets that make `input` follow `last`.
+fn picture_offsets(input: Option<PictureIds>, last: Option<PictureIds>) -> (u16, u8) {
+    let (Some(input), Some(last)) = (input, last) else {
+        return (0, 0);
+    };
+    let picture = match (input.picture_id, last.picture_id) {
+        (Some(input), Some(last)) => last.wrapping_add(1).wrapping_sub(input) % PICTURE_ID_MODULUS,
+        _ => 0,
+    };
+    let tl0 = match (input.tl0_pic_idx, last.tl0_pic_idx) {
+        (Some(input), Some(last)) => last.wrapping_add(1).wrapping_sub(input),
+        _ => 0,
+    };
+    (picture, tl0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::collections::BTreeMap;
+
+    const VIDEO: u32 = 90_000;
+
+    /// One publisher's layer: a frame of `packets` packets every 1/30 s.
+    #[derive(Clone)]
+    struct Layer {
+        source: Source,
+        index: u64,
+        time: u32,
+        picture: u16,
+        tl0: u8,
+        report: Option<(NtpTime, RtpTime)>,
+    }
+
+    impl Layer {
+        fn new(layer: u8, salt: u32) -> Layer {
+            Layer {
+                source: Source { layer, ssrc: salt },
+                index: u64::from(salt % 60_000),
+                time: salt.wrapping_mul(2_654_435_761),
+                picture: (salt % 0x8000) as u16,
+                tl0: salt as u8,
+                report: None,
+            }
+        }
+
+        fn packet(&mut self, switch_point: bool, arrival: Instant) -> Input {
+            self.index += 1;
+            Input {
+                source: self.source,
+                index: self.index,
+                time: RtpTime(self.time),
+                picture: Some(PictureIds {
+                    picture_id: Some(self.picture),
+                    tl0_pic_idx: Some(self.tl0),
+                }),
+                switch_point,
+                sender_report: self.report,
+                arrival,
+            }
+        }
+
+        fn next_frame(&mut self) {
+            self.time = self.time.wrapping_add(3000);
+            self.picture = (self.picture + 1) % PICTURE_ID_MODULUS;
+            self.tl0 = self.tl0.wrapping_add(1);
+        }
+    }
+
+    fn ids(rewritten: Rewritten) -> (u16, u8) {
+        let picture = rewritten.picture.unwrap();
+        (picture.picture_id.unwrap(), picture.tl0_pic_idx.unwrap())
+    }
+
+    #[test]
+    fn within_a_layer_losses_and_reordering_pass_through() {
+        let now = Instant::now();
+        let mut rewriter = Rewriter::new(VIDEO);
+        let mut layer = Layer::new(0, 77);
+        let key = layer.packet(true, now);
+        let lost = layer.packet(false, now);
+        layer.next_frame();
+        let late = layer.packet(false, now);
+        let early = layer.packet(false, now);
+        let first = rewriter.rewrite(&key).unwrap();
+        assert_eq!(rewriter.rewrite(&early).unwrap().index, first.index + 3);
+        assert_eq!(rewriter.rewrite(&late).unwrap().index, first.index + 2);
+        let located = rewriter.locate(SeqNo(first.index as u16 + 1)).unwrap();
+        assert_eq!((located.source, located.index), (layer.source, lost.index));
+        assert_eq!(
+            rewriter.replay(&lost, located.out_index).unwrap().time,
+            first.time
+        );
+        assert_eq!(rewriter.replay(&late, located.out_index), None);
+        assert_eq!(
+            rewriter.locate(SeqNo(first.index as u16 + 4)),
+            None,
+            "never sent"
+        );
+        assert_eq!(
+            rewriter.locate(SeqNo(first.index as u16 - 1)),
+            None,
+            "before the first"
+        );
+    }
+
+    #[test]
+    fn a_switch_continues_all_numbers_and_waits_for_a_key_frame() {
+        let now = Instant::now();
+        let mut rewriter = Rewriter::new(VIDEO);
+        let (mut low, mut high) = (Layer::new(0, 5), Layer::new(2, 60_001));
+        rewriter.rewrite(&low.packet(true, now)).unwrap();
+        low.next_frame();
+        let last = rewriter.rewrite(&low.packet(false, now)).unwrap();
+        let before = high.packet(false, now);
+        assert_eq!(rewriter.rewrite(&before), Err(DropReason::BeforeSwitch));
+        let arrival = now + Duration::from_millis(40);
+        let key = rewriter.rewrite(&high.packet(true, arrival)).unwrap();
+        assert_eq!(key.index, last.index + 1);
+        assert_eq!(key.time, last.time.offset(3600));
+        assert_eq!(ids(key), (ids(last).0 + 1, ids(last).1 + 1));
+        assert_eq!(rewriter.rewrite(&before), Err(DropReason::BeforeSwitch));
+        assert_eq!(
+            rewriter.rewrite(&low.packet(false, now)),
+            Err(DropReason::BeforeSwitch)
+        );
+        assert_eq!(rewriter.source(), Some(high.source));
+        let located = rewriter.locate(SeqNo(last.index as u16)).unwrap();
+        assert_eq!((located.source, located.index), (low.source, low.index - 1));
+    }
+
+    #[test]
+    fn sender_reports_align_the_clocks_of_two_layers() {
+        let now = Instant::now();
+        let mut rewriter = Rewriter::new(VIDEO);
+        let (mut low, mut high) = (Layer::new(0, 5), Layer::new(2, 60_001));
+        let ntp = NtpTime(1 << 40);
+        low.report = Some((ntp, RtpTime(low.time)));
+        // One second later on the wall clock: both begin at the same moment.
+        high.report = Some((
+            NtpTime(ntp.0 + (1 << 32)),
+            RtpTime(high.time).offset(90_000),
+        ));
+        let first = rewriter.rewrite(&low.packet(true, now)).unwrap();
+        for layer in [&mut low, &mut high] {
+            (0..10).for_each(|_| layer.next_frame());
+        }
+        rewriter.rewrite(&low.packet(false, now)).unwrap();
+        high.next_frame();
+        // It arrives 100 ms late; its capture time still counts.
+        let arrival = now + Duration::from_millis(133);
+        let key = rewriter.rewrite(&high.packet(true, arrival)).unwrap();
+        assert_eq!(key.time.since(first.time), 11 * 3000);
+        assert_eq!(rewriter.translate_time(RtpTime(high.time)), key.time);
+    }
+
+    #[test]
+    fn sender_reports_that_cannot_be_true_are_not_believed() {
+        let now = Instant::now();
+        let mut rewriter = Rewriter::new(VIDEO);
+        let (mut low, mut high) = (Layer::new(0, 5), Layer::new(2, 60_001));
+        low.report = Some((NtpTime(1 << 40), RtpTime(low.time)));
+        high.report = Some((NtpTime(1 << 50), RtpTime(high.time)));
+        let last = rewriter.rewrite(&low.packet(true, now)).unwrap();
+        let key = high.packet(true, now + Duration::from_millis(10));
+        assert_eq!(rewriter.rewrite(&key).unwrap().time.since(last.time), 900);
+    }
+
+    #[test]
+    fn time_goes_on_strictly_even_when_the_key_frame_is_older() {
+        let now = Instant::now();
+        let mut rewriter = Rewriter::new(VIDEO);
+        let (mut low, mut high) = (Layer::new(0, 5), Layer::new(2, 9));
+        low.report = Some((NtpTime(1 << 40), RtpTime(low.time)));
+        high.report = Some((NtpTime(1 << 40), RtpTime(high.time)));
+        low.next_frame();
+        let last = rewriter.rewrite(&low.packet(true, now)).unwrap();
+        let key = rewriter.rewrite(&high.packet(true, now)).unwrap();
+        assert_eq!(key.time, last.time.offset(1));
+    }
+
+    #[test]
+    fn a_pause_leaves_no_gap_and_keeps_the_clock() {
+        let now = Instant::now();
+        let mut rewriter = Rewriter::new(48_000);
+        let mut audio = Layer::new(2, 65_530);
+        let last = rewriter.rewrite(&audio.packet(true, now)).unwrap();
+        rewriter.pause();
+        let replayed = Input {
+            index: audio.index,
+            ..audio.clone().packet(true, now)
+        };
+        assert_eq!(rewriter.rewrite(&replayed), Err(DropReason::BeforeSwitch));
+        (0..500).for_each(|_| {
+            audio.packet(true, now);
+            audio.next_frame();
+        });
+        let next = rewriter.rewrite(&audio.packet(true, now)).unwrap();
+        assert_eq!(next.index, last.index + 1);
+        assert_eq!(next.time, last.time.offset(500 * 3000));
+        assert_eq!(ids(next).0, ids(last).0 + 1);
+    }
+
+    #[test]
+    fn a_stream_started_anew_continues_the_old_one() {
+        let now = Instant::now();
+        let mut rewriter = Rewriter::new(VIDEO);
+        let (mut old, mut new) = (Layer::new(2, 40_000), Layer::new(2, 3));
+        let last = rewriter.rewrite(&old.packet(true, now)).unwrap();
+        let next = rewriter
+            .rewrite(&new.packet(true, now + Duration::from_secs(1)))
+            .unwrap();
+        assert_eq!(
+            (next.index, next.time),
+            (last.index + 1, last.time.offset(90_000))
+        );
+    }
+
+    #[test]
+    fn a_long_loss_is_closed_up_but_pictures_stay_missing() {
+        let now = Instant::now();
+        let mut rewriter = Rewriter::new(VIDEO);
+        let mut layer = Layer::new(0, 5);
+        let last = rewriter.rewrite(&layer.packet(true, now)).unwrap();
+        for _ in 0..2000 {
+            layer.packet(false, now);
+            layer.next_frame();
+        }
+        let next = rewriter.rewrite(&layer.packet(false, now)).unwrap();
+        assert_eq!(next.index, last.index + 1);
+        assert_eq!(next.time, last.time.offset(2000 * 3000));
+        assert_eq!(ids(next).0, ids(last).0 + 2000);
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Packet {
+            layer: usize,
+            key: bool,
+            lost: bool,
+            held: bool,
+        },
+        Frame,
+        Release,
+        Pause,
+        Restart(usize),
+    }
+
+    fn steps() -> impl Strategy<Value = Vec<Step>> {
+        let packet = (
+            0usize..3,
+            prop::bool::weighted(0.15),
+            prop::bool::weighted(0.1),
+            prop::bool::weighted(0.1),
+        )
+            .prop_map(|(layer, key, lost, held)| Step::Packet {
+                layer,
+                key,
+                lost,
+                held,
+            });
+        let step = prop_oneof![
+            20 => packet,
+            6 => Just(Step::Frame),
+            2 => Just(Step::Release),
+            1 => Just(Step::Pause),
+            1 => (0usize..3).prop_map(Step::Restart),
+        ];
+        proptest::collection::vec(step, 1..400)
+    }
+
+    proptest! {
+        /// Whatever happens, each output number stands for one input; gaps are exactly the inputs that did not
+        /// arrive; and every packet that went out lately is found again.
+        #[test]
+        fn no_two_inputs_share_a_number_and_nothing_else_is_missing(steps in steps(), salt: u16) {
+            let start = Instant::now();
+            let mut now = start;
+            let mut rewriter = Rewriter::new(VIDEO);
+            let mut layers: Vec<Layer> =
+                (0..3).map(|i| Layer::new(i, u32::from(salt) + u32::from(i) * 1000)).collect();
+            let mut held: Vec<Input> = Vec::new();
+            let mut sent: BTreeMap<u64, Input> = BTreeMap::new();
+            let mut restarts = 0;
+            for step in steps {
+                let mut arrived = Vec::new();
+                match step {
+                    Step::Packet { layer, key, lost, held: hold } => {
+                        let packet = layers[layer].packet(key, now);
+                        if hold {
+                            held.push(packet);
+                        } else if !lost {
+                            arrived.push(packet);
+                        }
+                    }
+                    Step::Frame => {
+                        now += Duration::from_millis(33);
+                        layers.iter_mut().for_each(Layer::next_frame);
+                    }
+                    Step::Release => arrived.append(&mut held),
+                    Step::Pause => rewriter.pause(),
+                    Step::Restart(layer) => {
+                        restarts += 1;
+                        layers[layer] = Layer::new(layer as u8, u32::from(salt) + 100_000 * restarts);
+                    }
+                }
+                for input in arrived {
+                    let highest = rewriter.highest();
+                    let before = rewriter.source();
+                    let Ok(out) = rewriter.rewrite(&input) else { continue };
+                    if let Some(highest) = highest && before != rewriter.source() {
+                        prop_assert_eq!(out.index, highest + 1, "a switch leaves no gap");
+                        prop_assert!(out.time.is_newer_than(sent[&highest].arrival_time(&rewriter, highest)));
+                    }
+                    prop_assert!(sent.insert(out.index, input).is_none(), "one number, two packets");
+                    prop_assert_eq!(rewriter.replay(&input, out.index), Some(out));
+                    let located = rewriter.locate(SeqNo(out.index as u16)).unwrap();
+                    prop_assert_eq!((located.source, located.index), (input.source, input.index));
+                }
+            }
+            let indices: Vec<u64> = sent.keys().copied().collect();
+            for pair in indices.windows(2) {
+                let (a, b) = (&sent[&pair[0]], &sent[&pair[1]]);
+                if pair[1] > pair[0] + 1 {
+                    prop_assert_eq!(a.source, b.source, "gaps are only within a source");
+                    prop_assert_eq!(b.index - a.index, pair[1] - pair[0]);
+                }
+            }
+        }
+    }
+
+    impl Input {
+        /// The output time of a packet that went out with `out_index`.
+        fn arrival_time(&self, rewriter: &Rewriter, out_index: u64) -> RtpTime {
+            rewriter.replay(self, out_index).unwrap().time
+        }
+    }
+}
