@@ -5,7 +5,8 @@ import { fileURLToPath } from 'node:url';
 /** The repository. */
 export const ROOT = path.resolve(path.dirname(fileURLToPath(import.meta.url)), '../..');
 export const TARGET = process.env.CARGO_TARGET_DIR ?? path.join(ROOT, 'target');
-export const CONCLAVE = process.env.CONCLAVE ?? path.join(TARGET, 'debug/conclave');
+/** The binary under test. */
+export const SERVER = process.env.SERVER_BINARY ?? path.join(TARGET, 'debug/conclave');
 export const XTASK = path.join(TARGET, 'debug/xtask');
 export const PYTHON = process.env.PYTHON ?? path.join(TARGET, 'venv/bin/python');
 /** Pictures of the product, taken by tests. */

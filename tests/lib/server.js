@@ -1,9 +1,9 @@
 import { spawn } from 'node:child_process';
-import { createWriteStream, readFileSync, writeFileSync } from 'node:fs';
+import { createWriteStream, readFileSync } from 'node:fs';
 import dgram from 'node:dgram';
 import net from 'node:net';
 import path from 'node:path';
-import { CONCLAVE, OUTPUT } from './paths.js';
+import { OUTPUT, SERVER } from './paths.js';
 import { until } from './until.js';
 
 /** The real server on ports of its own. */
@@ -12,24 +12,29 @@ export class Server {
 
   /**
    * @param {string} name of the test: its log is target/conformance/NAME.log
-   * @param {{shards?: number, extra?: string}} [options] `extra` is TOML
+   * @param {{shards?: number, settings?: Record<string, string>}} [options] settings by the names of their variables
    */
-  static async start(name, { shards = 2, extra = '' } = {}) {
+  static async start(name, { shards = 2, settings = {} } = {}) {
     const server = new Server();
     server.port = await freeTcpPort();
     server.mediaPort = await freeUdpPorts(shards);
-    server.metricsPort = await freeTcpPort();
     server.log = path.join(OUTPUT, `${name}.log`);
-    server.config = path.join(OUTPUT, `${name}.toml`);
-    writeFileSync(server.config, configuration(server, shards, extra));
+    server.metricsUrl = `http://127.0.0.1:${await freeTcpPort()}/metrics`;
+    server.settings = {
+      CONCLAVE_HTTP_PORT: String(server.port),
+      CONCLAVE_MEDIA_PORT: String(server.mediaPort),
+      CONCLAVE_MEDIA_SHARDS: String(shards),
+      CONCLAVE_METRICS_ADDRESS: new URL(server.metricsUrl).host,
+      ...settings,
+    };
     await server.run('w');
     return server;
   }
 
   /** Starts the process; again after `stop`, on the same ports. */
   async run(flags = 'a') {
-    this.process = spawn(CONCLAVE, ['serve', '--dev', '--config', this.config], {
-      env: { ...process.env, RUST_LOG: process.env.RUST_LOG ?? 'info', NO_COLOR: '1' },
+    this.process = spawn(SERVER, ['serve', '--dev'], {
+      env: { ...process.env, NO_COLOR: '1', ...this.settings },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
     const log = createWriteStream(this.log, { flags });
@@ -50,6 +55,16 @@ export class Server {
 
   get socketUrl() {
     return `ws://127.0.0.1:${this.port}`;
+  }
+
+  /** The figures of /metrics by name; those with labels are added up. */
+  async metrics() {
+    const sums = {};
+    for (const line of (await (await fetch(this.metricsUrl)).text()).split('\n')) {
+      const [, name, value] = /^(\w+)(?:\{.*\})? ([\d.e+-]+)$/.exec(line) ?? [];
+      if (name) sums[name] = (sums[name] ?? 0) + Number(value);
+    }
+    return sums;
   }
 
   /** Resident memory in bytes. */
@@ -81,10 +96,6 @@ export class Server {
     if (errors.length > 0) throw new Error(`${this.log} has ${errors.length} errors:\n${errors.slice(0, 5).join('\n')}`);
     return end;
   }
-}
-
-function configuration(server, shards, extra) {
-  return `# Written by tests/lib/server.js.\n${extra}`;
 }
 
 async function freeTcpPort() {

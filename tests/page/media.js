@@ -72,9 +72,13 @@ export function instrument(options) {
     line.replace(/^((?:a=)?candidate:\S+ \d+ udp \d+) (\S+) (\d+) /i, (whole, head, _address, port) =>
       port in options.relays ? `${head} 127.0.0.1 ${options.relays[port]} ` : whole,
     );
+  const connection = RTCPeerConnection.prototype;
+  const { setRemoteDescription, addIceCandidate } = connection;
+  connection.setRemoteDescription = function (description) {
+    window.__remoteSdp = description.sdp;
+    return setRemoteDescription.call(this, description);
+  };
   if (Object.keys(options.relays).length > 0) {
-    const connection = RTCPeerConnection.prototype;
-    const { setRemoteDescription, addIceCandidate } = connection;
     connection.setRemoteDescription = function (description) {
       // Only relayed candidates stay: a direct way beside the relay would be taken.
       const kept = description.sdp
