@@ -33,8 +33,8 @@ impl Source {
     }
 }
 
-/// All Rust files below `folder`, by path. Files that hold nothing but tests (`tests.rs`, `tests/`, `benches/`) are
-/// left out.
+/// All Rust files below `folder`, by path. Files that hold nothing but tests (`tests.rs`, `tests/`, `benches/`,
+/// `examples/`) are left out.
 pub fn sources(root: &Path, folder: &str) -> std::io::Result<Vec<Source>> {
     let mut paths = Vec::new();
     collect(&root.join(folder), &mut paths)?;
@@ -53,7 +53,10 @@ fn collect(folder: &Path, into: &mut Vec<PathBuf>) -> std::io::Result<()> {
         let path = entry?.path();
         let name = path.file_name().unwrap_or_default().to_string_lossy();
         if path.is_dir() {
-            if !matches!(&*name, "target" | "tests" | "benches" | "node_modules") {
+            if !matches!(
+                &*name,
+                "target" | "tests" | "benches" | "examples" | "node_modules"
+            ) {
                 collect(&path, into)?;
             }
         } else if name.ends_with(".rs") && !name.ends_with("tests.rs") {
