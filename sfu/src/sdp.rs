@@ -5,6 +5,8 @@
 //! [`SdpError`] with its line. `Display` writes the text back, in one fixed order.
 
 mod parse;
+#[cfg(test)]
+mod tests;
 mod write;
 
 use std::fmt;
