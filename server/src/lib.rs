@@ -3,4 +3,11 @@
 //! The one place that knows the outside world. What it decides is little: it moves datagrams between sockets and
 //! `sfu`, and messages between WebSockets and `signaling`.
 
+pub mod cli;
+pub mod config;
+pub mod edge;
+pub mod media;
+pub mod metrics;
+pub mod rooms;
+pub mod serve;
 pub mod udp;

@@ -1,2 +1,83 @@
-//! The conclave binary.
-fn main() {}
+//! The conclave binary. `conclave serve` is told in five steps in [`server::serve`].
+
+use std::process::ExitCode;
+
+use anyhow::Context;
+use clap::Parser;
+use protocol::token::{Grant, Keys, VideoGrant, sign};
+use server::{
+    cli::{Cli, Command, CreateToken, Serve, Token},
+    config::{Config, DEV_KEY, DEV_SECRET},
+};
+use tracing_subscriber::EnvFilter;
+
+fn main() -> ExitCode {
+    let result = match Cli::parse().command {
+        Command::Serve(options) => serve(options),
+        Command::Token(Token::Create(options)) => create_token(options),
+        Command::CheckConfig { file } => Config::load(Some(&file), std::env::vars())
+            .map(|config| println!("{config:#?}"))
+            .map_err(Into::into),
+    };
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("conclave: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(options: Serve) -> anyhow::Result<()> {
+    let mut config = Config::load(options.config.as_deref(), std::env::vars())?;
+    match (options.dev, options.bind) {
+        (true, bind) => config = config.into_dev(bind),
+        (false, Some(bind)) => config.http.bind = vec![bind],
+        (false, None) => {}
+    }
+    let filter = EnvFilter::try_new(&config.log.filter).context("log.filter")?;
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .init();
+    tracing::info!(?config, version = env!("CARGO_PKG_VERSION"), "starting");
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .thread_name("edge")
+        .build()?;
+    let result = runtime.block_on(server::serve::serve(config));
+    // What is still open has had its time.
+    runtime.shutdown_background();
+    result
+}
+
+fn create_token(options: CreateToken) -> anyhow::Result<()> {
+    let mut keys = match (&options.api_key, options.api_secret) {
+        (Some(key), Some(secret)) => Keys::new([(key.as_str(), secret)]),
+        _ => Config::load(options.config.as_deref(), std::env::vars())?.keys,
+    };
+    if keys.is_empty() && options.config.is_none() {
+        keys = Keys::new([(DEV_KEY, DEV_SECRET)]);
+    }
+    let api_key = options
+        .api_key
+        .or_else(|| keys.ids().next().map(str::to_owned));
+    let grant = Grant {
+        api_key: api_key.context("the configuration has no API key")?,
+        identity: options.identity,
+        name: options.name,
+        video: Some(VideoGrant {
+            room_join: true,
+            room_admin: options.admin,
+            room: options.room,
+            ..VideoGrant::default()
+        }),
+        ..Grant::default()
+    };
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?;
+    println!(
+        "{}",
+        sign(&grant, &keys, now.as_secs(), Some(options.valid_for))?
+    );
+    Ok(())
+}

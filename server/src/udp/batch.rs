@@ -75,14 +75,23 @@ impl Batch {
         let mut rest = self.runs[index].as_slice();
         while let Some(&first) = rest.first() {
             if first.len > first.segment && !socket.gso.load(Relaxed) {
-                send_singly(&self.sockets, index, &self.slab, first, &mut self.scratch, &mut totals);
+                send_singly(
+                    &self.sockets,
+                    index,
+                    &self.slab,
+                    first,
+                    &mut self.scratch,
+                    &mut totals,
+                );
                 rest = &rest[1..];
                 continue;
             }
             totals.calls += 1;
             let error = match sys::send(socket.fd(), &self.slab, rest, &mut self.scratch) {
                 Ok(count) => {
-                    rest[..count].iter().for_each(|message| totals.sent(message));
+                    rest[..count]
+                        .iter()
+                        .for_each(|message| totals.sent(message));
                     rest = &rest[count..];
                     continue;
                 }
@@ -92,7 +101,11 @@ impl Batch {
                 Failure::Interrupted => {}
                 Failure::Full if !waited => {
                     waited = true;
-                    let _ = sys::wait(&[socket.socket.as_fd()], Interest::Writable, Some(FULL_SOCKET_WAIT));
+                    let _ = sys::wait(
+                        &[socket.socket.as_fd()],
+                        Interest::Writable,
+                        Some(FULL_SOCKET_WAIT),
+                    );
                 }
                 Failure::Full => {
                     totals.would_block += rest.iter().map(segments).sum::<u64>();
@@ -102,10 +115,19 @@ impl Batch {
                     // EIO: the interface cannot compute checksums of segments, and never will. EINVAL: a datagram is
                     // larger than this path's MTU; singly the kernel may fragment it.
                     if failure == Failure::NoOffload {
-                        tracing::warn!("the network interface refuses UDP segmentation: sending datagrams singly");
+                        tracing::warn!(
+                            "the network interface refuses UDP segmentation: sending datagrams singly"
+                        );
                         socket.gso.store(false, Relaxed);
                     }
-                    send_singly(&self.sockets, index, &self.slab, first, &mut self.scratch, &mut totals);
+                    send_singly(
+                        &self.sockets,
+                        index,
+                        &self.slab,
+                        first,
+                        &mut self.scratch,
+                        &mut totals,
+                    );
                     rest = &rest[1..];
                 }
                 _ => {
@@ -120,10 +142,18 @@ impl Batch {
 
 impl SendBatch for Batch {
     fn reserve(&mut self, to: Destination, len: usize) -> Option<&mut [u8]> {
-        let known = self.to.filter(|(destination, _)| *destination == to).map(|(_, route)| route);
-        let route = known.or_else(|| self.sockets.route(to)).filter(|_| len <= MAX_DATAGRAM);
+        let known = self
+            .to
+            .filter(|(destination, _)| *destination == to)
+            .map(|(_, route)| route);
+        let route = known
+            .or_else(|| self.sockets.route(to))
+            .filter(|_| len <= MAX_DATAGRAM);
         let Some(route) = route else {
-            self.sockets.counters.dropped_unsendable.fetch_add(1, Relaxed);
+            self.sockets
+                .counters
+                .dropped_unsendable
+                .fetch_add(1, Relaxed);
             self.reserved = 0;
             return None;
         };
@@ -138,7 +168,9 @@ impl SendBatch for Batch {
     fn commit(&mut self, len: usize) {
         debug_assert!(len <= self.reserved, "committed more than was reserved");
         let len = len.min(std::mem::take(&mut self.reserved));
-        let Some((to, route)) = self.to.filter(|_| len > 0) else { return };
+        let Some((to, route)) = self.to.filter(|_| len > 0) else {
+            return;
+        };
         let start = self.head;
         self.head += len;
         let offload = self.sockets.sockets[route.socket].gso.load(Relaxed);
@@ -146,7 +178,9 @@ impl SendBatch for Batch {
         if let Some(run) = runs.last_mut() {
             // What touches the end of the run was committed right after it, on whichever socket.
             let follows = self.open && run.start + run.len == start;
-            let fits = len <= run.segment && run.len < MAX_SEGMENTS * run.segment && run.len + len <= MAX_RUN;
+            let fits = len <= run.segment
+                && run.len < MAX_SEGMENTS * run.segment
+                && run.len + len <= MAX_RUN;
             if offload && follows && fits && run.remote == to.remote && run.source == route.source {
                 run.len += len;
                 self.open = len == run.segment;
@@ -154,7 +188,13 @@ impl SendBatch for Batch {
             }
         }
         self.open = true;
-        runs.push(Message { remote: to.remote, source: route.source, start, len, segment: len });
+        runs.push(Message {
+            remote: to.remote,
+            source: route.source,
+            start,
+            len,
+            segment: len,
+        });
     }
 }
 
@@ -169,7 +209,12 @@ fn send_singly(
 ) {
     let single = |offset: usize| {
         let len = run.segment.min(run.len - offset);
-        Message { start: run.start + offset, len, segment: len, ..run }
+        Message {
+            start: run.start + offset,
+            len,
+            segment: len,
+            ..run
+        }
     };
     let mut messages = [run; MAX_SEGMENTS];
     let mut count = 0;
@@ -241,7 +286,9 @@ impl Totals {
         counters.packets_out.fetch_add(self.packets, Relaxed);
         counters.bytes_out.fetch_add(self.bytes, Relaxed);
         counters.send_calls.fetch_add(self.calls, Relaxed);
-        counters.dropped_would_block.fetch_add(self.would_block, Relaxed);
+        counters
+            .dropped_would_block
+            .fetch_add(self.would_block, Relaxed);
         counters.dropped_refused.fetch_add(self.refused, Relaxed);
     }
 }

@@ -140,17 +140,30 @@ impl MediaSockets {
             };
             let translated = !bind_to.is_loopback() && UdpSocket::bind((advertised, 0)).is_err();
             let source = (bind_to.is_unspecified() && !translated).then_some(advertised);
-            known.push(Address { advertised, socket, source, translated });
+            known.push(Address {
+                advertised,
+                socket,
+                source,
+                translated,
+            });
         }
         if sockets.is_empty() {
             return Err(io::ErrorKind::AddrNotAvailable.into());
         }
-        Ok(Self { sockets, addresses: known, port, counters: UdpCounters::default() })
+        Ok(Self {
+            sockets,
+            addresses: known,
+            port,
+            counters: UdpCounters::default(),
+        })
     }
 
     /// The addresses under which peers can reach the sockets: the host candidates.
     pub fn addresses(&self) -> Vec<SocketAddr> {
-        self.addresses.iter().map(|a| SocketAddr::new(a.advertised, self.port)).collect()
+        self.addresses
+            .iter()
+            .map(|a| SocketAddr::new(a.advertised, self.port))
+            .collect()
     }
 
     /// The port, the same for all sockets.
@@ -176,7 +189,10 @@ impl MediaSockets {
     fn route(&self, to: Destination) -> Option<Route> {
         let local = to.local.ip();
         let address = self.addresses.iter().find(|a| a.advertised == local)?;
-        (to.remote.is_ipv4() == local.is_ipv4()).then_some(Route { socket: address.socket, source: address.source })
+        (to.remote.is_ipv4() == local.is_ipv4()).then_some(Route {
+            socket: address.socket,
+            source: address.source,
+        })
     }
 
     /// The address that a peer used, given the one a datagram arrived at.
@@ -185,7 +201,10 @@ impl MediaSockets {
             return Some(local);
         }
         // Behind a NAT the datagram was sent to the outer address. With several of them one cannot know which.
-        let mut outer = self.addresses.iter().filter(|a| a.translated && a.advertised.is_ipv4() == local.is_ipv4());
+        let mut outer = self
+            .addresses
+            .iter()
+            .filter(|a| a.translated && a.advertised.is_ipv4() == local.is_ipv4());
         match (outer.next(), outer.next()) {
             (Some(address), None) => Some(address.advertised),
             _ => None,
@@ -206,7 +225,11 @@ impl MediaSockets {
 
 impl MediaSocket {
     fn bind(address: SocketAddr) -> io::Result<(Self, u16)> {
-        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        let socket = Socket::new(
+            Domain::for_address(address),
+            Type::DGRAM,
+            Some(Protocol::UDP),
+        )?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
@@ -220,17 +243,30 @@ impl MediaSocket {
         if address.ip().is_unspecified() {
             match address {
                 SocketAddr::V4(_) => sys::set_option(fd, libc::IPPROTO_IP, libc::IP_PKTINFO, 1)?,
-                SocketAddr::V6(_) => sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?,
+                SocketAddr::V6(_) => {
+                    sys::set_option(fd, libc::IPPROTO_IPV6, libc::IPV6_RECVPKTINFO, 1)?
+                }
             }
         }
         // Linux before 5.0 has no GRO, before 4.18 no GSO: both say so here. Zero leaves GSO to each message.
         let gro = sys::set_option(fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
         let gso = sys::set_option(fd, libc::SOL_UDP, libc::UDP_SEGMENT, 0).is_ok();
         if !gro || !gso {
-            tracing::warn!(gso, gro, "the kernel lacks UDP offloads: each datagram will cost more");
+            tracing::warn!(
+                gso,
+                gro,
+                "the kernel lacks UDP offloads: each datagram will cost more"
+            );
         }
         let port = socket.local_addr()?.port();
-        Ok((Self { socket, bound: address.ip(), gso: AtomicBool::new(gso) }, port))
+        Ok((
+            Self {
+                socket,
+                bound: address.ip(),
+                gso: AtomicBool::new(gso),
+            },
+            port,
+        ))
     }
 
     fn fd(&self) -> BorrowedFd<'_> {
@@ -239,7 +275,10 @@ impl MediaSocket {
 }
 
 fn is_without_ipv6(error: &io::Error) -> bool {
-    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT))
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT)
+    )
 }
 
 /// What [`MediaSockets::wait`] found ready.
@@ -270,7 +309,9 @@ pub struct Wake {
 impl Wake {
     /// A new one, not signalled.
     pub fn new() -> io::Result<Self> {
-        Ok(Self { event: sys::event_fd()? })
+        Ok(Self {
+            event: sys::event_fd()?,
+        })
     }
 
     /// Ends the current or the next wait.
@@ -309,7 +350,12 @@ impl Receiver {
 
     /// Receives what waits on socket `index`, at most one batch, and gives each datagram to `handle`. Returns false when
     /// nothing (more) waits.
-    pub fn receive(&mut self, sockets: &MediaSockets, index: usize, mut handle: impl FnMut(Datagram<'_>)) -> bool {
+    pub fn receive(
+        &mut self,
+        sockets: &MediaSockets,
+        index: usize,
+        mut handle: impl FnMut(Datagram<'_>),
+    ) -> bool {
         let socket = &sockets.sockets[index];
         let result = sys::receive(
             socket.fd(),
@@ -340,7 +386,11 @@ impl Receiver {
             for payload in self.slab[start..start + message.len].chunks(message.segment.max(1)) {
                 packets += 1;
                 bytes += payload.len() as u64;
-                handle(Datagram { remote: message.remote, local, payload });
+                handle(Datagram {
+                    remote: message.remote,
+                    local,
+                    payload,
+                });
             }
         }
         counters.packets_in.fetch_add(packets, Relaxed);

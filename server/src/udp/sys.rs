@@ -12,7 +12,10 @@ use std::{
     time::Duration,
 };
 
-use libc::{c_int, c_void, cmsghdr, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr, pollfd, sockaddr_in, sockaddr_in6};
+use libc::{
+    c_int, c_void, cmsghdr, in_pktinfo, in6_pktinfo, iovec, mmsghdr, msghdr, pollfd, sockaddr_in,
+    sockaddr_in6,
+};
 
 /// Messages of one `recvmmsg` or `sendmmsg`. Beyond this the cost of the call itself is lost in that of the packets.
 pub(super) const MAX_MESSAGES: usize = 64;
@@ -100,7 +103,10 @@ pub(super) fn receive(
     for i in 0..MAX_MESSAGES {
         // SAFETY: `i * stride + buffer` is within `slab` by the assertion above.
         let start = unsafe { base.add(i * stride) };
-        let vector = scratch.vectors[i].write(iovec { iov_base: start.cast::<c_void>(), iov_len: buffer });
+        let vector = scratch.vectors[i].write(iovec {
+            iov_base: start.cast::<c_void>(),
+            iov_len: buffer,
+        });
         let header = msghdr {
             msg_name: scratch.addresses[i].as_mut_ptr().cast::<c_void>(),
             msg_namelen: size_of::<Address>() as u32,
@@ -110,7 +116,10 @@ pub(super) fn receive(
             msg_controllen: size_of::<Control>(),
             msg_flags: 0,
         };
-        scratch.headers[i].write(mmsghdr { msg_hdr: header, msg_len: 0 });
+        scratch.headers[i].write(mmsghdr {
+            msg_hdr: header,
+            msg_len: 0,
+        });
     }
     // SAFETY: all MAX_MESSAGES headers were initialised above and point to live, disjoint, writable memory of the
     // sizes they state; `slab` and `scratch` are borrowed for the whole call.
@@ -131,7 +140,9 @@ pub(super) fn receive(
         let header = unsafe { scratch.headers[i].assume_init_ref() };
         let name_len = header.msg_hdr.msg_namelen as usize;
         // SAFETY: the kernel wrote `name_len` bytes of an address; `read_address` looks no further.
-        let Some(remote) = (unsafe { read_address(&scratch.addresses[i], name_len) }) else { continue };
+        let Some(remote) = (unsafe { read_address(&scratch.addresses[i], name_len) }) else {
+            continue;
+        };
         let len = (header.msg_len as usize).min(buffer);
         // SAFETY: the header's control buffer is `scratch.controls[i]`, filled by the kernel.
         let (local, segment) = unsafe { read_control(&header.msg_hdr) };
@@ -163,7 +174,10 @@ pub(super) fn send(
         let payload = &slab[message.start..message.start + message.len];
         // The kernel only reads what is sent; the type of `iov_base` serves both directions.
         let start = payload.as_ptr().cast_mut().cast::<c_void>();
-        let vector = scratch.vectors[i].write(iovec { iov_base: start, iov_len: payload.len() });
+        let vector = scratch.vectors[i].write(iovec {
+            iov_base: start,
+            iov_len: payload.len(),
+        });
         let name_len = write_address(&mut scratch.addresses[i], message.remote);
         let control_len = write_control(&mut scratch.controls[i], message);
         let control = ptr::from_mut(&mut scratch.controls[i]).cast::<c_void>();
@@ -172,11 +186,18 @@ pub(super) fn send(
             msg_namelen: name_len,
             msg_iov: vector,
             msg_iovlen: 1,
-            msg_control: if control_len == 0 { ptr::null_mut() } else { control },
+            msg_control: if control_len == 0 {
+                ptr::null_mut()
+            } else {
+                control
+            },
             msg_controllen: control_len,
             msg_flags: 0,
         };
-        scratch.headers[i].write(mmsghdr { msg_hdr: header, msg_len: 0 });
+        scratch.headers[i].write(mmsghdr {
+            msg_hdr: header,
+            msg_len: 0,
+        });
     }
     // SAFETY: the first `count` headers were initialised above; they point into `slab` and `scratch`, which are
     // borrowed for the whole call, with the lengths of what they point to.
@@ -188,7 +209,11 @@ pub(super) fn send(
             libc::MSG_DONTWAIT | libc::MSG_NOSIGNAL,
         )
     };
-    if sent < 0 { Err(io::Error::last_os_error()) } else { Ok(sent as usize) }
+    if sent < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(sent as usize)
+    }
 }
 
 /// # Safety
@@ -205,13 +230,21 @@ unsafe fn read_address(address: &MaybeUninit<Address>, len: usize) -> Option<Soc
             // SAFETY: as many bytes are initialised.
             let v4 = unsafe { (*start).v4 };
             let ip = Ipv4Addr::from(u32::from_be(v4.sin_addr.s_addr));
-            Some(SocketAddr::V4(SocketAddrV4::new(ip, u16::from_be(v4.sin_port))))
+            Some(SocketAddr::V4(SocketAddrV4::new(
+                ip,
+                u16::from_be(v4.sin_port),
+            )))
         }
         libc::AF_INET6 if len >= size_of::<sockaddr_in6>() => {
             // SAFETY: as many bytes are initialised.
             let v6 = unsafe { (*start).v6 };
             let ip = Ipv6Addr::from(v6.sin6_addr.s6_addr);
-            Some(SocketAddr::V6(SocketAddrV6::new(ip, u16::from_be(v6.sin6_port), 0, v6.sin6_scope_id)))
+            Some(SocketAddr::V6(SocketAddrV6::new(
+                ip,
+                u16::from_be(v6.sin6_port),
+                0,
+                v6.sin6_scope_id,
+            )))
         }
         _ => None,
     }
@@ -223,7 +256,9 @@ fn write_address(address: &mut MaybeUninit<Address>, remote: SocketAddr) -> u32 
             let name = sockaddr_in {
                 sin_family: libc::AF_INET as libc::sa_family_t,
                 sin_port: v4.port().to_be(),
-                sin_addr: libc::in_addr { s_addr: u32::from(*v4.ip()).to_be() },
+                sin_addr: libc::in_addr {
+                    s_addr: u32::from(*v4.ip()).to_be(),
+                },
                 sin_zero: [0; 8],
             };
             address.write(Address { v4: name });
@@ -234,7 +269,9 @@ fn write_address(address: &mut MaybeUninit<Address>, remote: SocketAddr) -> u32 
                 sin6_family: libc::AF_INET6 as libc::sa_family_t,
                 sin6_port: v6.port().to_be(),
                 sin6_flowinfo: 0,
-                sin6_addr: libc::in6_addr { s6_addr: v6.ip().octets() },
+                sin6_addr: libc::in6_addr {
+                    s6_addr: v6.ip().octets(),
+                },
                 sin6_scope_id: v6.scope_id(),
             };
             address.write(Address { v6: name });
@@ -258,7 +295,9 @@ unsafe fn read_control(header: &msghdr) -> (Option<IpAddr>, Option<usize>) {
             match ((*current).cmsg_level, (*current).cmsg_type) {
                 (libc::IPPROTO_IP, libc::IP_PKTINFO) => {
                     let info = data.cast::<in_pktinfo>().read_unaligned();
-                    local = Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(info.ipi_addr.s_addr))));
+                    local = Some(IpAddr::V4(Ipv4Addr::from(u32::from_be(
+                        info.ipi_addr.s_addr,
+                    ))));
                 }
                 (libc::IPPROTO_IPV6, libc::IPV6_PKTINFO) => {
                     let info = data.cast::<in6_pktinfo>().read_unaligned();
@@ -282,33 +321,60 @@ fn write_control(control: &mut Control, message: &Message) -> usize {
         Some(IpAddr::V4(ip)) => {
             let info = in_pktinfo {
                 ipi_ifindex: 0,
-                ipi_spec_dst: libc::in_addr { s_addr: u32::from(ip).to_be() },
+                ipi_spec_dst: libc::in_addr {
+                    s_addr: u32::from(ip).to_be(),
+                },
                 ipi_addr: libc::in_addr { s_addr: 0 },
             };
             used += push_control(control, used, libc::IPPROTO_IP, libc::IP_PKTINFO, info);
         }
         Some(IpAddr::V6(ip)) => {
-            let info = in6_pktinfo { ipi6_addr: libc::in6_addr { s6_addr: ip.octets() }, ipi6_ifindex: 0 };
+            let info = in6_pktinfo {
+                ipi6_addr: libc::in6_addr {
+                    s6_addr: ip.octets(),
+                },
+                ipi6_ifindex: 0,
+            };
             used += push_control(control, used, libc::IPPROTO_IPV6, libc::IPV6_PKTINFO, info);
         }
         None => {}
     }
     if message.len > message.segment {
-        used += push_control(control, used, libc::SOL_UDP, libc::UDP_SEGMENT, message.segment as u16);
+        used += push_control(
+            control,
+            used,
+            libc::SOL_UDP,
+            libc::UDP_SEGMENT,
+            message.segment as u16,
+        );
     }
     used
 }
 
-fn push_control<T: Copy>(control: &mut Control, at: usize, level: c_int, kind: c_int, value: T) -> usize {
+fn push_control<T: Copy>(
+    control: &mut Control,
+    at: usize,
+    level: c_int,
+    kind: c_int,
+    value: T,
+) -> usize {
     // SAFETY: both are pure arithmetic.
-    let (space, len) =
-        unsafe { (libc::CMSG_SPACE(size_of::<T>() as u32) as usize, libc::CMSG_LEN(size_of::<T>() as u32) as usize) };
+    let (space, len) = unsafe {
+        (
+            libc::CMSG_SPACE(size_of::<T>() as u32) as usize,
+            libc::CMSG_LEN(size_of::<T>() as u32) as usize,
+        )
+    };
     assert!(at + space <= control.0.len());
     // SAFETY: `at + space` bytes fit, by the assertion. `at` is a sum of CMSG_SPACE values, so the header is aligned
     // as the buffer is; the data is written unaligned.
     unsafe {
         let header = control.0.as_mut_ptr().add(at).cast::<cmsghdr>();
-        header.write(cmsghdr { cmsg_level: level, cmsg_type: kind, ..zeroed() });
+        header.write(cmsghdr {
+            cmsg_level: level,
+            cmsg_type: kind,
+            ..zeroed()
+        });
         (*header).cmsg_len = len;
         libc::CMSG_DATA(header).cast::<T>().write_unaligned(value);
     }
@@ -316,7 +382,12 @@ fn push_control<T: Copy>(control: &mut Control, at: usize, level: c_int, kind: c
 }
 
 /// Sets an integer socket option.
-pub(super) fn set_option(socket: BorrowedFd<'_>, level: c_int, name: c_int, value: c_int) -> io::Result<()> {
+pub(super) fn set_option(
+    socket: BorrowedFd<'_>,
+    level: c_int,
+    name: c_int,
+    value: c_int,
+) -> io::Result<()> {
     // SAFETY: the pointer and the length describe `value`, which outlives the call.
     let result = unsafe {
         libc::setsockopt(
@@ -327,7 +398,11 @@ pub(super) fn set_option(socket: BorrowedFd<'_>, level: c_int, name: c_int, valu
             size_of::<c_int>() as u32,
         )
     };
-    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    if result < 0 {
+        Err(io::Error::last_os_error())
+    } else {
+        Ok(())
+    }
 }
 
 /// A counter that another thread adds to and that `wait` sees as readable.
@@ -352,7 +427,13 @@ pub(super) fn event_signal(event: BorrowedFd<'_>) {
 pub(super) fn event_clear(event: BorrowedFd<'_>) {
     let mut value = [0u8; 8];
     // SAFETY: reads at most eight bytes into a live array.
-    unsafe { libc::read(event.as_raw_fd(), value.as_mut_ptr().cast::<c_void>(), value.len()) };
+    unsafe {
+        libc::read(
+            event.as_raw_fd(),
+            value.as_mut_ptr().cast::<c_void>(),
+            value.len(),
+        )
+    };
 }
 
 /// What [`wait`] waits for.
@@ -366,15 +447,27 @@ pub(super) enum Interest {
 
 /// Waits until one of `fds` is ready or `timeout` has passed (`None`: for ever), and says which are; bit `i` is `fds[i]`.
 /// An interrupted wait returns early with nothing ready. At most 32 descriptors.
-pub(super) fn wait(fds: &[BorrowedFd<'_>], interest: Interest, timeout: Option<Duration>) -> io::Result<u32> {
+pub(super) fn wait(
+    fds: &[BorrowedFd<'_>],
+    interest: Interest,
+    timeout: Option<Duration>,
+) -> io::Result<u32> {
     let events = match interest {
         Interest::Readable => libc::POLLIN,
         Interest::Writable => libc::POLLOUT,
     };
-    let mut polled = [pollfd { fd: -1, events: 0, revents: 0 }; 32];
+    let mut polled = [pollfd {
+        fd: -1,
+        events: 0,
+        revents: 0,
+    }; 32];
     let polled = &mut polled[..fds.len().min(32)];
     for (slot, fd) in polled.iter_mut().zip(fds) {
-        *slot = pollfd { fd: fd.as_raw_fd(), events, revents: 0 };
+        *slot = pollfd {
+            fd: fd.as_raw_fd(),
+            events,
+            revents: 0,
+        };
     }
     let time = timeout.map(|t| libc::timespec {
         tv_sec: t.as_secs().min(3600) as libc::time_t,
@@ -382,10 +475,25 @@ pub(super) fn wait(fds: &[BorrowedFd<'_>], interest: Interest, timeout: Option<D
     });
     let time = time.as_ref().map_or(ptr::null(), ptr::from_ref);
     // SAFETY: `polled` is a live array of the stated length, `time` is null or points to a live value.
-    let ready = unsafe { libc::ppoll(polled.as_mut_ptr(), polled.len() as libc::nfds_t, time, ptr::null()) };
+    let ready = unsafe {
+        libc::ppoll(
+            polled.as_mut_ptr(),
+            polled.len() as libc::nfds_t,
+            time,
+            ptr::null(),
+        )
+    };
     if ready < 0 {
         let error = io::Error::last_os_error();
-        return if error.kind() == io::ErrorKind::Interrupted { Ok(0) } else { Err(error) };
+        return if error.kind() == io::ErrorKind::Interrupted {
+            Ok(0)
+        } else {
+            Err(error)
+        };
     }
-    Ok(polled.iter().enumerate().filter(|(_, p)| p.revents != 0).fold(0, |bits, (i, _)| bits | 1 << i))
+    Ok(polled
+        .iter()
+        .enumerate()
+        .filter(|(_, p)| p.revents != 0)
+        .fold(0, |bits, (i, _)| bits | 1 << i))
 }

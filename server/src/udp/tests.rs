@@ -23,14 +23,18 @@ fn has_ipv6() -> bool {
 /// A socket as browsers have it, that waits long enough for a loaded machine.
 fn peer(address: &str) -> (UdpSocket, SocketAddr) {
     let socket = UdpSocket::bind((address, 0)).unwrap();
-    socket.set_read_timeout(Some(Duration::from_secs(10))).unwrap();
+    socket
+        .set_read_timeout(Some(Duration::from_secs(10)))
+        .unwrap();
     let address = socket.local_addr().unwrap();
     (socket, address)
 }
 
 /// Datagram number `i`: its bytes tell it from all others.
 fn payload(i: usize, len: usize) -> Vec<u8> {
-    (0..len).map(|at| (i * 31 + at * 7 + at / 256) as u8).collect()
+    (0..len)
+        .map(|at| (i * 31 + at * 7 + at / 256) as u8)
+        .collect()
 }
 
 fn push(batch: &mut Batch, to: Destination, bytes: &[u8]) {
@@ -56,7 +60,9 @@ fn receive_all(sockets: &MediaSockets, count: usize) -> Vec<(SocketAddr, SocketA
         assert_ne!(ready.0, 0, "only {} of {count} datagrams came", all.len());
         for index in 0..sockets.len() {
             while ready.readable(index)
-                && receiver.receive(sockets, index, |d| all.push((d.remote, d.local, d.payload.to_vec())))
+                && receiver.receive(sockets, index, |d| {
+                    all.push((d.remote, d.local, d.payload.to_vec()))
+                })
             {}
         }
     }
@@ -73,11 +79,21 @@ fn everything_arrives_as_sent(address: &str, offload: bool) {
     let mut batch = Batch::new(sockets.clone());
     let mut expected = vec![Vec::new(); peers.len()];
     // Runs of equal sizes, with shorter and longer ones between them, to three receivers in turns.
-    let sizes = [1200, 1200, 1200, 700, 1200, 1, 1, 1, 1300, 1300, 20, 20, 1200, 1200, 900, 900, 1400, 1400, 1399, 1400];
+    let sizes = [
+        1200, 1200, 1200, 700, 1200, 1, 1, 1, 1300, 1300, 20, 20, 1200, 1200, 900, 900, 1400, 1400,
+        1399, 1400,
+    ];
     for (i, &size) in sizes.iter().cycle().take(240).enumerate() {
         let to = (i / 20) % peers.len();
         let bytes = payload(i, size);
-        push(&mut batch, Destination { remote: peers[to].1, local }, &bytes);
+        push(
+            &mut batch,
+            Destination {
+                remote: peers[to].1,
+                local,
+            },
+            &bytes,
+        );
         expected[to].push(bytes);
     }
     batch.send();
@@ -88,7 +104,10 @@ fn everything_arrives_as_sent(address: &str, offload: bool) {
     }
     let counters = sockets.counters();
     assert_eq!(counters.packets_out.load(Relaxed), 240);
-    assert_eq!(counters.bytes_out.load(Relaxed), sizes.iter().sum::<usize>() as u64 * 12);
+    assert_eq!(
+        counters.bytes_out.load(Relaxed),
+        sizes.iter().sum::<usize>() as u64 * 12
+    );
 }
 
 #[test]
@@ -116,27 +135,59 @@ fn equal_sizes_to_one_destination_are_one_run_that_a_shorter_one_ends() {
     let (_a, a) = peer(V4);
     let (_b, b) = peer(V4);
     let mut batch = Batch::new(sockets);
-    for (remote, len) in [(a, 100), (a, 100), (a, 60), (a, 100), (b, 100), (b, 100), (b, 101), (b, 101)] {
-        push(&mut batch, Destination { remote, local }, &payload(len, len));
+    for (remote, len) in [
+        (a, 100),
+        (a, 100),
+        (a, 60),
+        (a, 100),
+        (b, 100),
+        (b, 100),
+        (b, 101),
+        (b, 101),
+    ] {
+        push(
+            &mut batch,
+            Destination { remote, local },
+            &payload(len, len),
+        );
     }
-    let runs: Vec<_> = batch.runs[0].iter().map(|run| (run.remote, run.len, run.segment)).collect();
-    assert_eq!(runs, [(a, 260, 100), (a, 100, 100), (b, 200, 100), (b, 202, 101)]);
+    let runs: Vec<_> = batch.runs[0]
+        .iter()
+        .map(|run| (run.remote, run.len, run.segment))
+        .collect();
+    assert_eq!(
+        runs,
+        [(a, 260, 100), (a, 100, 100), (b, 200, 100), (b, 202, 101)]
+    );
 }
 
 #[test]
 fn a_run_never_exceeds_what_one_ip_datagram_holds() {
     let sockets = sockets(&[V4]);
-    let to = Destination { remote: peer(V4).1, local: sockets.addresses()[0] };
+    let to = Destination {
+        remote: peer(V4).1,
+        local: sockets.addresses()[0],
+    };
     let mut batch = Batch::new(sockets);
     for i in 0..130 {
         push(&mut batch, to, &payload(i, 1200));
     }
-    assert!(batch.runs[0].iter().all(|run| run.len <= 65_000 && run.len / run.segment <= 64));
+    assert!(
+        batch.runs[0]
+            .iter()
+            .all(|run| run.len <= 65_000 && run.len / run.segment <= 64)
+    );
     batch.send();
     for i in 0..130 {
         push(&mut batch, to, &payload(i, 10));
     }
-    assert_eq!(batch.runs[0].iter().map(|run| run.len / 10).collect::<Vec<_>>(), [64, 64, 2]);
+    assert_eq!(
+        batch.runs[0]
+            .iter()
+            .map(|run| run.len / 10)
+            .collect::<Vec<_>>(),
+        [64, 64, 2]
+    );
 }
 
 #[test]
@@ -159,13 +210,19 @@ fn a_reservation_that_is_not_committed_is_not_sent() {
 fn a_full_batch_is_sent_and_used_anew() {
     let sockets = sockets(&[V4]);
     let (socket, remote) = peer(V4);
-    let to = Destination { remote, local: sockets.addresses()[0] };
+    let to = Destination {
+        remote,
+        local: sockets.addresses()[0],
+    };
     let mut batch = Batch::new(sockets.clone());
     for i in 0..30 {
         push(&mut batch, to, &payload(i, 60_000));
     }
     let sent = sockets.counters().packets_out.load(Relaxed);
-    assert!((17..30).contains(&sent), "{sent} of 30 were sent before the end");
+    assert!(
+        (17..30).contains(&sent),
+        "{sent} of 30 were sent before the end"
+    );
     batch.send();
     assert_eq!(sockets.counters().packets_out.load(Relaxed), 30);
     assert_eq!(receive_one(&socket), payload(0, 60_000));
@@ -178,9 +235,33 @@ fn what_can_never_be_sent_is_refused_and_counted() {
     let remote = peer(V4).1;
     let mut batch = Batch::new(sockets.clone());
     let foreign = SocketAddr::new("192.0.2.1".parse().unwrap(), local.port());
-    assert!(batch.reserve(Destination { remote, local: foreign }, 10).is_none());
-    assert!(batch.reserve(Destination { remote: "[::1]:9".parse().unwrap(), local }, 10).is_none());
-    assert!(batch.reserve(Destination { remote, local }, 65_001).is_none());
+    assert!(
+        batch
+            .reserve(
+                Destination {
+                    remote,
+                    local: foreign
+                },
+                10
+            )
+            .is_none()
+    );
+    assert!(
+        batch
+            .reserve(
+                Destination {
+                    remote: "[::1]:9".parse().unwrap(),
+                    local
+                },
+                10
+            )
+            .is_none()
+    );
+    assert!(
+        batch
+            .reserve(Destination { remote, local }, 65_001)
+            .is_none()
+    );
     batch.commit(0);
     assert_eq!(sockets.counters().dropped_unsendable.load(Relaxed), 3);
 }
@@ -193,7 +274,14 @@ fn a_closed_port_hurts_nobody_else() {
     let (socket, remote) = peer(V4);
     let mut batch = Batch::new(sockets.clone());
     for i in 0..10 {
-        push(&mut batch, Destination { remote: closed, local }, &payload(i, 100));
+        push(
+            &mut batch,
+            Destination {
+                remote: closed,
+                local,
+            },
+            &payload(i, 100),
+        );
         push(&mut batch, Destination { remote, local }, &payload(i, 100));
         batch.send();
     }
@@ -201,7 +289,10 @@ fn a_closed_port_hurts_nobody_else() {
         assert_eq!(receive_one(&socket), payload(i, 100));
     }
     socket.send_to(b"back", local).unwrap();
-    assert_eq!(receive_all(&sockets, 1)[0], (remote, local, b"back".to_vec()));
+    assert_eq!(
+        receive_all(&sockets, 1)[0],
+        (remote, local, b"back".to_vec())
+    );
 }
 
 #[test]
@@ -213,7 +304,14 @@ fn a_refused_destination_is_counted_and_the_rest_is_sent() {
     // Broadcast needs a socket option that media sockets do not have.
     let forbidden = "255.255.255.255:9".parse().unwrap();
     for i in 0..2 {
-        push(&mut batch, Destination { remote: forbidden, local }, &payload(i, 100));
+        push(
+            &mut batch,
+            Destination {
+                remote: forbidden,
+                local,
+            },
+            &payload(i, 100),
+        );
     }
     push(&mut batch, Destination { remote, local }, b"after");
     batch.send();
@@ -231,9 +329,18 @@ fn everything_is_received(address: &str, coalesce: bool) {
     let (from, to) = (sender.addresses()[0], receiver.addresses()[0]);
     let mut batch = Batch::new(sender);
     let sizes = [1200, 1200, 1200, 1200, 333, 50, 1200, 1200];
-    let expected: Vec<_> = (0..80).map(|i| payload(i, sizes[i % sizes.len()])).collect();
+    let expected: Vec<_> = (0..80)
+        .map(|i| payload(i, sizes[i % sizes.len()]))
+        .collect();
     for bytes in &expected {
-        push(&mut batch, Destination { remote: to, local: from }, bytes);
+        push(
+            &mut batch,
+            Destination {
+                remote: to,
+                local: from,
+            },
+            bytes,
+        );
     }
     batch.send();
     let received = receive_all(&receiver, expected.len());
@@ -258,14 +365,26 @@ fn datagrams_are_received_as_sent_with_and_without_gro() {
 #[test]
 fn loopback_alone_is_bound_to_loopback_alone() {
     let sockets = sockets(&[V4]);
-    assert_eq!(sockets.sockets[0].socket.local_addr().unwrap().ip().to_string(), V4);
+    assert_eq!(
+        sockets.sockets[0]
+            .socket
+            .local_addr()
+            .unwrap()
+            .ip()
+            .to_string(),
+        V4
+    );
 }
 
 #[test]
 fn both_families_share_one_port() {
     if has_ipv6() {
         let sockets = sockets(&[V4, V6]);
-        let ports: Vec<_> = sockets.sockets.iter().map(|s| s.socket.local_addr().unwrap().port()).collect();
+        let ports: Vec<_> = sockets
+            .sockets
+            .iter()
+            .map(|s| s.socket.local_addr().unwrap().port())
+            .collect();
         assert_eq!(ports, [sockets.port(); 2]);
         let (a, b) = (peer(V4), peer(V6));
         a.0.send_to(b"four", sockets.addresses()[0]).unwrap();
@@ -281,7 +400,14 @@ fn both_families_share_one_port() {
 #[test]
 fn a_wildcard_socket_answers_from_the_address_it_was_reached_at() {
     let sockets = sockets(&[V4, "127.0.0.2", "192.0.2.1"]);
-    assert!(sockets.sockets[0].socket.local_addr().unwrap().ip().is_unspecified());
+    assert!(
+        sockets.sockets[0]
+            .socket
+            .local_addr()
+            .unwrap()
+            .ip()
+            .is_unspecified()
+    );
     let (socket, remote) = peer(V4);
     for local in &sockets.addresses()[..2] {
         socket.send_to(b"question", local).unwrap();
@@ -289,7 +415,14 @@ fn a_wildcard_socket_answers_from_the_address_it_was_reached_at() {
         assert_eq!(received[0], (remote, *local, b"question".to_vec()));
         let mut batch = Batch::new(sockets.clone());
         for i in 0..3 {
-            push(&mut batch, Destination { remote, local: *local }, &payload(i, 500));
+            push(
+                &mut batch,
+                Destination {
+                    remote,
+                    local: *local,
+                },
+                &payload(i, 500),
+            );
         }
         batch.send();
         for i in 0..3 {
@@ -306,9 +439,19 @@ fn behind_a_nat_datagrams_count_as_sent_to_the_outer_address() {
     let outer = sockets.addresses()[0];
     let (socket, remote) = peer(V4);
     socket.send_to(b"hello", (V4, sockets.port())).unwrap();
-    assert_eq!(receive_all(&sockets, 1)[0], (remote, outer, b"hello".to_vec()));
+    assert_eq!(
+        receive_all(&sockets, 1)[0],
+        (remote, outer, b"hello".to_vec())
+    );
     let mut batch = Batch::new(sockets);
-    push(&mut batch, Destination { remote, local: outer }, b"and back");
+    push(
+        &mut batch,
+        Destination {
+            remote,
+            local: outer,
+        },
+        b"and back",
+    );
     batch.send();
     assert_eq!(receive_one(&socket), b"and back");
 }

@@ -1,0 +1,123 @@
+//! The command line.
+
+use std::{net::IpAddr, path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand};
+
+/// Videoconferences on your own server, for every LiveKit client.
+#[derive(Debug, Parser)]
+#[command(name = "conclave", version)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the server.
+    Serve(Serve),
+    /// Access tokens for participants.
+    #[command(subcommand)]
+    Token(Token),
+    /// Check a configuration file and print what it amounts to, without secrets.
+    CheckConfig {
+        /// The file.
+        file: PathBuf,
+    },
+}
+
+/// Run the server.
+#[derive(Debug, Args)]
+pub struct Serve {
+    /// The configuration file. Without one, everything has its default.
+    #[arg(long, conflicts_with = "dev")]
+    pub config: Option<PathBuf>,
+    /// Development mode: API key `devkey` with secret `secret`, on this machine only, and tokens for whoever asks.
+    #[arg(long)]
+    pub dev: bool,
+    /// Listen on this address instead.
+    #[arg(long)]
+    pub bind: Option<IpAddr>,
+}
+
+/// Access tokens for participants.
+#[derive(Debug, Subcommand)]
+pub enum Token {
+    /// Print a token with which one participant may join one room.
+    Create(CreateToken),
+}
+
+/// Print a token with which one participant may join one room.
+#[derive(Debug, Args)]
+pub struct CreateToken {
+    /// The room.
+    #[arg(long)]
+    pub room: String,
+    /// Who: unique in the room.
+    #[arg(long)]
+    pub identity: String,
+    /// The name that others see.
+    #[arg(long, default_value = "")]
+    pub name: String,
+    /// How long it is good for joining: a number with s, m, h or d.
+    #[arg(long, default_value = "6h", value_parser = duration)]
+    pub valid_for: Duration,
+    /// May moderate the room.
+    #[arg(long)]
+    pub admin: bool,
+    /// Take the key from this configuration file (the first one, or that of --api-key).
+    #[arg(long)]
+    pub config: Option<PathBuf>,
+    /// The API key. Without it and without --config: the one of the development mode.
+    #[arg(long)]
+    pub api_key: Option<String>,
+    /// Its secret.
+    #[arg(long, requires = "api_key", conflicts_with = "config")]
+    pub api_secret: Option<String>,
+}
+
+/// A time span: a number and a unit.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = text.split_at(
+        text.find(|c: char| !c.is_ascii_digit())
+            .unwrap_or(text.len()),
+    );
+    let unit = match unit {
+        "" | "s" => 1,
+        "m" => 60,
+        "h" => 3600,
+        "d" => 86_400,
+        _ => return Err("expected a number with s, m, h or d, for example 6h".to_owned()),
+    };
+    let number: u64 = number
+        .parse()
+        .map_err(|_| "expected a number, for example 6h".to_owned())?;
+    number
+        .checked_mul(unit)
+        .filter(|&s| s > 0)
+        .map(Duration::from_secs)
+        .ok_or_else(|| "out of range".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        use clap::CommandFactory;
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn durations_have_units() {
+        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
+        assert_eq!(duration("6h"), Ok(Duration::from_secs(21_600)));
+        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
+        for text in ["", "h", "6 h", "-1h", "1w", "0s", "99999999999999999999d"] {
+            assert!(duration(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,571 @@
+//! What the administrator may set: one TOML file, then environment variables. An empty file is a working single node.
+//!
+//! `CONCLAVE_<SECTION>_<KEY>` overrides a key (`CONCLAVE_HTTP_PORT=8080`); lists are written as in TOML. `CONCLAVE_KEYS`
+//! holds API keys, `id: secret` separated by commas.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    path::Path,
+};
+
+use protocol::token::Keys;
+use serde::{Deserialize, Deserializer};
+
+/// API key of the development mode, as LiveKit's has it.
+pub const DEV_KEY: &str = "devkey";
+
+/// Its secret.
+pub const DEV_SECRET: &str = "secret";
+
+/// The most candidates we offer. A machine full of container networks has more, and none of the further ones works.
+const MAX_ADDRESSES: usize = 16;
+
+/// The tables of the file. There is no key outside of them: where Kubernetes has a service named `conclave` it sets
+/// `CONCLAVE_PORT` to something else.
+const SECTIONS: [&str; 7] = [
+    "http", "media", "room", "limits", "metrics", "log", "shutdown",
+];
+
+/// All settings.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Config {
+    /// Pages, API and signal connections.
+    pub http: Http,
+    /// Audio, video and data.
+    pub media: Media,
+    /// API keys with their secrets.
+    #[serde(deserialize_with = "keys")]
+    pub keys: Keys,
+    /// Rooms and participants.
+    pub room: signaling::Config,
+    /// How much this server takes.
+    pub limits: Limits,
+    /// Figures for Prometheus.
+    pub metrics: Metrics,
+    /// What is logged.
+    pub log: Log,
+    /// How the server stops.
+    pub shutdown: Shutdown,
+    /// Development mode: the server hands out tokens to whoever asks. Only the command line can ask for it.
+    #[serde(skip)]
+    pub dev: bool,
+}
+
+/// Pages, API and signal connections, all on one port.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Http {
+    /// The addresses to listen on.
+    pub bind: Vec<IpAddr>,
+    /// The port, 0 for one that the system chooses.
+    pub port: u16,
+}
+
+impl Default for Http {
+    fn default() -> Self {
+        Self {
+            bind: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            port: 7880,
+        }
+    }
+}
+
+/// Audio, video and data.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Media {
+    /// UDP port of the first shard; each further shard has the next one. 0: the system chooses.
+    pub port: u16,
+    /// Number of shards, each a thread with a port of its own. 0: one for each processor core.
+    pub shards: u16,
+    /// The addresses under which clients reach this machine. Empty: those of its interfaces, without loopback ones.
+    /// Behind a NAT that maps ports one to one, name its outer address.
+    pub addresses: Vec<IpAddr>,
+    /// A participant whose ICE and DTLS do not finish within this many milliseconds is closed.
+    pub connect_timeout_ms: u32,
+    /// A connection without a valid STUN check for this many milliseconds is closed (RFC 7675).
+    pub consent_timeout_ms: u32,
+}
+
+impl Default for Media {
+    fn default() -> Self {
+        Self {
+            port: 7882,
+            shards: 0,
+            addresses: Vec::new(),
+            connect_timeout_ms: 30_000,
+            consent_timeout_ms: 30_000,
+        }
+    }
+}
+
+/// How much this server takes.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Limits {
+    /// Open rooms.
+    pub max_rooms: usize,
+    /// Participants of one shard.
+    pub max_participants_per_shard: usize,
+    /// HTTP connections, signal connections among them.
+    pub max_connections: usize,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            max_rooms: 10_000,
+            max_participants_per_shard: 5_000,
+            max_connections: 20_000,
+        }
+    }
+}
+
+/// Figures for Prometheus, on a listener of their own: they are not for participants.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Metrics {
+    /// Whether to serve them.
+    pub enabled: bool,
+    /// Where `GET /metrics` is answered.
+    pub address: SocketAddr,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self {
+            enabled: true,
+            address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 7889),
+        }
+    }
+}
+
+/// What is logged.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Log {
+    /// A filter as `tracing` has them, for example `info` or `warn,signaling=debug`.
+    pub filter: String,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self {
+            filter: "info".to_owned(),
+        }
+    }
+}
+
+/// How the server stops.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Shutdown {
+    /// After SIGTERM, clients have this many seconds to take their leave.
+    pub drain_seconds: u32,
+}
+
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { drain_seconds: 10 }
+    }
+}
+
+/// A file or variable that cannot be understood. Its text says where.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("cannot read {file}: {source}")]
+    Unreadable {
+        /// Its path.
+        file: String,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A line of the file is wrong.
+    #[error("{file}, line {line}: {message}")]
+    Line {
+        /// Its path.
+        file: String,
+        /// From 1.
+        line: usize,
+        /// What is wrong.
+        message: String,
+    },
+    /// An environment variable is wrong.
+    #[error("environment variable {name}: {message}")]
+    Variable {
+        /// Its name.
+        name: String,
+        /// What is wrong.
+        message: String,
+    },
+    /// Values that make no sense together, or no sense at all.
+    #[error("{0}")]
+    Value(String),
+}
+
+impl Config {
+    /// Reads `file` (nothing: all defaults), then applies `environment`.
+    pub fn load(
+        file: Option<&Path>,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let (name, text) = match file {
+            None => (String::new(), String::new()),
+            Some(path) => {
+                let name = path.display().to_string();
+                let text =
+                    std::fs::read_to_string(path).map_err(|source| ConfigError::Unreadable {
+                        file: name.clone(),
+                        source,
+                    })?;
+                (name, text)
+            }
+        };
+        let config = Self::parse(&name, &text)?.overridden(&text, environment)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn parse(file: &str, text: &str) -> Result<Self, ConfigError> {
+        toml::from_str(text).map_err(|error| {
+            let start = error.span().map_or(0, |span| span.start.min(text.len()));
+            let line = 1 + text.as_bytes()[..start]
+                .iter()
+                .filter(|&&byte| byte == b'\n')
+                .count();
+            ConfigError::Line {
+                file: file.to_owned(),
+                line,
+                message: error.message().to_owned(),
+            }
+        })
+    }
+
+    /// Variables are merged into the file's table one by one, so that an error names its variable.
+    fn overridden(
+        self,
+        text: &str,
+        environment: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Self, ConfigError> {
+        let mut config = self;
+        // It was read once already.
+        let mut table: toml::Table = toml::from_str(text).unwrap_or_default();
+        for (name, value) in environment {
+            let Some(rest) = name.strip_prefix("CONCLAVE_") else {
+                continue;
+            };
+            if rest == "KEYS" {
+                config.keys = parse_keys(&value)
+                    .map_err(|message| ConfigError::Variable { name, message })?;
+                table.remove("keys");
+                continue;
+            }
+            let lower = rest.to_ascii_lowercase();
+            let Some((section, key)) = lower
+                .split_once('_')
+                .filter(|(section, _)| SECTIONS.contains(section))
+            else {
+                continue;
+            };
+            let entry = table
+                .entry(section)
+                .or_insert_with(|| toml::Table::new().into());
+            if let Some(entry) = entry.as_table_mut() {
+                entry.insert(key.to_owned(), parse_value(&value));
+            }
+            let keys = std::mem::take(&mut config.keys);
+            config = table.clone().try_into().map_err(|error: toml::de::Error| {
+                ConfigError::Variable {
+                    name,
+                    message: error.message().to_owned(),
+                }
+            })?;
+            config.keys = keys;
+        }
+        Ok(config)
+    }
+
+    fn validate(&self) -> Result<(), ConfigError> {
+        let problem = if self.http.bind.is_empty() {
+            "http.bind names no address"
+        } else if self.media.port != 0 && self.media.port.checked_add(self.shards()).is_none() {
+            "media.port leaves too few ports for all shards"
+        } else if self.media.addresses.iter().any(IpAddr::is_unspecified) {
+            "media.addresses must name addresses that clients can reach, not 0.0.0.0 or ::"
+        } else {
+            return Ok(());
+        };
+        Err(ConfigError::Value(problem.to_owned()))
+    }
+
+    /// The development mode: known keys, therefore loopback addresses only, unless `bind` says otherwise.
+    pub fn into_dev(mut self, bind: Option<IpAddr>) -> Self {
+        let loopback = [
+            IpAddr::from(Ipv4Addr::LOCALHOST),
+            Ipv6Addr::LOCALHOST.into(),
+        ];
+        self.dev = true;
+        if self.keys.is_empty() {
+            self.keys = Keys::new([(DEV_KEY, DEV_SECRET)]);
+        }
+        self.http.bind = bind.map_or(loopback.to_vec(), |bind| vec![bind]);
+        if self.media.addresses.is_empty() {
+            self.media.addresses = match bind {
+                None => loopback.to_vec(),
+                Some(bind) if bind.is_unspecified() => {
+                    loopback.into_iter().chain(interface_addresses()).collect()
+                }
+                Some(bind) => vec![bind],
+            };
+        }
+        self
+    }
+
+    /// The number of shards.
+    pub fn shards(&self) -> u16 {
+        match self.media.shards {
+            0 => std::thread::available_parallelism().map_or(1, |n| n.get().min(256) as u16),
+            shards => shards,
+        }
+    }
+
+    /// The addresses to offer to clients: those of the file, else those of this machine.
+    pub fn media_addresses(&self) -> Vec<IpAddr> {
+        let mut addresses = match self.media.addresses.as_slice() {
+            [] => interface_addresses(),
+            named => named.to_vec(),
+        };
+        if addresses.is_empty() {
+            // A machine without a network: its own browsers can still meet.
+            addresses.push(Ipv4Addr::LOCALHOST.into());
+        }
+        addresses.truncate(MAX_ADDRESSES);
+        addresses
+    }
+}
+
+/// Addresses of the interfaces, without loopback and link-local ones (the latter mean nothing without an interface).
+fn interface_addresses() -> Vec<IpAddr> {
+    let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
+    let mut addresses = Vec::new();
+    for ip in interfaces.iter().map(if_addrs::Interface::ip) {
+        let link_local = match ip {
+            IpAddr::V4(v4) => v4.is_link_local(),
+            IpAddr::V6(v6) => v6.is_unicast_link_local(),
+        };
+        if !ip.is_loopback() && !link_local && !addresses.contains(&ip) {
+            addresses.push(ip);
+        }
+    }
+    // IPv4 first: where both work it is the one that more of the networks in between let through.
+    addresses.sort_by_key(IpAddr::is_ipv6);
+    addresses
+}
+
+/// A value as TOML has it, or else a string.
+fn parse_value(text: &str) -> toml::Value {
+    let line = format!("value = {text}");
+    let parsed = toml::from_str::<toml::Table>(&line)
+        .ok()
+        .and_then(|mut table| table.remove("value"));
+    parsed.unwrap_or_else(|| toml::Value::String(text.to_owned()))
+}
+
+fn parse_keys(text: &str) -> Result<Keys, String> {
+    let pairs = text.split(',').map(|pair| {
+        let (key, secret) = pair
+            .split_once(':')
+            .ok_or("expected `id: secret`, separated by commas")?;
+        check_key(key.trim(), secret.trim())
+    });
+    Ok(Keys::new(pairs.collect::<Result<Vec<_>, _>>()?))
+}
+
+fn check_key(key: &str, secret: &str) -> Result<(String, String), String> {
+    match (key, secret) {
+        ("", _) => Err("an API key needs an id".to_owned()),
+        (_, "") => Err(format!("API key {key} needs a secret")),
+        _ => Ok((key.to_owned(), secret.to_owned())),
+    }
+}
+
+/// A secret whose text no error message repeats.
+struct Secret(String);
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl serde::de::Visitor<'_> for Visitor {
+            type Value = Secret;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a secret in quotes")
+            }
+            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Secret, E> {
+                Ok(Secret(text.to_owned()))
+            }
+            fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Secret, E> {
+                Err(E::custom("expected a secret in quotes"))
+            }
+            fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Secret, E> {
+                Err(E::custom("expected a secret in quotes"))
+            }
+        }
+        deserializer.deserialize_any(Visitor)
+    }
+}
+
+fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Keys, D::Error> {
+    let pairs = BTreeMap::<String, Secret>::deserialize(deserializer)?;
+    let pairs = pairs.iter().map(|(key, secret)| check_key(key, &secret.0));
+    Ok(Keys::new(
+        pairs
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(serde::de::Error::custom)?,
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let environment = environment
+            .iter()
+            .map(|(name, value)| (name.to_string(), value.to_string()));
+        let config = Config::parse("conclave.toml", text)?.overridden(text, environment)?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    fn error(text: &str, environment: &[(&str, &str)]) -> String {
+        parse(text, environment).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn an_empty_file_is_a_working_node() {
+        let config = parse("", &[]).unwrap();
+        assert_eq!((config.http.port, config.media.port), (7880, 7882));
+        assert_eq!(config.metrics.address.to_string(), "127.0.0.1:7889");
+        assert!(config.shards() >= 1);
+        assert!(!config.media_addresses().is_empty());
+        assert!(!config.dev);
+    }
+
+    #[test]
+    fn an_unknown_key_is_refused_with_its_line() {
+        let message = error("[http]\nport = 1\n\n[media]\nport = 2\nports = 3\n", &[]);
+        assert!(
+            message.starts_with("conclave.toml, line 6: unknown field `ports`"),
+            "{message}"
+        );
+        assert!(error("dev = true", &[]).starts_with("conclave.toml, line 1: unknown field `dev`"));
+        assert!(
+            error("\n[room]\nempty_time = 3", &[]).contains("line 3: unknown field `empty_time`")
+        );
+        assert!(error("\n\n[http\n", &[]).contains("line 3"));
+    }
+
+    #[test]
+    fn the_environment_wins_over_the_file() {
+        let text = "[http]\nport = 1\n[keys]\nold = \"a\"\n";
+        let environment = [
+            ("CONCLAVE_HTTP_PORT", "8080"),
+            ("CONCLAVE_HTTP_BIND", "['127.0.0.1', '::1']"),
+            ("CONCLAVE_ROOM_EMPTY_TIMEOUT", "7"),
+            ("CONCLAVE_ROOM_REGION", "paris"),
+            ("CONCLAVE_LOG_FILTER", "warn,sfu=debug"),
+            ("CONCLAVE_METRICS_ENABLED", "false"),
+            ("PATH", "/bin"),
+        ];
+        let config = parse(text, &environment).unwrap();
+        assert_eq!((config.http.port, config.http.bind.len()), (8080, 2));
+        assert_eq!(
+            (config.room.empty_timeout, config.room.region.as_str()),
+            (7, "paris")
+        );
+        assert_eq!(config.log.filter, "warn,sfu=debug");
+        assert!(!config.metrics.enabled);
+        assert_eq!(config.keys.ids().collect::<Vec<_>>(), ["old"]);
+    }
+
+    #[test]
+    fn keys_of_the_environment_replace_those_of_the_file() {
+        let text = "[keys]\nold = \"a\"\n";
+        let environment = [
+            ("CONCLAVE_KEYS", "one: s1, two:s2"),
+            ("CONCLAVE_HTTP_PORT", "1"),
+        ];
+        let config = parse(text, &environment).unwrap();
+        assert_eq!(config.keys.ids().collect::<Vec<_>>(), ["one", "two"]);
+        assert!(error("", &[("CONCLAVE_KEYS", "nonsense")]).contains("CONCLAVE_KEYS"));
+        assert!(error("", &[("CONCLAVE_KEYS", "id:")]).contains("needs a secret"));
+    }
+
+    #[test]
+    fn a_wrong_variable_is_named() {
+        let message = error("", &[("CONCLAVE_HTTP_PORTS", "1")]);
+        assert!(
+            message.starts_with("environment variable CONCLAVE_HTTP_PORTS: unknown field"),
+            "{message}"
+        );
+        assert!(error("", &[("CONCLAVE_HTTP_PORT", "many")]).contains("CONCLAVE_HTTP_PORT"));
+    }
+
+    #[test]
+    fn what_kubernetes_sets_for_a_service_of_our_name_is_not_ours() {
+        let environment = [
+            ("CONCLAVE_PORT", "tcp://10.0.0.1:7880"),
+            ("CONCLAVE_SERVICE_HOST", "10.0.0.1"),
+            ("CONCLAVE_PORT_7880_TCP_ADDR", "10.0.0.1"),
+        ];
+        assert_eq!(parse("", &environment).unwrap().http.port, 7880);
+    }
+
+    #[test]
+    fn secrets_are_never_printed() {
+        let config = parse("[keys]\nmine = \"hush-hush\"\n", &[]).unwrap();
+        let printed = format!("{config:?}");
+        assert!(
+            printed.contains("mine") && !printed.contains("hush"),
+            "{printed}"
+        );
+        assert!(!error("[keys]\nmine = 4711\n", &[]).contains("4711"));
+        assert!(error("[keys]\nmine = \"\"\n", &[]).contains("API key mine needs a secret"));
+    }
+
+    #[test]
+    fn development_mode_stays_on_loopback_unless_told_otherwise() {
+        let config = Config::default().into_dev(None);
+        assert!(
+            config
+                .http
+                .bind
+                .iter()
+                .chain(&config.media.addresses)
+                .all(IpAddr::is_loopback)
+        );
+        assert_eq!(config.keys.ids().collect::<Vec<_>>(), [DEV_KEY]);
+        let config = Config::default().into_dev(Some("192.0.2.7".parse().unwrap()));
+        assert_eq!(
+            (
+                config.http.bind[0].to_string(),
+                config.media.addresses.len()
+            ),
+            ("192.0.2.7".to_owned(), 1)
+        );
+        let config = Config::default().into_dev(Some("0.0.0.0".parse().unwrap()));
+        assert!(config.media.addresses.contains(&Ipv4Addr::LOCALHOST.into()));
+        config.validate().unwrap();
+    }
+
+    #[test]
+    fn values_that_cannot_work_are_refused() {
+        assert!(error("[http]\nbind = []", &[]).contains("http.bind"));
+        assert!(error("[media]\nport = 65530\nshards = 10", &[]).contains("media.port"));
+        assert!(error("[media]\naddresses = ['0.0.0.0']", &[]).contains("media.addresses"));
+    }
+}

@@ -1,0 +1,111 @@
+//! The edge: HTTP and WebSocket on one port, and the figures on another. The only place that knows axum.
+
+mod assets;
+mod dev;
+mod http;
+mod path;
+mod rtc;
+mod ws;
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{HeaderMap, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+    routing::get,
+};
+use protocol::token::Keys;
+use tokio::sync::mpsc;
+
+pub use http::{BindError, Listeners};
+
+use crate::{
+    metrics::{Exporter, Metrics},
+    rooms::Rooms,
+};
+use path::Endpoint;
+
+/// What every request may need. Cheap to clone.
+#[derive(Clone)]
+pub struct Edge(Arc<Inner>);
+
+struct Inner {
+    rooms: Rooms,
+    keys: Keys,
+    metrics: Metrics,
+    assets: assets::Assets,
+    dev: bool,
+    /// Held by each session, so that the end of the last one is noticed.
+    alive: mpsc::WeakSender<()>,
+}
+
+impl Edge {
+    /// The edge of `rooms`, for tokens signed by `keys`; `dev` makes it hand out tokens. Each session holds a clone of
+    /// `alive` as long as it lives.
+    pub fn new(
+        rooms: Rooms,
+        keys: Keys,
+        metrics: Metrics,
+        dev: bool,
+        alive: &mpsc::Sender<()>,
+    ) -> Self {
+        let assets = assets::Assets::load();
+        Self(Arc::new(Inner {
+            rooms,
+            keys,
+            metrics,
+            assets,
+            dev,
+            alive: alive.downgrade(),
+        }))
+    }
+
+    /// Answers the public port.
+    pub fn router(&self) -> Router {
+        // The paths of LiveKit may follow any prefix, so they are not routes.
+        Router::new().fallback(answer).with_state(self.clone())
+    }
+}
+
+/// Answers the port of the figures.
+pub fn metrics_router(exporter: Arc<Exporter>) -> Router {
+    const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let metrics = move || async move { ([(header::CONTENT_TYPE, OPEN_METRICS)], exporter.text()) };
+    Router::new().route("/metrics", get(metrics))
+}
+
+async fn answer(State(edge): State<Edge>, request: Request) -> Response {
+    let path = path::collapse(request.uri().path());
+    match path::endpoint(&path) {
+        Endpoint::Rtc { v1 } => rtc::connect(edge, request, v1).await,
+        Endpoint::Validate { v1 } => rtc::validate(&edge, &request, v1),
+        Endpoint::DevToken if edge.0.dev => dev::token(&edge, request).await,
+        Endpoint::DevToken => StatusCode::NOT_FOUND.into_response(),
+        Endpoint::Root if !wants_html(request.headers()) => health(&edge),
+        Endpoint::Root | Endpoint::Meeting | Endpoint::Other
+            if !matches!(*request.method(), Method::GET | Method::HEAD) =>
+        {
+            StatusCode::METHOD_NOT_ALLOWED.into_response()
+        }
+        Endpoint::Root | Endpoint::Meeting => edge.0.assets.page(request.headers()),
+        Endpoint::Other => edge.0.assets.file(&path, request.headers()),
+    }
+}
+
+/// For load balancers: a server about to stop takes nobody any more.
+fn health(edge: &Edge) -> Response {
+    if edge.0.rooms.is_closing() {
+        (StatusCode::SERVICE_UNAVAILABLE, "shutting down").into_response()
+    } else {
+        ([(header::ACCESS_CONTROL_ALLOW_ORIGIN, "*")], "OK").into_response()
+    }
+}
+
+fn wants_html(headers: &HeaderMap) -> bool {
+    headers
+        .get(header::ACCEPT)
+        .and_then(|accept| accept.to_str().ok())
+        .is_some_and(|accept| accept.contains("text/html"))
+}

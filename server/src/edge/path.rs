@@ -1,0 +1,95 @@
+//! Which endpoint a path names.
+
+use std::borrow::Cow;
+
+/// What can be asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Endpoint {
+    /// The signal connection; `v1` needs a `join_request`.
+    Rtc { v1: bool },
+    /// The same checks over plain HTTP, for clients that want to know why they were refused.
+    Validate { v1: bool },
+    /// Tokens for the web client in development mode.
+    DevToken,
+    /// The web client, or health.
+    Root,
+    /// A meeting's link: the web client.
+    Meeting,
+    /// A file of the web client, or nothing.
+    Other,
+}
+
+/// `//` counts as `/`: clients join base addresses that end in one.
+pub(super) fn collapse(path: &str) -> Cow<'_, str> {
+    if !path.contains("//") {
+        return path.into();
+    }
+    let mut collapsed = String::with_capacity(path.len());
+    for c in path.chars() {
+        if c != '/' || !collapsed.ends_with('/') {
+            collapsed.push(c);
+        }
+    }
+    collapsed.into()
+}
+
+/// The endpoint of a collapsed path. Those of LiveKit may follow any prefix, as a base address can have a path.
+pub(super) fn endpoint(path: &str) -> Endpoint {
+    const RTC: [(&str, Endpoint); 4] = [
+        ("/rtc/v1/validate", Endpoint::Validate { v1: true }),
+        ("/rtc/validate", Endpoint::Validate { v1: false }),
+        ("/rtc/v1", Endpoint::Rtc { v1: true }),
+        ("/rtc", Endpoint::Rtc { v1: false }),
+    ];
+    let trimmed = path.strip_suffix('/').unwrap_or(path);
+    if let Some((_, endpoint)) = RTC.iter().find(|(suffix, _)| trimmed.ends_with(suffix)) {
+        return *endpoint;
+    }
+    match path {
+        "/" => Endpoint::Root,
+        "/dev/token" => Endpoint::DevToken,
+        _ if path.starts_with("/m/") => Endpoint::Meeting,
+        _ => Endpoint::Other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn of(path: &str) -> Endpoint {
+        endpoint(&collapse(path))
+    }
+
+    #[test]
+    fn livekit_paths_may_follow_any_prefix() {
+        for prefix in ["", "/", "/livekit/sfu", "/a//b/", "/m/x"] {
+            assert_eq!(of(&format!("{prefix}/rtc")), Endpoint::Rtc { v1: false });
+            assert_eq!(of(&format!("{prefix}/rtc/")), Endpoint::Rtc { v1: false });
+            assert_eq!(of(&format!("{prefix}/rtc/v1")), Endpoint::Rtc { v1: true });
+            assert_eq!(
+                of(&format!("{prefix}//rtc//v1")),
+                Endpoint::Rtc { v1: true }
+            );
+            assert_eq!(
+                of(&format!("{prefix}/rtc/validate")),
+                Endpoint::Validate { v1: false }
+            );
+            assert_eq!(
+                of(&format!("{prefix}/rtc/v1/validate")),
+                Endpoint::Validate { v1: true }
+            );
+        }
+        assert_eq!(of("/artc"), Endpoint::Other);
+    }
+
+    #[test]
+    fn pages_and_files() {
+        assert_eq!(of("/"), Endpoint::Root);
+        assert_eq!(of("//"), Endpoint::Root);
+        assert_eq!(of("/m/abcd-efg-hij"), Endpoint::Meeting);
+        assert_eq!(of("/dev/token"), Endpoint::DevToken);
+        assert_eq!(of("/x/dev/token"), Endpoint::Other);
+        assert_eq!(of("/assets/index-1.js"), Endpoint::Other);
+    }
+}

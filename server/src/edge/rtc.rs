@@ -1,0 +1,195 @@
+//! The signal endpoints: who may come in, in the words that clients parse.
+
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use axum::{
+    extract::{FromRequestParts, Query, Request, WebSocketUpgrade},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    response::{IntoResponse, Response},
+};
+use protocol::{
+    error::Error,
+    livekit::JoinRequest,
+    signal::{JoinRequestError, MAX_FRAME_BYTES, decode_join_request},
+    token::{self, Grant, Keys},
+};
+use serde::Deserialize;
+
+use super::{Edge, ws};
+use crate::metrics::JoinError;
+
+/// The longest room name, identity and participant name, bytes. LiveKit's limit.
+pub(super) const MAX_NAME: usize = 256;
+
+/// The longest metadata and attributes a token may carry, bytes. LiveKit's limits.
+const MAX_METADATA: usize = 512 * 1024;
+const MAX_ATTRIBUTES: usize = 64 * 1024;
+
+#[derive(Deserialize, Default)]
+struct Parameters {
+    #[serde(default)]
+    access_token: String,
+    join_request: Option<String>,
+}
+
+/// Whoever passed the checks.
+#[derive(Debug)]
+pub(super) struct Admitted {
+    pub(super) grant: Grant,
+    pub(super) request: JoinRequest,
+}
+
+/// `GET /rtc/v1` (and `/rtc` with a join request): the signal connection.
+pub(super) async fn connect(edge: Edge, request: Request, v1: bool) -> Response {
+    if *request.method() == Method::OPTIONS {
+        return preflight();
+    }
+    let (mut parts, _) = request.into_parts();
+    // Not a WebSocket: there is nothing here.
+    let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &()).await else {
+        return absent();
+    };
+    match admit(&edge, &parts.headers, &parts.uri, v1) {
+        Ok(None) => absent(),
+        Ok(Some(admitted)) => upgrade
+            .max_message_size(MAX_FRAME_BYTES)
+            .max_frame_size(MAX_FRAME_BYTES)
+            .on_upgrade(move |socket| ws::converse(edge, socket, admitted)),
+        Err(error) => refuse(&edge, &error),
+    }
+}
+
+/// `GET /rtc/v1/validate`: the same checks, with the answer in the body.
+pub(super) fn validate(edge: &Edge, request: &Request, v1: bool) -> Response {
+    if *request.method() == Method::OPTIONS {
+        return preflight();
+    }
+    match admit(edge, request.headers(), request.uri(), v1) {
+        Ok(None) => absent(),
+        Ok(Some(_)) => cors((StatusCode::OK, "success").into_response()),
+        Err(error) => refuse(edge, &error),
+    }
+}
+
+/// Checks a join. `None`: this is the older protocol with two peer connections, which does not exist here; clients then
+/// know that the server is another one.
+fn admit(edge: &Edge, headers: &HeaderMap, uri: &Uri, v1: bool) -> Result<Option<Admitted>, Error> {
+    let Query(parameters) = Query::<Parameters>::try_from_uri(uri).unwrap_or_default();
+    if !v1 && parameters.join_request.is_none() {
+        return Ok(None);
+    }
+    let grant = authenticate(headers, &parameters.access_token, &edge.0.keys)?;
+    let room = check(&grant)?;
+    let request = decode_join_request(
+        parameters
+            .join_request
+            .as_deref()
+            .ok_or(JoinRequestError::Missing)?,
+    )?;
+    edge.0.rooms.admits(&room)?;
+    Ok(Some(Admitted { grant, request }))
+}
+
+/// The grant of the request's token. A header wins over the query, even a bad one.
+fn authenticate(headers: &HeaderMap, parameter: &str, keys: &Keys) -> Result<Grant, Error> {
+    let token = match headers.get(header::AUTHORIZATION) {
+        None => parameter,
+        Some(value) => {
+            let token = value
+                .to_str()
+                .ok()
+                .and_then(|value| value.strip_prefix("Bearer "));
+            token
+                .filter(|token| !token.is_empty())
+                .ok_or(Error::AuthorizationHeader)?
+        }
+    };
+    if token.is_empty() {
+        return Err(Error::NoRoomPermission);
+    }
+    Ok(token::verify(token, keys, unix_seconds())?)
+}
+
+/// May the holder join the room it names?
+fn check(grant: &Grant) -> Result<protocol::RoomName, Error> {
+    let video = grant.video.as_ref().ok_or(Error::NoRoomPermission)?;
+    if !video.room_join {
+        return Err(Error::PermissionDenied);
+    }
+    if grant.identity.is_empty() {
+        return Err(Error::NoIdentity);
+    }
+    let room = grant.room().ok_or(Error::NoRoomName)?;
+    let attributes: usize = grant
+        .attributes
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
+    for (what, len, max) in [
+        ("room name", room.as_str().len(), MAX_NAME),
+        ("identity", grant.identity.len(), MAX_NAME),
+        ("name", grant.name.len(), MAX_NAME),
+        ("metadata", grant.metadata.len(), MAX_METADATA),
+        ("attributes", attributes, MAX_ATTRIBUTES),
+    ] {
+        if len > max {
+            return Err(Error::TooLong { what, max });
+        }
+    }
+    Ok(room)
+}
+
+fn refuse(edge: &Edge, error: &Error) -> Response {
+    let status = error.row().status;
+    tracing::debug!(status, %error, "join refused");
+    edge.0
+        .metrics
+        .join_errors
+        .get_or_create(&JoinError { status })
+        .inc();
+    let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    cors((status, error.to_string()).into_response())
+}
+
+fn absent() -> Response {
+    cors(StatusCode::NOT_FOUND.into_response())
+}
+
+fn preflight() -> Response {
+    let mut response = cors(StatusCode::NO_CONTENT.into_response());
+    let headers = response.headers_mut();
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_METHODS,
+        HeaderValue::from_static("GET, OPTIONS"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        HeaderValue::from_static("authorization, content-type"),
+    );
+    headers.insert(
+        header::ACCESS_CONTROL_MAX_AGE,
+        HeaderValue::from_static("86400"),
+    );
+    response
+}
+
+/// Applications of other origins are what these endpoints are for; the token is the permission.
+fn cors(mut response: Response) -> Response {
+    response.headers_mut().insert(
+        header::ACCESS_CONTROL_ALLOW_ORIGIN,
+        HeaderValue::from_static("*"),
+    );
+    response.headers_mut().insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+/// Seconds since 1970.
+pub(super) fn unix_seconds() -> u64 {
+    SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default()
+        .as_secs()
+}

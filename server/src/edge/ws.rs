@@ -1,0 +1,262 @@
+//! One signal connection: a task that pumps between a WebSocket, a [`Session`] and its room.
+
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use axum::{
+    Error,
+    body::Bytes,
+    extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket, close_code},
+};
+use futures_util::{SinkExt, StreamExt};
+use protocol::{
+    signal::{Frame, MAX_FRAME_BYTES},
+    token,
+};
+use signaling::{CloseCause, Join, RoomInput, Session, SessionMessage, SessionOutput};
+use tokio::time::{MissedTickBehavior, interval, sleep_until, timeout};
+use tracing::{Instrument, Span};
+
+use super::{Edge, rtc::Admitted};
+use crate::{
+    metrics::Cause,
+    rooms::{RoomSender, SessionMail, SessionReceiver, SessionSender, session_mailbox},
+};
+
+/// So often the WebSocket itself is pinged: proxies between us and the client close what is silent.
+const PING_EVERY: Duration = Duration::from_secs(10);
+
+/// A client that takes nothing for so long is gone.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Messages of the room that are written before they are flushed.
+const MAX_BATCH: usize = 64;
+
+/// Serves the connection of an admitted client until it ends.
+pub(super) async fn converse(edge: Edge, socket: WebSocket, admitted: Admitted) {
+    let Some(_alive) = edge.0.alive.upgrade() else {
+        return;
+    };
+    let id = edge.0.rooms.next_session();
+    let span = tracing::info_span!("session", id = id.0, participant = tracing::field::Empty);
+    let join = Join {
+        session: id,
+        grant: admitted.grant,
+        request: admitted.request,
+    };
+    let unix_now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    let session = Session::new(join, edge.0.rooms.config(), unix_now, Instant::now());
+    edge.0.metrics.sessions.inc();
+    let (sender, mailbox) = session_mailbox();
+    let task = SessionTask {
+        edge: edge.clone(),
+        session,
+        socket,
+        mailbox,
+        sender: Some(sender),
+        room: None,
+    };
+    let cause = task.run().instrument(span.clone()).await;
+    edge.0.metrics.sessions.dec();
+    edge.0
+        .metrics
+        .sessions_closed
+        .get_or_create(&Cause {
+            cause: cause.as_str(),
+        })
+        .inc();
+    if cause.is_misbehaviour() {
+        tracing::warn!(parent: &span, cause = cause.as_str(), "the client broke the protocol: session closed");
+    } else {
+        tracing::info!(parent: &span, cause = cause.as_str(), "session closed");
+    }
+}
+
+struct SessionTask {
+    edge: Edge,
+    session: Session,
+    socket: WebSocket,
+    mailbox: SessionReceiver,
+    /// Goes with the join; from then on only the room can write into the mailbox.
+    sender: Option<SessionSender>,
+    room: Option<RoomSender>,
+}
+
+impl SessionTask {
+    async fn run(mut self) -> CloseCause {
+        let mut ping = interval(PING_EVERY);
+        ping.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ping.reset();
+        loop {
+            if let Some(cause) = self.drain().await {
+                return cause;
+            }
+            let deadline = self.session.poll_timeout();
+            let sleep = sleep_until(deadline.unwrap_or_else(Instant::now).into());
+            tokio::select! {
+                message = self.socket.recv() => self.hear_client(message),
+                mail = self.mailbox.recv() => self.hear_room(mail),
+                () = sleep, if deadline.is_some() => self.session.handle_timeout(Instant::now()),
+                _ = ping.tick() => self.write(Message::Ping(Bytes::new())).await,
+            }
+        }
+    }
+
+    fn hear_client(&mut self, message: Option<Result<Message, Error>>) {
+        let now = Instant::now();
+        match message {
+            Some(Ok(Message::Binary(bytes))) => self.frame(Frame::Binary(bytes), now),
+            Some(Ok(Message::Text(text))) => self.frame(Frame::Text(text.as_str().to_owned()), now),
+            // The library answers pings itself; our pings keep the way open, the session has its own.
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            // The session decides what becomes of too long a message; what is in it does not matter.
+            Some(Err(error)) if is_too_long(&error) => {
+                self.session
+                    .handle_frame(Frame::Binary(vec![0; MAX_FRAME_BYTES + 1].into()), now);
+            }
+            Some(Ok(Message::Close(_)) | Err(_)) | None => self.session.handle_closed(now),
+        }
+    }
+
+    fn frame(&mut self, frame: Frame, now: Instant) {
+        self.edge.0.metrics.messages_in.inc();
+        self.session.handle_frame(frame, now);
+    }
+
+    fn hear_room(&mut self, mail: Option<SessionMail>) {
+        let now = Instant::now();
+        let mut next = Some(mail);
+        let mut count = 0;
+        while let Some(mail) = next {
+            match mail {
+                Some(SessionMail::Message(message)) => {
+                    self.note_participant(&message);
+                    self.session.handle_message(message, now);
+                }
+                Some(SessionMail::Moved(room)) => self.room = Some(room),
+                // The room ended, or gave us up.
+                None => return self.session.handle_closed(now),
+            }
+            count += 1;
+            // What else waits is written with it; the end of the mailbox is seen the next time.
+            next = if count < MAX_BATCH {
+                self.mailbox.try_recv().ok().map(Some)
+            } else {
+                None
+            };
+        }
+    }
+
+    /// The log should say whose session this is, by the sid.
+    fn note_participant(&self, message: &SessionMessage) {
+        use protocol::livekit::signal_response::Message;
+        if let SessionMessage::Response(response) = message
+            && let Some(Message::Join(join)) = response.message()
+            && let Some(participant) = &join.participant
+        {
+            Span::current().record("participant", participant.sid.as_str());
+        }
+    }
+
+    /// Carries out what the session wants. Something: it has ended.
+    async fn drain(&mut self) -> Option<CloseCause> {
+        let mut unflushed = false;
+        loop {
+            match self.session.poll_output() {
+                Some(SessionOutput::Send(frame)) => {
+                    self.edge.0.metrics.messages_out.inc();
+                    let message = match frame {
+                        Frame::Binary(bytes) => Message::Binary(bytes),
+                        Frame::Text(text) => Message::Text(text.into()),
+                    };
+                    self.feed(message).await;
+                    unflushed = true;
+                }
+                Some(SessionOutput::ToRoom(input)) => self.tell_room(input),
+                Some(SessionOutput::SignToken(grant)) => self.sign(&grant),
+                Some(SessionOutput::Close(cause)) => {
+                    self.close().await;
+                    return Some(cause);
+                }
+                // A flush that fails closes the session, which then has more to say.
+                None if unflushed => {
+                    unflushed = false;
+                    self.flush().await;
+                }
+                None => return None,
+            }
+        }
+    }
+
+    fn tell_room(&mut self, input: RoomInput) {
+        match (input, self.sender.take()) {
+            (RoomInput::Join(join), Some(sender)) => {
+                self.room = self.edge.0.rooms.join(join, sender);
+                if self.room.is_none() {
+                    self.session.handle_closed(Instant::now());
+                }
+            }
+            (input, sender) => {
+                self.sender = sender;
+                if let Some(room) = &self.room {
+                    room.send(input);
+                }
+            }
+        }
+    }
+
+    fn sign(&mut self, grant: &token::Grant) {
+        let ttl = Duration::from_secs(self.edge.0.rooms.config().token_ttl.into());
+        match token::sign(
+            grant,
+            &self.edge.0.keys,
+            super::rtc::unix_seconds(),
+            Some(ttl),
+        ) {
+            Ok(token) => self.session.handle_token(token, Instant::now()),
+            Err(error) => tracing::error!(%error, "cannot sign a token"),
+        }
+    }
+
+    async fn feed(&mut self, message: Message) {
+        let written = timeout(WRITE_TIMEOUT, self.socket.feed(message)).await;
+        self.check(written.is_ok_and(|result| result.is_ok()));
+    }
+
+    async fn flush(&mut self) {
+        let written = timeout(WRITE_TIMEOUT, self.socket.flush()).await;
+        self.check(written.is_ok_and(|result| result.is_ok()));
+    }
+
+    async fn write(&mut self, message: Message) {
+        self.feed(message).await;
+        self.flush().await;
+    }
+
+    fn check(&mut self, written: bool) {
+        if !written {
+            self.session.handle_closed(Instant::now());
+        }
+    }
+
+    /// Flushes, says goodbye, and gives the client a moment to hear it: closing at once may discard what is in flight.
+    async fn close(&mut self) {
+        let goodbye = Message::Close(Some(CloseFrame {
+            code: close_code::NORMAL,
+            reason: Utf8Bytes::default(),
+        }));
+        let socket = &mut self.socket;
+        let _ = timeout(WRITE_TIMEOUT, async {
+            if socket.send(goodbye).await.is_ok() {
+                while let Some(Ok(_)) = socket.next().await {}
+            }
+        })
+        .await;
+    }
+}
+
+fn is_too_long(error: &Error) -> bool {
+    // The library's type is not ours to name: two of its versions are in the tree. A test holds this true.
+    error.to_string().starts_with("Space limit exceeded")
+}

@@ -1,0 +1,483 @@
+//! The media threads: each owns one [`Shard`], its sockets and a queue of commands.
+//!
+//! A thread waits for datagrams, a command or the shard's next timer, does what is due, and sends. Commands come in
+//! through a channel with a wake-up; events go out to the mailbox of the room they belong to.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::IpAddr,
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+        mpsc,
+    },
+    thread::JoinHandle,
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+};
+
+use protocol::{ParticipantSid, RoomSid, TrackSid};
+use sfu::{Command, DisconnectReason, Event, Shard};
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::udp::{Batch, MediaSockets, Ready, Receiver, Wake};
+
+/// Datagrams between two flushes: what the shard's fan-out works on at once.
+const FLUSH_EVERY: usize = 64;
+
+/// Receive batches of one socket before timers and commands have their turn.
+const MAX_BATCHES: usize = 16;
+
+/// Commands before datagrams have their turn.
+const MAX_COMMANDS: usize = 256;
+
+/// Where the events of a room go. Unbounded: what a shard says about a room is a few messages for each command.
+pub type EventSender = UnboundedSender<Event>;
+
+/// The media threads of this process.
+#[derive(Debug)]
+pub struct Media {
+    shards: Vec<ShardHandle>,
+}
+
+/// One media thread, seen from outside.
+#[derive(Debug)]
+pub struct ShardHandle {
+    commands: mpsc::Sender<ToShard>,
+    wake: Arc<Wake>,
+    sockets: Arc<MediaSockets>,
+    figures: Arc<ShardFigures>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// What a media thread tells of itself, for metrics and placement.
+#[derive(Debug, Default)]
+pub struct ShardFigures {
+    /// Participants it carries.
+    pub peers: AtomicUsize,
+    /// Tracks they publish.
+    pub tracks: AtomicUsize,
+    /// Turns of its loop.
+    pub turns: AtomicU64,
+    /// Time it was not waiting, nanoseconds.
+    pub busy_nanos: AtomicU64,
+    /// By how much timers were late, in all, nanoseconds.
+    pub late_nanos: AtomicU64,
+    /// Times it had to start anew after a bug of ours.
+    pub restarts: AtomicU64,
+}
+
+#[derive(Debug)]
+enum ToShard {
+    /// A room opens here; its events go to the sender.
+    Open(RoomSid, EventSender),
+    Command(Command),
+    Stop,
+}
+
+/// Settings that all shards share.
+#[derive(Debug, Clone)]
+pub struct ShardSettings {
+    /// DTLS certificate of the process.
+    pub certificate: sfu::Certificate,
+    /// See [`sfu::Config`].
+    pub connect_timeout_ms: u32,
+    /// See [`sfu::Config`].
+    pub consent_timeout_ms: u32,
+    /// See [`sfu::Config`].
+    pub max_peers: usize,
+    /// See [`sfu::Config`].
+    pub max_tracks_per_peer: usize,
+}
+
+impl ShardSettings {
+    fn config(&self, sockets: &MediaSockets) -> sfu::Config {
+        sfu::Config {
+            addresses: sockets.addresses(),
+            seed: rand::random(),
+            certificate: self.certificate.clone(),
+            connect_timeout_ms: self.connect_timeout_ms,
+            consent_timeout_ms: self.consent_timeout_ms,
+            max_peers: self.max_peers,
+            max_tracks_per_peer: self.max_tracks_per_peer,
+        }
+    }
+}
+
+/// A self-signed DTLS certificate: peers know it by the fingerprint in the SDP.
+///
+/// # Errors
+/// When the system has no random numbers.
+pub fn generate_certificate() -> anyhow::Result<sfu::Certificate> {
+    let dtls = dimpl::certificate::generate_self_signed_certificate()?;
+    Ok(sfu::Certificate {
+        certificate: dtls.certificate,
+        private_key: dtls.private_key,
+    })
+}
+
+/// A media port that is not to be had.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot listen on UDP port {port}: {source}")]
+pub struct BindError {
+    /// Which.
+    pub port: u16,
+    /// Why.
+    pub source: io::Error,
+}
+
+/// Binds the sockets of `count` shards, on `port` and those after it (0: ports that the system chooses).
+///
+/// # Errors
+/// When one of the ports is taken.
+pub fn bind(addresses: &[IpAddr], port: u16, count: u16) -> Result<Vec<MediaSockets>, BindError> {
+    let ports = (0..count).map(|index| {
+        if port == 0 {
+            0
+        } else {
+            port.saturating_add(index)
+        }
+    });
+    ports
+        .map(|port| {
+            MediaSockets::bind(addresses, port).map_err(|source| BindError { port, source })
+        })
+        .collect()
+}
+
+impl Media {
+    /// Starts one thread for each of `sockets`.
+    ///
+    /// # Errors
+    /// When the system refuses threads or descriptors.
+    pub fn start(sockets: Vec<MediaSockets>, settings: &ShardSettings) -> io::Result<Self> {
+        let start = |(index, sockets)| ShardHandle::start(index, sockets, settings.clone());
+        Ok(Self {
+            shards: sockets
+                .into_iter()
+                .enumerate()
+                .map(start)
+                .collect::<io::Result<_>>()?,
+        })
+    }
+
+    /// The shards, by index.
+    pub fn shards(&self) -> &[ShardHandle] {
+        &self.shards
+    }
+
+    /// The shard that a new room is best placed on, given how many rooms each holds already.
+    pub fn least_loaded(&self, rooms: &[usize]) -> usize {
+        // A room that has just been opened has nobody in it yet, but will: it counts as one participant.
+        let load = |index: &usize| self.shards[*index].figures.peers.load(Relaxed) + rooms[*index];
+        (0..self.shards.len()).min_by_key(load).unwrap_or(0)
+    }
+}
+
+impl ShardHandle {
+    fn start(index: usize, sockets: MediaSockets, settings: ShardSettings) -> io::Result<Self> {
+        let (commands, queue) = mpsc::channel();
+        let wake = Arc::new(Wake::new()?);
+        let sockets = Arc::new(sockets);
+        let figures = Arc::new(ShardFigures::default());
+        let thread = {
+            let (wake, sockets, figures) = (wake.clone(), sockets.clone(), figures.clone());
+            std::thread::Builder::new()
+                .name(format!("media-{index}"))
+                .spawn(move || Worker::new(index, queue, wake, sockets, figures, settings).run())?
+        };
+        Ok(Self {
+            commands,
+            wake,
+            sockets,
+            figures,
+            thread: Some(thread),
+        })
+    }
+
+    /// A room opens on this shard. Its events go to `events` until [`Command::CloseRoom`].
+    pub fn open(&self, room: RoomSid, events: EventSender) {
+        self.send(ToShard::Open(room, events));
+    }
+
+    /// Carries out `command`; the order of commands is kept.
+    pub fn command(&self, command: Command) {
+        self.send(ToShard::Command(command));
+    }
+
+    fn send(&self, message: ToShard) {
+        // It fails only once the thread has been told to stop.
+        let _ = self.commands.send(message);
+        self.wake.signal();
+    }
+
+    /// What it tells of itself.
+    pub fn figures(&self) -> &ShardFigures {
+        &self.figures
+    }
+
+    /// Its sockets.
+    pub fn sockets(&self) -> &MediaSockets {
+        &self.sockets
+    }
+}
+
+impl Drop for ShardHandle {
+    fn drop(&mut self) {
+        self.send(ToShard::Stop);
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// Who is where on a shard: an event names a participant, its room has the mailbox.
+#[derive(Default)]
+struct Members {
+    rooms: HashMap<RoomSid, EventSender>,
+    peers: HashMap<ParticipantSid, Member>,
+}
+
+struct Member {
+    room: RoomSid,
+    tracks: Vec<TrackSid>,
+}
+
+impl Members {
+    /// Learns from a command that passes by.
+    fn observe(&mut self, command: &Command) {
+        match command {
+            Command::AddPeer { room, peer, .. } => {
+                self.peers.insert(
+                    *peer,
+                    Member {
+                        room: *room,
+                        tracks: Vec::new(),
+                    },
+                );
+            }
+            Command::RemovePeer { peer } => {
+                self.peers.remove(peer);
+            }
+            Command::Publish { peer, track } => {
+                if let Some(member) = self
+                    .peers
+                    .get_mut(peer)
+                    .filter(|m| !m.tracks.contains(&track.sid))
+                {
+                    member.tracks.push(track.sid);
+                }
+            }
+            Command::Unpublish { peer, track } => {
+                if let Some(member) = self.peers.get_mut(peer) {
+                    member.tracks.retain(|sid| sid != track);
+                }
+            }
+            Command::CloseRoom { room } => {
+                self.rooms.remove(room);
+                self.peers.retain(|_, member| member.room != *room);
+            }
+            _ => {}
+        }
+    }
+
+    fn tracks(&self) -> usize {
+        self.peers.values().map(|member| member.tracks.len()).sum()
+    }
+
+    fn deliver(&self, event: Event) {
+        let room = match subject(&event) {
+            Subject::Room(room) => Some(room),
+            Subject::Peer(peer) => self.peers.get(&peer).map(|member| member.room),
+        };
+        // An event about somebody who is gone crossed with the command that removed him.
+        if let Some(mailbox) = room.and_then(|room| self.rooms.get(&room)) {
+            let _ = mailbox.send(event);
+        }
+    }
+}
+
+enum Subject {
+    Room(RoomSid),
+    Peer(ParticipantSid),
+}
+
+fn subject(event: &Event) -> Subject {
+    match event {
+        Event::SpeakersChanged { room, .. } => Subject::Room(*room),
+        Event::Answer { peer, .. }
+        | Event::NegotiationFailed { peer, .. }
+        | Event::NegotiationNeeded { peer, .. }
+        | Event::Connected { peer }
+        | Event::Disconnected { peer, .. }
+        | Event::TrackBound { peer, .. }
+        | Event::TrackUnbound { peer, .. }
+        | Event::TrackActive { peer, .. }
+        | Event::TrackSubscribed { peer, .. } => Subject::Peer(*peer),
+    }
+}
+
+struct Worker {
+    index: usize,
+    queue: mpsc::Receiver<ToShard>,
+    wake: Arc<Wake>,
+    sockets: Arc<MediaSockets>,
+    figures: Arc<ShardFigures>,
+    settings: ShardSettings,
+    shard: Shard,
+    batch: Batch,
+    receiver: Receiver,
+    members: Members,
+}
+
+impl Worker {
+    fn new(
+        index: usize,
+        queue: mpsc::Receiver<ToShard>,
+        wake: Arc<Wake>,
+        sockets: Arc<MediaSockets>,
+        figures: Arc<ShardFigures>,
+        settings: ShardSettings,
+    ) -> Self {
+        Self {
+            shard: new_shard(&settings, &sockets),
+            batch: Batch::new(sockets.clone()),
+            receiver: Receiver::new(),
+            members: Members::default(),
+            index,
+            queue,
+            wake,
+            sockets,
+            figures,
+            settings,
+        }
+    }
+
+    fn run(mut self) {
+        // The engine contains the panic of one peer's call itself. What comes through would else end every meeting of
+        // the process; so it ends those of this shard.
+        while catch_unwind(AssertUnwindSafe(|| while self.turn() {})).is_err() {
+            let peers = self.members.peers.len();
+            tracing::error!(
+                shard = self.index,
+                peers,
+                "a media thread panicked and starts anew"
+            );
+            self.restart();
+        }
+    }
+
+    fn restart(&mut self) {
+        self.shard = new_shard(&self.settings, &self.sockets);
+        self.batch = Batch::new(self.sockets.clone());
+        for &peer in self.members.peers.keys() {
+            self.members.deliver(Event::Disconnected {
+                peer,
+                reason: DisconnectReason::Internal,
+            });
+        }
+        self.figures.restarts.fetch_add(1, Relaxed);
+    }
+
+    /// Waits for something to do and does it. False: the thread is to end.
+    fn turn(&mut self) -> bool {
+        let due = self.shard.poll_timeout().map(|(at, _)| at);
+        let timeout = due.map(|at| at.saturating_duration_since(Instant::now()));
+        let ready = match self.sockets.wait(&self.wake, timeout) {
+            Ok(ready) => ready,
+            Err(error) => {
+                // Only a broken descriptor set comes here; do not spin over it.
+                tracing::error!(shard = self.index, %error, "cannot wait for datagrams");
+                std::thread::sleep(Duration::from_millis(10));
+                Ready::NONE
+            }
+        };
+        let start = Instant::now();
+        for index in 0..self.sockets.len() {
+            if ready.readable(index) {
+                self.receive(index);
+            }
+        }
+        if ready.woken() {
+            self.wake.clear();
+            if !self.carry_out() {
+                return false;
+            }
+        }
+        let now = Instant::now();
+        if self.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            self.shard.handle_timeout(now, &mut self.batch);
+        }
+        self.batch.send();
+        while let Some(event) = self.shard.poll_event() {
+            self.members.deliver(event);
+        }
+        let figures = &self.figures;
+        figures.turns.fetch_add(1, Relaxed);
+        figures
+            .busy_nanos
+            .fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
+        let late = due.map_or(0, |at| now.saturating_duration_since(at).as_nanos() as u64);
+        figures.late_nanos.fetch_add(late, Relaxed);
+        true
+    }
+
+    fn receive(&mut self, index: usize) {
+        for _ in 0..MAX_BATCHES {
+            let now = Instant::now();
+            let (shard, batch) = (&mut self.shard, &mut self.batch);
+            let mut count = 0;
+            let more = self.receiver.receive(&self.sockets, index, |datagram| {
+                shard.handle_datagram(datagram, now, batch);
+                count += 1;
+                if count % FLUSH_EVERY == 0 {
+                    shard.flush(now, batch);
+                }
+            });
+            if count > 0 {
+                self.shard.flush(now, &mut self.batch);
+                self.batch.send();
+            }
+            if !more {
+                return;
+            }
+        }
+    }
+
+    /// Carries out commands. False: the thread is to end.
+    fn carry_out(&mut self) -> bool {
+        let now = Instant::now();
+        for _ in 0..MAX_COMMANDS {
+            match self.queue.try_recv() {
+                Ok(ToShard::Command(command)) => {
+                    self.members.observe(&command);
+                    self.shard.handle_command(command, now, &mut self.batch);
+                }
+                Ok(ToShard::Open(room, events)) => {
+                    self.members.rooms.insert(room, events);
+                }
+                Ok(ToShard::Stop) | Err(mpsc::TryRecvError::Disconnected) => return false,
+                Err(mpsc::TryRecvError::Empty) => {
+                    self.count();
+                    return true;
+                }
+            }
+        }
+        // The rest has its turn after the datagrams that came meanwhile.
+        self.wake.signal();
+        true
+    }
+
+    fn count(&self) {
+        self.figures.peers.store(self.members.peers.len(), Relaxed);
+        self.figures.tracks.store(self.members.tracks(), Relaxed);
+    }
+}
+
+fn new_shard(settings: &ShardSettings, sockets: &MediaSockets) -> Shard {
+    let unix_now = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Shard::new(settings.config(sockets), unix_now, Instant::now())
+}

@@ -1,0 +1,357 @@
+//! The rooms of this node: a task for each, a mailbox before it, and the table that finds it by name.
+//!
+//! A room's task feeds its [`Room`] one input at a time and carries what comes out to the sessions and to the shard.
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
+    },
+    time::{Instant, SystemTime, UNIX_EPOCH},
+};
+
+use protocol::{RoomName, RoomSid, error::Error};
+use signaling::{CloseCause, Config, Join, Room, RoomInput, RoomOutput, SessionId, SessionMessage};
+use tokio::sync::mpsc::{self, error::TrySendError};
+use tracing::Instrument;
+
+use crate::media::{EventSender, Media};
+
+/// Messages that wait for one session. A client that is this far behind does not read: it is given up.
+///
+/// Joining a room of a thousand publishers brings fewer.
+const SESSION_MAILBOX: usize = 1024;
+
+/// Into a room's task. Unbounded: sessions limit the rate of what clients send.
+enum RoomMail {
+    Join(Box<Join>, SessionSender),
+    Input(RoomInput),
+}
+
+/// The mailbox of a room.
+#[derive(Clone)]
+pub struct RoomSender(mpsc::UnboundedSender<RoomMail>);
+
+impl RoomSender {
+    /// Hands an input to the room. A room that has ended hears nothing any more.
+    pub fn send(&self, input: RoomInput) {
+        let _ = self.0.send(RoomMail::Input(input));
+    }
+}
+
+/// Into a session's task.
+pub enum SessionMail {
+    /// From its room.
+    Message(SessionMessage),
+    /// The room it joined had just ended: this is the one it is in.
+    Moved(RoomSender),
+}
+
+/// The mailbox of a session.
+pub type SessionSender = mpsc::Sender<SessionMail>;
+
+/// What a session reads.
+pub type SessionReceiver = mpsc::Receiver<SessionMail>;
+
+/// A mailbox for a session.
+pub fn session_mailbox() -> (SessionSender, SessionReceiver) {
+    mpsc::channel(SESSION_MAILBOX)
+}
+
+/// The rooms of this node. Cheap to clone.
+#[derive(Clone)]
+pub struct Rooms(Arc<Inner>);
+
+struct Inner {
+    table: Mutex<Table>,
+    media: Arc<Media>,
+    config: Arc<Config>,
+    max_rooms: usize,
+    closing: AtomicBool,
+    next_session: AtomicU64,
+}
+
+#[derive(Default)]
+struct Table {
+    by_name: HashMap<RoomName, Entry>,
+    /// Rooms on each shard.
+    per_shard: Vec<usize>,
+}
+
+struct Entry {
+    sid: RoomSid,
+    mailbox: RoomSender,
+}
+
+impl Rooms {
+    /// No rooms yet.
+    pub fn new(media: Arc<Media>, config: Arc<Config>, max_rooms: usize) -> Self {
+        let table = Table {
+            per_shard: vec![0; media.shards().len()],
+            ..Table::default()
+        };
+        Self(Arc::new(Inner {
+            table: Mutex::new(table),
+            media,
+            config,
+            max_rooms,
+            closing: AtomicBool::new(false),
+            next_session: AtomicU64::new(1),
+        }))
+    }
+
+    /// The settings of rooms.
+    pub fn config(&self) -> &Config {
+        &self.0.config
+    }
+
+    /// The media threads.
+    pub fn media(&self) -> &Media {
+        &self.0.media
+    }
+
+    /// An id for a session, never given twice.
+    pub fn next_session(&self) -> SessionId {
+        SessionId(self.0.next_session.fetch_add(1, Relaxed))
+    }
+
+    /// Number of open rooms.
+    pub fn count(&self) -> usize {
+        self.0.table().by_name.len()
+    }
+
+    /// Has [`Rooms::close`] been called?
+    pub fn is_closing(&self) -> bool {
+        self.0.closing.load(Relaxed)
+    }
+
+    /// Would a join to `room` be taken?
+    ///
+    /// # Errors
+    /// When the server is about to stop, or a new room would be one too many.
+    pub fn admits(&self, room: &RoomName) -> Result<(), Error> {
+        let table = self.0.table();
+        if self.is_closing() {
+            Err(Error::ShuttingDown)
+        } else if table.by_name.len() >= self.0.max_rooms && !table.by_name.contains_key(room) {
+            Err(Error::Overloaded("too many rooms"))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// Hands a join to the room it is for, which opens if need be, and returns that room's mailbox; `None` when
+    /// [`Rooms::admits`] no longer holds.
+    pub fn join(&self, join: Box<Join>, session: SessionSender) -> Option<RoomSender> {
+        let name = join.grant.room()?;
+        self.admits(&name).ok()?;
+        let mut table = self.0.table();
+        let mailbox = match table.by_name.get(&name) {
+            Some(entry) => entry.mailbox.clone(),
+            None => self.open(&mut table, name, &join),
+        };
+        let _ = mailbox.0.send(RoomMail::Join(join, session));
+        Some(mailbox)
+    }
+
+    fn open(&self, table: &mut Table, name: RoomName, join: &Join) -> RoomSender {
+        let unix_now = SystemTime::now()
+            .duration_since(UNIX_EPOCH)
+            .unwrap_or_default();
+        let settings = join.grant.room_config.as_deref();
+        let config = self.0.config.clone();
+        let room = Room::new(
+            name.clone(),
+            settings,
+            config,
+            rand::random(),
+            unix_now,
+            Instant::now(),
+        );
+        let sid = room.sid();
+        let shard = self.0.media.least_loaded(&table.per_shard);
+        let (sender, mailbox) = mpsc::unbounded_channel();
+        let (events, from_media) = mpsc::unbounded_channel();
+        self.0.media.shards()[shard].open(sid, EventSender::clone(&events));
+        let place = Place {
+            rooms: self.clone(),
+            name: name.clone(),
+            sid,
+            shard,
+        };
+        let task = RoomTask {
+            room,
+            mailbox,
+            from_media,
+            sessions: HashMap::new(),
+            place,
+        };
+        let span = tracing::info_span!("room", %sid);
+        tracing::info!(parent: &span, shard, "room opened");
+        tokio::spawn(task.run().instrument(span));
+        let mailbox = RoomSender(sender);
+        table.per_shard[shard] += 1;
+        table.by_name.insert(
+            name,
+            Entry {
+                sid,
+                mailbox: mailbox.clone(),
+            },
+        );
+        mailbox
+    }
+
+    /// From now on nobody is admitted, and everybody is told to reconnect (elsewhere, or here after a restart).
+    pub fn close(&self) {
+        self.0.closing.store(true, Relaxed);
+        for entry in self.0.table().by_name.values() {
+            entry.mailbox.send(RoomInput::Shutdown);
+        }
+    }
+}
+
+impl Inner {
+    fn table(&self) -> MutexGuard<'_, Table> {
+        // Every change of the table is complete before anything in it can panic.
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A room's place in the table and on its shard, given up when its task ends, however it ends.
+struct Place {
+    rooms: Rooms,
+    name: RoomName,
+    sid: RoomSid,
+    shard: usize,
+}
+
+impl Place {
+    fn command(&self, command: sfu::Command) {
+        self.rooms.0.media.shards()[self.shard].command(command);
+    }
+
+    /// Makes room for another room of this name.
+    fn vacate(&self) {
+        let mut table = self.rooms.0.table();
+        let entry = table.by_name.get(&self.name);
+        if entry.is_some_and(|entry| entry.sid == self.sid) {
+            table.by_name.remove(&self.name);
+            table.per_shard[self.shard] -= 1;
+        }
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.vacate();
+        self.command(sfu::Command::CloseRoom { room: self.sid });
+        tracing::info!(sid = %self.sid, "room closed");
+    }
+}
+
+struct RoomTask {
+    room: Room,
+    mailbox: mpsc::UnboundedReceiver<RoomMail>,
+    from_media: mpsc::UnboundedReceiver<sfu::Event>,
+    sessions: HashMap<SessionId, SessionSender>,
+    place: Place,
+}
+
+impl RoomTask {
+    async fn run(mut self) {
+        loop {
+            let deadline = self.room.poll_timeout();
+            let sleep = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now).into());
+            tokio::select! {
+                Some(mail) = self.mailbox.recv() => self.handle(mail),
+                Some(event) = self.from_media.recv() => self.room.handle(RoomInput::Media(event), Instant::now()),
+                () = sleep, if deadline.is_some() => self.room.handle_timeout(Instant::now()),
+                else => return,
+            }
+            if self.drain() {
+                break;
+            }
+        }
+        // Joins that were on their way open the next room of the name; the room hands them out again.
+        self.place.vacate();
+        self.mailbox.close();
+        while let Ok(mail) = self.mailbox.try_recv() {
+            self.handle(mail);
+            self.drain();
+        }
+    }
+
+    fn handle(&mut self, mail: RoomMail) {
+        let input = match mail {
+            RoomMail::Input(input) => input,
+            RoomMail::Join(join, mailbox) => {
+                self.sessions.insert(join.session, mailbox);
+                RoomInput::Join(join)
+            }
+        };
+        if let RoomInput::SessionGone { session, .. } = &input {
+            self.sessions.remove(session);
+        }
+        self.room.handle(input, Instant::now());
+    }
+
+    /// Carries out what the room wants. True: it has ended.
+    fn drain(&mut self) -> bool {
+        let mut closed = false;
+        while let Some(output) = self.room.poll_output() {
+            match output {
+                RoomOutput::ToSession { session, message } => self.deliver(session, message),
+                RoomOutput::ToMedia(command) => self.place.command(command),
+                RoomOutput::Redirect(join) => self.redirect(join),
+                RoomOutput::Closed => {
+                    closed = true;
+                    self.place.vacate();
+                }
+                // No API yet that asks.
+                RoomOutput::ApiReply { .. } => {}
+            }
+        }
+        closed
+    }
+
+    fn deliver(&mut self, session: SessionId, message: SessionMessage) {
+        let last = message == SessionMessage::Close;
+        let Some(mailbox) = self.sessions.get(&session) else {
+            return;
+        };
+        let failed = match mailbox.try_send(SessionMail::Message(message)) {
+            Ok(()) => false,
+            Err(TrySendError::Closed(_)) => true,
+            Err(TrySendError::Full(_)) => {
+                tracing::warn!(
+                    session = session.0,
+                    "the client does not read: its session is closed"
+                );
+                true
+            }
+        };
+        if failed || last {
+            // Without a sender the session's task reads what is left and ends.
+            self.sessions.remove(&session);
+        }
+        if failed {
+            self.room.handle(
+                RoomInput::SessionGone {
+                    session,
+                    cause: CloseCause::Connection,
+                },
+                Instant::now(),
+            );
+        }
+    }
+
+    fn redirect(&mut self, join: Box<Join>) {
+        let Some(session) = self.sessions.remove(&join.session) else {
+            return;
+        };
+        if let Some(room) = self.place.rooms.join(join, session.clone()) {
+            let _ = session.try_send(SessionMail::Moved(room));
+        }
+    }
+}

@@ -1,0 +1,205 @@
+//! `conclave serve`: from a configuration to a running server, and its end.
+
+use std::{
+    future::Future,
+    io::{self, Write},
+    pin::pin,
+    sync::Arc,
+    time::Duration,
+};
+
+use anyhow::Context;
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::mpsc,
+};
+
+use crate::{
+    config::{Config, DEV_KEY, DEV_SECRET},
+    edge::{Edge, Listeners, metrics_router},
+    media::{self, Media, ShardSettings},
+    metrics::{Exporter, Metrics},
+    rooms::Rooms,
+    udp::MediaSockets,
+};
+
+/// Connections that may ask for figures at a time.
+const METRICS_CONNECTIONS: usize = 16;
+
+/// Every port of the server, taken before anything runs: a server that cannot have them all says so and ends.
+struct Ports {
+    http: Listeners,
+    metrics: Option<Listeners>,
+    media: Vec<MediaSockets>,
+}
+
+/// Runs the server until it is told to stop.
+///
+/// # Errors
+/// When a port is taken, or the system refuses threads, memory or random numbers. The text is for the administrator.
+pub async fn serve(config: Config) -> anyhow::Result<()> {
+    // 1. Take the ports.
+    let ports = Ports::take(&config)?;
+    let mut stop = Stop::new()?;
+
+    // 2. Start the media threads.
+    let media = Arc::new(start_media(&config, ports.media)?);
+
+    // 3. Open the rooms' table and the edge.
+    let rooms = Rooms::new(
+        media,
+        Arc::new(config.room.clone()),
+        config.limits.max_rooms,
+    );
+    let metrics = Metrics::default();
+    let (alive, mut sessions) = mpsc::channel(1);
+    let edge = Edge::new(
+        rooms.clone(),
+        config.keys.clone(),
+        metrics.clone(),
+        config.dev,
+        &alive,
+    );
+    let port = ports.http.port();
+    let metrics_port = ports.metrics.as_ref().map(Listeners::port);
+    ports
+        .http
+        .serve(edge.router(), config.limits.max_connections);
+    if let Some(listeners) = ports.metrics {
+        listeners.serve(
+            metrics_router(Exporter::new(&metrics, rooms.clone())),
+            METRICS_CONNECTIONS,
+        );
+    }
+    announce(&config, port, metrics_port, &rooms);
+
+    // 4. Work until told to stop.
+    stop.requested().await;
+
+    // 5. Send everybody elsewhere, and wait for them to leave.
+    let drain = Duration::from_secs(config.shutdown.drain_seconds.into());
+    tracing::info!(
+        rooms = rooms.count(),
+        ?drain,
+        "stopping: clients are told to reconnect"
+    );
+    rooms.close();
+    drop(alive);
+    tokio::select! {
+        _ = sessions.recv() => tracing::info!("stopped"),
+        () = tokio::time::sleep(drain) => tracing::warn!("stopped with sessions still open"),
+        () = stop.requested() => tracing::warn!("stopped at once, as asked a second time"),
+    }
+    Ok(())
+}
+
+impl Ports {
+    fn take(config: &Config) -> anyhow::Result<Self> {
+        let hint = "another server is running there, or the port is reserved; choose another one in the configuration";
+        let http = Listeners::bind(&config.http.bind, config.http.port)
+            .map_err(|error| in_words(error.source.kind(), &error, hint))?;
+        let address = config.metrics.address;
+        let metrics = config
+            .metrics
+            .enabled
+            .then(|| Listeners::bind(&[address.ip()], address.port()));
+        let metrics = metrics
+            .transpose()
+            .map_err(|error| in_words(error.source.kind(), &error, hint))?;
+        let media = media::bind(
+            &config.media_addresses(),
+            config.media.port,
+            config.shards(),
+        )
+        .map_err(|error| in_words(error.source.kind(), &error, hint))?;
+        Ok(Self {
+            http,
+            metrics,
+            media,
+        })
+    }
+}
+
+/// One sentence that names the port and, where it is taken, what to do.
+fn in_words(kind: io::ErrorKind, error: &impl std::fmt::Display, hint: &str) -> anyhow::Error {
+    match kind {
+        io::ErrorKind::AddrInUse => anyhow::anyhow!("{error}: {hint}"),
+        _ => anyhow::anyhow!("{error}"),
+    }
+}
+
+fn start_media(config: &Config, sockets: Vec<MediaSockets>) -> anyhow::Result<Media> {
+    let settings = ShardSettings {
+        certificate: media::generate_certificate().context("cannot make a DTLS certificate")?,
+        connect_timeout_ms: config.media.connect_timeout_ms,
+        consent_timeout_ms: config.media.consent_timeout_ms,
+        max_peers: config.limits.max_participants_per_shard,
+        max_tracks_per_peer: config.room.max_tracks,
+    };
+    Media::start(sockets, &settings).context("cannot start the media threads")
+}
+
+/// Says what runs where: in the log, and in development mode with the link on standard output.
+fn announce(config: &Config, port: u16, metrics_port: Option<u16>, rooms: &Rooms) {
+    let media: Vec<u16> = rooms
+        .media()
+        .shards()
+        .iter()
+        .map(|shard| shard.sockets().port())
+        .collect();
+    tracing::info!(bind = ?config.http.bind, port, ?media, ?metrics_port, "ready");
+    if config.keys.is_empty() {
+        tracing::warn!(
+            "there is no API key, so nobody can join: add one to the table [keys], or set CONCLAVE_KEYS"
+        );
+    }
+    let host = match config.http.bind.first() {
+        Some(ip) if !ip.is_loopback() && !ip.is_unspecified() => {
+            std::net::SocketAddr::new(*ip, port).to_string()
+        }
+        _ => format!("localhost:{port}"),
+    };
+    let mut text = format!("Conclave is ready: http://{host}\n");
+    if config.dev {
+        text += &format!(
+            "Development mode: API key {DEV_KEY}, secret {DEV_SECRET}, tokens for whoever asks.\n"
+        );
+        if !config.http.bind.iter().all(std::net::IpAddr::is_loopback) {
+            text += "WARNING: the key and the secret are known to everybody, and this server can be reached from other \
+                     machines: whoever reaches it can join and record every meeting. Use it for a trial only.\n";
+        }
+    }
+    // Nobody reads it: the server runs all the same.
+    let _ = io::stdout()
+        .write_all(text.as_bytes())
+        .and_then(|()| io::stdout().flush());
+}
+
+/// SIGTERM and SIGINT (Ctrl+C).
+struct Stop {
+    terminate: Signal,
+    interrupt: Signal,
+}
+
+impl Stop {
+    fn new() -> io::Result<Self> {
+        Ok(Self {
+            terminate: signal(SignalKind::terminate())?,
+            interrupt: signal(SignalKind::interrupt())?,
+        })
+    }
+
+    /// Waits for the next of them.
+    async fn requested(&mut self) {
+        let terminate = pin!(self.terminate.recv());
+        let interrupt = pin!(self.interrupt.recv());
+        either(terminate, interrupt).await;
+    }
+}
+
+async fn either(a: impl Future, b: impl Future) {
+    tokio::select! {
+        _ = a => {}
+        _ = b => {}
+    }
+}
