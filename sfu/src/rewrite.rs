@@ -67,9 +67,11 @@ pub struct Rewritten {
 
 /// The packet behind an outgoing sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Located {
-    /// The stream it came from.
-    pub source: Source,
+pub struct Origin {
+    /// The layer it came from.
+    pub layer: u8,
+    /// SSRC of the publisher's stream. When the layer has another one by now, the packet is gone.
+    pub ssrc: u32,
     /// Its index there.
     pub index: u64,
     /// The index it went out with.
@@ -186,21 +188,22 @@ impl Rewriter {
     }
 
     /// The packet that a subscriber means by `seq` in a NACK; `None` when it was never sent or is long gone.
-    pub fn locate(&self, seq: SeqNo) -> Option<Located> {
+    pub fn origin(&self, seq: SeqNo) -> Option<Origin> {
         let highest = self.highest()?;
         let out_index = nearest(highest, seq);
         if out_index > highest {
             return None;
         }
         let epoch = self.epoch_of(out_index)?;
-        Some(Located {
-            source: epoch.source,
+        Some(Origin {
+            layer: epoch.source.layer,
+            ssrc: epoch.source.ssrc,
             index: epoch.in_first + (out_index - epoch.out_first),
             out_index,
         })
     }
 
-    /// What a packet found by [`Rewriter::locate`] looked like (or would have) when it went out. `None` when `input`
+    /// What a packet found by [`Rewriter::origin`] looked like (or would have) when it went out. `None` when `input`
     /// is not that packet. Changes nothing.
     pub fn replay(&self, input: &Input, out_index: u64) -> Option<Rewritten> {
         let epoch = self.epoch_of(out_index)?;
@@ -396,20 +399,20 @@ mod tests {
         let first = rewriter.rewrite(&key).unwrap();
         assert_eq!(rewriter.rewrite(&early).unwrap().index, first.index + 3);
         assert_eq!(rewriter.rewrite(&late).unwrap().index, first.index + 2);
-        let located = rewriter.locate(SeqNo(first.index as u16 + 1)).unwrap();
-        assert_eq!((located.source, located.index), (layer.source, lost.index));
+        let origin = rewriter.origin(SeqNo(first.index as u16 + 1)).unwrap();
+        assert_eq!((origin.ssrc, origin.index), (layer.source.ssrc, lost.index));
         assert_eq!(
-            rewriter.replay(&lost, located.out_index).unwrap().time,
+            rewriter.replay(&lost, origin.out_index).unwrap().time,
             first.time
         );
-        assert_eq!(rewriter.replay(&late, located.out_index), None);
+        assert_eq!(rewriter.replay(&late, origin.out_index), None);
         assert_eq!(
-            rewriter.locate(SeqNo(first.index as u16 + 4)),
+            rewriter.origin(SeqNo(first.index as u16 + 4)),
             None,
             "never sent"
         );
         assert_eq!(
-            rewriter.locate(SeqNo(first.index as u16 - 1)),
+            rewriter.origin(SeqNo(first.index as u16 - 1)),
             None,
             "before the first"
         );
@@ -436,8 +439,11 @@ mod tests {
             Err(DropReason::BeforeSwitch)
         );
         assert_eq!(rewriter.source(), Some(high.source));
-        let located = rewriter.locate(SeqNo(last.index as u16)).unwrap();
-        assert_eq!((located.source, located.index), (low.source, low.index - 1));
+        let origin = rewriter.origin(SeqNo(last.index as u16)).unwrap();
+        assert_eq!(
+            (origin.ssrc, origin.index),
+            (low.source.ssrc, low.index - 1)
+        );
     }
 
     #[test]
@@ -625,8 +631,8 @@ mod tests {
                     }
                     prop_assert!(sent.insert(out.index, input).is_none(), "one number, two packets");
                     prop_assert_eq!(rewriter.replay(&input, out.index), Some(out));
-                    let located = rewriter.locate(SeqNo(out.index as u16)).unwrap();
-                    prop_assert_eq!((located.source, located.index), (input.source, input.index));
+                    let origin = rewriter.origin(SeqNo(out.index as u16)).unwrap();
+                    prop_assert_eq!((origin.ssrc, origin.index), (input.source.ssrc, input.index));
                 }
             }
             let indices: Vec<u64> = sent.keys().copied().collect();
