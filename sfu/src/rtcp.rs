@@ -723,25 +723,6 @@ impl<'a> RtcpWriter<'a> {
         Ok(())
     }
 
-    /// Like `packet` with a body of any length: RTCP padding fills it up (RFC 3550, section 6.4.1).
-    pub(crate) fn padded_packet(
-        &mut self,
-        count: u8,
-        kind: u8,
-        body_len: usize,
-    ) -> Result<&mut [u8], DoesNotFit> {
-        let start = self.len;
-        let padding = body_len.next_multiple_of(4) - body_len;
-        self.packet(count, kind, body_len + padding)?;
-        let packet = &mut self.out[start..self.len];
-        if padding > 0 {
-            packet[0] |= 0x20;
-            packet[4 + body_len..].fill(0);
-            packet[4 + body_len + padding - 1] = padding as u8;
-        }
-        Ok(&mut packet[4..4 + body_len])
-    }
-
     /// Adds a packet with a body of `body_len` bytes (a multiple of four) and returns the body to be filled.
     pub(crate) fn packet(
         &mut self,
