@@ -3,6 +3,7 @@
 //! Pure: no socket, no thread, no clock, no global randomness. Start with [`api`].
 
 pub mod api;
+pub mod history;
 pub mod nack;
 pub mod negotiate;
 pub mod receive_stats;
@@ -10,6 +11,7 @@ pub mod rtcp;
 pub mod rtp;
 pub mod speakers;
 pub mod srtp;
+pub mod twcc;
 pub mod vp8;
 pub mod sdp;
 mod shard;
