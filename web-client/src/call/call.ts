@@ -27,6 +27,12 @@ const BEFORE: CallSnapshot = {
   left: undefined,
 };
 
+/**
+ * Milliseconds until an attempt to join is given up. The engine's own limits add up to less, yet it
+ * tries for ever where a proxy answers every path with 404.
+ */
+const JOIN_LIMIT = 40_000;
+
 /** Events after which people, speakers or the own toggles may read differently. */
 const CHANGES = [
   RoomEvent.ParticipantConnected,
@@ -86,12 +92,22 @@ export class Call implements CallView {
       return;
     }
     this.#store.patch({ phase: 'connecting' });
+    const limit = setTimeout(() => {
+      this.#end({ reason: 'unreachable', detail: undefined, wasIn: false }, tracks);
+      void this.room.disconnect();
+    }, JOIN_LIMIT);
     try {
       const ticket = await obtainTicket(request, location.origin);
       if (this.#over()) return;
       await this.room.connect(ticket.url, ticket.token);
     } catch (error) {
       this.#end(leftOfJoinError(error), tracks);
+      return;
+    } finally {
+      clearTimeout(limit);
+    }
+    if (this.#over()) {
+      await this.room.disconnect();
       return;
     }
     this.#entered = true;

@@ -92,8 +92,8 @@ describe('the stage', () => {
     expect(tiles.filter((tile) => tile.role === 'strip').length).toBeGreaterThanOrEqual(4);
   });
 
-  it('gives the share more than half of the window', () => {
-    for (const size of [DESKTOP, LAPTOP, PHONE]) {
+  it('gives the share more than half of a wide window', () => {
+    for (const size of [DESKTOP, LAPTOP]) {
       const large = lay([...crowd(5), share('p2')], size).tiles[0];
       expect(((large?.width ?? 0) * (large?.height ?? 0)) / (size.width * size.height)).toBeGreaterThan(0.5);
     }

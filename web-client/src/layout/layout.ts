@@ -1,4 +1,4 @@
-import { capacity, cells, fit, type Shape } from './grid';
+import { capacity, cells, fit, type Cell, type Shape } from './grid';
 import type { Item, Layout, LayoutInput, Placed, Size } from './types';
 
 /** Pixels between tiles. */
@@ -15,6 +15,8 @@ const MAX_PHONE_PAGE = 8;
 /** Wide enough for a face and a name, small enough to leave the share the window. */
 const STRIP = 208;
 const PHONE_STRIP = 112;
+/** Beside a share a face may be smaller: one looks at the share. */
+const MIN_STRIP_TILE = 96;
 
 const WIDE: Shape = { min: 4 / 3, max: 16 / 9 };
 const UPRIGHT: Shape = { min: 3 / 4, max: 16 / 9 };
@@ -87,29 +89,38 @@ function stage({ items, viewport, page }: LayoutInput, large: readonly Item[]): 
   // Another share must not hide on a later page.
   const rest = [...small.filter((item) => item.source === 'screen_share'), ...small.filter((item) => item.source === 'camera')];
   const beside = viewport.width > viewport.height;
-  const thick = rest.length === 0 ? 0 : phone ? PHONE_STRIP : Math.min(STRIP, (beside ? viewport.width : viewport.height) * 0.28);
-
-  const stageSize: Size = beside
-    ? { width: viewport.width - (thick > 0 ? thick + gap : 0), height: viewport.height }
-    : { width: viewport.width, height: viewport.height - (thick > 0 ? thick + gap : 0) };
+  const stageSize = rest.length === 0 ? viewport : beside ? besideStrip(viewport, phone, gap) : aboveStrip(viewport, gap);
   // A share is shown whole inside its tile, so the tile may take any shape.
   const shape: Shape = large.some((item) => item.source === 'screen_share') ? { min: 0.2, max: 5 } : { min: phone ? 0.5 : 1, max: 2.2 };
   const tiles = place(large, 'stage', cells(large.length, stageSize, gap, shape));
   if (rest.length === 0) return whole('stage', tiles);
 
-  const tile = beside ? fit({ width: thick, height: (thick * 9) / 16 }, STRIP_SHAPE) : fit({ width: (thick * 4) / 3, height: thick }, STRIP_SHAPE);
-  const long = beside ? viewport.height : viewport.width;
-  const each = (beside ? tile.height : tile.width) + gap;
-  const room = Math.max(1, Math.floor((long + gap) / each));
+  const area: Size = beside
+    ? { width: viewport.width - stageSize.width - gap, height: viewport.height }
+    : { width: viewport.width, height: viewport.height - stageSize.height - gap };
+  const room = beside ? Math.max(1, Math.floor((area.height + gap) / (area.width / STRIP_SHAPE.max + gap))) : capacity(area, gap, UPRIGHT, MIN_STRIP_TILE, MAX_PHONE_PAGE);
   const part = pageOf(rest, room, page);
-  const used = part.items.length * each - gap;
-  const start = (long - used) / 2;
-  const strip = part.items.map((_, index) =>
-    beside
-      ? { x: stageSize.width + gap, y: start + index * each, ...tile }
-      : { x: start + index * each, y: stageSize.height + gap, ...tile },
-  );
+  const at = beside ? column(part.items.length, area, gap) : cells(part.items.length, area, gap, UPRIGHT);
+  const strip = at.map((cell) => (beside ? { ...cell, x: cell.x + stageSize.width + gap } : { ...cell, y: cell.y + stageSize.height + gap }));
   return { mode: 'stage', tiles: [...tiles, ...place(part.items, 'strip', strip)], page: part.page, pages: part.pages };
+}
+
+function besideStrip(viewport: Size, phone: boolean, gap: number): Size {
+  const strip = phone ? Math.min(PHONE_STRIP * 1.4, viewport.width * 0.28) : Math.min(STRIP, viewport.width * 0.28);
+  return { width: viewport.width - strip - gap, height: viewport.height };
+}
+
+/** In an upright window a share is low by nature: what it cannot use belongs to the faces. */
+function aboveStrip(viewport: Size, gap: number): Size {
+  const height = Math.max(viewport.width * 0.75, viewport.height * 0.46);
+  return { width: viewport.width, height: Math.min(height, viewport.height - PHONE_STRIP - gap) };
+}
+
+/** Equal tiles under each other, centred. */
+function column(count: number, area: Size, gap: number): Cell[] {
+  const tile = fit({ width: area.width, height: area.width / STRIP_SHAPE.max }, STRIP_SHAPE);
+  const start = (area.height - count * tile.height - (count - 1) * gap) / 2;
+  return Array.from({ length: count }, (_, index) => ({ x: 0, y: start + index * (tile.height + gap), ...tile }));
 }
 
 function pageOf(items: readonly Item[], size: number, wanted: number): { items: readonly Item[]; page: number; pages: number } {

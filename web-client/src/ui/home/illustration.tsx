@@ -2,7 +2,7 @@
 export function Illustration() {
   return (
     <svg className="home-picture" viewBox="0 0 560 440" aria-hidden="true">
-      <rect className="pic-stage" width="560" height="440" rx="28" />
+      <rect className="pic-stage" x="1" y="1" width="558" height="438" rx="28" />
       <Tile x={24} y={24} tone="a" />
       <Tile x={288} y={24} tone="b" speaking />
       <Tile x={24} y={196} tone="c" muted />
@@ -14,11 +14,11 @@ export function Illustration() {
         <rect className="pic-leave" x="310" y="385" width="62" height="34" rx="17" />
       </g>
       <g className="pic-glyph">
-        <rect x="172.500" y="393" width="7" height="11" rx="3.500" />
-        <path d="M169.500 401.500a6.500 6.500 0 0 0 13 0M176 408v3" />
-        <rect x="217.500" y="396.500" width="11" height="11" rx="2.500" />
-        <path d="m228.500 401 5-3v8l-5-3" />
-        <path d="M269.500 396.500h13v9.500h-7l-3.500 3v-3h-2.500z" />
+        <rect x="172.5" y="393" width="7" height="11" rx="3.5" />
+        <path d="M169.5 401.5a6.5 6.5 0 0 0 13 0M176 408v3" />
+        <rect x="217.5" y="396.5" width="11" height="11" rx="2.5" />
+        <path d="m228.5 401 5-3v8l-5-3" />
+        <path d="M269.5 396.5h13v9.5h-7l-3.5 3v-3h-2.500z" />
       </g>
     </svg>
   );
@@ -34,13 +34,13 @@ function Tile({ x, y, tone, speaking = false, muted = false }: { x: number; y: n
       <g clipPath={`url(#${clip})`}>
         <rect className={`pic-back pic-back--${tone}`} width="248" height="156" />
         <path className={`pic-body pic-body--${tone}`} d="M58 172c0-42 28-64 66-64s66 22 66 64z" />
-        <circle className="pic-head" cx="124" cy="70" r="31" />
+        <circle className={`pic-head--${tone}`} cx="124" cy="70" r="31" />
         <path className={`pic-hair pic-hair--${tone}`} d={HAIR[tone]} />
       </g>
       <rect className="pic-label" x="12" y="124" width={muted ? 64 : 78} height="20" rx="10" />
-      <rect className="pic-name" x={muted ? 32 : 24} y="131.500" width={muted ? 34 : 54} height="5" rx="2.500" />
+      <rect className="pic-name" x={muted ? 32 : 24} y="131.5" width={muted ? 34 : 54} height="5" rx="2.5" />
       {muted && <circle className="pic-muted" cx="23" cy="134" r="4" />}
-      {speaking && <rect className="pic-ring" x="1.500" y="1.500" width="245" height="153" rx="15" />}
+      {speaking && <rect className="pic-ring" x="1.5" y="1.5" width="245" height="153" rx="15" />}
     </g>
   );
 }

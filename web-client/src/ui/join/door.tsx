@@ -1,6 +1,6 @@
 import { CameraOff, LoaderCircle, Mic, MicOff, Video as Camera, VideoOff } from 'lucide-react';
 import { useId, useState, useSyncExternalStore, type SyntheticEvent } from 'react';
-import { canChooseSpeaker } from '../../call/devices';
+import { canChooseSpeaker, devices } from '../../call/devices';
 import type { Preview, PreviewDevice, PreviewSnapshot } from '../../call/preview';
 import { DeviceSelect, SpeakerTest } from '../parts/device-select';
 import { LevelMeter } from '../parts/level-meter';
@@ -119,6 +119,9 @@ function Toggle({ device, testId, label, On, Off, onToggle }: ToggleProps) {
 }
 
 function Pickers({ preview, state }: { preview: Preview; state: PreviewSnapshot }) {
+  const { microphones, cameras, speakers } = useSyncExternalStore(devices.subscribe, devices.getSnapshot);
+  // Without permission the browser tells of no device at all, which must not read as "none found".
+  if (microphones.length + cameras.length + speakers.length === 0) return null;
   return (
     <div className="pickers">
       <div className="picker">
@@ -140,11 +143,12 @@ function Hints({ preview, state }: { preview: Preview; state: PreviewSnapshot })
   const t = useT();
   const { microphone, camera } = state;
   if (state.stage !== 'ready') return null;
-  const insecure = microphone.problem === 'insecure';
+  const both = microphone.problem !== undefined && microphone.problem === camera.problem ? microphone.problem : undefined;
   return (
     <div className="door-hints">
-      {microphone.problem && <Problem problem={{ device: 'microphone', cause: microphone.problem }} {...(insecure ? {} : { onRetry: () => void preview.setMicrophone(true) })} />}
-      {camera.problem && !insecure && <Problem problem={{ device: 'camera', cause: camera.problem }} onRetry={() => void preview.setCamera(true)} />}
+      {both && <Problem problem={{ device: 'both', cause: both }} {...(both === 'insecure' ? {} : { onRetry: () => void preview.allow() })} />}
+      {!both && microphone.problem && <Problem problem={{ device: 'microphone', cause: microphone.problem }} onRetry={() => void preview.setMicrophone(true)} />}
+      {!both && camera.problem && <Problem problem={{ device: 'camera', cause: camera.problem }} onRetry={() => void preview.setCamera(true)} />}
       {!microphone.on && !camera.on && !microphone.busy && !camera.busy && !microphone.problem && !camera.problem && <p className="door-note">{t('pre.neither')}</p>}
     </div>
   );

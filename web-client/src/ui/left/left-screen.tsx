@@ -40,7 +40,7 @@ export function LeftScreen({ left, room, onRejoin }: { left: Left; room: string;
         <h1 ref={heading} tabIndex={-1} data-testid="left-reason" data-reason={left.reason}>
           {t(`left.${left.reason}.title`)}
         </h1>
-        <p className="left-text">{t(`left.${left.reason}.text`)}</p>
+        <p className="left-text">{t(left.reason === 'refused' && left.detail !== undefined ? 'left.refused.told' : `left.${left.reason}.text`)}</p>
         {left.detail !== undefined && <p className="left-detail">{t('left.detail', { detail: left.detail })}</p>}
         <div className="left-actions">
           <button type="button" className="button" data-testid="rejoin" onClick={onRejoin}>

@@ -1,5 +1,6 @@
-import { LoaderCircle, MicOff, MonitorUp, SignalLow, VolumeX } from 'lucide-react';
+import { LoaderCircle, MicOff, MonitorUp, VolumeX } from 'lucide-react';
 import type { CallSnapshot, CallView } from '../../call/types';
+import { Bars } from '../parts/bars';
 import { useT } from '../prefs';
 
 /** What holds for a while and concerns oneself. The most urgent first. */
@@ -31,7 +32,7 @@ export function Banners({ call, state }: { call: CallView; state: CallSnapshot }
       )}
       {own?.quality === 'poor' && state.phase === 'connected' && (
         <p className="banner">
-          <SignalLow size={18} aria-hidden />
+          <Bars lit={1} />
           {t('banner.weak')}
         </p>
       )}

@@ -4,6 +4,7 @@ import { useT } from '../prefs';
 import { Banners } from './banners';
 import { ChatPanel } from './chat-panel';
 import { ControlBar } from './control-bar';
+import { Pager } from './pager';
 import { PeoplePanel } from './people-panel';
 import { ReadyCard } from './ready-card';
 import { SettingsDialog } from './settings-dialog';
@@ -63,6 +64,7 @@ export function Meeting({ call, state, room }: { call: CallView; state: CallSnap
       </main>
       {panel === 'chat' && <ChatPanel call={call} chat={state.chat} onClose={closePanel} />}
       {panel === 'people' && <PeoplePanel people={state.people} pins={stage.pins} onPin={(id) => model.togglePin(id)} onClose={closePanel} />}
+      {stage.layout.pages > 1 && <Pager page={stage.layout.page} pages={stage.layout.pages} onPage={(page) => model.setPage(page)} />}
       <ControlBar
         call={call}
         state={state}

@@ -1,6 +1,7 @@
-import { Mic, MicOff, MonitorUp, Pin, PinOff, SignalLow, VideoOff } from 'lucide-react';
+import { Mic, MicOff, MonitorUp, Pin, PinOff, VideoOff } from 'lucide-react';
 import type { Person } from '../../call/types';
 import { Avatar } from '../parts/avatar';
+import { Bars } from '../parts/bars';
 import { usePlural, useT } from '../prefs';
 import { Panel } from './panel';
 
@@ -26,7 +27,11 @@ export function PeoplePanel({ people, pins, onPin, onClose }: Props) {
             <li key={person.identity} className="people-row" data-identity={person.identity} data-speaking={person.speaking}>
               <Avatar identity={person.identity} name={person.name} size="small" />
               <span className="people-name">{person.isLocal ? t('tile.you', { name: person.name }) : person.name}</span>
-              {(person.quality === 'poor' || person.quality === 'lost') && <SignalLow size={18} className="people-weak" role="img" aria-label={t('tile.weak')} />}
+              {(person.quality === 'poor' || person.quality === 'lost') && (
+                <span className="people-weak" role="img" aria-label={t('tile.weak')}>
+                  <Bars lit={1} />
+                </span>
+              )}
               {person.share && <MonitorUp size={18} role="img" aria-label={t('tile.share', { name: person.name })} />}
               {!person.camera && <VideoOff size={18} role="img" aria-label={t('pre.cameraOff')} />}
               {person.muted ? <MicOff size={18} role="img" aria-label={t('tile.muted')} /> : <Mic size={18} className="people-on" aria-hidden />}

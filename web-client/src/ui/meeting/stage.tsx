@@ -1,4 +1,3 @@
-import { ChevronLeft, ChevronRight } from 'lucide-react';
 import type { CallSnapshot, CallView } from '../../call/types';
 import { itemsOf, type StageModel, type StageSnapshot } from '../../layout/stage-model';
 import { useT } from '../prefs';
@@ -9,11 +8,9 @@ export function Stage({ call, state, model, stage }: { call: CallView; state: Ca
   const t = useT();
   const places = new Map(stage.layout.tiles.map((tile) => [tile.id, tile]));
   const people = new Map(state.people.map((person) => [person.identity, person]));
-  const { page, pages } = stage.layout;
 
   return (
-    <>
-      <ul className="stage-tiles" aria-label={t('meeting.stage')}>
+    <ul className="stage-tiles" aria-label={t('meeting.stage')}>
         {/* In the order of arrival, whatever the layout: a video moved in the document would stop. */}
         {itemsOf(state.people).map((item) => {
           const at = places.get(item.id);
@@ -33,19 +30,5 @@ export function Stage({ call, state, model, stage }: { call: CallView; state: Ca
           );
         })}
       </ul>
-      {pages > 1 && (
-        <nav className="pager" aria-label={t('page.position', { page: page + 1, pages })}>
-          <button type="button" aria-label={t('page.previous')} disabled={page === 0} onClick={() => model.setPage(page - 1)}>
-            <ChevronLeft size={20} aria-hidden />
-          </button>
-          <span aria-hidden="true">
-            {page + 1} / {pages}
-          </span>
-          <button type="button" aria-label={t('page.next')} disabled={page === pages - 1} onClick={() => model.setPage(page + 1)}>
-            <ChevronRight size={20} aria-hidden />
-          </button>
-        </nav>
-      )}
-    </>
   );
 }

@@ -1,8 +1,9 @@
-import { MicOff, MonitorUp, Pin, PinOff, Signal, SignalLow } from 'lucide-react';
+import { MicOff, MonitorUp, Pin, PinOff } from 'lucide-react';
 import { memo } from 'react';
 import type { Person } from '../../call/types';
 import type { Placed } from '../../layout/types';
 import { Avatar } from '../parts/avatar';
+import { Bars } from '../parts/bars';
 import { Video } from '../parts/video';
 import { useT } from '../prefs';
 import './tile.css';
@@ -51,7 +52,7 @@ export const Tile = memo(function Tile({ at, person, source, pinned, canPin, onP
       </div>
       {!isShare && (person.quality === 'poor' || person.quality === 'lost') && (
         <span className="tile-quality" data-quality={person.quality} role="img" aria-label={t(person.quality === 'poor' ? 'tile.weak' : 'tile.gone')} title={t(person.quality === 'poor' ? 'tile.weak' : 'tile.gone')}>
-          {person.quality === 'poor' ? <SignalLow size={16} aria-hidden /> : <Signal size={16} aria-hidden />}
+          <Bars lit={person.quality === 'poor' ? 1 : 0} size={16} />
         </span>
       )}
       {canPin && (

@@ -1,9 +1,15 @@
 import { TriangleAlert } from 'lucide-react';
-import type { DeviceProblem } from '../../call/types';
+import type { DeviceCause, DeviceProblem } from '../../call/types';
 import { useT } from '../prefs';
 
+/** What does not work: one device, or camera and microphone for the same cause. */
+export interface Trouble {
+  readonly device: DeviceProblem['device'] | 'both';
+  readonly cause: DeviceCause;
+}
+
 /** Why a device does not work, and what to do next. */
-export function Problem({ problem, onRetry, onDismiss }: { problem: DeviceProblem; onRetry?: () => void; onDismiss?: () => void }) {
+export function Problem({ problem, onRetry, onDismiss }: { problem: Trouble; onRetry?: () => void; onDismiss?: () => void }) {
   const t = useT();
   return (
     <div className="problem" role="alert">
