@@ -10,6 +10,8 @@
 mod answer;
 mod codecs;
 mod offer;
+#[cfg(test)]
+mod tests;
 
 use std::net::SocketAddr;
 
