@@ -317,6 +317,15 @@ impl PeerConnection {
         }
     }
 
+    /// The open data channels and their SCTP stream ids.
+    pub fn data_channel_ids(&mut self) -> Vec<(DataChannel, u16)> {
+        let direct = self.rtc.direct_api();
+        let id = |(id, channel): &(ChannelId, DataChannel)| {
+            Some((*channel, direct.sctp_stream_id_by_channel_id(*id)?))
+        };
+        self.channels.iter().filter_map(id).collect()
+    }
+
     /// Drains str0m after a mutation: it wants that before the next one.
     fn settle(&mut self, result: Result<(), str0m::RtcError>, now: Instant) {
         if let Err(error) = result {

@@ -7,7 +7,7 @@ use str0m::{media::KeyframeRequestKind, rtp::RtpPacket};
 use super::{PeerConnection, PeerEvent};
 use crate::{
     Error,
-    media::{AudioLevel, IncomingPacket, Layer, MediaKind, ReceiveStats},
+    media::{AudioLevel, FrameAssembler, IncomingPacket, Layer, MediaKind, ReceiveStats},
 };
 
 /// A decoder that waits for a key frame asks again after this long.
@@ -20,6 +20,25 @@ impl PeerConnection {
     /// Figures of what was received on `mid`.
     pub fn receive_stats(&self, mid: &str) -> Option<&ReceiveStats> {
         self.section(mid).map(|section| section.assembler.stats())
+    }
+
+    /// The sections that receive, in the order of the offer.
+    pub fn receive_sections(&self) -> Vec<(String, MediaKind)> {
+        let receiving = self
+            .sections
+            .iter()
+            .filter(|section| section.track.is_none());
+        receiving
+            .map(|section| (section.mid.to_string(), section.kind))
+            .collect()
+    }
+
+    /// Something else is received on `mid` from now on: frames and figures begin anew.
+    pub fn restart_receiving(&mut self, mid: &str) {
+        if let Some(section) = self.section_mut(mid) {
+            section.assembler = FrameAssembler::new(section.kind);
+            section.last_key_frame_request = None;
+        }
     }
 
     /// Asks for a key frame (PLI) of what is received on `mid`.

@@ -74,6 +74,12 @@ impl PeerConnection {
         Ok(())
     }
 
+    /// The server accepted the section of the track `cid`: it may be written.
+    pub fn can_send(&self, cid: &str) -> bool {
+        self.mid_of(cid)
+            .is_some_and(|mid| self.check_negotiated(&mid).is_ok())
+    }
+
     /// Figures of what is sent on `mid`, one entry a layer.
     pub fn send_stats(&self, mid: &str) -> Vec<(Option<Layer>, SendStats)> {
         let streams = self

@@ -1,0 +1,508 @@
+//! A participant of a LiveKit room, without sockets: signal messages and datagrams go in, signal messages, datagrams
+//! and events come out.
+//!
+//! Its life: [`Participant::join_parameter`] goes into the WebSocket's URL; each message of that WebSocket goes to
+//! [`Participant::handle_signal`], each datagram to [`Participant::handle_datagram`]; after every call the owner drains
+//! [`Participant::poll_signal`], [`Participant::poll_transmit`] and [`Participant::poll_event`], and wakes it at
+//! [`Participant::poll_timeout`]. When [`Event::Reconnecting`] comes, the owner opens a WebSocket again with a fresh
+//! join parameter.
+
+mod negotiate;
+mod publish;
+mod signal;
+mod subscribe;
+
+use std::{
+    collections::{HashMap, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use protocol::{
+    ParticipantSid, TrackSid,
+    livekit::{
+        DataPacket, DisconnectReason, JoinResponse, ParticipantInfo, SignalRequest, SpeakerInfo,
+        data_packet, signal_request, signal_response,
+    },
+    prost::Message,
+};
+
+use crate::{
+    Error,
+    media::{AudioLevel, Frame, IncomingPacket, Layer, MediaKind, OutgoingPacket, ReceiveStats},
+    peer_connection::{DataChannel, PeerConfig, PeerConnection, PeerEvent, SendStats, Transmit},
+};
+
+pub use publish::{LayerSpec, Publish};
+pub use subscribe::TrackSetting;
+
+use publish::Publication;
+use subscribe::Subscription;
+
+/// How a participant joins.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Receive every track of the room without asking.
+    pub auto_subscribe: bool,
+    /// Tell the server that sizes are asked for with [`Participant::set_track_setting`].
+    pub adaptive_stream: bool,
+    /// Put the first offer into the join request. Firefox does not; servers must cope with both.
+    pub offer_with_join: bool,
+    /// Metadata of the participant (needs the grant).
+    pub metadata: String,
+    /// Attributes of the participant (needs the grant).
+    pub attributes: HashMap<String, String>,
+    /// The peer connection.
+    pub peer: PeerConfig,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            auto_subscribe: true,
+            adaptive_stream: false,
+            offer_with_join: true,
+            metadata: String::new(),
+            attributes: HashMap::new(),
+            peer: PeerConfig::default(),
+        }
+    }
+}
+
+/// How a broken session goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reconnect {
+    /// Same participant sid, same peer connection with ICE restarted.
+    Resume,
+    /// As if joining anew; what was published is published again.
+    Full,
+}
+
+/// What a participant reports.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The server took us in.
+    Joined(Box<JoinResponse>),
+    /// ICE and DTLS are up.
+    Connected,
+    /// ICE lost the server.
+    ConnectionLost,
+    /// ICE found the server again.
+    ConnectionRestored,
+    /// The signal connection is gone or useless: open another with a new [`Participant::join_parameter`].
+    Reconnecting(Reconnect),
+    /// The server resumed the session.
+    Resumed,
+    /// It is over.
+    Left(DisconnectReason),
+    /// People came, went (state `DISCONNECTED`) or changed.
+    ParticipantsChanged(Vec<ParticipantInfo>),
+    /// A track of ours has its sid and is negotiated: it may be written.
+    TrackPublished {
+        /// Our id of it.
+        cid: String,
+        /// The server's.
+        track: TrackSid,
+    },
+    /// The server ended a track of ours.
+    TrackUnpublished {
+        /// Our id of it.
+        cid: String,
+    },
+    /// The server muted a track of ours (or a moderator through it).
+    TrackMuted {
+        /// Our id of it.
+        cid: String,
+        /// Muted now.
+        muted: bool,
+    },
+    /// A track has a section and its packets may come.
+    TrackSubscribed {
+        /// The track.
+        track: TrackSid,
+        /// Who publishes it, where known.
+        publisher: Option<ParticipantSid>,
+        /// Audio or video.
+        kind: MediaKind,
+    },
+    /// A track has no section any more.
+    TrackUnsubscribed {
+        /// The track.
+        track: TrackSid,
+    },
+    /// An RTP packet (only with [`PeerConfig::packets`]).
+    Packet {
+        /// The track.
+        track: TrackSid,
+        /// The packet.
+        packet: IncomingPacket,
+    },
+    /// A whole frame (only with [`PeerConfig::frames`]).
+    Frame {
+        /// The track.
+        track: TrackSid,
+        /// The frame.
+        frame: Frame,
+    },
+    /// A key frame of a track of ours is wanted.
+    KeyFrameRequested {
+        /// Our id of the track.
+        cid: String,
+        /// The layer, of a simulcast track.
+        layer: Option<Layer>,
+    },
+    /// A data channel takes packets now.
+    ChannelOpen(DataChannel),
+    /// A data packet.
+    Data {
+        /// `_reliable` or `_lossy`.
+        channel: DataChannel,
+        /// The packet.
+        packet: Box<DataPacket>,
+    },
+    /// A packet of the channel `_data_track`, opaque.
+    DataTrack(Vec<u8>),
+    /// Who speaks, as the server sent it: the changes only.
+    SpeakersChanged(Vec<SpeakerInfo>),
+    /// A newer token, for the next connection.
+    TokenRefreshed(String),
+    /// Any other message of the server.
+    Signal(Box<signal_response::Message>),
+}
+
+/// Figures of a participant.
+#[derive(Debug, Clone, Default)]
+pub struct Stats {
+    /// When [`Participant::new`] was called.
+    pub started: Option<Instant>,
+    /// When the join response came.
+    pub joined: Option<Instant>,
+    /// When ICE and DTLS came up.
+    pub connected: Option<Instant>,
+    /// Round-trip time of the last ping over the signal connection.
+    pub signal_round_trip: Option<Duration>,
+    /// What we send.
+    pub published: Vec<PublishedStats>,
+    /// What we receive.
+    pub subscribed: Vec<SubscribedStats>,
+}
+
+/// Figures of a track we publish.
+#[derive(Debug, Clone)]
+pub struct PublishedStats {
+    /// Our id of it.
+    pub cid: String,
+    /// The server's id of it.
+    pub track: Option<TrackSid>,
+    /// One entry a layer; one with `None` for a track without layers.
+    pub streams: Vec<(Option<Layer>, SendStats)>,
+}
+
+/// Figures of a track we receive.
+#[derive(Debug, Clone)]
+pub struct SubscribedStats {
+    /// The track.
+    pub track: TrackSid,
+    /// Who publishes it, where known.
+    pub publisher: Option<ParticipantSid>,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// What came since it was subscribed.
+    pub received: ReceiveStats,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// The join response has not come.
+    Joining,
+    Joined,
+    /// A new WebSocket is being opened for the same session.
+    Resuming,
+    Left,
+}
+
+/// A participant; see the module's documentation.
+#[derive(Debug)]
+pub struct Participant {
+    options: Options,
+    local: SocketAddr,
+    peer: PeerConnection,
+    phase: Phase,
+    me: Option<ParticipantInfo>,
+    others: Vec<ParticipantInfo>,
+    publications: Vec<Publication>,
+    published: u32,
+    subscriptions: Vec<Subscription>,
+    negotiation: negotiate::Negotiation,
+    heartbeat: signal::Heartbeat,
+    reliable_sequence: u32,
+    signals: VecDeque<SignalRequest>,
+    events: VecDeque<Event>,
+    started: Instant,
+    joined: Option<Instant>,
+    connected: Option<Instant>,
+}
+
+impl Participant {
+    /// A participant whose media come and go through `local`, a specific address.
+    ///
+    /// # Errors
+    /// [`Error::LocalAddress`].
+    pub fn new(options: Options, local: SocketAddr, now: Instant) -> Result<Self, Error> {
+        let peer = PeerConnection::new(options.peer.clone(), local, now)?;
+        Ok(Self {
+            options,
+            local,
+            peer,
+            phase: Phase::Joining,
+            me: None,
+            others: Vec::new(),
+            publications: Vec::new(),
+            published: 0,
+            subscriptions: Vec::new(),
+            negotiation: negotiate::Negotiation::default(),
+            heartbeat: signal::Heartbeat::default(),
+            reliable_sequence: 0,
+            signals: VecDeque::new(),
+            events: VecDeque::new(),
+            started: now,
+            joined: None,
+            connected: None,
+        })
+    }
+
+    /// Ourselves, once joined.
+    pub fn me(&self) -> Option<&ParticipantInfo> {
+        self.me.as_ref()
+    }
+
+    /// Everybody else.
+    pub fn others(&self) -> &[ParticipantInfo] {
+        &self.others
+    }
+
+    /// ICE and DTLS are up.
+    pub fn is_connected(&self) -> bool {
+        self.peer.is_connected()
+    }
+
+    /// The session is over.
+    pub fn has_left(&self) -> bool {
+        self.phase == Phase::Left
+    }
+
+    /// Takes a datagram in.
+    pub fn handle_datagram(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        payload: &[u8],
+        now: Instant,
+    ) {
+        self.peer.handle_datagram(local, remote, payload, now);
+        self.pump(now);
+    }
+
+    /// The instant of [`Self::poll_timeout`] has come.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.peer.poll_timeout().is_some_and(|at| at <= now) {
+            self.peer.handle_timeout(now);
+        }
+        self.beat(now);
+        self.pump(now);
+    }
+
+    /// When [`Self::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let beat = (self.phase == Phase::Joined)
+            .then(|| self.heartbeat.due())
+            .flatten();
+        [self.peer.poll_timeout(), beat].into_iter().flatten().min()
+    }
+
+    /// The next message for the server. While a resume is under way there is none.
+    pub fn poll_signal(&mut self) -> Option<SignalRequest> {
+        match self.phase {
+            Phase::Joined | Phase::Left => self.signals.pop_front(),
+            Phase::Joining | Phase::Resuming => None,
+        }
+    }
+
+    /// The next datagram to send.
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.peer.poll_transmit()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    /// Sends a data packet on `_reliable` or `_lossy`; a reliable one gets its sequence number here.
+    ///
+    /// # Errors
+    /// [`Error::DataChannel`] while the channel is not open ([`Event::ChannelOpen`]) or its buffer is full.
+    pub fn send_data(
+        &mut self,
+        channel: DataChannel,
+        mut packet: DataPacket,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let reliable = channel == DataChannel::Reliable;
+        #[allow(deprecated)] // Older clients read the kind.
+        packet.set_kind(match reliable {
+            true => data_packet::Kind::Reliable,
+            false => data_packet::Kind::Lossy,
+        });
+        if reliable {
+            packet.sequence = self.reliable_sequence + 1;
+        }
+        self.peer.send_data(channel, &packet.encode_to_vec(), now)?;
+        self.reliable_sequence += u32::from(reliable);
+        self.pump(now);
+        Ok(())
+    }
+
+    /// Sends an opaque packet on `_data_track`.
+    ///
+    /// # Errors
+    /// As [`Self::send_data`].
+    pub fn send_data_track(&mut self, payload: &[u8], now: Instant) -> Result<(), Error> {
+        self.peer.send_data(DataChannel::DataTrack, payload, now)
+    }
+
+    /// Sends one RTP packet of the published track `cid`. A muted track sends nothing.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPublication`], [`Error::NotNegotiated`], [`Error::UnknownSection`] for a layer it has not.
+    pub fn write_rtp(
+        &mut self,
+        cid: &str,
+        layer: Option<Layer>,
+        packet: OutgoingPacket,
+        now: Instant,
+    ) -> Result<(), Error> {
+        if let Some(mid) = self.writable(cid)? {
+            self.peer.write_rtp(&mid, layer, packet, now)?;
+            self.pump(now);
+        }
+        Ok(())
+    }
+
+    /// Sends one frame of the published track `cid`: VP8, or Opus with its loudness. A muted track sends nothing.
+    ///
+    /// # Errors
+    /// As [`Self::write_rtp`].
+    pub fn write_frame(
+        &mut self,
+        cid: &str,
+        layer: Option<Layer>,
+        frame: &[u8],
+        timestamp: u32,
+        level: Option<AudioLevel>,
+        now: Instant,
+    ) -> Result<(), Error> {
+        if let Some(mid) = self.writable(cid)? {
+            self.peer
+                .write_frame(&mid, layer, frame, timestamp, level, now)?;
+            self.pump(now);
+        }
+        Ok(())
+    }
+
+    /// The figures up to now.
+    pub fn stats(&self) -> Stats {
+        let published = self.publications.iter().map(|publication| PublishedStats {
+            cid: publication.cid.clone(),
+            track: publication.track,
+            streams: self
+                .peer
+                .mid_of(&publication.cid)
+                .map(|mid| self.peer.send_stats(&mid))
+                .unwrap_or_default(),
+        });
+        let subscribed = self
+            .subscriptions
+            .iter()
+            .map(|subscription| SubscribedStats {
+                track: subscription.track,
+                publisher: subscription.publisher,
+                kind: subscription.kind,
+                received: self
+                    .peer
+                    .receive_stats(&subscription.mid)
+                    .cloned()
+                    .unwrap_or_default(),
+            });
+        Stats {
+            started: Some(self.started),
+            joined: self.joined,
+            connected: self.connected,
+            signal_round_trip: self.heartbeat.round_trip(),
+            published: published.collect(),
+            subscribed: subscribed.collect(),
+        }
+    }
+
+    fn send(&mut self, message: signal_request::Message) {
+        self.signals.push_back(SignalRequest {
+            message: Some(message),
+        });
+    }
+
+    /// Turns what the peer connection reports into what a participant reports.
+    fn pump(&mut self, now: Instant) {
+        while let Some(event) = self.peer.poll_event() {
+            match event {
+                PeerEvent::Connected => {
+                    self.connected = Some(now);
+                    self.events.push_back(Event::Connected);
+                }
+                PeerEvent::Disconnected => self.events.push_back(Event::ConnectionLost),
+                PeerEvent::Reconnected => self.events.push_back(Event::ConnectionRestored),
+                PeerEvent::Closed if self.phase == Phase::Left => {}
+                PeerEvent::Closed => self.reconnect_fully(now),
+                PeerEvent::ChannelOpen(channel) => {
+                    self.events.push_back(Event::ChannelOpen(channel))
+                }
+                PeerEvent::Data {
+                    channel: DataChannel::DataTrack,
+                    payload,
+                } => {
+                    self.events.push_back(Event::DataTrack(payload));
+                }
+                PeerEvent::Data { channel, payload } => {
+                    match DataPacket::decode(payload.as_slice()) {
+                        Ok(packet) => self.events.push_back(Event::Data {
+                            channel,
+                            packet: Box::new(packet),
+                        }),
+                        Err(error) => tracing::debug!(%error, "data packet dropped"),
+                    }
+                }
+                PeerEvent::Packet { mid, packet } => {
+                    if let Some(track) = self.track_on(&mid) {
+                        self.events.push_back(Event::Packet { track, packet });
+                    }
+                }
+                PeerEvent::Frame { mid, frame } => {
+                    if let Some(track) = self.track_on(&mid) {
+                        self.events.push_back(Event::Frame { track, frame });
+                    }
+                }
+                PeerEvent::KeyFrameRequested { mid, layer } => {
+                    let cids = self.publications.iter().map(|publication| &publication.cid);
+                    if let Some(cid) = cids
+                        .into_iter()
+                        .find(|cid| self.peer.mid_of(cid).as_ref() == Some(&mid))
+                    {
+                        self.events.push_back(Event::KeyFrameRequested {
+                            cid: cid.clone(),
+                            layer,
+                        });
+                    }
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,143 @@
+//! Offers and answers over the signal connection: one offer in flight, ids that match.
+
+use std::time::Instant;
+
+use protocol::livekit::{
+    DataChannelInfo, SessionDescription, SignalTarget, SyncState, TrackPublishedResponse,
+    UpdateSubscription, signal_request,
+};
+
+use super::{Participant, Phase};
+use crate::Error;
+
+#[derive(Debug, Default)]
+pub(super) struct Negotiation {
+    /// Id of the last offer; the first is 1.
+    id: u32,
+    /// An offer is wanted even without a change of ours.
+    renew: bool,
+    last_offer: Option<SessionDescription>,
+    last_answer: Option<SessionDescription>,
+}
+
+impl Participant {
+    /// The next offer as a message.
+    pub(super) fn next_offer(&mut self, now: Instant) -> Result<SessionDescription, Error> {
+        let sdp = self.peer.create_offer(now)?;
+        self.negotiation.id += 1;
+        self.negotiation.renew = false;
+        let offer = SessionDescription {
+            r#type: "offer".into(),
+            sdp,
+            id: self.negotiation.id,
+            ..Default::default()
+        };
+        self.negotiation.last_offer = Some(offer.clone());
+        Ok(offer)
+    }
+
+    /// Sends an offer if one is wanted and none is in flight.
+    pub(super) fn offer_if_needed(&mut self, now: Instant) -> Result<(), Error> {
+        let wanted = self.negotiation.renew || self.peer.has_changes();
+        if self.phase == Phase::Joined && wanted && !self.peer.is_offer_pending() {
+            let offer = self.next_offer(now)?;
+            self.send(signal_request::Message::Offer(offer));
+        }
+        Ok(())
+    }
+
+    pub(super) fn on_answer(
+        &mut self,
+        answer: SessionDescription,
+        now: Instant,
+    ) -> Result<(), Error> {
+        if answer.id != self.negotiation.id || !self.peer.is_offer_pending() {
+            // The answer to an offer that was rolled back.
+            tracing::debug!(id = answer.id, "late answer dropped");
+            return Ok(());
+        }
+        self.peer.accept_answer(&answer.sdp, now)?;
+        self.update_subscriptions(&answer.mid_to_track_id);
+        for publication in &mut self.publications {
+            publication.negotiated = self.peer.can_send(&publication.cid);
+        }
+        self.negotiation.last_answer = Some(answer);
+        self.report_published();
+        self.pump(now);
+        self.offer_if_needed(now)
+    }
+
+    /// The server lacks sections for our subscriptions; zero and zero asks for a plain renegotiation.
+    pub(super) fn on_sections_required(
+        &mut self,
+        audios: u32,
+        videos: u32,
+        now: Instant,
+    ) -> Result<(), Error> {
+        const MOST: u32 = 1000;
+        if audios > MOST || videos > MOST {
+            return Err(Error::Protocol(format!(
+                "{audios} and {videos} more sections required"
+            )));
+        }
+        self.peer.add_receive_sections(audios, videos);
+        self.negotiation.renew = true;
+        self.offer_if_needed(now)
+    }
+
+    /// After the server resumed us: what we have, then an offer that restarts ICE, then what had to wait.
+    pub(super) fn send_sync_state(&mut self, now: Instant) -> Result<(), Error> {
+        let mut waiting = std::mem::take(&mut self.signals);
+        waiting
+            .retain(|request| !matches!(request.message, Some(signal_request::Message::Offer(_))));
+        let state = self.sync_state();
+        self.send(signal_request::Message::SyncState(state));
+        self.peer.restart_ice();
+        let offered = self.offer_if_needed(now);
+        self.signals.append(&mut waiting);
+        offered
+    }
+
+    fn sync_state(&mut self) -> SyncState {
+        let publish_tracks = self
+            .publications
+            .iter()
+            .filter(|publication| publication.track.is_some());
+        let publish_tracks = publish_tracks
+            .map(|publication| TrackPublishedResponse {
+                cid: publication.cid.clone(),
+                track: publication.info.clone(),
+            })
+            .collect();
+        // What differs from the automatic: everything we have when nothing comes by itself.
+        let track_sids = match self.options.auto_subscribe {
+            true => Vec::new(),
+            false => self
+                .subscriptions
+                .iter()
+                .map(|subscription| subscription.track.to_string())
+                .collect(),
+        };
+        let data_channels = self
+            .peer
+            .data_channel_ids()
+            .into_iter()
+            .map(|(channel, id)| DataChannelInfo {
+                label: channel.label().into(),
+                id: id.into(),
+                target: SignalTarget::Publisher.into(),
+            });
+        SyncState {
+            answer: self.negotiation.last_answer.clone(),
+            offer: self.negotiation.last_offer.clone(),
+            subscription: Some(UpdateSubscription {
+                track_sids,
+                subscribe: !self.options.auto_subscribe,
+                ..Default::default()
+            }),
+            publish_tracks,
+            data_channels: data_channels.collect(),
+            ..Default::default()
+        }
+    }
+}

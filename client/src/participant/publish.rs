@@ -1,0 +1,346 @@
+//! What we publish: announced with `add_track`, then offered, then written.
+
+use std::time::Instant;
+
+use protocol::{
+    TrackSid,
+    livekit::{
+        AddTrackRequest, MuteTrackRequest, SimulcastCodec, TrackInfo, TrackPublishedResponse,
+        TrackSource, TrackType, VideoLayer, VideoQuality, signal_request,
+    },
+};
+
+use super::{Event, Participant, Phase};
+use crate::{
+    Error,
+    media::{Layer, MediaKind},
+    peer_connection::SendTrack,
+};
+
+/// One layer of a picture, as announced.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LayerSpec {
+    /// Which layer.
+    pub layer: Layer,
+    /// Width in pixels.
+    pub width: u32,
+    /// Height in pixels.
+    pub height: u32,
+    /// Bits per second.
+    pub bitrate: u32,
+}
+
+/// A track to publish.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Publish {
+    /// Shown to others.
+    pub name: String,
+    /// Where it comes from.
+    pub source: TrackSource,
+    /// Audio (Opus) or video (VP8).
+    pub kind: MediaKind,
+    /// The layers of a simulcast picture in the order of the offer; one entry for a picture without simulcast (its
+    /// size, no rid), none for audio.
+    pub layers: Vec<LayerSpec>,
+    /// Published muted.
+    pub muted: bool,
+}
+
+impl Publish {
+    /// A microphone.
+    pub fn microphone() -> Self {
+        Self {
+            name: "microphone".into(),
+            source: TrackSource::Microphone,
+            kind: MediaKind::Audio,
+            layers: Vec::new(),
+            muted: false,
+        }
+    }
+
+    /// A camera of one size.
+    pub fn camera(width: u32, height: u32) -> Self {
+        let only = LayerSpec {
+            layer: Layer::High,
+            width,
+            height,
+            bitrate: 1_700_000,
+        };
+        Self {
+            name: "camera".into(),
+            source: TrackSource::Camera,
+            kind: MediaKind::Video,
+            layers: vec![only],
+            muted: false,
+        }
+    }
+
+    /// A camera in three simulcast layers: the given size, half and a quarter of it.
+    pub fn simulcast_camera(width: u32, height: u32) -> Self {
+        let layers = [
+            (Layer::Low, 4, 150_000),
+            (Layer::Medium, 2, 500_000),
+            (Layer::High, 1, 1_700_000),
+        ];
+        let spec = |(layer, divisor, bitrate)| LayerSpec {
+            layer,
+            width: width / divisor,
+            height: height / divisor,
+            bitrate,
+        };
+        Self {
+            layers: layers.map(spec).to_vec(),
+            ..Self::camera(width, height)
+        }
+    }
+
+    /// The layers that carry a rid.
+    pub(super) fn rids(&self) -> Vec<Layer> {
+        match self.layers.as_slice() {
+            [] | [_] => Vec::new(),
+            several => several.iter().map(|spec| spec.layer).collect(),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub(super) struct Publication {
+    pub(super) cid: String,
+    pub(super) publish: Publish,
+    /// `add_track` was sent in this session.
+    pub(super) announced: bool,
+    pub(super) track: Option<TrackSid>,
+    pub(super) info: Option<TrackInfo>,
+    pub(super) muted: bool,
+    /// An answer accepted its section.
+    pub(super) negotiated: bool,
+    /// The caller knows.
+    pub(super) reported: bool,
+}
+
+impl Participant {
+    /// Publishes a track, as soon as joined. Returns our id of it; [`Event::TrackPublished`] says when to write.
+    pub fn publish(&mut self, publish: Publish, now: Instant) -> String {
+        let cid = format!(
+            "{}-{}",
+            publish
+                .name
+                .replace(|c: char| !c.is_ascii_alphanumeric(), "-"),
+            self.published
+        );
+        self.published += 1;
+        self.publications.push(Publication {
+            cid: cid.clone(),
+            muted: publish.muted,
+            publish,
+            announced: false,
+            track: None,
+            info: None,
+            negotiated: false,
+            reported: false,
+        });
+        self.announce(now);
+        cid
+    }
+
+    /// Ends a published track.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPublication`].
+    pub fn unpublish(&mut self, cid: &str, now: Instant) -> Result<(), Error> {
+        let index = self.publication_index(cid)?;
+        let publication = self.publications.remove(index);
+        if publication.announced {
+            self.peer.remove_track(cid);
+            self.offer_if_needed(now)?;
+        }
+        Ok(())
+    }
+
+    /// Mutes or unmutes a published track: the others are told, and nothing is sent while muted.
+    ///
+    /// # Errors
+    /// [`Error::UnknownPublication`].
+    pub fn set_muted(&mut self, cid: &str, muted: bool) -> Result<(), Error> {
+        let index = self.publication_index(cid)?;
+        let publication = &mut self.publications[index];
+        publication.muted = muted;
+        if let Some(track) = publication.track {
+            self.send(signal_request::Message::Mute(MuteTrackRequest {
+                sid: track.to_string(),
+                muted,
+            }));
+        }
+        Ok(())
+    }
+
+    /// Sends `add_track` for what has not been announced in this session, and offers it.
+    pub(super) fn announce(&mut self, now: Instant) {
+        if self.phase != Phase::Joined {
+            return;
+        }
+        let mut requests = Vec::new();
+        for publication in self
+            .publications
+            .iter_mut()
+            .filter(|publication| !publication.announced)
+        {
+            publication.announced = true;
+            requests.push(add_track(publication));
+            self.peer.add_track(SendTrack {
+                cid: publication.cid.clone(),
+                stream: "-".into(),
+                kind: publication.publish.kind,
+                layers: publication.publish.rids(),
+            });
+        }
+        for request in requests {
+            self.send(signal_request::Message::AddTrack(request));
+        }
+        if let Err(error) = self.offer_if_needed(now) {
+            tracing::debug!(%error, "offer failed");
+        }
+    }
+
+    pub(super) fn on_track_published(
+        &mut self,
+        response: TrackPublishedResponse,
+    ) -> Result<(), Error> {
+        let info = response
+            .track
+            .ok_or_else(|| Error::Protocol("track_published without a track".into()))?;
+        let track = info
+            .sid
+            .parse()
+            .map_err(|_| Error::Protocol("track_published without a sid".into()))?;
+        if let Some(publication) = self.publications.iter_mut().find(|p| p.cid == response.cid) {
+            publication.track = Some(track);
+            publication.info = Some(info);
+        }
+        self.report_published();
+        Ok(())
+    }
+
+    pub(super) fn on_track_unpublished(&mut self, sid: &str, now: Instant) -> Result<(), Error> {
+        let gone = |publication: &Publication| {
+            publication.track.is_some_and(|track| track.as_str() == sid)
+        };
+        let Some(index) = self.publications.iter().position(gone) else {
+            return Ok(());
+        };
+        let cid = self.publications.remove(index).cid;
+        self.peer.remove_track(&cid);
+        self.events.push_back(Event::TrackUnpublished { cid });
+        self.offer_if_needed(now)
+    }
+
+    pub(super) fn on_mute(&mut self, request: &MuteTrackRequest) {
+        for publication in &mut self.publications {
+            if publication
+                .track
+                .is_some_and(|track| track.as_str() == request.sid)
+            {
+                publication.muted = request.muted;
+                let cid = publication.cid.clone();
+                self.events.push_back(Event::TrackMuted {
+                    cid,
+                    muted: request.muted,
+                });
+            }
+        }
+    }
+
+    /// Tells the caller of tracks that have both their sid and their section.
+    pub(super) fn report_published(&mut self) {
+        for publication in &mut self.publications {
+            if let (true, false, Some(track)) = (
+                publication.negotiated,
+                publication.reported,
+                publication.track,
+            ) {
+                publication.reported = true;
+                let cid = publication.cid.clone();
+                self.events.push_back(Event::TrackPublished { cid, track });
+            }
+        }
+    }
+
+    /// The section to write a track on; `None` while it is muted.
+    pub(super) fn writable(&self, cid: &str) -> Result<Option<String>, Error> {
+        let publication = &self.publications[self.publication_index(cid)?];
+        if publication.muted {
+            return Ok(None);
+        }
+        let mid = self
+            .peer
+            .mid_of(cid)
+            .ok_or_else(|| Error::NotNegotiated(cid.to_owned()))?;
+        Ok(Some(mid))
+    }
+
+    fn publication_index(&self, cid: &str) -> Result<usize, Error> {
+        let found = self
+            .publications
+            .iter()
+            .position(|publication| publication.cid == cid);
+        found.ok_or_else(|| Error::UnknownPublication(cid.to_owned()))
+    }
+}
+
+fn add_track(publication: &Publication) -> AddTrackRequest {
+    let publish = &publication.publish;
+    let rids = publish.rids();
+    let layers: Vec<_> = publish
+        .layers
+        .iter()
+        .enumerate()
+        .map(|(index, spec)| VideoLayer {
+            quality: quality(spec.layer).into(),
+            width: spec.width,
+            height: spec.height,
+            bitrate: spec.bitrate,
+            spatial_layer: index as i32,
+            rid: if rids.is_empty() {
+                String::new()
+            } else {
+                spec.layer.rid().into()
+            },
+            ..Default::default()
+        })
+        .collect();
+    let largest = publish.layers.iter().max_by_key(|spec| spec.height);
+    let kind = match publish.kind {
+        MediaKind::Audio => TrackType::Audio,
+        MediaKind::Video => TrackType::Video,
+    };
+    let codecs = match publish.kind {
+        MediaKind::Audio => Vec::new(),
+        MediaKind::Video => vec![SimulcastCodec {
+            codec: "vp8".into(),
+            cid: publication.cid.clone(),
+            layers: layers.clone(),
+            ..Default::default()
+        }],
+    };
+    AddTrackRequest {
+        cid: publication.cid.clone(),
+        name: publish.name.clone(),
+        r#type: kind.into(),
+        source: publish.source.into(),
+        width: largest.map_or(0, |spec| spec.width),
+        height: largest.map_or(0, |spec| spec.height),
+        muted: publication.muted,
+        disable_red: true,
+        layers,
+        simulcast_codecs: codecs,
+        ..Default::default()
+    }
+}
+
+pub(super) fn quality(layer: Layer) -> VideoQuality {
+    match layer {
+        Layer::Low => VideoQuality::Low,
+        Layer::Medium => VideoQuality::Medium,
+        Layer::High => VideoQuality::High,
+    }
+}

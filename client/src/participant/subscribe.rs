@@ -1,0 +1,170 @@
+//! What we receive: sections of the answer, named by `mid_to_track_id`.
+
+use std::{collections::HashMap, time::Instant};
+
+use protocol::{
+    ParticipantSid, TrackSid,
+    livekit::{
+        ParticipantInfo, UpdateSubscription, UpdateTrackSettings, participant_info, signal_request,
+    },
+};
+
+use super::{Event, Participant, publish::quality};
+use crate::{
+    Error,
+    media::{Layer, MediaKind},
+};
+
+/// Our wish for a received track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrackSetting {
+    /// Send nothing of it.
+    pub disabled: bool,
+    /// The highest layer wanted.
+    pub layer: Layer,
+    /// The size it is shown at, pixels; zero when it does not matter.
+    pub width: u32,
+    /// See `width`.
+    pub height: u32,
+    /// Frames a second; zero when it does not matter.
+    pub fps: u32,
+}
+
+impl Default for TrackSetting {
+    fn default() -> Self {
+        Self {
+            disabled: false,
+            layer: Layer::High,
+            width: 0,
+            height: 0,
+            fps: 0,
+        }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Subscription {
+    pub(super) mid: String,
+    pub(super) track: TrackSid,
+    pub(super) publisher: Option<ParticipantSid>,
+    pub(super) kind: MediaKind,
+}
+
+impl Participant {
+    /// Subscribes to tracks, or ends that.
+    pub fn set_subscribed(&mut self, tracks: &[TrackSid], subscribe: bool) {
+        self.send(signal_request::Message::Subscription(UpdateSubscription {
+            track_sids: tracks.iter().map(TrackSid::to_string).collect(),
+            subscribe,
+            ..Default::default()
+        }));
+    }
+
+    /// Tells the server which layer or size of a track is wanted.
+    pub fn set_track_setting(&mut self, track: TrackSid, setting: TrackSetting) {
+        self.send(signal_request::Message::TrackSetting(UpdateTrackSettings {
+            track_sids: vec![track.to_string()],
+            disabled: setting.disabled,
+            quality: quality(setting.layer).into(),
+            width: setting.width,
+            height: setting.height,
+            fps: setting.fps,
+            ..Default::default()
+        }));
+    }
+
+    /// Asks for a key frame of a received track (PLI).
+    ///
+    /// # Errors
+    /// [`Error::NotSubscribed`], [`Error::UnknownSection`] when nothing of it arrived yet.
+    pub fn request_key_frame(&mut self, track: TrackSid, now: Instant) -> Result<(), Error> {
+        let subscription = self
+            .subscriptions
+            .iter()
+            .find(|subscription| subscription.track == track);
+        let mid = subscription.ok_or(Error::NotSubscribed(track))?.mid.clone();
+        self.peer.request_key_frame(&mid, now)
+    }
+
+    /// The track a section carries to us.
+    pub(super) fn track_on(&self, mid: &str) -> Option<TrackSid> {
+        self.subscriptions
+            .iter()
+            .find(|subscription| subscription.mid == mid)
+            .map(|subscription| subscription.track)
+    }
+
+    /// Reads which section carries which track, from an answer that was accepted.
+    pub(super) fn update_subscriptions(&mut self, mid_to_track: &HashMap<String, String>) {
+        let mut present = Vec::new();
+        for (mid, kind) in self.peer.receive_sections() {
+            let Some(track) = mid_to_track.get(&mid).and_then(|sid| sid.parse().ok()) else {
+                continue;
+            };
+            present.push(Subscription {
+                mid,
+                track,
+                kind,
+                publisher: self.publisher_of(track),
+            });
+        }
+        let before = std::mem::replace(&mut self.subscriptions, present);
+        let same = |a: &Subscription, b: &Subscription| a.mid == b.mid && a.track == b.track;
+        for gone in before
+            .iter()
+            .filter(|old| !self.subscriptions.iter().any(|new| same(old, new)))
+        {
+            self.events
+                .push_back(Event::TrackUnsubscribed { track: gone.track });
+        }
+        for new in self
+            .subscriptions
+            .iter()
+            .filter(|new| !before.iter().any(|old| same(old, new)))
+        {
+            self.peer.restart_receiving(&new.mid);
+            let (track, publisher, kind) = (new.track, new.publisher, new.kind);
+            self.events.push_back(Event::TrackSubscribed {
+                track,
+                publisher,
+                kind,
+            });
+        }
+    }
+
+    /// Takes news of others (and of ourselves) in. Older news than what is known is dropped.
+    pub(super) fn update_participants(&mut self, updates: Vec<ParticipantInfo>) {
+        let mut news = Vec::new();
+        for update in updates {
+            if self.me.as_ref().is_some_and(|me| me.sid == update.sid) {
+                self.me = Some(update.clone());
+                news.push(update);
+                continue;
+            }
+            let known = self.others.iter().position(|other| other.sid == update.sid);
+            let gone = update.state() == participant_info::State::Disconnected;
+            match known {
+                Some(index) if update.version < self.others[index].version && !gone => continue,
+                Some(index) if gone => drop(self.others.remove(index)),
+                Some(index) => self.others[index] = update.clone(),
+                None if gone => {}
+                None => self.others.push(update.clone()),
+            }
+            news.push(update);
+        }
+        for index in 0..self.subscriptions.len() {
+            let publisher = self.publisher_of(self.subscriptions[index].track);
+            let subscription = &mut self.subscriptions[index];
+            subscription.publisher = publisher.or(subscription.publisher);
+        }
+        if !news.is_empty() {
+            self.events.push_back(Event::ParticipantsChanged(news));
+        }
+    }
+
+    fn publisher_of(&self, track: TrackSid) -> Option<ParticipantSid> {
+        let publishes =
+            |other: &&ParticipantInfo| other.tracks.iter().any(|info| info.sid == track.as_str());
+        self.others.iter().find(publishes)?.sid.parse().ok()
+    }
+}
