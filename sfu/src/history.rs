@@ -28,10 +28,11 @@ const AUDIO: Limits = Limits {
     bytes: (8 << 10, 32 << 10),
     span: 48_000,
 };
-/// Video: 512 packets are a second at 4.5 Mbit/s.
+/// Video: 512 packets are a second at 4.5 Mbit/s. The ring holds at least a whole batch of 64 packets, which are
+/// forwarded from here.
 const VIDEO: Limits = Limits {
     packets: 512,
-    bytes: (32 << 10, 1 << 20),
+    bytes: (128 << 10, 1 << 20),
     span: 90_000,
 };
 

@@ -3,18 +3,34 @@
 //! Pure: no socket, no thread, no clock, no global randomness. Start with [`api`].
 
 pub mod api;
+mod control;
+mod data;
+mod demux;
+mod down_track;
+pub mod fanout;
+mod feedback;
+mod forward;
 pub mod history;
+mod ingress;
 pub mod nack;
 pub mod negotiate;
+mod peer;
 pub mod receive_stats;
+pub mod rewrite;
+mod router;
 pub mod rtcp;
 pub mod rtp;
-pub mod speakers;
-pub mod srtp;
-pub mod twcc;
-pub mod vp8;
 pub mod sdp;
 mod shard;
+pub mod simd;
+pub mod speakers;
+pub mod srtp;
+pub mod stats;
+mod timers;
+mod transport;
+pub mod twcc;
+mod up_track;
+pub mod vp8;
 
 pub use api::*;
 pub use shard::Shard;

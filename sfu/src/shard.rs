@@ -1,39 +1,258 @@
-//! The shard: owns every peer and room of one thread, and routes what comes in.
+//! The shard: owns every peer, room and track of one thread, and routes what comes in. The verbs live elsewhere:
+//! `control` (commands), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP), `data` (data packets).
 
-use std::time::Instant;
+use std::{
+    collections::VecDeque,
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::{Duration, Instant},
+};
 
-use crate::api::{Command, Config, Datagram, Event, Reason, SendBatch};
+use protocol::{ParticipantSid, RoomSid, TrackSid};
+use rand::{SeedableRng, rngs::StdRng};
+use rustc_hash::FxHashMap;
+use slotmap::{SlotMap, new_key_type};
 
-/// One thread's worth of media: peers, rooms and the packets between them. `!Send` by use, never shared.
+use crate::{
+    api::{Command, Config, Datagram, Destination, DisconnectReason, Event, Reason, SendBatch},
+    demux::{DatagramKind, Demux, classify},
+    down_track::DownTrack,
+    peer::Peer,
+    router::Router,
+    rtp,
+    stats::{DropReason, Stats},
+    timers::{Timer, Timers},
+    transport::{TransportContext, TransportEvent},
+    up_track::UpTrack,
+};
+
+new_key_type! {
+    /// A peer of this shard. Never leaves it.
+    pub struct PeerKey;
+    /// A room of this shard.
+    pub struct RouterKey;
+    /// A published track of this shard.
+    pub struct UpTrackKey;
+    /// A subscription of this shard.
+    pub struct DownTrackKey;
+}
+
+/// How often NACKs, key frame requests and transport-cc feedback go out while media flows.
+const FEEDBACK_INTERVAL: Duration = Duration::from_millis(20);
+
+/// Larger than any datagram we accept.
+pub(crate) const SCRATCH: usize = 2048;
+
+/// One thread's worth of media: peers, rooms and the packets between them.
 pub struct Shard {
-    _config: Config,
+    pub(crate) config: Config,
+    pub(crate) context: TransportContext,
+    pub(crate) rng: StdRng,
+    pub(crate) demux: Demux,
+    pub(crate) timers: Timers,
+    pub(crate) peers: SlotMap<PeerKey, Peer>,
+    pub(crate) sids: FxHashMap<ParticipantSid, PeerKey>,
+    pub(crate) routers: SlotMap<RouterKey, Router>,
+    pub(crate) rooms: FxHashMap<RoomSid, RouterKey>,
+    pub(crate) ups: SlotMap<UpTrackKey, UpTrack>,
+    pub(crate) tracks: FxHashMap<TrackSid, UpTrackKey>,
+    pub(crate) downs: SlotMap<DownTrackKey, DownTrack>,
+    /// Tracks with packets in this receive batch.
+    pub(crate) pending: Vec<UpTrackKey>,
+    /// One of them has as many as can be selected at once.
+    pub(crate) batch_is_full: bool,
+    pub(crate) events: VecDeque<Event>,
+    pub(crate) stats: Stats,
+    pub(crate) scratch: Box<[u8]>,
+    /// SSRC of our own RTCP.
+    pub(crate) rtcp_ssrc: u32,
+    next_feedback: Option<Instant>,
 }
 
 impl Shard {
-    /// A shard without peers. `now` and `unix_now` (time since 1970) name the same moment.
-    pub fn new(config: Config, _unix_now: std::time::Duration, _now: Instant) -> Self {
-        Self { _config: config }
+    /// A shard without peers.
+    pub fn new(config: Config, _unix_now: Duration, _now: Instant) -> Self {
+        let mut rng = StdRng::from_seed(config.seed);
+        Self {
+            context: TransportContext::new(&config),
+            config,
+            demux: Demux::default(),
+            timers: Timers::default(),
+            peers: SlotMap::with_key(),
+            sids: FxHashMap::default(),
+            routers: SlotMap::with_key(),
+            rooms: FxHashMap::default(),
+            ups: SlotMap::with_key(),
+            tracks: FxHashMap::default(),
+            downs: SlotMap::with_key(),
+            pending: Vec::new(),
+            batch_is_full: false,
+            events: VecDeque::new(),
+            stats: Stats::default(),
+            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            rtcp_ssrc: rand::Rng::random(&mut rng),
+            rng,
+            next_feedback: None,
+        }
     }
 
     /// Takes one datagram of a receive batch. Media is forwarded by the next [`Shard::flush`].
-    pub fn handle_datagram(&mut self, _datagram: Datagram<'_>, _now: Instant, _out: &mut impl SendBatch) {}
+    pub fn handle_datagram(&mut self, datagram: Datagram<'_>, now: Instant, out: &mut impl SendBatch) {
+        self.stats.datagrams_in += 1;
+        self.stats.bytes_in += datagram.payload.len() as u64;
+        let path = Destination { remote: datagram.remote, local: datagram.local };
+        match classify(datagram.payload) {
+            Some(DatagramKind::Srtp) => {
+                let Some(peer) = self.demux.by_path(path) else { return self.stats.drop(DropReason::NotValidated) };
+                if rtp::is_rtcp(datagram.payload) {
+                    self.guard(peer, now, |shard| shard.handle_rtcp(peer, &datagram, now, out));
+                } else {
+                    self.guard(peer, now, |shard| shard.handle_rtp(peer, &datagram, now));
+                    if self.batch_is_full {
+                        self.flush(now, out);
+                    }
+                }
+            }
+            Some(DatagramKind::Dtls) => {
+                let Some(peer) = self.demux.by_path(path) else { return self.stats.drop(DropReason::NotValidated) };
+                self.guard(peer, now, |shard| shard.handle_dtls(peer, &datagram, now, out));
+            }
+            Some(DatagramKind::Stun) => self.handle_stun(&datagram, now, out),
+            None => self.stats.drop(DropReason::Malformed),
+        }
+    }
 
     /// Ends a receive batch: forwards what it brought.
-    pub fn flush(&mut self, _now: Instant, _out: &mut impl SendBatch) {}
+    pub fn flush(&mut self, now: Instant, out: &mut impl SendBatch) {
+        self.batch_is_full = false;
+        while let Some(up) = self.pending.pop() {
+            let Some(publisher) = self.ups.get(up).map(|track| track.publisher) else { continue };
+            self.guard(publisher, now, |shard| shard.forward(up, now, out));
+        }
+    }
 
     /// Carries out a command.
-    pub fn handle_command(&mut self, _command: Command, _now: Instant, _out: &mut impl SendBatch) {}
+    pub fn handle_command(&mut self, command: Command, now: Instant, out: &mut impl SendBatch) {
+        self.route_command(command, now, out);
+    }
 
     /// Does what is due at `now`.
-    pub fn handle_timeout(&mut self, _now: Instant, _out: &mut impl SendBatch) {}
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut impl SendBatch) {
+        while let Some((at, peer)) = self.timers.pop_due(now) {
+            if self.peers.get_mut(peer).is_some_and(|p| p.timer.fire(at)) {
+                self.guard(peer, now, |shard| {
+                    if let Some(p) = shard.peers.get_mut(peer) {
+                        p.transport.handle_timeout(&shard.context, now, out);
+                    }
+                    shard.drain_transport(peer, now, out);
+                });
+            }
+        }
+        if self.next_feedback.is_some_and(|due| now >= due) {
+            self.next_feedback = (!self.ups.is_empty()).then_some(now + FEEDBACK_INTERVAL);
+            self.handle_feedback(now, out);
+        }
+        self.flush(now, out);
+    }
 
     /// When [`Shard::handle_timeout`] must be called next, and why.
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
-        None
+        let transport = self.timers.next().map(|at| (at, Reason::Transport));
+        let feedback = self.next_feedback.map(|at| (at, Reason::Feedback));
+        [transport, feedback].into_iter().flatten().min_by_key(|(at, _)| *at)
     }
 
     /// The next event.
     pub fn poll_event(&mut self) -> Option<Event> {
-        None
+        self.events.pop_front()
+    }
+
+    /// Counters since birth, and present sizes.
+    pub fn stats(&self) -> Stats {
+        Stats {
+            peers: self.peers.len(),
+            rooms: self.routers.len(),
+            up_tracks: self.ups.len(),
+            down_tracks: self.downs.len(),
+            ..self.stats.clone()
+        }
+    }
+
+    /// Feedback is due soon: media flows.
+    pub(crate) fn start_feedback(&mut self, now: Instant) {
+        self.next_feedback.get_or_insert(now + FEEDBACK_INTERVAL);
+    }
+
+    /// Runs `work` for one peer. A panic is a bug of ours: it ends that peer, never the room.
+    pub(crate) fn guard(&mut self, peer: PeerKey, now: Instant, work: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_ok() {
+            return;
+        }
+        self.stats.panics += 1;
+        if let Some(p) = self.peers.get_mut(peer) {
+            tracing::error!(participant = %p.sid, "a bug ended this participant's transport");
+            p.transport.fail(DisconnectReason::Internal);
+            while let Some(event) = p.transport.poll_event() {
+                if let TransportEvent::Disconnected(reason) = event {
+                    self.events.push_back(Event::Disconnected { peer: p.sid, reason });
+                }
+            }
+        }
+        for up in self.peers.get(peer).map(|p| p.ups.clone()).unwrap_or_default() {
+            if let Some(track) = self.ups.get_mut(up) {
+                track.batch.clear();
+            }
+        }
+        self.reschedule(peer, now);
+    }
+
+    fn handle_stun(&mut self, datagram: &Datagram<'_>, now: Instant, out: &mut impl SendBatch) {
+        let Some((peer, message)) = crate::transport::parse_stun(datagram.payload)
+            .and_then(|(ufrag, message)| Some((self.demux.by_ufrag(&ufrag)?, message)))
+        else {
+            return self.stats.drop(DropReason::Stun);
+        };
+        self.guard(peer, now, |shard| {
+            let Some(p) = shard.peers.get_mut(peer) else { return };
+            if p.transport.handle_stun(message, datagram, now, out).is_err() {
+                shard.stats.drop(DropReason::Stun);
+            }
+            shard.drain_transport(peer, now, out);
+        });
+    }
+
+    fn handle_dtls(&mut self, peer: PeerKey, datagram: &Datagram<'_>, now: Instant, out: &mut impl SendBatch) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        if p.transport.handle_dtls(datagram, now, out).is_err() {
+            self.stats.drop(DropReason::NotValidated);
+        }
+        self.drain_transport(peer, now, out);
+    }
+
+    /// Acts on what a transport reports.
+    pub(crate) fn drain_transport(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
+        while let Some(event) = self.peers.get_mut(peer).and_then(|p| p.transport.poll_event()) {
+            let Some(sid) = self.peers.get(peer).map(|p| p.sid) else { return };
+            match event {
+                TransportEvent::Validated(path) => self.demux.add_path(path, peer),
+                TransportEvent::Connected => {
+                    self.events.push_back(Event::Connected { peer: sid });
+                    self.retarget_peer(peer);
+                }
+                TransportEvent::Disconnected(reason) => {
+                    self.events.push_back(Event::Disconnected { peer: sid, reason });
+                    self.retarget_peer(peer);
+                }
+                TransportEvent::Data(event) => self.handle_data(peer, event, now, out),
+            }
+        }
+        self.reschedule(peer, now);
+    }
+
+    /// Brings the peer's entry in the timers up to date.
+    pub(crate) fn reschedule(&mut self, peer: PeerKey, _now: Instant) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        let at = p.transport.poll_timeout(&self.context);
+        let timer: &mut Timer = &mut p.timer;
+        self.timers.schedule(peer, timer, at);
     }
 }

@@ -1,0 +1,398 @@
+//! Commands: participants, tracks, subscriptions, negotiation.
+
+use std::time::{Duration, Instant};
+
+use protocol::{ParticipantSid, TrackSid};
+use rand::Rng;
+
+use crate::{
+    api::{Command, Event, MediaKind, MediaSections, PublishedTrack, SendBatch, SpatialLayer, TrackSetting},
+    down_track::{DownTrack, SendParameters},
+    negotiate::{Bound, ExtensionIds, IceCredentials, LocalParameters, Negotiated, Negotiation, OPUS_AND_VP8, SendTrack},
+    peer::{Incoming, MAX_INCOMING, Peer},
+    rtp::{Extension, ExtensionMap},
+    router::Router,
+    shard::{DownTrackKey, PeerKey, Shard, UpTrackKey},
+    timers::Timer,
+    transport::{MAX_MESSAGE_SIZE, Transport, random_credentials},
+    twcc::TwccRecorder,
+    up_track::{Codec, UpTrack},
+};
+
+/// Assumed until the first receiver report.
+const INITIAL_RTT: Duration = Duration::from_millis(50);
+
+impl Shard {
+    /// Sorts a command to its verb.
+    pub(crate) fn route_command(&mut self, command: Command, now: Instant, out: &mut impl SendBatch) {
+        match command {
+            Command::AddPeer { .. } => self.add_peer(command, now),
+            Command::RemovePeer { peer } => self.remove_peer(peer, now, out),
+            Command::SetPermissions { peer, permissions } => {
+                if let Some(p) = self.peer_mut(peer) {
+                    p.permissions = permissions;
+                }
+            }
+            Command::Offer { peer, id, sdp } => {
+                if let Some(key) = self.sids.get(&peer).copied() {
+                    self.guard(key, now, |shard| shard.offer(key, id, &sdp, now));
+                }
+            }
+            // With ICE-lite the client checks us; what it has is learnt from its checks.
+            Command::RemoteCandidate { .. } => {}
+            Command::Publish { peer, track } => self.publish(peer, track),
+            Command::Unpublish { peer, track } => self.unpublish(peer, track),
+            Command::SetMuted { peer, track, muted } => self.set_muted(peer, track, muted),
+            Command::Subscribe { peer, track, setting } => self.subscribe(peer, track, setting, now),
+            Command::Unsubscribe { peer, track } => self.unsubscribe(peer, track),
+            Command::SetTrackSetting { peer, track, setting } => self.set_track_setting(peer, track, setting, now, out),
+            Command::SendData { .. } => self.send_data(command, now, out),
+            Command::CloseRoom { room } => {
+                let members = self.rooms.get(&room).and_then(|key| self.routers.get(*key));
+                let members = members.map(|router| router.members.clone()).unwrap_or_default();
+                for member in members {
+                    if let Some(sid) = self.peers.get(member).map(|p| p.sid) {
+                        self.remove_peer(sid, now, out);
+                    }
+                }
+            }
+        }
+    }
+
+    fn peer_mut(&mut self, sid: ParticipantSid) -> Option<&mut Peer> {
+        self.sids.get(&sid).and_then(|key| self.peers.get_mut(*key))
+    }
+
+    fn add_peer(&mut self, command: Command, now: Instant) {
+        let Command::AddPeer { room, peer: sid, identity, permissions } = command else { return };
+        if self.sids.contains_key(&sid) || self.peers.len() >= self.config.max_peers {
+            return;
+        }
+        let router = match self.rooms.get(&room) {
+            Some(key) => *key,
+            None => {
+                let key = self.routers.insert(Router::new(room));
+                self.rooms.insert(room, key);
+                key
+            }
+        };
+        let transport = Transport::new(&self.context, &random_credentials(&mut self.rng), now);
+        let ufrag = transport.ice_ufrag().to_owned();
+        let key = self.peers.insert(Peer {
+            sid,
+            identity,
+            permissions,
+            router,
+            transport,
+            negotiation: Negotiation::new(sid, OPUS_AND_VP8),
+            sections: Vec::new(),
+            asked: MediaSections::default(),
+            ups: Vec::new(),
+            downs: Vec::new(),
+            incoming: Default::default(),
+            outgoing: Default::default(),
+            extensions: Default::default(),
+            twcc: TwccRecorder::new(),
+            twcc_ssrc: 0,
+            timer: Timer::default(),
+            next_receiver_report: now,
+            rtt: INITIAL_RTT,
+        });
+        self.sids.insert(sid, key);
+        self.demux.add_ufrag(&ufrag, key);
+        if let Some(router) = self.routers.get_mut(router) {
+            router.members.push(key);
+        }
+        self.reschedule(key, now);
+    }
+
+    fn remove_peer(&mut self, sid: ParticipantSid, now: Instant, out: &mut impl SendBatch) {
+        let Some(key) = self.sids.remove(&sid) else { return };
+        let Some(p) = self.peers.get_mut(key) else { return };
+        p.transport.close(now, out);
+        let (ups, downs) = (p.ups.clone(), p.downs.clone());
+        downs.into_iter().for_each(|down| self.drop_down_track(down));
+        ups.into_iter().for_each(|up| self.drop_up_track(up));
+        let Some(p) = self.peers.remove(key) else { return };
+        self.demux.remove_peer(key, p.transport.ice_ufrag(), p.transport.validated());
+        let Some(router) = self.routers.get_mut(p.router) else { return };
+        router.members.retain(|member| *member != key);
+        router.speakers.remove(key);
+        if router.members.is_empty() {
+            self.rooms.remove(&router.sid);
+            self.routers.remove(p.router);
+        }
+    }
+
+    fn publish(&mut self, sid: ParticipantSid, track: PublishedTrack) {
+        let limit = self.config.max_tracks_per_peer;
+        let Some(key) = self.sids.get(&sid).copied() else { return };
+        let Some(p) = self.peers.get_mut(key) else { return };
+        if self.tracks.contains_key(&track.sid) || p.ups.len() >= limit {
+            return;
+        }
+        let outcome = p.negotiation.publish(&track);
+        p.sections = p.negotiation.receive_sections();
+        let track_sid = track.sid;
+        let up = self.ups.insert(UpTrack::new(track, key, p.router));
+        p.ups.push(up);
+        self.tracks.insert(track_sid, up);
+        if let Some(track) = outcome.unbound {
+            self.events.push_back(Event::TrackUnbound { peer: sid, track });
+        }
+        // The section was offered before `add_track` came.
+        if let Some(bound) = outcome.bound {
+            self.bind(key, bound);
+        }
+    }
+
+    fn unpublish(&mut self, sid: ParticipantSid, track: TrackSid) {
+        let Some(up) = self.owned_track(sid, track) else { return };
+        if let Some(p) = self.peer_mut(sid) {
+            p.negotiation.unpublish(track);
+        }
+        self.drop_up_track(up);
+    }
+
+    fn set_muted(&mut self, sid: ParticipantSid, track: TrackSid, muted: bool) {
+        let Some(up) = self.owned_track(sid, track) else { return };
+        if let Some(track) = self.ups.get_mut(up) {
+            track.muted = muted;
+        }
+        self.retarget_track(up);
+    }
+
+    fn owned_track(&self, sid: ParticipantSid, track: TrackSid) -> Option<UpTrackKey> {
+        let up = *self.tracks.get(&track)?;
+        let publisher = self.sids.get(&sid)?;
+        (self.ups.get(up)?.publisher == *publisher).then_some(up)
+    }
+
+    fn subscribe(&mut self, sid: ParticipantSid, track: TrackSid, setting: TrackSetting, now: Instant) {
+        let Some(key) = self.sids.get(&sid).copied() else { return };
+        let Some(up) = self.tracks.get(&track).copied() else { return };
+        let (ssrc, rtx_ssrc) = (self.rng.random(), self.rng.random());
+        let Some(publisher) = self.ups.get(up).and_then(|track| self.peers.get(track.publisher)).map(|p| p.sid) else {
+            return;
+        };
+        let (Some(p), Some(source)) = (self.peers.get_mut(key), self.ups.get_mut(up)) else { return };
+        let (Some(codec), false) = (source.codec, source.publisher == key || source.router != p.router) else { return };
+        if p.downs.iter().any(|down| self.downs.get(*down).is_some_and(|d| d.track == track)) {
+            return;
+        }
+        let down =
+            DownTrack::new(up, track, key, source.kind, codec, (ssrc, rtx_ssrc), setting, now);
+        let down = self.downs.insert(down);
+        let slot = source.fanout.add(down);
+        if let Some(d) = self.downs.get_mut(down) {
+            d.slot = slot;
+        }
+        p.downs.push(down);
+        p.outgoing.insert(ssrc, down);
+        p.outgoing.insert(rtx_ssrc, down);
+        p.negotiation.subscribe(SendTrack {
+            track,
+            publisher,
+            stream: source.announced.stream.clone(),
+            kind: source.kind,
+            mime_type: source.mime_type.clone(),
+            ssrc,
+            rtx_ssrc: (source.kind == MediaKind::Video).then_some(rtx_ssrc),
+        });
+        self.ask_for_offer(key);
+    }
+
+    fn unsubscribe(&mut self, sid: ParticipantSid, track: TrackSid) {
+        let Some(key) = self.sids.get(&sid).copied() else { return };
+        let Some(p) = self.peers.get(key) else { return };
+        let down = p.downs.iter().copied().find(|down| self.downs.get(*down).is_some_and(|d| d.track == track));
+        if let Some(down) = down {
+            self.drop_down_track(down);
+        }
+    }
+
+    fn set_track_setting(
+        &mut self,
+        sid: ParticipantSid,
+        track: TrackSid,
+        setting: TrackSetting,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Some(p) = self.peer_mut(sid) else { return };
+        let downs = p.downs.clone();
+        for down in downs {
+            let Some(d) = self.downs.get_mut(down).filter(|d| d.track == track) else { continue };
+            d.setting = setting;
+            let up = d.up;
+            self.retarget(down);
+            self.request_key_frames(up, now, out);
+        }
+    }
+
+    fn drop_down_track(&mut self, down: DownTrackKey) {
+        let Some(d) = self.downs.remove(down) else { return };
+        if let Some(track) = self.ups.get_mut(d.up)
+            && let Some(moved) = track.fanout.remove(d.slot)
+            && let Some(moved) = self.downs.get_mut(moved)
+        {
+            moved.slot = d.slot;
+        }
+        if let Some(p) = self.peers.get_mut(d.subscriber) {
+            p.downs.retain(|other| *other != down);
+            p.outgoing.remove(&d.ssrc);
+            p.outgoing.remove(&d.rtx_ssrc);
+            p.negotiation.unsubscribe(d.track);
+            self.ask_for_offer(d.subscriber);
+        }
+    }
+
+    fn drop_up_track(&mut self, up: UpTrackKey) {
+        let downs = self.ups.get(up).map(|track| track.fanout.downs().to_vec()).unwrap_or_default();
+        downs.into_iter().for_each(|down| self.drop_down_track(down));
+        let Some(track) = self.ups.remove(up) else { return };
+        self.tracks.remove(&track.sid);
+        if let Some(p) = self.peers.get_mut(track.publisher) {
+            p.ups.retain(|other| *other != up);
+            p.incoming.retain(|_, stream| match stream {
+                Incoming::Media { up: other, .. } | Incoming::Rtx { up: other, .. } => *other != up,
+            });
+        }
+        if let Some(router) = self.routers.get_mut(track.router) {
+            router.speakers.remove(track.publisher);
+        }
+    }
+
+    /// Answers an offer and takes over what it says.
+    fn offer(&mut self, key: PeerKey, id: u32, sdp: &str, now: Instant) {
+        let fresh = random_credentials(&mut self.rng);
+        let Some(p) = self.peers.get_mut(key) else { return };
+        let current = IceCredentials {
+            ufrag: p.transport.ice_ufrag().to_owned(),
+            pwd: p.transport.ice_pwd().to_owned(),
+        };
+        let local = LocalParameters {
+            ice: if p.transport.has_remote() { fresh } else { current },
+            ice_lite: true,
+            fingerprint: self.context.fingerprint(),
+            candidates: self.context.addresses().to_vec(),
+            max_message_size: MAX_MESSAGE_SIZE.into(),
+        };
+        match p.negotiation.handle_offer(sdp, &local) {
+            Err(error) => {
+                let event = Event::NegotiationFailed { peer: p.sid, reason: error.to_string() };
+                self.events.push_back(event);
+            }
+            Ok(negotiated) => self.take_over(key, id, negotiated, now),
+        }
+    }
+
+    fn take_over(&mut self, key: PeerKey, id: u32, negotiated: Negotiated, now: Instant) {
+        let Some(p) = self.peers.get_mut(key) else { return };
+        let remote = negotiated.remote;
+        if remote.ice_restarted {
+            self.demux.remove_ufrag(p.transport.ice_ufrag());
+            self.demux.add_ufrag(&negotiated.local_ice.ufrag, key);
+            p.transport.restart_ice(&negotiated.local_ice, now);
+        }
+        p.transport.set_remote(&remote, now);
+        p.asked = negotiated.missing;
+        p.sections = p.negotiation.receive_sections();
+        for section in &p.sections {
+            set_extensions(&mut p.extensions, &section.extensions);
+        }
+        self.events.push_back(Event::Answer {
+            peer: p.sid,
+            id,
+            sdp: negotiated.answer,
+            mid_to_track: negotiated.mid_to_track,
+            missing: negotiated.missing,
+        });
+        for track in negotiated.unbound {
+            self.events.push_back(Event::TrackUnbound { peer: p.sid, track });
+        }
+        for bound in negotiated.newly_bound {
+            self.bind(key, bound);
+        }
+        self.take_over_subscriptions(key);
+        self.reschedule(key, now);
+    }
+
+    /// A track found its section: its codec is known, and its SSRCs where they are declared.
+    fn bind(&mut self, key: PeerKey, bound: Bound) {
+        let Some(p) = self.peers.get_mut(key) else { return };
+        let Some(up) = self.tracks.get(&bound.track).copied() else { return };
+        let Some(track) = self.ups.get_mut(up) else { return };
+        track.codec = Codec::from_mime(bound.mime_type);
+        track.mime_type = bound.mime_type.to_owned();
+        let section = p.sections.iter().find(|section| section.track == bound.track && section.layers.is_empty());
+        for declared in section.map(|section| section.ssrcs.as_slice()).unwrap_or_default() {
+            let layer = SpatialLayer::High as u8;
+            if p.incoming.len() + 2 <= MAX_INCOMING {
+                p.incoming.insert(declared.ssrc, Incoming::Media { up, layer });
+                if let Some(rtx) = declared.rtx {
+                    p.incoming.insert(rtx, Incoming::Rtx { up, layer });
+                }
+            }
+        }
+        self.events.push_back(Event::TrackBound {
+            peer: p.sid,
+            track: bound.track,
+            mid: bound.mid,
+            mime_type: bound.mime_type.to_owned(),
+            layers: bound.layers.iter().map(|layer| layer.layer).collect(),
+        });
+    }
+
+    /// Which subscriptions the client's sections carry now.
+    fn take_over_subscriptions(&mut self, key: PeerKey) {
+        let Some(p) = self.peers.get(key) else { return };
+        let sections = p.negotiation.send_sections();
+        for down in p.downs.clone() {
+            let Some(d) = self.downs.get_mut(down) else { continue };
+            let section = sections.iter().find(|section| section.track == d.track);
+            let parameters = section.map(|section| SendParameters {
+                payload_type: section.codec.payload_type,
+                rtx_payload_type: section.codec.rtx_payload_type,
+            });
+            if d.parameters != parameters {
+                d.parameters = parameters;
+                self.retarget(down);
+            }
+        }
+    }
+
+    /// Tells the client to offer again, where its subscriptions changed after its first offer was answered.
+    fn ask_for_offer(&mut self, key: PeerKey) {
+        let Some(p) = self.peers.get_mut(key) else { return };
+        if !p.negotiation.needs_renegotiation() {
+            return;
+        }
+        // What was asked for and has not been offered yet is not asked for again.
+        let missing = p.negotiation.missing();
+        let more = MediaSections {
+            audios: missing.audios.saturating_sub(p.asked.audios),
+            videos: missing.videos.saturating_sub(p.asked.videos),
+        };
+        p.asked.audios += more.audios;
+        p.asked.videos += more.videos;
+        self.events.push_back(Event::NegotiationNeeded { peer: p.sid, missing: more });
+    }
+}
+
+fn set_extensions(map: &mut ExtensionMap, ids: &ExtensionIds) {
+    let pairs = [
+        (Extension::Mid, ids.mid),
+        (Extension::Rid, ids.rid),
+        (Extension::RepairedRid, ids.repaired_rid),
+        (Extension::TransportCc, ids.transport_cc),
+        (Extension::AbsSendTime, ids.abs_send_time),
+        (Extension::AudioLevel, ids.audio_level),
+        (Extension::DependencyDescriptor, ids.dependency_descriptor),
+    ];
+    for (extension, id) in pairs {
+        if let Some(id) = id {
+            map.set(extension, id);
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! Data packets: taken from a participant's data channel, stamped with who sent them, passed to whom they are for.
+
+use std::time::Instant;
+
+use protocol::data_packet::{self, DataPacketView};
+
+use crate::{
+    api::{Command, DataChannel, SendBatch},
+    shard::{PeerKey, Shard},
+    stats::DropReason,
+    transport::DataEvent,
+};
+
+impl Shard {
+    /// A channel opened or a packet came.
+    pub(crate) fn handle_data(&mut self, peer: PeerKey, event: DataEvent, now: Instant, out: &mut impl SendBatch) {
+        let DataEvent::Message(channel, message) = event else { return };
+        self.stats.data_in += 1;
+        if self.route_data(peer, channel, &message, now, out).is_none() {
+            self.stats.drop(DropReason::Data);
+        }
+    }
+
+    /// [`Command::SendData`].
+    pub(crate) fn send_data(&mut self, command: Command, now: Instant, out: &mut impl SendBatch) {
+        let Command::SendData { room, to, channel, payload } = command else { return };
+        let Some(router) = self.rooms.get(&room).and_then(|key| self.routers.get(*key)) else { return };
+        for member in router.members.clone() {
+            if self.peers.get(member).is_some_and(|p| to.is_empty() || to.contains(&p.sid)) {
+                self.deliver(member, channel, &payload, now, out);
+            }
+        }
+    }
+
+    fn route_data(
+        &mut self,
+        peer: PeerKey,
+        channel: DataChannel,
+        message: &[u8],
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) -> Option<()> {
+        let sender = self.peers.get(peer)?;
+        if !sender.permissions.can_publish_data {
+            return None;
+        }
+        let members = self.routers.get(sender.router)?.members.clone();
+        // Data tracks have a framing of their own and no sender field.
+        if channel == DataChannel::DataTrack {
+            for member in members.into_iter().filter(|member| *member != peer) {
+                self.deliver(member, channel, message, now, out);
+            }
+            return Some(());
+        }
+        let view = DataPacketView::parse(message).ok()?;
+        if view.is_reserved_for_agents() && !sender.permissions.agent {
+            return None;
+        }
+        let stamped = match sender.permissions.hidden {
+            true => data_packet::stamp(message, "", "").ok()?,
+            false => data_packet::stamp(message, sender.identity.as_str(), sender.sid.as_str()).ok()?,
+        };
+        for member in members.into_iter().filter(|member| *member != peer) {
+            let wanted = self
+                .peers
+                .get(member)
+                .is_some_and(|p| view.is_addressed_to(p.identity.as_str(), p.sid.as_str()));
+            if wanted {
+                self.deliver(member, channel, &stamped, now, out);
+            }
+        }
+        Some(())
+    }
+
+    fn deliver(
+        &mut self,
+        member: PeerKey,
+        channel: DataChannel,
+        message: &[u8],
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Some(p) = self.peers.get_mut(member) else { return };
+        p.transport.send_data(channel, message);
+        p.transport.flush_data(now, out);
+        self.stats.data_out += 1;
+        self.reschedule(member, now);
+    }
+}

@@ -1,0 +1,216 @@
+//! The subscribers of one up track as a structure of arrays, and the selection of who gets which packet.
+//!
+//! For a batch of packets: each packet yields a row of bits (the subscribers whose current layer it belongs to), rows
+//! are transposed to columns (the packets of one subscriber), so that forwarding runs subscriber by subscriber: its
+//! keys stay in cache and its packets form one GSO run.
+
+use crate::{
+    shard::DownTrackKey,
+    simd::{match_layer, transpose},
+};
+
+/// No layer: nothing is forwarded to this subscriber now.
+pub const NO_LAYER: u8 = 0xff;
+
+/// Subscribers or packets handled together: the bits of one word.
+pub const BLOCK: usize = 64;
+
+/// A packet of the batch, as the selection sees it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchPacket {
+    /// Layer it belongs to.
+    pub layer: u8,
+    /// A decoder can start here: subscribers that wait for this layer switch to it.
+    pub starts_key_frame: bool,
+    /// Its RTP index within the layer.
+    pub index: u64,
+}
+
+/// Hot state of the subscribers, in blocks of 64.
+#[derive(Debug, Default)]
+pub struct Fanout {
+    /// Layer forwarded now, per subscriber; padded to whole blocks with [`NO_LAYER`].
+    current: Vec<[u8; BLOCK]>,
+    /// Layer wanted, per subscriber; differs from `current` until a key frame of it arrives.
+    wanted: Vec<[u8; BLOCK]>,
+    downs: Vec<DownTrackKey>,
+    rows: Vec<[u64; BLOCK]>,
+}
+
+impl Fanout {
+    /// Adds a subscriber that gets nothing yet; returns its slot.
+    pub fn add(&mut self, down: DownTrackKey) -> usize {
+        let slot = self.downs.len();
+        if slot.is_multiple_of(BLOCK) {
+            self.current.push([NO_LAYER; BLOCK]);
+            self.wanted.push([NO_LAYER; BLOCK]);
+            self.rows.push([0; BLOCK]);
+        }
+        self.downs.push(down);
+        slot
+    }
+
+    /// Removes the subscriber in `slot`. The last one takes its place: returns that one, whose slot is now `slot`.
+    pub fn remove(&mut self, slot: usize) -> Option<DownTrackKey> {
+        let last = self.downs.len().checked_sub(1)?;
+        if slot > last {
+            return None;
+        }
+        self.set_current(slot, self.current(last));
+        self.set_wanted(slot, self.wanted(last));
+        self.set_current(last, NO_LAYER);
+        self.set_wanted(last, NO_LAYER);
+        self.downs.swap_remove(slot);
+        if last.is_multiple_of(BLOCK) {
+            self.current.pop();
+            self.wanted.pop();
+            self.rows.pop();
+        }
+        (slot < last).then(|| self.downs[slot])
+    }
+
+    /// All subscribers, by slot.
+    pub fn downs(&self) -> &[DownTrackKey] {
+        &self.downs
+    }
+
+    /// The layer forwarded to `slot`, or [`NO_LAYER`].
+    pub fn current(&self, slot: usize) -> u8 {
+        self.current[slot / BLOCK][slot % BLOCK]
+    }
+
+    /// Forwards `layer` (or [`NO_LAYER`]) to `slot` from the next packet on, without waiting for a key frame.
+    pub fn set_current(&mut self, slot: usize, layer: u8) {
+        self.current[slot / BLOCK][slot % BLOCK] = layer;
+    }
+
+    /// The layer `slot` waits for or has.
+    pub fn wanted(&self, slot: usize) -> u8 {
+        self.wanted[slot / BLOCK][slot % BLOCK]
+    }
+
+    /// `slot` switches to `layer` at its next key frame.
+    pub fn set_wanted(&mut self, slot: usize, layer: u8) {
+        self.wanted[slot / BLOCK][slot % BLOCK] = layer;
+    }
+
+    /// Whether anybody waits for a key frame of `layer`.
+    pub fn is_awaited(&self, layer: u8) -> bool {
+        let awaiting = |(current, wanted): (&[u8; BLOCK], &[u8; BLOCK])| {
+            match_layer(wanted, layer) & !match_layer(current, layer) != 0
+        };
+        self.current.iter().zip(&self.wanted).any(awaiting)
+    }
+
+    /// Whether anybody has or wants `layer`.
+    pub fn is_used(&self, layer: u8) -> bool {
+        self.current.iter().chain(&self.wanted).any(|block| match_layer(block, layer) != 0)
+    }
+
+    /// Calls `forward(subscriber, packets)` for each subscriber that gets any of the batch (at most [`BLOCK`] packets):
+    /// bit `i` of `packets` stands for `batch[i]`.
+    pub fn select(&mut self, batch: &[BatchPacket], mut forward: impl FnMut(DownTrackKey, u64)) {
+        debug_assert!(batch.len() <= BLOCK);
+        for (i, packet) in batch.iter().enumerate() {
+            for block in 0..self.current.len() {
+                if packet.starts_key_frame {
+                    self.switch(block, packet.layer);
+                }
+                self.rows[block][i] = match_layer(&self.current[block], packet.layer);
+            }
+        }
+        for (block, downs) in self.downs.chunks(BLOCK).enumerate() {
+            let rows = &mut self.rows[block];
+            if batch.len() == 1 {
+                let mut row = rows[0];
+                while row != 0 {
+                    forward(downs[row.trailing_zeros() as usize], 1);
+                    row &= row - 1;
+                }
+                continue;
+            }
+            rows[batch.len()..].fill(0);
+            transpose(rows);
+            for (down, packets) in downs.iter().zip(rows.iter()) {
+                if *packets != 0 {
+                    forward(*down, *packets);
+                }
+            }
+        }
+    }
+
+    /// A key frame of `layer` begins: those who wait for it have it from now on.
+    fn switch(&mut self, block: usize, layer: u8) {
+        let mut waiting = match_layer(&self.wanted[block], layer) & !match_layer(&self.current[block], layer);
+        while waiting != 0 {
+            self.current[block][waiting.trailing_zeros() as usize] = layer;
+            waiting &= waiting - 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slotmap::SlotMap;
+
+    fn fanout(subscribers: usize) -> (Fanout, Vec<DownTrackKey>) {
+        let mut keys = SlotMap::<DownTrackKey, ()>::with_key();
+        let mut fanout = Fanout::default();
+        let downs: Vec<_> = (0..subscribers).map(|_| keys.insert(())).collect();
+        downs.iter().for_each(|down| {
+            fanout.add(*down);
+        });
+        (fanout, downs)
+    }
+
+    fn packet(layer: u8, index: u64, starts_key_frame: bool) -> BatchPacket {
+        BatchPacket { layer, index, starts_key_frame }
+    }
+
+    fn selected(fanout: &mut Fanout, batch: &[BatchPacket]) -> Vec<(DownTrackKey, u64)> {
+        let mut out = Vec::new();
+        fanout.select(batch, |down, packets| out.push((down, packets)));
+        out
+    }
+
+    #[test]
+    fn each_subscriber_gets_its_layer_only() {
+        let (mut fanout, downs) = fanout(130);
+        for slot in 0..130 {
+            fanout.set_current(slot, (slot % 3) as u8);
+        }
+        let batch = [packet(0, 0, false), packet(1, 0, false), packet(2, 0, false), packet(0, 1, false)];
+        let got = selected(&mut fanout, &batch);
+        assert_eq!(got.len(), 130);
+        for (slot, (down, packets)) in got.into_iter().enumerate() {
+            assert_eq!(down, downs[slot]);
+            assert_eq!(packets, [0b1001, 0b0010, 0b0100][slot % 3], "slot {slot}");
+        }
+    }
+
+    #[test]
+    fn a_layer_switch_happens_at_the_key_frame_within_the_batch() {
+        let (mut fanout, downs) = fanout(2);
+        fanout.set_current(0, 0);
+        fanout.set_wanted(0, 2);
+        fanout.set_current(1, 0);
+        fanout.set_wanted(1, 0);
+        assert!(fanout.is_awaited(2));
+        let batch = [packet(0, 5, false), packet(2, 7, false), packet(2, 8, true), packet(0, 6, false), packet(2, 9, false)];
+        let got = selected(&mut fanout, &batch);
+        assert_eq!(got, [(downs[0], 0b10101), (downs[1], 0b01001)]);
+        assert!(!fanout.is_awaited(2));
+    }
+
+    #[test]
+    fn removing_moves_the_last_subscriber_into_the_gap() {
+        let (mut fanout, downs) = fanout(65);
+        fanout.set_current(64, 2);
+        assert_eq!(fanout.remove(3), Some(downs[64]));
+        assert_eq!(fanout.current(3), 2);
+        assert_eq!(fanout.remove(63), None);
+        assert_eq!(selected(&mut fanout, &[packet(2, 0, false)]), [(downs[64], 1)]);
+        assert_eq!(fanout.remove(99), None);
+    }
+}

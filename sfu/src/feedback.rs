@@ -1,0 +1,274 @@
+//! RTCP: what subscribers and publishers tell us, and what we tell them.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    api::{Datagram, Event, MediaKind, SendBatch, Speaker},
+    down_track::{Egress, SENDER_REPORT_INTERVAL},
+    fanout::NO_LAYER,
+    peer::Incoming,
+    rtcp::{self, NtpTime, ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, from_compact},
+    rtp::SeqNo,
+    shard::{DownTrackKey, PeerKey, SCRATCH, Shard, UpTrackKey},
+    stats::DropReason,
+};
+
+/// Time between receiver reports to a publisher.
+const RECEIVER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
+
+/// Room for one compound packet: one datagram that fits every path.
+const COMPOUND: usize = 1200;
+
+impl Shard {
+    /// One SRTCP packet of `peer`.
+    pub(crate) fn handle_rtcp(
+        &mut self,
+        peer: PeerKey,
+        datagram: &Datagram<'_>,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let mut compound = [0; SCRATCH];
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        let Ok(len) = p.transport.open_rtcp(datagram, &mut compound) else {
+            return self.stats.drop(DropReason::Authentication);
+        };
+        let mut packets = rtcp::parse(&compound[..len]);
+        for packet in packets.by_ref() {
+            self.handle_rtcp_packet(peer, &packet, now, out);
+        }
+        self.stats.dropped[DropReason::Malformed as usize] += u64::from(packets.malformed());
+    }
+
+    fn handle_rtcp_packet(&mut self, peer: PeerKey, packet: &RtcpPacket<'_>, now: Instant, out: &mut impl SendBatch) {
+        match packet {
+            RtcpPacket::SenderReport { ssrc, info, reports } => {
+                if let Some(Incoming::Media { up, layer }) = self.peers.get(peer).and_then(|p| p.incoming.get(ssrc))
+                    && let Some(open) = self.ups.get_mut(*up).and_then(|track| track.layer(*layer))
+                {
+                    open.sender_report = Some((info.ntp, info.rtp_time, now));
+                    open.stats.sender_report(info.ntp, now);
+                }
+                reports.clone().for_each(|report| self.handle_report(peer, &report, now));
+            }
+            RtcpPacket::ReceiverReport { reports, .. } => {
+                reports.clone().for_each(|report| self.handle_report(peer, &report, now));
+            }
+            RtcpPacket::Nack(nack) => {
+                if let Some(down) = self.subscription(peer, nack.media_ssrc) {
+                    nack.seqs().for_each(|seq| self.retransmit(down, seq, now, out));
+                }
+            }
+            RtcpPacket::Pli { media_ssrc } => self.handle_picture_loss(peer, *media_ssrc, now, out),
+            RtcpPacket::Fir(entries) => {
+                entries.clone().for_each(|(ssrc, _)| self.handle_picture_loss(peer, ssrc, now, out));
+            }
+            // No estimator yet: subscribers are not asked for these, and BYE says nothing that the offer does not.
+            RtcpPacket::Bye(_) | RtcpPacket::Remb { .. } | RtcpPacket::TransportCc(_) => {}
+        }
+    }
+
+    fn subscription(&self, peer: PeerKey, ssrc: u32) -> Option<DownTrackKey> {
+        self.peers.get(peer)?.outgoing.get(&ssrc).copied()
+    }
+
+    /// How a subscriber receives one of our streams.
+    fn handle_report(&mut self, peer: PeerKey, report: &ReportBlock, now: Instant) {
+        let Some(down) = self.subscription(peer, report.ssrc) else { return };
+        let Some((compact, sent)) = self.downs.get(down).and_then(|d| d.last_sender_report) else { return };
+        if report.last_sr != compact {
+            return;
+        }
+        let held = from_compact(report.delay_since_last_sr);
+        let rtt = now.saturating_duration_since(sent).saturating_sub(held);
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.rtt = rtt;
+        }
+    }
+
+    fn handle_picture_loss(&mut self, peer: PeerKey, ssrc: u32, now: Instant, out: &mut impl SendBatch) {
+        let Some(d) = self.subscription(peer, ssrc).and_then(|down| self.downs.get(down)) else { return };
+        let (up, slot) = (d.up, d.slot);
+        let Some(track) = self.ups.get_mut(up) else { return };
+        let current = track.fanout.current(slot);
+        if let Some(open) = track.layer(current) {
+            open.want_key_frame();
+        }
+        self.request_key_frames(up, now, out);
+    }
+
+    /// Sends a packet again that a subscriber misses.
+    fn retransmit(&mut self, down: DownTrackKey, seq: SeqNo, now: Instant, out: &mut impl SendBatch) {
+        let Self { downs, ups, peers, stats, .. } = self;
+        let Some(d) = downs.get_mut(down) else { return };
+        let Some(subscriber) = peers.get(d.subscriber) else { return };
+        let Some((sender, to)) = subscriber.transport.sender() else { return };
+        if !d.nack_throttle.allow(seq, subscriber.rtt, now) {
+            return;
+        }
+        let Some(origin) = d.rewriter.origin(seq) else { return stats.drop(DropReason::NotInHistory) };
+        let layer = origin.layer;
+        let open = ups.get_mut(d.up).and_then(|track| track.layer(layer));
+        let found = open.as_ref().and_then(|open| Some((open, open.history.get(origin.index)?)));
+        let Some((open, packet)) = found else { return stats.drop(DropReason::NotInHistory) };
+        let input = open.input(layer, &packet, false, now);
+        match d.retransmit(&packet, &input, origin.out_index, Egress { sender, to }, out) {
+            Ok(_) => stats.retransmitted += 1,
+            Err(reason) => stats.drop(reason),
+        }
+    }
+
+    /// Asks the publisher for key frames of the layers that somebody waits for.
+    pub(crate) fn request_key_frames(&mut self, up: UpTrackKey, now: Instant, out: &mut impl SendBatch) {
+        let Some(track) = self.ups.get_mut(up) else { return };
+        if track.kind != MediaKind::Video {
+            return;
+        }
+        for layer in 0..3 {
+            if track.fanout.is_awaited(layer)
+                && let Some(open) = track.layer(layer)
+            {
+                open.want_key_frame();
+            }
+            let Some(open) = track.layer(layer) else { continue };
+            if !open.take_key_frame_request(now) {
+                continue;
+            }
+            let media_ssrc = open.ssrc;
+            self.stats.key_frame_requests += 1;
+            let mut buffer = [0; 64];
+            let mut writer = RtcpWriter::new(&mut buffer);
+            let written = writer.pli(self.rtcp_ssrc, media_ssrc).is_ok();
+            let len = writer.len();
+            if written && let Some(publisher) = self.peers.get_mut(track.publisher) {
+                publisher.transport.send_rtcp(&buffer[..len], out);
+            }
+        }
+    }
+
+    /// What goes out regularly while media flows.
+    pub(crate) fn handle_feedback(&mut self, now: Instant, out: &mut impl SendBatch) {
+        let ups: Vec<UpTrackKey> = self.ups.keys().collect();
+        for up in ups {
+            let Some(publisher) = self.ups.get(up).map(|track| track.publisher) else { continue };
+            self.guard(publisher, now, |shard| shard.feed_back_track(up, now, out));
+        }
+        let peers: Vec<PeerKey> = self.peers.keys().collect();
+        for peer in peers {
+            self.guard(peer, now, |shard| shard.feed_back_peer(peer, now, out));
+        }
+        self.report_speakers(now);
+    }
+
+    /// NACKs, key frame requests and the death of layers.
+    fn feed_back_track(&mut self, up: UpTrackKey, now: Instant, out: &mut impl SendBatch) {
+        let Some(track) = self.ups.get_mut(up) else { return };
+        let Some(publisher) = self.peers.get_mut(track.publisher) else { return };
+        let mut buffer = [0; COMPOUND];
+        for open in track.layers.iter_mut().flatten() {
+            let missing = open.nack.poll(publisher.rtt, now);
+            if missing.is_empty() {
+                continue;
+            }
+            let mut writer = RtcpWriter::new(&mut buffer);
+            if writer.nack(self.rtcp_ssrc, open.ssrc, missing).is_ok() {
+                self.stats.nacked += missing.len() as u64;
+                let len = writer.len();
+                publisher.transport.send_rtcp(&buffer[..len], out);
+            }
+        }
+        for open in track.layers.iter_mut().flatten() {
+            // What can no longer be repaired needs a fresh start.
+            if open.nack.take_gave_up() {
+                open.want_key_frame();
+            }
+        }
+        if track.expire_layers(now) {
+            self.retarget_track(up);
+        }
+        self.request_key_frames(up, now, out);
+    }
+
+    /// Reports to one peer: transport-cc and receiver reports for what it sends, sender reports for what it gets.
+    fn feed_back_peer(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
+        let Some(p) = self.peers.get_mut(peer) else { return };
+        if !p.transport.is_connected() {
+            return;
+        }
+        let mut buffer = [0; COMPOUND];
+        loop {
+            let mut writer = RtcpWriter::new(&mut buffer);
+            if !p.twcc.write(self.rtcp_ssrc, p.twcc_ssrc, now, &mut writer) {
+                break;
+            }
+            let len = writer.len();
+            p.transport.send_rtcp(&buffer[..len], out);
+        }
+        if !p.ups.is_empty() && now >= p.next_receiver_report {
+            p.next_receiver_report = now + RECEIVER_REPORT_INTERVAL;
+            let mut reports = Vec::with_capacity(p.ups.len() * 3);
+            for up in &p.ups {
+                let Some(track) = self.ups.get_mut(*up) else { continue };
+                let blocks = track.layers.iter_mut().flatten().filter_map(|open| open.stats.report(open.ssrc, now));
+                reports.extend(blocks);
+            }
+            for blocks in reports.chunks(31) {
+                let mut writer = RtcpWriter::new(&mut buffer);
+                if writer.receiver_report(self.rtcp_ssrc, blocks).is_ok() {
+                    let len = writer.len();
+                    p.transport.send_rtcp(&buffer[..len], out);
+                }
+            }
+        }
+        for i in 0.. {
+            let Some(down) = self.peers.get(peer).and_then(|p| p.downs.get(i).copied()) else { break };
+            self.send_sender_report(down, now, out);
+        }
+    }
+
+    /// Tells a subscriber which RTP time of a stream belongs to which moment of the publisher's clock: what it needs to
+    /// play sound and picture together.
+    fn send_sender_report(&mut self, down: DownTrackKey, now: Instant, out: &mut impl SendBatch) {
+        let Some(d) = self.downs.get_mut(down) else { return };
+        if d.sent.0 == 0 || now < d.next_sender_report {
+            return;
+        }
+        let Some(track) = self.ups.get_mut(d.up) else { return };
+        let current = track.fanout.current(d.slot);
+        if current == NO_LAYER {
+            return;
+        }
+        let Some((ntp, time, arrived)) = track.layer(current).and_then(|open| open.sender_report) else { return };
+        let elapsed = now.saturating_duration_since(arrived);
+        let ticks = elapsed.as_secs_f64() * f64::from(d.codec.clock_rate());
+        let info = SenderInfo {
+            ntp: NtpTime(ntp.0.wrapping_add((elapsed.as_secs_f64() * 4_294_967_296.0) as u64)),
+            rtp_time: d.translate_time(time.offset(ticks as i64)),
+            packets: d.sent.0,
+            octets: d.sent.1,
+        };
+        let (Some(publisher), ssrc) = (self.peers.get(track.publisher).map(|p| p.sid), d.ssrc) else { return };
+        let Some(p) = self.peers.get_mut(d.subscriber) else { return };
+        let mut buffer = [0; 256];
+        let mut writer = RtcpWriter::new(&mut buffer);
+        if writer.sender_report(ssrc, &info, &[]).is_err() || writer.sdes_cname(ssrc, publisher.as_str()).is_err() {
+            return;
+        }
+        let len = writer.len();
+        p.transport.send_rtcp(&buffer[..len], out);
+        d.next_sender_report = now + SENDER_REPORT_INTERVAL;
+        d.last_sender_report = Some((info.ntp.compact(), now));
+    }
+
+    fn report_speakers(&mut self, now: Instant) {
+        let Self { routers, peers, events, .. } = self;
+        for router in routers.values_mut() {
+            let Some(speakers) = router.speakers.poll(now) else { continue };
+            let speakers = speakers
+                .iter()
+                .filter_map(|speaker| Some(Speaker { peer: peers.get(speaker.key)?.sid, level: speaker.level }))
+                .collect();
+            events.push_back(Event::SpeakersChanged { room: router.sid, speakers });
+        }
+    }
+}

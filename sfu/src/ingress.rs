@@ -1,0 +1,211 @@
+//! Packets from publishers: opened, attributed to a layer of a track, remembered, queued for the flush.
+
+use std::time::Instant;
+
+use crate::{
+    api::{Datagram, Event, MediaKind, SpatialLayer},
+    fanout::{BLOCK, BatchPacket},
+    history::Packet,
+    negotiate::CodecParameters,
+    peer::{Incoming, MAX_INCOMING},
+    rtp::{AudioLevel, Extension, RtpHeader, SeqNo, nearest, transport_cc_seq},
+    shard::{PeerKey, Shard, UpTrackKey},
+    srtp::SrtpError,
+    stats::DropReason,
+    transport::TransportError,
+    up_track::Codec,
+    vp8::Descriptor,
+};
+
+/// The part of a packet that is needed after it was opened.
+struct Received<'a> {
+    header: RtpHeader,
+    index: u64,
+    payload: &'a [u8],
+    voice: Option<AudioLevel>,
+}
+
+impl Shard {
+    /// One SRTP packet of `peer`.
+    pub(crate) fn handle_rtp(&mut self, peer: PeerKey, datagram: &Datagram<'_>, now: Instant) {
+        if let Err(reason) = self.accept_rtp(peer, datagram, now) {
+            self.stats.drop(reason);
+        }
+    }
+
+    fn accept_rtp(&mut self, peer: PeerKey, datagram: &Datagram<'_>, now: Instant) -> Result<(), DropReason> {
+        let header = RtpHeader::parse(datagram.payload).map_err(|_| DropReason::Malformed)?;
+        let mut scratch = std::mem::replace(&mut self.scratch, Box::default());
+        let result = self.open_rtp(peer, datagram, header, &mut scratch, now);
+        self.scratch = scratch;
+        result
+    }
+
+    fn open_rtp(
+        &mut self,
+        peer: PeerKey,
+        datagram: &Datagram<'_>,
+        header: RtpHeader,
+        scratch: &mut [u8],
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let p = self.peers.get_mut(peer).ok_or(DropReason::NotValidated)?;
+        let (len, index) = p.transport.open_rtp(datagram, &header, scratch).map_err(drop_reason)?;
+        let padding = match header.padding {
+            true => header.padding_len(&scratch[..len]).map_err(|_| DropReason::Malformed)?,
+            false => 0,
+        };
+        let payload = &scratch[..len - padding];
+        let packet = datagram.payload;
+        if let Some(seq) = p.extensions.value(Extension::TransportCc, &header, packet).and_then(transport_cc_seq) {
+            p.twcc.record(seq, now);
+            p.twcc_ssrc = header.ssrc;
+        }
+        let voice = p.extensions.value(Extension::AudioLevel, &header, packet).and_then(AudioLevel::parse);
+        let stream = match p.incoming.get(&header.ssrc) {
+            Some(stream) => *stream,
+            None => self.learn(peer, &header, packet).ok_or(DropReason::UnknownStream)?,
+        };
+        self.stats.rtp_in += 1;
+        match stream {
+            Incoming::Media { up, layer } => self.receive(up, layer, Received { header, index, payload, voice }, now),
+            Incoming::Rtx { up, layer } => self.recover(up, layer, header, payload),
+        }
+    }
+
+    /// A stream without declared SSRC: its first packets say by MID and RID what it is (RFC 8852).
+    fn learn(&mut self, peer: PeerKey, header: &RtpHeader, packet: &[u8]) -> Option<Incoming> {
+        let p = self.peers.get_mut(peer)?;
+        if p.incoming.len() >= MAX_INCOMING {
+            return None;
+        }
+        let text = |extension: Extension| {
+            p.extensions.value(extension, header, packet).and_then(|value| std::str::from_utf8(value).ok())
+        };
+        let mid = text(Extension::Mid)?;
+        let (rid, repaired) = (text(Extension::Rid), text(Extension::RepairedRid));
+        let section = p.sections.iter().find(|section| section.mid == mid)?;
+        let up = *self.tracks.get(&section.track)?;
+        let layer = match rid.or(repaired) {
+            Some(rid) => section.layers.iter().find(|layer| layer.rid == rid)?.layer,
+            None if section.layers.is_empty() => SpatialLayer::High,
+            None => return None,
+        };
+        let is_rtx_type = |codec: &CodecParameters| codec.rtx_payload_type == Some(header.payload_type);
+        let is_rtx = repaired.is_some() || section.codecs.iter().any(is_rtx_type);
+        let stream = match is_rtx {
+            true => Incoming::Rtx { up, layer: layer as u8 },
+            false => Incoming::Media { up, layer: layer as u8 },
+        };
+        p.incoming.insert(header.ssrc, stream);
+        let track = self.ups.get_mut(up)?;
+        if !is_rtx {
+            track.open_layer(layer, header.ssrc);
+        } else if let Some(open) = track.layer(layer as u8) {
+            open.rtx_ssrc = Some(header.ssrc);
+        }
+        Some(stream)
+    }
+
+    /// A media packet.
+    fn receive(&mut self, up: UpTrackKey, layer: u8, received: Received<'_>, now: Instant) -> Result<(), DropReason> {
+        let track = self.ups.get_mut(up).ok_or(DropReason::UnknownStream)?;
+        if let (Some(level), false, MediaKind::Audio) = (received.voice, track.muted, track.kind)
+            && let Some(router) = self.routers.get_mut(track.router)
+        {
+            router.speakers.record(track.publisher, level.level, now);
+        }
+        let ssrc = received.header.ssrc;
+        let spatial = SPATIAL[usize::from(layer.min(2))];
+        let open = track.open_layer(spatial, ssrc);
+        open.stats.received(received.index, received.header.time, now);
+        open.nack.received(received.index, now);
+        open.last_packet = Some((received.header.time, now));
+        let woke = !std::mem::replace(&mut open.active, true);
+        let accepted = self.remember(up, layer, &received);
+        if woke {
+            self.layer_woke(up, spatial, now);
+        }
+        accepted
+    }
+
+    /// A retransmission (RFC 4588): the original sequence number, then the original payload. Without payload it is a
+    /// bandwidth probe.
+    fn recover(
+        &mut self,
+        up: UpTrackKey,
+        layer: u8,
+        header: RtpHeader,
+        payload: &[u8],
+    ) -> Result<(), DropReason> {
+        let Some((original, payload)) = payload.split_first_chunk::<2>() else { return Ok(()) };
+        let open = self.ups.get_mut(up).and_then(|track| track.layer(layer)).ok_or(DropReason::UnknownStream)?;
+        let Some(highest) = open.stats.highest() else { return Ok(()) };
+        let index = nearest(highest, SeqNo(u16::from_be_bytes(*original)));
+        if !open.nack.recovered(index) {
+            return Ok(());
+        }
+        self.stats.recovered += 1;
+        self.remember(up, layer, &Received { header, index, payload, voice: None })
+    }
+
+    /// Into the history, and into the batch that the flush forwards.
+    fn remember(&mut self, up: UpTrackKey, layer: u8, received: &Received<'_>) -> Result<(), DropReason> {
+        let track = self.ups.get_mut(up).ok_or(DropReason::UnknownStream)?;
+        if track.muted {
+            return Err(DropReason::Muted);
+        }
+        let codec = track.codec.ok_or(DropReason::UnknownStream)?;
+        let picture = match codec {
+            Codec::Opus => None,
+            // Padding only: a bandwidth probe.
+            Codec::Vp8 if received.payload.is_empty() => None,
+            Codec::Vp8 => Some(Descriptor::parse(received.payload).map_err(|_| DropReason::Malformed)?),
+        };
+        let starts_key_frame = picture.is_some_and(|descriptor| descriptor.starts_key_frame(received.payload));
+        let open = track.layer(layer).ok_or(DropReason::UnknownStream)?;
+        let packet = Packet {
+            index: received.index,
+            time: received.header.time,
+            marker: received.header.marker,
+            picture,
+            payload: received.payload,
+        };
+        if !open.history.insert(packet) {
+            return Err(DropReason::TooOld);
+        }
+        if starts_key_frame {
+            open.key_frame_arrived();
+        }
+        if track.batch.is_empty() {
+            self.pending.push(up);
+        }
+        track.batch.push(BatchPacket { layer, starts_key_frame, index: received.index });
+        self.batch_is_full |= track.batch.len() >= BLOCK;
+        Ok(())
+    }
+
+    /// The first packet of a layer, or the first since it fell silent.
+    fn layer_woke(&mut self, up: UpTrackKey, layer: SpatialLayer, now: Instant) {
+        self.start_feedback(now);
+        let Some(track) = self.ups.get(up) else { return };
+        if let Some(publisher) = self.peers.get(track.publisher) {
+            self.events.push_back(Event::TrackActive { peer: publisher.sid, track: track.sid, layer });
+        }
+        self.retarget_track(up);
+    }
+}
+
+/// [`SpatialLayer`] by number.
+pub(crate) const SPATIAL: [SpatialLayer; 3] = [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High];
+
+fn drop_reason(error: TransportError) -> DropReason {
+    match error {
+        TransportError::Stun => DropReason::Stun,
+        TransportError::NotValidated => DropReason::NotValidated,
+        TransportError::NoKeys => DropReason::NoKeys,
+        TransportError::Srtp(SrtpError::Replayed | SrtpError::TooOld) => DropReason::Replayed,
+        TransportError::Srtp(SrtpError::Truncated | SrtpError::DoesNotFit) => DropReason::Malformed,
+        TransportError::Srtp(_) => DropReason::Authentication,
+    }
+}

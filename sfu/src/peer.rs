@@ -1,0 +1,79 @@
+//! One participant's media: its transport, its negotiation, its streams.
+
+use std::time::{Duration, Instant};
+
+use protocol::{ParticipantIdentity, ParticipantSid};
+use rustc_hash::FxHashMap;
+
+use crate::{
+    api::{MediaSections, PeerPermissions},
+    negotiate::{Negotiation, ReceiveSection},
+    rtp::ExtensionMap,
+    shard::{DownTrackKey, RouterKey, UpTrackKey},
+    timers::Timer,
+    transport::Transport,
+    twcc::TwccRecorder,
+};
+
+/// SSRCs one peer may send with. Each track has at most three layers with retransmissions; the rest is for streams that
+/// were started anew.
+pub const MAX_INCOMING: usize = 256;
+
+/// What an incoming SSRC stands for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incoming {
+    /// Media of a layer.
+    Media {
+        /// The track.
+        up: UpTrackKey,
+        /// Its layer.
+        layer: u8,
+    },
+    /// Retransmissions of a layer (RFC 4588).
+    Rtx {
+        /// The track.
+        up: UpTrackKey,
+        /// Its layer.
+        layer: u8,
+    },
+}
+
+/// A participant's media.
+pub struct Peer {
+    /// Its sid.
+    pub sid: ParticipantSid,
+    /// Stamped on its data packets.
+    pub identity: ParticipantIdentity,
+    /// What it may do.
+    pub permissions: PeerPermissions,
+    /// Its room.
+    pub router: RouterKey,
+    /// Its ICE, DTLS and SRTP association.
+    pub transport: Transport,
+    /// Its sections.
+    pub negotiation: Negotiation,
+    /// Sections in which it sends, as of the last negotiation.
+    pub sections: Vec<ReceiveSection>,
+    /// Sections it was asked to add and has not offered yet.
+    pub asked: MediaSections,
+    /// Its published tracks.
+    pub ups: Vec<UpTrackKey>,
+    /// Its subscriptions.
+    pub downs: Vec<DownTrackKey>,
+    /// What its SSRCs stand for.
+    pub incoming: FxHashMap<u32, Incoming>,
+    /// Its subscriptions by our SSRC, for its RTCP.
+    pub outgoing: FxHashMap<u32, DownTrackKey>,
+    /// Extension ids of its offers; the same in all bundled sections (RFC 8843 section 9).
+    pub extensions: ExtensionMap,
+    /// Arrivals, for transport-wide congestion control feedback.
+    pub twcc: TwccRecorder,
+    /// Some SSRC of it that takes transport-cc feedback.
+    pub twcc_ssrc: u32,
+    /// Its entry in the shard's timers.
+    pub timer: Timer,
+    /// When its next receiver report is due.
+    pub next_receiver_report: Instant,
+    /// Round trip time, from its receiver reports.
+    pub rtt: Duration,
+}

@@ -1,0 +1,105 @@
+//! Counters of a shard. Plain numbers, read by the owner of the thread.
+
+/// Why a packet went no further. Counted, never logged per packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(usize)]
+pub enum DropReason {
+    /// Not STUN, DTLS or SRTP by its first byte, or malformed.
+    Malformed,
+    /// STUN without a valid MAC, or for nobody.
+    Stun,
+    /// DTLS, SRTP or SRTCP from an address without a valid STUN check.
+    NotValidated,
+    /// SRTP before DTLS is done.
+    NoKeys,
+    /// SRTP with a wrong tag.
+    Authentication,
+    /// SRTP that was seen before, or is too old to tell.
+    Replayed,
+    /// RTP of a stream that no section of the offer explains.
+    UnknownStream,
+    /// RTP of a muted track.
+    Muted,
+    /// Older than what the receiver of a switched layer has already got.
+    BeforeSwitch,
+    /// The owner's send buffer was full.
+    SendBufferFull,
+    /// A data packet that is malformed or not allowed.
+    Data,
+    /// A NACK for a packet that is no longer kept.
+    NotInHistory,
+    /// The packet is older than the history of its layer.
+    TooOld,
+}
+
+/// Number of [`DropReason`]s.
+const REASONS: usize = DropReason::TooOld as usize + 1;
+
+/// Names of the [`DropReason`]s, as they appear in metrics.
+pub const DROP_REASON_NAMES: [&str; REASONS] = [
+    "malformed",
+    "stun",
+    "not_validated",
+    "no_keys",
+    "authentication",
+    "replayed",
+    "unknown_stream",
+    "muted",
+    "before_switch",
+    "send_buffer_full",
+    "data",
+    "not_in_history",
+    "too_old",
+];
+
+/// Counters since birth, and present sizes.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Datagrams received.
+    pub datagrams_in: u64,
+    /// Bytes received, without UDP and IP headers.
+    pub bytes_in: u64,
+    /// RTP packets accepted from publishers.
+    pub rtp_in: u64,
+    /// RTP packets forwarded to subscribers, retransmissions not counted.
+    pub rtp_out: u64,
+    /// Bytes of those, with SRTP overhead.
+    pub rtp_out_bytes: u64,
+    /// Packets sent again because a subscriber asked (NACK).
+    pub retransmitted: u64,
+    /// Packets recovered from publishers by our NACKs.
+    pub recovered: u64,
+    /// Packets we asked publishers for.
+    pub nacked: u64,
+    /// Key frames we asked publishers for.
+    pub key_frame_requests: u64,
+    /// Data packets received and forwarded.
+    pub data_in: u64,
+    /// See `data_in`; counted per receiver.
+    pub data_out: u64,
+    /// Peers closed because of a bug of ours.
+    pub panics: u64,
+    /// Drops by [`DropReason`].
+    pub dropped: [u64; REASONS],
+    /// Peers now.
+    pub peers: usize,
+    /// Rooms now.
+    pub rooms: usize,
+    /// Published tracks now.
+    pub up_tracks: usize,
+    /// Subscriptions now.
+    pub down_tracks: usize,
+}
+
+impl Stats {
+    /// Counts a drop.
+    #[inline]
+    pub fn drop(&mut self, reason: DropReason) {
+        self.dropped[reason as usize] += 1;
+    }
+
+    /// Drops for `reason`.
+    pub fn drops(&self, reason: DropReason) -> u64 {
+        self.dropped[reason as usize]
+    }
+}

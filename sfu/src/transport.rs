@@ -1,0 +1,562 @@
+//! One ICE, DTLS and SRTP association with a client: the only place that names `is`, `dimpl` and (below) `sctp-proto`.
+//!
+//! Order of trust: no byte of DTLS, SRTP or SRTCP is looked at before a STUN check with a valid MAC came from the same
+//! address; only a check with USE-CANDIDATE moves the address we send to; media flows only after the certificate of
+//! the DTLS peer matched the fingerprint of its SDP.
+
+mod sctp;
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::digest;
+use dimpl::{Dtls, DtlsCertificate, Output};
+use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol, stun::StunMessage, stun::StunPacket};
+use rand::Rng;
+
+pub use sctp::{DataEvent, MAX_MESSAGE_SIZE};
+
+use crate::{
+    api::{Config, DataChannel, Datagram, Destination, DisconnectReason, SendBatch},
+    negotiate::{IceCredentials, RemoteParameters},
+    rtp::RtpHeader,
+    sdp::{Fingerprint, HashAlgorithm},
+    srtp::{self, DtlsRole, SrtpError, SrtpProfile, SrtpReceiver, SrtpSender},
+};
+use sctp::DataChannels;
+
+/// Addresses with a valid STUN check that one peer may have at a time. A phone that changes network has two or three.
+const MAX_VALIDATED: usize = 8;
+
+/// The ICE agent's idle housekeeping; checks themselves arrive from the client.
+const ICE_TICK: Duration = Duration::from_secs(3);
+
+/// DTLS and SCTP write their records through this buffer: larger than any record we send.
+const RECORD_BUFFER: usize = 2048;
+
+/// Parts of a transport that all transports of a shard share.
+pub struct TransportContext {
+    dtls_config: Arc<dimpl::Config>,
+    certificate: DtlsCertificate,
+    fingerprint: [u8; 32],
+    addresses: Vec<SocketAddr>,
+    consent_timeout: Duration,
+    connect_timeout: Duration,
+}
+
+impl TransportContext {
+    /// From the shard's configuration.
+    pub fn new(config: &Config) -> Self {
+        let certificate = DtlsCertificate {
+            certificate: config.certificate.certificate.clone(),
+            private_key: config.certificate.private_key.clone(),
+        };
+        // The peer is authenticated by STUN before DTLS is looked at, so the cookie round trip would protect nothing.
+        let dtls_config = dimpl::Config::builder()
+            .mtu(1200)
+            .use_server_cookie(false)
+            .require_client_certificate(true)
+            .build()
+            .unwrap_or_default();
+        Self {
+            dtls_config: Arc::new(dtls_config),
+            fingerprint: sha256(&certificate.certificate),
+            certificate,
+            addresses: config.addresses.clone(),
+            consent_timeout: Duration::from_millis(config.consent_timeout_ms.into()),
+            connect_timeout: Duration::from_millis(config.connect_timeout_ms.into()),
+        }
+    }
+
+    /// SHA-256 of our certificate, for `a=fingerprint`.
+    pub fn fingerprint(&self) -> [u8; 32] {
+        self.fingerprint
+    }
+
+    /// Our ICE host candidates.
+    pub fn addresses(&self) -> &[SocketAddr] {
+        &self.addresses
+    }
+}
+
+/// What a transport tells its peer.
+#[derive(Debug)]
+pub enum TransportEvent {
+    /// A STUN check with a valid MAC came from here: datagrams of this path belong to this transport.
+    Validated(Destination),
+    /// ICE and DTLS are up.
+    Connected,
+    /// The transport is gone, or silent until an ICE restart.
+    Disconnected(DisconnectReason),
+    /// Data channels.
+    Data(DataEvent),
+}
+
+/// Why a datagram was dropped by the transport.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TransportError {
+    /// STUN that is malformed, unauthenticated, or not for us.
+    Stun,
+    /// DTLS before a valid check from this address, or after the end.
+    NotValidated,
+    /// SRTP before the handshake, or refused by it.
+    Srtp(SrtpError),
+    /// SRTP before DTLS is done.
+    NoKeys,
+}
+
+/// One client's transport.
+pub struct Transport {
+    ice: IceAgent,
+    dtls: Dtls,
+    dtls_wake: Option<Instant>,
+    dtls_done: bool,
+    /// From the SDP; the DTLS peer must match.
+    expected_fingerprints: Vec<Fingerprint>,
+    certificate_matches: bool,
+    srtp: Option<(SrtpSender, SrtpReceiver)>,
+    data: Option<DataChannels>,
+    path: Option<Destination>,
+    validated: Vec<Destination>,
+    created: Instant,
+    /// Last STUN check with a valid MAC (RFC 7675 consent, in the server's simple form: the client checks us).
+    last_check: Option<Instant>,
+    connected: bool,
+    closed: bool,
+    next_ice_tick: Instant,
+    events: VecDeque<TransportEvent>,
+}
+
+impl Transport {
+    /// A transport that waits for the client's first offer.
+    pub fn new(context: &TransportContext, ice: &IceCredentials, now: Instant) -> Self {
+        let mut ice = IceAgent::new(to_is(ice));
+        ice.set_ice_lite(true);
+        ice.set_controlling(false);
+        for address in &context.addresses {
+            if let Ok(candidate) = Candidate::host(*address, Protocol::Udp) {
+                ice.add_local_candidate(candidate);
+            }
+        }
+        let mut dtls = Dtls::new_auto(context.dtls_config.clone(), context.certificate.clone(), now);
+        // dimpl learns the time here; without it the first packet finds no clock.
+        let started = dtls.handle_timeout(now);
+        debug_assert!(started.is_ok(), "a fresh DTLS server accepts the time");
+        Self {
+            ice,
+            dtls,
+            dtls_wake: None,
+            dtls_done: false,
+            expected_fingerprints: Vec::new(),
+            certificate_matches: false,
+            srtp: None,
+            data: None,
+            path: None,
+            validated: Vec::new(),
+            created: now,
+            last_check: None,
+            connected: false,
+            closed: false,
+            next_ice_tick: now + ICE_TICK,
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Our `a=ice-ufrag`.
+    pub fn ice_ufrag(&self) -> &str {
+        &self.ice.local_credentials().ufrag
+    }
+
+    /// Our `a=ice-pwd`.
+    pub fn ice_pwd(&self) -> &str {
+        &self.ice.local_credentials().pass
+    }
+
+    /// Prepares new credentials for an answer to an ICE restart (RFC 8445 section 9). Media goes on along the old path
+    /// until the client nominates a new one. The transport's ufrag changes.
+    pub fn restart_ice(&mut self, local: &IceCredentials, now: Instant) {
+        self.ice.ice_restart(to_is(local), true);
+        self.last_check = Some(now);
+        self.created = now;
+    }
+
+    /// Whether an offer was taken over.
+    pub fn has_remote(&self) -> bool {
+        !self.expected_fingerprints.is_empty()
+    }
+
+    /// Takes over what the client's offer says.
+    pub fn set_remote(&mut self, remote: &RemoteParameters, now: Instant) {
+        let credentials = to_is(&remote.ice);
+        if self.ice.remote_credentials() != Some(&credentials) {
+            self.ice.set_remote_credentials(credentials);
+        }
+        self.expected_fingerprints.clone_from(&remote.fingerprints);
+        if let Some(sctp) = remote.sctp
+            && self.data.is_none()
+        {
+            self.data = Some(DataChannels::new(sctp.max_message_size));
+        }
+        self.drive_ice(now);
+    }
+
+    /// ICE and DTLS are up.
+    pub fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Where to send, once the client has nominated a path.
+    pub fn path(&self) -> Option<Destination> {
+        self.path
+    }
+
+    /// The outbound keys and path, when media may be sent.
+    pub fn sender(&self) -> Option<(&SrtpSender, Destination)> {
+        match (&self.srtp, self.path, self.connected) {
+            (Some((sender, _)), Some(path), true) => Some((sender, path)),
+            _ => None,
+        }
+    }
+
+    /// A STUN message whose USERNAME names this transport.
+    pub fn handle_stun(
+        &mut self,
+        message: StunMessage<'_>,
+        datagram: &Datagram<'_>,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) -> Result<(), TransportError> {
+        if self.closed {
+            return Err(TransportError::NotValidated);
+        }
+        let packet =
+            StunPacket { proto: Protocol::Udp, source: datagram.remote, destination: datagram.local, message };
+        if !self.ice.handle_packet(now, packet) {
+            return Err(TransportError::Stun);
+        }
+        let from = Destination { remote: datagram.remote, local: datagram.local };
+        self.last_check = Some(now);
+        if !self.validated.contains(&from) {
+            if self.validated.len() == MAX_VALIDATED {
+                // The oldest address that we do not send to makes room.
+                let oldest = self.validated.iter().position(|address| Some(*address) != self.path).unwrap_or(0);
+                self.validated.remove(oldest);
+            }
+            self.validated.push(from);
+        }
+        // Told again each time: the demultiplexer forgets addresses that move to another peer.
+        self.events.push_back(TransportEvent::Validated(from));
+        self.drive_ice(now);
+        while let Some(transmit) = self.ice.poll_transmit() {
+            let to = Destination { remote: transmit.destination, local: transmit.source };
+            send(out, to, &transmit.contents);
+        }
+        Ok(())
+    }
+
+    /// A DTLS record.
+    pub fn handle_dtls(
+        &mut self,
+        datagram: &Datagram<'_>,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) -> Result<(), TransportError> {
+        if !self.is_validated(datagram) || self.closed {
+            return Err(TransportError::NotValidated);
+        }
+        if self.dtls.handle_timeout(now).is_err() || self.dtls.handle_packet(datagram.payload).is_err() {
+            self.fail(DisconnectReason::DtlsFailed);
+            return Ok(());
+        }
+        self.drive_dtls(now, out);
+        Ok(())
+    }
+
+    /// Opens an SRTP packet into `out`; returns the length of the payload and the packet's index (RFC 3711 3.3.1).
+    pub fn open_rtp(
+        &mut self,
+        datagram: &Datagram<'_>,
+        header: &RtpHeader,
+        out: &mut [u8],
+    ) -> Result<(usize, u64), TransportError> {
+        let receiver = self.receiver(datagram)?;
+        receiver.open_rtp(datagram.payload, header, out).map_err(TransportError::Srtp)
+    }
+
+    /// Opens an SRTCP packet into `out`; returns the length of the compound packet.
+    pub fn open_rtcp(&mut self, datagram: &Datagram<'_>, out: &mut [u8]) -> Result<usize, TransportError> {
+        let receiver = self.receiver(datagram)?;
+        receiver.open_rtcp(datagram.payload, out).map_err(TransportError::Srtp)
+    }
+
+    /// Seals a compound RTCP packet and sends it.
+    pub fn send_rtcp(&mut self, compound: &[u8], out: &mut impl SendBatch) {
+        let (Some((sender, _)), Some(path), true) = (&mut self.srtp, self.path, self.connected) else { return };
+        let Some(buffer) = out.reserve(path, compound.len() + srtp::MAX_RTCP_OVERHEAD) else { return };
+        buffer[..compound.len()].copy_from_slice(compound);
+        if let Ok(len) = sender.seal_rtcp(buffer, compound.len()) {
+            out.commit(len);
+        }
+    }
+
+    /// Queues a data channel message; it goes out with the next [`Transport::flush_data`].
+    pub fn send_data(&mut self, channel: DataChannel, message: &[u8]) {
+        if let Some(data) = &mut self.data {
+            data.send(channel, message);
+        }
+    }
+
+    /// Whether the client has opened `channel`.
+    pub fn has_channel(&self, channel: DataChannel) -> bool {
+        self.data.as_ref().is_some_and(|data| data.is_open(channel))
+    }
+
+    /// Sends what the data channels have queued.
+    pub fn flush_data(&mut self, now: Instant, out: &mut impl SendBatch) {
+        if self.dtls_done && !self.closed {
+            self.drive_data(now, out);
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, context: &TransportContext, now: Instant, out: &mut impl SendBatch) {
+        if self.closed {
+            return;
+        }
+        if now >= self.next_ice_tick {
+            self.next_ice_tick = now + ICE_TICK;
+            self.drive_ice(now);
+        }
+        if self.dtls_wake.is_some_and(|wake| now >= wake) {
+            if self.dtls.handle_timeout(now).is_err() {
+                return self.fail(DisconnectReason::DtlsFailed);
+            }
+            self.drive_dtls(now, out);
+        }
+        if let Some(data) = &mut self.data
+            && data.poll_timeout().is_some_and(|wake| now >= wake)
+        {
+            data.handle_timeout(now);
+            self.drive_data(now, out);
+        }
+        if self.consent_deadline(context).is_some_and(|deadline| now >= deadline) {
+            let reason = match self.connected {
+                true => DisconnectReason::ConsentLost,
+                false => DisconnectReason::ConnectTimeout,
+            };
+            self.lose_path(reason);
+        }
+    }
+
+    /// When [`Transport::handle_timeout`] must be called.
+    pub fn poll_timeout(&self, context: &TransportContext) -> Option<Instant> {
+        if self.closed {
+            return None;
+        }
+        let data = self.data.as_ref().and_then(DataChannels::poll_timeout);
+        [Some(self.next_ice_tick), self.dtls_wake, data, self.consent_deadline(context)].into_iter().flatten().min()
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<TransportEvent> {
+        self.events.pop_front()
+    }
+
+    /// Addresses that led to this transport: to be forgotten with it.
+    pub fn validated(&self) -> &[Destination] {
+        &self.validated
+    }
+
+    /// Says goodbye (DTLS close_notify) where that is still possible.
+    pub fn close(&mut self, now: Instant, out: &mut impl SendBatch) {
+        if !self.closed && self.dtls_done && self.dtls.close().is_ok() {
+            self.drive_dtls(now, out);
+        }
+        self.closed = true;
+        self.events.clear();
+    }
+
+    fn is_validated(&self, datagram: &Datagram<'_>) -> bool {
+        self.validated.contains(&Destination { remote: datagram.remote, local: datagram.local })
+    }
+
+    fn receiver(&mut self, datagram: &Datagram<'_>) -> Result<&mut SrtpReceiver, TransportError> {
+        if !self.is_validated(datagram) {
+            return Err(TransportError::NotValidated);
+        }
+        match &mut self.srtp {
+            Some((_, receiver)) if self.connected => Ok(receiver),
+            _ => Err(TransportError::NoKeys),
+        }
+    }
+
+    /// A transport that is silent for too long is lost. `None` once it has been reported.
+    fn consent_deadline(&self, context: &TransportContext) -> Option<Instant> {
+        match (self.connected, self.last_check) {
+            (true, Some(check)) => Some(check + context.consent_timeout),
+            (false, _) if self.path.is_none() && self.dtls_done => None,
+            _ => Some(self.created + context.connect_timeout),
+        }
+    }
+
+    fn drive_ice(&mut self, now: Instant) {
+        self.ice.handle_timeout(now);
+        while let Some(event) = self.ice.poll_event() {
+            if let IceAgentEvent::NominatedSend { source, destination, .. } = event {
+                self.path = Some(Destination { remote: destination, local: source });
+                self.update_connected();
+            }
+        }
+    }
+
+    fn drive_dtls(&mut self, now: Instant, out: &mut impl SendBatch) {
+        let mut buffer = [0; RECORD_BUFFER];
+        // Before the client has nominated a path its validated address will do.
+        let to = self.path.or(self.validated.last().copied());
+        loop {
+            match self.dtls.poll_output(&mut buffer) {
+                Output::Packet(packet) => {
+                    if let Some(to) = to {
+                        send(out, to, packet);
+                    }
+                }
+                Output::Timeout(wake) => {
+                    // dimpl answers "never" with a far future.
+                    self.dtls_wake = (wake < now + Duration::from_secs(3600)).then_some(wake);
+                    break;
+                }
+                Output::PeerCert(der) => {
+                    self.certificate_matches = self.expected_fingerprints.iter().any(|expected| matches(expected, der));
+                }
+                Output::KeyingMaterial(material, profile) => {
+                    let profile = match profile {
+                        dimpl::SrtpProfile::AEAD_AES_256_GCM => SrtpProfile::AeadAes256Gcm,
+                        dimpl::SrtpProfile::AEAD_AES_128_GCM => SrtpProfile::AeadAes128Gcm,
+                        _ => SrtpProfile::AesCm128HmacSha1_80,
+                    };
+                    self.srtp = srtp::from_keying_material(profile, &material, DtlsRole::Server).ok();
+                }
+                Output::Connected => self.dtls_done = true,
+                Output::ApplicationData(packet) => {
+                    if let Some(data) = &mut self.data {
+                        data.handle_packet(packet, now);
+                    }
+                }
+                Output::CloseNotify => return self.fail(DisconnectReason::ClosedByPeer),
+                Output::BufferTooSmall { .. } => {
+                    debug_assert!(false, "DTLS record larger than RECORD_BUFFER");
+                    return self.fail(DisconnectReason::Internal);
+                }
+                _ => {}
+            }
+        }
+        if self.dtls_done {
+            if !self.certificate_matches || self.srtp.is_none() {
+                return self.fail(DisconnectReason::DtlsFailed);
+            }
+            self.update_connected();
+            self.drive_data(now, out);
+        }
+    }
+
+    /// SCTP packets out, events in; each packet is one DTLS record.
+    fn drive_data(&mut self, now: Instant, out: &mut impl SendBatch) {
+        let Some(data) = &mut self.data else { return };
+        while let Some(event) = data.poll_event() {
+            self.events.push_back(TransportEvent::Data(event));
+        }
+        let dtls = &mut self.dtls;
+        let to = self.path;
+        let mut buffer = [0; RECORD_BUFFER];
+        data.poll_transmit(now, |packet| {
+            if dtls.send_application_data(packet).is_err() {
+                return;
+            }
+            loop {
+                match dtls.poll_output(&mut buffer) {
+                    Output::Packet(record) => {
+                        if let Some(to) = to {
+                            send(out, to, record);
+                        }
+                    }
+                    Output::Timeout(_) => break,
+                    _ => {}
+                }
+            }
+        });
+    }
+
+    fn update_connected(&mut self) {
+        if !self.connected && self.dtls_done && self.path.is_some() && self.certificate_matches && self.srtp.is_some() {
+            self.connected = true;
+            self.events.push_back(TransportEvent::Connected);
+        }
+    }
+
+    /// Silent, but an ICE restart may revive it.
+    fn lose_path(&mut self, reason: DisconnectReason) {
+        if !self.dtls_done {
+            return self.fail(reason);
+        }
+        self.connected = false;
+        self.path = None;
+        self.events.push_back(TransportEvent::Disconnected(reason));
+    }
+
+    /// The end.
+    pub fn fail(&mut self, reason: DisconnectReason) {
+        if !self.closed {
+            self.closed = true;
+            self.connected = false;
+            self.path = None;
+            self.events.push_back(TransportEvent::Disconnected(reason));
+        }
+    }
+}
+
+/// Parses a STUN message with a USERNAME; returns our ufrag in it.
+pub fn parse_stun(datagram: &[u8]) -> Option<(String, StunMessage<'_>)> {
+    let message = StunMessage::parse(datagram).ok()?;
+    let ufrag = message.split_username()?.0.to_owned();
+    Some((ufrag, message))
+}
+
+fn send(out: &mut impl SendBatch, to: Destination, bytes: &[u8]) {
+    if let Some(buffer) = out.reserve(to, bytes.len()) {
+        buffer[..bytes.len()].copy_from_slice(bytes);
+        out.commit(bytes.len());
+    }
+}
+
+fn sha256(bytes: &[u8]) -> [u8; 32] {
+    let digest = digest::digest(&digest::SHA256, bytes);
+    let mut out = [0; 32];
+    out.copy_from_slice(digest.as_ref());
+    out
+}
+
+/// Whether a certificate (DER) has this fingerprint (RFC 8122 section 5).
+fn matches(expected: &Fingerprint, certificate: &[u8]) -> bool {
+    let algorithm = match expected.algorithm {
+        HashAlgorithm::Sha256 => &digest::SHA256,
+        HashAlgorithm::Sha384 => &digest::SHA384,
+        HashAlgorithm::Sha512 => &digest::SHA512,
+    };
+    digest::digest(algorithm, certificate).as_ref() == expected.digest
+}
+
+fn to_is(credentials: &IceCredentials) -> IceCreds {
+    IceCreds { ufrag: credentials.ufrag.clone(), pass: credentials.pwd.clone() }
+}
+
+/// RFC 8445 section 5.3: at least 24 bits of ufrag and 128 of password. The ufrag also demultiplexes, hence 64 bits.
+pub fn random_credentials(rng: &mut impl Rng) -> IceCredentials {
+    let mut text = |len: usize| -> String {
+        (0..len).map(|_| char::from(rng.sample(rand::distr::Alphanumeric))).collect()
+    };
+    IceCredentials { ufrag: text(11), pwd: text(24) }
+}

@@ -1,0 +1,270 @@
+//! Data channels of one peer: SCTP (RFC 8261) with DCEP (RFC 8832), over `sctp-proto`.
+//!
+//! The client opens the channels; we accept the three labels LiveKit knows and answer each with a DCEP acknowledgement.
+//! Packets towards the client travel on the channel the client opened.
+
+use std::{net::SocketAddr, sync::Arc, time::Instant};
+
+use bytes::Bytes;
+use sctp_proto::{
+    Association, AssociationHandle, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
+    PayloadProtocolIdentifier as Ppi, ReliabilityType, ServerConfig, StreamEvent, StreamId, TransportConfig,
+};
+
+use crate::api::DataChannel;
+
+/// The largest message we accept and announce (`a=max-message-size`). LiveKit clients clamp theirs to 64,000 bytes.
+pub const MAX_MESSAGE_SIZE: u32 = 256 * 1024;
+
+/// Reliable bytes that may wait for one slow receiver before its further packets are dropped.
+const MAX_BUFFERED_RELIABLE: usize = 4 * 1024 * 1024;
+
+/// Lossy bytes that may wait: a packet that is late is worth nothing.
+const MAX_BUFFERED_LOSSY: usize = 256 * 1024;
+
+/// SCTP payload of one datagram: 1200 less DTLS and SCTP framing.
+const MAX_PAYLOAD: u32 = 1120;
+
+/// SCTP wants an address to tell associations apart; there is only ever one here.
+const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5000);
+
+const DCEP_OPEN: u8 = 0x03;
+const DCEP_ACK: u8 = 0x02;
+
+/// What happened on the data channels.
+#[derive(Debug)]
+pub enum DataEvent {
+    /// A channel is open in both directions.
+    Open(DataChannel),
+    /// A whole message arrived.
+    Message(DataChannel, Vec<u8>),
+}
+
+/// One peer's data channels.
+pub struct DataChannels {
+    endpoint: Endpoint,
+    association: Option<(AssociationHandle, Association)>,
+    /// Streams of the open channels, by [`DataChannel`].
+    streams: [Option<StreamId>; 3],
+    /// Streams that have data to read, in order of arrival.
+    readable: Vec<StreamId>,
+    max_message_size: u64,
+    /// Packets that were not queued because the receiver is too slow.
+    pub dropped: u64,
+}
+
+impl DataChannels {
+    /// Waits for the client's association. `max_message_size` is what the client accepts (SDP; 0 means no limit).
+    pub fn new(max_message_size: u64) -> Self {
+        let mut endpoint_config = EndpointConfig::default();
+        endpoint_config.max_payload_size(MAX_PAYLOAD);
+        let mut server_config = ServerConfig::default();
+        server_config.transport = Arc::new(
+            TransportConfig::default()
+                .with_max_init_retransmits(None)
+                .with_max_data_retransmits(None)
+                .with_max_receive_buffer_size(1024 * 1024)
+                .with_max_receive_message_size(MAX_MESSAGE_SIZE),
+        );
+        Self {
+            endpoint: Endpoint::new(Arc::new(endpoint_config), Some(Arc::new(server_config))),
+            association: None,
+            streams: [None; 3],
+            readable: Vec::new(),
+            max_message_size: if max_message_size == 0 { u64::MAX } else { max_message_size },
+            dropped: 0,
+        }
+    }
+
+    /// Takes one SCTP packet out of DTLS.
+    pub fn handle_packet(&mut self, packet: &[u8], now: Instant) {
+        let data = Bytes::copy_from_slice(packet);
+        match self.endpoint.handle(now, PEER, None, None, data) {
+            None => {}
+            // WebRTC has one association; a second INIT is a retransmission that lost its race.
+            Some((handle, DatagramEvent::NewAssociation(association))) => {
+                if self.association.is_none() {
+                    self.association = Some((handle, association));
+                }
+            }
+            Some((handle, DatagramEvent::AssociationEvent(event))) => {
+                if let Some((ours, association)) = &mut self.association
+                    && *ours == handle
+                {
+                    association.handle_event(event);
+                }
+            }
+        }
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant) {
+        let Some((handle, association)) = &mut self.association else { return };
+        association.handle_timeout(now);
+        while let Some(event) = association.poll_endpoint_event() {
+            if let Some(reply) = self.endpoint.handle_event(*handle, event) {
+                association.handle_event(reply);
+            }
+        }
+    }
+
+    /// When [`DataChannels::handle_timeout`] must be called.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        self.association.as_ref().and_then(|(_, association)| association.poll_timeout())
+    }
+
+    /// Calls `send` for each SCTP packet that must go out.
+    pub fn poll_transmit(&mut self, now: Instant, mut send: impl FnMut(&[u8])) {
+        let mut emit = |transmit: sctp_proto::Transmit| {
+            if let Payload::RawEncode(packets) = transmit.payload {
+                packets.iter().for_each(|packet| send(packet));
+            }
+        };
+        while let Some(transmit) = self.endpoint.poll_transmit() {
+            emit(transmit);
+        }
+        if let Some((_, association)) = &mut self.association {
+            while let Some(transmit) = association.poll_transmit(now) {
+                emit(transmit);
+            }
+        }
+    }
+
+    /// Whether `channel` is open.
+    pub fn is_open(&self, channel: DataChannel) -> bool {
+        self.streams[channel as usize].is_some()
+    }
+
+    /// Queues one message. A receiver that is too slow loses it, which is counted; so does one whose channel is not
+    /// open yet.
+    pub fn send(&mut self, channel: DataChannel, message: &[u8]) {
+        let limit = match channel {
+            DataChannel::Reliable => MAX_BUFFERED_RELIABLE,
+            DataChannel::Lossy | DataChannel::DataTrack => MAX_BUFFERED_LOSSY,
+        };
+        let queued = self.streams[channel as usize].is_some_and(|id| {
+            let Some((_, association)) = &mut self.association else { return false };
+            let Ok(mut stream) = association.stream(id) else { return false };
+            stream.buffered_amount().unwrap_or(usize::MAX) + message.len() <= limit
+                && message.len() as u64 <= self.max_message_size
+                && stream.write_with_ppi(message, Ppi::Binary).is_ok()
+        });
+        if !queued {
+            self.dropped += 1;
+        }
+    }
+
+    /// The next event.
+    pub fn poll_event(&mut self) -> Option<DataEvent> {
+        self.collect_readable();
+        while let Some(&id) = self.readable.first() {
+            let (_, association) = self.association.as_mut()?;
+            let message = association.stream(id).ok().and_then(|mut stream| stream.read().ok().flatten());
+            let Some(chunks) = message else {
+                self.readable.remove(0);
+                continue;
+            };
+            let mut buffer = vec![0; chunks.len()];
+            if chunks.read(&mut buffer).is_err() {
+                continue;
+            }
+            match chunks.ppi {
+                Ppi::Dcep => {
+                    if let Some(event) = self.handle_dcep(id, &buffer) {
+                        return Some(event);
+                    }
+                }
+                Ppi::Binary | Ppi::String => {
+                    if let Some(channel) = self.channel_of(id) {
+                        return Some(DataEvent::Message(channel, buffer));
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    /// The peer is gone for SCTP: it aborted, or its association failed.
+    pub fn is_closed(&self) -> bool {
+        self.association.as_ref().is_some_and(|(_, association)| association.is_closed())
+    }
+
+    fn channel_of(&self, id: StreamId) -> Option<DataChannel> {
+        [DataChannel::Reliable, DataChannel::Lossy, DataChannel::DataTrack]
+            .into_iter()
+            .find(|channel| self.streams[*channel as usize] == Some(id))
+    }
+
+    fn collect_readable(&mut self) {
+        let Some((_, association)) = &mut self.association else { return };
+        while let Some(event) = association.poll() {
+            match event {
+                Event::Stream(StreamEvent::Readable { id }) if !self.readable.contains(&id) => self.readable.push(id),
+                Event::Stream(StreamEvent::Finished { id } | StreamEvent::Stopped { id, .. }) => {
+                    for stream in &mut self.streams {
+                        if *stream == Some(id) {
+                            *stream = None;
+                        }
+                    }
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// DATA_CHANNEL_OPEN: adopt the reliability the client chose, acknowledge, remember the stream.
+    fn handle_dcep(&mut self, id: StreamId, message: &[u8]) -> Option<DataEvent> {
+        let open = DcepOpen::parse(message)?;
+        let channel = match open.label {
+            b"_reliable" => DataChannel::Reliable,
+            b"_lossy" => DataChannel::Lossy,
+            b"_data_track" => DataChannel::DataTrack,
+            // A channel we do not know is acknowledged, so that the client does not wait, and ignored.
+            _ => {
+                self.acknowledge(id, &open)?;
+                return None;
+            }
+        };
+        self.acknowledge(id, &open)?;
+        self.streams[channel as usize] = Some(id);
+        Some(DataEvent::Open(channel))
+    }
+
+    fn acknowledge(&mut self, id: StreamId, open: &DcepOpen<'_>) -> Option<()> {
+        let (_, association) = self.association.as_mut()?;
+        let mut stream = association.stream(id).ok()?;
+        stream.set_reliability_params(open.unordered, open.reliability, open.parameter).ok()?;
+        stream.write_with_ppi(&[DCEP_ACK], Ppi::Dcep).ok()?;
+        Some(())
+    }
+}
+
+/// DATA_CHANNEL_OPEN, RFC 8832 section 5.1.
+struct DcepOpen<'a> {
+    unordered: bool,
+    reliability: ReliabilityType,
+    parameter: u32,
+    label: &'a [u8],
+}
+
+impl<'a> DcepOpen<'a> {
+    fn parse(message: &'a [u8]) -> Option<Self> {
+        let (head, rest) = message.split_first_chunk::<12>()?;
+        if head[0] != DCEP_OPEN {
+            return None;
+        }
+        let reliability = match head[1] & 0x7f {
+            0 => ReliabilityType::Reliable,
+            1 => ReliabilityType::Rexmit,
+            2 => ReliabilityType::Timed,
+            _ => return None,
+        };
+        Some(Self {
+            unordered: head[1] & 0x80 != 0,
+            reliability,
+            parameter: u32::from_be_bytes([head[4], head[5], head[6], head[7]]),
+            label: rest.get(..u16::from_be_bytes([head[8], head[9]]) as usize)?,
+        })
+    }
+}

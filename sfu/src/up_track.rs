@@ -1,0 +1,318 @@
+//! A published track: its layers as they arrive, and who subscribes to them.
+
+use std::time::{Duration, Instant};
+
+use protocol::TrackSid;
+
+use crate::{
+    api::{LayerSize, MediaKind, PublishedTrack, SpatialLayer, TrackSetting},
+    fanout::{BatchPacket, Fanout, NO_LAYER},
+    history::{History, Packet},
+    nack::NackTracker,
+    receive_stats::ReceiveStats,
+    rewrite::{Input, Source},
+    rtcp::NtpTime,
+    rtp::RtpTime,
+    shard::{PeerKey, RouterKey},
+};
+
+/// A layer of a simulcast without packets for this long, while another layer has some, was switched off by its sender.
+const LAYER_TIMEOUT: Duration = Duration::from_millis(1200);
+
+/// Time between two key frame requests for one layer. Encoders answer at most every 300 ms; a subscriber that comes just
+/// after an answered request must not wait noticeably longer than one that comes alone.
+const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(250);
+
+/// How a codec's payload is treated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Codec {
+    /// Every packet stands alone.
+    Opus,
+    /// RFC 7741: picture ids are rewritten.
+    Vp8,
+}
+
+impl Codec {
+    /// From the mime type of a negotiated codec.
+    pub fn from_mime(mime: &str) -> Option<Self> {
+        match () {
+            () if mime.eq_ignore_ascii_case("audio/opus") => Some(Self::Opus),
+            () if mime.eq_ignore_ascii_case("video/VP8") => Some(Self::Vp8),
+            () => None,
+        }
+    }
+
+    /// RTP clock, Hz.
+    pub fn clock_rate(self) -> u32 {
+        match self {
+            Self::Opus => 48_000,
+            Self::Vp8 => 90_000,
+        }
+    }
+}
+
+/// One RTP stream of a track.
+pub struct UpLayer {
+    /// Its SSRC, and that of its retransmissions once known.
+    pub ssrc: u32,
+    /// See `ssrc`.
+    pub rtx_ssrc: Option<u32>,
+    /// Recent packets, decrypted, shared by all subscribers.
+    pub history: History,
+    /// What is missing.
+    pub nack: NackTracker,
+    /// For receiver reports.
+    pub stats: ReceiveStats,
+    /// Last sender report: NTP and RTP time of one instant, and when it arrived.
+    pub sender_report: Option<(NtpTime, RtpTime, Instant)>,
+    /// Last packet: its RTP time and arrival.
+    pub last_packet: Option<(RtpTime, Instant)>,
+    /// Packets arrive.
+    pub active: bool,
+    key_frame_wanted: bool,
+    key_frame_requested: Option<Instant>,
+}
+
+impl UpLayer {
+    fn new(ssrc: u32, kind: MediaKind, clock_rate: u32) -> Self {
+        Self {
+            ssrc,
+            rtx_ssrc: None,
+            history: History::new(kind),
+            nack: NackTracker::new(),
+            stats: ReceiveStats::new(clock_rate),
+            sender_report: None,
+            last_packet: None,
+            active: false,
+            key_frame_wanted: false,
+            key_frame_requested: None,
+        }
+    }
+
+    /// A packet of this layer (number `layer`) as a subscriber's rewriter wants to see it.
+    pub fn input(&self, layer: u8, packet: &Packet<'_>, switch_point: bool, now: Instant) -> Input {
+        Input {
+            source: Source { layer, ssrc: self.ssrc },
+            index: packet.index,
+            time: packet.time,
+            picture: packet.picture.map(|descriptor| descriptor.ids),
+            switch_point,
+            sender_report: self.sender_report.map(|(ntp, time, _)| (ntp, time)),
+            arrival: now,
+        }
+    }
+
+    /// Somebody needs a key frame.
+    pub fn want_key_frame(&mut self) {
+        self.key_frame_wanted = true;
+    }
+
+    /// A key frame began: nobody waits any more.
+    pub fn key_frame_arrived(&mut self) {
+        self.key_frame_wanted = false;
+    }
+
+    /// Whether a request must be sent now (RFC 4585 PLI); counts as sent.
+    pub fn take_key_frame_request(&mut self, now: Instant) -> bool {
+        let due = self.key_frame_requested.is_none_or(|last| now >= last + KEY_FRAME_INTERVAL);
+        if !(self.key_frame_wanted && due) {
+            return false;
+        }
+        self.key_frame_requested = Some(now);
+        true
+    }
+}
+
+/// A published track.
+pub struct UpTrack {
+    /// Its sid.
+    pub sid: TrackSid,
+    /// Who publishes it.
+    pub publisher: PeerKey,
+    /// Its room.
+    pub router: RouterKey,
+    /// Audio or video.
+    pub kind: MediaKind,
+    /// As announced.
+    pub announced: PublishedTrack,
+    /// Known once a section of an offer carries it.
+    pub codec: Option<Codec>,
+    /// Codec as negotiated, for example `video/VP8`.
+    pub mime_type: String,
+    /// Nothing is forwarded.
+    pub muted: bool,
+    /// Streams by [`SpatialLayer`]; one without layers is `High`.
+    pub layers: [Option<Box<UpLayer>>; 3],
+    /// Subscribers.
+    pub fanout: Fanout,
+    /// Packets of this receive batch, to be forwarded by the flush.
+    pub batch: Vec<BatchPacket>,
+}
+
+impl UpTrack {
+    /// A track that was announced.
+    pub fn new(announced: PublishedTrack, publisher: PeerKey, router: RouterKey) -> Self {
+        Self {
+            sid: announced.sid,
+            publisher,
+            router,
+            kind: announced.kind,
+            codec: None,
+            mime_type: String::new(),
+            muted: announced.muted,
+            layers: [None, None, None],
+            fanout: Fanout::default(),
+            batch: Vec::new(),
+            announced,
+        }
+    }
+
+    /// The layer, created with its first stream. A new SSRC replaces the old one: the sender started the stream anew.
+    pub fn open_layer(&mut self, layer: SpatialLayer, ssrc: u32) -> &mut UpLayer {
+        let clock_rate = self.codec.map_or(90_000, Codec::clock_rate);
+        let slot = &mut self.layers[layer as usize];
+        if slot.as_ref().is_some_and(|open| open.ssrc != ssrc) {
+            *slot = None;
+        }
+        slot.get_or_insert_with(|| Box::new(UpLayer::new(ssrc, self.kind, clock_rate)))
+    }
+
+    /// The layer, if a stream of it arrived.
+    pub fn layer(&mut self, layer: u8) -> Option<&mut UpLayer> {
+        self.layers.get_mut(layer as usize)?.as_deref_mut()
+    }
+
+    /// Switches off layers that fell silent while others go on. True when something changed.
+    pub fn expire_layers(&mut self, now: Instant) -> bool {
+        let last = |layer: &UpLayer| layer.last_packet.map(|(_, at)| at);
+        let Some(latest) = self.layers.iter().flatten().filter_map(|layer| last(layer)).max() else { return false };
+        if now >= latest + LAYER_TIMEOUT {
+            // All are silent: a muted track or a dead publisher; nothing to choose between.
+            return false;
+        }
+        let mut changed = false;
+        for layer in self.layers.iter_mut().flatten() {
+            if layer.active && last(layer).is_none_or(|at| now >= at + LAYER_TIMEOUT) {
+                layer.active = false;
+                changed = true;
+            }
+        }
+        changed
+    }
+
+    /// The layer a subscriber with this wish gets now: the best that is active and not above the wish, else the lowest
+    /// that is active; [`NO_LAYER`] when nothing is.
+    pub fn choose_layer(&self, setting: &TrackSetting) -> u8 {
+        if self.muted || setting.disabled {
+            return NO_LAYER;
+        }
+        let limit = self.highest_wanted(setting);
+        let is_active = |layer: &u8| self.layers[*layer as usize].as_ref().is_some_and(|open| open.active);
+        (0..=limit).rev().find(is_active).or_else(|| (limit + 1..3).find(is_active)).unwrap_or(NO_LAYER)
+    }
+
+    /// The wish as a layer: the smallest whose announced size covers the wanted size, else the named quality.
+    fn highest_wanted(&self, setting: &TrackSetting) -> u8 {
+        if setting.width == 0 && setting.height == 0 {
+            return setting.max_layer as u8;
+        }
+        // Wishes come from element sizes and are rarely exact; a layer a tenth too small is still the right one.
+        let covers = |size: &&LayerSize| {
+            u64::from(size.width) * 11 >= u64::from(setting.width) * 10
+                && u64::from(size.height) * 11 >= u64::from(setting.height) * 10
+        };
+        let smallest = self.announced.layers.iter().filter(covers).map(|size| size.layer as u8).min();
+        smallest.unwrap_or(SpatialLayer::High as u8)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use slotmap::SlotMap;
+
+    fn track() -> UpTrack {
+        let size = |layer, width, height| LayerSize { layer, width, height };
+        let announced = PublishedTrack {
+            sid: "TR_VCabc".parse().unwrap(),
+            kind: MediaKind::Video,
+            cids: vec![],
+            stream: "camera".into(),
+            muted: false,
+            audio: Default::default(),
+            layers: vec![
+                size(SpatialLayer::Low, 320, 180),
+                size(SpatialLayer::Medium, 640, 360),
+                size(SpatialLayer::High, 1280, 720),
+            ],
+        };
+        let mut track = UpTrack::new(
+            announced,
+            SlotMap::<PeerKey, ()>::with_key().insert(()),
+            SlotMap::<RouterKey, ()>::with_key().insert(()),
+        );
+        track.codec = Some(Codec::Vp8);
+        track
+    }
+
+    fn activate(track: &mut UpTrack, layer: SpatialLayer, now: Instant) {
+        let open = track.open_layer(layer, layer as u32 + 1);
+        open.active = true;
+        open.last_packet = Some((RtpTime(0), now));
+    }
+
+    fn wish(max_layer: SpatialLayer, width: u32, height: u32) -> TrackSetting {
+        TrackSetting { disabled: false, max_layer, width, height }
+    }
+
+    #[test]
+    fn the_best_active_layer_within_the_wish_is_chosen() {
+        let (mut track, now) = (track(), Instant::now());
+        let high = wish(SpatialLayer::High, 0, 0);
+        assert_eq!(track.choose_layer(&high), NO_LAYER);
+        activate(&mut track, SpatialLayer::Low, now);
+        assert_eq!(track.choose_layer(&high), 0);
+        activate(&mut track, SpatialLayer::High, now);
+        assert_eq!(track.choose_layer(&high), 2);
+        assert_eq!(track.choose_layer(&wish(SpatialLayer::Medium, 0, 0)), 0);
+        assert_eq!(track.choose_layer(&wish(SpatialLayer::High, 300, 170)), 0);
+        activate(&mut track, SpatialLayer::Medium, now);
+        assert_eq!(track.choose_layer(&wish(SpatialLayer::Low, 680, 380)), 1);
+        assert_eq!(track.choose_layer(&wish(SpatialLayer::Low, 4000, 2000)), 2);
+        track.muted = true;
+        assert_eq!(track.choose_layer(&high), NO_LAYER);
+    }
+
+    #[test]
+    fn something_is_better_than_nothing() {
+        let (mut track, now) = (track(), Instant::now());
+        activate(&mut track, SpatialLayer::High, now);
+        assert_eq!(track.choose_layer(&wish(SpatialLayer::Low, 0, 0)), 2);
+    }
+
+    #[test]
+    fn a_layer_expires_only_while_another_lives() {
+        let (mut track, now) = (track(), Instant::now());
+        activate(&mut track, SpatialLayer::Low, now);
+        activate(&mut track, SpatialLayer::High, now);
+        let later = now + LAYER_TIMEOUT;
+        assert!(!track.expire_layers(later));
+        track.layer(0).unwrap().last_packet = Some((RtpTime(0), later));
+        assert!(track.expire_layers(later));
+        assert_eq!(track.choose_layer(&wish(SpatialLayer::High, 0, 0)), 0);
+    }
+
+    #[test]
+    fn key_frame_requests_merge_and_repeat() {
+        let (mut track, now) = (track(), Instant::now());
+        let layer = track.open_layer(SpatialLayer::Low, 1);
+        assert!(!layer.take_key_frame_request(now));
+        layer.want_key_frame();
+        layer.want_key_frame();
+        assert!(layer.take_key_frame_request(now));
+        assert!(!layer.take_key_frame_request(now));
+        assert!(layer.take_key_frame_request(now + KEY_FRAME_INTERVAL));
+        layer.key_frame_arrived();
+        assert!(!layer.take_key_frame_request(now + 2 * KEY_FRAME_INTERVAL));
+    }
+}
