@@ -1,10 +1,17 @@
 //! `livekit.DataPacket` as routing sees it: who it is for, what it is, and the stamp of who sent it.
 //!
-//! A packet is routed without decoding it into structures: a scan over its protobuf fields borrows what routing needs,
-//! and stamping copies the other fields as they are, known or not.
+//! A scan over its protobuf fields borrows what routing needs, and stamping copies the other fields as they are, known
+//! or not. Before, the packet is decoded once to be sure that it is well-formed all the way down: the decoders of some
+//! clients take a field's type from its number alone and do not hold a nested message to its length, so that a field
+//! that lies about either could swallow the stamp and put another one in its place.
+
+use prost::Message;
+
+use crate::livekit::DataPacket;
 
 /// Fields of `DataPacket`.
 const USER: u32 = 2;
+const SPEAKER: u32 = 3;
 const PARTICIPANT_IDENTITY: u32 = 4;
 const DESTINATION_IDENTITIES: u32 = 5;
 const TRANSCRIPTION: u32 = 7;
@@ -20,7 +27,7 @@ mod user {
     pub const DESTINATION_IDENTITIES: u32 = 6;
 }
 
-/// Bytes that are no `DataPacket`.
+/// Bytes that are no `DataPacket`, or one that a participant may not send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed data packet")]
 pub struct MalformedDataPacket;
@@ -28,6 +35,8 @@ pub struct MalformedDataPacket;
 /// What routing needs to know of a packet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DataPacketView<'a> {
+    /// Well-formed; see the module.
+    packet: &'a [u8],
     /// Receivers by identity; with `destination_sids` empty as well: everybody.
     pub destination_identities: Vec<&'a str>,
     /// Receivers by sid.
@@ -41,9 +50,14 @@ impl<'a> DataPacketView<'a> {
     /// Reads a packet.
     ///
     /// # Errors
-    /// [`MalformedDataPacket`] for anything but a sequence of protobuf fields with UTF-8 names.
+    /// [`MalformedDataPacket`] for anything but a well-formed `DataPacket`, and for one that says who speaks: clients
+    /// would believe it, and only the server knows.
     pub fn parse(packet: &'a [u8]) -> Result<Self, MalformedDataPacket> {
-        let mut view = Self::default();
+        DataPacket::decode(packet).map_err(|_| MalformedDataPacket)?;
+        let mut view = Self {
+            packet,
+            ..Self::default()
+        };
         for field in Fields(packet) {
             let field = field?;
             match (field.number, field.value) {
@@ -52,6 +66,7 @@ impl<'a> DataPacketView<'a> {
                 }
                 (SEQUENCE, Value::Varint(value)) => view.sequence = value as u32,
                 (TRANSCRIPTION | METRICS, _) => view.reserved = true,
+                (SPEAKER, _) => return Err(MalformedDataPacket),
                 (USER, Value::Bytes(packet)) => view.read_user(packet)?,
                 _ => {}
             }
@@ -71,6 +86,28 @@ impl<'a> DataPacketView<'a> {
         self.reserved
     }
 
+    /// The packet with its sender set to `identity` and `sid`, whatever it said before; empty ones leave no sender.
+    ///
+    /// # Errors
+    /// None for a packet that was parsed; the type says so for the sake of the scan.
+    pub fn stamp(&self, identity: &str, sid: &str) -> Result<Vec<u8>, MalformedDataPacket> {
+        let room = 2 * (identity.len() + sid.len()) + 24;
+        let mut out = Vec::with_capacity(self.packet.len() + room);
+        for field in Fields(self.packet) {
+            let field = field?;
+            match (field.number, field.value) {
+                (PARTICIPANT_IDENTITY | PARTICIPANT_SID, _) => {}
+                (USER, Value::Bytes(user)) => {
+                    put_bytes(&mut out, USER, &stamp_user(user, identity, sid)?)
+                }
+                _ => out.extend_from_slice(field.raw),
+            }
+        }
+        put_text(&mut out, PARTICIPANT_IDENTITY, identity);
+        put_text(&mut out, PARTICIPANT_SID, sid);
+        Ok(out)
+    }
+
     fn read_user(&mut self, packet: &'a [u8]) -> Result<(), MalformedDataPacket> {
         for field in Fields(packet) {
             let field = field?;
@@ -88,25 +125,12 @@ impl<'a> DataPacketView<'a> {
     }
 }
 
-/// The packet with its sender set to `identity` and `sid`, whatever it said before; empty ones leave no sender.
+/// [`DataPacketView::parse`] and [`DataPacketView::stamp`] in one.
 ///
 /// # Errors
 /// [`MalformedDataPacket`].
 pub fn stamp(packet: &[u8], identity: &str, sid: &str) -> Result<Vec<u8>, MalformedDataPacket> {
-    let mut out = Vec::with_capacity(packet.len() + 2 * (identity.len() + sid.len()) + 24);
-    for field in Fields(packet) {
-        let field = field?;
-        match (field.number, field.value) {
-            (PARTICIPANT_IDENTITY | PARTICIPANT_SID, _) => {}
-            (USER, Value::Bytes(user)) => {
-                put_bytes(&mut out, USER, &stamp_user(user, identity, sid)?)
-            }
-            _ => out.extend_from_slice(field.raw),
-        }
-    }
-    put_text(&mut out, PARTICIPANT_IDENTITY, identity);
-    put_text(&mut out, PARTICIPANT_SID, sid);
-    Ok(out)
+    DataPacketView::parse(packet)?.stamp(identity, sid)
 }
 
 fn stamp_user(packet: &[u8], identity: &str, sid: &str) -> Result<Vec<u8>, MalformedDataPacket> {
@@ -162,7 +186,8 @@ impl<'a> Fields<'a> {
     fn read(&mut self) -> Result<Field<'a>, MalformedDataPacket> {
         let start = self.0;
         let key = self.varint()?;
-        let number = u32::try_from(key >> 3).map_err(|_| MalformedDataPacket)?;
+        // Decoders that keep 32 bits would see another field in a longer key.
+        let number = u32::try_from(key).map_err(|_| MalformedDataPacket)? >> 3;
         let value = match key & 7 {
             0 => Value::Varint(self.varint()?),
             1 => self.take(8).map(|_| Value::Fixed)?,
@@ -213,9 +238,8 @@ impl<'a> Iterator for Fields<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::livekit::{DataPacket, Transcription, UserPacket, data_packet};
+    use crate::livekit::{ActiveSpeakerUpdate, Transcription, UserPacket, data_packet};
     use proptest::prelude::*;
-    use prost::Message;
 
     #[allow(deprecated)]
     fn packet() -> DataPacket {
@@ -303,6 +327,56 @@ mod tests {
             !DataPacketView::parse(&packet().encode_to_vec())
                 .unwrap()
                 .is_reserved_for_agents()
+        );
+    }
+
+    #[test]
+    #[allow(deprecated)]
+    fn nobody_says_who_speaks() {
+        let value = Some(data_packet::Value::Speaker(ActiveSpeakerUpdate::default()));
+        let encoded = DataPacket {
+            value,
+            ..Default::default()
+        }
+        .encode_to_vec();
+        assert_eq!(DataPacketView::parse(&encoded), Err(MalformedDataPacket));
+    }
+
+    /// Each is well-formed for a lenient decoder, which would read it differently than a strict one.
+    #[test]
+    fn fields_that_lie_about_their_type_or_length_are_refused() {
+        let name = [b"\x22\x03bob".as_slice()].concat();
+        for packet in [
+            // A user packet that calls itself a number: its length covers what follows.
+            [&[0x10, 40][..], &name].concat(),
+            // The sender's field behind a key with more than 32 bits.
+            [&[0xA2, 0x80, 0x80, 0x80, 0x10, 3][..], b"bob"].concat(),
+            // A stream chunk whose content is longer than the chunk.
+            [&[0x72, 2, 0x1A, 9][..], &name].concat(),
+            // The same inside a user packet.
+            [&[0x12, 2, 0x12, 9][..], &name].concat(),
+            // A group, and its end.
+            vec![0x13, 0x14],
+            // No field at all.
+            vec![0x00, 0x00],
+        ] {
+            assert_eq!(
+                stamp(&packet, "alice", "PA_alice"),
+                Err(MalformedDataPacket),
+                "{packet:x?}"
+            );
+        }
+    }
+
+    #[test]
+    fn what_is_not_known_is_passed_on() {
+        let mut encoded = packet().encode_to_vec();
+        put_bytes(&mut encoded, 500, b"from the future");
+        let stamped = stamp(&encoded, "alice", "PA_alice").unwrap();
+        assert!(
+            stamped
+                .windows(15)
+                .any(|window| window == b"from the future")
         );
     }
 
