@@ -3,8 +3,20 @@
 //! Pure: no tokio, no socket, no clock, no global randomness. Start with [`api`].
 
 pub mod api;
+mod clock;
+mod join;
+mod leave;
+mod metadata;
+mod moderate;
+mod negotiate;
+mod participant;
+mod presence;
+mod publish;
+mod resume;
 mod room;
 mod session;
+mod simulate;
+mod subscribe;
 
 pub use api::*;
 pub use room::Room;

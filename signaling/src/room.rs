@@ -1,33 +1,94 @@
-//! One meeting.
+//! One meeting. This file holds its state and routes; each group of verbs has its own file:
+//! `join`, `resume`, `leave`, `negotiate`, `publish`, `subscribe`, `metadata`, `presence`, `moderate`, `simulate`.
 
 use std::{
+    collections::{BTreeMap, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use protocol::{RoomName, RoomSid, livekit};
+use protocol::{
+    ParticipantIdentity, ParticipantSid, RoomName, RoomSid, TrackSid,
+    livekit::{self, ParticipantInfo, signal_request, signal_response},
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
 
-use crate::api::{Config, RoomInput, RoomOutput};
+use crate::{
+    api::{Config, Response, RoomInput, RoomOutput, SessionId, SessionMessage},
+    clock::{Clock, earliest, seconds},
+    participant::Participant,
+    presence::Speakers,
+};
+
+/// The most messages kept for a participant without a signal connection. Only moderators cause them.
+const MAX_MISSED: usize = 256;
 
 /// One meeting: who is in it, what they publish, and who receives what.
 pub struct Room {
-    sid: RoomSid,
+    pub(crate) sid: RoomSid,
+    pub(crate) name: RoomName,
+    pub(crate) metadata: String,
+    pub(crate) empty_timeout: u32,
+    pub(crate) departure_timeout: u32,
+    pub(crate) max_participants: u32,
+    pub(crate) config: Arc<Config>,
+    pub(crate) clock: Clock,
+    pub(crate) created_at: Duration,
+    pub(crate) rng: StdRng,
+    /// Tells frames the server injects from encrypted ones.
+    pub(crate) sif_trailer: Vec<u8>,
+    pub(crate) participants: BTreeMap<ParticipantSid, Participant>,
+    pub(crate) identities: BTreeMap<ParticipantIdentity, ParticipantSid>,
+    pub(crate) sessions: BTreeMap<SessionId, ParticipantSid>,
+    /// Every published track, and who publishes it.
+    pub(crate) tracks: BTreeMap<TrackSid, ParticipantSid>,
+    /// Who left lately: a client that resumes may not have heard of it.
+    pub(crate) departed: VecDeque<(Instant, ParticipantInfo)>,
+    pub(crate) speakers: Speakers,
+    /// The `num_participants` that everybody knows.
+    pub(crate) announced_count: u32,
+    pub(crate) close_at: Option<Instant>,
+    pub(crate) closed: bool,
+    pub(crate) outputs: VecDeque<RoomOutput>,
 }
 
 impl Room {
     /// An empty room. `settings` are those of the token or API call that opens it (they win over `config`); `seed` is
     /// the seed of its random ids; `unix_now` (time since 1970) and `now` name the same moment.
     pub fn new(
-        _name: RoomName,
-        _settings: Option<&livekit::RoomConfiguration>,
-        _config: Arc<Config>,
+        name: RoomName,
+        settings: Option<&livekit::RoomConfiguration>,
+        config: Arc<Config>,
         seed: [u8; 32],
-        _unix_now: Duration,
-        _now: Instant,
+        unix_now: Duration,
+        now: Instant,
     ) -> Self {
-        use rand::SeedableRng;
+        let mut rng = StdRng::from_seed(seed);
+        let or = |setting: u32, default| if setting == 0 { default } else { setting };
+        let settings = settings.cloned().unwrap_or_default();
+        let empty_timeout = or(settings.empty_timeout, config.empty_timeout);
         Self {
-            sid: RoomSid::random(&mut rand::rngs::StdRng::from_seed(seed)),
+            sid: RoomSid::random(&mut rng),
+            name,
+            metadata: settings.metadata,
+            empty_timeout,
+            departure_timeout: or(settings.departure_timeout, config.departure_timeout),
+            max_participants: or(settings.max_participants, config.max_participants),
+            config,
+            clock: Clock::new(unix_now, now),
+            created_at: unix_now,
+            sif_trailer: rng.random::<[u8; 16]>().to_vec(),
+            rng,
+            participants: BTreeMap::new(),
+            identities: BTreeMap::new(),
+            sessions: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            departed: VecDeque::new(),
+            speakers: Speakers::default(),
+            announced_count: 0,
+            close_at: Some(now + seconds(empty_timeout)),
+            closed: false,
+            outputs: VecDeque::new(),
         }
     }
 
@@ -37,18 +98,153 @@ impl Room {
     }
 
     /// Takes one input.
-    pub fn handle(&mut self, _input: RoomInput, _now: Instant) {}
+    pub fn handle(&mut self, input: RoomInput, now: Instant) {
+        match input {
+            RoomInput::Join(join) if self.closed => {
+                self.outputs.push_back(RoomOutput::Redirect(join))
+            }
+            RoomInput::Join(join) if join.request.reconnect => self.resume(*join, now),
+            RoomInput::Join(join) => self.join(*join, now),
+            RoomInput::Request { session, request } => {
+                if let Some(&sid) = self.sessions.get(&session) {
+                    self.request(sid, *request, now);
+                }
+            }
+            RoomInput::SessionGone { session, cause } => self.session_gone(session, cause, now),
+            RoomInput::Media(event) => self.media_event(event, now),
+            RoomInput::Api { id, call } => {
+                let reply = self.api(call, now);
+                self.outputs.push_back(RoomOutput::ApiReply { id, reply });
+            }
+            RoomInput::Shutdown => self.shutdown(),
+        }
+    }
+
+    #[allow(deprecated)] // `update_layers` still exists.
+    fn request(&mut self, sid: ParticipantSid, request: signal_request::Message, now: Instant) {
+        use signal_request::Message as M;
+        match request {
+            M::Offer(offer) => self.offer(sid, offer),
+            M::Trickle(trickle) => self.trickle(sid, &trickle),
+            M::AddTrack(request) => self.add_track(sid, request),
+            M::Mute(mute) => self.mute_own(sid, &mute),
+            M::UpdateAudioTrack(update) => self.update_audio_track(sid, update),
+            M::UpdateVideoTrack(update) => self.update_video_track(sid, &update),
+            M::Subscription(update) => self.update_subscription(sid, &update),
+            M::TrackSetting(settings) => self.track_setting(sid, &settings),
+            M::SubscriptionPermission(permission) => self.subscription_permission(sid, permission),
+            M::UpdateMetadata(update) => self.update_metadata(sid, update),
+            M::SyncState(state) => self.sync_state(sid, &state, now),
+            M::Leave(_) => self.client_leaves(sid, now),
+            M::Simulate(scenario) => self.simulate(sid, &scenario, now),
+            M::PublishDataTrackRequest(request) => self.refuse_data_track(sid, request),
+            M::StoreDataBlobRequest(request) => self.refuse_blob(sid, request.request_id),
+            M::GetDataBlobRequest(request) => self.refuse_blob(sid, request.request_id),
+            // Answers belong to the second PeerConnection, which we do not offer; `update_layers` is deprecated; pings
+            // are the session's.
+            M::Answer(_)
+            | M::UpdateLayers(_)
+            | M::UnpublishDataTrackRequest(_)
+            | M::UpdateDataSubscription(_)
+            | M::Ping(_)
+            | M::PingReq(_) => {}
+        }
+    }
 
     /// Does what is due at `now`.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.closed {
+            return;
+        }
+        self.expire_participants(now);
+        self.forget_departed(now);
+        self.end_simulated_speech(now);
+        if self.close_at.is_some_and(|at| at <= now) {
+            self.close_idle();
+        }
+    }
 
     /// When [`Room::handle_timeout`] must be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        if self.closed {
+            return None;
+        }
+        let participants = self.participants.values().filter_map(|participant| {
+            earliest([
+                participant.connect_by,
+                participant.resume_by,
+                participant.media_by,
+            ])
+        });
+        earliest([
+            participants.min(),
+            self.close_at,
+            self.speakers.simulated_until(),
+            self.departed_until(),
+        ])
     }
 
     /// The next output.
     pub fn poll_output(&mut self) -> Option<RoomOutput> {
-        None
+        self.outputs.pop_front()
     }
+
+    pub(crate) fn command(&mut self, command: sfu::Command) {
+        self.outputs.push_back(RoomOutput::ToMedia(command));
+    }
+
+    pub(crate) fn tell(&mut self, session: SessionId, message: SessionMessage) {
+        self.outputs
+            .push_back(RoomOutput::ToSession { session, message });
+    }
+
+    /// Sends to one participant. Without a signal connection, what a resume does not bring anyway is kept for it.
+    pub(crate) fn send(&mut self, to: ParticipantSid, response: impl Into<Response>) {
+        let Some(participant) = self.participants.get_mut(&to) else {
+            return;
+        };
+        let response = response.into();
+        match participant.session {
+            Some(session) => self.tell(session, SessionMessage::Response(response)),
+            None if outlives_connection(&response) && participant.missed.len() < MAX_MISSED => {
+                participant.missed.push(response);
+            }
+            None => {}
+        }
+    }
+
+    /// Sends to everybody with a signal connection, except one.
+    pub(crate) fn broadcast(
+        &mut self,
+        response: impl Into<Response>,
+        except: Option<ParticipantSid>,
+    ) {
+        let response = response.into();
+        let sessions = self
+            .sessions
+            .iter()
+            .filter(|(_, sid)| Some(**sid) != except);
+        self.outputs
+            .extend(sessions.map(|(&session, _)| RoomOutput::ToSession {
+                session,
+                message: SessionMessage::Response(response.clone()),
+            }));
+    }
+}
+
+/// Must a client that lost its connection still hear this? `reconnect` brings the state of everybody; negotiation starts
+/// anew with the client's offer.
+fn outlives_connection(response: &Response) -> bool {
+    use signal_response::Message as M;
+    matches!(
+        response.message(),
+        Some(
+            M::Mute(_)
+                | M::TrackPublished(_)
+                | M::TrackUnpublished(_)
+                | M::RequestResponse(_)
+                | M::TrackSubscribed(_)
+                | M::SubscriptionPermissionUpdate(_)
+        )
+    )
 }

@@ -1,43 +1,298 @@
 //! One participant's conversation: frames in, frames out.
+//!
+//! The session knows the wire (encodings, limits, pings, what may be said before `join`), the room knows the meeting.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
 
-use protocol::signal::Frame;
+use protocol::{
+    livekit::{
+        self, DisconnectReason, LeaveRequest, Pong, SignalResponse, leave_request::Action,
+        signal_request, signal_response,
+    },
+    signal::{self, Encoding, Frame, FrameError},
+    token::Grant,
+};
 
-use crate::api::{Config, Join, SessionMessage, SessionOutput};
+use crate::{
+    api::{
+        CloseCause, Config, Join, PING_TIMEOUT_SECONDS, Response, RoomInput, SessionId,
+        SessionMessage, SessionOutput,
+    },
+    clock::{Clock, earliest, seconds},
+};
+
+/// Messages kept for a client whose `join` is not out yet. The room sends `join` first, so that there are hardly any.
+const MAX_HELD_BACK: usize = 64;
+
+/// Metadata and attributes above this size do not go into refreshed tokens: the token must still fit into a URL.
+const MAX_TOKEN_TEXT: usize = 16 * 1024;
 
 /// One signal connection.
-pub struct Session {}
+pub struct Session {
+    id: SessionId,
+    clock: Clock,
+    encoding: Option<Encoding>,
+    phase: Phase,
+    held_back: Vec<Response>,
+    requests: TokenBucket,
+    /// Set by the first ping: a client that never pings is watched by the socket's own pings.
+    silent_at: Option<Instant>,
+    grant: Option<Box<Grant>>,
+    refresh_every: Duration,
+    refresh_at: Option<Instant>,
+    outputs: VecDeque<SessionOutput>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Neither `join` nor `reconnect` is out.
+    Opening,
+    Open,
+    Closed,
+}
 
 impl Session {
     /// A connection whose token and join request were read. Its first output is the join for the room of the grant.
     /// `unix_now` (time since 1970) and `now` name the same moment.
-    pub fn new(_join: Join, _config: &Config, _unix_now: Duration, _now: Instant) -> Self {
-        Self {}
+    pub fn new(join: Join, config: &Config, unix_now: Duration, now: Instant) -> Self {
+        Self {
+            id: join.session,
+            clock: Clock::new(unix_now, now),
+            encoding: None,
+            phase: Phase::Opening,
+            held_back: Vec::new(),
+            requests: TokenBucket::new(config.requests_per_second, config.request_burst, now),
+            silent_at: None,
+            grant: None,
+            refresh_every: seconds(config.token_refresh),
+            refresh_at: None,
+            outputs: VecDeque::from([SessionOutput::ToRoom(RoomInput::Join(Box::new(join)))]),
+        }
     }
 
     /// The client sent a frame.
-    pub fn handle_frame(&mut self, _frame: Frame, _now: Instant) {}
+    pub fn handle_frame(&mut self, frame: Frame, now: Instant) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        if !self.requests.take(now) {
+            return self.misbehaved(CloseCause::TooMany);
+        }
+        self.encoding.get_or_insert(frame.encoding());
+        match signal::decode_request(&frame) {
+            Ok(request) => self.handle_request(request.message, now),
+            Err(FrameError::TooLong) => self.misbehaved(CloseCause::TooLong),
+            Err(FrameError::Malformed) => self.misbehaved(CloseCause::Malformed),
+        }
+    }
+
+    fn handle_request(&mut self, request: Option<signal_request::Message>, now: Instant) {
+        use signal_request::Message;
+        if self.silent_at.is_some() {
+            self.silent_at = Some(now + seconds(PING_TIMEOUT_SECONDS));
+        }
+        match request {
+            // A message of a newer protocol.
+            None => {}
+            Some(Message::Ping(_)) => {
+                self.silent_at = Some(now + seconds(PING_TIMEOUT_SECONDS));
+                self.pong(signal_response::Message::Pong(self.clock.unix_millis(now)));
+            }
+            Some(Message::PingReq(ping)) => {
+                self.silent_at = Some(now + seconds(PING_TIMEOUT_SECONDS));
+                self.pong(signal_response::Message::PongResp(Pong {
+                    last_ping_timestamp: ping.timestamp,
+                    timestamp: self.clock.unix_millis(now),
+                }));
+            }
+            Some(request) => {
+                let request = Box::new(request);
+                self.forward(RoomInput::Request {
+                    session: self.id,
+                    request,
+                });
+            }
+        }
+    }
 
     /// The room sent a message.
-    pub fn handle_message(&mut self, _message: SessionMessage, _now: Instant) {}
+    pub fn handle_message(&mut self, message: SessionMessage, now: Instant) {
+        match (self.phase, message) {
+            (Phase::Closed, _) => {}
+            (_, SessionMessage::Close) => self.close(CloseCause::Room),
+            (_, SessionMessage::Grant(grant)) => {
+                self.grant = Some(grant);
+                // Before `join` there is nobody to send it to.
+                if self.phase == Phase::Open {
+                    self.refresh_token(now);
+                }
+            }
+            (Phase::Open, SessionMessage::Response(response)) => self.send(&response),
+            (Phase::Opening, SessionMessage::Response(response)) => self.open_with(response, now),
+        }
+    }
+
+    /// Nothing but `leave` goes out before `join` or `reconnect`: clients would take it for a refusal or drop it.
+    fn open_with(&mut self, response: Response, now: Instant) {
+        use signal_response::Message;
+        match response.message() {
+            Some(Message::Join(_) | Message::Reconnect(_)) => {
+                self.send(&response);
+                self.phase = Phase::Open;
+                for response in std::mem::take(&mut self.held_back) {
+                    self.send(&response);
+                }
+                self.refresh_token(now);
+            }
+            Some(Message::Leave(_)) => self.send(&response),
+            _ if self.held_back.len() < MAX_HELD_BACK => self.held_back.push(response),
+            _ => debug_assert!(false, "the room talks before it joins"),
+        }
+    }
 
     /// The token of [`SessionOutput::SignToken`].
-    pub fn handle_token(&mut self, _token: String, _now: Instant) {}
+    pub fn handle_token(&mut self, token: String, _now: Instant) {
+        if self.phase == Phase::Open {
+            self.reply(signal_response::Message::RefreshToken(token));
+        }
+    }
 
     /// The socket is closed (by the client, by an error, or because the client does not read).
-    pub fn handle_closed(&mut self, _now: Instant) {}
+    pub fn handle_closed(&mut self, _now: Instant) {
+        self.end(CloseCause::Connection);
+    }
 
     /// Does what is due at `now`.
-    pub fn handle_timeout(&mut self, _now: Instant) {}
+    pub fn handle_timeout(&mut self, now: Instant) {
+        if self.phase == Phase::Closed {
+            return;
+        }
+        if self.silent_at.is_some_and(|at| at <= now) {
+            return self.end(CloseCause::PingTimeout);
+        }
+        if self.refresh_at.is_some_and(|at| at <= now) {
+            self.refresh_token(now);
+        }
+    }
 
     /// When [`Session::handle_timeout`] must be called next.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        None
+        if self.phase == Phase::Closed {
+            return None;
+        }
+        earliest([self.silent_at, self.refresh_at])
     }
 
     /// The next output.
     pub fn poll_output(&mut self) -> Option<SessionOutput> {
-        None
+        self.outputs.pop_front()
+    }
+
+    fn refresh_token(&mut self, now: Instant) {
+        self.refresh_at = Some(now + self.refresh_every);
+        let Some(mut grant) = self.grant.clone() else {
+            return;
+        };
+        let attributes: usize = grant
+            .attributes
+            .iter()
+            .map(|(key, value)| key.len() + value.len())
+            .sum();
+        if grant.metadata.len() + attributes > MAX_TOKEN_TEXT {
+            grant.metadata.clear();
+            grant.attributes.clear();
+        }
+        self.outputs.push_back(SessionOutput::SignToken(grant));
+    }
+
+    fn send(&mut self, response: &Response) {
+        let frame = match self.encoding.unwrap_or_default() {
+            Encoding::Protobuf => Frame::Binary(response.binary()),
+            Encoding::Json => signal::encode_response(response.response(), Encoding::Json),
+        };
+        self.outputs.push_back(SessionOutput::Send(frame));
+    }
+
+    fn reply(&mut self, message: signal_response::Message) {
+        let response = SignalResponse {
+            message: Some(message),
+        };
+        let frame = signal::encode_response(&response, self.encoding.unwrap_or_default());
+        self.outputs.push_back(SessionOutput::Send(frame));
+    }
+
+    fn pong(&mut self, message: signal_response::Message) {
+        // Nothing may overtake `join`.
+        if self.phase == Phase::Open {
+            self.reply(message);
+        }
+    }
+
+    fn forward(&mut self, input: RoomInput) {
+        self.outputs.push_back(SessionOutput::ToRoom(input));
+    }
+
+    fn misbehaved(&mut self, cause: CloseCause) {
+        tracing::info!(
+            session = self.id.0,
+            cause = cause.as_str(),
+            "session ended: the client broke the protocol"
+        );
+        self.reply(signal_response::Message::Leave(LeaveRequest {
+            reason: DisconnectReason::StateMismatch.into(),
+            action: Action::Disconnect.into(),
+            ..livekit::LeaveRequest::default()
+        }));
+        self.end(cause);
+    }
+
+    /// Ends, and tells the room.
+    fn end(&mut self, cause: CloseCause) {
+        if self.phase != Phase::Closed {
+            self.forward(RoomInput::SessionGone {
+                session: self.id,
+                cause,
+            });
+            self.close(cause);
+        }
+    }
+
+    fn close(&mut self, cause: CloseCause) {
+        self.phase = Phase::Closed;
+        self.held_back.clear();
+        self.outputs.push_back(SessionOutput::Close(cause));
+    }
+}
+
+/// A limit of so many per second, with a burst.
+struct TokenBucket {
+    per_second: f64,
+    burst: f64,
+    tokens: f64,
+    at: Instant,
+}
+
+impl TokenBucket {
+    fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+        Self {
+            per_second: per_second.into(),
+            burst: burst.into(),
+            tokens: burst.into(),
+            at: now,
+        }
+    }
+
+    fn take(&mut self, now: Instant) -> bool {
+        let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
+        self.at = now.max(self.at);
+        self.tokens = (self.tokens + gained).min(self.burst);
+        if self.tokens < 1.0 {
+            return false;
+        }
+        self.tokens -= 1.0;
+        true
     }
 }

@@ -1,0 +1,197 @@
+//! A participant joins.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use protocol::{
+    ParticipantSid,
+    error::Error,
+    livekit::{
+        ClientConfiguration, Codec, JoinResponse, LeaveRequest, ParticipantInfo, ServerInfo,
+        leave_request::Action,
+        participant_info::{Kind, State},
+        server_info::Edition,
+        signal_response::Message,
+    },
+};
+
+use crate::{
+    api::{
+        COMPATIBLE_VERSION, Join, PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS, PROTOCOL_VERSION,
+        SessionId, SessionMessage,
+    },
+    clock::seconds,
+    leave::Farewell,
+    metadata,
+    participant::{Audience, Participant, kind_of},
+    room::Room,
+};
+
+impl Room {
+    /// Everything the first answer must carry is said to the shard before the offer.
+    pub(crate) fn join(&mut self, join: Join, now: Instant) {
+        if let Err(error) = self.admit(&join) {
+            return self.refuse(join.session, &error);
+        }
+        if let Some(&old) = self.identities.get(&join.grant.identity()) {
+            let reason = protocol::livekit::DisconnectReason::DuplicateIdentity;
+            self.remove(old, reason, Farewell::Leave(Action::Disconnect), now);
+        }
+        let Join {
+            session,
+            grant,
+            mut request,
+        } = join;
+        let add_tracks = std::mem::take(&mut request.add_track_requests);
+        let offer = request.publisher_offer.take();
+        let sid = self.add_participant(session, grant, request, now);
+
+        let response = self.join_response(sid, now);
+        self.send(sid, Message::Join(response));
+        if let Some(participant) = self.participants.get_mut(&sid) {
+            participant.state = State::Joined;
+        }
+        for request in add_tracks {
+            self.add_track(sid, request);
+        }
+        self.reconcile_subscriber(sid);
+        if let Some(offer) = offer {
+            self.offer(sid, offer);
+        }
+        self.announce_count(Some(sid), now);
+    }
+
+    fn admit(&self, join: &Join) -> Result<(), Error> {
+        if join.grant.identity.is_empty() {
+            return Err(Error::NoIdentity);
+        }
+        metadata::check(&join.grant.identity, "identity", metadata::MAX_NAME)?;
+        metadata::check(&join.grant.name, "participant name", metadata::MAX_NAME)?;
+        metadata::check(&join.grant.metadata, "metadata", metadata::MAX_METADATA)?;
+        metadata::check_attributes(&join.grant.attributes)?;
+        // Agents do not count; a duplicate gives up its seat first.
+        let counts = |participant: &&Participant| {
+            participant.kind() != Kind::Agent && participant.identity != join.grant.identity()
+        };
+        let taken = self.participants.values().filter(counts).count();
+        let full = self.max_participants != 0 && taken >= self.max_participants as usize;
+        if full && kind_of(&join.grant) != Kind::Agent {
+            return Err(Error::RoomFull);
+        }
+        Ok(())
+    }
+
+    /// A `leave` as the first message tells the client that, and why, it is refused.
+    pub(crate) fn refuse(&mut self, session: SessionId, error: &Error) {
+        let leave = LeaveRequest {
+            reason: error.row().reason.into(),
+            action: Action::Disconnect.into(),
+            ..LeaveRequest::default()
+        };
+        self.tell(
+            session,
+            SessionMessage::Response(Message::Leave(leave).into()),
+        );
+        self.tell(session, SessionMessage::Close);
+    }
+
+    fn add_participant(
+        &mut self,
+        session: SessionId,
+        mut grant: protocol::token::Grant,
+        request: protocol::livekit::JoinRequest,
+        now: Instant,
+    ) -> ParticipantSid {
+        let sid = ParticipantSid::random(&mut self.rng);
+        if grant.video().may_update_own_metadata() {
+            let attributes = request.participant_attributes.into_iter().collect();
+            // Too much of it is ignored: the token's own values stand.
+            let _ = metadata::apply(&mut grant, "", &request.metadata, attributes);
+        }
+        let settings = request.connection_settings.unwrap_or_default();
+        let participant = Participant {
+            sid,
+            identity: grant.identity(),
+            session: Some(session),
+            grant,
+            client: request.client_info.unwrap_or_default(),
+            auto_subscribe: settings.auto_subscribe,
+            adaptive_stream: settings.adaptive_stream,
+            state: State::Joining,
+            joined_at: self.clock.unix(now),
+            version: 1,
+            tracks: Vec::new(),
+            subscriptions: BTreeMap::new(),
+            audience: Audience::default(),
+            missed: Vec::new(),
+            connect_by: Some(now + seconds(self.config.join_timeout)),
+            resume_by: None,
+            media_by: None,
+            media_closed: false,
+            cut_on_resume: None,
+        };
+        self.tell(
+            session,
+            SessionMessage::Grant(Box::new(participant.grant.clone())),
+        );
+        self.command(sfu::Command::AddPeer {
+            room: self.sid,
+            peer: sid,
+            identity: participant.identity.clone(),
+            permissions: participant.media_permissions(),
+        });
+        self.identities.insert(participant.identity.clone(), sid);
+        self.sessions.insert(session, sid);
+        self.participants.insert(sid, participant);
+        self.close_at = None;
+        sid
+    }
+
+    fn join_response(&self, sid: ParticipantSid, now: Instant) -> JoinResponse {
+        JoinResponse {
+            room: Some(self.info(now)),
+            participant: self.participants.get(&sid).map(Participant::info),
+            other_participants: self.visible_to(sid),
+            server_version: COMPATIBLE_VERSION.to_owned(),
+            server_region: self.config.region.clone(),
+            server_info: Some(self.server_info()),
+            // No STUN server of anybody else: clients reach us by our own candidates.
+            ice_servers: Vec::new(),
+            client_configuration: Some(ClientConfiguration::default()),
+            // On a single PeerConnection there is no subscriber.
+            subscriber_primary: false,
+            ping_interval: PING_INTERVAL_SECONDS as i32,
+            ping_timeout: PING_TIMEOUT_SECONDS as i32,
+            sif_trailer: self.sif_trailer.clone(),
+            enabled_publish_codecs: self.codecs(),
+            ..JoinResponse::default()
+        }
+    }
+
+    pub(crate) fn server_info(&self) -> ServerInfo {
+        ServerInfo {
+            edition: Edition::Standard.into(),
+            version: COMPATIBLE_VERSION.to_owned(),
+            protocol: PROTOCOL_VERSION,
+            region: self.config.region.clone(),
+            node_id: self.config.node_id.clone(),
+            ..ServerInfo::default()
+        }
+    }
+
+    pub(crate) fn codecs(&self) -> Vec<Codec> {
+        let codec = |mime: &String| Codec {
+            mime: mime.clone(),
+            fmtp_line: String::new(),
+        };
+        self.config.enabled_codecs.iter().map(codec).collect()
+    }
+
+    /// The others, as `sid` may see them.
+    pub(crate) fn visible_to(&self, sid: ParticipantSid) -> Vec<ParticipantInfo> {
+        let others = self
+            .participants
+            .values()
+            .filter(|other| other.sid != sid && other.is_visible());
+        others.map(Participant::info).collect()
+    }
+}

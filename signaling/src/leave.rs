@@ -1,0 +1,229 @@
+//! A participant leaves, by itself or not; the room ends.
+
+use std::time::Instant;
+
+use protocol::{
+    ParticipantSid,
+    livekit::{
+        DisconnectReason, LeaveRequest, ParticipantUpdate, leave_request::Action,
+        participant_info::State, signal_response::Message,
+    },
+};
+
+use crate::{
+    api::{CloseCause, PING_TIMEOUT_SECONDS, RoomOutput, SessionId, SessionMessage},
+    clock::{earliest, seconds},
+    participant::Participant,
+    room::Room,
+};
+
+/// The most farewells kept for clients that resume.
+const MAX_DEPARTED: usize = 1000;
+
+/// What a participant that is removed hears.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Farewell {
+    /// A `leave` with this action.
+    Leave(Action),
+    /// Nothing: it knows, or it cannot hear.
+    Silent,
+}
+
+impl Room {
+    /// Removes a participant: tells it, the shard, and those who saw it. The only way out of the room.
+    pub(crate) fn remove(
+        &mut self,
+        sid: ParticipantSid,
+        reason: DisconnectReason,
+        farewell: Farewell,
+        now: Instant,
+    ) {
+        let Some(participant) = self.participants.remove(&sid) else {
+            return;
+        };
+        self.identities.remove(&participant.identity);
+        self.dismiss(&participant, reason, farewell);
+        self.command(sfu::Command::RemovePeer { peer: sid });
+        for track in &participant.tracks {
+            self.forget_track(track.sid);
+        }
+        self.speakers.forget(sid);
+        if participant.is_visible() {
+            let mut info = participant.farewell(reason);
+            info.version += 1;
+            self.broadcast(
+                Message::Update(ParticipantUpdate {
+                    participants: vec![info.clone()],
+                }),
+                None,
+            );
+            if self.departed.len() == MAX_DEPARTED {
+                self.departed.pop_front();
+            }
+            self.departed.push_back((now + self.memory(), info));
+        }
+        self.announce_count(None, now);
+        if self.participants.is_empty() {
+            self.close_at = Some(now + seconds(self.departure_timeout));
+        }
+    }
+
+    /// How long a farewell may be unheard: until the last moment a client can resume that lost its connection before we
+    /// noticed.
+    fn memory(&self) -> std::time::Duration {
+        seconds(self.config.resume_timeout + PING_TIMEOUT_SECONDS)
+    }
+
+    fn dismiss(&mut self, participant: &Participant, reason: DisconnectReason, farewell: Farewell) {
+        let Some(session) = participant.session else {
+            return;
+        };
+        self.sessions.remove(&session);
+        if let Farewell::Leave(action) = farewell {
+            let leave = leave(reason, action);
+            self.tell(session, SessionMessage::Response(leave.into()));
+        }
+        self.tell(session, SessionMessage::Close);
+    }
+
+    /// The client said `leave`.
+    pub(crate) fn client_leaves(&mut self, sid: ParticipantSid, now: Instant) {
+        self.remove(
+            sid,
+            DisconnectReason::ClientInitiated,
+            Farewell::Silent,
+            now,
+        );
+    }
+
+    /// A signal connection broke: who had connected media may resume.
+    pub(crate) fn session_gone(&mut self, session: SessionId, cause: CloseCause, now: Instant) {
+        let Some(sid) = self.sessions.remove(&session) else {
+            return;
+        };
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        participant.session = None;
+        let hopeless = cause.is_misbehaviour()
+            || participant.state != State::Active
+            || participant.media_closed;
+        if hopeless {
+            return self.remove(sid, DisconnectReason::SignalClose, Farewell::Silent, now);
+        }
+        participant.resume_by = Some(now + seconds(self.config.resume_timeout));
+    }
+
+    /// The media transport is gone. An ICE restart may bring it back.
+    pub(crate) fn media_gone(
+        &mut self,
+        sid: ParticipantSid,
+        reason: sfu::DisconnectReason,
+        now: Instant,
+    ) {
+        use sfu::DisconnectReason as Reason;
+        let media_timeout = seconds(self.config.media_timeout);
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        let reconnect = Farewell::Leave(Action::Reconnect);
+        match reason {
+            // The DTLS association is lost for good, which an ICE restart does not mend.
+            Reason::DtlsFailed | Reason::Internal => {
+                self.remove(sid, DisconnectReason::MediaFailure, reconnect, now);
+            }
+            Reason::ClosedByPeer if participant.session.is_none() => {
+                self.remove(sid, DisconnectReason::SignalClose, Farewell::Silent, now);
+            }
+            Reason::ClosedByPeer | Reason::ConnectTimeout | Reason::ConsentLost => {
+                participant.media_closed = reason == Reason::ClosedByPeer;
+                participant.media_by.get_or_insert(now + media_timeout);
+            }
+        }
+    }
+
+    /// Removes everybody whose time is up.
+    pub(crate) fn expire_participants(&mut self, now: Instant) {
+        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
+        let expired: Vec<_> = self
+            .participants
+            .values()
+            .filter_map(|participant| {
+                let sid = participant.sid;
+                if due(participant.resume_by) {
+                    Some((sid, DisconnectReason::SignalClose, Farewell::Silent))
+                } else if due(participant.connect_by) {
+                    Some((
+                        sid,
+                        DisconnectReason::JoinFailure,
+                        Farewell::Leave(Action::Disconnect),
+                    ))
+                } else if due(participant.media_by) {
+                    Some((
+                        sid,
+                        DisconnectReason::ConnectionTimeout,
+                        Farewell::Leave(Action::Reconnect),
+                    ))
+                } else {
+                    None
+                }
+            })
+            .collect();
+        for (sid, reason, farewell) in expired {
+            self.remove(sid, reason, farewell, now);
+        }
+    }
+
+    pub(crate) fn departed_until(&self) -> Option<Instant> {
+        earliest([self.departed.front().map(|(until, _)| *until)])
+    }
+
+    pub(crate) fn forget_departed(&mut self, now: Instant) {
+        while self
+            .departed
+            .front()
+            .is_some_and(|(until, _)| *until <= now)
+        {
+            self.departed.pop_front();
+        }
+    }
+
+    /// Nobody is there any more, or nobody ever came.
+    pub(crate) fn close_idle(&mut self) {
+        debug_assert!(self.participants.is_empty());
+        self.close(DisconnectReason::RoomClosed, Action::Disconnect);
+    }
+
+    /// The server stops. A full reconnect finds another server, or this one when it is back.
+    pub(crate) fn shutdown(&mut self) {
+        self.close(DisconnectReason::ServerShutdown, Action::Reconnect);
+    }
+
+    /// Ends the room. Nobody is told who else left: they all do.
+    pub(crate) fn close(&mut self, reason: DisconnectReason, action: Action) {
+        if self.closed {
+            return;
+        }
+        for (sid, participant) in std::mem::take(&mut self.participants) {
+            self.dismiss(&participant, reason, Farewell::Leave(action));
+            self.command(sfu::Command::RemovePeer { peer: sid });
+        }
+        self.identities.clear();
+        self.sessions.clear();
+        self.tracks.clear();
+        self.departed.clear();
+        self.command(sfu::Command::CloseRoom { room: self.sid });
+        self.closed = true;
+        self.outputs.push_back(RoomOutput::Closed);
+    }
+}
+
+pub(crate) fn leave(reason: DisconnectReason, action: Action) -> Message {
+    Message::Leave(LeaveRequest {
+        // For clients older than protocol 13.
+        can_reconnect: action != Action::Disconnect,
+        reason: reason.into(),
+        action: action.into(),
+        ..LeaveRequest::default()
+    })
+}

@@ -1,0 +1,141 @@
+//! Name, metadata and attributes of a participant, changed by itself or by a moderator.
+
+use std::collections::BTreeMap;
+
+use protocol::{
+    ParticipantSid,
+    error::Error,
+    livekit::{
+        RequestResponse, UpdateParticipantMetadata,
+        request_response::{Reason, Request},
+        signal_response::Message,
+    },
+    token::Grant,
+};
+
+use crate::{api::SessionMessage, room::Room};
+
+/// Longest name of a room or participant, bytes.
+pub(crate) const MAX_NAME: usize = 256;
+
+/// Longest metadata of a room or participant, bytes.
+pub(crate) const MAX_METADATA: usize = 512 * 1024;
+
+/// All attributes of a participant together, keys and values, bytes.
+pub(crate) const MAX_ATTRIBUTES: usize = 64 * 1024;
+
+impl Room {
+    pub(crate) fn update_metadata(
+        &mut self,
+        sid: ParticipantSid,
+        update: UpdateParticipantMetadata,
+    ) {
+        let (reason, message) = match self.try_update_metadata(sid, &update) {
+            Ok(()) => (Reason::Ok, String::new()),
+            Err(error @ Error::TooLong { .. }) => (Reason::LimitExceeded, error.to_string()),
+            Err(error) => (Reason::NotAllowed, error.to_string()),
+        };
+        let response = RequestResponse {
+            request_id: update.request_id,
+            reason: reason.into(),
+            message,
+            // The request itself may be long; clients match the answer by its id.
+            request: Some(Request::UpdateMetadata(UpdateParticipantMetadata {
+                request_id: update.request_id,
+                ..UpdateParticipantMetadata::default()
+            })),
+        };
+        self.send(sid, Message::RequestResponse(response));
+    }
+
+    fn try_update_metadata(
+        &mut self,
+        sid: ParticipantSid,
+        update: &UpdateParticipantMetadata,
+    ) -> Result<(), Error> {
+        let participant = self
+            .participants
+            .get_mut(&sid)
+            .ok_or(Error::ParticipantNotFound)?;
+        if !participant.grant.video().may_update_own_metadata() {
+            return Err(Error::PermissionDenied);
+        }
+        let attributes = update.attributes.clone().into_iter().collect();
+        if apply(
+            &mut participant.grant,
+            &update.name,
+            &update.metadata,
+            attributes,
+        )? {
+            self.grant_changed(sid);
+        }
+        Ok(())
+    }
+
+    /// Everybody hears of it, and the next token says it.
+    pub(crate) fn grant_changed(&mut self, sid: ParticipantSid) {
+        self.announce(sid, true);
+        if let Some(participant) = self.participants.get(&sid)
+            && let Some(session) = participant.session
+        {
+            let grant = Box::new(participant.grant.clone());
+            self.tell(session, SessionMessage::Grant(grant));
+        }
+    }
+}
+
+/// Changes what is given: an empty text stays as it is, an attribute with an empty value is deleted. All or nothing;
+/// true when something changed.
+pub(crate) fn apply(
+    grant: &mut Grant,
+    name: &str,
+    metadata: &str,
+    changes: BTreeMap<String, String>,
+) -> Result<bool, Error> {
+    check(name, "participant name", MAX_NAME)?;
+    check(metadata, "metadata", MAX_METADATA)?;
+    let mut attributes = grant.attributes.clone();
+    for (key, value) in changes {
+        if value.is_empty() {
+            attributes.remove(&key);
+        } else {
+            attributes.insert(key, value);
+        }
+    }
+    check_attributes(&attributes)?;
+    let new_name = !name.is_empty() && grant.name != name;
+    let new_metadata = !metadata.is_empty() && grant.metadata != metadata;
+    let changed = new_name || new_metadata || grant.attributes != attributes;
+    if new_name {
+        grant.name = name.to_owned();
+    }
+    if new_metadata {
+        grant.metadata = metadata.to_owned();
+    }
+    grant.attributes = attributes;
+    Ok(changed)
+}
+
+/// A text against its limit.
+pub(crate) fn check(text: &str, what: &'static str, max: usize) -> Result<(), Error> {
+    if text.len() > max {
+        Err(Error::TooLong { what, max })
+    } else {
+        Ok(())
+    }
+}
+
+/// Attributes against their limit.
+pub(crate) fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), Error> {
+    let size: usize = attributes
+        .iter()
+        .map(|(key, value)| key.len() + value.len())
+        .sum();
+    match size > MAX_ATTRIBUTES {
+        true => Err(Error::TooLong {
+            what: "attributes",
+            max: MAX_ATTRIBUTES,
+        }),
+        false => Ok(()),
+    }
+}

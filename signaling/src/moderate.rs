@@ -1,0 +1,229 @@
+//! The server API: what moderators and applications do to a room.
+
+use std::time::Instant;
+
+use protocol::{
+    ParticipantIdentity, ParticipantSid,
+    error::Error,
+    livekit::{
+        DataPacket, DisconnectReason, RoomUpdate, SendDataRequest, UpdateParticipantRequest,
+        UpdateSubscription, UpdateSubscriptionsRequest, UserPacket, data_packet,
+        leave_request::Action, signal_response::Message,
+    },
+    prost::Message as _,
+};
+
+use crate::{
+    api::{ApiCall, ApiReply},
+    leave::Farewell,
+    metadata,
+    participant::{Participant, set_permission},
+    room::Room,
+};
+
+impl Room {
+    pub(crate) fn api(&mut self, call: ApiCall, now: Instant) -> Result<ApiReply, Error> {
+        if self.closed {
+            return Err(Error::RoomNotFound);
+        }
+        match call {
+            ApiCall::GetRoom => Ok(ApiReply::Room(Box::new(self.info(now)))),
+            ApiCall::UpdateRoomMetadata { metadata } => self.update_room_metadata(metadata, now),
+            ApiCall::DeleteRoom => {
+                self.close(DisconnectReason::RoomDeleted, Action::Disconnect);
+                Ok(ApiReply::Done)
+            }
+            ApiCall::ListParticipants => Ok(ApiReply::Participants(
+                self.participants.values().map(Participant::info).collect(),
+            )),
+            ApiCall::GetParticipant { identity } => self.participant_reply(self.find(&identity)?),
+            ApiCall::RemoveParticipant { identity } => {
+                let sid = self.find(&identity)?;
+                self.remove(
+                    sid,
+                    DisconnectReason::ParticipantRemoved,
+                    Farewell::Leave(Action::Disconnect),
+                    now,
+                );
+                Ok(ApiReply::Done)
+            }
+            ApiCall::MuteTrack {
+                identity,
+                track_sid,
+                muted,
+            } => self.mute_track(&identity, &track_sid, muted),
+            ApiCall::UpdateParticipant(request) => self.update_participant(&request, now),
+            ApiCall::UpdateSubscriptions(request) => self.update_subscriptions(*request),
+            ApiCall::SendData(request) => self.send_data(*request),
+        }
+    }
+
+    fn find(&self, identity: &ParticipantIdentity) -> Result<ParticipantSid, Error> {
+        self.identities
+            .get(identity)
+            .copied()
+            .ok_or(Error::ParticipantNotFound)
+    }
+
+    fn participant_reply(&self, sid: ParticipantSid) -> Result<ApiReply, Error> {
+        let participant = self
+            .participants
+            .get(&sid)
+            .ok_or(Error::ParticipantNotFound)?;
+        Ok(ApiReply::Participant(Box::new(participant.info())))
+    }
+
+    fn update_room_metadata(&mut self, metadata: String, now: Instant) -> Result<ApiReply, Error> {
+        metadata::check(&metadata, "metadata", metadata::MAX_METADATA)?;
+        self.metadata = metadata;
+        let room = self.info(now);
+        self.broadcast(
+            Message::RoomUpdate(RoomUpdate {
+                room: Some(room.clone()),
+            }),
+            None,
+        );
+        Ok(ApiReply::Room(Box::new(room)))
+    }
+
+    fn mute_track(
+        &mut self,
+        identity: &ParticipantIdentity,
+        track_sid: &str,
+        muted: bool,
+    ) -> Result<ApiReply, Error> {
+        let sid = self.find(identity)?;
+        if !muted && !self.config.enable_remote_unmute {
+            return Err(Error::RemoteUnmute);
+        }
+        let Ok(track) = track_sid.parse() else {
+            return Ok(ApiReply::Track(None));
+        };
+        self.set_muted(sid, track, muted, true);
+        let track = self
+            .participants
+            .get(&sid)
+            .and_then(|participant| participant.track(track));
+        Ok(ApiReply::Track(
+            track.map(|track| Box::new(track.info.clone())),
+        ))
+    }
+
+    fn update_participant(
+        &mut self,
+        request: &UpdateParticipantRequest,
+        now: Instant,
+    ) -> Result<ApiReply, Error> {
+        let sid = self.find(&request.identity.as_str().into())?;
+        let participant = self
+            .participants
+            .get_mut(&sid)
+            .ok_or(Error::ParticipantNotFound)?;
+        let attributes = request.attributes.clone().into_iter().collect();
+        let mut grant = participant.grant.clone();
+        metadata::apply(&mut grant, &request.name, &request.metadata, attributes)?;
+        if let Some(permission) = &request.permission {
+            set_permission(&mut grant, permission);
+        }
+        if grant != participant.grant {
+            let was_visible = participant.is_visible();
+            participant.grant = grant;
+            self.grant_changed(sid);
+            self.permissions_changed(sid, was_visible, now);
+        }
+        self.participant_reply(sid)
+    }
+
+    /// What is not allowed any more ends now; what is allowed now begins.
+    fn permissions_changed(&mut self, sid: ParticipantSid, was_visible: bool, now: Instant) {
+        let Some(participant) = self.participants.get(&sid) else {
+            return;
+        };
+        let visible = participant.is_visible();
+        let permissions = participant.media_permissions();
+        let tracks: Vec<_> = participant.tracks.iter().map(|track| track.sid).collect();
+        if was_visible && !visible {
+            // To the others it is as if it left.
+            let info = participant.farewell(DisconnectReason::UnknownReason);
+            let update = protocol::livekit::ParticipantUpdate {
+                participants: vec![info],
+            };
+            self.broadcast(Message::Update(update), Some(sid));
+        }
+        self.command(sfu::Command::SetPermissions {
+            peer: sid,
+            permissions,
+        });
+        self.unpublish_forbidden(sid);
+        self.reconcile_subscriber(sid);
+        if was_visible != visible {
+            for track in tracks {
+                self.reconcile_track(track);
+            }
+            self.announce_count(None, now);
+        }
+    }
+
+    fn update_subscriptions(
+        &mut self,
+        request: UpdateSubscriptionsRequest,
+    ) -> Result<ApiReply, Error> {
+        let sid = self.find(&request.identity.as_str().into())?;
+        let update = UpdateSubscription {
+            track_sids: request.track_sids,
+            subscribe: request.subscribe,
+            participant_tracks: request.participant_tracks,
+        };
+        self.update_subscription(sid, &update);
+        Ok(ApiReply::Done)
+    }
+
+    /// A user packet from the server: it has no sender.
+    #[allow(deprecated)] // Destinations by sid are deprecated, and still asked for; so is `kind`, and still read.
+    fn send_data(&mut self, request: SendDataRequest) -> Result<ApiReply, Error> {
+        if !matches!(request.nonce.len(), 0 | 16) {
+            return Err(Error::InvalidArgument("nonce should be 16-bytes or empty"));
+        }
+        let by_identity = request.destination_identities.iter();
+        let by_identity = by_identity
+            .filter_map(|identity| self.identities.get(&identity.as_str().into()).copied());
+        let by_sid = request
+            .destination_sids
+            .iter()
+            .filter_map(|sid| sid.parse().ok());
+        let by_sid = by_sid.filter(|sid| self.participants.contains_key(sid));
+        let mut to: Vec<ParticipantSid> = by_identity.chain(by_sid).collect();
+        to.sort_unstable();
+        to.dedup();
+        let addressed =
+            !request.destination_identities.is_empty() || !request.destination_sids.is_empty();
+        if addressed && to.is_empty() {
+            // To the shard, no receivers means everybody.
+            return Err(Error::ParticipantNotFound);
+        }
+        let channel = match request.kind() {
+            data_packet::Kind::Reliable => sfu::DataChannel::Reliable,
+            data_packet::Kind::Lossy => sfu::DataChannel::Lossy,
+        };
+        let packet = DataPacket {
+            kind: request.kind,
+            destination_identities: request.destination_identities.clone(),
+            value: Some(data_packet::Value::User(UserPacket {
+                payload: request.data,
+                destination_sids: request.destination_sids,
+                destination_identities: request.destination_identities,
+                topic: request.topic,
+                nonce: request.nonce,
+                ..UserPacket::default()
+            })),
+            ..DataPacket::default()
+        };
+        self.command(sfu::Command::SendData {
+            room: self.sid,
+            to,
+            channel,
+            payload: packet.encode_to_vec(),
+        });
+        Ok(ApiReply::Done)
+    }
+}

@@ -1,0 +1,150 @@
+//! Offers to the shard, and what the shard says.
+
+use std::time::Instant;
+
+use protocol::{
+    ParticipantSid, TrackSid,
+    livekit::{
+        DisconnectReason, MediaSectionsRequirement, SessionDescription, SignalTarget,
+        TrickleRequest, leave_request::Action, participant_info::State, signal_response::Message,
+    },
+    signal::candidate_line,
+};
+
+use crate::{leave::Farewell, room::Room};
+
+impl Room {
+    /// The client offers its only PeerConnection.
+    pub(crate) fn offer(&mut self, sid: ParticipantSid, offer: SessionDescription) {
+        if offer.r#type != "offer" {
+            return tracing::debug!(participant = %sid, "an offer that is none was ignored");
+        }
+        self.command(sfu::Command::Offer {
+            peer: sid,
+            id: offer.id,
+            sdp: offer.sdp,
+        });
+    }
+
+    pub(crate) fn trickle(&mut self, sid: ParticipantSid, trickle: &TrickleRequest) {
+        if trickle.target() != SignalTarget::Publisher {
+            return;
+        }
+        if let Some(candidate) = candidate_line(&trickle.candidate_init) {
+            self.command(sfu::Command::RemoteCandidate {
+                peer: sid,
+                candidate,
+            });
+        }
+    }
+
+    pub(crate) fn media_event(&mut self, event: sfu::Event, now: Instant) {
+        use sfu::Event;
+        match event {
+            Event::Answer {
+                peer,
+                id,
+                sdp,
+                mid_to_track,
+                missing,
+            } => {
+                self.answer(peer, id, sdp, mid_to_track);
+                if missing != sfu::MediaSections::default() {
+                    self.require_sections(peer, missing);
+                }
+            }
+            Event::NegotiationFailed { peer, reason } => {
+                self.negotiation_failed(peer, &reason, now)
+            }
+            Event::NegotiationNeeded { peer, missing } => self.require_sections(peer, missing),
+            Event::Connected { peer } => self.connected(peer, now),
+            Event::Disconnected { peer, reason } => self.media_gone(peer, reason, now),
+            Event::TrackBound {
+                peer,
+                track,
+                mid,
+                mime_type,
+                layers: _,
+            } => {
+                self.track_bound(peer, track, mid, mime_type);
+            }
+            Event::TrackUnbound { peer, track } => self.unpublish(peer, track),
+            // Known when the track is announced; of interest to recorders later.
+            Event::TrackActive { .. } => {}
+            Event::TrackSubscribed {
+                peer,
+                track,
+                subscriber,
+            } => self.track_subscribed(peer, track, subscriber),
+            Event::SpeakersChanged { room, speakers } => {
+                if room == self.sid {
+                    self.speakers_changed(&speakers);
+                }
+            }
+        }
+    }
+
+    fn answer(
+        &mut self,
+        sid: ParticipantSid,
+        id: u32,
+        sdp: String,
+        mid_to_track: Vec<(String, TrackSid)>,
+    ) {
+        let mid_to_track_id = mid_to_track
+            .into_iter()
+            .map(|(mid, track)| (mid, track.to_string()))
+            .collect();
+        let answer = SessionDescription {
+            r#type: "answer".to_owned(),
+            sdp,
+            id,
+            mid_to_track_id,
+        };
+        self.send(sid, Message::Answer(answer));
+    }
+
+    /// Zero and zero asks for a plain new offer.
+    fn require_sections(&mut self, sid: ParticipantSid, missing: sfu::MediaSections) {
+        let requirement = MediaSectionsRequirement {
+            num_audios: missing.audios,
+            num_videos: missing.videos,
+        };
+        self.send(sid, Message::MediaSectionsRequirement(requirement));
+    }
+
+    /// A client whose offer we cannot read would send it again: it is told to stay away.
+    fn negotiation_failed(&mut self, sid: ParticipantSid, reason: &str, now: Instant) {
+        let Some(participant) = self.participants.get(&sid) else {
+            return;
+        };
+        tracing::info!(participant = %sid, reason, "offer refused");
+        let cause = match participant.state {
+            State::Active => DisconnectReason::MediaFailure,
+            _ => DisconnectReason::JoinFailure,
+        };
+        self.remove(sid, cause, Farewell::Leave(Action::Disconnect), now);
+    }
+
+    /// ICE and DTLS are up. The first time, the others hear of the participant.
+    fn connected(&mut self, sid: ParticipantSid, now: Instant) {
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        participant.connect_by = None;
+        participant.media_by = None;
+        participant.media_closed = false;
+        if participant.state == State::Active {
+            return;
+        }
+        participant.state = State::Active;
+        let tracks: Vec<_> = participant.tracks.iter().map(|track| track.sid).collect();
+        // The `update` must be out before any subscription to its tracks is.
+        self.announce(sid, false);
+        self.announce_count(None, now);
+        self.announce_quality(sid);
+        for track in tracks {
+            self.reconcile_track(track);
+        }
+    }
+}

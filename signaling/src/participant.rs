@@ -1,0 +1,314 @@
+//! One participant as the room knows it: who it is, what it may do, what it publishes and what it receives.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::{Duration, Instant},
+};
+
+use protocol::{
+    ParticipantIdentity, ParticipantSid, TrackSid,
+    livekit::{
+        ClientInfo, DisconnectReason, ParticipantInfo, ParticipantPermission,
+        SubscriptionPermission, TrackInfo, TrackSource,
+        participant_info::{Kind, KindDetail, State},
+    },
+    token::Grant,
+};
+use sfu::TrackSetting;
+
+use crate::api::{Response, SessionId};
+
+/// One participant's stay in the room.
+pub(crate) struct Participant {
+    pub sid: ParticipantSid,
+    pub identity: ParticipantIdentity,
+    /// Its signal connection; `None` while it may resume.
+    pub session: Option<SessionId>,
+    /// What it is and may do now. Starts as its token says, and follows moderators and its own updates.
+    pub grant: Grant,
+    pub client: ClientInfo,
+    pub auto_subscribe: bool,
+    pub adaptive_stream: bool,
+    pub state: State,
+    /// Since 1970.
+    pub joined_at: Duration,
+    /// Grows with each `update` about it; clients drop older ones.
+    pub version: u32,
+    /// In the order of publication.
+    pub tracks: Vec<Track>,
+    pub subscriptions: BTreeMap<TrackSid, Subscription>,
+    /// Who may receive its tracks.
+    pub audience: Audience,
+    /// Messages that a resumed session still has to hear, oldest first.
+    pub missed: Vec<Response>,
+    /// Removed at this time if its media has not connected.
+    pub connect_by: Option<Instant>,
+    /// Removed at this time if it has not resumed.
+    pub resume_by: Option<Instant>,
+    /// Told to reconnect at this time if its media transport has not come back.
+    pub media_by: Option<Instant>,
+    /// Its client closed the media transport.
+    pub media_closed: bool,
+    /// A simulation its client asked for: cut the signal connection at the next resume.
+    pub cut_on_resume: Option<CutOnResume>,
+}
+
+/// See `SimulateScenario.disconnect_signal_on_resume`.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CutOnResume {
+    pub until: Instant,
+    /// Cut before a single message.
+    pub silently: bool,
+}
+
+/// A published track.
+pub(crate) struct Track {
+    pub sid: TrackSid,
+    /// The client's id of it, from `add_track`.
+    pub cid: String,
+    pub info: TrackInfo,
+    /// Bound to a section of an offer: others may hear of it.
+    pub bound: bool,
+    /// Somebody receives it, and the publisher was told.
+    pub subscribed: bool,
+}
+
+/// What a participant wants of one track, and has.
+#[derive(Debug, Default)]
+pub(crate) struct Subscription {
+    /// What it asked for; `None`: whatever `auto_subscribe` says.
+    pub wish: Option<bool>,
+    /// The shard was told to send it.
+    pub active: bool,
+    /// What it asked for in `track_setting`.
+    pub setting: Option<TrackSetting>,
+    /// The last answer of the publisher's [`Audience`], as the subscriber knows it.
+    pub refused: bool,
+}
+
+/// A publisher's `subscription_permission`.
+#[derive(Debug, Default)]
+pub(crate) enum Audience {
+    #[default]
+    Everybody,
+    /// By identity: the tracks, or all.
+    Only(BTreeMap<ParticipantIdentity, Tracks>),
+}
+
+/// Tracks somebody may receive.
+#[derive(Debug)]
+pub(crate) enum Tracks {
+    All,
+    Some(BTreeSet<TrackSid>),
+}
+
+impl Audience {
+    /// From the wire. `identity_of` resolves the deprecated form by sid.
+    pub fn new(
+        permission: SubscriptionPermission,
+        identity_of: impl Fn(ParticipantSid) -> Option<ParticipantIdentity>,
+    ) -> Self {
+        if permission.all_participants {
+            return Self::Everybody;
+        }
+        let mut allowed = BTreeMap::new();
+        for entry in permission.track_permissions {
+            let identity = match entry.participant_identity.as_str() {
+                "" => entry.participant_sid.parse().ok().and_then(&identity_of),
+                identity => Some(identity.into()),
+            };
+            let Some(identity) = identity else { continue };
+            let tracks = match entry.all_tracks {
+                true => Tracks::All,
+                false => Tracks::Some(
+                    entry
+                        .track_sids
+                        .iter()
+                        .filter_map(|sid| sid.parse().ok())
+                        .collect(),
+                ),
+            };
+            allowed.insert(identity, tracks);
+        }
+        Self::Only(allowed)
+    }
+
+    /// May `identity` receive `track`?
+    pub fn allows(&self, identity: &ParticipantIdentity, track: TrackSid) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Only(allowed) => match allowed.get(identity) {
+                None => false,
+                Some(Tracks::All) => true,
+                Some(Tracks::Some(tracks)) => tracks.contains(&track),
+            },
+        }
+    }
+}
+
+impl Participant {
+    /// Do others see it?
+    pub fn is_visible(&self) -> bool {
+        self.state == State::Active && !self.is_hidden()
+    }
+
+    pub fn is_hidden(&self) -> bool {
+        self.grant.video.as_ref().is_some_and(|video| video.hidden)
+    }
+
+    pub fn can_subscribe(&self) -> bool {
+        self.grant.video().may_subscribe()
+    }
+
+    pub fn can_publish(&self, source: TrackSource) -> bool {
+        let video = self.grant.video();
+        let sources = &video.can_publish_sources;
+        video.may_publish()
+            && (sources.is_empty()
+                || sources
+                    .iter()
+                    .any(|name| source_named(name) == Some(source)))
+    }
+
+    pub fn track(&self, sid: TrackSid) -> Option<&Track> {
+        self.tracks.iter().find(|track| track.sid == sid)
+    }
+
+    pub fn track_mut(&mut self, sid: TrackSid) -> Option<&mut Track> {
+        self.tracks.iter_mut().find(|track| track.sid == sid)
+    }
+
+    /// Does it want to receive `track`?
+    pub fn wants(&self, track: TrackSid) -> bool {
+        self.subscriptions
+            .get(&track)
+            .and_then(|subscription| subscription.wish)
+            .unwrap_or(self.auto_subscribe)
+    }
+
+    /// Does it publish anything that others can receive?
+    pub fn is_publisher(&self) -> bool {
+        self.tracks.iter().any(|track| track.bound)
+    }
+
+    pub fn media_permissions(&self) -> sfu::PeerPermissions {
+        sfu::PeerPermissions {
+            can_publish_data: self.grant.video().may_publish_data(),
+            hidden: self.is_hidden(),
+            agent: self.kind() == Kind::Agent,
+        }
+    }
+
+    pub fn kind(&self) -> Kind {
+        kind_of(&self.grant)
+    }
+
+    /// As others see it.
+    pub fn info(&self) -> ParticipantInfo {
+        ParticipantInfo {
+            sid: self.sid.to_string(),
+            identity: self.identity.as_str().to_owned(),
+            state: self.state.into(),
+            tracks: self
+                .tracks
+                .iter()
+                .filter(|track| track.bound)
+                .map(|track| track.info.clone())
+                .collect(),
+            metadata: self.grant.metadata.clone(),
+            joined_at: self.joined_at.as_secs() as i64,
+            joined_at_ms: self.joined_at.as_millis() as i64,
+            name: self.grant.name.clone(),
+            version: self.version,
+            permission: Some(permission_of(&self.grant)),
+            is_publisher: self.is_publisher(),
+            kind: self.kind().into(),
+            kind_details: kind_details_of(&self.grant),
+            attributes: self.grant.attributes.clone().into_iter().collect(),
+            client_protocol: self.client.client_protocol,
+            capabilities: self.client.capabilities.clone(),
+            ..ParticipantInfo::default()
+        }
+    }
+
+    /// As others see it last.
+    pub fn farewell(&self, reason: DisconnectReason) -> ParticipantInfo {
+        ParticipantInfo {
+            state: State::Disconnected.into(),
+            disconnect_reason: reason.into(),
+            tracks: Vec::new(),
+            is_publisher: false,
+            ..self.info()
+        }
+    }
+}
+
+/// Agents and recorders are told by their kind, or by older tokens' flags.
+pub(crate) fn kind_of(grant: &Grant) -> Kind {
+    let video = grant.video();
+    match Kind::from_str_name(&grant.kind.to_ascii_uppercase()) {
+        Some(kind) if kind != Kind::Standard => kind,
+        _ if video.agent => Kind::Agent,
+        _ if video.recorder => Kind::Egress,
+        _ => Kind::Standard,
+    }
+}
+
+fn kind_details_of(grant: &Grant) -> Vec<i32> {
+    let parse = |name: &String| KindDetail::from_str_name(&name.to_ascii_uppercase());
+    grant
+        .kind_details
+        .iter()
+        .filter_map(parse)
+        .map(Into::into)
+        .collect()
+}
+
+#[allow(deprecated)] // Older clients read `recorder` and `agent`.
+fn permission_of(grant: &Grant) -> ParticipantPermission {
+    let video = grant.video();
+    ParticipantPermission {
+        can_subscribe: video.may_subscribe(),
+        can_publish: video.may_publish(),
+        can_publish_data: video.may_publish_data(),
+        can_publish_sources: video
+            .can_publish_sources
+            .iter()
+            .filter_map(|name| source_named(name))
+            .map(Into::into)
+            .collect(),
+        hidden: video.hidden,
+        recorder: video.recorder,
+        can_update_metadata: video.may_update_own_metadata(),
+        agent: video.agent,
+        can_subscribe_metrics: video.can_subscribe_metrics.unwrap_or(false),
+        can_manage_agent_session: video.can_manage_agent_session.unwrap_or(false),
+    }
+}
+
+/// Writes a moderator's permission into the grant.
+#[allow(deprecated)] // See `permission_of`.
+pub(crate) fn set_permission(grant: &mut Grant, permission: &ParticipantPermission) {
+    let sources = permission
+        .can_publish_sources
+        .iter()
+        .filter_map(|source| TrackSource::try_from(*source).ok());
+    let video = grant.video.get_or_insert_default();
+    video.can_subscribe = Some(permission.can_subscribe);
+    video.can_publish = Some(permission.can_publish);
+    video.can_publish_data = Some(permission.can_publish_data);
+    video.can_publish_sources = sources
+        .map(|source| source.as_str_name().to_ascii_lowercase())
+        .collect();
+    video.hidden = permission.hidden;
+    video.recorder = permission.recorder;
+    video.agent = permission.agent;
+    video.can_update_own_metadata = Some(permission.can_update_metadata);
+    video.can_subscribe_metrics = Some(permission.can_subscribe_metrics);
+    video.can_manage_agent_session = Some(permission.can_manage_agent_session);
+}
+
+/// `camera`, `microphone`, `screen_share`, `screen_share_audio`, in any case.
+fn source_named(name: &str) -> Option<TrackSource> {
+    TrackSource::from_str_name(&name.to_ascii_uppercase())
+}

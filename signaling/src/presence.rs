@@ -1,0 +1,245 @@
+//! What everybody hears about everybody: updates, the head count, speakers, quality.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use protocol::{
+    ParticipantSid,
+    livekit::{
+        self, ConnectionQuality, ConnectionQualityInfo, ConnectionQualityUpdate, ParticipantUpdate,
+        RoomUpdate, SpeakerInfo, SpeakersChanged, signal_response::Message,
+    },
+};
+
+use crate::{api::Response, participant::Participant, room::Room};
+
+/// Who speaks, as everybody was told.
+#[derive(Debug, Default)]
+pub(crate) struct Speakers {
+    levels: BTreeMap<ParticipantSid, f32>,
+    /// Speech a client asked to have simulated, and when it ends.
+    simulated: BTreeMap<ParticipantSid, Instant>,
+}
+
+impl Speakers {
+    pub fn forget(&mut self, sid: ParticipantSid) {
+        self.levels.remove(&sid);
+        self.simulated.remove(&sid);
+    }
+
+    pub fn simulated_until(&self) -> Option<Instant> {
+        self.simulated.values().min().copied()
+    }
+}
+
+impl Room {
+    /// The room as clients and the API see it.
+    pub(crate) fn info(&self, _now: Instant) -> livekit::Room {
+        let publishers = self
+            .participants
+            .values()
+            .filter(|participant| participant.is_publisher());
+        livekit::Room {
+            sid: self.sid.to_string(),
+            name: self.name.as_str().to_owned(),
+            empty_timeout: self.empty_timeout,
+            departure_timeout: self.departure_timeout,
+            max_participants: self.max_participants,
+            creation_time: self.created_at.as_secs() as i64,
+            creation_time_ms: self.created_at.as_millis() as i64,
+            enabled_codecs: self.codecs(),
+            metadata: self.metadata.clone(),
+            num_participants: self.count(),
+            num_publishers: publishers.count() as u32,
+            ..livekit::Room::default()
+        }
+    }
+
+    fn count(&self) -> u32 {
+        self.participants
+            .values()
+            .filter(|participant| !participant.is_hidden())
+            .count() as u32
+    }
+
+    /// A participant changed: a new version of it goes to those who may see it.
+    pub(crate) fn announce(&mut self, sid: ParticipantSid, to_itself: bool) {
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        participant.version += 1;
+        let update = ParticipantUpdate {
+            participants: vec![participant.info()],
+        };
+        let response = Response::from(Message::Update(update));
+        let visible = participant.is_visible();
+        if visible {
+            self.broadcast(response.clone(), Some(sid));
+        }
+        if to_itself {
+            self.send(sid, response);
+        }
+    }
+
+    /// Tells everybody but `except` (who has just read it in `join`) how many they are, when that changed.
+    pub(crate) fn announce_count(&mut self, except: Option<ParticipantSid>, now: Instant) {
+        let count = self.count();
+        if std::mem::replace(&mut self.announced_count, count) != count {
+            let room = Some(self.info(now));
+            self.broadcast(Message::RoomUpdate(RoomUpdate { room }), except);
+        }
+    }
+
+    /// Whoever connected is well connected, until something measures otherwise.
+    pub(crate) fn announce_quality(&mut self, sid: ParticipantSid) {
+        let info = |sid: ParticipantSid| ConnectionQualityInfo {
+            participant_sid: sid.to_string(),
+            quality: ConnectionQuality::Excellent.into(),
+            score: 5.0,
+        };
+        let others = self
+            .participants
+            .values()
+            .filter(|other| other.sid != sid && other.is_visible());
+        let mut updates: Vec<_> = others.map(|other| info(other.sid)).collect();
+        updates.push(info(sid));
+        self.send(
+            sid,
+            Message::ConnectionQuality(ConnectionQualityUpdate { updates }),
+        );
+        if self
+            .participants
+            .get(&sid)
+            .is_some_and(Participant::is_visible)
+        {
+            let updates = vec![info(sid)];
+            self.broadcast(
+                Message::ConnectionQuality(ConnectionQualityUpdate { updates }),
+                Some(sid),
+            );
+        }
+    }
+
+    /// The shard names all who speak; clients are told the differences.
+    pub(crate) fn speakers_changed(&mut self, speakers: &[sfu::Speaker]) {
+        let mut levels: BTreeMap<_, _> = speakers
+            .iter()
+            .filter(|speaker| {
+                self.participants
+                    .get(&speaker.peer)
+                    .is_some_and(Participant::is_visible)
+            })
+            .map(|speaker| (speaker.peer, speaker.level))
+            .collect();
+        for &sid in self.speakers.simulated.keys() {
+            levels.insert(sid, 1.0);
+        }
+        let before = std::mem::replace(&mut self.speakers.levels, levels);
+        let changed = self
+            .speakers
+            .levels
+            .iter()
+            .filter(|(sid, level)| before.get(sid) != Some(level));
+        let mut changes: Vec<_> = changed.map(|(&sid, &level)| (sid, level, true)).collect();
+        let silent = before
+            .keys()
+            .filter(|sid| !self.speakers.levels.contains_key(sid));
+        changes.extend(silent.map(|&sid| (sid, 0.0, false)));
+        self.tell_speakers(&changes);
+    }
+
+    /// Each hears of itself and of those whose tracks it receives.
+    fn tell_speakers(&mut self, changes: &[(ParticipantSid, f32, bool)]) {
+        if changes.is_empty() {
+            return;
+        }
+        let everything = speakers_message(changes.iter().copied());
+        let listeners: Vec<_> = self.sessions.values().copied().collect();
+        for listener in listeners {
+            let heard: Vec<_> = changes
+                .iter()
+                .copied()
+                .filter(|change| self.hears(listener, change.0))
+                .collect();
+            // Most hear everybody: they share one encoded message.
+            if heard.len() == changes.len() {
+                self.send(listener, everything.clone());
+            } else if !heard.is_empty() {
+                self.send(listener, speakers_message(heard));
+            }
+        }
+    }
+
+    fn hears(&self, listener: ParticipantSid, speaker: ParticipantSid) -> bool {
+        let (Some(listener), Some(speaker)) = (
+            self.participants.get(&listener),
+            self.participants.get(&speaker),
+        ) else {
+            return false;
+        };
+        let receives = |track| {
+            listener
+                .subscriptions
+                .get(&track)
+                .is_some_and(|subscription| subscription.active)
+        };
+        listener.sid == speaker.sid || speaker.tracks.iter().any(|track| receives(track.sid))
+    }
+
+    /// A new subscriber hears that the publisher is speaking already.
+    pub(crate) fn send_speaker(&mut self, speaker: ParticipantSid, listener: ParticipantSid) {
+        if let Some(&level) = self.speakers.levels.get(&speaker) {
+            self.send(listener, speakers_message([(speaker, level, true)]));
+        }
+    }
+
+    /// Who is back hears who speaks now, and that nobody else does.
+    pub(crate) fn send_speakers(&mut self, listener: ParticipantSid) {
+        let levels = &self.speakers.levels;
+        let state = |&sid: &ParticipantSid| {
+            (
+                sid,
+                levels.get(&sid).copied().unwrap_or(0.0),
+                levels.contains_key(&sid),
+            )
+        };
+        let heard = self
+            .participants
+            .keys()
+            .filter(|sid| self.hears(listener, **sid))
+            .map(state);
+        let message = speakers_message(heard);
+        self.send(listener, message);
+    }
+
+    /// `SimulateScenario.speaker_update`.
+    pub(crate) fn simulate_speech(&mut self, sid: ParticipantSid, until: Instant) {
+        self.speakers.simulated.insert(sid, until);
+        self.speakers.levels.insert(sid, 1.0);
+        self.tell_speakers(&[(sid, 1.0, true)]);
+    }
+
+    pub(crate) fn end_simulated_speech(&mut self, now: Instant) {
+        let ended = self
+            .speakers
+            .simulated
+            .iter()
+            .filter(|(_, until)| **until <= now);
+        let ended: Vec<_> = ended.map(|(&sid, _)| sid).collect();
+        for sid in ended {
+            self.speakers.forget(sid);
+            self.tell_speakers(&[(sid, 0.0, false)]);
+        }
+    }
+}
+
+fn speakers_message(changes: impl IntoIterator<Item = (ParticipantSid, f32, bool)>) -> Response {
+    let speakers = changes.into_iter().map(|(sid, level, active)| SpeakerInfo {
+        sid: sid.to_string(),
+        level,
+        active,
+    });
+    Message::SpeakersChanged(SpeakersChanged {
+        speakers: speakers.collect(),
+    })
+    .into()
+}

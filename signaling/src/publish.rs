@@ -1,0 +1,442 @@
+//! Tracks: announced, bound, muted, ended.
+
+use protocol::{
+    ParticipantSid, TrackSid,
+    livekit::{
+        AddTrackRequest, AudioTrackFeature, MuteTrackRequest, PublishDataTrackRequest,
+        RequestResponse, SimulcastCodecInfo, TrackInfo, TrackPublishedResponse, TrackSource,
+        TrackType, TrackUnpublishedResponse, UpdateLocalAudioTrack, UpdateLocalVideoTrack,
+        VideoLayer, VideoQuality,
+        request_response::{Reason, Request},
+        signal_response::Message,
+    },
+};
+use sfu::{AudioFeatures, LayerSize, MediaKind, PublishedTrack, SpatialLayer};
+
+use crate::{participant::Track, room::Room};
+
+/// Longest client id, name or stream name of a track, bytes.
+const MAX_TEXT: usize = 256;
+
+/// The most layers of a track: three of each of a few codecs, with room to spare.
+const MAX_LAYERS: usize = 16;
+
+impl Room {
+    /// `add_track`: may come before or after the offer that carries the track.
+    pub(crate) fn add_track(&mut self, sid: ParticipantSid, request: AddTrackRequest) {
+        if let Some(response) = self.announced_before(sid, &request) {
+            return self.send(sid, Message::TrackPublished(response));
+        }
+        let track = match self.admit_track(sid, &request) {
+            Ok(kind) => Track::new(&request, kind, &mut self.rng),
+            Err((reason, message)) => {
+                let message = message.to_owned();
+                let request = Some(Request::AddTrack(request));
+                let response = RequestResponse {
+                    request_id: 0,
+                    reason: reason.into(),
+                    message,
+                    request,
+                };
+                return self.send(sid, Message::RequestResponse(response));
+            }
+        };
+        let published = track.for_media(&request);
+        let response = TrackPublishedResponse {
+            cid: request.cid,
+            track: Some(track.info.clone()),
+        };
+        self.tracks.insert(track.sid, sid);
+        if let Some(participant) = self.participants.get_mut(&sid) {
+            participant.tracks.push(track);
+        }
+        self.send(sid, Message::TrackPublished(response));
+        self.command(sfu::Command::Publish {
+            peer: sid,
+            track: published,
+        });
+    }
+
+    /// A request that was sent twice is answered twice.
+    fn announced_before(
+        &self,
+        sid: ParticipantSid,
+        request: &AddTrackRequest,
+    ) -> Option<TrackPublishedResponse> {
+        let tracks = &self.participants.get(&sid)?.tracks;
+        let track = tracks
+            .iter()
+            .find(|track| !track.bound && track.cid == request.cid)?;
+        Some(TrackPublishedResponse {
+            cid: request.cid.clone(),
+            track: Some(track.info.clone()),
+        })
+    }
+
+    fn admit_track(
+        &self,
+        sid: ParticipantSid,
+        request: &AddTrackRequest,
+    ) -> Result<MediaKind, (Reason, &'static str)> {
+        let Some(participant) = self.participants.get(&sid) else {
+            return Err((Reason::NotFound, "participant does not exist"));
+        };
+        if !participant.can_publish(request.source()) {
+            return Err((Reason::NotAllowed, "does not have permission to publish"));
+        }
+        if !request.sid.is_empty() {
+            return Err((Reason::UnsupportedType, "backup codecs are not supported"));
+        }
+        let kind = match TrackType::try_from(request.r#type) {
+            Ok(TrackType::Audio) => MediaKind::Audio,
+            Ok(TrackType::Video) => MediaKind::Video,
+            _ => return Err((Reason::UnsupportedType, "tracks are audio or video")),
+        };
+        let layers = request
+            .simulcast_codecs
+            .iter()
+            .map(|codec| codec.layers.len())
+            .sum::<usize>();
+        let too_long = [&request.cid, &request.name, &request.stream]
+            .iter()
+            .any(|text| text.len() > MAX_TEXT)
+            || request.simulcast_codecs.len() > MAX_LAYERS
+            || request
+                .simulcast_codecs
+                .iter()
+                .any(|codec| codec.cid.len() + codec.codec.len() > MAX_TEXT)
+            || request.layers.len() > MAX_LAYERS
+            || request.audio_features.len() > MAX_LAYERS
+            || request.packet_trailer_features.len() > MAX_LAYERS
+            || layers > MAX_LAYERS;
+        if too_long || request.cid.is_empty() {
+            return Err((Reason::InvalidRequest, "malformed track"));
+        }
+        if participant.tracks.len() >= self.config.max_tracks {
+            return Err((Reason::LimitExceeded, "too many tracks"));
+        }
+        Ok(kind)
+    }
+
+    /// The track is part of an offer: others may be told of it.
+    pub(crate) fn track_bound(
+        &mut self,
+        sid: ParticipantSid,
+        track: TrackSid,
+        mid: String,
+        mime_type: String,
+    ) {
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        let visible = participant.is_visible();
+        let Some(track_state) = participant.track_mut(track) else {
+            return;
+        };
+        if track_state.bound
+            && (&track_state.info.mid, &track_state.info.mime_type) == (&mid, &mime_type)
+        {
+            return;
+        }
+        track_state.bind(mid, mime_type);
+        if visible {
+            // The `update` must be out before any subscription to it is.
+            self.announce(sid, false);
+            self.reconcile_track(track);
+        }
+    }
+
+    /// The track is gone from the publisher's offer, or may not be published any more.
+    pub(crate) fn unpublish(&mut self, sid: ParticipantSid, track: TrackSid) {
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        let Some(index) = participant
+            .tracks
+            .iter()
+            .position(|candidate| candidate.sid == track)
+        else {
+            return;
+        };
+        let removed = participant.tracks.remove(index);
+        self.forget_track(track);
+        self.command(sfu::Command::Unpublish { peer: sid, track });
+        if removed.bound {
+            self.announce(sid, false);
+        }
+    }
+
+    /// Ends the tracks that the participant's permissions do not cover any more.
+    pub(crate) fn unpublish_forbidden(&mut self, sid: ParticipantSid) {
+        let Some(participant) = self.participants.get(&sid) else {
+            return;
+        };
+        let forbidden = participant
+            .tracks
+            .iter()
+            .filter(|track| !participant.can_publish(track.info.source()));
+        let forbidden: Vec<_> = forbidden.map(|track| track.sid).collect();
+        for track in forbidden {
+            self.send(
+                sid,
+                Message::TrackUnpublished(TrackUnpublishedResponse {
+                    track_sid: track.to_string(),
+                }),
+            );
+            self.unpublish(sid, track);
+        }
+    }
+
+    /// Nobody can be subscribed to the track any more.
+    pub(crate) fn forget_track(&mut self, track: TrackSid) {
+        self.tracks.remove(&track);
+        for participant in self.participants.values_mut() {
+            participant.subscriptions.remove(&track);
+        }
+    }
+
+    pub(crate) fn mute_own(&mut self, sid: ParticipantSid, mute: &MuteTrackRequest) {
+        if let Ok(track) = mute.sid.parse() {
+            self.set_muted(sid, track, mute.muted, false);
+        }
+    }
+
+    /// Mutes or unmutes; the publisher hears of it where it was not its own idea. False when the track is unknown.
+    pub(crate) fn set_muted(
+        &mut self,
+        sid: ParticipantSid,
+        track: TrackSid,
+        muted: bool,
+        tell: bool,
+    ) -> bool {
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return false;
+        };
+        let Some(state) = participant.track_mut(track) else {
+            return false;
+        };
+        if state.info.muted == muted {
+            return true;
+        }
+        state.info.muted = muted;
+        let bound = state.bound;
+        self.command(sfu::Command::SetMuted {
+            peer: sid,
+            track,
+            muted,
+        });
+        if tell {
+            // Before the `update`: a client that finds another state there than its own corrects the server.
+            self.send(
+                sid,
+                Message::Mute(MuteTrackRequest {
+                    sid: track.to_string(),
+                    muted,
+                }),
+            );
+        }
+        if bound {
+            self.announce(sid, tell);
+        }
+        true
+    }
+
+    pub(crate) fn update_audio_track(
+        &mut self,
+        sid: ParticipantSid,
+        update: UpdateLocalAudioTrack,
+    ) {
+        let features = update.features;
+        self.update_track(sid, &update.track_sid, |info| {
+            if features.len() <= MAX_LAYERS {
+                info.audio_features = features;
+            }
+        });
+    }
+
+    pub(crate) fn update_video_track(
+        &mut self,
+        sid: ParticipantSid,
+        update: &UpdateLocalVideoTrack,
+    ) {
+        self.update_track(sid, &update.track_sid, |info| {
+            (info.width, info.height) = (update.width, update.height);
+        });
+    }
+
+    fn update_track(
+        &mut self,
+        sid: ParticipantSid,
+        track: &str,
+        change: impl FnOnce(&mut TrackInfo),
+    ) {
+        let Ok(track) = track.parse() else { return };
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        let Some(track) = participant.track_mut(track) else {
+            return;
+        };
+        change(&mut track.info);
+        if track.bound {
+            self.announce(sid, false);
+        }
+    }
+
+    pub(crate) fn refuse_data_track(
+        &mut self,
+        sid: ParticipantSid,
+        request: PublishDataTrackRequest,
+    ) {
+        let response = RequestResponse {
+            reason: Reason::UnsupportedType.into(),
+            message: "data tracks are not supported".to_owned(),
+            request: Some(Request::PublishDataTrack(request)),
+            ..RequestResponse::default()
+        };
+        self.send(sid, Message::RequestResponse(response));
+    }
+
+    pub(crate) fn refuse_blob(&mut self, sid: ParticipantSid, request_id: u32) {
+        let response = RequestResponse {
+            request_id,
+            reason: Reason::UnsupportedType.into(),
+            message: "data blobs are not supported".to_owned(),
+            ..RequestResponse::default()
+        };
+        self.send(sid, Message::RequestResponse(response));
+    }
+}
+
+impl Track {
+    #[allow(deprecated)] // Older clients read the deprecated fields.
+    fn new(request: &AddTrackRequest, kind: MediaKind, rng: &mut impl rand::Rng) -> Self {
+        let source = request.source();
+        let sid = TrackSid::random(sid_hint(kind, source), rng);
+        let family = if kind == MediaKind::Audio {
+            "audio"
+        } else {
+            "video"
+        };
+        let codec = request.simulcast_codecs.first();
+        let mime_type = codec
+            .map(|codec| format!("{family}/{}", codec.codec))
+            .unwrap_or_default();
+        let layers = match codec {
+            Some(codec) if !codec.layers.is_empty() => codec.layers.clone(),
+            _ => request.layers.clone(),
+        };
+        let codecs = codec.map(|codec| SimulcastCodecInfo {
+            mime_type: mime_type.clone(),
+            cid: request.cid.clone(),
+            layers: layers.clone(),
+            video_layer_mode: codec.video_layer_mode,
+            ..SimulcastCodecInfo::default()
+        });
+        let info = TrackInfo {
+            sid: sid.to_string(),
+            r#type: request.r#type,
+            name: request.name.clone(),
+            muted: request.muted,
+            width: request.width,
+            height: request.height,
+            simulcast: layers.len() > 1,
+            disable_dtx: request.disable_dtx,
+            source: source.into(),
+            layers,
+            mime_type,
+            codecs: codecs.into_iter().collect(),
+            stereo: request.stereo,
+            disable_red: request.disable_red,
+            encryption: request.encryption,
+            stream: stream_of(request, sid),
+            audio_features: request.audio_features.clone(),
+            backup_codec_policy: request.backup_codec_policy,
+            packet_trailer_features: request.packet_trailer_features.clone(),
+            ..TrackInfo::default()
+        };
+        Self {
+            sid,
+            cid: request.cid.clone(),
+            info,
+            bound: false,
+            subscribed: false,
+        }
+    }
+
+    fn bind(&mut self, mid: String, mime_type: String) {
+        self.bound = true;
+        if let Some(codec) = self.info.codecs.first_mut() {
+            codec.mid.clone_from(&mid);
+            codec.mime_type.clone_from(&mime_type);
+        }
+        self.info.mid = mid;
+        self.info.mime_type = mime_type;
+    }
+
+    #[allow(deprecated)] // Older clients write the deprecated fields.
+    fn for_media(&self, request: &AddTrackRequest) -> PublishedTrack {
+        let feature = |feature: AudioTrackFeature| request.audio_features.contains(&feature.into());
+        let codec_cids = request
+            .simulcast_codecs
+            .iter()
+            .map(|codec| codec.cid.clone());
+        let mut cids = vec![request.cid.clone()];
+        cids.extend(codec_cids.filter(|cid| !cid.is_empty() && *cid != request.cid));
+        let is_audio = self.info.r#type == TrackType::Audio as i32;
+        PublishedTrack {
+            sid: self.sid,
+            kind: if is_audio {
+                MediaKind::Audio
+            } else {
+                MediaKind::Video
+            },
+            cids,
+            stream: self.info.stream.clone(),
+            muted: self.info.muted,
+            audio: AudioFeatures {
+                stereo: request.stereo || feature(AudioTrackFeature::TfStereo),
+                dtx: !(request.disable_dtx || feature(AudioTrackFeature::TfNoDtx)),
+            },
+            layers: self.info.layers.iter().filter_map(layer_size).collect(),
+        }
+    }
+}
+
+fn sid_hint(kind: MediaKind, source: TrackSource) -> &'static str {
+    match (kind, source) {
+        (MediaKind::Audio, TrackSource::Microphone) => "AM",
+        (MediaKind::Audio, TrackSource::ScreenShareAudio) => "AS",
+        (MediaKind::Video, TrackSource::Camera) => "VC",
+        (MediaKind::Video, TrackSource::ScreenShare) => "VS",
+        _ => "",
+    }
+}
+
+/// The stream a subscriber sees the track in; tracks of one stream are played in sync. It becomes part of an SDP line,
+/// so that only the characters of an SDP token (RFC 8866, section 9) are taken from the client.
+fn stream_of(request: &AddTrackRequest, sid: TrackSid) -> String {
+    let is_token = |c: char| c.is_ascii_alphanumeric() || "-_.+~!#$%&'*^`{}".contains(c);
+    if !request.stream.is_empty() && request.stream.chars().all(is_token) {
+        return request.stream.clone();
+    }
+    match request.source() {
+        TrackSource::Camera | TrackSource::Microphone => "camera".to_owned(),
+        TrackSource::ScreenShare | TrackSource::ScreenShareAudio => "screen".to_owned(),
+        TrackSource::Unknown => sid.to_string(),
+    }
+}
+
+fn layer_size(layer: &VideoLayer) -> Option<LayerSize> {
+    let spatial = match VideoQuality::try_from(layer.quality).ok()? {
+        VideoQuality::Low => SpatialLayer::Low,
+        VideoQuality::Medium => SpatialLayer::Medium,
+        VideoQuality::High => SpatialLayer::High,
+        VideoQuality::Off => return None,
+    };
+    Some(LayerSize {
+        layer: spatial,
+        width: layer.width,
+        height: layer.height,
+    })
+}

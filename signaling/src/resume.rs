@@ -1,0 +1,122 @@
+//! A client comes back to a participant that is still there.
+
+use std::time::Instant;
+
+use protocol::{
+    ParticipantSid, TrackSid,
+    livekit::{
+        ClientConfiguration, DisconnectReason, ParticipantUpdate, ReconnectResponse, RoomUpdate,
+        SyncState, leave_request::Action, signal_response::Message,
+    },
+};
+
+use crate::{
+    api::{Join, SessionMessage},
+    leave::{Farewell, leave},
+    participant::Participant,
+    room::Room,
+};
+
+impl Room {
+    /// `reconnect` first, then what happened meanwhile. Media goes on all the time; the client's next offer restarts ICE.
+    pub(crate) fn resume(&mut self, join: Join, now: Instant) {
+        let session = join.session;
+        let Some(sid) = self.resumable(&join) else {
+            let leave = leave(DisconnectReason::StateMismatch, Action::Reconnect);
+            self.tell(session, SessionMessage::Response(leave.into()));
+            return self.tell(session, SessionMessage::Close);
+        };
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        let cut = participant
+            .cut_on_resume
+            .take()
+            .filter(|cut| cut.until > now);
+        if cut.is_some_and(|cut| cut.silently) {
+            return self.tell(session, SessionMessage::Close);
+        }
+        let old = participant.session.replace(session);
+        participant.resume_by = None;
+        let grant = Box::new(participant.grant.clone());
+        let missed = std::mem::take(&mut participant.missed);
+        if let Some(old) = old {
+            self.sessions.remove(&old);
+            self.tell(old, SessionMessage::Close);
+        }
+        self.sessions.insert(session, sid);
+        self.tell(session, SessionMessage::Grant(grant));
+        self.welcome_back(sid, now);
+        for response in missed {
+            self.send(sid, response);
+        }
+        if cut.is_some() {
+            self.tell(session, SessionMessage::Close);
+            self.session_gone(session, crate::api::CloseCause::Room, now);
+        }
+    }
+
+    fn resumable(&self, join: &Join) -> Option<ParticipantSid> {
+        let sid = join.request.participant_sid.parse().ok()?;
+        let participant = self.participants.get(&sid)?;
+        // The sid is no secret: others know it.
+        (participant.identity == join.grant.identity()).then_some(sid)
+    }
+
+    fn welcome_back(&mut self, sid: ParticipantSid, now: Instant) {
+        let response = ReconnectResponse {
+            ice_servers: Vec::new(),
+            client_configuration: Some(ClientConfiguration::default()),
+            server_info: Some(self.server_info()),
+            // Zero lets the client repeat what it still holds; receivers drop what they know by its sequence.
+            last_message_seq: 0,
+        };
+        self.send(sid, Message::Reconnect(response));
+        // Clients remove by identity: the farewell of an identity that is back must not be repeated.
+        let departed = self.departed.iter().map(|(_, info)| info);
+        let mut participants: Vec<_> = departed
+            .filter(|info| !self.identities.contains_key(&info.identity.as_str().into()))
+            .cloned()
+            .collect();
+        participants.extend(self.participants.get(&sid).map(Participant::info));
+        participants.extend(self.visible_to(sid));
+        self.send(sid, Message::Update(ParticipantUpdate { participants }));
+        let room = Some(self.info(now));
+        self.send(sid, Message::RoomUpdate(RoomUpdate { room }));
+        self.send_speakers(sid);
+    }
+
+    /// After `reconnect` the client says what it believes. Where we cannot agree, it starts anew.
+    pub(crate) fn sync_state(&mut self, sid: ParticipantSid, state: &SyncState, now: Instant) {
+        let Some(participant) = self.participants.get(&sid) else {
+            return;
+        };
+        let known = |track: &str| {
+            track
+                .parse()
+                .is_ok_and(|track| participant.track(track).is_some())
+        };
+        let published = state
+            .publish_tracks
+            .iter()
+            .filter_map(|published| published.track.as_ref());
+        if published
+            .map(|track| track.sid.as_str())
+            .any(|track| !known(track))
+        {
+            let farewell = Farewell::Leave(Action::Reconnect);
+            return self.remove(sid, DisconnectReason::StateMismatch, farewell, now);
+        }
+        if let Some(subscription) = &state.subscription {
+            self.update_subscription(sid, subscription);
+        }
+        let disabled: Vec<TrackSid> = state
+            .track_sids_disabled
+            .iter()
+            .filter_map(|sid| sid.parse().ok())
+            .collect();
+        for track in disabled {
+            self.change_setting(sid, track, |setting| setting.disabled = true);
+        }
+    }
+}

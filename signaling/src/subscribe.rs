@@ -1,0 +1,261 @@
+//! Who receives what.
+//!
+//! One rule decides (`should_receive`), and every cause (a new track, a wish, a permission) ends in comparing it with
+//! what the shard was told.
+
+use protocol::{
+    ParticipantSid, TrackSid,
+    livekit::{
+        SubscriptionPermission, SubscriptionPermissionUpdate, TrackSubscribed, TrackType,
+        UpdateSubscription, UpdateTrackSettings, VideoQuality, signal_response::Message,
+    },
+};
+use sfu::{SpatialLayer, TrackSetting};
+
+use crate::{
+    participant::{Audience, Participant, Subscription},
+    room::Room,
+};
+
+/// The most entries of a `subscription_permission`.
+const MAX_AUDIENCE: usize = 5000;
+
+impl Room {
+    /// The rule. Whether the publisher allows it comes second: a refusal is told to the subscriber.
+    fn should_receive(
+        &self,
+        subscriber: &Participant,
+        publisher: &Participant,
+        track: TrackSid,
+    ) -> (bool, bool) {
+        let available = subscriber.sid != publisher.sid
+            && publisher.is_visible()
+            && publisher.track(track).is_some_and(|track| track.bound)
+            && subscriber.can_subscribe()
+            && subscriber.wants(track);
+        (
+            available,
+            publisher.audience.allows(&subscriber.identity, track),
+        )
+    }
+
+    /// Brings what the shard sends in line with the rule.
+    pub(crate) fn reconcile(&mut self, sid: ParticipantSid, track: TrackSid) {
+        let Some(publisher) = self
+            .tracks
+            .get(&track)
+            .and_then(|publisher| self.participants.get(publisher))
+        else {
+            return;
+        };
+        let Some(subscriber) = self.participants.get(&sid) else {
+            return;
+        };
+        let (wanted, allowed) = self.should_receive(subscriber, publisher, track);
+        let publisher_sid = publisher.sid;
+        let is_video = publisher
+            .track(track)
+            .is_some_and(|track| track.info.r#type == TrackType::Video as i32);
+        let adaptive = is_video && subscriber.adaptive_stream;
+
+        let Some(subscriber) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        let subscription = subscriber.subscriptions.entry(track).or_default();
+        let refused = wanted && !allowed;
+        let told = std::mem::replace(&mut subscription.refused, refused);
+        let receive = wanted && allowed;
+        let received = std::mem::replace(&mut subscription.active, receive);
+        let setting = subscription
+            .setting
+            .unwrap_or_else(|| initial_setting(adaptive));
+        match (received, receive) {
+            (false, true) => self.command(sfu::Command::Subscribe {
+                peer: sid,
+                track,
+                setting,
+            }),
+            (true, false) => self.command(sfu::Command::Unsubscribe { peer: sid, track }),
+            _ => {}
+        }
+        if wanted && told != refused {
+            let update = SubscriptionPermissionUpdate {
+                participant_sid: publisher_sid.to_string(),
+                track_sid: track.to_string(),
+                allowed,
+            };
+            self.send(sid, Message::SubscriptionPermissionUpdate(update));
+        }
+    }
+
+    /// For everybody.
+    pub(crate) fn reconcile_track(&mut self, track: TrackSid) {
+        let subscribers: Vec<_> = self.participants.keys().copied().collect();
+        for subscriber in subscribers {
+            if self.tracks.get(&track) != Some(&subscriber) {
+                self.reconcile(subscriber, track);
+            }
+        }
+    }
+
+    /// For everything others publish.
+    pub(crate) fn reconcile_subscriber(&mut self, sid: ParticipantSid) {
+        let others = self
+            .tracks
+            .iter()
+            .filter(|(_, publisher)| **publisher != sid);
+        let tracks: Vec<_> = others.map(|(track, _)| *track).collect();
+        for track in tracks {
+            self.reconcile(sid, track);
+        }
+    }
+
+    pub(crate) fn update_subscription(&mut self, sid: ParticipantSid, update: &UpdateSubscription) {
+        let nested = update
+            .participant_tracks
+            .iter()
+            .flat_map(|tracks| &tracks.track_sids);
+        let tracks: Vec<_> = update
+            .track_sids
+            .iter()
+            .chain(nested)
+            .filter_map(|track| track.parse().ok())
+            .collect();
+        for track in tracks {
+            if let Some(subscription) = self.subscription(sid, track) {
+                subscription.wish = Some(update.subscribe);
+                self.reconcile(sid, track);
+            }
+        }
+    }
+
+    pub(crate) fn track_setting(&mut self, sid: ParticipantSid, settings: &UpdateTrackSettings) {
+        let quality = VideoQuality::try_from(settings.quality).unwrap_or(VideoQuality::High);
+        let tracks: Vec<_> = settings
+            .track_sids
+            .iter()
+            .filter_map(|track| track.parse().ok())
+            .collect();
+        for track in tracks {
+            self.change_setting(sid, track, |setting| {
+                *setting = TrackSetting {
+                    disabled: settings.disabled || quality == VideoQuality::Off,
+                    max_layer: match quality {
+                        VideoQuality::Low => SpatialLayer::Low,
+                        VideoQuality::Medium => SpatialLayer::Medium,
+                        VideoQuality::High | VideoQuality::Off => SpatialLayer::High,
+                    },
+                    width: settings.width,
+                    height: settings.height,
+                };
+            });
+        }
+    }
+
+    pub(crate) fn change_setting(
+        &mut self,
+        sid: ParticipantSid,
+        track: TrackSid,
+        change: impl FnOnce(&mut TrackSetting),
+    ) {
+        let Some(subscription) = self.subscription(sid, track) else {
+            return;
+        };
+        let mut setting = subscription.setting.unwrap_or_default();
+        change(&mut setting);
+        let changed = subscription.setting.replace(setting) != Some(setting);
+        if changed && subscription.active {
+            self.command(sfu::Command::SetTrackSetting {
+                peer: sid,
+                track,
+                setting,
+            });
+        }
+    }
+
+    /// What `sid` wants of a track of somebody else. `None` for unknown tracks: wishes for them are not kept.
+    fn subscription(&mut self, sid: ParticipantSid, track: TrackSid) -> Option<&mut Subscription> {
+        let publisher = *self.tracks.get(&track)?;
+        if publisher == sid {
+            return None;
+        }
+        Some(
+            self.participants
+                .get_mut(&sid)?
+                .subscriptions
+                .entry(track)
+                .or_default(),
+        )
+    }
+
+    /// The publisher says who may receive its tracks.
+    pub(crate) fn subscription_permission(
+        &mut self,
+        sid: ParticipantSid,
+        permission: SubscriptionPermission,
+    ) {
+        if permission.track_permissions.len() > MAX_AUDIENCE {
+            return tracing::debug!(participant = %sid, "subscription_permission too long, ignored");
+        }
+        let identity_of = |sid| {
+            self.participants
+                .get(&sid)
+                .map(|participant| participant.identity.clone())
+        };
+        let audience = Audience::new(permission, identity_of);
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        // Clients send "everybody" after each join, which changes nothing.
+        let unchanged = matches!(
+            (&participant.audience, &audience),
+            (Audience::Everybody, Audience::Everybody)
+        );
+        participant.audience = audience;
+        if unchanged {
+            return;
+        }
+        let tracks: Vec<_> = participant.tracks.iter().map(|track| track.sid).collect();
+        for track in tracks {
+            self.reconcile_track(track);
+        }
+    }
+
+    /// Media flows to a subscriber. The publisher hears of the first one.
+    pub(crate) fn track_subscribed(
+        &mut self,
+        publisher: ParticipantSid,
+        track: TrackSid,
+        subscriber: ParticipantSid,
+    ) {
+        let Some(state) = self
+            .participants
+            .get_mut(&publisher)
+            .and_then(|publisher| publisher.track_mut(track))
+        else {
+            return;
+        };
+        if !std::mem::replace(&mut state.subscribed, true) {
+            self.send(
+                publisher,
+                Message::TrackSubscribed(TrackSubscribed {
+                    track_sid: track.to_string(),
+                }),
+            );
+        }
+        self.send_speaker(publisher, subscriber);
+    }
+}
+
+/// Until an adaptive client has measured its view, the smallest layer is the quickest to show.
+fn initial_setting(adaptive: bool) -> TrackSetting {
+    let max_layer = if adaptive {
+        SpatialLayer::Low
+    } else {
+        SpatialLayer::High
+    };
+    TrackSetting {
+        max_layer,
+        ..TrackSetting::default()
+    }
+}
