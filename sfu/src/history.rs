@@ -304,7 +304,7 @@ mod tests {
             video.insert(packet(index, (index * 4500) as u32, &fill(index, 900)));
             audio.insert(packet(index, (index * 960) as u32, &fill(index, 80)));
         }
-        assert!(video.memory() < 70_000, "{}", video.memory());
+        assert!(video.memory() < 160_000, "{}", video.memory());
         assert!(audio.memory() < 13_000, "{}", audio.memory());
         assert!((4950..5000).all(|index| audio.get(index).is_some()));
     }
