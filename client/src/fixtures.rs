@@ -1,6 +1,6 @@
 //! Canned media for tests, benches and probes: real VP8 and Opus, small, and playable in a loop.
 
-use crate::media::{OPUS_CLOCK, VIDEO_CLOCK};
+use crate::media::{Layer, OPUS_CLOCK, VIDEO_CLOCK};
 
 /// Frames a second of every [`moving_picture`].
 pub const FRAMES_PER_SECOND: u32 = 30;
@@ -51,6 +51,59 @@ pub fn moving_picture(size: PictureSize) -> Vec<&'static [u8]> {
     })
 }
 
+/// A moving picture without end, in one size or as simulcast layers, that starts anew with a key frame when asked.
+#[derive(Debug, Clone)]
+pub struct MovingPicture {
+    streams: Vec<(Option<Layer>, Vec<&'static [u8]>, usize)>,
+    timestamp: u32,
+}
+
+impl MovingPicture {
+    /// One stream of this size, without layers.
+    pub fn single(size: PictureSize) -> Self {
+        Self {
+            streams: vec![(None, moving_picture(size), 0)],
+            timestamp: 0,
+        }
+    }
+
+    /// Three layers.
+    pub fn simulcast() -> Self {
+        let layers = Layer::ALL.into_iter().zip(PictureSize::ALL);
+        let streams = layers
+            .map(|(layer, size)| (Some(layer), moving_picture(size), 0))
+            .collect();
+        Self {
+            streams,
+            timestamp: 0,
+        }
+    }
+
+    /// The next frame of this layer is a key frame.
+    pub fn restart(&mut self, layer: Option<Layer>) {
+        for (of, _, index) in &mut self.streams {
+            if *of == layer {
+                *index = 0;
+            }
+        }
+    }
+
+    /// The frames of the next thirtieth of a second and their RTP timestamp.
+    pub fn next_frames(&mut self) -> (u32, Vec<(Option<Layer>, &'static [u8])>) {
+        let timestamp = self.timestamp;
+        self.timestamp = timestamp.wrapping_add(VIDEO_FRAME_TICKS);
+        let next = |(layer, frames, index): &mut (Option<Layer>, Vec<&'static [u8]>, usize)| {
+            let frame = *frames.get(*index)?;
+            *index = (*index + 1) % frames.len();
+            Some((*layer, frame))
+        };
+        (
+            timestamp,
+            self.streams.iter_mut().filter_map(next).collect(),
+        )
+    }
+}
+
 /// One second of a 440 Hz sine: 50 Opus frames of 20 ms, mono.
 pub fn tone() -> Vec<&'static [u8]> {
     let mut rest: &'static [u8] = include_bytes!("../fixtures/tone-440.opus-frames");
@@ -98,6 +151,21 @@ mod tests {
                     .all(|frame| vp8_key_frame_size(frame).is_none())
             );
         }
+    }
+
+    #[test]
+    fn a_restarted_layer_begins_with_a_key_frame() {
+        let mut picture = MovingPicture::simulcast();
+        let key = |frames: &[(Option<Layer>, &[u8])]| {
+            frames
+                .iter()
+                .map(|(_, f)| vp8_key_frame_size(f).is_some())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(key(&picture.next_frames().1), [true, true, true]);
+        picture.restart(Some(Layer::Medium));
+        let (timestamp, frames) = picture.next_frames();
+        assert_eq!((timestamp, key(&frames)), (3000, vec![false, true, false]));
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! A participant without a browser: a pure core and a thin driver.
 //!
 //! Three layers, each usable alone:
+//! - [`Client`]: with sockets, on tokio.
 //! - [`Participant`]: the conversation with a LiveKit server on top of it, still without sockets or clock.
 //! - [`PeerConnection`]: WebRTC as LiveKit's clients use it, on SDP strings and datagrams; no signalling.
 //! - [`media`]: frames to packets and back; [`fixtures`]: canned media.
@@ -8,10 +9,12 @@
 pub mod fixtures;
 pub mod media;
 
+mod driver;
 mod error;
 mod participant;
 mod peer_connection;
 
+pub use driver::{Client, ConnectOptions, Handle, play_picture, play_tone};
 pub use error::Error;
 pub use participant::{
     Event, LayerSpec, Options, Participant, Publish, PublishedStats, Reconnect, Stats,

@@ -174,6 +174,19 @@ impl Participant {
         Ok(())
     }
 
+    /// How often a key frame of a published track was asked for, by layer.
+    pub fn key_frame_requests(&self, cid: &str) -> Vec<(Option<Layer>, u64)> {
+        let streams = self
+            .peer
+            .mid_of(cid)
+            .map(|mid| self.peer.send_stats(&mid))
+            .unwrap_or_default();
+        streams
+            .into_iter()
+            .map(|(layer, stats)| (layer, stats.key_frame_requests))
+            .collect()
+    }
+
     /// Sends `add_track` for what has not been announced in this session, and offers it.
     pub(super) fn announce(&mut self, now: Instant) {
         if self.phase != Phase::Joined {
