@@ -24,8 +24,9 @@ const RTCP_CLEAR_LEN: usize = 8;
 const RTCP_ENCRYPTED: u32 = 1 << 31;
 /// Packet indices are 48 bits, SRTCP indices 31 (RFC 3711, section 9.2). Beyond, nonces would repeat.
 const MAX_RTP_INDEX: u64 = (1 << 48) - 1;
-/// Streams with replay state, for each direction of a transport. A participant with ten simulcast videos has 61.
-const MAX_SSRCS: usize = 64;
+/// Streams with replay state, for each direction of a transport. Ten simulcast videos with retransmissions are 60; the
+/// rest is for streams that ended: one that is forgotten and resumes after its first round can no longer be opened.
+const MAX_SSRCS: usize = 256;
 
 /// Protection profile (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
