@@ -265,7 +265,7 @@ pub enum RoomOutput {
         /// The result.
         reply: Result<ApiReply, Error>,
     },
-    /// The room has ended; forget it. Nothing but [`RoomOutput::Redirect`] and refusals follow.
+    /// The room has ended; forget it. Nothing but [`RoomOutput::Redirect`] and refused API calls follow.
     Closed,
     /// This join came after [`RoomOutput::Closed`]: hand it to a new room of the name.
     Redirect(Box<Join>),

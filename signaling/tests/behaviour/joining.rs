@@ -1,0 +1,379 @@
+use std::time::Duration;
+
+use protocol::{
+    livekit::{
+        ClientInfo, DisconnectReason, leave_request::Action, participant_info::State,
+        server_info::Edition,
+    },
+    signal::Frame,
+};
+use sfu::Command;
+use signaling::{ApiCall, ApiReply, COMPATIBLE_VERSION, CloseCause, Config};
+
+use crate::meeting::*;
+
+const SECOND: Duration = Duration::from_secs(1);
+
+#[test]
+fn join_is_the_first_message_and_says_what_clients_need() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.join("alice");
+    let join = meeting.join_response(alice);
+    let info = join.server_info.as_ref().unwrap();
+    assert_eq!(
+        (info.version.as_str(), info.protocol, info.edition()),
+        (COMPATIBLE_VERSION, 17, Edition::Standard)
+    );
+    assert_eq!(
+        (
+            join.ping_interval,
+            join.ping_timeout,
+            join.subscriber_primary
+        ),
+        (5, 15, false)
+    );
+    let codecs: Vec<_> = join
+        .enabled_publish_codecs
+        .iter()
+        .map(|codec| codec.mime.as_str())
+        .collect();
+    assert_eq!(codecs, ["audio/opus", "video/VP8"]);
+    assert!(join.ice_servers.is_empty() && !join.sif_trailer.is_empty());
+    let room = join.room.as_ref().unwrap();
+    assert_eq!((room.name.as_str(), room.num_participants), ("Room", 1));
+    assert_eq!(room.creation_time, UNIX_START.as_secs() as i64);
+    let participant = join.participant.as_ref().unwrap();
+    assert!(participant.sid.starts_with("PA_") && participant.name == "Name of alice");
+    assert_eq!(participant.joined_at, UNIX_START.as_secs() as i64);
+    let permission = participant.permission.as_ref().unwrap();
+    assert!(permission.can_publish && permission.can_subscribe && !permission.can_update_metadata);
+}
+
+#[test]
+fn a_client_without_an_offer_joins_and_offers_later() {
+    let mut meeting = Meeting::new();
+    let firefox = meeting.open(grant("firefox"), join_request(""));
+    assert!(
+        meeting
+            .shard
+            .commands
+            .iter()
+            .all(|command| !matches!(command, Command::Offer { .. }))
+    );
+    meeting.ask(firefox, Ask::Offer(offer(5, "v=0")));
+    let heard = &meeting.clients[&firefox].heard;
+    assert!(heard.iter().any(
+        |told| matches!(told, Told::Answer(answer) if answer.id == 5 && answer.r#type == "answer")
+    ));
+}
+
+#[test]
+fn existing_tracks_are_in_the_first_answer() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let track = meeting.publish(alice, "camera-of-alice");
+    let bob = meeting.join("bob");
+    let sid = meeting.sid(bob);
+    let about_bob: Vec<_> = meeting
+        .shard
+        .commands
+        .iter()
+        .filter_map(|command| match command {
+            Command::AddPeer { peer, .. } if *peer == sid => Some("add"),
+            Command::Subscribe { peer, .. } if *peer == sid => Some("subscribe"),
+            Command::Offer { peer, .. } if *peer == sid => Some("offer"),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(about_bob, ["add", "subscribe", "offer"]);
+    let others = &meeting.join_response(bob).other_participants;
+    assert_eq!(others[0].tracks[0].sid, track.to_string());
+    let Some(Told::Answer(answer)) = meeting.clients[&bob]
+        .heard
+        .iter()
+        .find(|told| matches!(told, Told::Answer(_)))
+    else {
+        panic!("no answer")
+    };
+    assert_eq!(answer.mid_to_track_id["0"], track.to_string());
+}
+
+#[test]
+fn others_hear_of_a_participant_when_its_media_connects() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let start = meeting.heard(alice);
+    let bob = meeting.join("bob");
+    assert!(updates(meeting.since(alice, start)).is_empty());
+    assert!(meeting.join_response(alice).other_participants.is_empty());
+    meeting.connect(bob);
+    let updates = updates(meeting.since(alice, start));
+    assert_eq!(updates.len(), 1);
+    assert_eq!(
+        (updates[0].identity.as_str(), updates[0].state()),
+        ("bob", State::Active)
+    );
+    let quality = |told: &Told| matches!(told, Told::ConnectionQuality(_));
+    assert!(meeting.since(alice, start).iter().any(quality));
+}
+
+#[test]
+fn what_a_client_can_is_mirrored_to_the_others() {
+    let mut meeting = Meeting::new();
+    let mut request = join_request("v=0");
+    let client = ClientInfo {
+        client_protocol: 2,
+        capabilities: vec![1, 2],
+        ..Default::default()
+    };
+    request.client_info = Some(client);
+    let alice = meeting.open(grant("alice"), request);
+    meeting.connect(alice);
+    let bob = meeting.join("bob");
+    let other = &meeting.join_response(bob).other_participants[0];
+    assert_eq!(
+        (other.client_protocol, other.capabilities.as_slice()),
+        (2, [1, 2].as_slice())
+    );
+}
+
+#[test]
+fn the_number_of_participants_is_told_without_the_hidden_ones() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let mut hidden = grant("hidden");
+    hidden.video.as_mut().unwrap().hidden = true;
+    let start = meeting.heard(alice);
+    let observer = meeting.open(hidden, join_request("v=0"));
+    meeting.connect(observer);
+    assert_eq!(meeting.since(alice, start), []);
+    assert_eq!(meeting.join_response(observer).other_participants.len(), 1);
+    assert_eq!(meeting.participants().len(), 2);
+    let bob = meeting.enter("bob");
+    assert_eq!(meeting.join_response(bob).other_participants.len(), 1);
+    let count = meeting
+        .since(alice, start)
+        .iter()
+        .find_map(|told| match told {
+            Told::RoomUpdate(update) => Some(update.room.as_ref().unwrap().num_participants),
+            _ => None,
+        });
+    assert_eq!(count, Some(2));
+}
+
+#[test]
+fn a_second_connection_with_the_identity_replaces_the_first() {
+    let mut meeting = Meeting::new();
+    let watcher = meeting.enter("watcher");
+    let first = meeting.enter("alice");
+    let start = meeting.heard(watcher);
+    let second = meeting.enter("alice");
+    assert_eq!(
+        meeting.leave_of(first),
+        Some((DisconnectReason::DuplicateIdentity, Action::Disconnect))
+    );
+    assert_eq!(meeting.clients[&first].closed, Some(CloseCause::Room));
+    let updates: Vec<_> = updates(meeting.since(watcher, start))
+        .into_iter()
+        .map(|p| (p.sid.clone(), p.state()))
+        .collect();
+    let (old, new) = (
+        meeting.sid(first).to_string(),
+        meeting.sid(second).to_string(),
+    );
+    assert_eq!(updates, [(old, State::Disconnected), (new, State::Active)]);
+    assert_eq!(meeting.participants().len(), 2);
+    // The old connection's end, heard late, changes nothing.
+    meeting.cut(first);
+    assert_eq!(meeting.participants().len(), 2);
+}
+
+#[test]
+fn a_participant_that_never_connects_is_removed_after_a_minute() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let bob = meeting.join("bob");
+    meeting.advance(59 * SECOND);
+    assert_eq!(meeting.participants().len(), 2);
+    meeting.advance(SECOND);
+    assert_eq!(
+        meeting.leave_of(bob),
+        Some((DisconnectReason::JoinFailure, Action::Disconnect))
+    );
+    assert_eq!(
+        (meeting.participants().len(), meeting.clients[&alice].closed),
+        (1, None)
+    );
+}
+
+#[test]
+fn leave_is_told_to_the_others_with_its_reason() {
+    let mut meeting = Meeting::new();
+    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    let start = meeting.heard(alice);
+    meeting.ask(bob, Ask::Leave(Default::default()));
+    let updates = updates(meeting.since(alice, start));
+    assert_eq!(
+        (updates[0].state(), updates[0].disconnect_reason()),
+        (State::Disconnected, DisconnectReason::ClientInitiated)
+    );
+    assert_eq!(meeting.clients[&bob].closed, Some(CloseCause::Room));
+    assert_eq!(meeting.shard.peers.len(), 1);
+}
+
+#[test]
+fn a_room_nobody_joins_closes_after_its_empty_timeout() {
+    let mut meeting = Meeting::new();
+    meeting.advance(299 * SECOND);
+    assert!(!meeting.closed);
+    meeting.advance(SECOND);
+    assert!(meeting.closed && meeting.shard.room_closed);
+    // A join that crossed with the end goes to a new room.
+    meeting.open(grant("late"), join_request("v=0"));
+    assert_eq!(meeting.redirected.len(), 1);
+    assert!(meeting.api(ApiCall::GetRoom).is_err());
+}
+
+#[test]
+fn a_room_everybody_left_closes_after_its_departure_timeout() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    meeting.advance(1000 * SECOND);
+    assert!(!meeting.closed);
+    meeting.ask(alice, Ask::Leave(Default::default()));
+    meeting.advance(19 * SECOND);
+    let bob = meeting.enter("bob");
+    meeting.advance(60 * SECOND);
+    assert!(!meeting.closed);
+    meeting.ask(bob, Ask::Leave(Default::default()));
+    meeting.advance(20 * SECOND);
+    assert!(meeting.closed);
+}
+
+#[test]
+fn a_shutdown_tells_everybody_to_reconnect() {
+    let mut meeting = Meeting::new();
+    let (alice, bob) = (meeting.enter("alice"), meeting.join("bob"));
+    meeting.shutdown();
+    for session in [alice, bob] {
+        assert_eq!(
+            meeting.leave_of(session),
+            Some((DisconnectReason::ServerShutdown, Action::Reconnect))
+        );
+        assert_eq!(meeting.clients[&session].closed, Some(CloseCause::Room));
+    }
+    assert!(meeting.closed && meeting.shard.peers.is_empty());
+}
+
+#[test]
+fn the_settings_of_the_token_open_the_room() {
+    use std::{sync::Arc, time::Instant};
+    let settings = protocol::livekit::RoomConfiguration {
+        empty_timeout: 7,
+        metadata: "m".into(),
+        ..Default::default()
+    };
+    let config = Arc::new(Config::default());
+    let now = Instant::now();
+    let mut room = signaling::Room::new(
+        "R".into(),
+        Some(&settings),
+        config,
+        [1; 32],
+        UNIX_START,
+        now,
+    );
+    assert_eq!(room.poll_timeout(), Some(now + 7 * SECOND));
+    room.handle(
+        signaling::RoomInput::Api {
+            id: 1,
+            call: ApiCall::GetRoom,
+        },
+        now,
+    );
+    let Some(signaling::RoomOutput::ApiReply {
+        reply: Ok(ApiReply::Room(info)),
+        ..
+    }) = room.poll_output()
+    else {
+        panic!("no reply")
+    };
+    assert_eq!(
+        (
+            info.empty_timeout,
+            info.departure_timeout,
+            info.metadata.as_str()
+        ),
+        (7, 20, "m")
+    );
+}
+
+#[test]
+fn a_fresh_token_follows_join_every_five_minutes_and_every_change() {
+    let mut meeting = Meeting::new();
+    let mut own = grant("alice");
+    own.video.as_mut().unwrap().can_update_own_metadata = Some(true);
+    let alice = meeting.open(own, join_request("v=0"));
+    assert!(
+        matches!(&meeting.clients[&alice].heard[1], Told::RefreshToken(token) if token == "token 0")
+    );
+    meeting.connect(alice);
+    meeting.advance(300 * SECOND);
+    assert_eq!(meeting.clients[&alice].signed.len(), 2);
+    let update = protocol::livekit::UpdateParticipantMetadata {
+        name: "Alicia".into(),
+        request_id: 3,
+        ..Default::default()
+    };
+    meeting.ask(alice, Ask::UpdateMetadata(update));
+    assert_eq!(
+        meeting.clients[&alice].signed.last().unwrap().name,
+        "Alicia"
+    );
+}
+
+#[test]
+fn pings_are_answered_and_silence_after_them_is_death() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    // A client that never pings lives by the pings of its socket.
+    meeting.advance(100 * SECOND);
+    assert_eq!(meeting.clients[&alice].closed, None);
+    let start = meeting.heard(alice);
+    let ping = protocol::livekit::Ping {
+        timestamp: 77,
+        rtt: 0,
+    };
+    meeting.ask(alice, Ask::PingReq(ping));
+    meeting.ask(alice, Ask::Ping(5));
+    let unix = (UNIX_START + 100 * SECOND).as_millis() as i64;
+    let pong = protocol::livekit::Pong {
+        last_ping_timestamp: 77,
+        timestamp: unix,
+    };
+    assert_eq!(
+        meeting.since(alice, start),
+        [Told::PongResp(pong), Told::Pong(unix)]
+    );
+    meeting.advance(14 * SECOND);
+    assert_eq!(meeting.clients[&alice].closed, None);
+    meeting.advance(SECOND);
+    assert_eq!(
+        meeting.clients[&alice].closed,
+        Some(CloseCause::PingTimeout)
+    );
+    assert_eq!(meeting.participants().len(), 1, "it may resume");
+}
+
+#[test]
+fn a_client_that_writes_json_is_answered_in_json() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.join("alice");
+    meeting.ask_as(alice, Ask::Ping(1), protocol::signal::Encoding::Json);
+    assert!(matches!(
+        meeting.clients[&alice].heard.last(),
+        Some(Told::Pong(_))
+    ));
+    meeting.frame(alice, Frame::Text(r#"{"fromTheFuture":{}}"#.into()));
+    assert_eq!(meeting.clients[&alice].closed, None);
+}

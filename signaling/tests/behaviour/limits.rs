@@ -1,0 +1,225 @@
+use std::time::Duration;
+
+use protocol::{
+    livekit::{
+        DisconnectReason, UpdateParticipantMetadata, UpdateParticipantRequest,
+        leave_request::Action, request_response::Reason,
+    },
+    signal::{Frame, MAX_FRAME_BYTES},
+};
+use signaling::{ApiCall, CloseCause, Config, SessionId};
+
+use crate::meeting::*;
+
+fn last_reason(meeting: &Meeting, session: SessionId) -> Option<Reason> {
+    match meeting.clients[&session].heard.last() {
+        Some(Told::RequestResponse(response)) => Some(response.reason()),
+        _ => None,
+    }
+}
+
+#[test]
+fn a_full_room_refuses_one_more_but_not_an_agent_or_the_same_identity() {
+    let mut meeting = Meeting::with(Config {
+        max_participants: 2,
+        ..Config::default()
+    });
+    meeting.enter("alice");
+    let bob = meeting.enter("bob");
+    let carol = meeting.join("carol");
+    assert_eq!(
+        meeting.leave_of(carol),
+        Some((DisconnectReason::JoinFailure, Action::Disconnect))
+    );
+    assert_eq!(
+        (
+            meeting.clients[&carol].closed,
+            meeting.clients[&carol].heard.len()
+        ),
+        (Some(CloseCause::Room), 1)
+    );
+    let mut agent = grant("agent");
+    agent.kind = "agent".into();
+    let agent = meeting.open(agent, join_request("v=0"));
+    assert_eq!(meeting.clients[&agent].closed, None);
+    let again = meeting.enter("bob");
+    assert_eq!(meeting.clients[&again].closed, None);
+    assert_eq!(
+        meeting.leave_of(bob),
+        Some((DisconnectReason::DuplicateIdentity, Action::Disconnect))
+    );
+}
+
+#[test]
+fn malformed_frames_end_that_session_only() {
+    let bad = [
+        (Frame::Binary(vec![0xff; 10].into()), CloseCause::Malformed),
+        (Frame::Text("{".into()), CloseCause::Malformed),
+        (Frame::Text(r#"{"offer":5}"#.into()), CloseCause::Malformed),
+        (
+            Frame::Binary(vec![0; MAX_FRAME_BYTES + 1].into()),
+            CloseCause::TooLong,
+        ),
+    ];
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    for (frame, cause) in bad {
+        let mallory = meeting.enter("mallory");
+        let start = meeting.heard(alice);
+        meeting.frame(mallory, frame);
+        assert_eq!(meeting.clients[&mallory].closed, Some(cause));
+        assert_eq!(
+            meeting.leave_of(mallory),
+            Some((DisconnectReason::StateMismatch, Action::Disconnect))
+        );
+        assert_eq!(
+            updates(meeting.since(alice, start)).len(),
+            1,
+            "the others see it leave"
+        );
+        assert_eq!(
+            (meeting.participants().len(), meeting.clients[&alice].closed),
+            (1, None)
+        );
+        meeting.frame(mallory, Frame::Binary(vec![0xff].into()));
+    }
+}
+
+#[test]
+fn messages_are_limited_in_the_long_run_and_at_once() {
+    let config = Config {
+        requests_per_second: 10,
+        request_burst: 20,
+        ..Config::default()
+    };
+    let mut meeting = Meeting::with(config);
+    let alice = meeting.enter("alice");
+    for _ in 0..20 {
+        meeting.ask(alice, Ask::Ping(1));
+    }
+    for _ in 0..50 {
+        meeting.advance(Duration::from_millis(100));
+        meeting.ask(alice, Ask::Ping(1));
+    }
+    assert_eq!(meeting.clients[&alice].closed, None);
+    meeting.ask(alice, Ask::Ping(1));
+    assert_eq!(meeting.clients[&alice].closed, Some(CloseCause::TooMany));
+}
+
+#[test]
+fn tracks_are_limited() {
+    let mut meeting = Meeting::with(Config {
+        max_tracks: 2,
+        ..Config::default()
+    });
+    let alice = meeting.enter("alice");
+    for cid in ["a", "b", "c"] {
+        meeting.ask(alice, Ask::AddTrack(camera(cid)));
+    }
+    assert!(meeting.published(alice, "b").is_some());
+    assert_eq!(last_reason(&meeting, alice), Some(Reason::LimitExceeded));
+    // A track that ended makes room for another.
+    meeting.ask(alice, Ask::Offer(offer(2, "v=0 a b")));
+    meeting.ask(alice, Ask::Offer(offer(3, "v=0 a")));
+    meeting.ask(alice, Ask::AddTrack(camera("d")));
+    assert!(meeting.published(alice, "d").is_some());
+}
+
+#[test]
+fn odd_tracks_are_refused() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let mut refused = |change: &dyn Fn(&mut protocol::livekit::AddTrackRequest)| {
+        let mut request = camera("cam");
+        change(&mut request);
+        meeting.ask(alice, Ask::AddTrack(request));
+        last_reason(&meeting, alice)
+    };
+    assert_eq!(
+        refused(&|request| request.cid = "x".repeat(257)),
+        Some(Reason::InvalidRequest)
+    );
+    assert_eq!(
+        refused(&|request| request.cid = String::new()),
+        Some(Reason::InvalidRequest)
+    );
+    assert_eq!(
+        refused(&|request| request.name = "x".repeat(257)),
+        Some(Reason::InvalidRequest)
+    );
+    assert_eq!(
+        refused(&|request| request.layers = vec![Default::default(); 17]),
+        Some(Reason::InvalidRequest)
+    );
+    assert_eq!(
+        refused(&|request| request.r#type = 2),
+        Some(Reason::UnsupportedType)
+    );
+    assert_eq!(
+        refused(&|request| request.r#type = 99),
+        Some(Reason::UnsupportedType)
+    );
+    assert_eq!(
+        refused(&|request| request.sid = "TR_x".into()),
+        Some(Reason::UnsupportedType)
+    );
+    assert_eq!(refused(&|request| request.cid = "x".repeat(256)), None);
+}
+
+#[test]
+fn names_metadata_and_attributes_are_limited_at_n_and_n_plus_one() {
+    let mut meeting = Meeting::new();
+    let mut own = grant("alice");
+    own.video.as_mut().unwrap().can_update_own_metadata = Some(true);
+    let alice = meeting.open(own, join_request("v=0"));
+    let update = |name: usize, metadata: usize, attribute: usize| UpdateParticipantMetadata {
+        name: "n".repeat(name),
+        metadata: "m".repeat(metadata),
+        attributes: [("k".to_owned(), "v".repeat(attribute))].into(),
+        ..Default::default()
+    };
+    let mut reason = |request| {
+        meeting.take_heard(alice);
+        meeting.ask(alice, Ask::UpdateMetadata(request));
+        let response = meeting.clients[&alice]
+            .heard
+            .iter()
+            .find_map(|told| match told {
+                Told::RequestResponse(response) => Some(response.reason()),
+                _ => None,
+            });
+        response.unwrap()
+    };
+    assert_eq!(reason(update(256, 524_288, 65_535)), Reason::Ok);
+    assert_eq!(reason(update(257, 0, 0)), Reason::LimitExceeded);
+    assert_eq!(reason(update(0, 524_289, 0)), Reason::LimitExceeded);
+    assert_eq!(reason(update(0, 0, 65_536)), Reason::LimitExceeded);
+    let request = UpdateParticipantRequest {
+        identity: "alice".into(),
+        name: "n".repeat(257),
+        ..Default::default()
+    };
+    let error = meeting
+        .api(ApiCall::UpdateParticipant(Box::new(request)))
+        .unwrap_err();
+    assert_eq!(error.row().status, 400);
+    assert!(error.to_string().contains("256"));
+    let metadata = "m".repeat(524_289);
+    assert!(
+        meeting
+            .api(ApiCall::UpdateRoomMetadata { metadata })
+            .is_err()
+    );
+}
+
+#[test]
+fn a_refreshed_token_stays_small_enough_for_a_url() {
+    let mut meeting = Meeting::new();
+    let mut own = grant("alice");
+    own.metadata = "m".repeat(16 * 1024);
+    let alice = meeting.open(own.clone(), join_request("v=0"));
+    assert_eq!(meeting.clients[&alice].signed[0].metadata.len(), 16 * 1024);
+    own.metadata.push('m');
+    let alice = meeting.open(own, join_request("v=0"));
+    assert_eq!(meeting.clients[&alice].signed[0].metadata.len(), 0);
+}

@@ -1,0 +1,11 @@
+//! Rooms and sessions as their participants experience them, in virtual time.
+
+#![allow(clippy::disallowed_methods)] // The start of the virtual clock is a real instant.
+
+mod joining;
+mod limits;
+mod media;
+mod meeting;
+mod moderation;
+mod random;
+mod resuming;

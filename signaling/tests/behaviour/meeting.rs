@@ -1,0 +1,568 @@
+//! A room, its sessions and a stand-in for the media engine on one virtual clock.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use protocol::{
+    ParticipantSid, TrackSid,
+    error::Error,
+    livekit::{
+        self, AddTrackRequest, ConnectionSettings, JoinRequest, SessionDescription,
+        signal_request as request,
+    },
+    signal::{self, Encoding, Frame},
+    token::{Grant, VideoGrant},
+};
+use sfu::{Command, Event};
+use signaling::{
+    ApiCall, ApiReply, CloseCause, Config, Join, Room, RoomInput, RoomOutput, Session, SessionId,
+    SessionOutput,
+};
+
+pub use protocol::livekit::{
+    TrackSource, signal_request::Message as Ask, signal_response::Message as Told,
+};
+
+/// Since 1970, when a meeting starts.
+pub const UNIX_START: Duration = Duration::from_secs(1_800_000_000);
+
+/// A stand-in for `sfu::Shard`, not the media engine: it answers every offer, binds tracks whose cid stands in the
+/// "SDP" (a list of words), and asks for negotiation when a subscription comes after the first offer.
+#[derive(Default)]
+pub struct FakeShard {
+    pub peers: BTreeMap<ParticipantSid, FakePeer>,
+    pub commands: Vec<Command>,
+    pub room_closed: bool,
+    events: VecDeque<Event>,
+}
+
+#[derive(Default)]
+pub struct FakePeer {
+    pub tracks: Vec<sfu::PublishedTrack>,
+    pub subscriptions: BTreeMap<TrackSid, sfu::TrackSetting>,
+    pub offered: bool,
+    bound: BTreeSet<TrackSid>,
+}
+
+impl FakeShard {
+    fn handle(&mut self, command: Command) {
+        self.commands.push(command.clone());
+        match command {
+            Command::AddPeer { peer, .. } => {
+                assert!(
+                    self.peers.insert(peer, FakePeer::default()).is_none(),
+                    "a sid is used once"
+                );
+            }
+            Command::RemovePeer { peer } => {
+                let gone = self
+                    .peers
+                    .remove(&peer)
+                    .expect("only peers that exist are removed");
+                for track in gone.tracks {
+                    self.drop_track(track.sid);
+                }
+            }
+            Command::Offer { peer, id, sdp } => self.offer(peer, id, &sdp),
+            Command::Publish { peer, track } => {
+                self.peers
+                    .get_mut(&peer)
+                    .expect("published by a peer")
+                    .tracks
+                    .push(track);
+            }
+            Command::Unpublish { peer, track } => {
+                let tracks = &mut self
+                    .peers
+                    .get_mut(&peer)
+                    .expect("unpublished by a peer")
+                    .tracks;
+                tracks.retain(|published| published.sid != track);
+                self.drop_track(track);
+            }
+            Command::Subscribe {
+                peer,
+                track,
+                setting,
+            } => {
+                let published = self
+                    .peers
+                    .values()
+                    .flat_map(|peer| &peer.tracks)
+                    .any(|other| other.sid == track);
+                assert!(published, "only published tracks are subscribed to");
+                let peer_state = self.peers.get_mut(&peer).expect("subscribed by a peer");
+                assert!(
+                    peer_state.subscriptions.insert(track, setting).is_none(),
+                    "subscribed once"
+                );
+                self.negotiate(peer);
+            }
+            Command::Unsubscribe { peer, track } => {
+                let peer_state = self.peers.get_mut(&peer).expect("unsubscribed by a peer");
+                assert!(
+                    peer_state.subscriptions.remove(&track).is_some(),
+                    "unsubscribed once"
+                );
+                self.negotiate(peer);
+            }
+            Command::SetTrackSetting {
+                peer,
+                track,
+                setting,
+            } => {
+                let peer = self.peers.get_mut(&peer).expect("set by a peer");
+                *peer
+                    .subscriptions
+                    .get_mut(&track)
+                    .expect("set where subscribed") = setting;
+            }
+            Command::CloseRoom { .. } => self.room_closed = true,
+            _ => {}
+        }
+    }
+
+    fn negotiate(&mut self, peer: ParticipantSid) {
+        if self.peers.get(&peer).is_some_and(|peer| peer.offered) {
+            self.events.push_back(Event::NegotiationNeeded {
+                peer,
+                missing: Default::default(),
+            });
+        }
+    }
+
+    fn offer(&mut self, peer: ParticipantSid, id: u32, sdp: &str) {
+        let Some(state) = self.peers.get_mut(&peer) else {
+            return;
+        };
+        if sdp == "broken" {
+            return self.events.push_back(Event::NegotiationFailed {
+                peer,
+                reason: "no SDP".into(),
+            });
+        }
+        state.offered = true;
+        let words: Vec<&str> = sdp.split(' ').collect();
+        for track in &state.tracks {
+            let offered = track.cids.iter().any(|cid| words.contains(&cid.as_str()));
+            let (peer, track) = (peer, track.sid);
+            if offered && state.bound.insert(track) {
+                let (mid, mime_type) = ("7".to_owned(), "video/VP8".to_owned());
+                self.events.push_back(Event::TrackBound {
+                    peer,
+                    track,
+                    mid,
+                    mime_type,
+                    layers: Vec::new(),
+                });
+            } else if !offered && state.bound.remove(&track) {
+                self.events.push_back(Event::TrackUnbound { peer, track });
+            }
+        }
+        let mids = state.subscriptions.keys().enumerate();
+        let mid_to_track = mids.map(|(mid, track)| (mid.to_string(), *track)).collect();
+        let sdp = "answer".to_owned();
+        self.events.push_back(Event::Answer {
+            peer,
+            id,
+            sdp,
+            mid_to_track,
+            missing: Default::default(),
+        });
+    }
+
+    fn drop_track(&mut self, track: TrackSid) {
+        for peer in self.peers.values_mut() {
+            peer.subscriptions.remove(&track);
+        }
+    }
+}
+
+/// A client: what it heard, and how its connection ended.
+pub struct Client {
+    session: Session,
+    pub heard: Vec<Told>,
+    pub closed: Option<CloseCause>,
+    pub signed: Vec<Grant>,
+}
+
+pub struct Meeting {
+    pub room: Room,
+    pub shard: FakeShard,
+    pub clients: BTreeMap<SessionId, Client>,
+    pub now: Instant,
+    pub config: Arc<Config>,
+    pub closed: bool,
+    pub redirected: Vec<Join>,
+    next_session: u64,
+    api_reply: Option<Result<ApiReply, Error>>,
+}
+
+pub fn grant(identity: &str) -> Grant {
+    let video = VideoGrant {
+        room_join: true,
+        room: "Room".into(),
+        ..VideoGrant::default()
+    };
+    Grant {
+        api_key: "key".into(),
+        identity: identity.into(),
+        name: format!("Name of {identity}"),
+        video: Some(video),
+        ..Grant::default()
+    }
+}
+
+pub fn offer(id: u32, sdp: &str) -> SessionDescription {
+    SessionDescription {
+        r#type: "offer".into(),
+        sdp: sdp.into(),
+        id,
+        ..Default::default()
+    }
+}
+
+pub fn join_request(sdp: &str) -> JoinRequest {
+    JoinRequest {
+        connection_settings: Some(ConnectionSettings {
+            auto_subscribe: true,
+            ..Default::default()
+        }),
+        publisher_offer: (!sdp.is_empty()).then(|| offer(1, sdp)),
+        ..Default::default()
+    }
+}
+
+pub fn camera(cid: &str) -> AddTrackRequest {
+    AddTrackRequest {
+        cid: cid.into(),
+        r#type: livekit::TrackType::Video.into(),
+        source: TrackSource::Camera.into(),
+        ..Default::default()
+    }
+}
+
+impl Meeting {
+    pub fn new() -> Self {
+        Self::with(Config::default())
+    }
+
+    pub fn with(config: Config) -> Self {
+        let (config, now) = (Arc::new(config), Instant::now());
+        Self {
+            room: Room::new(
+                "Room".into(),
+                None,
+                config.clone(),
+                [7; 32],
+                UNIX_START,
+                now,
+            ),
+            shard: FakeShard::default(),
+            clients: BTreeMap::new(),
+            now,
+            config,
+            closed: false,
+            redirected: Vec::new(),
+            next_session: 1,
+            api_reply: None,
+        }
+    }
+
+    /// Opens a connection and lets everything settle.
+    pub fn open(&mut self, grant: Grant, request: JoinRequest) -> SessionId {
+        let session = SessionId(self.next_session);
+        self.next_session += 1;
+        let join = Join {
+            session,
+            grant,
+            request,
+        };
+        let state = Session::new(join, &self.config, UNIX_START, self.now);
+        let client = Client {
+            session: state,
+            heard: Vec::new(),
+            closed: None,
+            signed: Vec::new(),
+        };
+        self.clients.insert(session, client);
+        self.settle();
+        session
+    }
+
+    /// Joins with an offer; the media is not connected yet.
+    pub fn join(&mut self, identity: &str) -> SessionId {
+        self.open(grant(identity), join_request("v=0"))
+    }
+
+    /// Joins and connects its media.
+    pub fn enter(&mut self, identity: &str) -> SessionId {
+        let session = self.join(identity);
+        self.connect(session);
+        session
+    }
+
+    /// Comes back to the participant of `old`.
+    pub fn resume(&mut self, identity: &str, old: SessionId) -> SessionId {
+        let participant_sid = self.sid(old).to_string();
+        let request = JoinRequest {
+            reconnect: true,
+            participant_sid,
+            ..join_request("")
+        };
+        self.open(grant(identity), request)
+    }
+
+    pub fn connect(&mut self, session: SessionId) {
+        let peer = self.sid(session);
+        self.media(Event::Connected { peer });
+    }
+
+    /// Announces a camera and offers it.
+    pub fn publish(&mut self, session: SessionId, cid: &str) -> TrackSid {
+        self.ask(session, Ask::AddTrack(camera(cid)));
+        let track = self.published(session, cid).expect("track_published");
+        self.ask(session, Ask::Offer(offer(2, &format!("v=0 {cid}"))));
+        track
+    }
+
+    /// The track of the last `track_published` for `cid`.
+    pub fn published(&self, session: SessionId, cid: &str) -> Option<TrackSid> {
+        let mut answers = self.clients[&session].heard.iter().rev();
+        answers.find_map(|told| match told {
+            Told::TrackPublished(published) if published.cid == cid => {
+                Some(published.track.as_ref().unwrap().sid.parse().unwrap())
+            }
+            _ => None,
+        })
+    }
+
+    pub fn ask(&mut self, session: SessionId, message: request::Message) {
+        self.ask_as(session, message, Encoding::Protobuf);
+    }
+
+    pub fn ask_as(&mut self, session: SessionId, message: request::Message, encoding: Encoding) {
+        let request = livekit::SignalRequest {
+            message: Some(message),
+        };
+        self.frame(session, signal::encode_request(&request, encoding));
+    }
+
+    pub fn frame(&mut self, session: SessionId, frame: Frame) {
+        self.clients
+            .get_mut(&session)
+            .unwrap()
+            .session
+            .handle_frame(frame, self.now);
+        self.settle();
+    }
+
+    /// The connection breaks without a word.
+    pub fn cut(&mut self, session: SessionId) {
+        self.clients
+            .get_mut(&session)
+            .unwrap()
+            .session
+            .handle_closed(self.now);
+        self.settle();
+    }
+
+    pub fn media(&mut self, event: Event) {
+        self.room.handle(RoomInput::Media(event), self.now);
+        self.settle();
+    }
+
+    pub fn shutdown(&mut self) {
+        self.room.handle(RoomInput::Shutdown, self.now);
+        self.settle();
+    }
+
+    pub fn api(&mut self, call: ApiCall) -> Result<ApiReply, Error> {
+        self.room.handle(RoomInput::Api { id: 9, call }, self.now);
+        self.settle();
+        self.api_reply.take().expect("answered in the same turn")
+    }
+
+    pub fn participants(&mut self) -> Vec<livekit::ParticipantInfo> {
+        match self.api(ApiCall::ListParticipants) {
+            Ok(ApiReply::Participants(participants)) => participants,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Lets time pass, waking everybody when they asked to be.
+    pub fn advance(&mut self, time: Duration) {
+        let end = self.now + time;
+        loop {
+            let sessions = self
+                .clients
+                .values()
+                .filter_map(|client| client.session.poll_timeout());
+            let Some(next) = sessions
+                .chain(self.room.poll_timeout())
+                .min()
+                .filter(|next| *next <= end)
+            else {
+                break;
+            };
+            self.now = self.now.max(next);
+            for client in self.clients.values_mut() {
+                client.session.handle_timeout(self.now);
+            }
+            self.room.handle_timeout(self.now);
+            self.settle();
+            let again = self.room.poll_timeout();
+            assert!(
+                again.is_none_or(|again| again > self.now),
+                "a timer that stays due never sleeps"
+            );
+        }
+        self.now = end;
+    }
+
+    /// Carries messages until nobody has any.
+    pub fn settle(&mut self) {
+        loop {
+            let mut idle = true;
+            let sessions: Vec<_> = self.clients.keys().copied().collect();
+            for session in sessions {
+                while let Some(output) = self
+                    .clients
+                    .get_mut(&session)
+                    .unwrap()
+                    .session
+                    .poll_output()
+                {
+                    idle = false;
+                    self.session_output(session, output);
+                }
+            }
+            while let Some(output) = self.room.poll_output() {
+                idle = false;
+                self.room_output(output);
+            }
+            if let Some(event) = self.shard.events.pop_front() {
+                idle = false;
+                self.room.handle(RoomInput::Media(event), self.now);
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    fn session_output(&mut self, session: SessionId, output: SessionOutput) {
+        let client = self.clients.get_mut(&session).unwrap();
+        assert_eq!(client.closed, None, "nothing follows Close");
+        match output {
+            SessionOutput::Send(frame) => {
+                let response = signal::decode_response(&frame).expect("we write what we can read");
+                client
+                    .heard
+                    .push(response.message.expect("no empty message"));
+            }
+            SessionOutput::ToRoom(input) => self.room.handle(input, self.now),
+            SessionOutput::SignToken(grant) => {
+                client
+                    .session
+                    .handle_token(format!("token {}", client.signed.len()), self.now);
+                client.signed.push(*grant);
+            }
+            SessionOutput::Close(cause) => client.closed = Some(cause),
+        }
+    }
+
+    fn room_output(&mut self, output: RoomOutput) {
+        match output {
+            RoomOutput::ToSession { session, message } => {
+                self.clients
+                    .get_mut(&session)
+                    .unwrap()
+                    .session
+                    .handle_message(message, self.now);
+            }
+            RoomOutput::ToMedia(command) => self.shard.handle(command),
+            RoomOutput::ApiReply { id: 9, reply } => self.api_reply = Some(reply),
+            RoomOutput::ApiReply { .. } => panic!("another call's id"),
+            RoomOutput::Closed => self.closed = true,
+            RoomOutput::Redirect(join) => self.redirected.push(*join),
+        }
+    }
+
+    /// The participant a session joined as.
+    pub fn sid(&self, session: SessionId) -> ParticipantSid {
+        let join = self.clients[&session]
+            .heard
+            .iter()
+            .find_map(|told| match told {
+                Told::Join(join) => Some(join),
+                _ => None,
+            });
+        join.expect("joined")
+            .participant
+            .as_ref()
+            .unwrap()
+            .sid
+            .parse()
+            .unwrap()
+    }
+
+    pub fn join_response(&self, session: SessionId) -> &livekit::JoinResponse {
+        match &self.clients[&session].heard[0] {
+            Told::Join(join) => join,
+            other => panic!("first came {other:?}"),
+        }
+    }
+
+    /// All a client heard so far, and forgets it.
+    pub fn take_heard(&mut self, session: SessionId) -> Vec<Told> {
+        std::mem::take(&mut self.clients.get_mut(&session).unwrap().heard)
+    }
+
+    /// What a client heard since `start` (the length of `heard` then).
+    pub fn since(&self, session: SessionId, start: usize) -> &[Told] {
+        &self.clients[&session].heard[start..]
+    }
+
+    pub fn heard(&self, session: SessionId) -> usize {
+        self.clients[&session].heard.len()
+    }
+
+    pub fn leave_of(
+        &self,
+        session: SessionId,
+    ) -> Option<(livekit::DisconnectReason, livekit::leave_request::Action)> {
+        self.clients[&session]
+            .heard
+            .iter()
+            .find_map(|told| match told {
+                Told::Leave(leave) => Some((leave.reason(), leave.action())),
+                _ => None,
+            })
+    }
+
+    pub fn subscriptions(&self, session: SessionId) -> Vec<TrackSid> {
+        self.shard.peers[&self.sid(session)]
+            .subscriptions
+            .keys()
+            .copied()
+            .collect()
+    }
+}
+
+/// All participants in the updates of a conversation, in order.
+pub fn updates(heard: &[Told]) -> Vec<livekit::ParticipantInfo> {
+    let updates = heard.iter().filter_map(|told| match told {
+        Told::Update(update) => Some(update.participants.clone()),
+        _ => None,
+    });
+    updates.flatten().collect()
+}
+
+/// Where in a conversation the first message of a kind is.
+pub fn position(heard: &[Told], kind: impl Fn(&Told) -> bool) -> Option<usize> {
+    heard.iter().position(kind)
+}

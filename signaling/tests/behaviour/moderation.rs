@@ -1,0 +1,294 @@
+use protocol::{
+    error::Error,
+    livekit::{
+        self, DataPacket, DisconnectReason, ParticipantPermission, SendDataRequest,
+        UpdateParticipantMetadata, UpdateParticipantRequest, UpdateSubscriptionsRequest,
+        data_packet, leave_request::Action, request_response::Reason,
+    },
+    prost::Message,
+};
+use sfu::Command;
+use signaling::{ApiCall, ApiReply, CloseCause, Config};
+
+use crate::meeting::*;
+
+#[test]
+fn a_removed_participant_hears_why() {
+    let mut meeting = Meeting::new();
+    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    assert_eq!(
+        meeting.api(ApiCall::RemoveParticipant {
+            identity: "bob".into()
+        }),
+        Ok(ApiReply::Done)
+    );
+    assert_eq!(
+        meeting.leave_of(bob),
+        Some((DisconnectReason::ParticipantRemoved, Action::Disconnect))
+    );
+    let news = updates(&meeting.clients[&alice].heard);
+    assert_eq!(
+        news.last().unwrap().disconnect_reason(),
+        DisconnectReason::ParticipantRemoved
+    );
+    let again = meeting.api(ApiCall::RemoveParticipant {
+        identity: "bob".into(),
+    });
+    assert_eq!(again, Err(Error::ParticipantNotFound));
+}
+
+#[test]
+fn a_deleted_room_ends_for_everybody() {
+    let mut meeting = Meeting::new();
+    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    assert_eq!(meeting.api(ApiCall::DeleteRoom), Ok(ApiReply::Done));
+    for session in [alice, bob] {
+        assert_eq!(
+            meeting.leave_of(session),
+            Some((DisconnectReason::RoomDeleted, Action::Disconnect))
+        );
+        assert_eq!(meeting.clients[&session].closed, Some(CloseCause::Room));
+    }
+    assert!(meeting.closed && meeting.shard.peers.is_empty() && meeting.shard.room_closed);
+}
+
+#[test]
+fn a_moderators_mute_is_told_before_the_update() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let track = meeting.publish(alice, "cam");
+    let start = meeting.heard(alice);
+    let mute = |muted, sid: &str| ApiCall::MuteTrack {
+        identity: "alice".into(),
+        track_sid: sid.into(),
+        muted,
+    };
+    let Ok(ApiReply::Track(Some(info))) = meeting.api(mute(true, track.as_str())) else {
+        panic!()
+    };
+    assert!(info.muted);
+    let heard = meeting.since(alice, start);
+    assert!(
+        matches!(heard, [Told::Mute(_), Told::Update(_)]),
+        "{heard:?}"
+    );
+    assert_eq!(
+        meeting.api(mute(false, track.as_str())),
+        Err(Error::RemoteUnmute)
+    );
+    assert_eq!(
+        meeting.api(mute(true, "TR_unknown")),
+        Ok(ApiReply::Track(None))
+    );
+
+    let mut lenient = Meeting::with(Config {
+        enable_remote_unmute: true,
+        ..Config::default()
+    });
+    let alice = lenient.enter("alice");
+    let track = lenient.publish(alice, "cam");
+    lenient.api(mute(true, track.as_str())).unwrap();
+    let Ok(ApiReply::Track(Some(info))) = lenient.api(mute(false, track.as_str())) else {
+        panic!()
+    };
+    assert!(!info.muted);
+}
+
+#[test]
+fn a_revoked_permission_ends_what_it_allowed() {
+    let mut meeting = Meeting::new();
+    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    let track = meeting.publish(alice, "cam");
+    meeting.publish(bob, "cam-of-bob");
+    let start = meeting.heard(alice);
+    let permission = ParticipantPermission {
+        can_subscribe: false,
+        can_publish: false,
+        ..Default::default()
+    };
+    let request = UpdateParticipantRequest {
+        identity: "alice".into(),
+        permission: Some(permission),
+        name: "Alicia".into(),
+        ..Default::default()
+    };
+    let Ok(ApiReply::Participant(info)) =
+        meeting.api(ApiCall::UpdateParticipant(Box::new(request)))
+    else {
+        panic!()
+    };
+    assert_eq!((info.name.as_str(), info.tracks.len()), ("Alicia", 0));
+    let heard = meeting.since(alice, start);
+    assert!(heard.iter().any(
+        |told| matches!(told, Told::TrackUnpublished(gone) if gone.track_sid == track.to_string())
+    ));
+    assert!(
+        heard
+            .iter()
+            .any(|told| matches!(told, Told::RefreshToken(_)))
+    );
+    assert!(meeting.subscriptions(alice).is_empty() && meeting.subscriptions(bob).is_empty());
+    let last = &meeting.clients[&alice]
+        .signed
+        .last()
+        .unwrap()
+        .video()
+        .can_publish;
+    assert_eq!(*last, Some(false));
+    meeting.ask(alice, Ask::AddTrack(camera("again")));
+    assert_eq!(meeting.published(alice, "again"), None);
+}
+
+#[test]
+fn own_metadata_needs_the_permission() {
+    let mut meeting = Meeting::new();
+    let mut own = grant("alice");
+    own.video.as_mut().unwrap().can_update_own_metadata = Some(true);
+    own.attributes.insert("hand".into(), "up".into());
+    let alice = meeting.open(own, join_request("v=0"));
+    meeting.connect(alice);
+    let bob = meeting.enter("bob");
+    let update = UpdateParticipantMetadata {
+        metadata: "new".into(),
+        attributes: [
+            ("hand".to_owned(), String::new()),
+            ("color".to_owned(), "red".to_owned()),
+        ]
+        .into(),
+        request_id: 42,
+        ..Default::default()
+    };
+    meeting.ask(alice, Ask::UpdateMetadata(update.clone()));
+    let reason = |heard: &[Told]| {
+        heard.iter().find_map(|told| match told {
+            Told::RequestResponse(response) => Some((response.request_id, response.reason())),
+            _ => None,
+        })
+    };
+    assert_eq!(
+        reason(&meeting.clients[&alice].heard),
+        Some((42, Reason::Ok))
+    );
+    let news = updates(&meeting.clients[&bob].heard);
+    let info = news.last().unwrap();
+    assert_eq!(
+        (info.name.as_str(), info.metadata.as_str()),
+        ("Name of alice", "new")
+    );
+    assert_eq!(
+        info.attributes,
+        [("color".to_owned(), "red".to_owned())].into()
+    );
+    meeting.ask(bob, Ask::UpdateMetadata(update));
+    assert_eq!(
+        reason(&meeting.clients[&bob].heard),
+        Some((42, Reason::NotAllowed))
+    );
+}
+
+#[test]
+fn the_join_request_changes_metadata_only_with_the_permission() {
+    let mut meeting = Meeting::new();
+    for allowed in [false, true] {
+        let mut own = grant("alice");
+        own.video.as_mut().unwrap().can_update_own_metadata = Some(allowed);
+        let request = livekit::JoinRequest {
+            metadata: "mine".into(),
+            ..join_request("v=0")
+        };
+        let alice = meeting.open(own, request);
+        let metadata = &meeting
+            .join_response(alice)
+            .participant
+            .as_ref()
+            .unwrap()
+            .metadata;
+        assert_eq!(metadata == "mine", allowed);
+    }
+}
+
+#[test]
+fn room_metadata_is_told_to_everybody() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let Ok(ApiReply::Room(room)) = meeting.api(ApiCall::UpdateRoomMetadata {
+        metadata: "topic".into(),
+    }) else {
+        panic!()
+    };
+    assert_eq!(room.metadata, "topic");
+    let Some(Told::RoomUpdate(update)) = meeting.clients[&alice].heard.last() else {
+        panic!()
+    };
+    assert_eq!(update.room.as_ref().unwrap().metadata, "topic");
+}
+
+#[test]
+fn a_moderator_changes_subscriptions() {
+    let mut meeting = Meeting::new();
+    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    let track = meeting.publish(alice, "cam");
+    let request = UpdateSubscriptionsRequest {
+        identity: "bob".into(),
+        track_sids: vec![track.to_string(), "TR_unknown".into()],
+        ..Default::default()
+    };
+    assert_eq!(
+        meeting.api(ApiCall::UpdateSubscriptions(Box::new(request))),
+        Ok(ApiReply::Done)
+    );
+    assert!(meeting.subscriptions(bob).is_empty());
+}
+
+#[test]
+fn data_from_the_server_reaches_whom_it_is_for_and_never_everybody_by_mistake() {
+    let mut meeting = Meeting::new();
+    let bob = meeting.enter("bob");
+    let request = |identities: &[&str]| {
+        let destination_identities = identities
+            .iter()
+            .map(|&identity| identity.to_owned())
+            .collect();
+        let topic = Some("t".to_owned());
+        Box::new(SendDataRequest {
+            data: b"hello".to_vec(),
+            destination_identities,
+            topic,
+            ..Default::default()
+        })
+    };
+    meeting
+        .api(ApiCall::SendData(request(&["bob", "nobody"])))
+        .unwrap();
+    let Some(Command::SendData {
+        to,
+        payload,
+        channel,
+        ..
+    }) = meeting.shard.commands.last()
+    else {
+        panic!()
+    };
+    assert_eq!(
+        (to.as_slice(), *channel),
+        ([meeting.sid(bob)].as_slice(), sfu::DataChannel::Reliable)
+    );
+    let packet = DataPacket::decode(payload.as_slice()).unwrap();
+    let Some(data_packet::Value::User(user)) = packet.value else {
+        panic!()
+    };
+    assert_eq!(
+        (user.payload.as_slice(), user.topic.as_deref()),
+        (b"hello".as_slice(), Some("t"))
+    );
+    let commands = meeting.shard.commands.len();
+    assert_eq!(
+        meeting.api(ApiCall::SendData(request(&["nobody"]))),
+        Err(Error::ParticipantNotFound)
+    );
+    assert_eq!(meeting.shard.commands.len(), commands);
+    meeting.api(ApiCall::SendData(request(&[]))).unwrap();
+    assert!(
+        matches!(meeting.shard.commands.last(), Some(Command::SendData { to, .. }) if to.is_empty())
+    );
+}
