@@ -1,6 +1,6 @@
 //! The conclave binary. `conclave serve` is told in five steps in [`server::serve`].
 
-use std::process::ExitCode;
+use std::{io::IsTerminal, process::ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
@@ -38,6 +38,7 @@ fn serve(options: Serve) -> anyhow::Result<()> {
     let filter = EnvFilter::try_new(&config.log.filter).context("log.filter")?;
     tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
         .with_writer(std::io::stderr)
         .init();
     tracing::info!(?config, version = env!("CARGO_PKG_VERSION"), "starting");

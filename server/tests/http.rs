@@ -1,0 +1,324 @@
+//! What the public port answers to plain HTTP. Statuses and bodies are those that existing clients parse.
+
+mod support;
+
+use protocol::{
+    livekit::JoinRequest,
+    signal::encode_join_request,
+    token::{Grant, VideoGrant},
+};
+use support::{Answer, Server, grant, now, signed, token};
+
+fn join_request() -> String {
+    encode_join_request(&JoinRequest::default())
+}
+
+fn validate(server: &Server, token: &str) -> (u16, String) {
+    let answer = server.get(&format!(
+        "/rtc/v1/validate?access_token={token}&join_request={}",
+        join_request()
+    ));
+    (answer.status, answer.body)
+}
+
+fn with_video(change: impl FnOnce(&mut VideoGrant)) -> Grant {
+    let mut grant = grant("room", "identity");
+    change(grant.video.as_mut().unwrap());
+    grant
+}
+
+#[test]
+fn a_good_token_validates() {
+    let server = Server::dev(&[]);
+    assert_eq!(
+        validate(&server, &token("room", "identity")),
+        (200, "success".to_owned())
+    );
+    let answer = server.get(&format!(
+        "/rtc/validate?access_token={}&join_request={}",
+        token("room", "identity"),
+        join_request()
+    ));
+    assert_eq!((answer.status, answer.body.as_str()), (200, "success"));
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    assert!(answer.header("content-type").starts_with("text/plain"));
+}
+
+#[test]
+fn a_refused_token_is_told_why() {
+    let server = Server::dev(&[]);
+    let good = grant("room", "identity");
+    let signature = "invalid token: token signature is invalid";
+    for (token, body) in [
+        (String::new(), "no permissions to access the room"),
+        ("garbage".to_owned(), "invalid authorization token"),
+        (
+            signed(
+                &Grant {
+                    api_key: "other".to_owned(),
+                    ..good.clone()
+                },
+                "secret",
+                now(),
+            ),
+            "invalid API key: other",
+        ),
+        (signed(&good, "wrong", now()), signature),
+        (signed(&good, "secret", now() - 700), "token is expired"),
+        (
+            signed(&good, "secret", now() + 120),
+            "token is not valid yet",
+        ),
+        (
+            signed(
+                &Grant {
+                    video: None,
+                    ..good.clone()
+                },
+                "secret",
+                now(),
+            ),
+            "no permissions to access the room",
+        ),
+        (
+            signed(
+                &with_video(|video| video.room_join = false),
+                "secret",
+                now(),
+            ),
+            "permissions denied",
+        ),
+    ] {
+        let (status, text) = validate(&server, &token);
+        assert_eq!(status, 401, "{text}");
+        assert!(text.contains(body), "{text:?} is not {body:?}");
+        assert!(
+            token.is_empty() || !text.contains(&token),
+            "the token is echoed: {text}"
+        );
+    }
+}
+
+#[test]
+fn a_request_that_lacks_something_is_told_what() {
+    let server = Server::dev(&[]);
+    let long = "x".repeat(257);
+    for (grant, body) in [
+        (
+            Grant {
+                identity: String::new(),
+                ..grant("room", "")
+            },
+            "identity cannot be empty",
+        ),
+        (with_video(|video| video.room.clear()), "no room name"),
+        (
+            grant(&long, "identity"),
+            "room name is too long: at most 256 bytes",
+        ),
+        (
+            grant("room", &long),
+            "identity is too long: at most 256 bytes",
+        ),
+    ] {
+        assert_eq!(
+            validate(&server, &signed(&grant, "secret", now())),
+            (400, body.to_owned())
+        );
+    }
+    let token = token("room", "identity");
+    for (parameter, body) in [
+        ("", "join_request is required"),
+        ("&join_request=", "join_request is required"),
+        (
+            "&join_request=%25%25",
+            "cannot base64 decode wrapped join request",
+        ),
+        (
+            "&join_request=AAAA",
+            "cannot unmarshal wrapped join request",
+        ),
+    ] {
+        let answer = server.get(&format!("/rtc/v1/validate?access_token={token}{parameter}"));
+        assert_eq!((answer.status, answer.body.as_str()), (400, body));
+    }
+}
+
+#[test]
+fn a_bad_header_wins_over_a_good_query() {
+    let server = Server::dev(&[]);
+    let token = token("room", "identity");
+    let target = format!(
+        "/rtc/v1/validate?access_token={token}&join_request={}",
+        join_request()
+    );
+    let ask = |header: &str| server.request("GET", &target, &[("Authorization", header)], "");
+    for header in ["Basic abc", &format!("bearer {token}"), "Bearer ", "Bearer"] {
+        let answer = ask(header);
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (401, "invalid authorization header. Must start with Bearer ")
+        );
+    }
+    assert_eq!(ask("Bearer nonsense").body, "invalid authorization token");
+    assert_eq!(ask(&format!("Bearer {token}")).status, 200);
+}
+
+#[test]
+fn the_older_protocol_does_not_exist() {
+    let server = Server::dev(&[]);
+    let token = token("room", "identity");
+    for target in ["/rtc/validate", "/rtc", "/rtc/v1"] {
+        let answer = server.get(&format!("{target}?access_token={token}"));
+        assert_eq!((answer.status, answer.body.as_str()), (404, ""), "{target}");
+    }
+}
+
+#[test]
+fn livekit_paths_follow_any_prefix() {
+    let server = Server::dev(&[]);
+    let query = format!(
+        "?access_token={}&join_request={}",
+        token("room", "identity"),
+        join_request()
+    );
+    for prefix in ["/livekit/sfu", "/", "//a//"] {
+        let answer = server.get(&format!("{prefix}/rtc/v1/validate{query}"));
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, "success"),
+            "{prefix}"
+        );
+    }
+}
+
+#[test]
+fn a_join_request_of_32_kilobytes_is_read() {
+    let server = Server::dev(&[]);
+    // Base64 that is no message: the answer tells that all of it arrived.
+    let target = format!(
+        "/rtc/v1/validate?access_token={}&join_request={}",
+        token("r", "i"),
+        "_".repeat(32_768)
+    );
+    let answer = server.get(&target);
+    assert_eq!(
+        (answer.status, answer.body.as_str()),
+        (400, "cannot unmarshal wrapped join request")
+    );
+}
+
+#[test]
+fn browsers_of_other_origins_may_ask() {
+    let server = Server::dev(&[]);
+    let answer = server.request(
+        "OPTIONS",
+        "/rtc/v1/validate",
+        &[("Origin", "https://meet.example.org")],
+        "",
+    );
+    assert_eq!(answer.status, 204);
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+    assert!(
+        answer
+            .header("access-control-allow-headers")
+            .contains("authorization")
+    );
+}
+
+#[test]
+fn the_root_is_health_for_machines_and_a_page_for_people() {
+    let server = Server::dev(&[]);
+    let health = server.get("/");
+    assert_eq!((health.status, health.body.as_str()), (200, "OK"));
+    let page = |target| server.request("GET", target, &[("Accept", "text/html,*/*;q=0.8")], "");
+    for target in ["/", "/m/abcd-efg-hij"] {
+        let page: Answer = page(target);
+        assert_eq!(page.status, 200);
+        assert!(page.header("content-type").starts_with("text/html"));
+        let policy = page.header("content-security-policy");
+        for rule in [
+            "default-src 'self'",
+            "frame-ancestors 'none'",
+            "script-src 'self' 'wasm-unsafe-eval'",
+        ] {
+            assert!(policy.contains(rule), "{policy}");
+        }
+        assert!(page.header("permissions-policy").contains("camera=(self)"));
+        assert_eq!(page.header("x-content-type-options"), "nosniff");
+    }
+    assert_eq!(server.get("/nothing.js").status, 404);
+    assert_eq!(server.request("POST", "/m/abc", &[], "").status, 405);
+}
+
+const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+#[test]
+fn development_mode_hands_out_tokens() {
+    let server = Server::dev(&[]);
+    let answer = server.request(
+        "POST",
+        "/dev/token",
+        &[JSON],
+        r#"{"room":"r","identity":"i","name":"Zoë"}"#,
+    );
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let json: serde_json::Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(json["url"], format!("ws://{}", server.address));
+    assert_eq!(
+        validate(&server, json["token"].as_str().unwrap()),
+        (200, "success".to_owned())
+    );
+}
+
+#[test]
+fn development_tokens_need_a_sensible_request() {
+    let server = Server::dev(&[]);
+    let long = format!(r#"{{"room":"{}","identity":"i"}}"#, "x".repeat(257));
+    for (body, status) in [
+        (r#"{"room":"","identity":"i"}"#, 400),
+        (r#"{"room":"r","identity":""}"#, 400),
+        (r#"{"room":"r"}"#, 400),
+        ("nonsense", 400),
+        (long.as_str(), 400),
+        (&" ".repeat(5000), 413),
+    ] {
+        let answer = server.request("POST", "/dev/token", &[JSON], body);
+        assert_eq!(answer.status, status, "{body}");
+        assert!(
+            serde_json::from_str::<serde_json::Value>(&answer.body).unwrap()["error"].is_string()
+        );
+    }
+    assert_eq!(server.get("/dev/token").status, 405);
+    let form = [("Content-Type", "text/plain")];
+    assert_eq!(
+        server
+            .request(
+                "POST",
+                "/dev/token",
+                &form,
+                r#"{"room":"r","identity":"i"}"#
+            )
+            .status,
+        415
+    );
+}
+
+#[test]
+fn outside_development_mode_nobody_hands_out_tokens() {
+    let server = Server::start(
+        &["--bind", "127.0.0.1"],
+        &[
+            ("CONCLAVE_KEYS", "key: hush"),
+            ("CONCLAVE_MEDIA_ADDRESSES", "['127.0.0.1']"),
+        ],
+    );
+    let answer = server.request(
+        "POST",
+        "/dev/token",
+        &[JSON],
+        r#"{"room":"r","identity":"i"}"#,
+    );
+    assert_eq!((answer.status, answer.body.as_str()), (404, ""));
+    assert!(!server.log().contains("hush"));
+}
