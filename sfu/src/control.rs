@@ -181,7 +181,7 @@ impl Shard {
             return;
         }
         let down =
-            DownTrack::new(up, track, key, source.kind, codec, (ssrc, rtx_ssrc), setting, now);
+            DownTrack::new(up, track, key, codec, (ssrc, rtx_ssrc), setting, now);
         let down = self.downs.insert(down);
         let slot = source.fanout.add(down);
         if let Some(d) = self.downs.get_mut(down) {

@@ -8,15 +8,20 @@ use crate::{
     api::{Command, DataChannel, SendBatch},
     shard::{PeerKey, Shard},
     stats::DropReason,
-    transport::DataEvent,
 };
 
 impl Shard {
-    /// A channel opened or a packet came.
-    pub(crate) fn handle_data(&mut self, peer: PeerKey, event: DataEvent, now: Instant, out: &mut impl SendBatch) {
-        let DataEvent::Message(channel, message) = event else { return };
+    /// A packet came.
+    pub(crate) fn handle_data(
+        &mut self,
+        peer: PeerKey,
+        channel: DataChannel,
+        message: &[u8],
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
         self.stats.data_in += 1;
-        if self.route_data(peer, channel, &message, now, out).is_none() {
+        if self.route_data(peer, channel, message, now, out).is_none() {
             self.stats.drop(DropReason::Data);
         }
     }
@@ -81,7 +86,9 @@ impl Shard {
         out: &mut impl SendBatch,
     ) {
         let Some(p) = self.peers.get_mut(member) else { return };
-        p.transport.send_data(channel, message);
+        if !p.transport.send_data(channel, message) {
+            return self.stats.drop(DropReason::DataUndelivered);
+        }
         p.transport.flush_data(now, out);
         self.stats.data_out += 1;
         self.reschedule(member, now);

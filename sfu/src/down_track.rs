@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use protocol::TrackSid;
 
 use crate::{
-    api::{Destination, MediaKind, SendBatch, TrackSetting},
+    api::{Destination, SendBatch, TrackSetting},
     history::Packet,
     nack::NackThrottle,
     rewrite::{Input, Rewriter, Rewritten},
@@ -37,8 +37,6 @@ pub struct DownTrack {
     pub track: TrackSid,
     /// Who receives it.
     pub subscriber: PeerKey,
-    /// Audio or video.
-    pub kind: MediaKind,
     /// How its payload is treated.
     pub codec: Codec,
     /// Our SSRC for it.
@@ -75,12 +73,10 @@ pub struct Egress<'a> {
 
 impl DownTrack {
     /// A subscription that is not negotiated yet.
-    #[allow(clippy::too_many_arguments)]
     pub fn new(
         up: UpTrackKey,
         track: TrackSid,
         subscriber: PeerKey,
-        kind: MediaKind,
         codec: Codec,
         (ssrc, rtx_ssrc): (u32, u32),
         setting: TrackSetting,
@@ -90,7 +86,6 @@ impl DownTrack {
             up,
             track,
             subscriber,
-            kind,
             codec,
             ssrc,
             rtx_ssrc,

@@ -148,8 +148,9 @@ impl Shard {
             }
         }
         if self.next_feedback.is_some_and(|due| now >= due) {
-            self.next_feedback = (!self.ups.is_empty()).then_some(now + FEEDBACK_INTERVAL);
             self.handle_feedback(now, out);
+            let active = !self.ups.is_empty() || self.routers.values().any(|router| router.speakers.is_active());
+            self.next_feedback = active.then_some(now + FEEDBACK_INTERVAL);
         }
         self.flush(now, out);
     }
@@ -242,7 +243,7 @@ impl Shard {
                     self.events.push_back(Event::Disconnected { peer: sid, reason });
                     self.retarget_peer(peer);
                 }
-                TransportEvent::Data(event) => self.handle_data(peer, event, now, out),
+                TransportEvent::Data(channel, message) => self.handle_data(peer, channel, &message, now, out),
             }
         }
         self.reschedule(peer, now);

@@ -79,6 +79,11 @@ impl<K: Copy + PartialEq> Speakers<K> {
         voice.last = now;
     }
 
+    /// Whether [`Speakers::poll`] may have something to say.
+    pub fn is_active(&self) -> bool {
+        self.next.is_some()
+    }
+
     /// Somebody left or stopped publishing.
     pub fn remove(&mut self, key: K) {
         self.voices.retain(|voice| voice.key != key);

@@ -30,10 +30,12 @@ pub enum DropReason {
     NotInHistory,
     /// The packet is older than the history of its layer.
     TooOld,
+    /// A data packet whose receiver is too slow, or has no such channel open.
+    DataUndelivered,
 }
 
 /// Number of [`DropReason`]s.
-const REASONS: usize = DropReason::TooOld as usize + 1;
+const REASONS: usize = DropReason::DataUndelivered as usize + 1;
 
 /// Names of the [`DropReason`]s, as they appear in metrics.
 pub const DROP_REASON_NAMES: [&str; REASONS] = [
@@ -50,6 +52,7 @@ pub const DROP_REASON_NAMES: [&str; REASONS] = [
     "data",
     "not_in_history",
     "too_old",
+    "data_undelivered",
 ];
 
 /// Counters since birth, and present sizes.

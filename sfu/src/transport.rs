@@ -18,7 +18,7 @@ use dimpl::{Dtls, DtlsCertificate, Output};
 use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol, stun::StunMessage, stun::StunPacket};
 use rand::Rng;
 
-pub use sctp::{DataEvent, MAX_MESSAGE_SIZE};
+pub use sctp::MAX_MESSAGE_SIZE;
 
 use crate::{
     api::{Config, DataChannel, Datagram, Destination, DisconnectReason, SendBatch},
@@ -92,8 +92,8 @@ pub enum TransportEvent {
     Connected,
     /// The transport is gone, or silent until an ICE restart.
     Disconnected(DisconnectReason),
-    /// Data channels.
-    Data(DataEvent),
+    /// A message on a data channel.
+    Data(DataChannel, Vec<u8>),
 }
 
 /// Why a datagram was dropped by the transport.
@@ -209,11 +209,6 @@ impl Transport {
         self.connected
     }
 
-    /// Where to send, once the client has nominated a path.
-    pub fn path(&self) -> Option<Destination> {
-        self.path
-    }
-
     /// The outbound keys and path, when media may be sent.
     pub fn sender(&self) -> Option<(&SrtpSender, Destination)> {
         match (&self.srtp, self.path, self.connected) {
@@ -303,16 +298,9 @@ impl Transport {
         }
     }
 
-    /// Queues a data channel message; it goes out with the next [`Transport::flush_data`].
-    pub fn send_data(&mut self, channel: DataChannel, message: &[u8]) {
-        if let Some(data) = &mut self.data {
-            data.send(channel, message);
-        }
-    }
-
-    /// Whether the client has opened `channel`.
-    pub fn has_channel(&self, channel: DataChannel) -> bool {
-        self.data.as_ref().is_some_and(|data| data.is_open(channel))
+    /// Queues a data channel message, which goes out with the next [`Transport::flush_data`]. False when it is lost.
+    pub fn send_data(&mut self, channel: DataChannel, message: &[u8]) -> bool {
+        self.data.as_mut().is_some_and(|data| data.send(channel, message))
     }
 
     /// Sends what the data channels have queued.
@@ -466,8 +454,8 @@ impl Transport {
     /// SCTP packets out, events in; each packet is one DTLS record.
     fn drive_data(&mut self, now: Instant, out: &mut impl SendBatch) {
         let Some(data) = &mut self.data else { return };
-        while let Some(event) = data.poll_event() {
-            self.events.push_back(TransportEvent::Data(event));
+        while let Some((channel, message)) = data.poll_message() {
+            self.events.push_back(TransportEvent::Data(channel, message));
         }
         let dtls = &mut self.dtls;
         let to = self.path;

@@ -31,15 +31,6 @@ const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr
 const DCEP_OPEN: u8 = 0x03;
 const DCEP_ACK: u8 = 0x02;
 
-/// What happened on the data channels.
-#[derive(Debug)]
-pub enum DataEvent {
-    /// A channel is open in both directions.
-    Open(DataChannel),
-    /// A whole message arrived.
-    Message(DataChannel, Vec<u8>),
-}
-
 /// One peer's data channels.
 pub struct DataChannels {
     endpoint: Endpoint,
@@ -49,8 +40,6 @@ pub struct DataChannels {
     /// Streams that have data to read, in order of arrival.
     readable: Vec<StreamId>,
     max_message_size: u64,
-    /// Packets that were not queued because the receiver is too slow.
-    pub dropped: u64,
 }
 
 impl DataChannels {
@@ -72,7 +61,6 @@ impl DataChannels {
             streams: [None; 3],
             readable: Vec::new(),
             max_message_size: if max_message_size == 0 { u64::MAX } else { max_message_size },
-            dropped: 0,
         }
     }
 
@@ -130,32 +118,23 @@ impl DataChannels {
         }
     }
 
-    /// Whether `channel` is open.
-    pub fn is_open(&self, channel: DataChannel) -> bool {
-        self.streams[channel as usize].is_some()
-    }
-
-    /// Queues one message. A receiver that is too slow loses it, which is counted; so does one whose channel is not
-    /// open yet.
-    pub fn send(&mut self, channel: DataChannel, message: &[u8]) {
+    /// Queues one message. False when it is lost: the receiver is too slow, or its channel is not open.
+    pub fn send(&mut self, channel: DataChannel, message: &[u8]) -> bool {
         let limit = match channel {
             DataChannel::Reliable => MAX_BUFFERED_RELIABLE,
             DataChannel::Lossy | DataChannel::DataTrack => MAX_BUFFERED_LOSSY,
         };
-        let queued = self.streams[channel as usize].is_some_and(|id| {
+        self.streams[channel as usize].is_some_and(|id| {
             let Some((_, association)) = &mut self.association else { return false };
             let Ok(mut stream) = association.stream(id) else { return false };
             stream.buffered_amount().unwrap_or(usize::MAX) + message.len() <= limit
                 && message.len() as u64 <= self.max_message_size
                 && stream.write_with_ppi(message, Ppi::Binary).is_ok()
-        });
-        if !queued {
-            self.dropped += 1;
-        }
+        })
     }
 
-    /// The next event.
-    pub fn poll_event(&mut self) -> Option<DataEvent> {
+    /// The next whole message. Answers DCEP on the way.
+    pub fn poll_message(&mut self) -> Option<(DataChannel, Vec<u8>)> {
         self.collect_readable();
         while let Some(&id) = self.readable.first() {
             let (_, association) = self.association.as_mut()?;
@@ -170,24 +149,17 @@ impl DataChannels {
             }
             match chunks.ppi {
                 Ppi::Dcep => {
-                    if let Some(event) = self.handle_dcep(id, &buffer) {
-                        return Some(event);
-                    }
+                    self.handle_dcep(id, &buffer);
                 }
                 Ppi::Binary | Ppi::String => {
                     if let Some(channel) = self.channel_of(id) {
-                        return Some(DataEvent::Message(channel, buffer));
+                        return Some((channel, buffer));
                     }
                 }
                 _ => {}
             }
         }
         None
-    }
-
-    /// The peer is gone for SCTP: it aborted, or its association failed.
-    pub fn is_closed(&self) -> bool {
-        self.association.as_ref().is_some_and(|(_, association)| association.is_closed())
     }
 
     fn channel_of(&self, id: StreamId) -> Option<DataChannel> {
@@ -213,22 +185,19 @@ impl DataChannels {
         }
     }
 
-    /// DATA_CHANNEL_OPEN: adopt the reliability the client chose, acknowledge, remember the stream.
-    fn handle_dcep(&mut self, id: StreamId, message: &[u8]) -> Option<DataEvent> {
+    /// DATA_CHANNEL_OPEN: adopt the reliability the client chose, acknowledge, remember the stream. A channel with a
+    /// label we do not know is acknowledged, so that the client does not wait, and ignored.
+    fn handle_dcep(&mut self, id: StreamId, message: &[u8]) -> Option<()> {
         let open = DcepOpen::parse(message)?;
+        self.acknowledge(id, &open)?;
         let channel = match open.label {
             b"_reliable" => DataChannel::Reliable,
             b"_lossy" => DataChannel::Lossy,
             b"_data_track" => DataChannel::DataTrack,
-            // A channel we do not know is acknowledged, so that the client does not wait, and ignored.
-            _ => {
-                self.acknowledge(id, &open)?;
-                return None;
-            }
+            _ => return None,
         };
-        self.acknowledge(id, &open)?;
         self.streams[channel as usize] = Some(id);
-        Some(DataEvent::Open(channel))
+        Some(())
     }
 
     fn acknowledge(&mut self, id: StreamId, open: &DcepOpen<'_>) -> Option<()> {

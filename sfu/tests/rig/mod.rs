@@ -1,0 +1,441 @@
+//! A shard and its clients on one thread, under a virtual clock and a virtual network. The clients are real WebRTC
+//! stacks (crate `client`, on str0m); the rig plays the part of signalling in the few words it needs.
+
+#![allow(dead_code, reason = "each test binary uses a part of the rig")]
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use client::{
+    PeerConfig, PeerConnection, PeerEvent, SendTrack,
+    fixtures::{PictureSize, moving_picture, tone},
+    media::{AudioLevel, Layer, MediaKind as ClientKind, ReceiveStats},
+};
+use protocol::{ParticipantSid, RoomSid, TrackSid};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use sfu::{
+    AudioFeatures, Certificate, Command, Config, Datagram, Destination, Event, LayerSize, MediaKind, PeerPermissions,
+    PublishedTrack, SendBatch, Shard, SpatialLayer, TrackSetting,
+};
+
+/// Where the shard listens.
+pub const SERVER: &str = "192.0.2.1:7882";
+
+/// One way through the virtual network.
+const DELAY: Duration = Duration::from_millis(5);
+
+/// A send buffer that keeps each datagram by itself.
+#[derive(Default)]
+pub struct VecBatch {
+    pub sent: Vec<(Destination, Vec<u8>)>,
+    open: Option<(Destination, Vec<u8>)>,
+}
+
+impl SendBatch for VecBatch {
+    fn reserve(&mut self, to: Destination, len: usize) -> Option<&mut [u8]> {
+        Some(self.open.insert((to, vec![0xaa; len])).1.as_mut_slice())
+    }
+
+    fn commit(&mut self, len: usize) {
+        let (to, mut bytes) = self.open.take().expect("a reservation before a commit");
+        bytes.truncate(len);
+        self.sent.push((to, bytes));
+    }
+}
+
+/// A participant of the rig.
+pub struct Participant {
+    pub sid: ParticipantSid,
+    pub connection: PeerConnection,
+    pub connected: bool,
+    pub data: Vec<Vec<u8>>,
+    /// Tracks by section, as the last answer said.
+    pub tracks: BTreeMap<String, TrackSid>,
+    pub key_frame_requests: usize,
+    offer_id: u32,
+    cids: BTreeMap<String, TrackSid>,
+    sources: Vec<Source>,
+    left: bool,
+}
+
+/// Media that a participant sends regularly.
+struct Source {
+    cid: String,
+    next: Instant,
+    count: u64,
+    kind: SourceKind,
+}
+
+enum SourceKind {
+    Tone,
+    Video(Vec<(Option<Layer>, PictureSize)>),
+}
+
+/// A datagram under way.
+struct Flight {
+    from: SocketAddr,
+    to: SocketAddr,
+    bytes: Vec<u8>,
+}
+
+/// See the module.
+pub struct Rig {
+    pub now: Instant,
+    pub shard: Shard,
+    pub participants: Vec<Participant>,
+    pub events: Vec<Event>,
+    pub room: RoomSid,
+    /// Share of datagrams that the network loses, both ways.
+    pub loss: f64,
+    /// Datagrams from these addresses are lost.
+    pub cut: Vec<SocketAddr>,
+    rng: StdRng,
+    flights: BinaryHeap<Reverse<(Instant, u64)>>,
+    in_flight: BTreeMap<u64, Flight>,
+    sequence: u64,
+}
+
+pub fn server() -> SocketAddr {
+    SERVER.parse().unwrap()
+}
+
+/// The configuration of the rig's shard.
+pub fn config(seed: u64) -> Config {
+    let certificate = dimpl::certificate::generate_self_signed_certificate().unwrap();
+    let mut bytes = [0; 32];
+    bytes[..8].copy_from_slice(&seed.to_le_bytes());
+    Config {
+        addresses: vec![server()],
+        seed: bytes,
+        certificate: Certificate { certificate: certificate.certificate, private_key: certificate.private_key },
+        connect_timeout_ms: 15_000,
+        consent_timeout_ms: 30_000,
+        max_peers: 1000,
+        max_tracks_per_peer: 32,
+    }
+}
+
+impl Rig {
+    pub fn new(seed: u64) -> Self {
+        let now = Instant::now();
+        let mut rng = StdRng::seed_from_u64(seed);
+        let _ = tracing_subscriber::fmt().with_test_writer().with_env_filter("error").try_init();
+        Self {
+            now,
+            shard: Shard::new(config(seed), Duration::from_secs(1_700_000_000), now),
+            participants: Vec::new(),
+            events: Vec::new(),
+            room: RoomSid::random(&mut rng),
+            loss: 0.0,
+            cut: Vec::new(),
+            rng,
+            flights: BinaryHeap::new(),
+            in_flight: BTreeMap::new(),
+            sequence: 0,
+        }
+    }
+
+    /// Somebody joins, subscribes to all there is, and offers.
+    pub fn join(&mut self) -> usize {
+        let index = self.participants.len();
+        let sid = ParticipantSid::random(&mut self.rng);
+        let address: SocketAddr = format!("198.51.100.{}:{}", 1 + index % 250, 10_000 + index).parse().unwrap();
+        let connection = PeerConnection::new(PeerConfig::default(), address, self.now).unwrap();
+        self.participants.push(Participant {
+            sid,
+            connection,
+            connected: false,
+            data: Vec::new(),
+            tracks: BTreeMap::new(),
+            key_frame_requests: 0,
+            offer_id: 0,
+            cids: BTreeMap::new(),
+            sources: Vec::new(),
+            left: false,
+        });
+        self.command(Command::AddPeer {
+            room: self.room,
+            peer: sid,
+            identity: format!("identity-{index}").into(),
+            permissions: PeerPermissions { can_publish_data: true, hidden: false, agent: false },
+        });
+        let tracks: Vec<_> = self.participants.iter().filter(|p| !p.left).flat_map(|p| p.cids.values().copied()).collect();
+        for track in tracks {
+            self.command(Command::Subscribe { peer: sid, track, setting: TrackSetting::default() });
+        }
+        self.offer(index);
+        index
+    }
+
+    pub fn leave(&mut self, index: usize) {
+        self.participants[index].left = true;
+        self.participants[index].sources.clear();
+        let peer = self.participants[index].sid;
+        self.command(Command::RemovePeer { peer });
+    }
+
+    /// Publishes a tone and, with `layers`, a picture: one stream, or simulcast. Returns the sids.
+    pub fn publish(&mut self, index: usize, kind: ClientKind, layers: &[Layer]) -> TrackSid {
+        let sid = TrackSid::random("", &mut self.rng);
+        let cid = format!("cid-{}", sid.as_str());
+        let track = PublishedTrack {
+            sid,
+            kind: if kind == ClientKind::Audio { MediaKind::Audio } else { MediaKind::Video },
+            cids: vec![cid.clone()],
+            stream: "camera".into(),
+            muted: false,
+            audio: AudioFeatures::default(),
+            layers: [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High]
+                .into_iter()
+                .zip(PictureSize::ALL.map(PictureSize::pixels))
+                .map(|(layer, (width, height))| LayerSize { layer, width: width.into(), height: height.into() })
+                .collect(),
+        };
+        let p = &mut self.participants[index];
+        p.connection.add_track(SendTrack { cid: cid.clone(), stream: "stream".into(), kind, layers: layers.to_vec() });
+        p.cids.insert(cid.clone(), sid);
+        let streams = match layers {
+            [] => vec![(None, PictureSize::Medium)],
+            layers => layers.iter().map(|layer| (Some(*layer), size_of_layer(*layer))).collect(),
+        };
+        p.sources.push(Source {
+            cid,
+            next: self.now,
+            count: 0,
+            kind: if kind == ClientKind::Audio { SourceKind::Tone } else { SourceKind::Video(streams) },
+        });
+        let peer = p.sid;
+        self.command(Command::Publish { peer, track });
+        self.offer(index);
+        sid
+    }
+
+    /// Runs the world for this long.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        while self.now < end {
+            let next = self.next_wake().unwrap_or(end).max(self.now).min(end);
+            self.now = next;
+            self.deliver();
+            self.play();
+            self.wake();
+        }
+    }
+
+    /// Runs until `done`, at most `limit`; whether it came true.
+    pub fn run_until(&mut self, limit: Duration, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + limit;
+        while self.now < end {
+            if done(self) {
+                return true;
+            }
+            self.run(Duration::from_millis(5));
+        }
+        done(self)
+    }
+
+    pub fn command(&mut self, command: Command) {
+        let mut out = VecBatch::default();
+        self.shard.handle_command(command, self.now, &mut out);
+        self.after_shard(out);
+    }
+
+    /// A datagram reaches the shard.
+    pub fn inject(&mut self, from: SocketAddr, bytes: &[u8]) {
+        let mut out = VecBatch::default();
+        let datagram = Datagram { remote: from, local: server(), payload: bytes };
+        self.shard.handle_datagram(datagram, self.now, &mut out);
+        self.shard.flush(self.now, &mut out);
+        self.after_shard(out);
+    }
+
+    /// What `index` received of `track`.
+    pub fn received(&self, index: usize, track: TrackSid) -> ReceiveStats {
+        let p = &self.participants[index];
+        let mid = p.tracks.iter().find(|(_, sid)| **sid == track).map(|(mid, _)| mid.clone());
+        mid.and_then(|mid| p.connection.receive_stats(&mid).cloned()).unwrap_or_default()
+    }
+
+    pub fn offer(&mut self, index: usize) {
+        let p = &mut self.participants[index];
+        if p.connection.is_offer_pending() {
+            return;
+        }
+        p.offer_id += 1;
+        let (peer, id) = (p.sid, p.offer_id);
+        let sdp = p.connection.create_offer(self.now).unwrap();
+        self.command(Command::Offer { peer, id, sdp });
+    }
+
+    fn after_shard(&mut self, out: VecBatch) {
+        for (to, bytes) in out.sent {
+            self.post(to.local, to.remote, bytes);
+        }
+        while let Some(event) = self.shard.poll_event() {
+            self.react(&event);
+            self.events.push(event);
+        }
+    }
+
+    /// The part of signalling.
+    fn react(&mut self, event: &Event) {
+        let index = |rig: &Self, sid: &ParticipantSid| rig.participants.iter().position(|p| p.sid == *sid).unwrap();
+        match event {
+            Event::Answer { peer, sdp, mid_to_track, missing, .. } => {
+                let i = index(self, peer);
+                let now = self.now;
+                let p = &mut self.participants[i];
+                p.connection.accept_answer(sdp, now).unwrap();
+                p.tracks = mid_to_track.iter().cloned().collect();
+                if missing.audios + missing.videos > 0 {
+                    p.connection.add_receive_sections(missing.audios, missing.videos);
+                }
+                if p.connection.has_changes() {
+                    self.offer(i);
+                }
+            }
+            Event::NegotiationNeeded { peer, missing } => {
+                let i = index(self, peer);
+                self.participants[i].connection.add_receive_sections(missing.audios, missing.videos);
+                if !self.participants[i].left {
+                    self.offer(i);
+                }
+            }
+            Event::TrackBound { peer, track, .. } => {
+                let others: Vec<_> =
+                    self.participants.iter().filter(|p| p.sid != *peer && !p.left).map(|p| p.sid).collect();
+                for other in others {
+                    self.command(Command::Subscribe { peer: other, track: *track, setting: TrackSetting::default() });
+                }
+            }
+            Event::NegotiationFailed { reason, .. } => panic!("negotiation failed: {reason}"),
+            _ => {}
+        }
+    }
+
+    fn post(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
+        if self.rng.random_bool(self.loss) || self.cut.contains(&from) || self.cut.contains(&to) {
+            return;
+        }
+        self.sequence += 1;
+        self.flights.push(Reverse((self.now + DELAY, self.sequence)));
+        self.in_flight.insert(self.sequence, Flight { from, to, bytes });
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let flight = self.flights.peek().map(|Reverse((at, _))| *at);
+        let shard = self.shard.poll_timeout().map(|(at, _)| at);
+        let clients = self.participants.iter().filter_map(|p| p.connection.poll_timeout());
+        let sources = self.participants.iter().flat_map(|p| &p.sources).map(|source| source.next);
+        clients.chain(sources).chain(flight).chain(shard).min()
+    }
+
+    fn deliver(&mut self) {
+        let mut out = VecBatch::default();
+        while self.flights.peek().is_some_and(|Reverse((at, _))| *at <= self.now) {
+            let Some(Reverse((_, key))) = self.flights.pop() else { break };
+            let flight = self.in_flight.remove(&key).unwrap();
+            if flight.to == server() {
+                let datagram = Datagram { remote: flight.from, local: flight.to, payload: &flight.bytes };
+                self.shard.handle_datagram(datagram, self.now, &mut out);
+            } else if let Some(p) = self.participants.iter_mut().find(|p| p.connection.local() == flight.to) {
+                p.connection.handle_datagram(flight.to, flight.from, &flight.bytes, self.now);
+            }
+        }
+        self.shard.flush(self.now, &mut out);
+        self.after_shard(out);
+    }
+
+    fn wake(&mut self) {
+        if self.shard.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+            let mut out = VecBatch::default();
+            self.shard.handle_timeout(self.now, &mut out);
+            self.after_shard(out);
+        }
+        for i in 0..self.participants.len() {
+            let now = self.now;
+            let p = &mut self.participants[i];
+            if p.connection.poll_timeout().is_some_and(|at| at <= now) {
+                p.connection.handle_timeout(now);
+            }
+            let mut transmits = Vec::new();
+            while let Some(transmit) = p.connection.poll_transmit() {
+                transmits.push(transmit);
+            }
+            while let Some(event) = p.connection.poll_event() {
+                match event {
+                    PeerEvent::Connected => p.connected = true,
+                    PeerEvent::Data { payload, .. } => p.data.push(payload),
+                    PeerEvent::KeyFrameRequested { mid, .. } => {
+                        p.key_frame_requests += 1;
+                        // The canned picture begins again with its key frame.
+                        for source in &mut p.sources {
+                            if p.connection.mid_of(&source.cid).as_deref() == Some(&mid) {
+                                source.count = 0;
+                            }
+                        }
+                    }
+                    _ => {}
+                }
+            }
+            for transmit in transmits {
+                self.post(transmit.local, transmit.remote, transmit.payload);
+            }
+        }
+    }
+
+    /// Sends what the sources have to send now: 50 audio frames and 30 pictures a second.
+    fn play(&mut self) {
+        for p in &mut self.participants {
+            for source in &mut p.sources {
+                if source.next > self.now {
+                    continue;
+                }
+                let can_send = p.connection.is_connected() && p.connection.can_send(&source.cid);
+                let Some(mid) = p.connection.mid_of(&source.cid).filter(|_| can_send) else {
+                    source.next = self.now + Duration::from_millis(20);
+                    continue;
+                };
+                let elapsed = self.now.duration_since(source.next);
+                match &source.kind {
+                    SourceKind::Tone => {
+                        let frames = tone();
+                        let level = Some(AudioLevel { dbov: -20, voice: true });
+                        let frame = frames[source.count as usize % frames.len()];
+                        let time = media_time(self.now, 48_000);
+                        p.connection.write_frame(&mid, None, frame, time, level, self.now).unwrap();
+                        source.next = self.now + Duration::from_millis(20) - elapsed;
+                    }
+                    SourceKind::Video(streams) => {
+                        let time = media_time(self.now, 90_000);
+                        for (layer, size) in streams {
+                            let frames = moving_picture(*size);
+                            let frame = frames[source.count as usize % frames.len()];
+                            p.connection.write_frame(&mid, *layer, frame, time, None, self.now).unwrap();
+                        }
+                        source.next = self.now + Duration::from_millis(33) - elapsed;
+                    }
+                }
+                source.count += 1;
+            }
+        }
+    }
+}
+
+fn media_time(now: Instant, clock: u64) -> u32 {
+    static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
+    let start = START.get_or_init(|| now);
+    (now.saturating_duration_since(*start).as_millis() as u64 * clock / 1000) as u32
+}
+
+fn size_of_layer(layer: Layer) -> PictureSize {
+    match layer {
+        Layer::Low => PictureSize::Low,
+        Layer::Medium => PictureSize::Medium,
+        Layer::High => PictureSize::High,
+    }
+}
