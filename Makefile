@@ -72,7 +72,7 @@ compiler:
 
 .PHONY: browsers
 browsers:
-	@.ci/apt chromium:chromium firefox-esr:firefox-esr
+	@.ci/apt chromium:chromium firefox-esr:firefox-esr ip:iproute2 unshare:util-linux
 
 web-client/node_modules/.ready: web-client/package-lock.json
 	cd web-client && npm ci --no-audit --no-fund

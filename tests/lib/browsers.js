@@ -56,8 +56,12 @@ export async function launchChromium(extra = []) {
   });
 }
 
-/** Firefox's fake microphone hums one tone for the whole browser. */
+/**
+ * Firefox's fake microphone hums one tone for the whole browser. It reaches a server on this machine by an ordinary
+ * address only.
+ */
 export async function launchFirefox(tone) {
+  if (!process.env.CONFORMANCE_ADDRESS) throw new Error('Firefox needs the network of tests/isolated: ./isolated node --test …');
   const profile = mkdtempSync(path.join(tmpdir(), 'conclave-firefox-'));
   const browser = await puppeteer.launch({
     browser: 'firefox',

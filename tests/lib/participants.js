@@ -100,6 +100,7 @@ export class WebParticipant extends BrowserParticipant {
     await this.page.goto(`${base}/m/${room}?name=${encodeURIComponent(this.name)}&autojoin=1`, { waitUntil: 'domcontentloaded' });
     await this.connected();
     this.microphone = this.camera = true;
+    this.screen = false;
   }
 
   async reload() {

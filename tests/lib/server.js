@@ -24,6 +24,7 @@ export class Server {
       CONCLAVE_HTTP_PORT: String(server.port),
       CONCLAVE_MEDIA_PORT: String(server.mediaPort),
       CONCLAVE_MEDIA_SHARDS: String(shards),
+      CONCLAVE_MEDIA_ADDRESSES: JSON.stringify(['127.0.0.1', process.env.CONFORMANCE_ADDRESS].filter(Boolean)),
       CONCLAVE_METRICS_ADDRESS: new URL(server.metricsUrl).host,
       ...settings,
     };

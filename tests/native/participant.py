@@ -135,7 +135,7 @@ class Participant:
 
     async def publish(self, tone, hue, width=640, height=360, fps=15):
         local = self.room.local_participant
-        source = rtc.AudioSource(RATE, 1, queue_size_ms=200)
+        source = rtc.AudioSource(RATE, 1, queue_size_ms=1000)
         self.microphone = rtc.LocalAudioTrack.create_audio_track("microphone", source)
         await local.publish_track(self.microphone, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
         self.tasks.append(asyncio.create_task(self.hum(source, tone)))

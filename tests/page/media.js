@@ -37,6 +37,12 @@ export function instrument(options) {
     const draw = () => {
       pen.fillStyle = `hsl(${hue} 90% 45%)`;
       pen.fillRect(0, 0, width, height);
+      // Someone sits there: head and shoulders, darker and of the same hue.
+      pen.fillStyle = `hsl(${hue} 90% 30%)`;
+      pen.beginPath();
+      pen.arc(width / 2, height * 0.45, height * 0.2, 0, 2 * Math.PI);
+      pen.ellipse(width / 2, height * 1.05, height * 0.45, height * 0.35, 0, 0, 2 * Math.PI);
+      pen.fill();
       pen.fillStyle = 'white';
       pen.fillRect(((frame * 8) % 640) * (width / 640), 0, width / 12, height);
       frame += 1;
@@ -44,6 +50,8 @@ export function instrument(options) {
     };
     const timer = setInterval(draw, 1000 / fps);
     draw();
+    // A camera takes wishes for size and rate; a canvas track refuses them in some browsers.
+    track.applyConstraints = async () => {};
     return track;
   }
 
