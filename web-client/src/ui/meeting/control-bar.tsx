@@ -84,7 +84,7 @@ export function ControlBar({ call, state, room, panel, unread, view, onPanel, on
         <Round testId="toggle-chat" label={chatLabel} keys="C" pressed={panel === 'chat'} icon={<MessageSquare size={22} aria-hidden />} badge={unread} onClick={() => onPanel('chat')} />
         <Round
           testId="toggle-people"
-          label={t('control.people')}
+          label={state.people.length > 1 ? `${t('control.people')} (${String(state.people.length)})` : t('control.people')}
           keys="P"
           pressed={panel === 'people'}
           icon={<Users size={22} aria-hidden />}

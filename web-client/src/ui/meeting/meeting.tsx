@@ -51,8 +51,8 @@ export function Meeting({ call, state, room }: { call: CallView; state: CallSnap
       <a className="skip-link" href="#controls">
         {t('meeting.skip')}
       </a>
-      <h1 className="sr-only">{t('meeting.title', { code: room })}</h1>
       <main className="stage">
+        <h1 className="sr-only">{t('meeting.title', { code: room })}</h1>
         <div className="stage-box" ref={box}>
           <Stage call={call} state={state} model={model} stage={stage} />
         </div>
