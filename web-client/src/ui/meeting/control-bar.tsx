@@ -135,14 +135,10 @@ function Round({ testId, label, icon, keys, on, pressed, busy = false, badge = 0
     >
       {busy ? <LoaderCircle size={22} className="spin" aria-hidden /> : icon}
       {badge > 0 && (
-        <span className="round-badge" aria-hidden="true">
-          {badge > 99 ? '99+' : badge}
-        </span>
+        <span className="round-badge" data-text={badge > 99 ? '99+' : badge} aria-hidden="true" />
       )}
       {count !== undefined && count > 1 && (
-        <span className="round-count" aria-hidden="true">
-          {count}
-        </span>
+        <span className="round-count" data-text={count} aria-hidden="true" />
       )}
     </button>
   );
