@@ -123,6 +123,9 @@ async fn main() -> Result<(), Error> {
     print("together", &together);
 
     tokio::time::sleep(Duration::from_secs(2)).await;
+    if let Some(client) = clients.last_mut() {
+        reconnect(client).await?;
+    }
     for client in clients {
         for track in client.stats().await?.subscribed {
             let r = track.received;
@@ -180,6 +183,56 @@ async fn join(target: &Target, identity: String) -> Result<(Times, Client), Erro
             Err(error)
         }
     }
+}
+
+/// Cuts the signal connection as a lost network would, then asks for a session anew.
+async fn reconnect(client: &mut Client) -> Result<(), Error> {
+    let lost = |stats: &client::Stats| {
+        stats
+            .subscribed
+            .iter()
+            .map(|track| track.received.lost)
+            .sum::<u64>()
+    };
+    let before = client.stats().await?;
+    let started = Instant::now();
+    client
+        .call(|participant, now| participant.signal_lost(now))
+        .await?;
+    client
+        .wait_for("the resume", PATIENCE, |event| {
+            (event == Event::Resumed).then_some(())
+        })
+        .await?;
+    println!("resumed after {:?}", started.elapsed());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let after = client.stats().await?;
+    for (before, after) in before.subscribed.iter().zip(&after.subscribed) {
+        println!(
+            "  {:?}: {} packets since",
+            after.kind,
+            after.received.packets - before.received.packets
+        );
+    }
+    println!("  {} lost", lost(&after) - lost(&before));
+
+    let started = Instant::now();
+    client
+        .call(|participant, now| participant.reconnect_fully(now))
+        .await?;
+    client
+        .wait_for("the new session", PATIENCE, |event| {
+            (event == Event::Connected).then_some(())
+        })
+        .await?;
+    println!("reconnected after {:?}", started.elapsed());
+    let picture = client.wait_for("a picture", PATIENCE, |event| match event {
+        Event::Frame { frame, .. } if frame.size != (0, 0) && frame.decodable => Some(()),
+        _ => None,
+    });
+    picture.await?;
+    println!("  picture after {:?}", started.elapsed());
+    Ok(())
 }
 
 fn print(title: &str, times: &[Times]) {

@@ -54,48 +54,62 @@ pub fn moving_picture(size: PictureSize) -> Vec<&'static [u8]> {
 /// A moving picture without end, in one size or as simulcast layers, that starts anew with a key frame when asked.
 #[derive(Debug, Clone)]
 pub struct MovingPicture {
-    streams: Vec<(Option<Layer>, Vec<&'static [u8]>, usize)>,
+    streams: Vec<Loop>,
     timestamp: u32,
 }
+
+#[derive(Debug, Clone)]
+struct Loop {
+    layer: Option<Layer>,
+    frames: Vec<&'static [u8]>,
+    next: usize,
+}
+
+/// A frame of one layer.
+pub type LayerFrame = (Option<Layer>, &'static [u8]);
 
 impl MovingPicture {
     /// One stream of this size, without layers.
     pub fn single(size: PictureSize) -> Self {
-        Self {
-            streams: vec![(None, moving_picture(size), 0)],
-            timestamp: 0,
-        }
+        Self::new([(None, size)])
     }
 
     /// Three layers.
     pub fn simulcast() -> Self {
-        let layers = Layer::ALL.into_iter().zip(PictureSize::ALL);
-        let streams = layers
-            .map(|(layer, size)| (Some(layer), moving_picture(size), 0))
-            .collect();
+        Self::new(Layer::ALL.map(Some).into_iter().zip(PictureSize::ALL))
+    }
+
+    fn new(layers: impl IntoIterator<Item = (Option<Layer>, PictureSize)>) -> Self {
+        let streams = layers.into_iter().map(|(layer, size)| Loop {
+            layer,
+            frames: moving_picture(size),
+            next: 0,
+        });
         Self {
-            streams,
+            streams: streams.collect(),
             timestamp: 0,
         }
     }
 
     /// The next frame of this layer is a key frame.
     pub fn restart(&mut self, layer: Option<Layer>) {
-        for (of, _, index) in &mut self.streams {
-            if *of == layer {
-                *index = 0;
-            }
+        for stream in self
+            .streams
+            .iter_mut()
+            .filter(|stream| stream.layer == layer)
+        {
+            stream.next = 0;
         }
     }
 
     /// The frames of the next thirtieth of a second and their RTP timestamp.
-    pub fn next_frames(&mut self) -> (u32, Vec<(Option<Layer>, &'static [u8])>) {
+    pub fn next_frames(&mut self) -> (u32, Vec<LayerFrame>) {
         let timestamp = self.timestamp;
         self.timestamp = timestamp.wrapping_add(VIDEO_FRAME_TICKS);
-        let next = |(layer, frames, index): &mut (Option<Layer>, Vec<&'static [u8]>, usize)| {
-            let frame = *frames.get(*index)?;
-            *index = (*index + 1) % frames.len();
-            Some((*layer, frame))
+        let next = |stream: &mut Loop| {
+            let frame = *stream.frames.get(stream.next)?;
+            stream.next = (stream.next + 1) % stream.frames.len();
+            Some((stream.layer, frame))
         };
         (
             timestamp,

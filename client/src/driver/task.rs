@@ -46,7 +46,7 @@ enum Link {
 /// What woke the task.
 enum Wake {
     Datagram(std::io::Result<(usize, std::net::SocketAddr)>),
-    Opened(Result<Signal, Error>),
+    Opened(Result<Box<Signal>, Error>),
     Message(Option<Result<tungstenite::Message, tungstenite::Error>>),
     Call(Option<Call>),
     EventRoom,
@@ -117,7 +117,7 @@ impl Task {
                 // A port that was unreachable a moment ago; ICE decides whether that matters.
                 Wake::Datagram(Err(error)) => tracing::debug!(%error, "receive"),
                 Wake::Opened(Ok(signal)) => {
-                    self.link = Link::Open(Box::new(signal));
+                    self.link = Link::Open(signal);
                     self.respond_by = Some(now + RESPONSE_TIMEOUT);
                 }
                 Wake::Opened(Err(error)) => self.on_open_failed(error, now),
@@ -154,7 +154,7 @@ impl Task {
         let link = async {
             match &mut self.link {
                 Link::Open(signal) => Wake::Message(signal.next().await),
-                Link::Opening(opening) => Wake::Opened(opening.await),
+                Link::Opening(opening) => Wake::Opened(opening.await.map(Box::new)),
                 Link::Closed => std::future::pending().await,
             }
         };

@@ -111,6 +111,26 @@ impl Answerer {
         self.drain(now);
     }
 
+    pub fn poll_transmit(&mut self) -> Option<Transmit> {
+        self.out.pop_front()
+    }
+
+    pub fn poll_timeout(&self) -> Instant {
+        self.timeout
+    }
+
+    pub fn receive_from(&mut self, remote: SocketAddr, payload: &[u8], now: Instant) {
+        let local = self.address;
+        self.receive(
+            &Transmit {
+                local: remote,
+                remote: local,
+                payload: payload.to_vec(),
+            },
+            now,
+        );
+    }
+
     fn receive(&mut self, transmit: &Transmit, now: Instant) {
         let receive = Receive::new(
             Protocol::Udp,
@@ -205,6 +225,9 @@ impl Endpoint for PeerConnection {
     }
 }
 
+/// Decides on a datagram, by its bytes and whether it goes to the client.
+pub type Loss = Box<dyn FnMut(&[u8], bool) -> bool>;
+
 /// Two ends and the time between them.
 pub struct Pair<E> {
     pub now: Instant,
@@ -212,8 +235,8 @@ pub struct Pair<E> {
     pub server: Answerer,
     /// Datagrams under way: arrival, to the client, content.
     under_way: VecDeque<(Instant, bool, Transmit)>,
-    /// Whether to lose a datagram, by its bytes and whether it goes to the client.
-    pub lose: Box<dyn FnMut(&[u8], bool) -> bool>,
+    /// Whether to lose a datagram.
+    pub lose: Loss,
 }
 
 impl<E: Endpoint> Pair<E> {
