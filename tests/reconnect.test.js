@@ -81,6 +81,9 @@ test('reconnecting', { timeout: 6 * 60_000 }, async (t) => {
     const since = (await ada.events()).length;
     await ada.page.evaluate(() => window.__conclave.room.simulateScenario('leave-full-reconnect'));
     await until('ada came in anew', () => happened(ada, 'reconnected', since));
+    // The client says so up to two seconds before it is done inside, and withholds the events of that time from its
+    // application (livekit-client 2.23: `emitWhenConnected` asks `engine.pendingReconnect`).
+    await until('ada is done', () => ada.page.evaluate(() => !window.__conclave.room.engine.pendingReconnect));
     await everyoneHearsAndSees(people);
   });
 
