@@ -39,6 +39,9 @@ new_key_type! {
 /// How often NACKs, key frame requests and transport-cc feedback go out while media flows.
 const FEEDBACK_INTERVAL: Duration = Duration::from_millis(20);
 
+/// A part that wants to be woken in the past is woken a little later: it must not stop the world.
+const TIMER_RESOLUTION: Duration = Duration::from_millis(1);
+
 /// Larger than any datagram we accept.
 pub(crate) const SCRATCH: usize = 2048;
 
@@ -250,9 +253,9 @@ impl Shard {
     }
 
     /// Brings the peer's entry in the timers up to date.
-    pub(crate) fn reschedule(&mut self, peer: PeerKey, _now: Instant) {
+    pub(crate) fn reschedule(&mut self, peer: PeerKey, now: Instant) {
         let Some(p) = self.peers.get_mut(peer) else { return };
-        let at = p.transport.poll_timeout(&self.context);
+        let at = p.transport.poll_timeout(&self.context).map(|at| at.max(now + TIMER_RESOLUTION));
         let timer: &mut Timer = &mut p.timer;
         self.timers.schedule(peer, timer, at);
     }

@@ -19,9 +19,15 @@ use crate::{
 /// A layer of a simulcast without packets for this long, while another layer has some, was switched off by its sender.
 const LAYER_TIMEOUT: Duration = Duration::from_millis(1200);
 
-/// Time between two key frame requests for one layer. Encoders answer at most every 300 ms; a subscriber that comes just
-/// after an answered request must not wait noticeably longer than one that comes alone.
+/// Key frame requests for one layer: so many in quick succession, for people who join in a row, …
+const KEY_FRAME_BURST: u32 = 4;
+
+/// … then one in this time: each costs the publisher several times an ordinary picture, and encoders answer at most every
+/// 300 ms.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Requests closer than this are one: the answer to the first is still on its way.
+const KEY_FRAME_MERGE: Duration = Duration::from_millis(30);
 
 /// How a codec's payload is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -71,6 +77,8 @@ pub struct UpLayer {
     pub active: bool,
     key_frame_wanted: bool,
     key_frame_requested: Option<Instant>,
+    /// Requests that may be sent without waiting, as of the last one.
+    key_frame_credit: u32,
 }
 
 impl UpLayer {
@@ -86,6 +94,7 @@ impl UpLayer {
             active: false,
             key_frame_wanted: false,
             key_frame_requested: None,
+            key_frame_credit: KEY_FRAME_BURST,
         }
     }
 
@@ -114,10 +123,19 @@ impl UpLayer {
 
     /// Whether a request must be sent now (RFC 4585 PLI); counts as sent.
     pub fn take_key_frame_request(&mut self, now: Instant) -> bool {
-        let due = self.key_frame_requested.is_none_or(|last| now >= last + KEY_FRAME_INTERVAL);
-        if !(self.key_frame_wanted && due) {
+        if !self.key_frame_wanted {
             return false;
         }
+        if let Some(last) = self.key_frame_requested {
+            let waited = now.saturating_duration_since(last);
+            let earned = (waited.as_millis() / KEY_FRAME_INTERVAL.as_millis()) as u32;
+            let credit = self.key_frame_credit.saturating_add(earned).min(KEY_FRAME_BURST);
+            if waited < KEY_FRAME_MERGE || credit == 0 {
+                return false;
+            }
+            self.key_frame_credit = credit;
+        }
+        self.key_frame_credit -= 1;
         self.key_frame_requested = Some(now);
         true
     }
@@ -309,10 +327,11 @@ mod tests {
         assert!(!layer.take_key_frame_request(now));
         layer.want_key_frame();
         layer.want_key_frame();
-        assert!(layer.take_key_frame_request(now));
-        assert!(!layer.take_key_frame_request(now));
-        assert!(layer.take_key_frame_request(now + KEY_FRAME_INTERVAL));
+        let sent: Vec<_> = (0..1000).filter(|ms| layer.take_key_frame_request(now + Duration::from_millis(*ms))).collect();
+        assert_eq!(sent, [0, 30, 60, 90, 340, 590, 840]);
         layer.key_frame_arrived();
-        assert!(!layer.take_key_frame_request(now + 2 * KEY_FRAME_INTERVAL));
+        assert!(!layer.take_key_frame_request(now + Duration::from_secs(9)));
+        layer.want_key_frame();
+        assert!(layer.take_key_frame_request(now + Duration::from_secs(9)));
     }
 }
