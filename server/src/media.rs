@@ -17,8 +17,8 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
-use protocol::{ParticipantSid, RoomSid, TrackSid};
-use sfu::{Command, DisconnectReason, Event, Shard};
+use protocol::{ParticipantSid, RoomSid};
+use sfu::{Command, DisconnectReason, Event, Shard, stats::Stats};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::udp::{Batch, MediaSockets, Ready, Receiver, Wake};
@@ -31,6 +31,9 @@ const MAX_BATCHES: usize = 16;
 
 /// Commands before datagrams have their turn.
 const MAX_COMMANDS: usize = 256;
+
+/// How long a reader of figures waits for a busy media thread.
+const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// Where the events of a room go. Unbounded: what a shard says about a room is a few messages for each command.
 pub type EventSender = UnboundedSender<Event>;
@@ -56,8 +59,6 @@ pub struct ShardHandle {
 pub struct ShardFigures {
     /// Participants it carries.
     pub peers: AtomicUsize,
-    /// Tracks they publish.
-    pub tracks: AtomicUsize,
     /// Turns of its loop.
     pub turns: AtomicU64,
     /// Time it was not waiting, nanoseconds.
@@ -73,6 +74,10 @@ enum ToShard {
     /// A room opens here; its events go to the sender.
     Open(RoomSid, EventSender),
     Command(Command),
+    /// The engine's counters are wanted.
+    Report(mpsc::SyncSender<Stats>),
+    #[cfg(test)]
+    Panic,
     Stop,
 }
 
@@ -212,6 +217,13 @@ impl ShardHandle {
         self.wake.signal();
     }
 
+    /// The engine's counters, or `None` when the thread is too busy to tell. Blocks until it has answered.
+    pub fn stats(&self) -> Option<Stats> {
+        let (sender, receiver) = mpsc::sync_channel(1);
+        self.send(ToShard::Report(sender));
+        receiver.recv_timeout(REPORT_TIMEOUT).ok()
+    }
+
     /// What it tells of itself.
     pub fn figures(&self) -> &ShardFigures {
         &self.figures
@@ -236,12 +248,7 @@ impl Drop for ShardHandle {
 #[derive(Default)]
 struct Members {
     rooms: HashMap<RoomSid, EventSender>,
-    peers: HashMap<ParticipantSid, Member>,
-}
-
-struct Member {
-    room: RoomSid,
-    tracks: Vec<TrackSid>,
+    peers: HashMap<ParticipantSid, RoomSid>,
 }
 
 impl Members {
@@ -249,47 +256,23 @@ impl Members {
     fn observe(&mut self, command: &Command) {
         match command {
             Command::AddPeer { room, peer, .. } => {
-                self.peers.insert(
-                    *peer,
-                    Member {
-                        room: *room,
-                        tracks: Vec::new(),
-                    },
-                );
+                self.peers.insert(*peer, *room);
             }
             Command::RemovePeer { peer } => {
                 self.peers.remove(peer);
             }
-            Command::Publish { peer, track } => {
-                if let Some(member) = self
-                    .peers
-                    .get_mut(peer)
-                    .filter(|m| !m.tracks.contains(&track.sid))
-                {
-                    member.tracks.push(track.sid);
-                }
-            }
-            Command::Unpublish { peer, track } => {
-                if let Some(member) = self.peers.get_mut(peer) {
-                    member.tracks.retain(|sid| sid != track);
-                }
-            }
             Command::CloseRoom { room } => {
                 self.rooms.remove(room);
-                self.peers.retain(|_, member| member.room != *room);
+                self.peers.retain(|_, of| of != room);
             }
             _ => {}
         }
     }
 
-    fn tracks(&self) -> usize {
-        self.peers.values().map(|member| member.tracks.len()).sum()
-    }
-
     fn deliver(&self, event: Event) {
         let room = match subject(&event) {
             Subject::Room(room) => Some(room),
-            Subject::Peer(peer) => self.peers.get(&peer).map(|member| member.room),
+            Subject::Peer(peer) => self.peers.get(&peer).copied(),
         };
         // An event about somebody who is gone crossed with the command that removed him.
         if let Some(mailbox) = room.and_then(|room| self.rooms.get(&room)) {
@@ -457,6 +440,10 @@ impl Worker {
                 Ok(ToShard::Open(room, events)) => {
                     self.members.rooms.insert(room, events);
                 }
+                // Whoever asked may have given up waiting.
+                Ok(ToShard::Report(reply)) => drop(reply.try_send(self.shard.stats())),
+                #[cfg(test)]
+                Ok(ToShard::Panic) => panic!("asked to"),
                 Ok(ToShard::Stop) | Err(mpsc::TryRecvError::Disconnected) => return false,
                 Err(mpsc::TryRecvError::Empty) => {
                     self.count();
@@ -471,7 +458,6 @@ impl Worker {
 
     fn count(&self) {
         self.figures.peers.store(self.members.peers.len(), Relaxed);
-        self.figures.tracks.store(self.members.tracks(), Relaxed);
     }
 }
 
@@ -480,4 +466,105 @@ fn new_shard(settings: &ShardSettings, sockets: &MediaSockets) -> Shard {
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Shard::new(settings.config(sockets), unix_now, Instant::now())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use rand::{SeedableRng, rngs::StdRng};
+    use sfu::PeerPermissions;
+    use tokio::sync::mpsc::unbounded_channel;
+
+    use super::*;
+
+    fn media(count: u16) -> Media {
+        let sockets = bind(&[Ipv4Addr::LOCALHOST.into()], 0, count).unwrap();
+        let settings = ShardSettings {
+            certificate: generate_certificate().unwrap(),
+            connect_timeout_ms: 30_000,
+            consent_timeout_ms: 30_000,
+            max_peers: 10,
+            max_tracks_per_peer: 10,
+        };
+        Media::start(sockets, &settings).unwrap()
+    }
+
+    fn join(shard: &ShardHandle, room: RoomSid, peer: ParticipantSid) {
+        let permissions = PeerPermissions {
+            can_publish_data: true,
+            hidden: false,
+            agent: false,
+        };
+        shard.command(Command::AddPeer {
+            room,
+            peer,
+            identity: "somebody".into(),
+            permissions,
+        });
+    }
+
+    #[test]
+    fn events_go_to_the_room_they_are_about() {
+        let media = media(1);
+        let shard = &media.shards()[0];
+        let mut rng = StdRng::seed_from_u64(1);
+        let mut rooms: Vec<_> = (0..2)
+            .map(|_| {
+                let (room, peer) = (RoomSid::random(&mut rng), ParticipantSid::random(&mut rng));
+                let (events, mailbox) = unbounded_channel();
+                shard.open(room, events);
+                join(shard, room, peer);
+                (peer, mailbox)
+            })
+            .collect();
+        for (id, (peer, mailbox)) in rooms.iter_mut().enumerate() {
+            // No SDP at all: the engine's answer says whom it is about.
+            shard.command(Command::Offer {
+                peer: *peer,
+                id: id as u32,
+                sdp: "nonsense".to_owned(),
+            });
+            let event = mailbox.blocking_recv().unwrap();
+            assert!(
+                matches!(event, Event::NegotiationFailed { peer: about, .. } if about == *peer),
+                "{event:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_room_goes_where_the_fewest_are() {
+        let media = media(2);
+        let mut rng = StdRng::seed_from_u64(2);
+        assert_eq!(media.least_loaded(&[0, 0]), 0);
+        assert_eq!(media.least_loaded(&[1, 0]), 1);
+        let room = RoomSid::random(&mut rng);
+        join(&media.shards()[1], room, ParticipantSid::random(&mut rng));
+        join(&media.shards()[1], room, ParticipantSid::random(&mut rng));
+        assert_eq!(media.shards()[1].stats().unwrap().peers, 2);
+        assert_eq!(media.least_loaded(&[1, 0]), 0);
+    }
+
+    #[test]
+    fn a_shard_that_panics_starts_anew_and_tells_its_rooms() {
+        let media = media(1);
+        let shard = &media.shards()[0];
+        let mut rng = StdRng::seed_from_u64(3);
+        let (room, peer) = (RoomSid::random(&mut rng), ParticipantSid::random(&mut rng));
+        let (events, mut mailbox) = unbounded_channel();
+        shard.open(room, events);
+        join(shard, room, peer);
+        shard.send(ToShard::Panic);
+        let expected = Event::Disconnected {
+            peer,
+            reason: DisconnectReason::Internal,
+        };
+        assert_eq!(mailbox.blocking_recv(), Some(expected));
+        assert_eq!(shard.stats().unwrap().peers, 0);
+        assert_eq!(shard.figures().restarts.load(Relaxed), 1);
+        // It works for those who come back.
+        join(shard, room, ParticipantSid::random(&mut rng));
+        assert_eq!(shard.stats().unwrap().peers, 1);
+    }
 }

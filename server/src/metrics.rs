@@ -20,7 +20,9 @@ use prometheus_client::{
     registry::Registry,
 };
 
-use crate::{media::ShardHandle, rooms::Rooms};
+use sfu::stats::{DROP_REASON_NAMES, Stats};
+
+use crate::{media::ShardHandle, rooms::Rooms, udp::UdpCounters};
 
 /// What is counted outside of the shards. Cheap to clone.
 #[derive(Debug, Clone, Default)]
@@ -87,7 +89,7 @@ impl Exporter {
         Arc::new(Self(registry))
     }
 
-    /// The figures now, in the OpenMetrics text format.
+    /// The figures now, in the OpenMetrics text format. Blocks until the media threads have told theirs.
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing into a string does not fail.
@@ -104,72 +106,99 @@ impl fmt::Debug for NodeCollector {
     }
 }
 
-/// How a figure of a shard is read.
-type Read = fn(&ShardHandle) -> u64;
+/// A shard's figures at one reading.
+struct Reading<'a> {
+    shard: &'a ShardHandle,
+    /// Empty where the media thread is too busy to tell.
+    stats: Stats,
+}
 
-const GAUGES: [(&str, &str, Read); 2] = [
-    ("participants", "Participants", |shard| {
-        shard.figures().peers.load(Relaxed) as u64
-    }),
-    ("tracks", "Published tracks", |shard| {
-        shard.figures().tracks.load(Relaxed) as u64
+/// How a figure is read.
+type Read = fn(&Reading<'_>) -> u64;
+
+const GAUGES: [(&str, &str, Read); 3] = [
+    ("participants", "Participants", |r| r.stats.peers as u64),
+    ("tracks", "Published tracks", |r| r.stats.up_tracks as u64),
+    ("subscriptions", "Subscribed tracks", |r| {
+        r.stats.down_tracks as u64
     }),
 ];
 
-const COUNTERS: [(&str, &str, Read); 10] = [
-    ("packets_in", "Datagrams received", |shard| {
-        load(&shard.sockets().counters().packets_in)
+const COUNTERS: [(&str, &str, Read); 20] = [
+    ("packets_in", "Datagrams received", |r| {
+        load(&r.udp().packets_in)
     }),
-    ("bytes_in", "Bytes received", |shard| {
-        load(&shard.sockets().counters().bytes_in)
+    ("bytes_in", "Bytes received", |r| load(&r.udp().bytes_in)),
+    ("packets_out", "Datagrams sent", |r| {
+        load(&r.udp().packets_out)
     }),
-    ("packets_out", "Datagrams sent", |shard| {
-        load(&shard.sockets().counters().packets_out)
+    ("bytes_out", "Bytes sent", |r| load(&r.udp().bytes_out)),
+    ("receive_calls", "System calls that received", |r| {
+        load(&r.udp().receive_calls)
     }),
-    ("bytes_out", "Bytes sent", |shard| {
-        load(&shard.sockets().counters().bytes_out)
+    ("send_calls", "System calls that sent", |r| {
+        load(&r.udp().send_calls)
     }),
-    ("receive_calls", "System calls that received", |shard| {
-        load(&shard.sockets().counters().receive_calls)
+    ("rtp_in", "RTP packets accepted from publishers", |r| {
+        r.stats.rtp_in
     }),
-    ("send_calls", "System calls that sent", |shard| {
-        load(&shard.sockets().counters().send_calls)
+    ("rtp_out", "RTP packets forwarded", |r| r.stats.rtp_out),
+    ("rtp_out_bytes", "Bytes of forwarded RTP packets", |r| {
+        r.stats.rtp_out_bytes
     }),
-    ("shard_turns", "Turns of the media thread's loop", |shard| {
-        load(&shard.figures().turns)
+    ("retransmitted", "RTP packets sent again", |r| {
+        r.stats.retransmitted
+    }),
+    ("recovered", "RTP packets publishers sent again", |r| {
+        r.stats.recovered
+    }),
+    ("nacked", "RTP packets asked for again", |r| r.stats.nacked),
+    ("key_frame_requests", "Key frames asked for", |r| {
+        r.stats.key_frame_requests
+    }),
+    ("data_in", "Data packets received", |r| r.stats.data_in),
+    ("data_out", "Data packets forwarded", |r| r.stats.data_out),
+    ("peer_panics", "Participants closed because of a bug", |r| {
+        r.stats.panics
+    }),
+    (
+        "shard_restarts",
+        "Media threads that started anew after a bug",
+        |r| load(&r.shard.figures().restarts),
+    ),
+    ("shard_turns", "Turns of the media thread's loop", |r| {
+        load(&r.shard.figures().turns)
     }),
     (
         "shard_busy_microseconds",
         "Time the media thread did not wait",
-        |shard| load(&shard.figures().busy_nanos) / 1000,
+        |r| load(&r.shard.figures().busy_nanos) / 1000,
     ),
     (
         "shard_late_microseconds",
         "Lag of the media thread's timers, in all",
-        |shard| load(&shard.figures().late_nanos) / 1000,
-    ),
-    (
-        "shard_restarts",
-        "Media threads that started anew after a bug",
-        |shard| load(&shard.figures().restarts),
+        |r| load(&r.shard.figures().late_nanos) / 1000,
     ),
 ];
 
-/// Reasons for which the sockets drop datagrams.
-const DROPS: [(&str, Read); 4] = [
-    ("foreign_address", |shard| {
-        load(&shard.sockets().counters().dropped_in)
-    }),
-    ("send_buffer_full", |shard| {
-        load(&shard.sockets().counters().dropped_would_block)
-    }),
-    ("send_refused", |shard| {
-        load(&shard.sockets().counters().dropped_refused)
-    }),
-    ("unsendable", |shard| {
-        load(&shard.sockets().counters().dropped_unsendable)
-    }),
+/// Reasons for which the sockets drop datagrams. The engine has its own.
+const SOCKET_DROPS: [(&str, Read); 4] = [
+    ("foreign_address", |r| load(&r.udp().dropped_in)),
+    ("socket_full", |r| load(&r.udp().dropped_would_block)),
+    ("socket_refused", |r| load(&r.udp().dropped_refused)),
+    ("unsendable", |r| load(&r.udp().dropped_unsendable)),
 ];
+
+impl Reading<'_> {
+    fn udp(&self) -> &UdpCounters {
+        self.shard.sockets().counters()
+    }
+
+    fn drops(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        let engine = DROP_REASON_NAMES.into_iter().zip(self.stats.dropped);
+        engine.chain(SOCKET_DROPS.map(|(reason, read)| (reason, read(self))))
+    }
+}
 
 fn load(counter: &AtomicU64) -> u64 {
     counter.load(Relaxed)
@@ -177,7 +206,13 @@ fn load(counter: &AtomicU64) -> u64 {
 
 impl Collector for NodeCollector {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), fmt::Error> {
-        let shards = self.0.media().shards();
+        let shards = self.0.media().shards().iter();
+        let readings: Vec<_> = shards
+            .map(|shard| Reading {
+                shard,
+                stats: shard.stats().unwrap_or_default(),
+            })
+            .collect();
         let rooms = ConstGauge::new(self.0.count() as i64);
         rooms.encode(encoder.encode_descriptor(
             "rooms",
@@ -187,24 +222,24 @@ impl Collector for NodeCollector {
         )?)?;
         for (name, help, read) in GAUGES {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Gauge)?;
-            for (index, shard) in shards.iter().enumerate() {
+            for (index, reading) in readings.iter().enumerate() {
                 let labels = [("shard", index.to_string())];
-                ConstGauge::new(read(shard) as i64).encode(family.encode_family(&labels)?)?;
+                ConstGauge::new(read(reading) as i64).encode(family.encode_family(&labels)?)?;
             }
         }
         for (name, help, read) in COUNTERS {
             let mut family = encoder.encode_descriptor(name, help, None, MetricType::Counter)?;
-            for (index, shard) in shards.iter().enumerate() {
+            for (index, reading) in readings.iter().enumerate() {
                 let labels = [("shard", index.to_string())];
-                ConstCounter::new(read(shard)).encode(family.encode_family(&labels)?)?;
+                ConstCounter::new(read(reading)).encode(family.encode_family(&labels)?)?;
             }
         }
-        let help = "Datagrams that the sockets dropped, by reason";
+        let help = "Packets that went no further, by reason";
         let mut family = encoder.encode_descriptor("drops", help, None, MetricType::Counter)?;
-        for (index, shard) in shards.iter().enumerate() {
-            for (reason, read) in DROPS {
+        for (index, reading) in readings.iter().enumerate() {
+            for (reason, count) in reading.drops() {
                 let labels = [("shard", index.to_string()), ("reason", reason.to_owned())];
-                ConstCounter::new(read(shard)).encode(family.encode_family(&labels)?)?;
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
             }
         }
         Ok(())

@@ -187,7 +187,7 @@ impl Rooms {
             sessions: HashMap::new(),
             place,
         };
-        let span = tracing::info_span!("room", %sid);
+        let span = tracing::info_span!(parent: None, "room", %sid);
         tracing::info!(parent: &span, shard, "room opened");
         tokio::spawn(task.run().instrument(span));
         let mailbox = RoomSender(sender);
@@ -246,7 +246,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.vacate();
         self.command(sfu::Command::CloseRoom { room: self.sid });
-        tracing::info!(sid = %self.sid, "room closed");
+        tracing::info!("room closed");
     }
 }
 

@@ -72,7 +72,13 @@ impl Edge {
 /// Answers the port of the figures.
 pub fn metrics_router(exporter: Arc<Exporter>) -> Router {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-    let metrics = move || async move { ([(header::CONTENT_TYPE, OPEN_METRICS)], exporter.text()) };
+    let metrics = move || async move {
+        let text = tokio::task::spawn_blocking(move || exporter.text()).await;
+        (
+            [(header::CONTENT_TYPE, OPEN_METRICS)],
+            text.unwrap_or_default(),
+        )
+    };
     Router::new().route("/metrics", get(metrics))
 }
 

@@ -25,6 +25,9 @@ use crate::{
 /// So often the WebSocket itself is pinged: proxies between us and the client close what is silent.
 const PING_EVERY: Duration = Duration::from_secs(10);
 
+/// A client of which nothing was heard for so long, not even the answer to a ping, is gone.
+const SILENCE: Duration = Duration::from_secs(30);
+
 /// A client that takes nothing for so long is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -56,6 +59,7 @@ pub(super) async fn converse(edge: Edge, socket: WebSocket, admitted: Admitted) 
         mailbox,
         sender: Some(sender),
         room: None,
+        heard: Instant::now(),
     };
     let cause = task.run().instrument(span.clone()).await;
     edge.0.metrics.sessions.dec();
@@ -81,6 +85,8 @@ struct SessionTask {
     /// Goes with the join; from then on only the room can write into the mailbox.
     sender: Option<SessionSender>,
     room: Option<RoomSender>,
+    /// When something was last heard of the client.
+    heard: Instant,
 }
 
 impl SessionTask {
@@ -98,13 +104,14 @@ impl SessionTask {
                 message = self.socket.recv() => self.hear_client(message),
                 mail = self.mailbox.recv() => self.hear_room(mail),
                 () = sleep, if deadline.is_some() => self.session.handle_timeout(Instant::now()),
-                _ = ping.tick() => self.write(Message::Ping(Bytes::new())).await,
+                _ = ping.tick() => self.ping().await,
             }
         }
     }
 
     fn hear_client(&mut self, message: Option<Result<Message, Error>>) {
         let now = Instant::now();
+        self.heard = now;
         match message {
             Some(Ok(Message::Binary(bytes))) => self.frame(Frame::Binary(bytes), now),
             Some(Ok(Message::Text(text))) => self.frame(Frame::Text(text.as_str().to_owned()), now),
@@ -229,9 +236,13 @@ impl SessionTask {
         self.check(written.is_ok_and(|result| result.is_ok()));
     }
 
-    async fn write(&mut self, message: Message) {
-        self.feed(message).await;
-        self.flush().await;
+    async fn ping(&mut self) {
+        if self.heard.elapsed() > SILENCE {
+            self.session.handle_closed(Instant::now());
+        } else {
+            self.feed(Message::Ping(Bytes::new())).await;
+            self.flush().await;
+        }
     }
 
     fn check(&mut self, written: bool) {

@@ -1,0 +1,212 @@
+//! Signal connections over a real WebSocket: limits, and the end of the server.
+
+mod support;
+
+use futures_util::{SinkExt, StreamExt};
+use protocol::{
+    livekit::{
+        DisconnectReason, JoinRequest, Ping, SignalRequest, leave_request::Action, signal_request,
+        signal_response,
+    },
+    signal::{
+        Encoding, Frame, MAX_FRAME_BYTES, decode_response, encode_join_request, encode_request,
+    },
+};
+use support::{PATIENCE, Server, token};
+use tokio::{net::TcpStream, time::timeout};
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Error, Message, http::StatusCode, protocol::frame::coding::CloseCode},
+};
+
+struct Client(WebSocketStream<MaybeTlsStream<TcpStream>>);
+
+impl Client {
+    async fn connect(server: &Server, identity: &str) -> Result<Self, Error> {
+        let request = encode_join_request(&JoinRequest::default());
+        let token = token("room", identity);
+        let url = format!(
+            "ws://{}/rtc/v1?access_token={token}&join_request={request}",
+            server.address
+        );
+        Ok(Self(connect_async(url).await?.0))
+    }
+
+    /// Connects and reads `join`.
+    async fn join(server: &Server, identity: &str) -> Self {
+        let mut client = Self::connect(server, identity).await.unwrap();
+        let first = client.response().await;
+        assert!(
+            matches!(first, Some(signal_response::Message::Join(_))),
+            "{first:?}"
+        );
+        client
+    }
+
+    async fn next(&mut self) -> Option<Message> {
+        loop {
+            match timeout(PATIENCE, self.0.next())
+                .await
+                .expect("the server says nothing")
+            {
+                Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+                Some(Ok(message)) => return Some(message),
+                Some(Err(_)) | None => return None,
+            }
+        }
+    }
+
+    async fn response(&mut self) -> Option<signal_response::Message> {
+        let frame = match self.next().await? {
+            Message::Binary(bytes) => Frame::Binary(bytes),
+            Message::Text(text) => Frame::Text(text.as_str().to_owned()),
+            _ => return None,
+        };
+        decode_response(&frame).unwrap().message
+    }
+
+    /// Sends a ping; true when it is answered.
+    async fn is_served(&mut self) -> bool {
+        let ping = signal_request::Message::PingReq(Ping {
+            timestamp: 7,
+            rtt: 0,
+        });
+        let request = SignalRequest {
+            message: Some(ping),
+        };
+        let Frame::Binary(bytes) = encode_request(&request, Encoding::Protobuf) else {
+            unreachable!()
+        };
+        self.0.send(Message::Binary(bytes)).await.unwrap();
+        while let Some(response) = self.response().await {
+            if matches!(&response, signal_response::Message::PongResp(pong) if pong.last_ping_timestamp == 7)
+            {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// Reads until the server closes the connection.
+    async fn wait_for_close(&mut self) {
+        while self.next().await.is_some_and(|message| !message.is_close()) {}
+    }
+}
+
+#[tokio::test]
+async fn too_long_a_message_ends_that_session_only() {
+    let server = Server::dev(&[]);
+    let mut other = Client::join(&server, "other").await;
+    let mut client = Client::join(&server, "client").await;
+    let _ = client
+        .0
+        .send(Message::Binary(vec![0; MAX_FRAME_BYTES + 1].into()))
+        .await;
+    client.wait_for_close().await;
+    server.wait_for_log("too_long");
+    assert!(other.is_served().await);
+}
+
+#[tokio::test]
+async fn a_malformed_message_ends_that_session_only() {
+    let server = Server::dev(&[]);
+    let mut other = Client::join(&server, "other").await;
+    for message in [
+        Message::Binary(vec![0xff; 64].into()),
+        Message::text("{\"offer\": 3"),
+    ] {
+        let mut client = Client::join(&server, "client").await;
+        client.0.send(message).await.unwrap();
+        client.wait_for_close().await;
+    }
+    server.wait_for_log("malformed");
+    assert!(other.is_served().await);
+}
+
+#[tokio::test]
+async fn whoever_speaks_json_is_answered_in_json() {
+    let server = Server::dev(&[]);
+    let mut client = Client::join(&server, "client").await;
+    client
+        .0
+        .send(Message::text(
+            r#"{"pingReq": {"timestamp": "5", "rtt": "0"}}"#,
+        ))
+        .await
+        .unwrap();
+    loop {
+        match client.next().await {
+            Some(Message::Text(text)) if text.as_str().contains("pongResp") => break,
+            Some(_) => {}
+            None => panic!("the connection ended"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_bad_token_is_answered_before_the_upgrade() {
+    let server = Server::dev(&[]);
+    let request = encode_join_request(&JoinRequest::default());
+    let url = format!(
+        "ws://{}/rtc/v1?access_token=nonsense&join_request={request}",
+        server.address
+    );
+    let Err(Error::Http(response)) = connect_async(url).await else {
+        panic!("no refusal")
+    };
+    assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn the_end_of_the_server_sends_everybody_elsewhere() {
+    let server = Server::dev(&[]);
+    let mut client = Client::join(&server, "client").await;
+    server.signal("TERM");
+    let leave = loop {
+        let response = client.response().await.expect("no leave before the end");
+        if let signal_response::Message::Leave(leave) = response {
+            break leave;
+        }
+    };
+    assert_eq!(leave.reason(), DisconnectReason::ServerShutdown);
+    assert_eq!(leave.action(), Action::Reconnect);
+    // This client does not go yet: the server waits, and takes nobody else meanwhile.
+    let refused = Client::connect(&server, "late").await;
+    let Err(Error::Http(response)) = refused.map(|_| ()) else {
+        panic!("a late client was let in")
+    };
+    assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(server.get("/").status, 503);
+    let Some(Message::Close(Some(close))) = client.next().await else {
+        panic!("no goodbye")
+    };
+    assert_eq!(close.code, CloseCode::Normal);
+    // Reading on answers the goodbye.
+    assert!(client.next().await.is_none());
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(!log.contains("ERROR"), "{log}");
+}
+
+#[tokio::test]
+async fn a_second_signal_ends_the_server_at_once() {
+    let server = Server::dev(&[("CONCLAVE_SHUTDOWN_DRAIN_SECONDS", "3600")]);
+    let client = Client::join(&server, "client").await;
+    server.signal("TERM");
+    server.wait_for_log("clients are told to reconnect");
+    server.signal("TERM");
+    let (status, log) = server.wait();
+    assert_eq!(status.code(), Some(0), "{log}");
+    assert!(log.contains("a second time"), "{log}");
+    drop(client);
+}
+
+#[tokio::test]
+async fn the_log_names_nobody() {
+    let server = Server::dev(&[]);
+    let mut client = Client::join(&server, "margaret.hamilton").await;
+    assert!(client.is_served().await);
+    client.0.close(None).await.unwrap();
+    server.wait_for_log("session closed");
+    assert!(!server.log().contains("hamilton"), "{}", server.log());
+}
