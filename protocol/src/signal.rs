@@ -170,7 +170,7 @@ pub fn encode_request(request: &SignalRequest, encoding: Encoding) -> Frame {
     encode(request, encoding)
 }
 
-/// Writes a server's frame.
+/// Writes a server's frame; an empty one when the message has an enum value that JSON cannot express.
 pub fn encode_response(response: &SignalResponse, encoding: Encoding) -> Frame {
     encode(response, encoding)
 }
@@ -190,7 +190,7 @@ fn decode<M: Message + Default + for<'de> Deserialize<'de>>(
 fn encode<M: Message + Serialize>(message: &M, encoding: Encoding) -> Frame {
     match encoding {
         Encoding::Protobuf => Frame::Binary(message.encode_to_vec().into()),
-        // pbjson fails only for enum values out of range, which we never write.
+        // JSON has no word for an enum value out of range. The room passes none on; a client may get its own back.
         Encoding::Json => Frame::Text(serde_json::to_string(message).unwrap_or_default()),
     }
 }

@@ -226,7 +226,8 @@ impl Participant {
             kind_details: kind_details_of(&self.grant),
             attributes: self.grant.attributes.clone().into_iter().collect(),
             client_protocol: self.client.client_protocol,
-            capabilities: self.client.capabilities.clone(),
+            // Values we do not know could not be written as JSON.
+            capabilities: self.client.capabilities().map(Into::into).collect(),
             ..ParticipantInfo::default()
         }
     }

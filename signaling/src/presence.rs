@@ -26,6 +26,11 @@ impl Speakers {
         self.simulated.remove(&sid);
     }
 
+    #[cfg(test)]
+    pub fn is_anybody_speaking(&self) -> bool {
+        !self.levels.is_empty() || !self.simulated.is_empty()
+    }
+
     pub fn simulated_until(&self) -> Option<Instant> {
         self.simulated.values().min().copied()
     }

@@ -246,7 +246,7 @@ impl Room {
         sid: ParticipantSid,
         update: UpdateLocalAudioTrack,
     ) {
-        let features = update.features;
+        let features = known(update.features());
         self.update_track(sid, &update.track_sid, |info| {
             if features.len() <= MAX_LAYERS {
                 info.audio_features = features;
@@ -323,14 +323,15 @@ impl Track {
             .map(|codec| format!("{family}/{}", codec.codec))
             .unwrap_or_default();
         let layers = match codec {
-            Some(codec) if !codec.layers.is_empty() => codec.layers.clone(),
-            _ => request.layers.clone(),
+            Some(codec) if !codec.layers.is_empty() => &codec.layers,
+            _ => &request.layers,
         };
+        let layers: Vec<_> = layers.iter().map(known_layer).collect();
         let codecs = codec.map(|codec| SimulcastCodecInfo {
             mime_type: mime_type.clone(),
             cid: request.cid.clone(),
             layers: layers.clone(),
-            video_layer_mode: codec.video_layer_mode,
+            video_layer_mode: codec.video_layer_mode().into(),
             ..SimulcastCodecInfo::default()
         });
         let info = TrackInfo {
@@ -348,11 +349,11 @@ impl Track {
             codecs: codecs.into_iter().collect(),
             stereo: request.stereo,
             disable_red: request.disable_red,
-            encryption: request.encryption,
+            encryption: request.encryption().into(),
             stream: stream_of(request, sid),
-            audio_features: request.audio_features.clone(),
-            backup_codec_policy: request.backup_codec_policy,
-            packet_trailer_features: request.packet_trailer_features.clone(),
+            audio_features: known(request.audio_features()),
+            backup_codec_policy: request.backup_codec_policy().into(),
+            packet_trailer_features: known(request.packet_trailer_features()),
             ..TrackInfo::default()
         };
         Self {
@@ -424,6 +425,18 @@ fn stream_of(request: &AddTrackRequest, sid: TrackSid) -> String {
         TrackSource::Camera | TrackSource::Microphone => "camera".to_owned(),
         TrackSource::ScreenShare | TrackSource::ScreenShareAudio => "screen".to_owned(),
         TrackSource::Unknown => sid.to_string(),
+    }
+}
+
+/// Only values of an enum that we know: others could not be written as JSON.
+fn known<E: Into<i32>>(values: impl Iterator<Item = E>) -> Vec<i32> {
+    values.map(Into::into).collect()
+}
+
+fn known_layer(layer: &VideoLayer) -> VideoLayer {
+    VideoLayer {
+        quality: layer.quality().into(),
+        ..layer.clone()
     }
 }
 

@@ -248,3 +248,99 @@ fn outlives_connection(response: &Response) -> bool {
         )
     )
 }
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // The start of the virtual clock is a real instant.
+mod tests {
+    use super::*;
+    use crate::api::Join;
+    use livekit::{AddTrackRequest, ConnectionSettings, JoinRequest, TrackType};
+    use protocol::token::Grant;
+
+    fn join(room: &mut Room, session: u64, identity: &str, now: Instant) -> ParticipantSid {
+        let settings = ConnectionSettings {
+            auto_subscribe: true,
+            ..Default::default()
+        };
+        let request = JoinRequest {
+            connection_settings: Some(settings),
+            ..Default::default()
+        };
+        let grant = Grant {
+            identity: identity.to_owned(),
+            ..Grant::default()
+        };
+        let join = Join {
+            session: SessionId(session),
+            grant,
+            request,
+        };
+        room.handle(RoomInput::Join(Box::new(join)), now);
+        let peer = room.sessions[&SessionId(session)];
+        room.handle(RoomInput::Media(sfu::Event::Connected { peer }), now);
+        peer
+    }
+
+    #[test]
+    fn who_comes_and_goes_leaves_nothing_behind() {
+        let (config, now) = (Arc::new(Config::default()), Instant::now());
+        let mut room = Room::new("R".into(), None, config, [1; 32], Duration::ZERO, now);
+        let listener = join(&mut room, 0, "listener", now);
+        for session in 1..100 {
+            let peer = join(&mut room, session, &format!("speaker {session}"), now);
+            let request = AddTrackRequest {
+                cid: "mic".into(),
+                r#type: TrackType::Audio.into(),
+                ..Default::default()
+            };
+            let request = Box::new(signal_request::Message::AddTrack(request));
+            room.handle(
+                RoomInput::Request {
+                    session: SessionId(session),
+                    request,
+                },
+                now,
+            );
+            let track = room.participants[&peer].tracks[0].sid;
+            let (mid, mime_type) = ("3".to_owned(), "audio/opus".to_owned());
+            let bound = sfu::Event::TrackBound {
+                peer,
+                track,
+                mid,
+                mime_type,
+                layers: Vec::new(),
+            };
+            room.handle(RoomInput::Media(bound), now);
+            let speakers = vec![sfu::Speaker { peer, level: 1.0 }];
+            room.handle(
+                RoomInput::Media(sfu::Event::SpeakersChanged {
+                    room: room.sid,
+                    speakers,
+                }),
+                now,
+            );
+            assert!(room.participants[&listener].subscriptions[&track].active);
+            let leave = Box::new(signal_request::Message::Leave(Default::default()));
+            room.handle(
+                RoomInput::Request {
+                    session: SessionId(session),
+                    request: leave,
+                },
+                now,
+            );
+        }
+        assert_eq!(
+            (
+                room.participants.len(),
+                room.identities.len(),
+                room.sessions.len()
+            ),
+            (1, 1, 1)
+        );
+        assert!(room.tracks.is_empty() && room.participants[&listener].subscriptions.is_empty());
+        assert!(!room.speakers.is_anybody_speaking());
+        assert_eq!(room.departed.len(), 99);
+        room.handle_timeout(now + seconds(60));
+        assert_eq!(room.departed.len(), 0);
+    }
+}

@@ -213,7 +213,9 @@ impl Session {
             Encoding::Protobuf => Frame::Binary(response.binary()),
             Encoding::Json => signal::encode_response(response.response(), Encoding::Json),
         };
-        self.outputs.push_back(SessionOutput::Send(frame));
+        if !frame.is_empty() {
+            self.outputs.push_back(SessionOutput::Send(frame));
+        }
     }
 
     fn reply(&mut self, message: signal_response::Message) {
@@ -294,5 +296,85 @@ impl TokenBucket {
         }
         self.tokens -= 1.0;
         true
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::disallowed_methods)] // The start of the virtual clock is a real instant.
+mod tests {
+    use super::*;
+    use protocol::livekit::{JoinResponse, Ping, ReconnectResponse, RoomUpdate, SignalRequest};
+    use signal_response::Message as Told;
+
+    fn session() -> (Session, Instant) {
+        let now = Instant::now();
+        let join = Join {
+            session: SessionId(1),
+            grant: Grant::default(),
+            request: livekit::JoinRequest::default(),
+        };
+        let mut session = Session::new(join, &Config::default(), Duration::ZERO, now);
+        let first = session.poll_output();
+        assert!(matches!(
+            first,
+            Some(SessionOutput::ToRoom(RoomInput::Join(_)))
+        ));
+        (session, now)
+    }
+
+    fn tell(session: &mut Session, message: Told, now: Instant) {
+        session.handle_message(SessionMessage::Response(message.into()), now);
+    }
+
+    fn sent(session: &mut Session) -> Vec<Told> {
+        let outputs = std::iter::from_fn(|| session.poll_output());
+        let frames = outputs.filter_map(|output| match output {
+            SessionOutput::Send(frame) => Some(signal::decode_response(&frame).unwrap()),
+            _ => None,
+        });
+        frames.filter_map(|response| response.message).collect()
+    }
+
+    #[test]
+    fn nothing_overtakes_join() {
+        for opening in [
+            Told::Join(JoinResponse::default()),
+            Told::Reconnect(ReconnectResponse::default()),
+        ] {
+            let (mut session, now) = session();
+            let ping = SignalRequest {
+                message: Some(signal_request::Message::PingReq(Ping::default())),
+            };
+            session.handle_frame(signal::encode_request(&ping, Encoding::Protobuf), now);
+            tell(&mut session, Told::RoomUpdate(RoomUpdate::default()), now);
+            session.handle_message(SessionMessage::Grant(Box::default()), now);
+            session.handle_token("early".into(), now);
+            assert_eq!(sent(&mut session), []);
+            tell(&mut session, opening.clone(), now);
+            assert_eq!(
+                sent(&mut session),
+                [opening, Told::RoomUpdate(RoomUpdate::default())]
+            );
+        }
+    }
+
+    #[test]
+    fn a_refusal_needs_no_join() {
+        let (mut session, now) = session();
+        tell(&mut session, Told::Leave(LeaveRequest::default()), now);
+        session.handle_message(SessionMessage::Close, now);
+        assert!(matches!(
+            session.poll_output(),
+            Some(SessionOutput::Send(_))
+        ));
+        assert_eq!(
+            session.poll_output(),
+            Some(SessionOutput::Close(CloseCause::Room))
+        );
+        session.handle_closed(now);
+        assert_eq!(
+            (session.poll_output(), session.poll_timeout()),
+            (None, None)
+        );
     }
 }

@@ -2,10 +2,11 @@ use std::time::Duration;
 
 use protocol::{
     livekit::{
-        DisconnectReason, UpdateParticipantMetadata, UpdateParticipantRequest,
-        leave_request::Action, request_response::Reason,
+        AddTrackRequest, ClientInfo, DisconnectReason, SimulcastCodec, UpdateLocalAudioTrack,
+        UpdateParticipantMetadata, UpdateParticipantRequest, VideoLayer, leave_request::Action,
+        request_response::Reason,
     },
-    signal::{Frame, MAX_FRAME_BYTES},
+    signal::{Encoding, Frame, MAX_FRAME_BYTES},
 };
 use signaling::{ApiCall, CloseCause, Config, SessionId};
 
@@ -164,6 +165,61 @@ fn odd_tracks_are_refused() {
         Some(Reason::UnsupportedType)
     );
     assert_eq!(refused(&|request| request.cid = "x".repeat(256)), None);
+}
+
+#[test]
+fn enum_values_from_nowhere_do_not_silence_json_clients() {
+    let mut meeting = Meeting::new();
+    let reader = meeting.enter("reader");
+    meeting.ask_as(reader, Ask::Ping(1), Encoding::Json);
+    let odd_layer = VideoLayer {
+        quality: 99,
+        ..Default::default()
+    };
+    let mut request = AddTrackRequest {
+        source: 99,
+        encryption: 99,
+        backup_codec_policy: 99,
+        audio_features: vec![99, 1],
+        packet_trailer_features: vec![99],
+        layers: vec![odd_layer.clone()],
+        ..camera("cam")
+    };
+    let mut join = join_request("v=0 cam");
+    let capabilities = vec![99, 1];
+    join.client_info = Some(ClientInfo {
+        capabilities,
+        ..Default::default()
+    });
+    let mallory = meeting.open(grant("mallory"), join);
+    meeting.ask(mallory, Ask::AddTrack(request.clone()));
+    request.cid = "other".into();
+    let codec = SimulcastCodec {
+        codec: "vp8".into(),
+        layers: vec![odd_layer],
+        video_layer_mode: 99,
+        ..Default::default()
+    };
+    request.simulcast_codecs = vec![codec];
+    meeting.ask(mallory, Ask::AddTrack(request));
+    meeting.ask(mallory, Ask::Offer(offer(2, "v=0 cam other")));
+    let start = meeting.heard(reader);
+    meeting.connect(mallory);
+    let track = meeting.published(mallory, "cam").unwrap();
+    let features = UpdateLocalAudioTrack {
+        track_sid: track.to_string(),
+        features: vec![99],
+    };
+    meeting.ask(mallory, Ask::UpdateAudioTrack(features));
+    let news = updates(meeting.since(reader, start));
+    assert_eq!((news.len(), news[0].tracks.len()), (2, 2));
+    assert_eq!(
+        (
+            news[0].capabilities.as_slice(),
+            news[0].tracks[0].audio_features.as_slice()
+        ),
+        ([1].as_slice(), [1].as_slice())
+    );
 }
 
 #[test]
