@@ -71,7 +71,7 @@ fn test_module(text: &str) -> usize {
     let mut from = 0;
     while let Some(found) = text[from..].find("#[cfg(test)]") {
         let at = from + found;
-        let after = text[at + "#[cfg(test)]".len()..].trim_start();
+        let after = past_attributes(&text[at..]);
         let starts_line = text[..at].ends_with('\n') || at == 0;
         if starts_line && after.starts_with("mod ") && opens(after) {
             return at;
@@ -79,6 +79,18 @@ fn test_module(text: &str) -> usize {
         from = at + 1;
     }
     text.len()
+}
+
+/// What follows the attributes and comments at the beginning.
+fn past_attributes(text: &str) -> &str {
+    let mut rest = text.trim_start();
+    while rest.starts_with("#[") || rest.starts_with("//") {
+        rest = rest
+            .split_once('\n')
+            .map_or("", |(_, after)| after)
+            .trim_start();
+    }
+    rest
 }
 
 /// Whether a module has its body here rather than in another file.
