@@ -60,6 +60,7 @@ pub(super) async fn converse(edge: Edge, socket: WebSocket, admitted: Admitted) 
         sender: Some(sender),
         room: None,
         heard: Instant::now(),
+        lost: false,
     };
     let cause = task.run().instrument(span.clone()).await;
     edge.0.metrics.sessions.dec();
@@ -87,6 +88,8 @@ struct SessionTask {
     room: Option<RoomSender>,
     /// When something was last heard of the client.
     heard: Instant,
+    /// The connection is gone, and the session knows.
+    lost: bool,
 }
 
 impl SessionTask {
@@ -97,6 +100,11 @@ impl SessionTask {
         loop {
             if let Some(cause) = self.drain().await {
                 return cause;
+            }
+            if self.lost {
+                // Reading on would find the end again and again, without ever letting another task run.
+                debug_assert!(false, "a session outlives its connection");
+                return CloseCause::Connection;
             }
             let deadline = self.session.poll_timeout();
             let sleep = sleep_until(deadline.unwrap_or_else(Instant::now).into());
@@ -122,7 +130,7 @@ impl SessionTask {
                 self.session
                     .handle_frame(Frame::Binary(vec![0; MAX_FRAME_BYTES + 1].into()), now);
             }
-            Some(Ok(Message::Close(_)) | Err(_)) | None => self.session.handle_closed(now),
+            Some(Ok(Message::Close(_)) | Err(_)) | None => self.lose(),
         }
     }
 
@@ -143,7 +151,7 @@ impl SessionTask {
                 }
                 Some(SessionMail::Moved(room)) => self.room = Some(room),
                 // The room ended, or gave us up.
-                None => return self.session.handle_closed(now),
+                None => return self.lose(),
             }
             count += 1;
             // What else waits is written with it; the end of the mailbox is seen the next time.
@@ -201,7 +209,7 @@ impl SessionTask {
             (RoomInput::Join(join), Some(sender)) => {
                 self.room = self.edge.0.rooms.join(join, sender);
                 if self.room.is_none() {
-                    self.session.handle_closed(Instant::now());
+                    self.lose();
                 }
             }
             (input, sender) => {
@@ -238,7 +246,7 @@ impl SessionTask {
 
     async fn ping(&mut self) {
         if self.heard.elapsed() > SILENCE {
-            self.session.handle_closed(Instant::now());
+            self.lose();
         } else {
             self.feed(Message::Ping(Bytes::new())).await;
             self.flush().await;
@@ -247,8 +255,13 @@ impl SessionTask {
 
     fn check(&mut self, written: bool) {
         if !written {
-            self.session.handle_closed(Instant::now());
+            self.lose();
         }
+    }
+
+    fn lose(&mut self) {
+        self.lost = true;
+        self.session.handle_closed(Instant::now());
     }
 
     /// Flushes, says goodbye, and gives the client a moment to hear it: closing at once may discard what is in flight.
