@@ -159,7 +159,12 @@ pub struct TrackSetting {
 
 impl Default for TrackSetting {
     fn default() -> Self {
-        Self { disabled: false, max_layer: SpatialLayer::High, width: 0, height: 0 }
+        Self {
+            disabled: false,
+            max_layer: SpatialLayer::High,
+            width: 0,
+            height: 0,
+        }
     }
 }
 

@@ -6,12 +6,18 @@ use protocol::{ParticipantSid, TrackSid};
 use rand::Rng;
 
 use crate::{
-    api::{Command, Event, MediaKind, MediaSections, PublishedTrack, SendBatch, SpatialLayer, TrackSetting},
+    api::{
+        Command, Event, MediaKind, MediaSections, PublishedTrack, SendBatch, SpatialLayer,
+        TrackSetting,
+    },
     down_track::{DownTrack, SendParameters},
-    negotiate::{Bound, ExtensionIds, IceCredentials, LocalParameters, Negotiated, Negotiation, OPUS_AND_VP8, SendTrack},
+    negotiate::{
+        Bound, ExtensionIds, IceCredentials, LocalParameters, Negotiated, Negotiation,
+        OPUS_AND_VP8, SendTrack,
+    },
     peer::{Incoming, MAX_INCOMING, Peer},
-    rtp::{Extension, ExtensionMap},
     router::Router,
+    rtp::{Extension, ExtensionMap},
     shard::{DownTrackKey, PeerKey, Shard, UpTrackKey},
     timers::Timer,
     transport::{MAX_MESSAGE_SIZE, Transport, random_credentials},
@@ -24,7 +30,12 @@ const INITIAL_RTT: Duration = Duration::from_millis(50);
 
 impl Shard {
     /// Sorts a command to its verb.
-    pub(crate) fn route_command(&mut self, command: Command, now: Instant, out: &mut impl SendBatch) {
+    pub(crate) fn route_command(
+        &mut self,
+        command: Command,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
         match command {
             Command::AddPeer { .. } => self.add_peer(command, now),
             Command::RemovePeer { peer } => self.remove_peer(peer, now, out),
@@ -43,13 +54,23 @@ impl Shard {
             Command::Publish { peer, track } => self.publish(peer, track),
             Command::Unpublish { peer, track } => self.unpublish(peer, track),
             Command::SetMuted { peer, track, muted } => self.set_muted(peer, track, muted),
-            Command::Subscribe { peer, track, setting } => self.subscribe(peer, track, setting, now),
+            Command::Subscribe {
+                peer,
+                track,
+                setting,
+            } => self.subscribe(peer, track, setting, now),
             Command::Unsubscribe { peer, track } => self.unsubscribe(peer, track),
-            Command::SetTrackSetting { peer, track, setting } => self.set_track_setting(peer, track, setting, now, out),
+            Command::SetTrackSetting {
+                peer,
+                track,
+                setting,
+            } => self.set_track_setting(peer, track, setting, now, out),
             Command::SendData { .. } => self.send_data(command, now, out),
             Command::CloseRoom { room } => {
                 let members = self.rooms.get(&room).and_then(|key| self.routers.get(*key));
-                let members = members.map(|router| router.members.clone()).unwrap_or_default();
+                let members = members
+                    .map(|router| router.members.clone())
+                    .unwrap_or_default();
                 for member in members {
                     if let Some(sid) = self.peers.get(member).map(|p| p.sid) {
                         self.remove_peer(sid, now, out);
@@ -64,7 +85,15 @@ impl Shard {
     }
 
     fn add_peer(&mut self, command: Command, now: Instant) {
-        let Command::AddPeer { room, peer: sid, identity, permissions } = command else { return };
+        let Command::AddPeer {
+            room,
+            peer: sid,
+            identity,
+            permissions,
+        } = command
+        else {
+            return;
+        };
         if self.sids.contains_key(&sid) || self.peers.len() >= self.config.max_peers {
             return;
         }
@@ -107,15 +136,26 @@ impl Shard {
     }
 
     fn remove_peer(&mut self, sid: ParticipantSid, now: Instant, out: &mut impl SendBatch) {
-        let Some(key) = self.sids.remove(&sid) else { return };
-        let Some(p) = self.peers.get_mut(key) else { return };
+        let Some(key) = self.sids.remove(&sid) else {
+            return;
+        };
+        let Some(p) = self.peers.get_mut(key) else {
+            return;
+        };
         p.transport.close(now, out);
         let (ups, downs) = (p.ups.clone(), p.downs.clone());
-        downs.into_iter().for_each(|down| self.drop_down_track(down));
+        downs
+            .into_iter()
+            .for_each(|down| self.drop_down_track(down));
         ups.into_iter().for_each(|up| self.drop_up_track(up));
-        let Some(p) = self.peers.remove(key) else { return };
-        self.demux.remove_peer(key, p.transport.ice_ufrag(), p.transport.validated());
-        let Some(router) = self.routers.get_mut(p.router) else { return };
+        let Some(p) = self.peers.remove(key) else {
+            return;
+        };
+        self.demux
+            .remove_peer(key, p.transport.ice_ufrag(), p.transport.validated());
+        let Some(router) = self.routers.get_mut(p.router) else {
+            return;
+        };
         router.members.retain(|member| *member != key);
         router.speakers.remove(key);
         if router.members.is_empty() {
@@ -126,8 +166,12 @@ impl Shard {
 
     fn publish(&mut self, sid: ParticipantSid, track: PublishedTrack) {
         let limit = self.config.max_tracks_per_peer;
-        let Some(key) = self.sids.get(&sid).copied() else { return };
-        let Some(p) = self.peers.get_mut(key) else { return };
+        let Some(key) = self.sids.get(&sid).copied() else {
+            return;
+        };
+        let Some(p) = self.peers.get_mut(key) else {
+            return;
+        };
         if self.tracks.contains_key(&track.sid) || p.ups.len() >= limit {
             return;
         }
@@ -138,7 +182,8 @@ impl Shard {
         p.ups.push(up);
         self.tracks.insert(track_sid, up);
         if let Some(track) = outcome.unbound {
-            self.events.push_back(Event::TrackUnbound { peer: sid, track });
+            self.events
+                .push_back(Event::TrackUnbound { peer: sid, track });
         }
         // The section was offered before `add_track` came.
         if let Some(bound) = outcome.bound {
@@ -147,7 +192,9 @@ impl Shard {
     }
 
     fn unpublish(&mut self, sid: ParticipantSid, track: TrackSid) {
-        let Some(up) = self.owned_track(sid, track) else { return };
+        let Some(up) = self.owned_track(sid, track) else {
+            return;
+        };
         if let Some(p) = self.peer_mut(sid) {
             p.negotiation.unpublish(track);
         }
@@ -155,7 +202,9 @@ impl Shard {
     }
 
     fn set_muted(&mut self, sid: ParticipantSid, track: TrackSid, muted: bool) {
-        let Some(up) = self.owned_track(sid, track) else { return };
+        let Some(up) = self.owned_track(sid, track) else {
+            return;
+        };
         if let Some(track) = self.ups.get_mut(up) {
             track.muted = muted;
         }
@@ -168,20 +217,45 @@ impl Shard {
         (self.ups.get(up)?.publisher == *publisher).then_some(up)
     }
 
-    fn subscribe(&mut self, sid: ParticipantSid, track: TrackSid, setting: TrackSetting, now: Instant) {
-        let Some(key) = self.sids.get(&sid).copied() else { return };
-        let Some(up) = self.tracks.get(&track).copied() else { return };
-        let (ssrc, rtx_ssrc) = (self.rng.random(), self.rng.random());
-        let Some(publisher) = self.ups.get(up).and_then(|track| self.peers.get(track.publisher)).map(|p| p.sid) else {
+    fn subscribe(
+        &mut self,
+        sid: ParticipantSid,
+        track: TrackSid,
+        setting: TrackSetting,
+        now: Instant,
+    ) {
+        let Some(key) = self.sids.get(&sid).copied() else {
             return;
         };
-        let (Some(p), Some(source)) = (self.peers.get_mut(key), self.ups.get_mut(up)) else { return };
-        let (Some(codec), false) = (source.codec, source.publisher == key || source.router != p.router) else { return };
-        if p.downs.iter().any(|down| self.downs.get(*down).is_some_and(|d| d.track == track)) {
+        let Some(up) = self.tracks.get(&track).copied() else {
+            return;
+        };
+        let Some(publisher) = self
+            .ups
+            .get(up)
+            .and_then(|track| self.peers.get(track.publisher))
+            .map(|p| p.sid)
+        else {
+            return;
+        };
+        let (Some(p), Some(source)) = (self.peers.get_mut(key), self.ups.get_mut(up)) else {
+            return;
+        };
+        let (Some(codec), false) = (
+            source.codec,
+            source.publisher == key || source.router != p.router,
+        ) else {
+            return;
+        };
+        if p.downs
+            .iter()
+            .any(|down| self.downs.get(*down).is_some_and(|d| d.track == track))
+        {
             return;
         }
-        let down =
-            DownTrack::new(up, track, key, codec, (ssrc, rtx_ssrc), setting, now);
+        let ssrc = fresh_ssrc(p, &mut self.rng);
+        let rtx_ssrc = fresh_ssrc(p, &mut self.rng);
+        let down = DownTrack::new(up, track, key, codec, (ssrc, rtx_ssrc), setting, now);
         let down = self.downs.insert(down);
         let slot = source.fanout.add(down);
         if let Some(d) = self.downs.get_mut(down) {
@@ -203,9 +277,15 @@ impl Shard {
     }
 
     fn unsubscribe(&mut self, sid: ParticipantSid, track: TrackSid) {
-        let Some(key) = self.sids.get(&sid).copied() else { return };
+        let Some(key) = self.sids.get(&sid).copied() else {
+            return;
+        };
         let Some(p) = self.peers.get(key) else { return };
-        let down = p.downs.iter().copied().find(|down| self.downs.get(*down).is_some_and(|d| d.track == track));
+        let down = p
+            .downs
+            .iter()
+            .copied()
+            .find(|down| self.downs.get(*down).is_some_and(|d| d.track == track));
         if let Some(down) = down {
             self.drop_down_track(down);
         }
@@ -222,7 +302,9 @@ impl Shard {
         let Some(p) = self.peer_mut(sid) else { return };
         let downs = p.downs.clone();
         for down in downs {
-            let Some(d) = self.downs.get_mut(down).filter(|d| d.track == track) else { continue };
+            let Some(d) = self.downs.get_mut(down).filter(|d| d.track == track) else {
+                continue;
+            };
             d.setting = setting;
             let up = d.up;
             self.retarget(down);
@@ -231,7 +313,9 @@ impl Shard {
     }
 
     fn drop_down_track(&mut self, down: DownTrackKey) {
-        let Some(d) = self.downs.remove(down) else { return };
+        let Some(d) = self.downs.remove(down) else {
+            return;
+        };
         if let Some(track) = self.ups.get_mut(d.up)
             && let Some(moved) = track.fanout.remove(d.slot)
             && let Some(moved) = self.downs.get_mut(moved)
@@ -248,9 +332,17 @@ impl Shard {
     }
 
     fn drop_up_track(&mut self, up: UpTrackKey) {
-        let downs = self.ups.get(up).map(|track| track.fanout.downs().to_vec()).unwrap_or_default();
-        downs.into_iter().for_each(|down| self.drop_down_track(down));
-        let Some(track) = self.ups.remove(up) else { return };
+        let downs = self
+            .ups
+            .get(up)
+            .map(|track| track.fanout.downs().to_vec())
+            .unwrap_or_default();
+        downs
+            .into_iter()
+            .for_each(|down| self.drop_down_track(down));
+        let Some(track) = self.ups.remove(up) else {
+            return;
+        };
         self.tracks.remove(&track.sid);
         if let Some(p) = self.peers.get_mut(track.publisher) {
             p.ups.retain(|other| *other != up);
@@ -266,13 +358,19 @@ impl Shard {
     /// Answers an offer and takes over what it says.
     fn offer(&mut self, key: PeerKey, id: u32, sdp: &str, now: Instant) {
         let fresh = random_credentials(&mut self.rng);
-        let Some(p) = self.peers.get_mut(key) else { return };
+        let Some(p) = self.peers.get_mut(key) else {
+            return;
+        };
         let current = IceCredentials {
             ufrag: p.transport.ice_ufrag().to_owned(),
             pwd: p.transport.ice_pwd().to_owned(),
         };
         let local = LocalParameters {
-            ice: if p.transport.has_remote() { fresh } else { current },
+            ice: if p.transport.has_remote() {
+                fresh
+            } else {
+                current
+            },
             ice_lite: true,
             fingerprint: self.context.fingerprint(),
             candidates: self.context.addresses().to_vec(),
@@ -280,7 +378,10 @@ impl Shard {
         };
         match p.negotiation.handle_offer(sdp, &local) {
             Err(error) => {
-                let event = Event::NegotiationFailed { peer: p.sid, reason: error.to_string() };
+                let event = Event::NegotiationFailed {
+                    peer: p.sid,
+                    reason: error.to_string(),
+                };
                 self.events.push_back(event);
             }
             Ok(negotiated) => self.take_over(key, id, negotiated, now),
@@ -288,7 +389,9 @@ impl Shard {
     }
 
     fn take_over(&mut self, key: PeerKey, id: u32, negotiated: Negotiated, now: Instant) {
-        let Some(p) = self.peers.get_mut(key) else { return };
+        let Some(p) = self.peers.get_mut(key) else {
+            return;
+        };
         let remote = negotiated.remote;
         if remote.ice_restarted {
             self.demux.remove_ufrag(p.transport.ice_ufrag());
@@ -309,7 +412,8 @@ impl Shard {
             missing: negotiated.missing,
         });
         for track in negotiated.unbound {
-            self.events.push_back(Event::TrackUnbound { peer: p.sid, track });
+            self.events
+                .push_back(Event::TrackUnbound { peer: p.sid, track });
         }
         for bound in negotiated.newly_bound {
             self.bind(key, bound);
@@ -320,16 +424,29 @@ impl Shard {
 
     /// A track found its section: its codec is known, and its SSRCs where they are declared.
     fn bind(&mut self, key: PeerKey, bound: Bound) {
-        let Some(p) = self.peers.get_mut(key) else { return };
-        let Some(up) = self.tracks.get(&bound.track).copied() else { return };
-        let Some(track) = self.ups.get_mut(up) else { return };
+        let Some(p) = self.peers.get_mut(key) else {
+            return;
+        };
+        let Some(up) = self.tracks.get(&bound.track).copied() else {
+            return;
+        };
+        let Some(track) = self.ups.get_mut(up) else {
+            return;
+        };
         track.codec = Codec::from_mime(bound.mime_type);
         track.mime_type = bound.mime_type.to_owned();
-        let section = p.sections.iter().find(|section| section.track == bound.track && section.layers.is_empty());
-        for declared in section.map(|section| section.ssrcs.as_slice()).unwrap_or_default() {
+        let section = p
+            .sections
+            .iter()
+            .find(|section| section.track == bound.track && section.layers.is_empty());
+        for declared in section
+            .map(|section| section.ssrcs.as_slice())
+            .unwrap_or_default()
+        {
             let layer = SpatialLayer::High as u8;
             if p.incoming.len() + 2 <= MAX_INCOMING {
-                p.incoming.insert(declared.ssrc, Incoming::Media { up, layer });
+                p.incoming
+                    .insert(declared.ssrc, Incoming::Media { up, layer });
                 if let Some(rtx) = declared.rtx {
                     p.incoming.insert(rtx, Incoming::Rtx { up, layer });
                 }
@@ -349,7 +466,9 @@ impl Shard {
         let Some(p) = self.peers.get(key) else { return };
         let sections = p.negotiation.send_sections();
         for down in p.downs.clone() {
-            let Some(d) = self.downs.get_mut(down) else { continue };
+            let Some(d) = self.downs.get_mut(down) else {
+                continue;
+            };
             let section = sections.iter().find(|section| section.track == d.track);
             let parameters = section.map(|section| SendParameters {
                 payload_type: section.codec.payload_type,
@@ -364,7 +483,9 @@ impl Shard {
 
     /// Tells the client to offer again, where its subscriptions changed after its first offer was answered.
     fn ask_for_offer(&mut self, key: PeerKey) {
-        let Some(p) = self.peers.get_mut(key) else { return };
+        let Some(p) = self.peers.get_mut(key) else {
+            return;
+        };
         if !p.negotiation.needs_renegotiation() {
             return;
         }
@@ -376,7 +497,10 @@ impl Shard {
         };
         p.asked.audios += more.audios;
         p.asked.videos += more.videos;
-        self.events.push_back(Event::NegotiationNeeded { peer: p.sid, missing: more });
+        self.events.push_back(Event::NegotiationNeeded {
+            peer: p.sid,
+            missing: more,
+        });
     }
 }
 
@@ -393,6 +517,16 @@ fn set_extensions(map: &mut ExtensionMap, ids: &ExtensionIds) {
     for (extension, id) in pairs {
         if let Some(id) = id {
             map.set(extension, id);
+        }
+    }
+}
+
+/// An SSRC that none of the peer's other subscriptions has: two streams with one SSRC would share nonces.
+fn fresh_ssrc(peer: &Peer, rng: &mut impl Rng) -> u32 {
+    loop {
+        let ssrc = rng.random();
+        if ssrc != 0 && !peer.outgoing.contains_key(&ssrc) {
+            return ssrc;
         }
     }
 }

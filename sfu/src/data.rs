@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use protocol::data_packet::{self, DataPacketView};
+use protocol::data_packet::DataPacketView;
 
 use crate::{
     api::{Command, DataChannel, SendBatch},
@@ -28,10 +28,24 @@ impl Shard {
 
     /// [`Command::SendData`].
     pub(crate) fn send_data(&mut self, command: Command, now: Instant, out: &mut impl SendBatch) {
-        let Command::SendData { room, to, channel, payload } = command else { return };
-        let Some(router) = self.rooms.get(&room).and_then(|key| self.routers.get(*key)) else { return };
+        let Command::SendData {
+            room,
+            to,
+            channel,
+            payload,
+        } = command
+        else {
+            return;
+        };
+        let Some(router) = self.rooms.get(&room).and_then(|key| self.routers.get(*key)) else {
+            return;
+        };
         for member in router.members.clone() {
-            if self.peers.get(member).is_some_and(|p| to.is_empty() || to.contains(&p.sid)) {
+            if self
+                .peers
+                .get(member)
+                .is_some_and(|p| to.is_empty() || to.contains(&p.sid))
+            {
                 self.deliver(member, channel, &payload, now, out);
             }
         }
@@ -62,8 +76,10 @@ impl Shard {
             return None;
         }
         let stamped = match sender.permissions.hidden {
-            true => data_packet::stamp(message, "", "").ok()?,
-            false => data_packet::stamp(message, sender.identity.as_str(), sender.sid.as_str()).ok()?,
+            true => view.stamp("", "").ok()?,
+            false => view
+                .stamp(sender.identity.as_str(), sender.sid.as_str())
+                .ok()?,
         };
         for member in members.into_iter().filter(|member| *member != peer) {
             let wanted = self
@@ -85,7 +101,9 @@ impl Shard {
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        let Some(p) = self.peers.get_mut(member) else { return };
+        let Some(p) = self.peers.get_mut(member) else {
+            return;
+        };
         if !p.transport.send_data(channel, message) {
             return self.stats.drop(DropReason::DataUndelivered);
         }

@@ -77,9 +77,24 @@ mod tests {
 
     #[test]
     fn first_bytes_are_sorted_as_rfc_7983_says() {
-        let kinds = [(0, Some(DatagramKind::Stun)), (3, Some(DatagramKind::Stun)), (4, None), (19, None)];
-        let more = [(22, Some(DatagramKind::Dtls)), (63, Some(DatagramKind::Dtls)), (64, None), (127, None)];
-        let rest = [(128, Some(DatagramKind::Srtp)), (191, Some(DatagramKind::Srtp)), (192, None), (255, None)];
+        let kinds = [
+            (0, Some(DatagramKind::Stun)),
+            (3, Some(DatagramKind::Stun)),
+            (4, None),
+            (19, None),
+        ];
+        let more = [
+            (22, Some(DatagramKind::Dtls)),
+            (63, Some(DatagramKind::Dtls)),
+            (64, None),
+            (127, None),
+        ];
+        let rest = [
+            (128, Some(DatagramKind::Srtp)),
+            (191, Some(DatagramKind::Srtp)),
+            (192, None),
+            (255, None),
+        ];
         for (byte, kind) in kinds.into_iter().chain(more).chain(rest) {
             assert_eq!(classify(&[byte, 0]), kind, "{byte}");
         }
@@ -90,7 +105,10 @@ mod tests {
     fn a_path_that_moved_to_another_peer_stays_with_it() {
         let mut keys = SlotMap::<PeerKey, ()>::with_key();
         let (a, b) = (keys.insert(()), keys.insert(()));
-        let path = Destination { remote: "10.0.0.1:1".parse().unwrap(), local: "10.0.0.2:2".parse().unwrap() };
+        let path = Destination {
+            remote: "10.0.0.1:1".parse().unwrap(),
+            local: "10.0.0.2:2".parse().unwrap(),
+        };
         let mut demux = Demux::default();
         demux.add_path(path, a);
         demux.add_path(path, b);

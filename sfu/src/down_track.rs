@@ -119,8 +119,19 @@ impl DownTrack {
             ssrc: self.ssrc,
             padding: false,
         };
-        let sealed = seal(packet, &[], &rewritten, &header, rewritten.index, egress, out)?;
-        self.sent = (self.sent.0.wrapping_add(1), self.sent.1.wrapping_add(packet.payload.len() as u32));
+        let sealed = seal(
+            packet,
+            &[],
+            &rewritten,
+            &header,
+            rewritten.index,
+            egress,
+            out,
+        )?;
+        self.sent = (
+            self.sent.0.wrapping_add(1),
+            self.sent.1.wrapping_add(packet.payload.len() as u32),
+        );
         Ok(sealed)
     }
 
@@ -135,7 +146,10 @@ impl DownTrack {
         out: &mut impl SendBatch,
     ) -> Result<usize, DropReason> {
         let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
-        let rewritten = self.rewriter.replay(input, out_index).ok_or(DropReason::NotInHistory)?;
+        let rewritten = self
+            .rewriter
+            .replay(input, out_index)
+            .ok_or(DropReason::NotInHistory)?;
         let Some(payload_type) = parameters.rtx_payload_type else {
             let header = EgressHeader {
                 marker: packet.marker,
@@ -156,7 +170,15 @@ impl DownTrack {
             padding: false,
         };
         let original = (out_index as u16).to_be_bytes();
-        let sealed = seal(packet, &original, &rewritten, &header, self.rtx_index, egress, out)?;
+        let sealed = seal(
+            packet,
+            &original,
+            &rewritten,
+            &header,
+            self.rtx_index,
+            egress,
+            out,
+        )?;
         self.rtx_index += 1;
         Ok(sealed)
     }
@@ -179,18 +201,27 @@ fn seal(
 ) -> Result<usize, DropReason> {
     let payload_len = prefix.len() + packet.payload.len();
     let len = FIXED_HEADER_LEN + payload_len + MAX_RTP_OVERHEAD;
-    let buffer = out.reserve(egress.to, len).ok_or(DropReason::SendBufferFull)?;
-    let header_len = header.write(buffer, &[]).map_err(|_| DropReason::Malformed)?;
+    let buffer = out
+        .reserve(egress.to, len)
+        .ok_or(DropReason::SendBufferFull)?;
+    let header_len = header
+        .write(buffer, &[])
+        .map_err(|_| DropReason::Malformed)?;
     let sealed = if prefix.is_empty() && rewritten.picture.is_none() {
-        egress.sender.seal_rtp_from(buffer, header_len, packet.payload, header.ssrc, index)
+        egress
+            .sender
+            .seal_rtp_from(buffer, header_len, packet.payload, header.ssrc, index)
     } else {
-        let (before, payload) = buffer[header_len..header_len + payload_len].split_at_mut(prefix.len());
+        let (before, payload) =
+            buffer[header_len..header_len + payload_len].split_at_mut(prefix.len());
         before.copy_from_slice(prefix);
         payload.copy_from_slice(packet.payload);
         if let Some(ids) = rewritten.picture {
             vp8::rewrite(payload, ids);
         }
-        egress.sender.seal_rtp(buffer, header_len, payload_len, header.ssrc, index)
+        egress
+            .sender
+            .seal_rtp(buffer, header_len, payload_len, header.ssrc, index)
     };
     let sealed = sealed.map_err(|_| DropReason::Malformed)?;
     out.commit(sealed);

@@ -104,7 +104,10 @@ impl Fanout {
 
     /// Whether anybody has or wants `layer`.
     pub fn is_used(&self, layer: u8) -> bool {
-        self.current.iter().chain(&self.wanted).any(|block| match_layer(block, layer) != 0)
+        self.current
+            .iter()
+            .chain(&self.wanted)
+            .any(|block| match_layer(block, layer) != 0)
     }
 
     /// Calls `forward(subscriber, packets)` for each subscriber that gets any of the batch (at most [`BLOCK`] packets):
@@ -141,7 +144,8 @@ impl Fanout {
 
     /// A key frame of `layer` begins: those who wait for it have it from now on.
     fn switch(&mut self, block: usize, layer: u8) {
-        let mut waiting = match_layer(&self.wanted[block], layer) & !match_layer(&self.current[block], layer);
+        let mut waiting =
+            match_layer(&self.wanted[block], layer) & !match_layer(&self.current[block], layer);
         while waiting != 0 {
             self.current[block][waiting.trailing_zeros() as usize] = layer;
             waiting &= waiting - 1;
@@ -165,7 +169,11 @@ mod tests {
     }
 
     fn packet(layer: u8, index: u64, starts_key_frame: bool) -> BatchPacket {
-        BatchPacket { layer, index, starts_key_frame }
+        BatchPacket {
+            layer,
+            index,
+            starts_key_frame,
+        }
     }
 
     fn selected(fanout: &mut Fanout, batch: &[BatchPacket]) -> Vec<(DownTrackKey, u64)> {
@@ -180,7 +188,12 @@ mod tests {
         for slot in 0..130 {
             fanout.set_current(slot, (slot % 3) as u8);
         }
-        let batch = [packet(0, 0, false), packet(1, 0, false), packet(2, 0, false), packet(0, 1, false)];
+        let batch = [
+            packet(0, 0, false),
+            packet(1, 0, false),
+            packet(2, 0, false),
+            packet(0, 1, false),
+        ];
         let got = selected(&mut fanout, &batch);
         assert_eq!(got.len(), 130);
         for (slot, (down, packets)) in got.into_iter().enumerate() {
@@ -197,7 +210,13 @@ mod tests {
         fanout.set_current(1, 0);
         fanout.set_wanted(1, 0);
         assert!(fanout.is_awaited(2));
-        let batch = [packet(0, 5, false), packet(2, 7, false), packet(2, 8, true), packet(0, 6, false), packet(2, 9, false)];
+        let batch = [
+            packet(0, 5, false),
+            packet(2, 7, false),
+            packet(2, 8, true),
+            packet(0, 6, false),
+            packet(2, 9, false),
+        ];
         let got = selected(&mut fanout, &batch);
         assert_eq!(got, [(downs[0], 0b10101), (downs[1], 0b01001)]);
         assert!(!fanout.is_awaited(2));
@@ -210,7 +229,10 @@ mod tests {
         assert_eq!(fanout.remove(3), Some(downs[64]));
         assert_eq!(fanout.current(3), 2);
         assert_eq!(fanout.remove(63), None);
-        assert_eq!(selected(&mut fanout, &[packet(2, 0, false)]), [(downs[64], 1)]);
+        assert_eq!(
+            selected(&mut fanout, &[packet(2, 0, false)]),
+            [(downs[64], 1)]
+        );
         assert_eq!(fanout.remove(99), None);
     }
 }

@@ -29,7 +29,9 @@ impl Shard {
         out: &mut impl SendBatch,
     ) {
         let mut compound = [0; SCRATCH];
-        let Some(p) = self.peers.get_mut(peer) else { return };
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
         let Ok(len) = p.transport.open_rtcp(datagram, &mut compound) else {
             return self.stats.drop(DropReason::Authentication);
         };
@@ -40,28 +42,46 @@ impl Shard {
         self.stats.dropped[DropReason::Malformed as usize] += u64::from(packets.malformed());
     }
 
-    fn handle_rtcp_packet(&mut self, peer: PeerKey, packet: &RtcpPacket<'_>, now: Instant, out: &mut impl SendBatch) {
+    fn handle_rtcp_packet(
+        &mut self,
+        peer: PeerKey,
+        packet: &RtcpPacket<'_>,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
         match packet {
-            RtcpPacket::SenderReport { ssrc, info, reports } => {
-                if let Some(Incoming::Media { up, layer }) = self.peers.get(peer).and_then(|p| p.incoming.get(ssrc))
+            RtcpPacket::SenderReport {
+                ssrc,
+                info,
+                reports,
+            } => {
+                if let Some(Incoming::Media { up, layer }) =
+                    self.peers.get(peer).and_then(|p| p.incoming.get(ssrc))
                     && let Some(open) = self.ups.get_mut(*up).and_then(|track| track.layer(*layer))
                 {
                     open.sender_report = Some((info.ntp, info.rtp_time, now));
                     open.stats.sender_report(info.ntp, now);
                 }
-                reports.clone().for_each(|report| self.handle_report(peer, &report, now));
+                reports
+                    .clone()
+                    .for_each(|report| self.handle_report(peer, &report, now));
             }
             RtcpPacket::ReceiverReport { reports, .. } => {
-                reports.clone().for_each(|report| self.handle_report(peer, &report, now));
+                reports
+                    .clone()
+                    .for_each(|report| self.handle_report(peer, &report, now));
             }
             RtcpPacket::Nack(nack) => {
                 if let Some(down) = self.subscription(peer, nack.media_ssrc) {
-                    nack.seqs().for_each(|seq| self.retransmit(down, seq, now, out));
+                    nack.seqs()
+                        .for_each(|seq| self.retransmit(down, seq, now, out));
                 }
             }
             RtcpPacket::Pli { media_ssrc } => self.handle_picture_loss(peer, *media_ssrc, now, out),
             RtcpPacket::Fir(entries) => {
-                entries.clone().for_each(|(ssrc, _)| self.handle_picture_loss(peer, ssrc, now, out));
+                entries
+                    .clone()
+                    .for_each(|(ssrc, _)| self.handle_picture_loss(peer, ssrc, now, out));
             }
             // No estimator yet: subscribers are not asked for these, and BYE says nothing that the offer does not.
             RtcpPacket::Bye(_) | RtcpPacket::Remb { .. } | RtcpPacket::TransportCc(_) => {}
@@ -74,8 +94,12 @@ impl Shard {
 
     /// How a subscriber receives one of our streams.
     fn handle_report(&mut self, peer: PeerKey, report: &ReportBlock, now: Instant) {
-        let Some(down) = self.subscription(peer, report.ssrc) else { return };
-        let Some((compact, sent)) = self.downs.get(down).and_then(|d| d.last_sender_report) else { return };
+        let Some(down) = self.subscription(peer, report.ssrc) else {
+            return;
+        };
+        let Some((compact, sent)) = self.downs.get(down).and_then(|d| d.last_sender_report) else {
+            return;
+        };
         if report.last_sr != compact {
             return;
         }
@@ -86,10 +110,23 @@ impl Shard {
         }
     }
 
-    fn handle_picture_loss(&mut self, peer: PeerKey, ssrc: u32, now: Instant, out: &mut impl SendBatch) {
-        let Some(d) = self.subscription(peer, ssrc).and_then(|down| self.downs.get(down)) else { return };
+    fn handle_picture_loss(
+        &mut self,
+        peer: PeerKey,
+        ssrc: u32,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Some(d) = self
+            .subscription(peer, ssrc)
+            .and_then(|down| self.downs.get(down))
+        else {
+            return;
+        };
         let (up, slot) = (d.up, d.slot);
-        let Some(track) = self.ups.get_mut(up) else { return };
+        let Some(track) = self.ups.get_mut(up) else {
+            return;
+        };
         let current = track.fanout.current(slot);
         if let Some(open) = track.layer(current) {
             open.want_key_frame();
@@ -98,29 +135,64 @@ impl Shard {
     }
 
     /// Sends a packet again that a subscriber misses.
-    fn retransmit(&mut self, down: DownTrackKey, seq: SeqNo, now: Instant, out: &mut impl SendBatch) {
-        let Self { downs, ups, peers, stats, .. } = self;
+    fn retransmit(
+        &mut self,
+        down: DownTrackKey,
+        seq: SeqNo,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Self {
+            downs,
+            ups,
+            peers,
+            stats,
+            ..
+        } = self;
         let Some(d) = downs.get_mut(down) else { return };
-        let Some(subscriber) = peers.get(d.subscriber) else { return };
-        let Some((sender, to)) = subscriber.transport.sender() else { return };
+        let Some(subscriber) = peers.get(d.subscriber) else {
+            return;
+        };
+        let Some((sender, to)) = subscriber.transport.sender() else {
+            return;
+        };
         if !d.nack_throttle.allow(seq, subscriber.rtt, now) {
             return;
         }
-        let Some(origin) = d.rewriter.origin(seq) else { return stats.drop(DropReason::NotInHistory) };
+        let Some(origin) = d.rewriter.origin(seq) else {
+            return stats.drop(DropReason::NotInHistory);
+        };
         let layer = origin.layer;
         let open = ups.get_mut(d.up).and_then(|track| track.layer(layer));
-        let found = open.as_ref().and_then(|open| Some((open, open.history.get(origin.index)?)));
-        let Some((open, packet)) = found else { return stats.drop(DropReason::NotInHistory) };
+        let found = open
+            .as_ref()
+            .and_then(|open| Some((open, open.history.get(origin.index)?)));
+        let Some((open, packet)) = found else {
+            return stats.drop(DropReason::NotInHistory);
+        };
         let input = open.input(layer, &packet, false, now);
-        match d.retransmit(&packet, &input, origin.out_index, Egress { sender, to }, out) {
+        match d.retransmit(
+            &packet,
+            &input,
+            origin.out_index,
+            Egress { sender, to },
+            out,
+        ) {
             Ok(_) => stats.retransmitted += 1,
             Err(reason) => stats.drop(reason),
         }
     }
 
     /// Asks the publisher for key frames of the layers that somebody waits for.
-    pub(crate) fn request_key_frames(&mut self, up: UpTrackKey, now: Instant, out: &mut impl SendBatch) {
-        let Some(track) = self.ups.get_mut(up) else { return };
+    pub(crate) fn request_key_frames(
+        &mut self,
+        up: UpTrackKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Some(track) = self.ups.get_mut(up) else {
+            return;
+        };
         if track.kind != MediaKind::Video {
             return;
         }
@@ -130,7 +202,9 @@ impl Shard {
             {
                 open.want_key_frame();
             }
-            let Some(open) = track.layer(layer) else { continue };
+            let Some(open) = track.layer(layer) else {
+                continue;
+            };
             if !open.take_key_frame_request(now) {
                 continue;
             }
@@ -150,7 +224,9 @@ impl Shard {
     pub(crate) fn handle_feedback(&mut self, now: Instant, out: &mut impl SendBatch) {
         let ups: Vec<UpTrackKey> = self.ups.keys().collect();
         for up in ups {
-            let Some(publisher) = self.ups.get(up).map(|track| track.publisher) else { continue };
+            let Some(publisher) = self.ups.get(up).map(|track| track.publisher) else {
+                continue;
+            };
             self.guard(publisher, now, |shard| shard.feed_back_track(up, now, out));
         }
         let peers: Vec<PeerKey> = self.peers.keys().collect();
@@ -162,8 +238,12 @@ impl Shard {
 
     /// NACKs, key frame requests and the death of layers.
     fn feed_back_track(&mut self, up: UpTrackKey, now: Instant, out: &mut impl SendBatch) {
-        let Some(track) = self.ups.get_mut(up) else { return };
-        let Some(publisher) = self.peers.get_mut(track.publisher) else { return };
+        let Some(track) = self.ups.get_mut(up) else {
+            return;
+        };
+        let Some(publisher) = self.peers.get_mut(track.publisher) else {
+            return;
+        };
         let mut buffer = [0; COMPOUND];
         for open in track.layers.iter_mut().flatten() {
             let missing = open.nack.poll(publisher.rtt, now);
@@ -191,7 +271,9 @@ impl Shard {
 
     /// Reports to one peer: transport-cc and receiver reports for what it sends, sender reports for what it gets.
     fn feed_back_peer(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
-        let Some(p) = self.peers.get_mut(peer) else { return };
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
         if !p.transport.is_connected() {
             return;
         }
@@ -208,8 +290,14 @@ impl Shard {
             p.next_receiver_report = now + RECEIVER_REPORT_INTERVAL;
             let mut reports = Vec::with_capacity(p.ups.len() * 3);
             for up in &p.ups {
-                let Some(track) = self.ups.get_mut(*up) else { continue };
-                let blocks = track.layers.iter_mut().flatten().filter_map(|open| open.stats.report(open.ssrc, now));
+                let Some(track) = self.ups.get_mut(*up) else {
+                    continue;
+                };
+                let blocks = track
+                    .layers
+                    .iter_mut()
+                    .flatten()
+                    .filter_map(|open| open.stats.report(open.ssrc, now));
                 reports.extend(blocks);
             }
             for blocks in reports.chunks(31) {
@@ -221,7 +309,9 @@ impl Shard {
             }
         }
         for i in 0.. {
-            let Some(down) = self.peers.get(peer).and_then(|p| p.downs.get(i).copied()) else { break };
+            let Some(down) = self.peers.get(peer).and_then(|p| p.downs.get(i).copied()) else {
+                break;
+            };
             self.send_sender_report(down, now, out);
         }
     }
@@ -229,29 +319,46 @@ impl Shard {
     /// Tells a subscriber which RTP time of a stream belongs to which moment of the publisher's clock: what it needs to
     /// play sound and picture together.
     fn send_sender_report(&mut self, down: DownTrackKey, now: Instant, out: &mut impl SendBatch) {
-        let Some(d) = self.downs.get_mut(down) else { return };
+        let Some(d) = self.downs.get_mut(down) else {
+            return;
+        };
         if d.sent.0 == 0 || now < d.next_sender_report {
             return;
         }
-        let Some(track) = self.ups.get_mut(d.up) else { return };
+        let Some(track) = self.ups.get_mut(d.up) else {
+            return;
+        };
         let current = track.fanout.current(d.slot);
         if current == NO_LAYER {
             return;
         }
-        let Some((ntp, time, arrived)) = track.layer(current).and_then(|open| open.sender_report) else { return };
+        let Some((ntp, time, arrived)) = track.layer(current).and_then(|open| open.sender_report)
+        else {
+            return;
+        };
         let elapsed = now.saturating_duration_since(arrived);
         let ticks = elapsed.as_secs_f64() * f64::from(d.codec.clock_rate());
         let info = SenderInfo {
-            ntp: NtpTime(ntp.0.wrapping_add((elapsed.as_secs_f64() * 4_294_967_296.0) as u64)),
+            ntp: NtpTime(
+                ntp.0
+                    .wrapping_add((elapsed.as_secs_f64() * 4_294_967_296.0) as u64),
+            ),
             rtp_time: d.translate_time(time.offset(ticks as i64)),
             packets: d.sent.0,
             octets: d.sent.1,
         };
-        let (Some(publisher), ssrc) = (self.peers.get(track.publisher).map(|p| p.sid), d.ssrc) else { return };
-        let Some(p) = self.peers.get_mut(d.subscriber) else { return };
+        let (Some(publisher), ssrc) = (self.peers.get(track.publisher).map(|p| p.sid), d.ssrc)
+        else {
+            return;
+        };
+        let Some(p) = self.peers.get_mut(d.subscriber) else {
+            return;
+        };
         let mut buffer = [0; 256];
         let mut writer = RtcpWriter::new(&mut buffer);
-        if writer.sender_report(ssrc, &info, &[]).is_err() || writer.sdes_cname(ssrc, publisher.as_str()).is_err() {
+        if writer.sender_report(ssrc, &info, &[]).is_err()
+            || writer.sdes_cname(ssrc, publisher.as_str()).is_err()
+        {
             return;
         }
         let len = writer.len();
@@ -261,14 +368,29 @@ impl Shard {
     }
 
     fn report_speakers(&mut self, now: Instant) {
-        let Self { routers, peers, events, .. } = self;
+        let Self {
+            routers,
+            peers,
+            events,
+            ..
+        } = self;
         for router in routers.values_mut() {
-            let Some(speakers) = router.speakers.poll(now) else { continue };
+            let Some(speakers) = router.speakers.poll(now) else {
+                continue;
+            };
             let speakers = speakers
                 .iter()
-                .filter_map(|speaker| Some(Speaker { peer: peers.get(speaker.key)?.sid, level: speaker.level }))
+                .filter_map(|speaker| {
+                    Some(Speaker {
+                        peer: peers.get(speaker.key)?.sid,
+                        level: speaker.level,
+                    })
+                })
                 .collect();
-            events.push_back(Event::SpeakersChanged { room: router.sid, speakers });
+            events.push_back(Event::SpeakersChanged {
+                room: router.sid,
+                speakers,
+            });
         }
     }
 }

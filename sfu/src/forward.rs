@@ -13,28 +13,48 @@ use crate::{
 impl Shard {
     /// Forwards what the receive batch brought for one track, subscriber by subscriber.
     pub(crate) fn forward(&mut self, up: UpTrackKey, now: Instant, out: &mut impl SendBatch) {
-        let Self { ups, downs, peers, stats, events, .. } = self;
+        let Self {
+            ups,
+            downs,
+            peers,
+            stats,
+            events,
+            ..
+        } = self;
         let Some(track) = ups.get_mut(up) else { return };
         let mut batch = std::mem::take(&mut track.batch);
         let is_audio = track.kind == MediaKind::Audio;
         let (layers, fanout) = (&track.layers, &mut track.fanout);
         for packets in batch.chunks(BLOCK) {
             fanout.select(packets, |down, mask| {
-                let Some(down) = downs.get_mut(down) else { return };
-                let Some(subscriber) = peers.get(down.subscriber) else { return };
-                let Some((sender, to)) = subscriber.transport.sender() else { return };
+                let Some(down) = downs.get_mut(down) else {
+                    return;
+                };
+                let Some(subscriber) = peers.get(down.subscriber) else {
+                    return;
+                };
+                let Some((sender, to)) = subscriber.transport.sender() else {
+                    return;
+                };
                 let egress = Egress { sender, to };
                 let first = down.sent.0 == 0;
                 let mut rest = mask;
                 while rest != 0 {
                     let selected = packets[rest.trailing_zeros() as usize];
                     rest &= rest - 1;
-                    let Some(layer) = &layers[usize::from(selected.layer)] else { continue };
+                    let Some(layer) = &layers[usize::from(selected.layer)] else {
+                        continue;
+                    };
                     let Some(packet) = layer.history.get(selected.index) else {
                         stats.drop(DropReason::NotInHistory);
                         continue;
                     };
-                    let input = layer.input(selected.layer, &packet, is_audio || selected.starts_key_frame, now);
+                    let input = layer.input(
+                        selected.layer,
+                        &packet,
+                        is_audio || selected.starts_key_frame,
+                        now,
+                    );
                     match down.forward(&packet, &input, egress, out) {
                         Ok(bytes) => {
                             stats.rtp_out += 1;
@@ -64,24 +84,45 @@ impl Shard {
     /// Chooses anew what each subscriber of the track gets: layers came or went, or the publisher muted.
     pub(crate) fn retarget_track(&mut self, up: UpTrackKey) {
         for slot in 0.. {
-            let Some(down) = self.ups.get(up).and_then(|track| track.fanout.downs().get(slot).copied()) else { break };
+            let Some(down) = self
+                .ups
+                .get(up)
+                .and_then(|track| track.fanout.downs().get(slot).copied())
+            else {
+                break;
+            };
             self.retarget(down);
         }
     }
 
     /// Chooses anew for all subscriptions of a peer: its transport came or went.
     pub(crate) fn retarget_peer(&mut self, peer: PeerKey) {
-        let downs = self.peers.get(peer).map(|p| p.downs.clone()).unwrap_or_default();
+        let downs = self
+            .peers
+            .get(peer)
+            .map(|p| p.downs.clone())
+            .unwrap_or_default();
         downs.into_iter().for_each(|down| self.retarget(down));
     }
 
     /// Chooses the layer of one subscription. Audio flows at once; video begins and switches at key frames.
     pub(crate) fn retarget(&mut self, down: DownTrackKey) {
-        let Some(d) = self.downs.get_mut(down) else { return };
-        let Some(track) = self.ups.get_mut(d.up) else { return };
+        let Some(d) = self.downs.get_mut(down) else {
+            return;
+        };
+        let Some(track) = self.ups.get_mut(d.up) else {
+            return;
+        };
         let ready = d.parameters.is_some()
-            && self.peers.get(d.subscriber).is_some_and(|subscriber| subscriber.transport.is_connected());
-        let layer = if ready { track.choose_layer(&d.setting) } else { NO_LAYER };
+            && self
+                .peers
+                .get(d.subscriber)
+                .is_some_and(|subscriber| subscriber.transport.is_connected());
+        let layer = if ready {
+            track.choose_layer(&d.setting)
+        } else {
+            NO_LAYER
+        };
         track.fanout.set_wanted(d.slot, layer);
         if layer == NO_LAYER || track.kind == MediaKind::Audio {
             track.fanout.set_current(d.slot, layer);

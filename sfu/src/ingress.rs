@@ -33,9 +33,14 @@ impl Shard {
         }
     }
 
-    fn accept_rtp(&mut self, peer: PeerKey, datagram: &Datagram<'_>, now: Instant) -> Result<(), DropReason> {
+    fn accept_rtp(
+        &mut self,
+        peer: PeerKey,
+        datagram: &Datagram<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
         let header = RtpHeader::parse(datagram.payload).map_err(|_| DropReason::Malformed)?;
-        let mut scratch = std::mem::replace(&mut self.scratch, Box::default());
+        let mut scratch = std::mem::take(&mut self.scratch);
         let result = self.open_rtp(peer, datagram, header, &mut scratch, now);
         self.scratch = scratch;
         result
@@ -50,25 +55,49 @@ impl Shard {
         now: Instant,
     ) -> Result<(), DropReason> {
         let p = self.peers.get_mut(peer).ok_or(DropReason::NotValidated)?;
-        let (len, index) = p.transport.open_rtp(datagram, &header, scratch).map_err(drop_reason)?;
+        let (len, index) = p
+            .transport
+            .open_rtp(datagram, &header, scratch)
+            .map_err(drop_reason)?;
         let padding = match header.padding {
-            true => header.padding_len(&scratch[..len]).map_err(|_| DropReason::Malformed)?,
+            true => header
+                .padding_len(&scratch[..len])
+                .map_err(|_| DropReason::Malformed)?,
             false => 0,
         };
         let payload = &scratch[..len - padding];
         let packet = datagram.payload;
-        if let Some(seq) = p.extensions.value(Extension::TransportCc, &header, packet).and_then(transport_cc_seq) {
+        if let Some(seq) = p
+            .extensions
+            .value(Extension::TransportCc, &header, packet)
+            .and_then(transport_cc_seq)
+        {
             p.twcc.record(seq, now);
             p.twcc_ssrc = header.ssrc;
         }
-        let voice = p.extensions.value(Extension::AudioLevel, &header, packet).and_then(AudioLevel::parse);
+        let voice = p
+            .extensions
+            .value(Extension::AudioLevel, &header, packet)
+            .and_then(AudioLevel::parse);
         let stream = match p.incoming.get(&header.ssrc) {
             Some(stream) => *stream,
-            None => self.learn(peer, &header, packet).ok_or(DropReason::UnknownStream)?,
+            None => self
+                .learn(peer, &header, packet)
+                .ok_or(DropReason::UnknownStream)?,
         };
         self.stats.rtp_in += 1;
         match stream {
-            Incoming::Media { up, layer } => self.receive(up, layer, Received { header, index, payload, voice }, now),
+            Incoming::Media { up, layer } => self.receive(
+                up,
+                layer,
+                Received {
+                    header,
+                    index,
+                    payload,
+                    voice,
+                },
+                now,
+            ),
             Incoming::Rtx { up, layer } => self.recover(up, layer, header, payload),
         }
     }
@@ -80,7 +109,9 @@ impl Shard {
             return None;
         }
         let text = |extension: Extension| {
-            p.extensions.value(extension, header, packet).and_then(|value| std::str::from_utf8(value).ok())
+            p.extensions
+                .value(extension, header, packet)
+                .and_then(|value| std::str::from_utf8(value).ok())
         };
         let mid = text(Extension::Mid)?;
         let (rid, repaired) = (text(Extension::Rid), text(Extension::RepairedRid));
@@ -91,11 +122,18 @@ impl Shard {
             None if section.layers.is_empty() => SpatialLayer::High,
             None => return None,
         };
-        let is_rtx_type = |codec: &CodecParameters| codec.rtx_payload_type == Some(header.payload_type);
+        let is_rtx_type =
+            |codec: &CodecParameters| codec.rtx_payload_type == Some(header.payload_type);
         let is_rtx = repaired.is_some() || section.codecs.iter().any(is_rtx_type);
         let stream = match is_rtx {
-            true => Incoming::Rtx { up, layer: layer as u8 },
-            false => Incoming::Media { up, layer: layer as u8 },
+            true => Incoming::Rtx {
+                up,
+                layer: layer as u8,
+            },
+            false => Incoming::Media {
+                up,
+                layer: layer as u8,
+            },
         };
         p.incoming.insert(header.ssrc, stream);
         let track = self.ups.get_mut(up)?;
@@ -108,7 +146,13 @@ impl Shard {
     }
 
     /// A media packet.
-    fn receive(&mut self, up: UpTrackKey, layer: u8, received: Received<'_>, now: Instant) -> Result<(), DropReason> {
+    fn receive(
+        &mut self,
+        up: UpTrackKey,
+        layer: u8,
+        received: Received<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
         let track = self.ups.get_mut(up).ok_or(DropReason::UnknownStream)?;
         if let (Some(level), false, MediaKind::Audio) = (received.voice, track.muted, track.kind)
             && let Some(router) = self.routers.get_mut(track.router)
@@ -118,10 +162,10 @@ impl Shard {
         let ssrc = received.header.ssrc;
         let spatial = SPATIAL[usize::from(layer.min(2))];
         let open = track.open_layer(spatial, ssrc);
-        open.stats.received(received.index, received.header.time, now);
+        open.stats
+            .received(received.index, received.header.time, now);
         open.nack.received(received.index, now);
-        open.last_packet = Some((received.header.time, now));
-        let woke = !std::mem::replace(&mut open.active, true);
+        let woke = track.arrived(layer, received.header.time, received.header.marker, now);
         let accepted = self.remember(up, layer, &received);
         if woke {
             self.layer_woke(up, spatial, now);
@@ -138,19 +182,41 @@ impl Shard {
         header: RtpHeader,
         payload: &[u8],
     ) -> Result<(), DropReason> {
-        let Some((original, payload)) = payload.split_first_chunk::<2>() else { return Ok(()) };
-        let open = self.ups.get_mut(up).and_then(|track| track.layer(layer)).ok_or(DropReason::UnknownStream)?;
-        let Some(highest) = open.stats.highest() else { return Ok(()) };
+        let Some((original, payload)) = payload.split_first_chunk::<2>() else {
+            return Ok(());
+        };
+        let open = self
+            .ups
+            .get_mut(up)
+            .and_then(|track| track.layer(layer))
+            .ok_or(DropReason::UnknownStream)?;
+        let Some(highest) = open.stats.highest() else {
+            return Ok(());
+        };
         let index = nearest(highest, SeqNo(u16::from_be_bytes(*original)));
         if !open.nack.recovered(index) {
             return Ok(());
         }
         self.stats.recovered += 1;
-        self.remember(up, layer, &Received { header, index, payload, voice: None })
+        self.remember(
+            up,
+            layer,
+            &Received {
+                header,
+                index,
+                payload,
+                voice: None,
+            },
+        )
     }
 
     /// Into the history, and into the batch that the flush forwards.
-    fn remember(&mut self, up: UpTrackKey, layer: u8, received: &Received<'_>) -> Result<(), DropReason> {
+    fn remember(
+        &mut self,
+        up: UpTrackKey,
+        layer: u8,
+        received: &Received<'_>,
+    ) -> Result<(), DropReason> {
         let track = self.ups.get_mut(up).ok_or(DropReason::UnknownStream)?;
         if track.muted {
             return Err(DropReason::Muted);
@@ -160,9 +226,12 @@ impl Shard {
             Codec::Opus => None,
             // Padding only: a bandwidth probe.
             Codec::Vp8 if received.payload.is_empty() => None,
-            Codec::Vp8 => Some(Descriptor::parse(received.payload).map_err(|_| DropReason::Malformed)?),
+            Codec::Vp8 => {
+                Some(Descriptor::parse(received.payload).map_err(|_| DropReason::Malformed)?)
+            }
         };
-        let starts_key_frame = picture.is_some_and(|descriptor| descriptor.starts_key_frame(received.payload));
+        let starts_key_frame =
+            picture.is_some_and(|descriptor| descriptor.starts_key_frame(received.payload));
         let open = track.layer(layer).ok_or(DropReason::UnknownStream)?;
         let packet = Packet {
             index: received.index,
@@ -180,7 +249,11 @@ impl Shard {
         if track.batch.is_empty() {
             self.pending.push(up);
         }
-        track.batch.push(BatchPacket { layer, starts_key_frame, index: received.index });
+        track.batch.push(BatchPacket {
+            layer,
+            starts_key_frame,
+            index: received.index,
+        });
         self.batch_is_full |= track.batch.len() >= BLOCK;
         Ok(())
     }
@@ -188,16 +261,23 @@ impl Shard {
     /// The first packet of a layer, or the first since it fell silent.
     fn layer_woke(&mut self, up: UpTrackKey, layer: SpatialLayer, now: Instant) {
         self.start_feedback(now);
-        let Some(track) = self.ups.get(up) else { return };
+        let Some(track) = self.ups.get(up) else {
+            return;
+        };
         if let Some(publisher) = self.peers.get(track.publisher) {
-            self.events.push_back(Event::TrackActive { peer: publisher.sid, track: track.sid, layer });
+            self.events.push_back(Event::TrackActive {
+                peer: publisher.sid,
+                track: track.sid,
+                layer,
+            });
         }
         self.retarget_track(up);
     }
 }
 
 /// [`SpatialLayer`] by number.
-pub(crate) const SPATIAL: [SpatialLayer; 3] = [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High];
+pub(crate) const SPATIAL: [SpatialLayer; 3] =
+    [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High];
 
 fn drop_reason(error: TransportError) -> DropReason {
     match error {

@@ -62,7 +62,12 @@ impl NackTracker {
             self.missing.clear();
             self.gave_up = true;
         } else {
-            let missing = |index| Missing { index, since: now, asked: None, tries: 0 };
+            let missing = |index| Missing {
+                index,
+                since: now,
+                asked: None,
+                tries: 0,
+            };
             self.missing.extend((highest + 1..index).map(missing));
         }
         self.highest = Some(index);
@@ -99,7 +104,9 @@ impl NackTracker {
     }
 
     fn remove(&mut self, index: u64) -> bool {
-        let found = self.missing.binary_search_by_key(&index, |missing| missing.index);
+        let found = self
+            .missing
+            .binary_search_by_key(&index, |missing| missing.index);
         found.map(|position| self.missing.remove(position)).is_ok()
     }
 }
@@ -144,11 +151,17 @@ mod tests {
         let (mut tracker, now) = (NackTracker::new(), Instant::now());
         tracker.received(65_534, now);
         tracker.received(65_538, now);
-        assert_eq!(tracker.poll(ms(50), now), [SeqNo(65_535), SeqNo(0), SeqNo(1)]);
+        assert_eq!(
+            tracker.poll(ms(50), now),
+            [SeqNo(65_535), SeqNo(0), SeqNo(1)]
+        );
         assert!(tracker.poll(ms(50), now + ms(40)).is_empty());
         assert!(tracker.recovered(65_536));
         assert!(!tracker.recovered(65_536));
-        assert_eq!(tracker.poll(ms(50), now + ms(60)), [SeqNo(65_535), SeqNo(1)]);
+        assert_eq!(
+            tracker.poll(ms(50), now + ms(60)),
+            [SeqNo(65_535), SeqNo(1)]
+        );
     }
 
     #[test]

@@ -44,7 +44,8 @@ impl ReceiveStats {
             Some((first, highest)) => (first.min(index), highest.max(index)),
         });
         if let Some((last_time, last_at)) = self.last_packet {
-            let arrived = now.saturating_duration_since(last_at).as_secs_f64() * f64::from(self.clock_rate);
+            let arrived =
+                now.saturating_duration_since(last_at).as_secs_f64() * f64::from(self.clock_rate);
             let sent = f64::from(time.since(last_time));
             // Bounded, so that one absurd timestamp does not spoil the figure for minutes.
             let difference = (arrived - sent).abs().min(f64::from(self.clock_rate)) as u32;
@@ -67,10 +68,14 @@ impl ReceiveStats {
     pub fn report(&mut self, ssrc: u32, now: Instant) -> Option<ReportBlock> {
         let (first, highest) = self.range?;
         let expected = highest - first + 1;
-        let (expected_before, received_before) = std::mem::replace(&mut self.reported, (expected, self.received));
+        let (expected_before, received_before) =
+            std::mem::replace(&mut self.reported, (expected, self.received));
         let expected_since = expected - expected_before;
         let lost_since = expected_since.saturating_sub(self.received - received_before);
-        let fraction_lost = (lost_since * 256).checked_div(expected_since).unwrap_or(0).min(255) as u8;
+        let fraction_lost = (lost_since * 256)
+            .checked_div(expected_since)
+            .unwrap_or(0)
+            .min(255) as u8;
         let (last_sr, delay_since_last_sr) = match self.last_sender_report {
             Some((ntp, at)) => (ntp.compact(), to_compact(now.saturating_duration_since(at))),
             None => (0, 0),
@@ -100,7 +105,14 @@ mod tests {
             stats.received(index, RtpTime(0), now);
         }
         let report = stats.report(1, now).unwrap();
-        assert_eq!((report.fraction_lost, report.cumulative_lost, report.highest_seq), (25, 1, 65_539));
+        assert_eq!(
+            (
+                report.fraction_lost,
+                report.cumulative_lost,
+                report.highest_seq
+            ),
+            (25, 1, 65_539)
+        );
         stats.received(65_540, RtpTime(0), now);
         let report = stats.report(1, now).unwrap();
         assert_eq!((report.fraction_lost, report.cumulative_lost), (0, 1));
@@ -110,12 +122,20 @@ mod tests {
     fn an_even_stream_has_no_jitter_and_an_uneven_one_has() {
         let (mut stats, start) = (ReceiveStats::new(48_000), Instant::now());
         for i in 0..50 {
-            stats.received(i, RtpTime(i as u32 * 960), start + Duration::from_millis(20 * i));
+            stats.received(
+                i,
+                RtpTime(i as u32 * 960),
+                start + Duration::from_millis(20 * i),
+            );
         }
         assert_eq!(stats.report(1, start).unwrap().jitter, 0);
         for i in 50..150u64 {
             let late = if i % 2 == 0 { 10 } else { 0 };
-            stats.received(i, RtpTime(i as u32 * 960), start + Duration::from_millis(20 * i + late));
+            stats.received(
+                i,
+                RtpTime(i as u32 * 960),
+                start + Duration::from_millis(20 * i + late),
+            );
         }
         let jitter = stats.report(1, start).unwrap().jitter;
         assert!((400..=480).contains(&jitter), "{jitter}");
@@ -127,6 +147,9 @@ mod tests {
         stats.received(1, RtpTime(0), now);
         stats.sender_report(NtpTime(0x0001_0002_8000_0000), now);
         let report = stats.report(9, now + Duration::from_millis(500)).unwrap();
-        assert_eq!((report.last_sr, report.delay_since_last_sr), (0x0002_8000, 0x8000));
+        assert_eq!(
+            (report.last_sr, report.delay_since_last_sr),
+            (0x0002_8000, 0x8000)
+        );
     }
 }

@@ -17,6 +17,10 @@ pub struct Router {
 impl Router {
     /// An empty room.
     pub fn new(sid: RoomSid) -> Self {
-        Self { sid, members: Vec::new(), speakers: Speakers::new() }
+        Self {
+            sid,
+            members: Vec::new(),
+            speakers: Speakers::new(),
+        }
     }
 }

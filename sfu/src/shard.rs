@@ -99,15 +99,27 @@ impl Shard {
     }
 
     /// Takes one datagram of a receive batch. Media is forwarded by the next [`Shard::flush`].
-    pub fn handle_datagram(&mut self, datagram: Datagram<'_>, now: Instant, out: &mut impl SendBatch) {
+    pub fn handle_datagram(
+        &mut self,
+        datagram: Datagram<'_>,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
         self.stats.datagrams_in += 1;
         self.stats.bytes_in += datagram.payload.len() as u64;
-        let path = Destination { remote: datagram.remote, local: datagram.local };
+        let path = Destination {
+            remote: datagram.remote,
+            local: datagram.local,
+        };
         match classify(datagram.payload) {
             Some(DatagramKind::Srtp) => {
-                let Some(peer) = self.demux.by_path(path) else { return self.stats.drop(DropReason::NotValidated) };
+                let Some(peer) = self.demux.by_path(path) else {
+                    return self.stats.drop(DropReason::NotValidated);
+                };
                 if rtp::is_rtcp(datagram.payload) {
-                    self.guard(peer, now, |shard| shard.handle_rtcp(peer, &datagram, now, out));
+                    self.guard(peer, now, |shard| {
+                        shard.handle_rtcp(peer, &datagram, now, out)
+                    });
                 } else {
                     self.guard(peer, now, |shard| shard.handle_rtp(peer, &datagram, now));
                     if self.batch_is_full {
@@ -116,8 +128,12 @@ impl Shard {
                 }
             }
             Some(DatagramKind::Dtls) => {
-                let Some(peer) = self.demux.by_path(path) else { return self.stats.drop(DropReason::NotValidated) };
-                self.guard(peer, now, |shard| shard.handle_dtls(peer, &datagram, now, out));
+                let Some(peer) = self.demux.by_path(path) else {
+                    return self.stats.drop(DropReason::NotValidated);
+                };
+                self.guard(peer, now, |shard| {
+                    shard.handle_dtls(peer, &datagram, now, out)
+                });
             }
             Some(DatagramKind::Stun) => self.handle_stun(&datagram, now, out),
             None => self.stats.drop(DropReason::Malformed),
@@ -128,7 +144,9 @@ impl Shard {
     pub fn flush(&mut self, now: Instant, out: &mut impl SendBatch) {
         self.batch_is_full = false;
         while let Some(up) = self.pending.pop() {
-            let Some(publisher) = self.ups.get(up).map(|track| track.publisher) else { continue };
+            let Some(publisher) = self.ups.get(up).map(|track| track.publisher) else {
+                continue;
+            };
             self.guard(publisher, now, |shard| shard.forward(up, now, out));
         }
     }
@@ -152,7 +170,11 @@ impl Shard {
         }
         if self.next_feedback.is_some_and(|due| now >= due) {
             self.handle_feedback(now, out);
-            let active = !self.ups.is_empty() || self.routers.values().any(|router| router.speakers.is_active());
+            let active = !self.ups.is_empty()
+                || self
+                    .routers
+                    .values()
+                    .any(|router| router.speakers.is_active());
             self.next_feedback = active.then_some(now + FEEDBACK_INTERVAL);
         }
         self.flush(now, out);
@@ -162,7 +184,10 @@ impl Shard {
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         let transport = self.timers.next().map(|at| (at, Reason::Transport));
         let feedback = self.next_feedback.map(|at| (at, Reason::Feedback));
-        [transport, feedback].into_iter().flatten().min_by_key(|(at, _)| *at)
+        [transport, feedback]
+            .into_iter()
+            .flatten()
+            .min_by_key(|(at, _)| *at)
     }
 
     /// The next event.
@@ -197,11 +222,19 @@ impl Shard {
             p.transport.fail(DisconnectReason::Internal);
             while let Some(event) = p.transport.poll_event() {
                 if let TransportEvent::Disconnected(reason) = event {
-                    self.events.push_back(Event::Disconnected { peer: p.sid, reason });
+                    self.events.push_back(Event::Disconnected {
+                        peer: p.sid,
+                        reason,
+                    });
                 }
             }
         }
-        for up in self.peers.get(peer).map(|p| p.ups.clone()).unwrap_or_default() {
+        for up in self
+            .peers
+            .get(peer)
+            .map(|p| p.ups.clone())
+            .unwrap_or_default()
+        {
             if let Some(track) = self.ups.get_mut(up) {
                 track.batch.clear();
             }
@@ -216,16 +249,29 @@ impl Shard {
             return self.stats.drop(DropReason::Stun);
         };
         self.guard(peer, now, |shard| {
-            let Some(p) = shard.peers.get_mut(peer) else { return };
-            if p.transport.handle_stun(message, datagram, now, out).is_err() {
+            let Some(p) = shard.peers.get_mut(peer) else {
+                return;
+            };
+            if p.transport
+                .handle_stun(message, datagram, now, out)
+                .is_err()
+            {
                 shard.stats.drop(DropReason::Stun);
             }
             shard.drain_transport(peer, now, out);
         });
     }
 
-    fn handle_dtls(&mut self, peer: PeerKey, datagram: &Datagram<'_>, now: Instant, out: &mut impl SendBatch) {
-        let Some(p) = self.peers.get_mut(peer) else { return };
+    fn handle_dtls(
+        &mut self,
+        peer: PeerKey,
+        datagram: &Datagram<'_>,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
         if p.transport.handle_dtls(datagram, now, out).is_err() {
             self.stats.drop(DropReason::NotValidated);
         }
@@ -233,9 +279,20 @@ impl Shard {
     }
 
     /// Acts on what a transport reports.
-    pub(crate) fn drain_transport(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
-        while let Some(event) = self.peers.get_mut(peer).and_then(|p| p.transport.poll_event()) {
-            let Some(sid) = self.peers.get(peer).map(|p| p.sid) else { return };
+    pub(crate) fn drain_transport(
+        &mut self,
+        peer: PeerKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        while let Some(event) = self
+            .peers
+            .get_mut(peer)
+            .and_then(|p| p.transport.poll_event())
+        {
+            let Some(sid) = self.peers.get(peer).map(|p| p.sid) else {
+                return;
+            };
             match event {
                 TransportEvent::Validated(path) => self.demux.add_path(path, peer),
                 TransportEvent::Connected => {
@@ -243,10 +300,13 @@ impl Shard {
                     self.retarget_peer(peer);
                 }
                 TransportEvent::Disconnected(reason) => {
-                    self.events.push_back(Event::Disconnected { peer: sid, reason });
+                    self.events
+                        .push_back(Event::Disconnected { peer: sid, reason });
                     self.retarget_peer(peer);
                 }
-                TransportEvent::Data(channel, message) => self.handle_data(peer, channel, &message, now, out),
+                TransportEvent::Data(channel, message) => {
+                    self.handle_data(peer, channel, &message, now, out)
+                }
             }
         }
         self.reschedule(peer, now);
@@ -254,8 +314,13 @@ impl Shard {
 
     /// Brings the peer's entry in the timers up to date.
     pub(crate) fn reschedule(&mut self, peer: PeerKey, now: Instant) {
-        let Some(p) = self.peers.get_mut(peer) else { return };
-        let at = p.transport.poll_timeout(&self.context).map(|at| at.max(now + TIMER_RESOLUTION));
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
+        let at = p
+            .transport
+            .poll_timeout(&self.context)
+            .map(|at| at.max(now + TIMER_RESOLUTION));
         let timer: &mut Timer = &mut p.timer;
         self.timers.schedule(peer, timer, at);
     }

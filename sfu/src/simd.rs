@@ -18,14 +18,19 @@ pub fn match_layer(layers: &[u8; 64], layer: u8) -> u64 {
 /// Scalar twin of [`match_layer`].
 #[cfg(any(test, not(target_arch = "x86_64")))]
 fn match_layer_scalar(layers: &[u8; 64], layer: u8) -> u64 {
-    layers.iter().enumerate().fold(0, |mask, (i, l)| mask | (u64::from(*l == layer) << i))
+    layers
+        .iter()
+        .enumerate()
+        .fold(0, |mask, (i, l)| mask | (u64::from(*l == layer) << i))
 }
 
 /// SSE2 belongs to every x86-64 processor, so nothing has to be detected; four compares serve 64 subscribers.
 #[cfg(target_arch = "x86_64")]
 #[inline]
 fn match_layer_sse2(layers: &[u8; 64], layer: u8) -> u64 {
-    use std::arch::x86_64::{__m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8};
+    use std::arch::x86_64::{
+        __m128i, _mm_cmpeq_epi8, _mm_loadu_si128, _mm_movemask_epi8, _mm_set1_epi8,
+    };
     let mut mask = 0;
     for (i, lane) in layers.as_chunks::<16>().0.iter().enumerate() {
         // SAFETY: `lane` is 16 readable bytes, the load is unaligned, and SSE2 is part of x86-64.

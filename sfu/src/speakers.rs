@@ -63,7 +63,11 @@ impl<K: Copy + PartialEq> Default for Speakers<K> {
 impl<K: Copy + PartialEq> Speakers<K> {
     /// A silent room.
     pub fn new() -> Self {
-        Self { voices: Vec::new(), reported: Vec::new(), next: None }
+        Self {
+            voices: Vec::new(),
+            reported: Vec::new(),
+            next: None,
+        }
     }
 
     /// A packet with this level (-dBov: 0 is loudest, 127 silence).
@@ -71,10 +75,19 @@ impl<K: Copy + PartialEq> Speakers<K> {
         let loudness = (1.0 - f32::from(level) / SILENCE).max(0.0);
         self.next.get_or_insert(now + INTERVAL);
         let Some(voice) = self.voices.iter_mut().find(|voice| voice.key == key) else {
-            self.voices.push(Voice { key, loudness: loudness * RISE, last: now, speaking: false });
+            self.voices.push(Voice {
+                key,
+                loudness: loudness * RISE,
+                last: now,
+                speaking: false,
+            });
             return;
         };
-        let share = if loudness > voice.loudness { RISE } else { FALL };
+        let share = if loudness > voice.loudness {
+            RISE
+        } else {
+            FALL
+        };
         voice.loudness += (loudness - voice.loudness) * share;
         voice.last = now;
     }
@@ -105,7 +118,12 @@ impl<K: Copy + PartialEq> Speakers<K> {
             key: voice.key,
             level: ((voice.loudness * STEPS).round() / STEPS).clamp(1.0 / STEPS, 1.0),
         };
-        let mut speakers: Vec<_> = self.voices.iter().filter(|voice| voice.speaking).map(active).collect();
+        let mut speakers: Vec<_> = self
+            .voices
+            .iter()
+            .filter(|voice| voice.speaking)
+            .map(active)
+            .collect();
         speakers.sort_by(|a, b| b.level.total_cmp(&a.level));
         if self.voices.is_empty() {
             self.next = None;
@@ -123,11 +141,18 @@ mod tests {
     use super::*;
 
     /// Feeds packets of 20 ms for `ms` milliseconds and collects the reports.
-    fn speak(speakers: &mut Speakers<u8>, now: &mut Instant, ms: u64, levels: &[(u8, u8)]) -> Vec<Vec<u8>> {
+    fn speak(
+        speakers: &mut Speakers<u8>,
+        now: &mut Instant,
+        ms: u64,
+        levels: &[(u8, u8)],
+    ) -> Vec<Vec<u8>> {
         let mut reports = Vec::new();
         for _ in 0..ms / 20 {
             *now += Duration::from_millis(20);
-            levels.iter().for_each(|(key, level)| speakers.record(*key, *level, *now));
+            levels
+                .iter()
+                .for_each(|(key, level)| speakers.record(*key, *level, *now));
             if let Some(report) = speakers.poll(*now) {
                 reports.push(report.iter().map(|speaker| speaker.key).collect());
             }
@@ -138,7 +163,10 @@ mod tests {
     #[test]
     fn a_voice_is_reported_within_half_a_second_and_once() {
         let (mut speakers, mut now) = (Speakers::new(), Instant::now());
-        assert_eq!(speak(&mut speakers, &mut now, 420, &[(1, 25), (2, 127)]), [[1]]);
+        assert_eq!(
+            speak(&mut speakers, &mut now, 420, &[(1, 25), (2, 127)]),
+            [[1]]
+        );
         let steady = speak(&mut speakers, &mut now, 2000, &[(1, 25), (2, 127)]);
         assert!(steady.len() <= 1, "{steady:?}");
     }

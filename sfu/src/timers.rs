@@ -1,10 +1,6 @@
 //! Wake-ups of many peers: a heap with lazy deletion, so that moving a timer costs one push.
 
-use std::{
-    cmp::Reverse,
-    collections::BinaryHeap,
-    time::Instant,
-};
+use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
 use crate::shard::PeerKey;
 
@@ -65,7 +61,10 @@ mod tests {
         let mut keys = SlotMap::<PeerKey, ()>::with_key();
         let peer = keys.insert(());
         let start = Instant::now();
-        let (early, late) = (start + Duration::from_secs(1), start + Duration::from_secs(2));
+        let (early, late) = (
+            start + Duration::from_secs(1),
+            start + Duration::from_secs(2),
+        );
         let mut timers = Timers::default();
         let mut timer = Timer::default();
         timers.schedule(peer, &mut timer, Some(late));

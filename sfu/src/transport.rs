@@ -15,7 +15,9 @@ use std::{
 
 use aws_lc_rs::digest;
 use dimpl::{Dtls, DtlsCertificate, Output};
-use is::{Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol, stun::StunMessage, stun::StunPacket};
+use is::{
+    Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol, stun::StunMessage, stun::StunPacket,
+};
 use rand::Rng;
 
 pub use sctp::MAX_MESSAGE_SIZE;
@@ -142,7 +144,11 @@ impl Transport {
                 ice.add_local_candidate(candidate);
             }
         }
-        let mut dtls = Dtls::new_auto(context.dtls_config.clone(), context.certificate.clone(), now);
+        let mut dtls = Dtls::new_auto(
+            context.dtls_config.clone(),
+            context.certificate.clone(),
+            now,
+        );
         // dimpl learns the time here; without it the first packet finds no clock.
         let started = dtls.handle_timeout(now);
         debug_assert!(started.is_ok(), "a fresh DTLS server accepts the time");
@@ -228,17 +234,28 @@ impl Transport {
         if self.closed {
             return Err(TransportError::NotValidated);
         }
-        let packet =
-            StunPacket { proto: Protocol::Udp, source: datagram.remote, destination: datagram.local, message };
+        let packet = StunPacket {
+            proto: Protocol::Udp,
+            source: datagram.remote,
+            destination: datagram.local,
+            message,
+        };
         if !self.ice.handle_packet(now, packet) {
             return Err(TransportError::Stun);
         }
-        let from = Destination { remote: datagram.remote, local: datagram.local };
+        let from = Destination {
+            remote: datagram.remote,
+            local: datagram.local,
+        };
         self.last_check = Some(now);
         if !self.validated.contains(&from) {
             if self.validated.len() == MAX_VALIDATED {
                 // The oldest address that we do not send to makes room.
-                let oldest = self.validated.iter().position(|address| Some(*address) != self.path).unwrap_or(0);
+                let oldest = self
+                    .validated
+                    .iter()
+                    .position(|address| Some(*address) != self.path)
+                    .unwrap_or(0);
                 self.validated.remove(oldest);
             }
             self.validated.push(from);
@@ -247,7 +264,10 @@ impl Transport {
         self.events.push_back(TransportEvent::Validated(from));
         self.drive_ice(now);
         while let Some(transmit) = self.ice.poll_transmit() {
-            let to = Destination { remote: transmit.destination, local: transmit.source };
+            let to = Destination {
+                remote: transmit.destination,
+                local: transmit.source,
+            };
             send(out, to, &transmit.contents);
         }
         Ok(())
@@ -263,7 +283,9 @@ impl Transport {
         if !self.is_validated(datagram) || self.closed {
             return Err(TransportError::NotValidated);
         }
-        if self.dtls.handle_timeout(now).is_err() || self.dtls.handle_packet(datagram.payload).is_err() {
+        if self.dtls.handle_timeout(now).is_err()
+            || self.dtls.handle_packet(datagram.payload).is_err()
+        {
             self.fail(DisconnectReason::DtlsFailed);
             return Ok(());
         }
@@ -279,19 +301,32 @@ impl Transport {
         out: &mut [u8],
     ) -> Result<(usize, u64), TransportError> {
         let receiver = self.receiver(datagram)?;
-        receiver.open_rtp(datagram.payload, header, out).map_err(TransportError::Srtp)
+        receiver
+            .open_rtp(datagram.payload, header, out)
+            .map_err(TransportError::Srtp)
     }
 
     /// Opens an SRTCP packet into `out`; returns the length of the compound packet.
-    pub fn open_rtcp(&mut self, datagram: &Datagram<'_>, out: &mut [u8]) -> Result<usize, TransportError> {
+    pub fn open_rtcp(
+        &mut self,
+        datagram: &Datagram<'_>,
+        out: &mut [u8],
+    ) -> Result<usize, TransportError> {
         let receiver = self.receiver(datagram)?;
-        receiver.open_rtcp(datagram.payload, out).map_err(TransportError::Srtp)
+        receiver
+            .open_rtcp(datagram.payload, out)
+            .map_err(TransportError::Srtp)
     }
 
     /// Seals a compound RTCP packet and sends it.
     pub fn send_rtcp(&mut self, compound: &[u8], out: &mut impl SendBatch) {
-        let (Some((sender, _)), Some(path), true) = (&mut self.srtp, self.path, self.connected) else { return };
-        let Some(buffer) = out.reserve(path, compound.len() + srtp::MAX_RTCP_OVERHEAD) else { return };
+        let (Some((sender, _)), Some(path), true) = (&mut self.srtp, self.path, self.connected)
+        else {
+            return;
+        };
+        let Some(buffer) = out.reserve(path, compound.len() + srtp::MAX_RTCP_OVERHEAD) else {
+            return;
+        };
         buffer[..compound.len()].copy_from_slice(compound);
         if let Ok(len) = sender.seal_rtcp(buffer, compound.len()) {
             out.commit(len);
@@ -300,7 +335,9 @@ impl Transport {
 
     /// Queues a data channel message, which goes out with the next [`Transport::flush_data`]. False when it is lost.
     pub fn send_data(&mut self, channel: DataChannel, message: &[u8]) -> bool {
-        self.data.as_mut().is_some_and(|data| data.send(channel, message))
+        self.data
+            .as_mut()
+            .is_some_and(|data| data.send(channel, message))
     }
 
     /// Sends what the data channels have queued.
@@ -311,7 +348,12 @@ impl Transport {
     }
 
     /// Does what is due.
-    pub fn handle_timeout(&mut self, context: &TransportContext, now: Instant, out: &mut impl SendBatch) {
+    pub fn handle_timeout(
+        &mut self,
+        context: &TransportContext,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
         if self.closed {
             return;
         }
@@ -331,7 +373,10 @@ impl Transport {
             data.handle_timeout(now);
             self.drive_data(now, out);
         }
-        if self.consent_deadline(context).is_some_and(|deadline| now >= deadline) {
+        if self
+            .consent_deadline(context)
+            .is_some_and(|deadline| now >= deadline)
+        {
             let reason = match self.connected {
                 true => DisconnectReason::ConsentLost,
                 false => DisconnectReason::ConnectTimeout,
@@ -346,7 +391,15 @@ impl Transport {
             return None;
         }
         let data = self.data.as_ref().and_then(DataChannels::poll_timeout);
-        [Some(self.next_ice_tick), self.dtls_wake, data, self.consent_deadline(context)].into_iter().flatten().min()
+        [
+            Some(self.next_ice_tick),
+            self.dtls_wake,
+            data,
+            self.consent_deadline(context),
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// The next event.
@@ -369,7 +422,10 @@ impl Transport {
     }
 
     fn is_validated(&self, datagram: &Datagram<'_>) -> bool {
-        self.validated.contains(&Destination { remote: datagram.remote, local: datagram.local })
+        self.validated.contains(&Destination {
+            remote: datagram.remote,
+            local: datagram.local,
+        })
     }
 
     fn receiver(&mut self, datagram: &Datagram<'_>) -> Result<&mut SrtpReceiver, TransportError> {
@@ -394,8 +450,16 @@ impl Transport {
     fn drive_ice(&mut self, now: Instant) {
         self.ice.handle_timeout(now);
         while let Some(event) = self.ice.poll_event() {
-            if let IceAgentEvent::NominatedSend { source, destination, .. } = event {
-                self.path = Some(Destination { remote: destination, local: source });
+            if let IceAgentEvent::NominatedSend {
+                source,
+                destination,
+                ..
+            } = event
+            {
+                self.path = Some(Destination {
+                    remote: destination,
+                    local: source,
+                });
                 self.update_connected();
             }
         }
@@ -418,7 +482,10 @@ impl Transport {
                     break;
                 }
                 Output::PeerCert(der) => {
-                    self.certificate_matches = self.expected_fingerprints.iter().any(|expected| matches(expected, der));
+                    self.certificate_matches = self
+                        .expected_fingerprints
+                        .iter()
+                        .any(|expected| matches(expected, der));
                 }
                 Output::KeyingMaterial(material, profile) => {
                     let profile = match profile {
@@ -426,7 +493,8 @@ impl Transport {
                         dimpl::SrtpProfile::AEAD_AES_128_GCM => SrtpProfile::AeadAes128Gcm,
                         _ => SrtpProfile::AesCm128HmacSha1_80,
                     };
-                    self.srtp = srtp::from_keying_material(profile, &material, DtlsRole::Server).ok();
+                    self.srtp =
+                        srtp::from_keying_material(profile, &material, DtlsRole::Server).ok();
                 }
                 Output::Connected => self.dtls_done = true,
                 Output::ApplicationData(packet) => {
@@ -455,7 +523,8 @@ impl Transport {
     fn drive_data(&mut self, now: Instant, out: &mut impl SendBatch) {
         let Some(data) = &mut self.data else { return };
         while let Some((channel, message)) = data.poll_message() {
-            self.events.push_back(TransportEvent::Data(channel, message));
+            self.events
+                .push_back(TransportEvent::Data(channel, message));
         }
         let dtls = &mut self.dtls;
         let to = self.path;
@@ -479,7 +548,12 @@ impl Transport {
     }
 
     fn update_connected(&mut self) {
-        if !self.connected && self.dtls_done && self.path.is_some() && self.certificate_matches && self.srtp.is_some() {
+        if !self.connected
+            && self.dtls_done
+            && self.path.is_some()
+            && self.certificate_matches
+            && self.srtp.is_some()
+        {
             self.connected = true;
             self.events.push_back(TransportEvent::Connected);
         }
@@ -538,13 +612,21 @@ fn matches(expected: &Fingerprint, certificate: &[u8]) -> bool {
 }
 
 fn to_is(credentials: &IceCredentials) -> IceCreds {
-    IceCreds { ufrag: credentials.ufrag.clone(), pass: credentials.pwd.clone() }
+    IceCreds {
+        ufrag: credentials.ufrag.clone(),
+        pass: credentials.pwd.clone(),
+    }
 }
 
 /// RFC 8445 section 5.3: at least 24 bits of ufrag and 128 of password. The ufrag also demultiplexes, hence 64 bits.
 pub fn random_credentials(rng: &mut impl Rng) -> IceCredentials {
     let mut text = |len: usize| -> String {
-        (0..len).map(|_| char::from(rng.sample(rand::distr::Alphanumeric))).collect()
+        (0..len)
+            .map(|_| char::from(rng.sample(rand::distr::Alphanumeric)))
+            .collect()
     };
-    IceCredentials { ufrag: text(11), pwd: text(24) }
+    IceCredentials {
+        ufrag: text(11),
+        pwd: text(24),
+    }
 }

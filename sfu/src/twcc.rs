@@ -75,7 +75,9 @@ impl TwccRecorder {
             self.window.clear();
             self.base = index;
         }
-        let Some(offset) = index.checked_sub(self.base) else { return };
+        let Some(offset) = index.checked_sub(self.base) else {
+            return;
+        };
         let offset = offset as usize;
         if offset >= self.window.len() {
             self.window.resize(offset + 1, None);
@@ -85,22 +87,33 @@ impl TwccRecorder {
     }
 
     /// Writes one feedback packet if one is due; call until false.
-    pub fn write(&mut self, sender_ssrc: u32, media_ssrc: u32, now: Instant, writer: &mut RtcpWriter<'_>) -> bool {
+    pub fn write(
+        &mut self,
+        sender_ssrc: u32,
+        media_ssrc: u32,
+        now: Instant,
+        writer: &mut RtcpWriter<'_>,
+    ) -> bool {
         if self.window.is_empty() || self.next.is_none_or(|next| now < next) {
             return false;
         }
-        let Some(first) = self.window.iter().flatten().next().copied() else { return false };
+        let Some(first) = self.window.iter().flatten().next().copied() else {
+            return false;
+        };
         let reference = first.div_euclid(REFERENCE_TICKS);
         let count = self.fill(reference * REFERENCE_TICKS);
         self.encode_chunks();
         let fixed = 16;
         let body_len = (fixed + self.chunks.len() + self.deltas.len()).next_multiple_of(4);
-        let Ok(body) = writer.packet(FORMAT_TRANSPORT_CC, TRANSPORT_FEEDBACK, body_len) else { return false };
+        let Ok(body) = writer.packet(FORMAT_TRANSPORT_CC, TRANSPORT_FEEDBACK, body_len) else {
+            return false;
+        };
         body[..4].copy_from_slice(&sender_ssrc.to_be_bytes());
         body[4..8].copy_from_slice(&media_ssrc.to_be_bytes());
         body[8..10].copy_from_slice(&(self.base as u16).to_be_bytes());
         body[10..12].copy_from_slice(&(count as u16).to_be_bytes());
-        body[12..16].copy_from_slice(&((reference as u32) << 8 | u32::from(self.count)).to_be_bytes());
+        body[12..16]
+            .copy_from_slice(&((reference as u32) << 8 | u32::from(self.count)).to_be_bytes());
         let (chunks, rest) = body[fixed..].split_at_mut(self.chunks.len());
         chunks.copy_from_slice(&self.chunks);
         let (deltas, padding) = rest.split_at_mut(self.deltas.len());
@@ -165,7 +178,12 @@ impl TwccRecorder {
 /// `len` symbols of `bits` each, the first in the highest bits; what is missing is zero.
 fn vector(symbols: &[u8], len: u16, bits: u16) -> u16 {
     let placed = |(i, symbol): (usize, &u8)| u16::from(*symbol) << (bits * (len - 1 - i as u16));
-    symbols.iter().take(len.into()).enumerate().map(placed).fold(0, |word, bits| word | bits)
+    symbols
+        .iter()
+        .take(len.into())
+        .enumerate()
+        .map(placed)
+        .fold(0, |word, bits| word | bits)
 }
 
 #[cfg(test)]
@@ -184,7 +202,9 @@ mod tests {
                 return statuses;
             }
             let len = writer.len();
-            let Some(RtcpPacket::TransportCc(packet)) = rtcp::parse(&buffer[..len]).next() else { panic!("no feedback") };
+            let Some(RtcpPacket::TransportCc(packet)) = rtcp::parse(&buffer[..len]).next() else {
+                panic!("no feedback")
+            };
             statuses.extend(packet.statuses().map(|(seq, ticks)| (seq.0, ticks)));
         }
     }
@@ -216,7 +236,10 @@ mod tests {
         recorder.record(SeqNo(1), now);
         let later = now + Duration::from_secs(20);
         recorder.record(SeqNo(2), later);
-        assert_eq!(feedback(&mut recorder, later), [(1, Some(0)), (2, Some(80_000))]);
+        assert_eq!(
+            feedback(&mut recorder, later),
+            [(1, Some(0)), (2, Some(80_000))]
+        );
     }
 
     proptest! {

@@ -16,8 +16,12 @@ use crate::{
     shard::{PeerKey, RouterKey},
 };
 
-/// A layer of a simulcast without packets for this long, while another layer has some, was switched off by its sender.
-const LAYER_TIMEOUT: Duration = Duration::from_millis(1200);
+/// A layer of a simulcast that missed this many frames of its busiest sibling was switched off by its sender: all layers
+/// have one frame rate. …
+const MISSED_FRAMES: u64 = 6;
+
+/// … But not within this time, in which loss or a burst of a key frame may delay it.
+const LAYER_TIMEOUT: Duration = Duration::from_millis(250);
 
 /// Key frame requests for one layer: so many in quick succession, for people who join in a row, …
 const KEY_FRAME_BURST: u32 = 4;
@@ -75,6 +79,10 @@ pub struct UpLayer {
     pub last_packet: Option<(RtpTime, Instant)>,
     /// Packets arrive.
     pub active: bool,
+    /// Frames that ended (marker bits).
+    pub frames: u64,
+    /// Frames of each layer when this one had its last packet.
+    frames_then: [u64; 3],
     key_frame_wanted: bool,
     key_frame_requested: Option<Instant>,
     /// Requests that may be sent without waiting, as of the last one.
@@ -92,6 +100,8 @@ impl UpLayer {
             sender_report: None,
             last_packet: None,
             active: false,
+            frames: 0,
+            frames_then: [0; 3],
             key_frame_wanted: false,
             key_frame_requested: None,
             key_frame_credit: KEY_FRAME_BURST,
@@ -101,7 +111,10 @@ impl UpLayer {
     /// A packet of this layer (number `layer`) as a subscriber's rewriter wants to see it.
     pub fn input(&self, layer: u8, packet: &Packet<'_>, switch_point: bool, now: Instant) -> Input {
         Input {
-            source: Source { layer, ssrc: self.ssrc },
+            source: Source {
+                layer,
+                ssrc: self.ssrc,
+            },
             index: packet.index,
             time: packet.time,
             picture: packet.picture.map(|descriptor| descriptor.ids),
@@ -129,7 +142,10 @@ impl UpLayer {
         if let Some(last) = self.key_frame_requested {
             let waited = now.saturating_duration_since(last);
             let earned = (waited.as_millis() / KEY_FRAME_INTERVAL.as_millis()) as u32;
-            let credit = self.key_frame_credit.saturating_add(earned).min(KEY_FRAME_BURST);
+            let credit = self
+                .key_frame_credit
+                .saturating_add(earned)
+                .min(KEY_FRAME_BURST);
             if waited < KEY_FRAME_MERGE || credit == 0 {
                 return false;
             }
@@ -200,22 +216,42 @@ impl UpTrack {
         self.layers.get_mut(layer as usize)?.as_deref_mut()
     }
 
+    /// A packet of `layer` arrived. True when the layer had been silent.
+    pub fn arrived(&mut self, layer: u8, time: RtpTime, marker: bool, now: Instant) -> bool {
+        let frames = self.frames();
+        let Some(open) = self.layer(layer) else {
+            return false;
+        };
+        open.last_packet = Some((time, now));
+        open.frames_then = frames;
+        open.frames += u64::from(marker);
+        !std::mem::replace(&mut open.active, true)
+    }
+
     /// Switches off layers that fell silent while others go on. True when something changed.
     pub fn expire_layers(&mut self, now: Instant) -> bool {
-        let last = |layer: &UpLayer| layer.last_packet.map(|(_, at)| at);
-        let Some(latest) = self.layers.iter().flatten().filter_map(|layer| last(layer)).max() else { return false };
-        if now >= latest + LAYER_TIMEOUT {
-            // All are silent: a muted track or a dead publisher; nothing to choose between.
-            return false;
-        }
+        let frames = self.frames();
         let mut changed = false;
-        for layer in self.layers.iter_mut().flatten() {
-            if layer.active && last(layer).is_none_or(|at| now >= at + LAYER_TIMEOUT) {
+        for (i, layer) in self.layers.iter_mut().enumerate() {
+            let Some(layer) = layer.as_mut().filter(|layer| layer.active) else {
+                continue;
+            };
+            let missed = (0..3)
+                .filter(|other| *other != i)
+                .map(|other| frames[other].saturating_sub(layer.frames_then[other]));
+            let silent = layer
+                .last_packet
+                .is_none_or(|(_, at)| now >= at + LAYER_TIMEOUT);
+            if silent && missed.max().unwrap_or(0) >= MISSED_FRAMES {
                 layer.active = false;
                 changed = true;
             }
         }
         changed
+    }
+
+    fn frames(&self) -> [u64; 3] {
+        [0, 1, 2].map(|layer: usize| self.layers[layer].as_ref().map_or(0, |open| open.frames))
     }
 
     /// The layer a subscriber with this wish gets now: the best that is active and not above the wish, else the lowest
@@ -225,8 +261,16 @@ impl UpTrack {
             return NO_LAYER;
         }
         let limit = self.highest_wanted(setting);
-        let is_active = |layer: &u8| self.layers[*layer as usize].as_ref().is_some_and(|open| open.active);
-        (0..=limit).rev().find(is_active).or_else(|| (limit + 1..3).find(is_active)).unwrap_or(NO_LAYER)
+        let is_active = |layer: &u8| {
+            self.layers[*layer as usize]
+                .as_ref()
+                .is_some_and(|open| open.active)
+        };
+        (0..=limit)
+            .rev()
+            .find(is_active)
+            .or_else(|| (limit + 1..3).find(is_active))
+            .unwrap_or(NO_LAYER)
     }
 
     /// The wish as a layer: the smallest whose announced size covers the wanted size, else the named quality.
@@ -239,7 +283,13 @@ impl UpTrack {
             u64::from(size.width) * 11 >= u64::from(setting.width) * 10
                 && u64::from(size.height) * 11 >= u64::from(setting.height) * 10
         };
-        let smallest = self.announced.layers.iter().filter(covers).map(|size| size.layer as u8).min();
+        let smallest = self
+            .announced
+            .layers
+            .iter()
+            .filter(covers)
+            .map(|size| size.layer as u8)
+            .min();
         smallest.unwrap_or(SpatialLayer::High as u8)
     }
 }
@@ -250,7 +300,11 @@ mod tests {
     use slotmap::SlotMap;
 
     fn track() -> UpTrack {
-        let size = |layer, width, height| LayerSize { layer, width, height };
+        let size = |layer, width, height| LayerSize {
+            layer,
+            width,
+            height,
+        };
         let announced = PublishedTrack {
             sid: "TR_VCabc".parse().unwrap(),
             kind: MediaKind::Video,
@@ -274,13 +328,17 @@ mod tests {
     }
 
     fn activate(track: &mut UpTrack, layer: SpatialLayer, now: Instant) {
-        let open = track.open_layer(layer, layer as u32 + 1);
-        open.active = true;
-        open.last_packet = Some((RtpTime(0), now));
+        track.open_layer(layer, layer as u32 + 1);
+        track.arrived(layer as u8, RtpTime(0), false, now);
     }
 
     fn wish(max_layer: SpatialLayer, width: u32, height: u32) -> TrackSetting {
-        TrackSetting { disabled: false, max_layer, width, height }
+        TrackSetting {
+            disabled: false,
+            max_layer,
+            width,
+            height,
+        }
     }
 
     #[test]
@@ -313,11 +371,19 @@ mod tests {
         let (mut track, now) = (track(), Instant::now());
         activate(&mut track, SpatialLayer::Low, now);
         activate(&mut track, SpatialLayer::High, now);
-        let later = now + LAYER_TIMEOUT;
-        assert!(!track.expire_layers(later));
-        track.layer(0).unwrap().last_packet = Some((RtpTime(0), later));
-        assert!(track.expire_layers(later));
+        let later = now + Duration::from_secs(9);
+        assert!(!track.expire_layers(later), "all are silent");
+        for frame in 1..=MISSED_FRAMES {
+            assert!(!track.expire_layers(now + LAYER_TIMEOUT), "frame {frame}");
+            track.arrived(SpatialLayer::Low as u8, RtpTime(0), true, later);
+        }
+        assert!(!track.expire_layers(now + LAYER_TIMEOUT / 2), "a burst");
+        assert!(track.expire_layers(now + LAYER_TIMEOUT));
         assert_eq!(track.choose_layer(&wish(SpatialLayer::High, 0, 0)), 0);
+        assert!(
+            track.arrived(SpatialLayer::High as u8, RtpTime(0), false, later),
+            "it woke"
+        );
     }
 
     #[test]
@@ -327,7 +393,9 @@ mod tests {
         assert!(!layer.take_key_frame_request(now));
         layer.want_key_frame();
         layer.want_key_frame();
-        let sent: Vec<_> = (0..1000).filter(|ms| layer.take_key_frame_request(now + Duration::from_millis(*ms))).collect();
+        let sent: Vec<_> = (0..1000)
+            .filter(|ms| layer.take_key_frame_request(now + Duration::from_millis(*ms)))
+            .collect();
         assert_eq!(sent, [0, 30, 60, 90, 340, 590, 840]);
         layer.key_frame_arrived();
         assert!(!layer.take_key_frame_request(now + Duration::from_secs(9)));

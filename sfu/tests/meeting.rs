@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use client::media::{Layer, MediaKind};
 use rig::{Rig, server};
-use sfu::{Command, DataChannel, DisconnectReason, Event, SpatialLayer, TrackSetting, stats::DropReason};
+use sfu::{
+    Command, DataChannel, DisconnectReason, Event, SpatialLayer, TrackSetting, stats::DropReason,
+};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -14,7 +16,10 @@ const SECOND: Duration = Duration::from_secs(1);
 fn two_participants_hear_and_see_each_other() {
     let mut rig = Rig::new(1);
     let (a, b) = (rig.join(), rig.join());
-    let (voice_a, voice_b) = (rig.publish(a, MediaKind::Audio, &[]), rig.publish(b, MediaKind::Audio, &[]));
+    let (voice_a, voice_b) = (
+        rig.publish(a, MediaKind::Audio, &[]),
+        rig.publish(b, MediaKind::Audio, &[]),
+    );
     let picture = rig.publish(a, MediaKind::Video, &[]);
     rig.run(3 * SECOND);
     assert!(rig.participants.iter().all(|p| p.connected));
@@ -23,7 +28,10 @@ fn two_participants_hear_and_see_each_other() {
         assert!(heard.packets > 120 && heard.lost == 0, "{heard:?}");
     }
     let seen = rig.received(b, picture);
-    assert!(seen.decodable_frames > 70 && seen.dropped_frames == 0 && seen.lost == 0, "{seen:?}");
+    assert!(
+        seen.decodable_frames > 70 && seen.dropped_frames == 0 && seen.lost == 0,
+        "{seen:?}"
+    );
     assert_eq!(seen.size, (640, 360));
 }
 
@@ -39,7 +47,10 @@ fn a_latecomer_has_existing_tracks_in_its_first_answer_and_a_picture_at_once() {
         let late = rig.join();
         let tracks: Vec<_> = rig.participants[late].tracks.values().copied().collect();
         assert!(tracks.contains(&voice) && tracks.contains(&picture));
-        assert!(rig.run_until(SECOND, |rig| rig.received(late, picture).decodable_frames > 0));
+        assert!(
+            rig.run_until(SECOND, |rig| rig.received(late, picture).decodable_frames
+                > 0)
+        );
         let waited = rig.now - started;
         // ICE, DTLS and one key frame request at 5 ms each way; no throttle of a second between joiners.
         assert!(waited < Duration::from_millis(400), "{waited:?}");
@@ -52,14 +63,32 @@ fn eight_participants_all_receive_all_others() {
     let everyone: Vec<_> = (0..8).map(|_| rig.join()).collect();
     let tracks: Vec<_> = everyone
         .iter()
-        .map(|i| (rig.publish(*i, MediaKind::Audio, &[]), rig.publish(*i, MediaKind::Video, &[])))
+        .map(|i| {
+            (
+                rig.publish(*i, MediaKind::Audio, &[]),
+                rig.publish(*i, MediaKind::Video, &[]),
+            )
+        })
         .collect();
     rig.run(3 * SECOND);
     for listener in &everyone {
-        for (speaker, (voice, picture)) in tracks.iter().enumerate().filter(|(speaker, _)| speaker != listener) {
-            let (heard, seen) = (rig.received(*listener, *voice), rig.received(*listener, *picture));
-            assert!(heard.packets > 80, "{listener} does not hear {speaker}: {heard:?}");
-            assert!(seen.decodable_frames > 40, "{listener} does not see {speaker}: {seen:?}");
+        for (speaker, (voice, picture)) in tracks
+            .iter()
+            .enumerate()
+            .filter(|(speaker, _)| speaker != listener)
+        {
+            let (heard, seen) = (
+                rig.received(*listener, *voice),
+                rig.received(*listener, *picture),
+            );
+            assert!(
+                heard.packets > 80,
+                "{listener} does not hear {speaker}: {heard:?}"
+            );
+            assert!(
+                seen.decodable_frames > 40,
+                "{listener} does not see {speaker}: {seen:?}"
+            );
         }
     }
 }
@@ -79,18 +108,39 @@ fn a_subscriber_gets_the_layer_it_asks_for_without_a_gap() {
         })
         .collect();
     active.sort();
-    assert_eq!(active, [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High]);
+    assert_eq!(
+        active,
+        [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High]
+    );
     assert_eq!(rig.received(b, picture).size, (1280, 720));
-    let wishes = [(SpatialLayer::Low, (320, 180)), (SpatialLayer::Medium, (640, 360)), (SpatialLayer::High, (1280, 720))];
+    let wishes = [
+        (SpatialLayer::Low, (320, 180)),
+        (SpatialLayer::Medium, (640, 360)),
+        (SpatialLayer::High, (1280, 720)),
+    ];
     for (max_layer, size) in wishes {
-        let setting = TrackSetting { max_layer, ..TrackSetting::default() };
-        rig.command(Command::SetTrackSetting { peer: rig.participants[b].sid, track: picture, setting });
-        assert!(rig.run_until(SECOND, |rig| rig.received(b, picture).size == size), "{max_layer:?}");
+        let setting = TrackSetting {
+            max_layer,
+            ..TrackSetting::default()
+        };
+        rig.command(Command::SetTrackSetting {
+            peer: rig.participants[b].sid,
+            track: picture,
+            setting,
+        });
+        assert!(
+            rig.run_until(SECOND, |rig| rig.received(b, picture).size == size),
+            "{max_layer:?}"
+        );
         rig.run(SECOND);
     }
     let seen = rig.received(b, picture);
     assert_eq!((seen.lost, seen.dropped_frames), (0, 0), "{seen:?}");
-    assert!(seen.longest_gap < 90_000, "a freeze of {} ticks", seen.longest_gap);
+    assert!(
+        seen.longest_gap < 90_000,
+        "a freeze of {} ticks",
+        seen.longest_gap
+    );
 }
 
 #[test]
@@ -112,23 +162,45 @@ fn losses_are_repaired_in_both_directions() {
 fn a_muted_track_is_silent_and_comes_back_without_a_gap() {
     let mut rig = Rig::new(6);
     let (a, b) = (rig.join(), rig.join());
-    let (voice, picture) = (rig.publish(a, MediaKind::Audio, &[]), rig.publish(a, MediaKind::Video, &[]));
+    let (voice, picture) = (
+        rig.publish(a, MediaKind::Audio, &[]),
+        rig.publish(a, MediaKind::Video, &[]),
+    );
     rig.run(2 * SECOND);
     let peer = rig.participants[a].sid;
     for (track, muted) in [(voice, true), (picture, true)] {
         rig.command(Command::SetMuted { peer, track, muted });
     }
     rig.run(SECOND / 10);
-    let before = (rig.received(b, voice).packets, rig.received(b, picture).packets);
+    let before = (
+        rig.received(b, voice).packets,
+        rig.received(b, picture).packets,
+    );
     rig.run(2 * SECOND);
-    assert_eq!((rig.received(b, voice).packets, rig.received(b, picture).packets), before);
+    assert_eq!(
+        (
+            rig.received(b, voice).packets,
+            rig.received(b, picture).packets
+        ),
+        before
+    );
     for track in [voice, picture] {
-        rig.command(Command::SetMuted { peer, track, muted: false });
+        rig.command(Command::SetMuted {
+            peer,
+            track,
+            muted: false,
+        });
     }
     rig.run(2 * SECOND);
     let (heard, seen) = (rig.received(b, voice), rig.received(b, picture));
-    assert!(heard.packets > before.0 + 80 && heard.lost == 0, "{heard:?}");
-    assert!(seen.packets > before.1 + 40 && seen.lost == 0 && seen.dropped_frames == 0, "{seen:?}");
+    assert!(
+        heard.packets > before.0 + 80 && heard.lost == 0,
+        "{heard:?}"
+    );
+    assert!(
+        seen.packets > before.1 + 40 && seen.lost == 0 && seen.dropped_frames == 0,
+        "{seen:?}"
+    );
 }
 
 #[test]
@@ -148,7 +220,10 @@ fn data_packets_carry_the_senders_name_whatever_they_claim() {
     };
     let now = rig.now;
     let send = |rig: &mut Rig, bytes: &[u8]| {
-        rig.participants[a].connection.send_data(client::DataChannel::Reliable, bytes, now).unwrap();
+        rig.participants[a]
+            .connection
+            .send_data(client::DataChannel::Reliable, bytes, now)
+            .unwrap();
     };
     send(&mut rig, &packet(&[]));
     send(&mut rig, &packet(&["identity-2"]));
@@ -161,9 +236,18 @@ fn data_packets_carry_the_senders_name_whatever_they_claim() {
     assert_eq!(stamped.participant_identity, "identity-0");
     assert_eq!(stamped.participant_sid, rig.participants[a].sid.as_str());
     assert_eq!(rig.shard.stats().drops(DropReason::Data), 1);
-    rig.command(Command::SendData { room: rig.room, to: vec![], channel: DataChannel::Lossy, payload: vec![1] });
+    rig.command(Command::SendData {
+        room: rig.room,
+        to: vec![],
+        channel: DataChannel::Lossy,
+        payload: vec![1],
+    });
     rig.run(SECOND);
-    assert!(rig.participants.iter().all(|p| p.data.last() == Some(&vec![1])));
+    assert!(
+        rig.participants
+            .iter()
+            .all(|p| p.data.last() == Some(&vec![1]))
+    );
 }
 
 #[test]
@@ -174,7 +258,9 @@ fn who_speaks_is_told_and_who_stops_too() {
     rig.run(2 * SECOND);
     let speakers = |rig: &Rig| {
         rig.events.iter().rev().find_map(|event| match event {
-            Event::SpeakersChanged { speakers, .. } => Some(speakers.iter().map(|s| s.peer).collect::<Vec<_>>()),
+            Event::SpeakersChanged { speakers, .. } => {
+                Some(speakers.iter().map(|s| s.peer).collect::<Vec<_>>())
+            }
             _ => None,
         })
     };
@@ -197,7 +283,10 @@ fn an_ice_restart_keeps_the_media_flowing() {
     let before = rig.received(b, voice).packets;
     rig.run(2 * SECOND);
     let heard = rig.received(b, voice);
-    assert!(heard.packets > before + 95 && heard.lost == 0, "{before} {heard:?}");
+    assert!(
+        heard.packets > before + 95 && heard.lost == 0,
+        "{before} {heard:?}"
+    );
 }
 
 #[test]
@@ -208,7 +297,10 @@ fn a_peer_that_falls_silent_is_lost_and_the_others_go_on() {
     rig.run(2 * SECOND);
     rig.cut.push(rig.participants[c].connection.local());
     rig.run(40 * SECOND);
-    let lost = Event::Disconnected { peer: rig.participants[c].sid, reason: DisconnectReason::ConsentLost };
+    let lost = Event::Disconnected {
+        peer: rig.participants[c].sid,
+        reason: DisconnectReason::ConsentLost,
+    };
     assert_eq!(rig.events.iter().filter(|event| **event == lost).count(), 1);
     assert!(rig.received(b, voice).packets > 1950);
 }
@@ -225,7 +317,11 @@ fn leaving_frees_everything() {
         rig.run(SECOND / 10);
         rig.leave(b);
         let stats = rig.shard.stats();
-        assert_eq!((stats.peers, stats.rooms, stats.up_tracks, stats.down_tracks), (0, 0, 0, 0), "round {round}");
+        assert_eq!(
+            (stats.peers, stats.rooms, stats.up_tracks, stats.down_tracks),
+            (0, 0, 0, 0),
+            "round {round}"
+        );
     }
 }
 
@@ -244,7 +340,11 @@ fn garbage_and_strangers_change_nothing() {
         if let Some(first) = bytes.first_mut() {
             *first = [0, 1, 20, 22, 23, 63, 128, 129, 144, 191][i % 10];
         }
-        let from = if i % 2 == 0 { known } else { "203.0.113.9:9".parse().unwrap() };
+        let from = if i % 2 == 0 {
+            known
+        } else {
+            "203.0.113.9:9".parse().unwrap()
+        };
         rig.inject(from, &bytes);
     }
     let stats = rig.shard.stats();

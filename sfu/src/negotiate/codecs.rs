@@ -101,7 +101,8 @@ pub(super) fn common_codecs(
             channels: row.channels,
             fmtp,
             rtx_payload_type: rtx_of(offered, codec.payload_type),
-            nack: codec.has_feedback("nack"),
+            // No client offers NACK for Opus, and all heed it in an answer; without it a lost word stays lost.
+            nack: codec.has_feedback("nack") || row.fmtp == Fmtp::Opus,
             pli: codec.has_feedback("nack pli"),
             fir: codec.has_feedback("ccm fir"),
             transport_cc: codec.has_feedback("transport-cc"),

@@ -8,7 +8,8 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 use bytes::Bytes;
 use sctp_proto::{
     Association, AssociationHandle, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
-    PayloadProtocolIdentifier as Ppi, ReliabilityType, ServerConfig, StreamEvent, StreamId, TransportConfig,
+    PayloadProtocolIdentifier as Ppi, ReliabilityType, ServerConfig, StreamEvent, StreamId,
+    TransportConfig,
 };
 
 use crate::api::DataChannel;
@@ -60,7 +61,11 @@ impl DataChannels {
             association: None,
             streams: [None; 3],
             readable: Vec::new(),
-            max_message_size: if max_message_size == 0 { u64::MAX } else { max_message_size },
+            max_message_size: if max_message_size == 0 {
+                u64::MAX
+            } else {
+                max_message_size
+            },
         }
     }
 
@@ -71,9 +76,7 @@ impl DataChannels {
             None => {}
             // WebRTC has one association; a second INIT is a retransmission that lost its race.
             Some((handle, DatagramEvent::NewAssociation(association))) => {
-                if self.association.is_none() {
-                    self.association = Some((handle, association));
-                }
+                self.association.get_or_insert((handle, association));
             }
             Some((handle, DatagramEvent::AssociationEvent(event))) => {
                 if let Some((ours, association)) = &mut self.association
@@ -87,7 +90,9 @@ impl DataChannels {
 
     /// Does what is due.
     pub fn handle_timeout(&mut self, now: Instant) {
-        let Some((handle, association)) = &mut self.association else { return };
+        let Some((handle, association)) = &mut self.association else {
+            return;
+        };
         association.handle_timeout(now);
         while let Some(event) = association.poll_endpoint_event() {
             if let Some(reply) = self.endpoint.handle_event(*handle, event) {
@@ -98,7 +103,9 @@ impl DataChannels {
 
     /// When [`DataChannels::handle_timeout`] must be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
-        self.association.as_ref().and_then(|(_, association)| association.poll_timeout())
+        self.association
+            .as_ref()
+            .and_then(|(_, association)| association.poll_timeout())
     }
 
     /// Calls `send` for each SCTP packet that must go out.
@@ -125,8 +132,12 @@ impl DataChannels {
             DataChannel::Lossy | DataChannel::DataTrack => MAX_BUFFERED_LOSSY,
         };
         self.streams[channel as usize].is_some_and(|id| {
-            let Some((_, association)) = &mut self.association else { return false };
-            let Ok(mut stream) = association.stream(id) else { return false };
+            let Some((_, association)) = &mut self.association else {
+                return false;
+            };
+            let Ok(mut stream) = association.stream(id) else {
+                return false;
+            };
             stream.buffered_amount().unwrap_or(usize::MAX) + message.len() <= limit
                 && message.len() as u64 <= self.max_message_size
                 && stream.write_with_ppi(message, Ppi::Binary).is_ok()
@@ -138,7 +149,10 @@ impl DataChannels {
         self.collect_readable();
         while let Some(&id) = self.readable.first() {
             let (_, association) = self.association.as_mut()?;
-            let message = association.stream(id).ok().and_then(|mut stream| stream.read().ok().flatten());
+            let message = association
+                .stream(id)
+                .ok()
+                .and_then(|mut stream| stream.read().ok().flatten());
             let Some(chunks) = message else {
                 self.readable.remove(0);
                 continue;
@@ -163,16 +177,24 @@ impl DataChannels {
     }
 
     fn channel_of(&self, id: StreamId) -> Option<DataChannel> {
-        [DataChannel::Reliable, DataChannel::Lossy, DataChannel::DataTrack]
-            .into_iter()
-            .find(|channel| self.streams[*channel as usize] == Some(id))
+        [
+            DataChannel::Reliable,
+            DataChannel::Lossy,
+            DataChannel::DataTrack,
+        ]
+        .into_iter()
+        .find(|channel| self.streams[*channel as usize] == Some(id))
     }
 
     fn collect_readable(&mut self) {
-        let Some((_, association)) = &mut self.association else { return };
+        let Some((_, association)) = &mut self.association else {
+            return;
+        };
         while let Some(event) = association.poll() {
             match event {
-                Event::Stream(StreamEvent::Readable { id }) if !self.readable.contains(&id) => self.readable.push(id),
+                Event::Stream(StreamEvent::Readable { id }) if !self.readable.contains(&id) => {
+                    self.readable.push(id)
+                }
                 Event::Stream(StreamEvent::Finished { id } | StreamEvent::Stopped { id, .. }) => {
                     for stream in &mut self.streams {
                         if *stream == Some(id) {
@@ -203,7 +225,9 @@ impl DataChannels {
     fn acknowledge(&mut self, id: StreamId, open: &DcepOpen<'_>) -> Option<()> {
         let (_, association) = self.association.as_mut()?;
         let mut stream = association.stream(id).ok()?;
-        stream.set_reliability_params(open.unordered, open.reliability, open.parameter).ok()?;
+        stream
+            .set_reliability_params(open.unordered, open.reliability, open.parameter)
+            .ok()?;
         stream.write_with_ppi(&[DCEP_ACK], Ppi::Dcep).ok()?;
         Some(())
     }

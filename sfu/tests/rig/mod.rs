@@ -18,8 +18,8 @@ use client::{
 use protocol::{ParticipantSid, RoomSid, TrackSid};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sfu::{
-    AudioFeatures, Certificate, Command, Config, Datagram, Destination, Event, LayerSize, MediaKind, PeerPermissions,
-    PublishedTrack, SendBatch, Shard, SpatialLayer, TrackSetting,
+    AudioFeatures, Certificate, Command, Config, Datagram, Destination, Event, LayerSize,
+    MediaKind, PeerPermissions, PublishedTrack, SendBatch, Shard, SpatialLayer, TrackSetting,
 };
 
 /// Where the shard listens.
@@ -93,6 +93,7 @@ pub struct Rig {
     pub loss: f64,
     /// Datagrams from these addresses are lost.
     pub cut: Vec<SocketAddr>,
+    server: SocketAddr,
     rng: StdRng,
     flights: BinaryHeap<Reverse<(Instant, u64)>>,
     in_flight: BTreeMap<u64, Flight>,
@@ -104,14 +105,17 @@ pub fn server() -> SocketAddr {
 }
 
 /// The configuration of the rig's shard.
-pub fn config(seed: u64) -> Config {
+pub fn config(seed: u64, server: SocketAddr) -> Config {
     let certificate = dimpl::certificate::generate_self_signed_certificate().unwrap();
     let mut bytes = [0; 32];
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     Config {
-        addresses: vec![server()],
+        addresses: vec![server],
         seed: bytes,
-        certificate: Certificate { certificate: certificate.certificate, private_key: certificate.private_key },
+        certificate: Certificate {
+            certificate: certificate.certificate,
+            private_key: certificate.private_key,
+        },
         connect_timeout_ms: 15_000,
         consent_timeout_ms: 30_000,
         max_peers: 1000,
@@ -121,17 +125,30 @@ pub fn config(seed: u64) -> Config {
 
 impl Rig {
     pub fn new(seed: u64) -> Self {
+        Self::at(seed, server())
+    }
+
+    /// With a shard that listens elsewhere.
+    pub fn at(seed: u64, server: SocketAddr) -> Self {
         let now = Instant::now();
         let mut rng = StdRng::seed_from_u64(seed);
-        let _ = tracing_subscriber::fmt().with_test_writer().with_env_filter("error").try_init();
+        let _ = tracing_subscriber::fmt()
+            .with_test_writer()
+            .with_env_filter("error")
+            .try_init();
         Self {
             now,
-            shard: Shard::new(config(seed), Duration::from_secs(1_700_000_000), now),
+            shard: Shard::new(
+                config(seed, server),
+                Duration::from_secs(1_700_000_000),
+                now,
+            ),
             participants: Vec::new(),
             events: Vec::new(),
             room: RoomSid::random(&mut rng),
             loss: 0.0,
             cut: Vec::new(),
+            server,
             rng,
             flights: BinaryHeap::new(),
             in_flight: BTreeMap::new(),
@@ -142,8 +159,17 @@ impl Rig {
     /// Somebody joins, subscribes to all there is, and offers.
     pub fn join(&mut self) -> usize {
         let index = self.participants.len();
+        self.join_from(
+            format!("198.51.100.{}:{}", 1 + index % 250, 10_000 + index)
+                .parse()
+                .unwrap(),
+        )
+    }
+
+    /// Somebody joins from this address.
+    pub fn join_from(&mut self, address: SocketAddr) -> usize {
+        let index = self.participants.len();
         let sid = ParticipantSid::random(&mut self.rng);
-        let address: SocketAddr = format!("198.51.100.{}:{}", 1 + index % 250, 10_000 + index).parse().unwrap();
         let connection = PeerConnection::new(PeerConfig::default(), address, self.now).unwrap();
         self.participants.push(Participant {
             sid,
@@ -161,14 +187,32 @@ impl Rig {
             room: self.room,
             peer: sid,
             identity: format!("identity-{index}").into(),
-            permissions: PeerPermissions { can_publish_data: true, hidden: false, agent: false },
+            permissions: PeerPermissions {
+                can_publish_data: true,
+                hidden: false,
+                agent: false,
+            },
         });
-        let tracks: Vec<_> = self.participants.iter().filter(|p| !p.left).flat_map(|p| p.cids.values().copied()).collect();
+        let tracks: Vec<_> = self
+            .participants
+            .iter()
+            .filter(|p| !p.left)
+            .flat_map(|p| p.cids.values().copied())
+            .collect();
         for track in tracks {
-            self.command(Command::Subscribe { peer: sid, track, setting: TrackSetting::default() });
+            self.command(Command::Subscribe {
+                peer: sid,
+                track,
+                setting: TrackSetting::default(),
+            });
         }
         self.offer(index);
         index
+    }
+
+    /// Where the shard listens.
+    pub fn server(&self) -> SocketAddr {
+        self.server
     }
 
     pub fn leave(&mut self, index: usize) {
@@ -180,11 +224,44 @@ impl Rig {
 
     /// Publishes a tone and, with `layers`, a picture: one stream, or simulcast. Returns the sids.
     pub fn publish(&mut self, index: usize, kind: ClientKind, layers: &[Layer]) -> TrackSid {
+        let (sid, cid) = self.announce(index, kind, layers);
+        let streams = match layers {
+            [] => vec![(None, PictureSize::Medium)],
+            layers => layers
+                .iter()
+                .map(|layer| (Some(*layer), size_of_layer(*layer)))
+                .collect(),
+        };
+        let kind = if kind == ClientKind::Audio {
+            SourceKind::Tone
+        } else {
+            SourceKind::Video(streams)
+        };
+        self.participants[index].sources.push(Source {
+            cid,
+            next: self.now,
+            count: 0,
+            kind,
+        });
+        sid
+    }
+
+    /// Publishes a track whose packets the caller writes. Returns its sid and the client's id of it.
+    pub fn announce(
+        &mut self,
+        index: usize,
+        kind: ClientKind,
+        layers: &[Layer],
+    ) -> (TrackSid, String) {
         let sid = TrackSid::random("", &mut self.rng);
         let cid = format!("cid-{}", sid.as_str());
         let track = PublishedTrack {
             sid,
-            kind: if kind == ClientKind::Audio { MediaKind::Audio } else { MediaKind::Video },
+            kind: if kind == ClientKind::Audio {
+                MediaKind::Audio
+            } else {
+                MediaKind::Video
+            },
             cids: vec![cid.clone()],
             stream: "camera".into(),
             muted: false,
@@ -192,26 +269,25 @@ impl Rig {
             layers: [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High]
                 .into_iter()
                 .zip(PictureSize::ALL.map(PictureSize::pixels))
-                .map(|(layer, (width, height))| LayerSize { layer, width: width.into(), height: height.into() })
+                .map(|(layer, (width, height))| LayerSize {
+                    layer,
+                    width: width.into(),
+                    height: height.into(),
+                })
                 .collect(),
         };
         let p = &mut self.participants[index];
-        p.connection.add_track(SendTrack { cid: cid.clone(), stream: "stream".into(), kind, layers: layers.to_vec() });
-        p.cids.insert(cid.clone(), sid);
-        let streams = match layers {
-            [] => vec![(None, PictureSize::Medium)],
-            layers => layers.iter().map(|layer| (Some(*layer), size_of_layer(*layer))).collect(),
-        };
-        p.sources.push(Source {
-            cid,
-            next: self.now,
-            count: 0,
-            kind: if kind == ClientKind::Audio { SourceKind::Tone } else { SourceKind::Video(streams) },
+        p.connection.add_track(SendTrack {
+            cid: cid.clone(),
+            stream: "stream".into(),
+            kind,
+            layers: layers.to_vec(),
         });
+        p.cids.insert(cid.clone(), sid);
         let peer = p.sid;
         self.command(Command::Publish { peer, track });
         self.offer(index);
-        sid
+        (sid, cid)
     }
 
     /// Runs the world for this long.
@@ -247,7 +323,11 @@ impl Rig {
     /// A datagram reaches the shard.
     pub fn inject(&mut self, from: SocketAddr, bytes: &[u8]) {
         let mut out = VecBatch::default();
-        let datagram = Datagram { remote: from, local: server(), payload: bytes };
+        let datagram = Datagram {
+            remote: from,
+            local: self.server,
+            payload: bytes,
+        };
         self.shard.handle_datagram(datagram, self.now, &mut out);
         self.shard.flush(self.now, &mut out);
         self.after_shard(out);
@@ -256,8 +336,13 @@ impl Rig {
     /// What `index` received of `track`.
     pub fn received(&self, index: usize, track: TrackSid) -> ReceiveStats {
         let p = &self.participants[index];
-        let mid = p.tracks.iter().find(|(_, sid)| **sid == track).map(|(mid, _)| mid.clone());
-        mid.and_then(|mid| p.connection.receive_stats(&mid).cloned()).unwrap_or_default()
+        let mid = p
+            .tracks
+            .iter()
+            .find(|(_, sid)| **sid == track)
+            .map(|(mid, _)| mid.clone());
+        mid.and_then(|mid| p.connection.receive_stats(&mid).cloned())
+            .unwrap_or_default()
     }
 
     pub fn offer(&mut self, index: usize) {
@@ -283,16 +368,25 @@ impl Rig {
 
     /// The part of signalling.
     fn react(&mut self, event: &Event) {
-        let index = |rig: &Self, sid: &ParticipantSid| rig.participants.iter().position(|p| p.sid == *sid).unwrap();
+        let index = |rig: &Self, sid: &ParticipantSid| {
+            rig.participants.iter().position(|p| p.sid == *sid).unwrap()
+        };
         match event {
-            Event::Answer { peer, sdp, mid_to_track, missing, .. } => {
+            Event::Answer {
+                peer,
+                sdp,
+                mid_to_track,
+                missing,
+                ..
+            } => {
                 let i = index(self, peer);
                 let now = self.now;
                 let p = &mut self.participants[i];
                 p.connection.accept_answer(sdp, now).unwrap();
                 p.tracks = mid_to_track.iter().cloned().collect();
                 if missing.audios + missing.videos > 0 {
-                    p.connection.add_receive_sections(missing.audios, missing.videos);
+                    p.connection
+                        .add_receive_sections(missing.audios, missing.videos);
                 }
                 if p.connection.has_changes() {
                     self.offer(i);
@@ -300,16 +394,26 @@ impl Rig {
             }
             Event::NegotiationNeeded { peer, missing } => {
                 let i = index(self, peer);
-                self.participants[i].connection.add_receive_sections(missing.audios, missing.videos);
+                self.participants[i]
+                    .connection
+                    .add_receive_sections(missing.audios, missing.videos);
                 if !self.participants[i].left {
                     self.offer(i);
                 }
             }
             Event::TrackBound { peer, track, .. } => {
-                let others: Vec<_> =
-                    self.participants.iter().filter(|p| p.sid != *peer && !p.left).map(|p| p.sid).collect();
+                let others: Vec<_> = self
+                    .participants
+                    .iter()
+                    .filter(|p| p.sid != *peer && !p.left)
+                    .map(|p| p.sid)
+                    .collect();
                 for other in others {
-                    self.command(Command::Subscribe { peer: other, track: *track, setting: TrackSetting::default() });
+                    self.command(Command::Subscribe {
+                        peer: other,
+                        track: *track,
+                        setting: TrackSetting::default(),
+                    });
                 }
             }
             Event::NegotiationFailed { reason, .. } => panic!("negotiation failed: {reason}"),
@@ -322,28 +426,52 @@ impl Rig {
             return;
         }
         self.sequence += 1;
-        self.flights.push(Reverse((self.now + DELAY, self.sequence)));
-        self.in_flight.insert(self.sequence, Flight { from, to, bytes });
+        self.flights
+            .push(Reverse((self.now + DELAY, self.sequence)));
+        self.in_flight
+            .insert(self.sequence, Flight { from, to, bytes });
     }
 
     fn next_wake(&self) -> Option<Instant> {
         let flight = self.flights.peek().map(|Reverse((at, _))| *at);
         let shard = self.shard.poll_timeout().map(|(at, _)| at);
-        let clients = self.participants.iter().filter_map(|p| p.connection.poll_timeout());
-        let sources = self.participants.iter().flat_map(|p| &p.sources).map(|source| source.next);
+        let clients = self
+            .participants
+            .iter()
+            .filter_map(|p| p.connection.poll_timeout());
+        let sources = self
+            .participants
+            .iter()
+            .flat_map(|p| &p.sources)
+            .map(|source| source.next);
         clients.chain(sources).chain(flight).chain(shard).min()
     }
 
     fn deliver(&mut self) {
         let mut out = VecBatch::default();
-        while self.flights.peek().is_some_and(|Reverse((at, _))| *at <= self.now) {
-            let Some(Reverse((_, key))) = self.flights.pop() else { break };
+        while self
+            .flights
+            .peek()
+            .is_some_and(|Reverse((at, _))| *at <= self.now)
+        {
+            let Some(Reverse((_, key))) = self.flights.pop() else {
+                break;
+            };
             let flight = self.in_flight.remove(&key).unwrap();
-            if flight.to == server() {
-                let datagram = Datagram { remote: flight.from, local: flight.to, payload: &flight.bytes };
+            if flight.to == self.server {
+                let datagram = Datagram {
+                    remote: flight.from,
+                    local: flight.to,
+                    payload: &flight.bytes,
+                };
                 self.shard.handle_datagram(datagram, self.now, &mut out);
-            } else if let Some(p) = self.participants.iter_mut().find(|p| p.connection.local() == flight.to) {
-                p.connection.handle_datagram(flight.to, flight.from, &flight.bytes, self.now);
+            } else if let Some(p) = self
+                .participants
+                .iter_mut()
+                .find(|p| p.connection.local() == flight.to)
+            {
+                p.connection
+                    .handle_datagram(flight.to, flight.from, &flight.bytes, self.now);
             }
         }
         self.shard.flush(self.now, &mut out);
@@ -351,7 +479,11 @@ impl Rig {
     }
 
     fn wake(&mut self) {
-        if self.shard.poll_timeout().is_some_and(|(at, _)| at <= self.now) {
+        if self
+            .shard
+            .poll_timeout()
+            .is_some_and(|(at, _)| at <= self.now)
+        {
             let mut out = VecBatch::default();
             self.shard.handle_timeout(self.now, &mut out);
             self.after_shard(out);
@@ -404,10 +536,15 @@ impl Rig {
                 match &source.kind {
                     SourceKind::Tone => {
                         let frames = tone();
-                        let level = Some(AudioLevel { dbov: -20, voice: true });
+                        let level = Some(AudioLevel {
+                            dbov: -20,
+                            voice: true,
+                        });
                         let frame = frames[source.count as usize % frames.len()];
                         let time = media_time(self.now, 48_000);
-                        p.connection.write_frame(&mid, None, frame, time, level, self.now).unwrap();
+                        p.connection
+                            .write_frame(&mid, None, frame, time, level, self.now)
+                            .unwrap();
                         source.next = self.now + Duration::from_millis(20) - elapsed;
                     }
                     SourceKind::Video(streams) => {
@@ -415,7 +552,9 @@ impl Rig {
                         for (layer, size) in streams {
                             let frames = moving_picture(*size);
                             let frame = frames[source.count as usize % frames.len()];
-                            p.connection.write_frame(&mid, *layer, frame, time, None, self.now).unwrap();
+                            p.connection
+                                .write_frame(&mid, *layer, frame, time, None, self.now)
+                                .unwrap();
                         }
                         source.next = self.now + Duration::from_millis(33) - elapsed;
                     }

@@ -1,0 +1,399 @@
+//! What forwarding costs: CPU time per packet with and without sending, instructions, allocations, memory.
+//!
+//! One publisher and its subscribers join a shard through real handshakes; then the publisher's packets go through
+//! `Shard::handle_datagram` and `Shard::flush` into the real send buffer and over loopback sockets. Feedback and timers
+//! run as in the server, under a virtual clock of one batch per millisecond.
+
+#[path = "../../sfu/tests/rig/mod.rs"]
+mod rig;
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    process::Command,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use client::media::{MediaKind, OutgoingPacket};
+use rig::Rig;
+use serde_json::{Value, json};
+use server::udp::{Batch, MediaSockets, Receiver};
+use sfu::{Datagram, Destination, SendBatch};
+
+/// RTP payload of the packets that are forwarded.
+const PAYLOAD: usize = 1200;
+
+/// Packets forwarded in one timed run, about.
+const FORWARDED: usize = 300_000;
+
+/// Timed runs of each case; the median counts.
+const RUNS: usize = 5;
+
+struct Counting;
+
+static ALLOCATIONS: AtomicU64 = AtomicU64::new(0);
+static LIVE: AtomicI64 = AtomicI64::new(0);
+
+// SAFETY: every call goes to the system allocator unchanged; only counters are touched besides.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        ALLOCATIONS.fetch_add(1, Relaxed);
+        LIVE.fetch_add(layout.size() as i64, Relaxed);
+        // SAFETY: as for the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.fetch_sub(layout.size() as i64, Relaxed);
+        // SAFETY: as for the caller.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// A send buffer that sends nothing: what is left is the shard's own work.
+struct Discard {
+    slab: Vec<u8>,
+    head: usize,
+}
+
+impl SendBatch for Discard {
+    fn reserve(&mut self, _: Destination, len: usize) -> Option<&mut [u8]> {
+        if self.head + len > self.slab.len() {
+            self.head = 0;
+        }
+        self.slab.get_mut(self.head..self.head + len)
+    }
+
+    fn commit(&mut self, len: usize) {
+        self.head += len;
+    }
+}
+
+/// A shard with one publisher and its subscribers, ready to forward.
+struct Case {
+    rig: Rig,
+    cid: String,
+    sequence: u64,
+    per_flush: usize,
+    subscribers: usize,
+}
+
+impl Case {
+    fn new(server: SocketAddr, sink_port: u16, subscribers: usize, per_flush: usize) -> Self {
+        let mut rig = Rig::at(1, server);
+        let publisher = rig.join_from(SocketAddr::new(Ipv4Addr::new(127, 0, 0, 1).into(), 9));
+        rig.run(Duration::from_secs(1));
+        let (_, cid) = rig.announce(publisher, MediaKind::Video, &[]);
+        rig.run(Duration::from_secs(1));
+        for i in 0..subscribers {
+            let address = Ipv4Addr::new(127, 0, 1 + (i / 250) as u8, 1 + (i % 250) as u8);
+            rig.join_from(SocketAddr::new(address.into(), sink_port));
+        }
+        rig.run(Duration::from_secs(2));
+        assert!(
+            rig.participants.iter().all(|p| p.connected),
+            "everybody connects"
+        );
+        let mut case = Self {
+            rig,
+            cid,
+            sequence: 100,
+            per_flush,
+            subscribers,
+        };
+        let before = case.rig.shard.stats().rtp_out;
+        let mut discard = Discard {
+            slab: vec![0; 1 << 20],
+            head: 0,
+        };
+        let packets = case.packets(1);
+        case.forward(&packets, &mut discard, |_| {});
+        let forwarded = case.rig.shard.stats().rtp_out - before;
+        assert_eq!(
+            forwarded as usize,
+            per_flush * subscribers,
+            "everybody receives"
+        );
+        case
+    }
+
+    /// Sealed packets of the publisher, for so many batches. The first is the start of a key frame.
+    fn packets(&mut self, batches: usize) -> Vec<Vec<u8>> {
+        let publisher = &mut self.rig.participants[0].connection;
+        let mid = publisher
+            .mid_of(&self.cid)
+            .expect("the track is negotiated");
+        let mut payload = [0; PAYLOAD];
+        for i in 0..batches * self.per_flush {
+            self.sequence += 1;
+            let picture = (self.sequence / 5) as u16;
+            // X and S bits, I bit, 15-bit picture id; then the payload header of a key frame or of another.
+            let delta = u8::from(self.sequence != 101);
+            payload[..5].copy_from_slice(&[
+                0x90,
+                0x80,
+                0x80 | (picture >> 8) as u8 & 0x7f,
+                picture as u8,
+                delta,
+            ]);
+            let packet = OutgoingPacket {
+                sequence: self.sequence,
+                timestamp: (self.sequence / 5 * 3000) as u32,
+                marker: i % 5 == 4,
+                payload: payload.as_slice().into(),
+                audio_level: None,
+            };
+            publisher
+                .write_rtp(&mid, None, packet, self.rig.now)
+                .expect("the publisher sends");
+        }
+        let rtp = |bytes: &Vec<u8>| bytes.len() > PAYLOAD;
+        std::iter::from_fn(|| publisher.poll_transmit())
+            .map(|transmit| transmit.payload)
+            .filter(rtp)
+            .collect()
+    }
+
+    /// The server's loop over these packets.
+    fn forward<B: SendBatch>(&mut self, packets: &[Vec<u8>], out: &mut B, send: impl Fn(&mut B)) {
+        let (remote, local) = (
+            self.rig.participants[0].connection.local(),
+            self.rig.server(),
+        );
+        for batch in packets.chunks(self.per_flush) {
+            self.rig.now += Duration::from_millis(1);
+            for payload in batch {
+                self.rig.shard.handle_datagram(
+                    Datagram {
+                        remote,
+                        local,
+                        payload,
+                    },
+                    self.rig.now,
+                    out,
+                );
+            }
+            self.rig.shard.flush(self.rig.now, out);
+            if self
+                .rig
+                .shard
+                .poll_timeout()
+                .is_some_and(|(at, _)| at <= self.rig.now)
+            {
+                self.rig.shard.handle_timeout(self.rig.now, out);
+            }
+            send(out);
+        }
+        while self.rig.shard.poll_event().is_some() {}
+    }
+
+    fn batches(&self) -> usize {
+        FORWARDED / (self.subscribers * self.per_flush)
+    }
+}
+
+fn cpu_ns() -> u64 {
+    let mut time = libc::timespec {
+        tv_sec: 0,
+        tv_nsec: 0,
+    };
+    // SAFETY: writes the given timespec only.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+fn median(mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+/// Receives what is sent, on one socket for all subscribers' addresses, so that the kernel delivers every packet.
+fn drain(sink: Arc<MediaSockets>, done: Arc<AtomicBool>) {
+    let mut receiver = Receiver::new();
+    while !done.load(Relaxed) {
+        if !receiver.receive(&sink, 0, |_| {}) {
+            std::thread::sleep(Duration::from_micros(200));
+        }
+    }
+}
+
+fn measure(subscribers: usize, per_flush: usize) -> Value {
+    let sockets = Arc::new(
+        MediaSockets::bind(&[IpAddr::V4(Ipv4Addr::LOCALHOST)], 0).expect("a media socket"),
+    );
+    let sink =
+        Arc::new(MediaSockets::bind(&[IpAddr::V4(Ipv4Addr::UNSPECIFIED)], 0).expect("a sink"));
+    let done = Arc::new(AtomicBool::new(false));
+    let drainer = std::thread::spawn({
+        let (sink, done) = (sink.clone(), done.clone());
+        move || drain(sink, done)
+    });
+    let mut case = Case::new(sockets.addresses()[0], sink.port(), subscribers, per_flush);
+    let mut batch = Batch::new(sockets);
+    let mut discard = Discard {
+        slab: vec![0; 1 << 20],
+        head: 0,
+    };
+    let batches = case.batches();
+    let (mut user, mut total, mut allocations) = (Vec::new(), Vec::new(), 0.0);
+    for _ in 0..RUNS {
+        let packets = case.packets(batches);
+        let before = case.rig.shard.stats().rtp_out;
+        let (cpu, allocated) = (cpu_ns(), ALLOCATIONS.load(Relaxed));
+        case.forward(&packets, &mut discard, |_| {});
+        let (cpu, allocated) = (cpu_ns() - cpu, ALLOCATIONS.load(Relaxed) - allocated);
+        let forwarded = (case.rig.shard.stats().rtp_out - before) as f64;
+        user.push(cpu as f64 / forwarded);
+        allocations = allocated as f64 / forwarded;
+
+        let packets = case.packets(batches);
+        let before = case.rig.shard.stats().rtp_out;
+        let cpu = cpu_ns();
+        case.forward(&packets, &mut batch, Batch::send);
+        let cpu = cpu_ns() - cpu;
+        total.push(cpu as f64 / (case.rig.shard.stats().rtp_out - before) as f64);
+    }
+    done.store(true, Relaxed);
+    drainer.join().expect("the sink ends");
+    let spread = (
+        total.iter().copied().fold(f64::MAX, f64::min),
+        total.iter().copied().fold(0.0, f64::max),
+    );
+    let (user, total) = (median(user), median(total));
+    json!({
+        "subscribers": subscribers,
+        "payload": PAYLOAD,
+        "per_flush": per_flush,
+        "ns_user": user.round(),
+        "ns_send": (total - user).round(),
+        "ns_total": total.round(),
+        "ns_total_min": spread.0.round(),
+        "ns_total_max": spread.1.round(),
+        "instructions": instructions(subscribers, per_flush),
+        "allocations": allocations,
+    })
+}
+
+/// Runs under callgrind: twice with different numbers of batches, so that the handshakes cancel out.
+fn instructions(subscribers: usize, per_flush: usize) -> Option<f64> {
+    let count = |batches: usize| -> Option<f64> {
+        let output = Command::new("valgrind")
+            .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
+            .arg(std::env::current_exe().ok()?)
+            .args([
+                "--count",
+                &subscribers.to_string(),
+                &per_flush.to_string(),
+                &batches.to_string(),
+            ])
+            .output()
+            .ok()?;
+        let text = String::from_utf8_lossy(&output.stderr);
+        text.lines()
+            .find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
+    };
+    // Long enough that the handshakes' own differences (random signatures) do not show.
+    let batches = (20_000 / (subscribers * per_flush)).max(20);
+    let packets = (batches * subscribers * per_flush) as f64;
+    Some(((count(2 * batches)? - count(batches)?) / packets).round())
+}
+
+/// The part that callgrind counts.
+fn count(subscribers: usize, per_flush: usize, batches: usize) {
+    let mut case = Case::new(rig::server(), 9, subscribers, per_flush);
+    let mut discard = Discard {
+        slab: vec![0; 1 << 20],
+        head: 0,
+    };
+    let packets = case.packets(batches);
+    case.forward(&packets, &mut discard, |_| {});
+}
+
+/// Live bytes of a shard with `participants`, its clients gone.
+fn shard_bytes(participants: usize, publish: bool) -> i64 {
+    let before = LIVE.load(Relaxed);
+    let mut rig = Rig::new(1);
+    let first = rig.join();
+    if publish {
+        rig.publish(first, MediaKind::Video, &client::media::Layer::ALL);
+    }
+    for _ in 0..participants {
+        rig.join();
+        rig.run(Duration::from_millis(20));
+    }
+    rig.run(Duration::from_secs(3));
+    assert!(
+        rig.participants.iter().all(|p| p.connected),
+        "everybody connects"
+    );
+    let shard = rig.shard;
+    drop((rig.participants, rig.events));
+    let live = LIVE.load(Relaxed) - before;
+    drop(shard);
+    live
+}
+
+fn memory() -> Value {
+    let many = 100;
+    let idle = (shard_bytes(2 * many, false) - shard_bytes(many, false)) / many as i64;
+    let subscribed = (shard_bytes(2 * many, true) - shard_bytes(many, true)) / many as i64;
+    json!({ "idle_participant": idle, "video_subscription": subscribed - idle })
+}
+
+fn machine() -> String {
+    let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
+    let model = info
+        .lines()
+        .find_map(|line| line.strip_prefix("model name")?.split_once(':'));
+    let cores = std::thread::available_parallelism().map_or(0, usize::from);
+    format!(
+        "{}, {cores} cores",
+        model.map_or("unknown", |(_, name)| name.trim())
+    )
+}
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().collect();
+    if let Some(at) = arguments.iter().position(|argument| argument == "--count") {
+        let number = |i: usize| arguments[at + i].parse().expect("a number");
+        return count(number(1), number(2), number(3));
+    }
+    let machine = machine();
+    println!("Forwarding a {PAYLOAD}-byte payload: {machine}");
+    println!(
+        "subscribers  per flush   ns user   ns send  ns total (min-max)   instructions  allocations"
+    );
+    let mut rows = Vec::new();
+    for subscribers in [10, 50, 200] {
+        for per_flush in [1, 5] {
+            let row = measure(subscribers, per_flush);
+            println!(
+                "{subscribers:>11} {per_flush:>10} {:>9} {:>9} {:>9} ({}-{}) {:>14} {:>12.5}",
+                row["ns_user"],
+                row["ns_send"],
+                row["ns_total"],
+                row["ns_total_min"],
+                row["ns_total_max"],
+                row["instructions"],
+                row["allocations"].as_f64().unwrap_or_default(),
+            );
+            rows.push(row);
+        }
+    }
+    let memory = memory();
+    println!(
+        "bytes per idle participant: {}, per video subscription: {}",
+        memory["idle_participant"], memory["video_subscription"]
+    );
+    let report = json!({ "machine": machine, "rows": rows, "memory": memory });
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
+    std::fs::create_dir_all(&folder).expect("target/bench");
+    std::fs::write(folder.join("forward.json"), format!("{report:#}\n")).expect("forward.json");
+}
