@@ -1,16 +1,18 @@
-import { ConnectionState, DisconnectReason, Room, RoomEvent, Track, type LocalTrackPublication, type Participant, type RemoteTrack, type TrackPublication } from 'livekit-client';
+import { ConnectionState, DisconnectReason, Room, RoomEvent, Track, type LocalTrackPublication, type Participant, type TrackPublication } from 'livekit-client';
 import { AudioOut } from './audio-out';
 import { Chat } from './chat';
+import { difference } from './difference';
 import { causeOf, saveDevice, savedDevice } from './devices';
+import { keptFields, keptList } from './kept';
 import { leftOfJoinError, reasonOfDisconnect } from './leave';
 import { roomOptions, SCREEN_OPTIONS } from './media';
-import { frozen, peopleOf } from './people';
+import { frozen, peopleOf, soundsOf } from './people';
 import type { OpenTracks } from './preview';
 import { SilenceWatch } from './silence';
 import { Store } from './store';
 import { Comings } from './throttle';
 import { obtainTicket, type TicketRequest } from './token';
-import type { CallSnapshot, CallView, DeviceProblem, Notice, Phase, Sending } from './types';
+import type { CallSnapshot, CallView, DeviceProblem, Notice, Person, Phase, Sending } from './types';
 
 const NOT_SENDING: Sending = { microphone: false, camera: false, share: false, microphoneBusy: false, cameraBusy: false, shareBusy: false };
 
@@ -33,7 +35,18 @@ const BEFORE: CallSnapshot = {
  */
 const JOIN_LIMIT = 40_000;
 
-/** Events after which people, speakers or the own toggles may read differently. */
+/**
+ * Milliseconds between two looks at the room's state that no event asks for. The engine
+ * (livekit-client 2.23) says that it has reconnected up to two seconds before it is done inside, and
+ * withholds events meanwhile, some of them for ever; its state is right all the time.
+ */
+const LOOK_EVERY = 1000;
+
+/**
+ * Events after which the room may read differently. They only say when to look: everything shown,
+ * heard and told comes from the room's state, so that an event that never comes makes it late, not
+ * wrong.
+ */
 const CHANGES = [
   RoomEvent.ParticipantConnected,
   RoomEvent.ParticipantDisconnected,
@@ -64,6 +77,9 @@ export class Call implements CallView {
   readonly #audio = new AudioOut();
   readonly #comings: Comings;
   readonly #silence: SilenceWatch;
+  /** Names of the others by identity; `undefined` while everybody seems to come and go. */
+  #present: ReadonlyMap<string, string> | undefined;
+  #looking: ReturnType<typeof setInterval> | undefined;
   #scheduled = false;
   #entered = false;
   #noticeId = 0;
@@ -114,6 +130,7 @@ export class Call implements CallView {
     window.__conclave = { room: this.room };
     this.#store.patch({ phase: 'connected', canPlaySound: this.room.canPlaybackAudio });
     this.#refresh();
+    this.#looking = setInterval(() => this.#refresh(), LOOK_EVERY);
     const speaker = savedDevice('audiooutput');
     if (speaker !== undefined) void this.room.switchActiveDevice('audiooutput', speaker, false).catch(() => undefined);
     await Promise.all([this.#publish('microphone', tracks.microphone), this.#publish('camera', tracks.camera)]);
@@ -178,18 +195,9 @@ export class Call implements CallView {
     room
       .on(RoomEvent.ConnectionStateChanged, (state) => this.#onState(state))
       .on(RoomEvent.Disconnected, (reason) => this.#onDisconnected(reason))
-      .on(RoomEvent.ParticipantConnected, (participant) => this.#settled() && this.#comings.joined(participant.name || participant.identity))
-      .on(RoomEvent.ParticipantDisconnected, (participant) => this.#settled() && this.#comings.left(participant.name || participant.identity))
-      .on(RoomEvent.TrackSubscribed, (track: RemoteTrack) => track.kind === Track.Kind.Audio && this.#audio.play(track))
-      .on(RoomEvent.TrackUnsubscribed, (track: RemoteTrack) => track.kind === Track.Kind.Audio && this.#audio.stop(track))
       .on(RoomEvent.TrackMuted, (publication, participant) => this.#onMuted(publication, participant))
       .on(RoomEvent.LocalTrackUnpublished, (publication) => this.#onUnpublished(publication))
       .on(RoomEvent.AudioPlaybackStatusChanged, () => this.#store.patch({ canPlaySound: room.canPlaybackAudio }));
-  }
-
-  /** In the meeting and not in the middle of a reconnection, where everybody seems to come and go. */
-  #settled(): boolean {
-    return this.#entered && this.getSnapshot().phase !== 'reconnecting';
   }
 
   #over(): boolean {
@@ -277,19 +285,34 @@ export class Call implements CallView {
     const before = this.getSnapshot();
     const now = peopleOf(this.room, before.people);
     const local = this.room.localParticipant;
+    this.#audio.play(soundsOf(this.room));
+    this.#tellComings(before.phase === 'reconnecting' ? undefined : now);
     this.#store.patch({
       people: before.phase === 'reconnecting' ? frozen(now, before.people) : now,
-      speakers: this.room.activeSpeakers.map((speaker) => speaker.identity),
-      sending: {
+      speakers: keptList(
+        before.speakers,
+        this.room.activeSpeakers.map((speaker) => speaker.identity),
+      ),
+      sending: keptFields(before.sending, {
         microphone: local.isMicrophoneEnabled,
         camera: local.isCameraEnabled,
         share: local.isScreenShareEnabled,
         microphoneBusy: this.#toggling.has(Track.Source.Microphone),
         cameraBusy: this.#toggling.has(Track.Source.Camera),
         shareBusy: this.#toggling.has(Track.Source.ScreenShare),
-      },
+      }),
     });
     this.#silence.watch(this.microphoneTrack());
+  }
+
+  /** Who has come and gone since the last look; nobody after a reconnection, where all of them did. */
+  #tellComings(people: readonly Person[] | undefined): void {
+    const before = this.#present;
+    this.#present = people && new Map(people.filter((person) => !person.isLocal).map((person) => [person.identity, person.name]));
+    if (!before || !this.#present) return;
+    const { missing, surplus } = difference(before.keys(), this.#present.keys());
+    for (const identity of missing) this.#comings.joined(this.#present.get(identity) ?? identity);
+    for (const identity of surplus) this.#comings.left(before.get(identity) ?? identity);
   }
 
   #end(left: NonNullable<CallSnapshot['left']>, unused: OpenTracks | undefined): void {
@@ -297,6 +320,7 @@ export class Call implements CallView {
     this.#store.patch({ phase: 'left', left });
     unused?.microphone?.stop();
     unused?.camera?.stop();
+    clearInterval(this.#looking);
     this.#comings.close();
     this.#silence.close();
     this.#chat.close();

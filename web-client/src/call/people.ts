@@ -1,4 +1,5 @@
-import { ConnectionQuality, Track, type LocalParticipant, type LocalTrackPublication, type Participant, type RemoteParticipant, type Room, type TrackPublication } from 'livekit-client';
+import { ConnectionQuality, Track, type LocalParticipant, type LocalTrackPublication, type Participant, type RemoteAudioTrack, type RemoteParticipant, type Room, type TrackPublication } from 'livekit-client';
+import { keptFields, keptList } from './kept';
 import type { Person, Picture, Quality } from './types';
 
 /** The people of a room, the local one first; objects that say the same as before are kept. */
@@ -6,7 +7,14 @@ export function peopleOf(room: Room, before: readonly Person[]): readonly Person
   const known = new Map(before.map((person) => [person.identity, person]));
   const remote = [...room.remoteParticipants.values()].sort((a, b) => joinedAt(a) - joinedAt(b) || (a.identity < b.identity ? -1 : 1));
   const people = [room.localParticipant, ...remote].map((participant) => kept(known.get(participant.identity), personOf(participant)));
-  return same(people, before) ? before : people;
+  return keptList(before, people);
+}
+
+/** The sound there is to hear in a room: every audio track of somebody else that has arrived. */
+export function soundsOf(room: Pick<Room, 'remoteParticipants'>): readonly RemoteAudioTrack[] {
+  return [...room.remoteParticipants.values()].flatMap((participant) =>
+    [...participant.audioTrackPublications.values()].flatMap((publication) => (publication.isSubscribed ? ((publication.audioTrack as RemoteAudioTrack | undefined) ?? []) : [])),
+  );
 }
 
 /** The people shown while the connection is rebuilt: everyone stays where he was, without media. */
@@ -14,8 +22,8 @@ export function frozen(now: readonly Person[], before: readonly Person[]): reado
   const present = new Set(now.map((person) => person.identity));
   const missing = before
     .filter((person) => !present.has(person.identity) && !person.isLocal)
-    .map((person): Person => ({ ...person, speaking: false, quality: 'lost', camera: undefined, share: undefined }));
-  return [...now, ...missing];
+    .map((person) => keptFields(person, { ...person, speaking: false, quality: 'lost', camera: undefined, share: undefined }));
+  return keptList(before, [...now, ...missing]);
 }
 
 function personOf(participant: LocalParticipant | RemoteParticipant): Person {
@@ -69,16 +77,10 @@ function kept(before: Person | undefined, now: Person): Person {
   if (!before) return now;
   const camera = keptPicture(before.camera, now.camera);
   const share = keptPicture(before.share, now.share);
-  const person = { ...now, camera, share };
-  const fields = Object.keys(person) as (keyof Person)[];
-  return fields.every((field) => before[field] === person[field]) ? before : person;
+  return keptFields(before, { ...now, camera, share });
 }
 
 function keptPicture(before: Picture | undefined, now: Picture | undefined): Picture | undefined {
   if (!before || !now) return now;
-  return before.key === now.key && before.media === now.media && before.mirrored === now.mirrored && before.paused === now.paused ? before : now;
-}
-
-function same<T>(a: readonly T[], b: readonly T[]): boolean {
-  return a.length === b.length && a.every((item, index) => item === b[index]);
+  return keptFields(before, now);
 }

@@ -21,8 +21,9 @@ export class Store<T> {
     for (const listener of [...this.#listeners]) listener();
   }
 
-  /** Replaces some fields of an object value. */
+  /** Replaces some fields of an object value; nobody hears of it where they are what they were. */
   patch(part: Partial<T>): void {
+    if ((Object.keys(part) as (keyof T)[]).every((field) => Object.is(part[field], this.#value[field]))) return;
     this.set({ ...this.#value, ...part });
   }
 }
