@@ -6,6 +6,7 @@
  * `phase`, `left` (a reason), `sound=0`, `notice=1`, `problem` (a cause), `weak=1`, `silent=1`.
  */
 import { createRoot } from 'react-dom/client';
+import '../src/styles/layers.css';
 import '../src/styles/fonts.css';
 import '../src/styles/tokens.css';
 import '../src/styles/base.css';
