@@ -59,7 +59,8 @@ advisories: $(DENY) ## Known vulnerabilities among the dependencies (asks the ne
 
 .PHONY: bench
 bench: compiler web ## CPU and memory per forwarded packet, and times to the first picture
-	cargo run --release -p xtask -- bench
+	@.ci/apt valgrind:valgrind
+	cargo xtask bench
 
 .PHONY: web
 web: web-client/dist/index.html ## The web client, built

@@ -22,7 +22,7 @@ use client::media::{MediaKind, OutgoingPacket};
 use rig::Rig;
 use serde_json::{Value, json};
 use server::udp::{Batch, MediaSockets, Receiver};
-use sfu::{Datagram, Destination, SendBatch};
+use sfu::{Config, Datagram, Destination, SendBatch};
 
 /// RTP payload of the packets that are forwarded.
 const PAYLOAD: usize = 1200;
@@ -87,7 +87,12 @@ struct Case {
 
 impl Case {
     fn new(server: SocketAddr, sink_port: u16, subscribers: usize, per_flush: usize) -> Self {
-        let mut rig = Rig::at(1, server);
+        // The subscribers are not played while packets are timed: their silence must not count.
+        let consent_timeout_ms = u32::MAX;
+        let mut rig = Rig::with(Config {
+            consent_timeout_ms,
+            ..rig::config(1, server)
+        });
         let publisher = rig.join_from(SocketAddr::new(Ipv4Addr::new(127, 0, 0, 1).into(), 9));
         rig.run(Duration::from_secs(1));
         let (_, cid) = rig.announce(publisher, MediaKind::Video, &[]);
@@ -283,37 +288,35 @@ fn measure(subscribers: usize, per_flush: usize) -> Value {
 
 /// Runs under callgrind: twice with different numbers of batches, so that the handshakes cancel out.
 fn instructions(subscribers: usize, per_flush: usize) -> Option<f64> {
-    let count = |batches: usize| -> Option<f64> {
+    // Long enough that the handshakes' own differences (random signatures) do not show.
+    let batches = (20_000 / (subscribers * per_flush)).max(20);
+    let count = |forwarded: usize| -> Option<f64> {
+        let numbers =
+            [subscribers, per_flush, 2 * batches, forwarded].map(|number| number.to_string());
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
             .arg(std::env::current_exe().ok()?)
-            .args([
-                "--count",
-                &subscribers.to_string(),
-                &per_flush.to_string(),
-                &batches.to_string(),
-            ])
+            .arg("--count")
+            .args(numbers)
             .output()
             .ok()?;
         let text = String::from_utf8_lossy(&output.stderr);
         text.lines()
             .find_map(|line| line.split_once("Collected : ")?.1.trim().parse().ok())
     };
-    // Long enough that the handshakes' own differences (random signatures) do not show.
-    let batches = (20_000 / (subscribers * per_flush)).max(20);
     let packets = (batches * subscribers * per_flush) as f64;
     Some(((count(2 * batches)? - count(batches)?) / packets).round())
 }
 
-/// The part that callgrind counts.
-fn count(subscribers: usize, per_flush: usize, batches: usize) {
+/// The part that callgrind counts: as many packets are made in any case, and so many batches of them forwarded.
+fn count(subscribers: usize, per_flush: usize, made: usize, forwarded: usize) {
     let mut case = Case::new(rig::server(), 9, subscribers, per_flush);
     let mut discard = Discard {
         slab: vec![0; 1 << 20],
         head: 0,
     };
-    let packets = case.packets(batches);
-    case.forward(&packets, &mut discard, |_| {});
+    let packets = case.packets(made);
+    case.forward(&packets[..forwarded * per_flush], &mut discard, |_| {});
 }
 
 /// Live bytes of a shard with `participants`, its clients gone.
@@ -363,7 +366,7 @@ fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|argument| argument == "--count") {
         let number = |i: usize| arguments[at + i].parse().expect("a number");
-        return count(number(1), number(2), number(3));
+        return count(number(1), number(2), number(3), number(4));
     }
     let machine = machine();
     println!("Forwarding a {PAYLOAD}-byte payload: {machine}");

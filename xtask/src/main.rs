@@ -1,5 +1,6 @@
-//! Automation that is more than one line: `cargo xtask check`, `impair`, `hammer`.
+//! Automation that is more than one line: `cargo xtask bench`, `check`, `impair`, `hammer`.
 
+mod bench;
 mod check;
 mod hammer;
 mod impair;
@@ -13,6 +14,8 @@ use clap::Parser;
 /// Automation of this repository.
 #[derive(Parser)]
 enum Task {
+    /// CPU and memory per forwarded packet, and times to the first picture.
+    Bench,
     /// The invariants of ARCHITECTURE.md, read from the sources.
     Check,
     /// A UDP relay that loses, delays, reorders and duplicates by seed.
@@ -23,6 +26,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Task::parse() {
+        Task::Bench => bench::run(),
         Task::Check => check::run(),
         Task::Impair(options) => impair::run(&options),
         Task::Hammer(options) => hammer::run(&options),

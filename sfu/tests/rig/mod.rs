@@ -125,24 +125,21 @@ pub fn config(seed: u64, server: SocketAddr) -> Config {
 
 impl Rig {
     pub fn new(seed: u64) -> Self {
-        Self::at(seed, server())
+        Self::with(config(seed, server()))
     }
 
-    /// With a shard that listens elsewhere.
-    pub fn at(seed: u64, server: SocketAddr) -> Self {
+    /// With a shard of this configuration.
+    pub fn with(config: Config) -> Self {
+        let server = config.addresses[0];
         let now = Instant::now();
-        let mut rng = StdRng::seed_from_u64(seed);
+        let mut rng = StdRng::from_seed(config.seed);
         let _ = tracing_subscriber::fmt()
             .with_test_writer()
             .with_env_filter("error")
             .try_init();
         Self {
             now,
-            shard: Shard::new(
-                config(seed, server),
-                Duration::from_secs(1_700_000_000),
-                now,
-            ),
+            shard: Shard::new(config, Duration::from_secs(1_700_000_000), now),
             participants: Vec::new(),
             events: Vec::new(),
             room: RoomSid::random(&mut rng),
