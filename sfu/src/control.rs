@@ -419,6 +419,11 @@ impl Shard {
             self.bind(key, bound);
         }
         self.take_over_subscriptions(key);
+        // Sections that must be added are in the answer; here is what one more offer settles, for example a
+        // subscription that gets the section that has just become free.
+        if negotiated.missing == MediaSections::default() {
+            self.ask_for_offer(key);
+        }
         self.reschedule(key, now);
     }
 

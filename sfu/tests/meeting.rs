@@ -356,3 +356,41 @@ fn garbage_and_strangers_change_nothing() {
     assert!(rig.received(b, voice).packets > before + 95);
     assert_eq!(server().port(), 7882);
 }
+
+#[test]
+fn sections_are_used_again_for_other_tracks() {
+    let mut rig = Rig::new(13);
+    let (a, b) = (rig.join(), rig.join());
+    let pictures: Vec<_> = (0..6)
+        .map(|_| rig.publish(a, MediaKind::Video, &[]))
+        .collect();
+    rig.run(3 * SECOND);
+    let peer = rig.participants[b].sid;
+    for round in 0..4 {
+        for (i, track) in pictures.iter().enumerate() {
+            let command = match (i + round) % 2 {
+                0 => Command::Subscribe {
+                    peer,
+                    track: *track,
+                    setting: TrackSetting::default(),
+                },
+                _ => Command::Unsubscribe {
+                    peer,
+                    track: *track,
+                },
+            };
+            rig.command(command);
+        }
+        rig.run(SECOND);
+        for (i, track) in pictures.iter().enumerate() {
+            let before = rig.received(b, *track).packets;
+            rig.run(SECOND / 5);
+            let subscribed = (i + round) % 2 == 0;
+            assert_eq!(
+                rig.received(b, *track).packets > before,
+                subscribed,
+                "round {round} track {i}"
+            );
+        }
+    }
+}
