@@ -350,6 +350,29 @@ fn memory() -> Value {
     json!({ "idle_participant": idle, "video_subscription": subscribed - idle })
 }
 
+/// CPU time of the plainest send there is, for comparison: one `sendto` of such a datagram to a drained socket.
+fn plain_send() -> f64 {
+    let sink = Arc::new(MediaSockets::bind(&[IpAddr::V4(Ipv4Addr::LOCALHOST)], 0).expect("a sink"));
+    let done = Arc::new(AtomicBool::new(false));
+    let drainer = std::thread::spawn({
+        let (sink, done) = (sink.clone(), done.clone());
+        move || drain(sink, done)
+    });
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).expect("a socket");
+    let datagram = [0; PAYLOAD + 28];
+    let run = |_| {
+        let cpu = cpu_ns();
+        for _ in 0..10_000 {
+            let _ = socket.send_to(&datagram, sink.addresses()[0]);
+        }
+        (cpu_ns() - cpu) as f64 / 10_000.0
+    };
+    let figure = median((0..RUNS).map(run).collect());
+    done.store(true, Relaxed);
+    drainer.join().expect("the sink ends");
+    figure.round()
+}
+
 fn machine() -> String {
     let info = std::fs::read_to_string("/proc/cpuinfo").unwrap_or_default();
     let model = info
@@ -395,7 +418,10 @@ fn main() {
         "bytes per idle participant: {}, per video subscription: {}",
         memory["idle_participant"], memory["video_subscription"]
     );
-    let report = json!({ "machine": machine, "rows": rows, "memory": memory });
+    let plain = plain_send();
+    println!("for comparison, one plain sendto of such a datagram on this machine: {plain} ns");
+    let report =
+        json!({ "machine": machine, "rows": rows, "memory": memory, "ns_plain_sendto": plain });
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     std::fs::create_dir_all(&folder).expect("target/bench");
     std::fs::write(folder.join("forward.json"), format!("{report:#}\n")).expect("forward.json");

@@ -16,6 +16,9 @@ use crate::{
 /// Time between receiver reports to a publisher.
 const RECEIVER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
+/// Reception reports in one packet: what its five-bit count can name.
+const REPORTS: usize = 31;
+
 /// Room for one compound packet: one datagram that fits every path.
 const COMPOUND: usize = 1200;
 
@@ -222,17 +225,22 @@ impl Shard {
 
     /// What goes out regularly while media flows.
     pub(crate) fn handle_feedback(&mut self, now: Instant, out: &mut impl SendBatch) {
-        let ups: Vec<UpTrackKey> = self.ups.keys().collect();
-        for up in ups {
+        // Keys are copied out, since the work below needs the whole shard; the buffers are kept for the next time.
+        let mut ups = std::mem::take(&mut self.feedback_ups);
+        ups.extend(self.ups.keys());
+        for up in ups.drain(..) {
             let Some(publisher) = self.ups.get(up).map(|track| track.publisher) else {
                 continue;
             };
             self.guard(publisher, now, |shard| shard.feed_back_track(up, now, out));
         }
-        let peers: Vec<PeerKey> = self.peers.keys().collect();
-        for peer in peers {
+        self.feedback_ups = ups;
+        let mut peers = std::mem::take(&mut self.feedback_peers);
+        peers.extend(self.peers.keys());
+        for peer in peers.drain(..) {
             self.guard(peer, now, |shard| shard.feed_back_peer(peer, now, out));
         }
+        self.feedback_peers = peers;
         self.report_speakers(now);
     }
 
@@ -288,31 +296,43 @@ impl Shard {
         }
         if !p.ups.is_empty() && now >= p.next_receiver_report {
             p.next_receiver_report = now + RECEIVER_REPORT_INTERVAL;
-            let mut reports = Vec::with_capacity(p.ups.len() * 3);
-            for up in &p.ups {
-                let Some(track) = self.ups.get_mut(*up) else {
-                    continue;
-                };
-                let blocks = track
-                    .layers
-                    .iter_mut()
-                    .flatten()
-                    .filter_map(|open| open.stats.report(open.ssrc, now));
-                reports.extend(blocks);
-            }
-            for blocks in reports.chunks(31) {
-                let mut writer = RtcpWriter::new(&mut buffer);
-                if writer.receiver_report(self.rtcp_ssrc, blocks).is_ok() {
-                    let len = writer.len();
-                    p.transport.send_rtcp(&buffer[..len], out);
-                }
-            }
+            self.send_receiver_reports(peer, now, out);
         }
         for i in 0.. {
             let Some(down) = self.peers.get(peer).and_then(|p| p.downs.get(i).copied()) else {
                 break;
             };
             self.send_sender_report(down, now, out);
+        }
+    }
+
+    /// How we receive each of the peer's streams; as many in one packet as its count field can name.
+    fn send_receiver_reports(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
+        let Self { peers, ups, .. } = self;
+        let Some(p) = peers.get_mut(peer) else { return };
+        let (mut blocks, mut count) = ([ReportBlock::default(); REPORTS], 0);
+        for (i, up) in p.ups.iter().enumerate() {
+            let layers = ups.get_mut(*up).map(|track| track.layers.iter_mut());
+            for open in layers.into_iter().flatten().flatten() {
+                if let Some(block) = open.stats.report(open.ssrc, now) {
+                    blocks[count] = block;
+                    count += 1;
+                }
+            }
+            // A track has three layers at the most.
+            if count == 0 || (count + 3 <= REPORTS && i + 1 < p.ups.len()) {
+                continue;
+            }
+            let mut buffer = [0; COMPOUND];
+            let mut writer = RtcpWriter::new(&mut buffer);
+            if writer
+                .receiver_report(self.rtcp_ssrc, &blocks[..count])
+                .is_ok()
+            {
+                let len = writer.len();
+                p.transport.send_rtcp(&buffer[..len], out);
+            }
+            count = 0;
         }
     }
 

@@ -69,6 +69,9 @@ pub struct Shard {
     /// SSRC of our own RTCP.
     pub(crate) rtcp_ssrc: u32,
     next_feedback: Option<Instant>,
+    /// Empty between two rounds of feedback; see there.
+    pub(crate) feedback_ups: Vec<UpTrackKey>,
+    pub(crate) feedback_peers: Vec<PeerKey>,
 }
 
 impl Shard {
@@ -95,6 +98,8 @@ impl Shard {
             rtcp_ssrc: rand::Rng::random(&mut rng),
             rng,
             next_feedback: None,
+            feedback_ups: Vec::new(),
+            feedback_peers: Vec::new(),
         }
     }
 
