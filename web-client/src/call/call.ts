@@ -117,7 +117,7 @@ export class Call implements CallView {
       if (this.#over()) return;
       await this.room.connect(ticket.url, ticket.token);
     } catch (error) {
-      this.#end(leftOfJoinError(error), tracks);
+      this.#end(leftOfJoinError(error, { hostname: location.hostname, userAgent: navigator.userAgent }), tracks);
       return;
     } finally {
       clearTimeout(limit);

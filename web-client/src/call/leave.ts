@@ -26,8 +26,19 @@ export function reasonOfDisconnect(reason: DisconnectReason | undefined): LeaveR
   }
 }
 
+/** Where an attempt to join was made: the page's host name and the browser's word for itself. */
+export interface Place {
+  readonly hostname: string;
+  readonly userAgent: string;
+}
+
 /** Why the meeting could not be entered. */
-export function leftOfJoinError(error: unknown): Left {
+export function leftOfJoinError(error: unknown, place: Place): Left {
+  const left = leftAnywhere(error);
+  return left.reason === 'no-media' && isFirefox(place) && isLoopback(place) ? { ...left, reason: 'loopback' } : left;
+}
+
+function leftAnywhere(error: unknown): Left {
   const left = (reason: LeaveReason, detail?: string): Left => ({ reason, detail, wasIn: false });
   if (error instanceof TokenRefused) return left(error.unreachable ? 'unreachable' : 'refused', error.detail);
   if (!(error instanceof ConnectionError)) return left('unknown', error instanceof Error ? error.message : undefined);
@@ -42,8 +53,18 @@ export function leftOfJoinError(error: unknown): Left {
       return left('timeout');
     case ConnectionErrorReason.InternalError:
       // The engine says so when signalling worked and the media connection did not come up.
-      return left(/pc connection|ice|peer ?connection/i.test(error.message) ? 'no-media' : 'unknown', error.message);
+      return /pc connection|ice|peer ?connection/i.test(error.message) ? left('no-media') : left('unknown', error.message);
     default:
       return left('unreachable');
   }
+}
+
+/** Firefox on iOS calls itself otherwise, and is another engine. */
+function isFirefox({ userAgent }: Place): boolean {
+  return /\bFirefox\/\d/.test(userAgent);
+}
+
+/** Firefox neither gathers loopback candidates nor sends to them: a server on loopback alone has no media for it. */
+function isLoopback({ hostname }: Place): boolean {
+  return /^(?:(?:.+\.)?localhost|127(?:\.\d+){3}|\[?::1\]?)$/i.test(hostname);
 }

@@ -65,6 +65,8 @@ export type LeaveReason =
   | 'lost'
   | 'unreachable'
   | 'no-media'
+  /** As `no-media`, in a Firefox on the server's own machine: its cause is known. */
+  | 'loopback'
   | 'refused'
   | 'timeout'
   | 'no-rtc'

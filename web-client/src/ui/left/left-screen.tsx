@@ -15,6 +15,7 @@ const ICONS: Readonly<Record<LeaveReason, LucideIcon>> = {
   lost: CloudOff,
   unreachable: ServerOff,
   'no-media': ShieldAlert,
+  loopback: ShieldAlert,
   refused: DoorClosed,
   timeout: ServerOff,
   'no-rtc': TriangleAlert,
