@@ -200,11 +200,14 @@ impl Shard {
             return;
         }
         for layer in 0..3 {
-            if track.fanout.is_awaited(layer)
-                && let Some(open) = track.layer(layer)
+            if self.is_awaited_after_catching_up(up, layer, now, out)
+                && let Some(open) = self.ups.get_mut(up).and_then(|track| track.layer(layer))
             {
                 open.want_key_frame();
             }
+            let Some(track) = self.ups.get_mut(up) else {
+                return;
+            };
             let Some(open) = track.layer(layer) else {
                 continue;
             };
@@ -221,6 +224,46 @@ impl Shard {
                 publisher.transport.send_rtcp(&buffer[..len], out);
             }
         }
+    }
+
+    /// A subscriber begins to receive: what it waits for is asked for at once, not with the next round of feedback.
+    pub(crate) fn request_key_frames_for(
+        &mut self,
+        peer: PeerKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        for i in 0.. {
+            let down = self.peers.get(peer).and_then(|p| p.downs.get(i).copied());
+            let Some(up) = down.and_then(|down| self.downs.get(down)).map(|d| d.up) else {
+                break;
+            };
+            self.request_key_frames(up, now, out);
+        }
+    }
+
+    /// Gives newcomers the last key frame where it is at hand; whether somebody still waits for another.
+    fn is_awaited_after_catching_up(
+        &mut self,
+        up: UpTrackKey,
+        layer: u8,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) -> bool {
+        let Some(track) = self
+            .ups
+            .get(up)
+            .filter(|track| track.fanout.is_awaited(layer))
+        else {
+            return false;
+        };
+        let waiting: Vec<DownTrackKey> = track.fanout.awaiting(layer).collect();
+        // Not short-circuiting: everybody who can begin begins.
+        waiting
+            .into_iter()
+            .filter(|down| !self.catch_up(*down, now, out))
+            .count()
+            > 0
     }
 
     /// What goes out regularly while media flows.

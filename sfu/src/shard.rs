@@ -303,6 +303,7 @@ impl Shard {
                 TransportEvent::Connected => {
                     self.events.push_back(Event::Connected { peer: sid });
                     self.retarget_peer(peer);
+                    self.request_key_frames_for(peer, now, out);
                 }
                 TransportEvent::Disconnected(reason) => {
                     self.events

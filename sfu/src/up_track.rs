@@ -79,6 +79,8 @@ pub struct UpLayer {
     pub last_packet: Option<(RtpTime, Instant)>,
     /// Packets arrive.
     pub active: bool,
+    /// Index of the packet that began the last key frame.
+    pub key_frame: Option<u64>,
     /// Frames that ended (marker bits).
     pub frames: u64,
     /// Frames of each layer when this one had its last packet.
@@ -100,6 +102,7 @@ impl UpLayer {
             sender_report: None,
             last_packet: None,
             active: false,
+            key_frame: None,
             frames: 0,
             frames_then: [0; 3],
             key_frame_wanted: false,
@@ -129,9 +132,10 @@ impl UpLayer {
         self.key_frame_wanted = true;
     }
 
-    /// A key frame began: nobody waits any more.
-    pub fn key_frame_arrived(&mut self) {
+    /// A key frame began with the packet `index`: nobody waits any more.
+    pub fn key_frame_arrived(&mut self, index: u64) {
         self.key_frame_wanted = false;
+        self.key_frame = self.key_frame.max(Some(index));
     }
 
     /// Whether a request must be sent now (RFC 4585 PLI); counts as sent.
@@ -397,7 +401,7 @@ mod tests {
             .filter(|ms| layer.take_key_frame_request(now + Duration::from_millis(*ms)))
             .collect();
         assert_eq!(sent, [0, 30, 60, 90, 340, 590, 840]);
-        layer.key_frame_arrived();
+        layer.key_frame_arrived(1);
         assert!(!layer.take_key_frame_request(now + Duration::from_secs(9)));
         layer.want_key_frame();
         assert!(layer.take_key_frame_request(now + Duration::from_secs(9)));

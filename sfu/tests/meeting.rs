@@ -42,7 +42,8 @@ fn a_latecomer_has_existing_tracks_in_its_first_answer_and_a_picture_at_once() {
     let voice = rig.publish(a, MediaKind::Audio, &[]);
     let picture = rig.publish(a, MediaKind::Video, &[]);
     rig.run(3 * SECOND);
-    for _ in 0..3 {
+    let requests = rig.participants[a].key_frame_requests;
+    for _ in 0..8 {
         let started = rig.now;
         let late = rig.join();
         let tracks: Vec<_> = rig.participants[late].tracks.values().copied().collect();
@@ -52,9 +53,14 @@ fn a_latecomer_has_existing_tracks_in_its_first_answer_and_a_picture_at_once() {
                 > 0)
         );
         let waited = rig.now - started;
-        // ICE, DTLS and one key frame request at 5 ms each way; no throttle of a second between joiners.
-        assert!(waited < Duration::from_millis(400), "{waited:?}");
+        // ICE and DTLS at 5 ms each way; no throttle of key frames between joiners.
+        assert!(waited < Duration::from_millis(150), "{waited:?}");
+        rig.run(Duration::from_millis(20));
+        let seen = rig.received(late, picture);
+        assert_eq!((seen.lost, seen.dropped_frames), (0, 0), "{seen:?}");
     }
+    // Those who come soon after a key frame begin with that one.
+    assert!(rig.participants[a].key_frame_requests < requests + 6);
 }
 
 #[test]
