@@ -14,7 +14,7 @@ use std::{
         mpsc,
     },
     thread::JoinHandle,
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, Instant},
 };
 
 use protocol::{ParticipantSid, RoomSid};
@@ -462,10 +462,7 @@ impl Worker {
 }
 
 fn new_shard(settings: &ShardSettings, sockets: &MediaSockets) -> Shard {
-    let unix_now = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
-    Shard::new(settings.config(sockets), unix_now, Instant::now())
+    Shard::new(settings.config(sockets))
 }
 
 #[cfg(test)]

@@ -94,7 +94,13 @@ impl Shard {
         else {
             return;
         };
-        if self.sids.contains_key(&sid) || self.peers.len() >= self.config.max_peers {
+        if self.sids.contains_key(&sid) {
+            return;
+        }
+        if self.peers.len() >= self.config.max_peers {
+            let reason = "the server carries as many participants as it may".to_owned();
+            self.events
+                .push_back(Event::NegotiationFailed { peer: sid, reason });
             return;
         }
         let router = match self.rooms.get(&room) {

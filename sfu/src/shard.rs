@@ -76,7 +76,7 @@ pub struct Shard {
 
 impl Shard {
     /// A shard without peers.
-    pub fn new(config: Config, _unix_now: Duration, _now: Instant) -> Self {
+    pub fn new(config: Config) -> Self {
         let mut rng = StdRng::from_seed(config.seed);
         Self {
             context: TransportContext::new(&config),
@@ -329,5 +329,113 @@ impl Shard {
             .map(|at| at.max(now + TIMER_RESOLUTION));
         let timer: &mut Timer = &mut p.timer;
         self.timers.schedule(peer, timer, at);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::{Certificate, PeerPermissions};
+
+    /// Forgets what it is given.
+    struct Discard(Vec<u8>);
+
+    impl SendBatch for Discard {
+        fn reserve(&mut self, _: Destination, len: usize) -> Option<&mut [u8]> {
+            self.0.resize(len, 0);
+            Some(&mut self.0)
+        }
+
+        fn commit(&mut self, _: usize) {}
+    }
+
+    fn shard_with_peers(now: Instant, out: &mut Discard) -> (Shard, [ParticipantSid; 2]) {
+        let certificate = dimpl_certificate();
+        let config = Config {
+            addresses: vec!["192.0.2.1:7882".parse().unwrap()],
+            seed: [1; 32],
+            certificate,
+            connect_timeout_ms: 15_000,
+            consent_timeout_ms: 30_000,
+            max_peers: 2,
+            max_tracks_per_peer: 1,
+        };
+        let mut shard = Shard::new(config);
+        let mut rng = StdRng::from_seed([2; 32]);
+        let room = RoomSid::random(&mut rng);
+        let sids = [0, 1].map(|_| ParticipantSid::random(&mut rng));
+        for peer in sids {
+            shard.handle_command(add(room, peer), now, out);
+        }
+        (shard, sids)
+    }
+
+    fn add(room: RoomSid, peer: ParticipantSid) -> Command {
+        Command::AddPeer {
+            room,
+            peer,
+            identity: "somebody".into(),
+            permissions: PeerPermissions {
+                can_publish_data: true,
+                hidden: false,
+                agent: false,
+            },
+        }
+    }
+
+    fn dimpl_certificate() -> Certificate {
+        let generated = crate::transport::generate_certificate();
+        Certificate {
+            certificate: generated.0,
+            private_key: generated.1,
+        }
+    }
+
+    #[test]
+    fn a_panic_in_one_peers_handling_ends_that_peer_only() {
+        let (now, mut out) = (Instant::now(), Discard(Vec::new()));
+        let (mut shard, [broken, healthy]) = shard_with_peers(now, &mut out);
+        let key = shard.sids[&broken];
+        shard.guard(key, now, |_| panic!("a bug, as the test wants it"));
+        let reason = DisconnectReason::Internal;
+        assert_eq!(
+            shard.poll_event(),
+            Some(Event::Disconnected {
+                peer: broken,
+                reason
+            })
+        );
+        assert_eq!(shard.poll_event(), None);
+        assert_eq!(shard.stats().panics, 1);
+        // The shard goes on, and the other is as it was: its connect timeout comes when it is due, not before.
+        shard.handle_timeout(now + Duration::from_secs(14), &mut out);
+        assert_eq!(shard.poll_event(), None);
+        shard.handle_timeout(now + Duration::from_secs(15), &mut out);
+        let reason = DisconnectReason::ConnectTimeout;
+        assert_eq!(
+            shard.poll_event(),
+            Some(Event::Disconnected {
+                peer: healthy,
+                reason
+            })
+        );
+        assert_eq!(shard.poll_event(), None);
+    }
+
+    #[test]
+    fn the_peer_beyond_the_limit_is_not_taken() {
+        let (now, mut out) = (Instant::now(), Discard(Vec::new()));
+        let (mut shard, _) = shard_with_peers(now, &mut out);
+        let mut rng = StdRng::from_seed([3; 32]);
+        shard.handle_command(
+            add(RoomSid::random(&mut rng), ParticipantSid::random(&mut rng)),
+            now,
+            &mut out,
+        );
+        assert!(matches!(
+            shard.poll_event(),
+            Some(Event::NegotiationFailed { .. })
+        ));
+        assert_eq!((shard.stats().peers, shard.stats().rooms), (2, 1));
     }
 }

@@ -630,3 +630,14 @@ pub fn random_credentials(rng: &mut impl Rng) -> IceCredentials {
         pwd: text(24),
     }
 }
+
+/// A certificate and its key, for tests of this crate.
+#[cfg(test)]
+pub fn generate_certificate() -> (Vec<u8>, Vec<u8>) {
+    let generated =
+        dimpl::certificate::generate_self_signed_certificate().unwrap_or(DtlsCertificate {
+            certificate: Vec::new(),
+            private_key: Vec::new(),
+        });
+    (generated.certificate, generated.private_key)
+}

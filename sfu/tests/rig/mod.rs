@@ -139,7 +139,7 @@ impl Rig {
             .try_init();
         Self {
             now,
-            shard: Shard::new(config, Duration::from_secs(1_700_000_000), now),
+            shard: Shard::new(config),
             participants: Vec::new(),
             events: Vec::new(),
             room: RoomSid::random(&mut rng),
