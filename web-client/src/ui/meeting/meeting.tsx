@@ -56,11 +56,11 @@ export function Meeting({ call, state, room }: { call: CallView; state: CallSnap
         <div className="stage-box" ref={box}>
           <Stage call={call} state={state} model={model} stage={stage} />
         </div>
-        <Banners call={call} state={state} />
-        <div className="corner">
-          {state.people.length === 1 && !readyClosed && state.phase === 'connected' && <ReadyCard room={room} onClose={() => setReadyClosed(true)} />}
+        <div className="messages">
+          <Banners call={call} state={state} />
           <Toasts call={call} state={state} unread={unread} onOpenChat={() => setPanel('chat')} />
         </div>
+        {state.people.length === 1 && !readyClosed && state.phase === 'connected' && <ReadyCard room={room} onClose={() => setReadyClosed(true)} />}
       </main>
       {panel === 'chat' && <ChatPanel call={call} chat={state.chat} onClose={closePanel} />}
       {panel === 'people' && <PeoplePanel people={state.people} pins={stage.pins} onPin={(id) => model.togglePin(id)} onClose={closePanel} />}
