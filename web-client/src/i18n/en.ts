@@ -184,7 +184,7 @@ export const en = {
   'left.unreachable.text': 'Check that you are online. If other sites work, the server may be down: try again in a minute.',
   'left.no-media.title': 'Sound and picture cannot get through',
   'left.no-media.text': 'The server answers, but your network blocks the media. Try another network or without VPN, or ask your administrator to open the ports.',
-  'left.loopback.title': 'Firefox cannot reach media on this machine alone',
+  'left.loopback.title': 'Firefox cannot make calls over localhost',
   'left.loopback.text': 'Firefox sends no sound or picture over localhost, and this server uses nothing else. Start the server with --bind 0.0.0.0, so that it also uses this machine’s network address (other machines can then reach it too). Or open this page in another browser.',
   'left.refused.title': 'The server did not let you in',
   'left.refused.text': 'Your invitation may have expired or be for another meeting. Ask for a new link.',

@@ -183,7 +183,7 @@ export const fr: Messages = {
   'left.unreachable.text': 'Vérifiez que vous êtes en ligne. Si d’autres sites répondent, le serveur est peut-être arrêté : réessayez dans une minute.',
   'left.no-media.title': 'Le son et l’image ne passent pas',
   'left.no-media.text': 'Le serveur répond, mais votre réseau bloque les médias. Essayez un autre réseau ou sans VPN, ou demandez à votre administrateur d’ouvrir les ports.',
-  'left.loopback.title': 'Firefox n’atteint pas les médias de cette machine',
+  'left.loopback.title': 'Firefox ne peut pas appeler par localhost',
   'left.loopback.text': 'Firefox n’envoie ni son ni image par localhost, et ce serveur n’utilise rien d’autre. Démarrez-le avec --bind 0.0.0.0, pour qu’il utilise aussi l’adresse réseau de cette machine (d’autres machines pourront alors l’atteindre). Ou ouvrez cette page dans un autre navigateur.',
   'left.refused.title': 'Le serveur ne vous a pas laissé entrer',
   'left.refused.text': 'Votre invitation a peut-être expiré ou concerne une autre réunion. Demandez un nouveau lien.',
