@@ -18,8 +18,8 @@ help: ## This list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/\1\t\2/' | expand -t 16
 
 .PHONY: run
-run: compiler web ## The server in development mode, at http://localhost:7880
-	cargo run -p server -- serve --dev
+run: compiler web ## The server in development mode, at http://localhost:7880 (BIND=ADDRESS to listen elsewhere)
+	cargo run -p server -- serve --dev $(if $(BIND),--bind $(BIND))
 
 .PHONY: test
 test: ## Everything: crates, web client, and real clients in real meetings
