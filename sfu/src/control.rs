@@ -425,9 +425,18 @@ impl Shard {
             self.bind(key, bound);
         }
         self.take_over_subscriptions(key);
-        // Sections that must be added are in the answer; here is what one more offer settles, for example a
-        // subscription that gets the section that has just become free.
-        if negotiated.missing == MediaSections::default() {
+        // Sections that must be added are in the answer. A subscription that fits but was not in it waits for a section
+        // that has just become free: one more offer settles it.
+        let waits = |down: &DownTrackKey| {
+            self.downs
+                .get(*down)
+                .is_some_and(|d| d.parameters.is_none())
+        };
+        let is_waiting = self
+            .peers
+            .get(key)
+            .is_some_and(|p| p.downs.iter().any(waits));
+        if is_waiting && negotiated.missing == MediaSections::default() {
             self.ask_for_offer(key);
         }
         self.reschedule(key, now);

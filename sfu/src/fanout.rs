@@ -150,10 +150,12 @@ impl Fanout {
         }
     }
 
-    /// A key frame of `layer` begins: those who wait for it have it from now on.
+    /// A key frame of `layer` begins: those who wait for it have it from now on; so do those who have nothing yet and
+    /// wait for another layer, until that one comes.
     fn switch(&mut self, block: usize, layer: u8) {
-        let mut waiting =
-            match_layer(&self.wanted[block], layer) & !match_layer(&self.current[block], layer);
+        let (current, wanted) = (&self.current[block], &self.wanted[block]);
+        let has_nothing = match_layer(current, NO_LAYER) & !match_layer(wanted, NO_LAYER);
+        let mut waiting = (match_layer(wanted, layer) & !match_layer(current, layer)) | has_nothing;
         while waiting != 0 {
             self.current[block][waiting.trailing_zeros() as usize] = layer;
             waiting &= waiting - 1;
@@ -228,6 +230,24 @@ mod tests {
         let got = selected(&mut fanout, &batch);
         assert_eq!(got, [(downs[0], 0b10101), (downs[1], 0b01001)]);
         assert!(!fanout.is_awaited(2));
+    }
+
+    #[test]
+    fn who_has_nothing_takes_the_first_key_frame_there_is() {
+        let (mut fanout, downs) = fanout(3);
+        fanout.set_wanted(0, 2);
+        fanout.set_current(1, 1);
+        fanout.set_wanted(1, 2);
+        let batch = [
+            packet(0, 1, true),
+            packet(0, 2, false),
+            packet(2, 1, true),
+            packet(2, 2, false),
+        ];
+        assert_eq!(
+            selected(&mut fanout, &batch),
+            [(downs[0], 0b1111), (downs[1], 0b1100)]
+        );
     }
 
     #[test]

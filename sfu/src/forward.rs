@@ -151,6 +151,7 @@ impl Shard {
             downs,
             peers,
             stats,
+            events,
             ..
         } = self;
         let Some(d) = downs.get_mut(down) else {
@@ -204,6 +205,15 @@ impl Shard {
             }
         }
         track.fanout.set_current(d.slot, number);
+        if let (Some(publisher), Some(subscriber)) =
+            (peers.get(track.publisher), peers.get(d.subscriber))
+        {
+            events.push_back(Event::TrackSubscribed {
+                peer: publisher.sid,
+                track: d.track,
+                subscriber: subscriber.sid,
+            });
+        }
         true
     }
 }

@@ -18,10 +18,11 @@ use crate::{
 
 /// A layer of a simulcast that missed this many frames of its busiest sibling was switched off by its sender: all layers
 /// have one frame rate. …
-const MISSED_FRAMES: u64 = 6;
+const MISSED_FRAMES: u64 = 12;
 
-/// … But not within this time, in which loss or a burst of a key frame may delay it.
-const LAYER_TIMEOUT: Duration = Duration::from_millis(250);
+/// … But not within this time: an encoder short of bits or of processor drops frames of its top layer first, and a layer
+/// that comes and goes costs a key frame each time.
+const LAYER_TIMEOUT: Duration = Duration::from_millis(600);
 
 /// Key frame requests for one layer: so many in quick succession, for people who join in a row, …
 const KEY_FRAME_BURST: u32 = 4;
