@@ -102,14 +102,6 @@ impl Fanout {
         self.current.iter().zip(&self.wanted).any(awaiting)
     }
 
-    /// Those who wait for a key frame of `layer`.
-    pub fn awaiting(&self, layer: u8) -> impl Iterator<Item = DownTrackKey> {
-        let waits = move |slot: &usize| self.wanted(*slot) == layer && self.current(*slot) != layer;
-        (0..self.downs.len())
-            .filter(waits)
-            .map(|slot| self.downs[slot])
-    }
-
     /// Whether anybody has or wants `layer`.
     pub fn is_used(&self, layer: u8) -> bool {
         self.current

@@ -200,14 +200,14 @@ impl Shard {
             return;
         }
         for layer in 0..3 {
-            if self.is_awaited_after_catching_up(up, layer, now, out)
-                && let Some(open) = self.ups.get_mut(up).and_then(|track| track.layer(layer))
-            {
-                open.want_key_frame();
-            }
             let Some(track) = self.ups.get_mut(up) else {
                 return;
             };
+            if track.fanout.is_awaited(layer)
+                && let Some(open) = track.layer(layer)
+            {
+                open.want_key_frame();
+            }
             let Some(open) = track.layer(layer) else {
                 continue;
             };
@@ -240,30 +240,6 @@ impl Shard {
             };
             self.request_key_frames(up, now, out);
         }
-    }
-
-    /// Gives newcomers the last key frame where it is at hand; whether somebody still waits for another.
-    fn is_awaited_after_catching_up(
-        &mut self,
-        up: UpTrackKey,
-        layer: u8,
-        now: Instant,
-        out: &mut impl SendBatch,
-    ) -> bool {
-        let Some(track) = self
-            .ups
-            .get(up)
-            .filter(|track| track.fanout.is_awaited(layer))
-        else {
-            return false;
-        };
-        let waiting: Vec<DownTrackKey> = track.fanout.awaiting(layer).collect();
-        // Not short-circuiting: everybody who can begin begins.
-        waiting
-            .into_iter()
-            .filter(|down| !self.catch_up(*down, now, out))
-            .count()
-            > 0
     }
 
     /// What goes out regularly while media flows.

@@ -10,10 +10,6 @@ use crate::{
     stats::DropReason,
 };
 
-/// Packets since the last key frame with which a newcomer can still begin: some 100 KB, a quarter of a second of 720p.
-/// More in one burst would overrun a slow link, and a key frame is due then anyway.
-const MAX_CATCH_UP: u64 = 96;
-
 impl Shard {
     /// Forwards what the receive batch brought for one track, subscriber by subscriber.
     pub(crate) fn forward(&mut self, up: UpTrackKey, now: Instant, out: &mut impl SendBatch) {
@@ -134,86 +130,5 @@ impl Shard {
                 d.rewriter.pause();
             }
         }
-    }
-
-    /// Starts a subscriber that has received nothing yet from the last key frame, if that is recent and still known as
-    /// a whole: it sees the picture at once, and the publisher is not asked for another key frame.
-    ///
-    /// Only for the first picture: packets from the past would shift the clock of a stream that already runs.
-    pub(crate) fn catch_up(
-        &mut self,
-        down: DownTrackKey,
-        now: Instant,
-        out: &mut impl SendBatch,
-    ) -> bool {
-        let Self {
-            ups,
-            downs,
-            peers,
-            stats,
-            events,
-            ..
-        } = self;
-        let Some(d) = downs.get_mut(down) else {
-            return false;
-        };
-        let Some(track) = ups.get_mut(d.up) else {
-            return false;
-        };
-        let number = track.fanout.wanted(d.slot);
-        let Some(layer) = track
-            .layers
-            .get(usize::from(number))
-            .and_then(Option::as_deref)
-        else {
-            return false;
-        };
-        let (Some(first), Some(last)) = (layer.key_frame, layer.stats.highest()) else {
-            return false;
-        };
-        let is_whole = |mut packets: std::ops::RangeInclusive<u64>| {
-            packets.all(|index| layer.history.get(index).is_some())
-        };
-        if d.rewriter.source().is_some()
-            || last.saturating_sub(first) >= MAX_CATCH_UP
-            || !is_whole(first..=last)
-        {
-            return false;
-        }
-        let Some((sender, to)) = peers
-            .get(d.subscriber)
-            .and_then(|subscriber| subscriber.transport.sender())
-        else {
-            return false;
-        };
-        for index in first..=last {
-            // What is in this receive batch comes with its flush.
-            let is_pending = track
-                .batch
-                .iter()
-                .any(|packet| packet.layer == number && packet.index == index);
-            let Some(packet) = layer.history.get(index).filter(|_| !is_pending) else {
-                continue;
-            };
-            let input = layer.input(number, &packet, index == first, now);
-            match d.forward(&packet, &input, Egress { sender, to }, out) {
-                Ok(bytes) => {
-                    stats.rtp_out += 1;
-                    stats.rtp_out_bytes += bytes as u64;
-                }
-                Err(reason) => stats.drop(reason),
-            }
-        }
-        track.fanout.set_current(d.slot, number);
-        if let (Some(publisher), Some(subscriber)) =
-            (peers.get(track.publisher), peers.get(d.subscriber))
-        {
-            events.push_back(Event::TrackSubscribed {
-                peer: publisher.sid,
-                track: d.track,
-                subscriber: subscriber.sid,
-            });
-        }
-        true
     }
 }

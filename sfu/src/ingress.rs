@@ -244,7 +244,7 @@ impl Shard {
             return Err(DropReason::TooOld);
         }
         if starts_key_frame {
-            open.key_frame_arrived(received.index);
+            open.key_frame_arrived();
         }
         if track.batch.is_empty() {
             self.pending.push(up);

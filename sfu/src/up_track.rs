@@ -25,7 +25,7 @@ const MISSED_FRAMES: u64 = 12;
 const LAYER_TIMEOUT: Duration = Duration::from_millis(600);
 
 /// Key frame requests for one layer: so many in quick succession, for people who join in a row, …
-const KEY_FRAME_BURST: u32 = 4;
+const KEY_FRAME_BURST: u32 = 12;
 
 /// … then one in this time: each costs the publisher several times an ordinary picture, and encoders answer at most every
 /// 300 ms.
@@ -80,8 +80,6 @@ pub struct UpLayer {
     pub last_packet: Option<(RtpTime, Instant)>,
     /// Packets arrive.
     pub active: bool,
-    /// Index of the packet that began the last key frame.
-    pub key_frame: Option<u64>,
     /// Frames that ended (marker bits).
     pub frames: u64,
     /// Frames of each layer when this one had its last packet.
@@ -103,7 +101,6 @@ impl UpLayer {
             sender_report: None,
             last_packet: None,
             active: false,
-            key_frame: None,
             frames: 0,
             frames_then: [0; 3],
             key_frame_wanted: false,
@@ -133,10 +130,9 @@ impl UpLayer {
         self.key_frame_wanted = true;
     }
 
-    /// A key frame began with the packet `index`: nobody waits any more.
-    pub fn key_frame_arrived(&mut self, index: u64) {
+    /// A key frame began: nobody waits any more.
+    pub fn key_frame_arrived(&mut self) {
         self.key_frame_wanted = false;
-        self.key_frame = self.key_frame.max(Some(index));
     }
 
     /// Whether a request must be sent now (RFC 4585 PLI); counts as sent.
@@ -401,8 +397,12 @@ mod tests {
         let sent: Vec<_> = (0..1000)
             .filter(|ms| layer.take_key_frame_request(now + Duration::from_millis(*ms)))
             .collect();
-        assert_eq!(sent, [0, 30, 60, 90, 340, 590, 840]);
-        layer.key_frame_arrived(1);
+        assert_eq!(
+            sent[..12],
+            [0, 30, 60, 90, 120, 150, 180, 210, 240, 270, 300, 330]
+        );
+        assert_eq!(sent[12..], [580, 830]);
+        layer.key_frame_arrived();
         assert!(!layer.take_key_frame_request(now + Duration::from_secs(9)));
         layer.want_key_frame();
         assert!(layer.take_key_frame_request(now + Duration::from_secs(9)));

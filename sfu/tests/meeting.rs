@@ -42,7 +42,6 @@ fn a_latecomer_has_existing_tracks_in_its_first_answer_and_a_picture_at_once() {
     let voice = rig.publish(a, MediaKind::Audio, &[]);
     let picture = rig.publish(a, MediaKind::Video, &[]);
     rig.run(3 * SECOND);
-    let requests = rig.participants[a].key_frame_requests;
     for _ in 0..8 {
         let started = rig.now;
         let late = rig.join();
@@ -59,8 +58,6 @@ fn a_latecomer_has_existing_tracks_in_its_first_answer_and_a_picture_at_once() {
         let seen = rig.received(late, picture);
         assert_eq!((seen.lost, seen.dropped_frames), (0, 0), "{seen:?}");
     }
-    // Those who come soon after a key frame begin with that one.
-    assert!(rig.participants[a].key_frame_requests < requests + 6);
 }
 
 #[test]
