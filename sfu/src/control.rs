@@ -10,12 +10,13 @@ use crate::{
         Command, Event, MediaKind, MediaSections, PublishedTrack, SendBatch, SpatialLayer,
         TrackSetting,
     },
-    down_track::{DownTrack, SendParameters},
+    down_track::{DownTrack, MidElement, SendParameters},
+    fanout::NO_LAYER,
     negotiate::{
         Bound, ExtensionIds, IceCredentials, LocalParameters, Negotiated, Negotiation,
         OPUS_AND_VP8, SendTrack,
     },
-    peer::{Incoming, MAX_INCOMING, Peer},
+    peer::{Incoming, MAX_INCOMING, Peer, Ssrcs},
     router::Router,
     rtp::{Extension, ExtensionMap},
     shard::{DownTrackKey, PeerKey, Shard, UpTrackKey},
@@ -126,6 +127,7 @@ impl Shard {
             downs: Vec::new(),
             incoming: Default::default(),
             outgoing: Default::default(),
+            ssrcs: Ssrcs::new(self.rng.random()),
             extensions: Default::default(),
             twcc: TwccRecorder::new(),
             twcc_ssrc: 0,
@@ -259,8 +261,7 @@ impl Shard {
         {
             return;
         }
-        let ssrc = fresh_ssrc(p, &mut self.rng);
-        let rtx_ssrc = fresh_ssrc(p, &mut self.rng);
+        let (ssrc, rtx_ssrc) = (p.ssrcs.fresh(), p.ssrcs.fresh());
         let down = DownTrack::new(up, track, key, codec, (ssrc, rtx_ssrc), setting, now);
         let down = self.downs.insert(down);
         let slot = source.fanout.add(down);
@@ -382,7 +383,10 @@ impl Shard {
             candidates: self.context.addresses().to_vec(),
             max_message_size: MAX_MESSAGE_SIZE.into(),
         };
-        match p.negotiation.handle_offer(sdp, &local) {
+        let Peer {
+            negotiation, ssrcs, ..
+        } = p;
+        match negotiation.handle_offer(sdp, &local, || ssrcs.fresh()) {
             Err(error) => {
                 let event = Event::NegotiationFailed {
                     peer: p.sid,
@@ -424,7 +428,7 @@ impl Shard {
         for bound in negotiated.newly_bound {
             self.bind(key, bound);
         }
-        self.take_over_subscriptions(key);
+        self.take_over_subscriptions(key, now);
         // Sections that must be added are in the answer. A subscription that fits but was not in it waits for a section
         // that has just become free: one more offer settles it.
         let waits = |down: &DownTrackKey| {
@@ -482,10 +486,13 @@ impl Shard {
     }
 
     /// Which subscriptions the client's sections carry now.
-    fn take_over_subscriptions(&mut self, key: PeerKey) {
-        let Some(p) = self.peers.get(key) else { return };
+    fn take_over_subscriptions(&mut self, key: PeerKey, now: Instant) {
+        let Some(p) = self.peers.get_mut(key) else {
+            return;
+        };
         let sections = p.negotiation.send_sections();
-        for down in p.downs.clone() {
+        let mut changed = Vec::new();
+        for down in p.downs.iter().copied() {
             let Some(d) = self.downs.get_mut(down) else {
                 continue;
             };
@@ -493,12 +500,29 @@ impl Shard {
             let parameters = section.map(|section| SendParameters {
                 payload_type: section.codec.payload_type,
                 rtx_payload_type: section.codec.rtx_payload_type,
+                mid: section
+                    .extensions
+                    .mid
+                    .and_then(|id| MidElement::new(id, &section.mid)),
             });
             if d.parameters != parameters {
                 d.parameters = parameters;
-                self.retarget(down);
+                changed.push(down);
+            }
+            if let Some(section) = section.filter(|section| section.ssrc != d.ssrc) {
+                p.outgoing.remove(&d.ssrc);
+                p.outgoing.remove(&d.rtx_ssrc);
+                let rtx_ssrc = section.rtx_ssrc.unwrap_or_else(|| p.ssrcs.fresh());
+                d.renew(section.ssrc, rtx_ssrc, now);
+                p.outgoing.insert(d.ssrc, down);
+                p.outgoing.insert(d.rtx_ssrc, down);
+                if let Some(track) = self.ups.get_mut(d.up) {
+                    track.fanout.set_current(d.slot, NO_LAYER);
+                }
+                changed.push(down);
             }
         }
+        changed.into_iter().for_each(|down| self.retarget(down));
     }
 
     /// Tells the client to offer again, where its subscriptions changed after its first offer was answered.
@@ -537,16 +561,6 @@ fn set_extensions(map: &mut ExtensionMap, ids: &ExtensionIds) {
     for (extension, id) in pairs {
         if let Some(id) = id {
             map.set(extension, id);
-        }
-    }
-}
-
-/// An SSRC that none of the peer's other subscriptions has: two streams with one SSRC would share nonces.
-fn fresh_ssrc(peer: &Peer, rng: &mut impl Rng) -> u32 {
-    loop {
-        let ssrc = rng.random();
-        if ssrc != 0 && !peer.outgoing.contains_key(&ssrc) {
-            return ssrc;
         }
     }
 }

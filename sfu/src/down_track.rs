@@ -17,6 +17,9 @@ use crate::{
     vp8,
 };
 
+/// Most bytes that the MID extension adds to a header.
+const MAX_MID_BLOCK: usize = 4 + (1 + MidElement::MAX_LEN).next_multiple_of(4);
+
 /// Time between sender reports of one stream.
 pub const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -27,6 +30,33 @@ pub struct SendParameters {
     pub payload_type: u8,
     /// Payload type of its retransmissions (RFC 4588), where negotiated.
     pub rtx_payload_type: Option<u8>,
+    /// How its packets name their section, where that was negotiated.
+    pub mid: Option<MidElement>,
+}
+
+/// The MID header extension of a section's packets (RFC 9143, section 15).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MidElement {
+    id: u8,
+    len: u8,
+    value: [u8; Self::MAX_LEN],
+}
+
+impl MidElement {
+    /// What an element with a one-byte header can hold.
+    const MAX_LEN: usize = 16;
+
+    /// `None` when the name does not fit.
+    pub fn new(id: u8, mid: &str) -> Option<Self> {
+        let len = u8::try_from(mid.len()).ok()?;
+        let mut value = [0; Self::MAX_LEN];
+        value.get_mut(..mid.len())?.copy_from_slice(mid.as_bytes());
+        Some(Self { id, len, value })
+    }
+
+    fn element(&self) -> (u8, &[u8]) {
+        (self.id, &self.value[..usize::from(self.len)])
+    }
 }
 
 /// A subscription.
@@ -59,6 +89,11 @@ pub struct DownTrack {
     pub last_sender_report: Option<(u32, Instant)>,
     /// Ignores repeated NACKs of one packet.
     pub nack_throttle: NackThrottle,
+    /// Its first packet was sent, and the publisher told so.
+    pub announced: bool,
+    /// The subscriber spoke of our SSRC: it knows where the packets belong. Until then each says so itself (RFC 9143,
+    /// section 9.2), for packets overtake the answer that announces their SSRC.
+    pub recognised: bool,
     rtx_index: u64,
 }
 
@@ -97,8 +132,29 @@ impl DownTrack {
             next_sender_report: now,
             last_sender_report: None,
             nack_throttle: NackThrottle::default(),
+            announced: false,
+            recognised: false,
             rtx_index: 0,
         }
+    }
+
+    /// Goes on as another stream, which begins with its next packet.
+    pub fn renew(&mut self, ssrc: u32, rtx_ssrc: u32, now: Instant) {
+        let fresh = Self::new(
+            self.up,
+            self.track,
+            self.subscriber,
+            self.codec,
+            (ssrc, rtx_ssrc),
+            self.setting,
+            now,
+        );
+        *self = Self {
+            slot: self.slot,
+            parameters: self.parameters,
+            announced: self.announced,
+            ..fresh
+        };
     }
 
     /// Forwards one packet of the up track. Returns the bytes sent.
@@ -111,23 +167,13 @@ impl DownTrack {
     ) -> Result<usize, DropReason> {
         let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
         let rewritten = self.rewriter.rewrite(input)?;
-        let header = EgressHeader {
-            marker: packet.marker,
-            payload_type: parameters.payload_type,
-            seq: SeqNo(rewritten.index as u16),
-            time: rewritten.time,
-            ssrc: self.ssrc,
-            padding: false,
-        };
-        let sealed = seal(
+        let plain = Plain {
             packet,
-            &[],
-            &rewritten,
-            &header,
-            rewritten.index,
-            egress,
-            out,
-        )?;
+            rewritten: &rewritten,
+            original: None,
+        };
+        let (payload_type, index) = (parameters.payload_type, rewritten.index);
+        let sealed = self.seal(&plain, payload_type, self.ssrc, index, egress, out)?;
         self.sent = (
             self.sent.0.wrapping_add(1),
             self.sent.1.wrapping_add(packet.payload.len() as u32),
@@ -150,36 +196,77 @@ impl DownTrack {
             .rewriter
             .replay(input, out_index)
             .ok_or(DropReason::NotInHistory)?;
-        let Some(payload_type) = parameters.rtx_payload_type else {
-            let header = EgressHeader {
-                marker: packet.marker,
-                payload_type: parameters.payload_type,
-                seq: SeqNo(out_index as u16),
-                time: rewritten.time,
-                ssrc: self.ssrc,
-                padding: false,
-            };
-            return seal(packet, &[], &rewritten, &header, out_index, egress, out);
+        let mut plain = Plain {
+            packet,
+            rewritten: &rewritten,
+            original: None,
         };
+        let Some(payload_type) = parameters.rtx_payload_type else {
+            let payload_type = parameters.payload_type;
+            return self.seal(&plain, payload_type, self.ssrc, out_index, egress, out);
+        };
+        plain.original = Some((out_index as u16).to_be_bytes());
+        let (ssrc, index) = (self.rtx_ssrc, self.rtx_index);
+        let sealed = self.seal(&plain, payload_type, ssrc, index, egress, out)?;
+        self.rtx_index += 1;
+        Ok(sealed)
+    }
+
+    /// Writes header, prefix and payload into the send buffer and seals them there: the only copy of the payload.
+    fn seal(
+        &self,
+        plain: &Plain<'_>,
+        payload_type: u8,
+        ssrc: u32,
+        index: u64,
+        egress: Egress<'_>,
+        out: &mut impl SendBatch,
+    ) -> Result<usize, DropReason> {
+        let Plain {
+            packet,
+            rewritten,
+            original,
+        } = plain;
         let header = EgressHeader {
             marker: packet.marker,
             payload_type,
-            seq: SeqNo(self.rtx_index as u16),
+            seq: SeqNo(index as u16),
             time: rewritten.time,
-            ssrc: self.rtx_ssrc,
+            ssrc,
             padding: false,
         };
-        let original = (out_index as u16).to_be_bytes();
-        let sealed = seal(
-            packet,
-            &original,
-            &rewritten,
-            &header,
-            self.rtx_index,
-            egress,
-            out,
-        )?;
-        self.rtx_index += 1;
+        let mid = self.parameters.and_then(|parameters| parameters.mid);
+        let mid = mid.filter(|_| !self.recognised);
+        let prefix = original.as_ref().map_or(&[][..], |seq| &seq[..]);
+        let payload_len = prefix.len() + packet.payload.len();
+        let extensions = if mid.is_some() { MAX_MID_BLOCK } else { 0 };
+        let len = FIXED_HEADER_LEN + extensions + payload_len + MAX_RTP_OVERHEAD;
+        let buffer = out
+            .reserve(egress.to, len)
+            .ok_or(DropReason::SendBufferFull)?;
+        let header_len = match &mid {
+            None => header.write(buffer, &[]),
+            Some(mid) => header.write(buffer, &[mid.element()]),
+        };
+        let header_len = header_len.map_err(|_| DropReason::Malformed)?;
+        let sealed = if prefix.is_empty() && rewritten.picture.is_none() {
+            egress
+                .sender
+                .seal_rtp_from(buffer, header_len, packet.payload, ssrc, index)
+        } else {
+            let (before, payload) =
+                buffer[header_len..header_len + payload_len].split_at_mut(prefix.len());
+            before.copy_from_slice(prefix);
+            payload.copy_from_slice(packet.payload);
+            if let Some(ids) = rewritten.picture {
+                vp8::rewrite(payload, ids);
+            }
+            egress
+                .sender
+                .seal_rtp(buffer, header_len, payload_len, ssrc, index)
+        };
+        let sealed = sealed.map_err(|_| DropReason::Malformed)?;
+        out.commit(sealed);
         Ok(sealed)
     }
 
@@ -189,41 +276,10 @@ impl DownTrack {
     }
 }
 
-/// Writes header, prefix and payload into the send buffer and seals them there: the only copy of the payload.
-fn seal(
-    packet: &Packet<'_>,
-    prefix: &[u8],
-    rewritten: &Rewritten,
-    header: &EgressHeader,
-    index: u64,
-    egress: Egress<'_>,
-    out: &mut impl SendBatch,
-) -> Result<usize, DropReason> {
-    let payload_len = prefix.len() + packet.payload.len();
-    let len = FIXED_HEADER_LEN + payload_len + MAX_RTP_OVERHEAD;
-    let buffer = out
-        .reserve(egress.to, len)
-        .ok_or(DropReason::SendBufferFull)?;
-    let header_len = header
-        .write(buffer, &[])
-        .map_err(|_| DropReason::Malformed)?;
-    let sealed = if prefix.is_empty() && rewritten.picture.is_none() {
-        egress
-            .sender
-            .seal_rtp_from(buffer, header_len, packet.payload, header.ssrc, index)
-    } else {
-        let (before, payload) =
-            buffer[header_len..header_len + payload_len].split_at_mut(prefix.len());
-        before.copy_from_slice(prefix);
-        payload.copy_from_slice(packet.payload);
-        if let Some(ids) = rewritten.picture {
-            vp8::rewrite(payload, ids);
-        }
-        egress
-            .sender
-            .seal_rtp(buffer, header_len, payload_len, header.ssrc, index)
-    };
-    let sealed = sealed.map_err(|_| DropReason::Malformed)?;
-    out.commit(sealed);
-    Ok(sealed)
+/// A packet before it is sealed.
+struct Plain<'a> {
+    packet: &'a Packet<'a>,
+    rewritten: &'a Rewritten,
+    /// Its sequence number, when it is sent again as RTX.
+    original: Option<[u8; 2]>,
 }

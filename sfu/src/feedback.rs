@@ -100,7 +100,11 @@ impl Shard {
         let Some(down) = self.subscription(peer, report.ssrc) else {
             return;
         };
-        let Some((compact, sent)) = self.downs.get(down).and_then(|d| d.last_sender_report) else {
+        let Some(d) = self.downs.get_mut(down) else {
+            return;
+        };
+        d.recognised = true;
+        let Some((compact, sent)) = d.last_sender_report else {
             return;
         };
         if report.last_sr != compact {

@@ -25,6 +25,7 @@ impl Shard {
         let mut batch = std::mem::take(&mut track.batch);
         let is_audio = track.kind == MediaKind::Audio;
         let (layers, fanout) = (&track.layers, &mut track.fanout);
+        let mut stranded = Vec::new();
         for packets in batch.chunks(BLOCK) {
             fanout.select(packets, |down, mask| {
                 let Some(down) = downs.get_mut(down) else {
@@ -37,7 +38,6 @@ impl Shard {
                     return;
                 };
                 let egress = Egress { sender, to };
-                let first = down.sent.0 == 0;
                 let mut rest = mask;
                 while rest != 0 {
                     let selected = packets[rest.trailing_zeros() as usize];
@@ -60,13 +60,22 @@ impl Shard {
                             stats.rtp_out += 1;
                             stats.rtp_out_bytes += bytes as u64;
                         }
-                        Err(reason) => stats.drop(reason),
+                        Err(reason) => {
+                            // The key frame that should have begun this layer did not go out: another one must.
+                            if reason == DropReason::BeforeSwitch
+                                && !down.rewriter.is_in(input.source)
+                            {
+                                stranded.push(down.slot);
+                            }
+                            stats.drop(reason);
+                        }
                     }
                 }
-                if first
+                if !down.announced
                     && down.sent.0 != 0
                     && let Some(publisher) = peers.get(track.publisher)
                 {
+                    down.announced = true;
                     events.push_back(Event::TrackSubscribed {
                         peer: publisher.sid,
                         track: down.track,
@@ -74,6 +83,9 @@ impl Shard {
                     });
                 }
             });
+        }
+        for slot in stranded {
+            fanout.set_current(slot, NO_LAYER);
         }
         batch.clear();
         // The buffer goes back, so that the next batch allocates nothing.

@@ -331,6 +331,8 @@ struct Section {
     /// Track part of the msid in the last offer.
     offered_track: Option<String>,
     codecs: Vec<CodecParameters>,
+    /// Hash of all codec lines of the last offer, also of codecs we do not know.
+    offered_codecs: u64,
     extensions: Extensions,
     layers: Vec<RidLayer>,
     ssrcs: Vec<DeclaredSsrc>,
@@ -511,7 +513,8 @@ impl Negotiation {
         }
     }
 
-    /// Answers an offer.
+    /// Answers an offer. Where it changes the codecs of a section in which we send a picture, the stream there gets
+    /// SSRCs from `fresh_ssrc`, which never returns one twice: see [`Self::send_sections`].
     ///
     /// # Errors
     /// [`NegotiationError`]; everything is then as it was before.
@@ -519,9 +522,10 @@ impl Negotiation {
         &mut self,
         sdp: &str,
         local: &LocalParameters,
+        mut fresh_ssrc: impl FnMut() -> u32,
     ) -> Result<Negotiated, NegotiationError> {
         let mut next = self.clone();
-        let negotiated = next.answer(sdp, local)?;
+        let negotiated = next.answer(sdp, local, &mut fresh_ssrc)?;
         *self = next;
         Ok(negotiated)
     }
@@ -587,7 +591,7 @@ impl Negotiation {
         self.sections.iter().filter_map(section).collect()
     }
 
-    /// Sections in which we send, in order of sections.
+    /// Sections in which we send, in order of sections. Their SSRCs may have changed with the last offer.
     pub fn send_sections(&self) -> Vec<SendSection> {
         self.sections
             .iter()

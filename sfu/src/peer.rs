@@ -64,6 +64,8 @@ pub struct Peer {
     pub incoming: FxHashMap<u32, Incoming>,
     /// Its subscriptions by our SSRC, for its RTCP.
     pub outgoing: FxHashMap<u32, DownTrackKey>,
+    /// SSRCs for its further subscriptions.
+    pub ssrcs: Ssrcs,
     /// Extension ids of its offers; the same in all bundled sections (RFC 8843 section 9).
     pub extensions: ExtensionMap,
     /// Arrivals, for transport-wide congestion control feedback.
@@ -76,4 +78,28 @@ pub struct Peer {
     pub next_receiver_report: Instant,
     /// Round trip time, from its receiver reports.
     pub rtt: Duration,
+}
+
+/// SSRCs of one peer's subscriptions. None is given twice: two streams with one SSRC under one key would share nonces
+/// (RFC 7714, section 10).
+#[derive(Debug)]
+pub struct Ssrcs(u32);
+
+impl Ssrcs {
+    /// Odd, so that the sequence meets every number once; and with bits all over, so that neighbours look unlike.
+    const STEP: u32 = 0x9e37_79b9;
+
+    /// Begins at a random number.
+    pub fn new(start: u32) -> Self {
+        Self(start)
+    }
+
+    /// The next one; never 0.
+    pub fn fresh(&mut self) -> u32 {
+        self.0 = self.0.wrapping_add(Self::STEP);
+        if self.0 == 0 {
+            self.0 = Self::STEP;
+        }
+        self.0
+    }
 }

@@ -182,6 +182,11 @@ impl Rewriter {
         self.current().map(|epoch| epoch.source)
     }
 
+    /// The stream is in the middle of this source: its next packet need not be a switch point.
+    pub fn is_in(&self, source: Source) -> bool {
+        !self.paused && self.source() == Some(source)
+    }
+
     /// The highest index that went out.
     pub fn highest(&self) -> Option<u64> {
         self.last.map(|last| last.out.index)

@@ -280,7 +280,7 @@ pub struct Candidate {
 }
 
 /// A payload type with its `a=rtpmap`, `a=fmtp` and `a=rtcp-fb` lines.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Codec {
     /// RTP payload type, 0 to 127.
     pub payload_type: u8,

@@ -397,3 +397,69 @@ fn sections_are_used_again_for_other_tracks() {
         }
     }
 }
+
+#[test]
+fn a_decoder_that_an_offer_changes_gets_a_new_stream_that_begins_with_a_key_frame() {
+    let mut rig = Rig::new(14);
+    let (a, b) = (rig.join(), rig.join());
+    let picture = rig.publish(a, MediaKind::Video, &[]);
+    let voice = rig.publish(a, MediaKind::Audio, &[]);
+    rig.run(2 * SECOND);
+    let told = |rig: &Rig| {
+        let told = |event: &&Event| matches!(event, Event::TrackSubscribed { .. });
+        rig.events.iter().filter(told).count()
+    };
+    let told_before = told(&rig);
+    let streams = |answer: &str| -> Vec<String> {
+        let lines = answer.lines().filter(|line| line.starts_with("a=ssrc:"));
+        lines.map(str::to_owned).collect()
+    };
+    let last_answer = |rig: &Rig| {
+        let answer = rig.events.iter().rev().find_map(|event| match event {
+            Event::Answer { peer, sdp, .. } if *peer == rig.participants[b].sid => {
+                Some(streams(sdp))
+            }
+            _ => None,
+        });
+        answer.unwrap()
+    };
+    rig.offer(b);
+    rig.run(SECOND);
+    let before = last_answer(&rig);
+    let (seen, heard) = (rig.received(b, picture), rig.received(b, voice));
+
+    // As the native SDKs do when they publish their first picture.
+    let start_bitrate = |sdp: String| {
+        let rtpmap = sdp
+            .lines()
+            .find(|line| line.contains(" VP8/90000"))
+            .unwrap();
+        let payload_type = rtpmap.split([':', ' ']).nth(1).unwrap();
+        let fmtp = format!("{rtpmap}\r\na=fmtp:{payload_type} x-google-start-bitrate=1000");
+        sdp.replace(rtpmap, &fmtp)
+    };
+    rig.offer_as(b, start_bitrate);
+    rig.run(SECOND);
+    let after = last_answer(&rig);
+    let kept: Vec<_> = before.iter().filter(|line| after.contains(line)).collect();
+    assert_eq!(
+        (before.len(), after.len(), kept.len()),
+        (3, 3, 1),
+        "the voice keeps its stream"
+    );
+    let (seen_now, heard_now) = (rig.received(b, picture), rig.received(b, voice));
+    assert!(
+        seen_now.decodable_frames >= seen.decodable_frames + 20,
+        "{seen_now:?} after {seen:?}"
+    );
+    assert!(
+        heard_now.packets >= heard.packets + 45 && heard_now.lost == 0,
+        "{heard_now:?}"
+    );
+    assert_eq!(told(&rig), told_before, "the publisher is told once");
+
+    // The same offer again changes nothing.
+    rig.offer_as(b, start_bitrate);
+    rig.run(SECOND);
+    assert_eq!(last_answer(&rig), after);
+}

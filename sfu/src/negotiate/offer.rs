@@ -1,8 +1,9 @@
 //! Reads an offer into the state: who carries what.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, hash::BuildHasher};
 
 use protocol::TrackSid;
+use rustc_hash::FxBuildHasher;
 
 use super::{
     Binding, Bound, DeclaredSsrc, IceCredentials, LocalParameters, Negotiated, Negotiation,
@@ -24,10 +25,11 @@ impl Negotiation {
         &mut self,
         sdp: &str,
         local: &LocalParameters,
+        fresh_ssrc: &mut dyn FnMut() -> u32,
     ) -> Result<Negotiated, NegotiationError> {
         let offer = SessionDescription::parse(sdp)?;
         self.check_sections(&offer)?;
-        let mut lost = self.read_sections(&offer)?;
+        let (mut lost, rebuilt) = self.read_sections(&offer)?;
         let remote = self.read_transport(&offer)?;
         self.check_sections_agree()?;
         let newly_bound = self.bind_published(&mut lost);
@@ -36,6 +38,7 @@ impl Negotiation {
         lost.sort_unstable();
         lost.dedup();
         self.bind_subscriptions();
+        self.renew_streams(&rebuilt, fresh_ssrc);
 
         if remote.ice_restarted || self.local_ice.is_none() {
             self.local_ice = Some(local.ice.clone());
@@ -107,12 +110,12 @@ impl Negotiation {
         Ok(())
     }
 
-    /// Returns the tracks that lost their section.
+    /// Returns the tracks that lost their section, and those we send in sections whose codecs changed.
     fn read_sections(
         &mut self,
         offer: &SessionDescription,
-    ) -> Result<Vec<TrackSid>, NegotiationError> {
-        let mut lost = Vec::new();
+    ) -> Result<(Vec<TrackSid>, Vec<TrackSid>), NegotiationError> {
+        let (mut lost, mut rebuilt) = (Vec::new(), Vec::new());
         let mut data = false;
         for (index, media) in offer.media.iter().enumerate() {
             let mid = media.mid.clone().unwrap_or_default();
@@ -142,6 +145,11 @@ impl Negotiation {
             {
                 lost.push(track);
             }
+            if let (Role::Sending(track), Some(known)) = (section.role, self.sections.get(index))
+                && known.offered_codecs != section.offered_codecs
+            {
+                rebuilt.push(track);
+            }
             section.answered_audio = self
                 .sections
                 .get(index)
@@ -151,7 +159,20 @@ impl Negotiation {
                 None => self.sections.push(section),
             }
         }
-        Ok(lost)
+        Ok((lost, rebuilt))
+    }
+
+    /// New SSRCs for the pictures in sections whose codecs changed, if only by a parameter. libwebrtc replaces its
+    /// decoder then, and a packet that arrives at that moment detaches the picture from its track for good; a stream
+    /// with another SSRC is attached anew. The native SDKs change all sections when they first publish a picture.
+    fn renew_streams(&mut self, rebuilt: &[TrackSid], fresh_ssrc: &mut dyn FnMut() -> u32) {
+        for subscription in &mut self.subscriptions {
+            let send = &mut subscription.send;
+            if send.kind == MediaKind::Video && rebuilt.contains(&send.track) {
+                send.ssrc = fresh_ssrc();
+                send.rtx_ssrc = send.rtx_ssrc.map(|_| fresh_ssrc());
+            }
+        }
     }
 
     /// Header extension ids and SSRCs are shared by the whole transport.
@@ -405,6 +426,7 @@ impl Section {
             offered: media.direction,
             offered_track: media.msid.as_ref().and_then(|msid| msid.track.clone()),
             codecs: kind.map_or_else(Vec::new, |kind| common_codecs(enabled, kind, &media.codecs)),
+            offered_codecs: FxBuildHasher.hash_one(&media.codecs),
             extensions: kind
                 .map(|kind| common_extensions(kind, &media.extensions))
                 .unwrap_or_default(),

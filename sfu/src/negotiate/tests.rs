@@ -47,6 +47,11 @@ fn local(generation: u32) -> LocalParameters {
     }
 }
 
+/// For offers that change no codecs.
+fn fresh_ssrc() -> u32 {
+    panic!("no stream needs another SSRC")
+}
+
 fn sid(text: &str) -> TrackSid {
     text.parse().expect("sid")
 }
@@ -197,7 +202,7 @@ fn answers_to_real_clients_are_as_recorded() {
         let answer = |state: &mut Negotiation, step: &str, generation| {
             let name = format!("{client}-{step}");
             let negotiated = state
-                .handle_offer(&fixture(&name), &local(generation))
+                .handle_offer(&fixture(&name), &local(generation), fresh_ssrc)
                 .expect(&name);
             assert_snapshot(&name, &negotiated.answer);
             negotiated
@@ -280,7 +285,7 @@ fn answers_to_real_clients_are_as_recorded() {
     assert_snapshot(
         "native-join",
         &state
-            .handle_offer(&fixture("native-join"), &local(1))
+            .handle_offer(&fixture("native-join"), &local(1), fresh_ssrc)
             .expect("native")
             .answer,
     );
@@ -292,7 +297,7 @@ fn a_whole_session_of_a_real_client_is_followed() {
         let mut state = negotiation();
         let step = |state: &mut Negotiation, step: &str| {
             state
-                .handle_offer(&fixture(&format!("{client}-{step}")), &local(7))
+                .handle_offer(&fixture(&format!("{client}-{step}")), &local(7), fresh_ssrc)
                 .unwrap_or_else(|error| panic!("{step}: {error}"))
         };
         let cid = |file: &str, mid| {
@@ -310,7 +315,11 @@ fn a_whole_session_of_a_real_client_is_followed() {
         assert_eq!(step(&mut state, "publish").newly_bound.len(), 1);
         assert_eq!(step(&mut state, "unpublish").unbound, [sid("TR_VCme")]);
         let restart = state
-            .handle_offer(&fixture(&format!("{client}-restart")), &local(8))
+            .handle_offer(
+                &fixture(&format!("{client}-restart")),
+                &local(8),
+                fresh_ssrc,
+            )
             .expect("restart");
         assert!(restart.remote.ice_restarted);
         assert_eq!(restart.local_ice, local(8).ice);
@@ -343,7 +352,7 @@ fn existing_tracks_are_in_the_first_answer() {
         "nothing was offered yet"
     );
     let negotiated = state
-        .handle_offer(&offer(&first_layout()), &local(1))
+        .handle_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(
         negotiated.missing,
@@ -384,7 +393,7 @@ fn existing_tracks_are_in_the_first_answer() {
     let mut layout = first_layout();
     layout.push(Offered::new("7", "video", "recvonly"));
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1))
+        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(
         negotiated.mid_to_track.last(),
@@ -399,7 +408,7 @@ fn a_section_is_reused_only_after_an_inactive_answer() {
     let layout = [Offered::new("0", "video", "recvonly")];
     state.subscribe(send("TR_V1", MediaKind::Video, 10));
     state
-        .handle_offer(&offer(&layout), &local(1))
+        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     state.unsubscribe(sid("TR_V1"));
     assert!(
@@ -413,7 +422,7 @@ fn a_section_is_reused_only_after_an_inactive_answer() {
         "a new section is quicker than two rounds"
     );
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1))
+        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(
         section(&negotiated.answer, "0").direction,
@@ -425,7 +434,7 @@ fn a_section_is_reused_only_after_an_inactive_answer() {
         "the section is free now"
     );
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1))
+        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(negotiated.mid_to_track, [("0".to_owned(), sid("TR_V2"))]);
     assert_eq!(state.send_sections()[0].ssrc, 20);
@@ -442,7 +451,7 @@ fn names_win_over_guesses_and_order_does_not_matter() {
     state.publish(&published("TR_VS", MediaKind::Video, "screen"));
     state.publish(&published("TR_AM", MediaKind::Audio, "microphone"));
     let bound = state
-        .handle_offer(&offer(&layout), &local(1))
+        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer")
         .newly_bound;
     let pairs: Vec<_> = bound
@@ -453,7 +462,7 @@ fn names_win_over_guesses_and_order_does_not_matter() {
     // Offer first.
     let mut state = negotiation();
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1))
+        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(
         section(&negotiated.answer, "7").direction,
@@ -470,7 +479,7 @@ fn names_win_over_guesses_and_order_does_not_matter() {
     assert_eq!(outcome.bound.expect("named").mid, "7");
     assert_eq!(outcome.unbound, Some(sid("TR_VC")), "the guess was wrong");
     let again = state
-        .handle_offer(&offer(&layout), &local(1))
+        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(again.newly_bound[0].mid, "8", "and is made good");
     assert!(again.unbound.is_empty());
@@ -488,7 +497,7 @@ fn a_backup_codec_binds_a_second_section_to_the_same_track() {
         Offered::new("2", "video", "sendonly").cid("camera"),
     ];
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1))
+        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     let mids: Vec<_> = negotiated
         .newly_bound
@@ -507,7 +516,7 @@ fn an_unpublished_track_leaves_its_section_to_nobody_else() {
     ];
     state.publish(&published("TR_A1", MediaKind::Audio, "a"));
     state
-        .handle_offer(&offer(&layout), &local(1))
+        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     state.unpublish(sid("TR_A1"));
     assert!(state.receive_sections().is_empty());
@@ -516,7 +525,7 @@ fn an_unpublished_track_leaves_its_section_to_nobody_else() {
         PublishOutcome::default()
     );
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1))
+        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(
         section(&negotiated.answer, "0").direction,
@@ -538,18 +547,19 @@ fn a_track_the_client_gave_up_comes_back_only_by_name() {
     let sending = |cid: &str| [Offered::new("0", "audio", "sendonly").cid(cid)];
     state.publish(&published("TR_A", MediaKind::Audio, "a"));
     state
-        .handle_offer(&offer(&sending("a")), &local(1))
+        .handle_offer(&offer(&sending("a")), &local(1), fresh_ssrc)
         .expect("offer");
     let stopped = state
         .handle_offer(
             &offer(&[Offered::new("0", "audio", "inactive").cid("a")]),
             &local(1),
+            fresh_ssrc,
         )
         .expect("offer");
     assert_eq!(stopped.unbound, [sid("TR_A")]);
     assert!(
         state
-            .handle_offer(&offer(&sending("b")), &local(1))
+            .handle_offer(&offer(&sending("b")), &local(1), fresh_ssrc)
             .expect("offer")
             .newly_bound
             .is_empty()
@@ -557,14 +567,18 @@ fn a_track_the_client_gave_up_comes_back_only_by_name() {
     let mut fresh = state.clone();
     assert!(
         fresh
-            .handle_offer(&offer(&[Offered::new("0", "audio", "inactive")]), &local(1))
+            .handle_offer(
+                &offer(&[Offered::new("0", "audio", "inactive")]),
+                &local(1),
+                fresh_ssrc
+            )
             .expect("offer")
             .unbound
             .is_empty()
     );
     assert_eq!(
         state
-            .handle_offer(&offer(&sending("a")), &local(1))
+            .handle_offer(&offer(&sending("a")), &local(1), fresh_ssrc)
             .expect("offer")
             .newly_bound
             .len(),
@@ -579,7 +593,7 @@ fn paused_and_reversed_simulcast_layers_are_all_accepted() {
         state.publish(&published("TR_V", MediaKind::Video, "v"));
         let layout = [Offered::new("0", "video", "sendonly").cid("v").extra(lines)];
         let negotiated = state
-            .handle_offer(&offer(&layout), &local(1))
+            .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
             .expect("offer");
         let bound = negotiated.newly_bound[0]
             .layers
@@ -629,7 +643,7 @@ fn opus_wishes_are_answered_and_a_late_wish_asks_for_another_offer() {
         Offered::new("1", "audio", "recvonly"),
     ];
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1))
+        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(
         section(&negotiated.answer, "0").codecs[0].fmtp,
@@ -647,7 +661,7 @@ fn opus_wishes_are_answered_and_a_late_wish_asks_for_another_offer() {
     assert!(state.publish(&music).bound.is_some());
     assert!(state.needs_renegotiation());
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1))
+        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     let wanted = "minptime=10;useinbandfec=1;usedtx=1;stereo=1;maxaveragebitrate=510000";
     // libwebrtc complains when one payload type means two things in one bundle.
@@ -667,7 +681,9 @@ fn only_vp8_without_rtx_is_offered_by_some_clients() {
     let mut state = negotiation();
     state.publish(&published("TR_V", MediaKind::Video, "v"));
     state.subscribe(send("TR_V2", MediaKind::Video, 10));
-    let negotiated = state.handle_offer(&text, &local(1)).expect("offer");
+    let negotiated = state
+        .handle_offer(&text, &local(1), fresh_ssrc)
+        .expect("offer");
     assert_eq!(state.receive_sections()[0].codecs[0].rtx_payload_type, None);
     assert_eq!(state.send_sections()[0].rtx_ssrc, None);
     let sending = section(&negotiated.answer, "1");
@@ -683,7 +699,7 @@ fn a_track_whose_codec_the_client_lacks_waits_without_asking_for_sections() {
     };
     state.subscribe(av1);
     let negotiated = state
-        .handle_offer(&offer(&first_layout()), &local(1))
+        .handle_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(negotiated.unsupported, [sid("TR_V")]);
     assert_eq!(negotiated.missing, MediaSections::default());
@@ -703,7 +719,9 @@ fn sections_we_cannot_use_are_rejected_with_their_mid() {
         "UDP/TLS/RTP/SAVPF 98\r\na=mid:7",
         1,
     );
-    let negotiated = negotiation().handle_offer(&text, &local(1)).expect("offer");
+    let negotiated = negotiation()
+        .handle_offer(&text, &local(1), fresh_ssrc)
+        .expect("offer");
     let answer = SessionDescription::parse(&negotiated.answer).expect("answer");
     assert!(answer.media[0].is_rejected() && answer.media[7].is_rejected());
     assert_eq!(answer.bundle, ["1", "2", "3", "4", "5", "6"]);
@@ -727,7 +745,7 @@ fn extension_directions_are_turned_around() {
         .cid("v")
         .extra(&lines)];
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1))
+        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert!(negotiated.answer.contains("a=extmap:9/recvonly urn:"));
     assert!(negotiated.answer.contains("a=extmap:7/sendonly http:"));
@@ -747,11 +765,11 @@ fn an_ice_restart_keeps_everything_else() {
     let mut state = negotiation();
     state.subscribe(send("TR_V", MediaKind::Video, 10));
     let first = state
-        .handle_offer(&offer_of(&first_layout(), "aaaa", 1), &local(1))
+        .handle_offer(&offer_of(&first_layout(), "aaaa", 1), &local(1), fresh_ssrc)
         .expect("offer");
     assert!(!first.remote.ice_restarted);
     let second = state
-        .handle_offer(&offer_of(&first_layout(), "bbbb", 1), &local(2))
+        .handle_offer(&offer_of(&first_layout(), "bbbb", 1), &local(2), fresh_ssrc)
         .expect("offer");
     assert!(second.remote.ice_restarted);
     assert_eq!(
@@ -774,7 +792,7 @@ fn hostile_stream_names_cannot_leave_their_line() {
         ..send("TR_A", MediaKind::Audio, 20)
     });
     let answer = state
-        .handle_offer(&offer(&first_layout()), &local(1))
+        .handle_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
         .expect("offer")
         .answer;
     let stream = section(&answer, "3").msid.expect("msid").stream;
@@ -878,14 +896,14 @@ fn bad_offers_are_refused_and_change_nothing() {
     let mut state = negotiation();
     state.subscribe(send("TR_V", MediaKind::Video, 10));
     state
-        .handle_offer(&offer(&first_layout()), &local(1))
+        .handle_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
         .expect("offer");
     let before = format!("{state:?}");
     for (name, attack, meant) in attacks {
         let mut layout = first_layout();
         attack(&mut layout);
         let error = state
-            .handle_offer(&offer(&layout), &local(2))
+            .handle_offer(&offer(&layout), &local(2), fresh_ssrc)
             .expect_err(name);
         assert!(meant(&error), "{name}: {error:?}");
         assert_eq!(format!("{state:?}"), before, "{name}");
@@ -906,18 +924,20 @@ fn bad_offers_are_refused_and_change_nothing() {
     for (from, to, meant) in texts {
         let text = offer(&first_layout()).replace(from, to);
         assert_eq!(
-            &state.handle_offer(&text, &local(2)).expect_err(from),
+            &state
+                .handle_offer(&text, &local(2), fresh_ssrc)
+                .expect_err(from),
             meant
         );
         assert_eq!(format!("{state:?}"), before, "{from}");
     }
     let other_certificate = offer_of(&first_layout(), "theirs", 0x22);
     assert_eq!(
-        state.handle_offer(&other_certificate, &local(2)),
+        state.handle_offer(&other_certificate, &local(2), fresh_ssrc),
         Err(E::FingerprintChanged)
     );
     assert_eq!(format!("{state:?}"), before);
     state
-        .handle_offer(&offer(&first_layout()), &local(2))
+        .handle_offer(&offer(&first_layout()), &local(2), fresh_ssrc)
         .expect("the client is still served");
 }

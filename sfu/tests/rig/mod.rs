@@ -343,13 +343,18 @@ impl Rig {
     }
 
     pub fn offer(&mut self, index: usize) {
+        self.offer_as(index, |sdp| sdp);
+    }
+
+    /// Offers what `change` makes of the offer.
+    pub fn offer_as(&mut self, index: usize, change: impl FnOnce(String) -> String) {
         let p = &mut self.participants[index];
         if p.connection.is_offer_pending() {
             return;
         }
         p.offer_id += 1;
         let (peer, id) = (p.sid, p.offer_id);
-        let sdp = p.connection.create_offer(self.now).unwrap();
+        let sdp = change(p.connection.create_offer(self.now).unwrap());
         self.command(Command::Offer { peer, id, sdp });
     }
 

@@ -117,7 +117,12 @@ fn check(state: &Negotiation, offer: &str, negotiated: &Negotiated) {
 /// Offers, and checks whatever comes of it.
 fn try_offer(state: &mut Negotiation, text: &str) {
     let before = format!("{state:?}");
-    match state.handle_offer(text, &local(1)) {
+    let mut ssrc = 1 << 31;
+    let fresh_ssrc = || {
+        ssrc += 1;
+        ssrc
+    };
+    match state.handle_offer(text, &local(1), fresh_ssrc) {
         Ok(negotiated) => check(state, text, &negotiated),
         Err(error) => {
             assert_eq!(format!("{state:?}"), before, "{error}");
@@ -263,7 +268,7 @@ impl Client {
             let text = offer(&self.sections);
             let negotiated = self
                 .state
-                .handle_offer(&text, &local(1))
+                .handle_offer(&text, &local(1), fresh_ssrc)
                 .expect("a well-behaved client");
             check(&self.state, &text, &negotiated);
             let ended = self.sections.iter().filter(|section| section.rejected);
