@@ -106,8 +106,9 @@ class Participant:
     async def join(self, url, token):
         self.room = rtc.Room()
         room = self.room
-        room.on("track_subscribed", self.subscribed)
-        room.on("track_unsubscribed", self.unsubscribed)
+        # What the room before still has to say is nobody's business any more.
+        room.on("track_subscribed", lambda *what: self.room is room and self.subscribed(*what))
+        room.on("track_unsubscribed", lambda *what: self.room is room and self.unsubscribed(*what))
         for name in ("reconnecting", "reconnected", "disconnected"):
             room.on(name, lambda *detail, name=name: self.events.append({"name": name, "detail": str(detail)}))
         room.register_text_stream_handler("lk.chat", self.chat)
@@ -251,12 +252,13 @@ class Participant:
         return counters
 
     async def leave(self):
+        room, self.room = self.room, None
         for task in self.tasks:
             task.cancel()
         for one in [*self.ears.values(), *self.eyes.values()]:
             await one.close()
         self.ears, self.eyes, self.tasks = {}, {}, []
-        await self.room.disconnect()
+        await room.disconnect()
         return True
 
 
