@@ -43,7 +43,10 @@ class BrowserParticipant {
     // its own in front, which no other page can push into the background.
     this.context = this.options.fakeMicrophone ? this.browser : await this.browser.createBrowserContext();
     this.page = await this.context.newPage();
-    this.page.on('pageerror', (error) => this.errors.push(String(error)));
+    this.page.on('pageerror', (error) => {
+      // Firefox reports a WebSocket that a reload cuts off, wherever the page is; no script of ours can catch it.
+      if (!/was interrupted while the page was loading/.test(String(error))) this.errors.push(String(error));
+    });
     await this.page.evaluateOnNewDocument(instrument, this.options);
   }
 
