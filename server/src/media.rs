@@ -297,6 +297,7 @@ fn subject(event: &Event) -> Subject {
         | Event::TrackBound { peer, .. }
         | Event::TrackUnbound { peer, .. }
         | Event::TrackActive { peer, .. }
+        | Event::StreamStateChanged { peer, .. }
         | Event::TrackSubscribed { peer, .. } => Subject::Peer(*peer),
     }
 }

@@ -370,6 +370,15 @@ pub enum Event {
         /// The receiver.
         subscriber: ParticipantSid,
     },
+    /// The network of `peer` does not carry this picture any more, or carries it again.
+    StreamStateChanged {
+        /// The subscriber.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+        /// Nothing of it is sent.
+        paused: bool,
+    },
     /// Who speaks now, loudest first; also sent once when nobody speaks any more.
     SpeakersChanged {
         /// The room.
@@ -419,6 +428,8 @@ pub enum Reason {
     Transport,
     /// NACK, PLI, receiver reports or TWCC feedback are due.
     Feedback,
+    /// Packets waited for a subscriber's network.
+    Pacing,
     /// Active speakers are due.
     Speakers,
     /// Nothing in particular: housekeeping.

@@ -10,12 +10,14 @@ use crate::{
         Command, Event, MediaKind, MediaSections, PublishedTrack, SendBatch, SpatialLayer,
         TrackSetting,
     },
+    bwe::BandwidthEstimator,
     down_track::{DownTrack, MidElement, SendParameters},
     fanout::NO_LAYER,
     negotiate::{
         Bound, ExtensionIds, IceCredentials, LocalParameters, Negotiated, Negotiation,
         OPUS_AND_VP8, SendTrack,
     },
+    pacer::Pacer,
     peer::{Incoming, MAX_INCOMING, Peer, Ssrcs},
     router::Router,
     rtp::{Extension, ExtensionMap},
@@ -134,6 +136,10 @@ impl Shard {
             timer: Timer::default(),
             next_receiver_report: now,
             rtt: INITIAL_RTT,
+            estimator: None,
+            pacer: Pacer::default(),
+            wanted_bitrate: 0,
+            next_allocation: now,
         });
         self.sids.insert(sid, key);
         self.demux.add_ufrag(&ufrag, key);
@@ -330,6 +336,7 @@ impl Shard {
             moved.slot = d.slot;
         }
         if let Some(p) = self.peers.get_mut(d.subscriber) {
+            p.pacer.forget(down);
             p.downs.retain(|other| *other != down);
             p.outgoing.remove(&d.ssrc);
             p.outgoing.remove(&d.rtx_ssrc);
@@ -504,7 +511,16 @@ impl Shard {
                     .extensions
                     .mid
                     .and_then(|id| MidElement::new(id, &section.mid)),
+                transport_cc: section
+                    .extensions
+                    .transport_cc
+                    .filter(|_| section.codec.transport_cc),
             });
+            let reports =
+                section.is_some_and(|section| section.codec.transport_cc || section.codec.remb);
+            if reports && p.estimator.is_none() {
+                p.estimator = Some(Box::new(BandwidthEstimator::new(now)));
+            }
             if d.parameters != parameters {
                 d.parameters = parameters;
                 changed.push(down);

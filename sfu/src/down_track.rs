@@ -6,6 +6,7 @@ use protocol::TrackSid;
 
 use crate::{
     api::{Destination, SendBatch, TrackSetting},
+    bwe::BandwidthEstimator,
     history::Packet,
     nack::NackThrottle,
     rewrite::{Input, Rewriter, Rewritten},
@@ -17,8 +18,11 @@ use crate::{
     vp8,
 };
 
-/// Most bytes that the MID extension adds to a header.
-const MAX_MID_BLOCK: usize = 4 + (1 + MidElement::MAX_LEN).next_multiple_of(4);
+/// Bytes that a transport-wide number adds to a header, …
+const NUMBER_EXTENSION: usize = 8;
+
+/// … and the most that it and the MID add together.
+const MAX_EXTENSIONS: usize = 4 + (1 + 2 + 1 + MidElement::MAX_LEN).next_multiple_of(4);
 
 /// Time between sender reports of one stream.
 pub const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,6 +36,22 @@ pub struct SendParameters {
     pub rtx_payload_type: Option<u8>,
     /// How its packets name their section, where that was negotiated.
     pub mid: Option<MidElement>,
+    /// Extension id of transport-wide sequence numbers, where the subscriber reports on them.
+    pub transport_cc: Option<u8>,
+}
+
+/// What a subscription may have of its subscriber's network.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Share {
+    /// Nothing.
+    Paused,
+    /// Layers up to this one.
+    UpTo(u8),
+}
+
+impl Share {
+    /// No limit.
+    pub const ALL: Self = Self::UpTo(2);
 }
 
 /// The MID header extension of a section's packets (RFC 9143, section 15).
@@ -77,6 +97,8 @@ pub struct DownTrack {
     pub slot: usize,
     /// The subscriber's wish.
     pub setting: TrackSetting,
+    /// What its network allows.
+    pub share: Share,
     /// Set while a section of the subscriber's SDP carries it.
     pub parameters: Option<SendParameters>,
     /// Continuity of sequence numbers, timestamps and picture ids.
@@ -98,12 +120,15 @@ pub struct DownTrack {
 }
 
 /// Where and with which keys a subscriber's packets go.
-#[derive(Clone, Copy)]
 pub struct Egress<'a> {
     /// Outbound keys.
     pub sender: &'a SrtpSender,
     /// The nominated path.
     pub to: Destination,
+    /// Numbers the packets, and remembers them until it is told of their arrival.
+    pub estimator: Option<&'a mut BandwidthEstimator>,
+    /// When they go.
+    pub now: Instant,
 }
 
 impl DownTrack {
@@ -126,6 +151,7 @@ impl DownTrack {
             rtx_ssrc,
             slot: usize::MAX,
             setting,
+            share: Share::ALL,
             parameters: None,
             rewriter: Rewriter::new(codec.clock_rate()),
             sent: (0, 0),
@@ -151,6 +177,7 @@ impl DownTrack {
         );
         *self = Self {
             slot: self.slot,
+            share: self.share,
             parameters: self.parameters,
             announced: self.announced,
             ..fresh
@@ -162,7 +189,7 @@ impl DownTrack {
         &mut self,
         packet: &Packet<'_>,
         input: &Input,
-        egress: Egress<'_>,
+        egress: &mut Egress<'_>,
         out: &mut impl SendBatch,
     ) -> Result<usize, DropReason> {
         let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
@@ -188,7 +215,7 @@ impl DownTrack {
         packet: &Packet<'_>,
         input: &Input,
         out_index: u64,
-        egress: Egress<'_>,
+        egress: &mut Egress<'_>,
         out: &mut impl SendBatch,
     ) -> Result<usize, DropReason> {
         let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
@@ -219,7 +246,7 @@ impl DownTrack {
         payload_type: u8,
         ssrc: u32,
         index: u64,
-        egress: Egress<'_>,
+        egress: &mut Egress<'_>,
         out: &mut impl SendBatch,
     ) -> Result<usize, DropReason> {
         let Plain {
@@ -237,16 +264,28 @@ impl DownTrack {
         };
         let mid = self.parameters.and_then(|parameters| parameters.mid);
         let mid = mid.filter(|_| !self.recognised);
+        let number = self.parameters.and_then(|parameters| {
+            let seq = egress.estimator.as_ref()?.next_seq();
+            Some((parameters.transport_cc?, seq.0.to_be_bytes()))
+        });
         let prefix = original.as_ref().map_or(&[][..], |seq| &seq[..]);
         let payload_len = prefix.len() + packet.payload.len();
-        let extensions = if mid.is_some() { MAX_MID_BLOCK } else { 0 };
+        let extensions = if mid.is_some() {
+            MAX_EXTENSIONS
+        } else {
+            NUMBER_EXTENSION
+        };
         let len = FIXED_HEADER_LEN + extensions + payload_len + MAX_RTP_OVERHEAD;
         let buffer = out
             .reserve(egress.to, len)
             .ok_or(DropReason::SendBufferFull)?;
-        let header_len = match &mid {
-            None => header.write(buffer, &[]),
-            Some(mid) => header.write(buffer, &[mid.element()]),
+        let header_len = match (&mid, &number) {
+            (None, None) => header.write(buffer, &[]),
+            (None, Some((id, number))) => header.write(buffer, &[(*id, number)]),
+            (Some(mid), None) => header.write(buffer, &[mid.element()]),
+            (Some(mid), Some((id, number))) => {
+                header.write(buffer, &[(*id, number), mid.element()])
+            }
         };
         let header_len = header_len.map_err(|_| DropReason::Malformed)?;
         let sealed = if prefix.is_empty() && rewritten.picture.is_none() {
@@ -267,6 +306,11 @@ impl DownTrack {
         };
         let sealed = sealed.map_err(|_| DropReason::Malformed)?;
         out.commit(sealed);
+        if number.is_some()
+            && let Some(estimator) = &mut egress.estimator
+        {
+            estimator.sent(sealed, egress.now);
+        }
         Ok(sealed)
     }
 

@@ -143,13 +143,16 @@ impl Fanout {
     }
 
     /// A key frame of `layer` begins: those who wait for it have it from now on; so do those who have nothing yet and
-    /// wait for another layer, until that one comes.
+    /// wait for a better one, until that comes.
     fn switch(&mut self, block: usize, layer: u8) {
         let (current, wanted) = (&self.current[block], &self.wanted[block]);
         let has_nothing = match_layer(current, NO_LAYER) & !match_layer(wanted, NO_LAYER);
         let mut waiting = (match_layer(wanted, layer) & !match_layer(current, layer)) | has_nothing;
         while waiting != 0 {
-            self.current[block][waiting.trailing_zeros() as usize] = layer;
+            let slot = waiting.trailing_zeros() as usize;
+            if self.wanted[block][slot] >= layer {
+                self.current[block][slot] = layer;
+            }
             waiting &= waiting - 1;
         }
     }

@@ -6,7 +6,7 @@ use crate::{
     api::{Datagram, Event, MediaKind, SendBatch, Speaker},
     down_track::{Egress, SENDER_REPORT_INTERVAL},
     fanout::NO_LAYER,
-    peer::Incoming,
+    peer::{Incoming, Peer},
     rtcp::{self, NtpTime, ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, from_compact},
     rtp::SeqNo,
     shard::{DownTrackKey, PeerKey, SCRATCH, Shard, UpTrackKey},
@@ -86,8 +86,21 @@ impl Shard {
                     .clone()
                     .for_each(|(ssrc, _)| self.handle_picture_loss(peer, ssrc, now, out));
             }
-            // No estimator yet: subscribers are not asked for these, and BYE says nothing that the offer does not.
-            RtcpPacket::Bye(_) | RtcpPacket::Remb { .. } | RtcpPacket::TransportCc(_) => {}
+            RtcpPacket::TransportCc(feedback) => {
+                if let Some(p) = self.peers.get_mut(peer)
+                    && let Some(estimator) = &mut p.estimator
+                {
+                    estimator.handle_feedback(feedback, p.rtt, now);
+                }
+            }
+            RtcpPacket::Remb { bitrate, .. } => {
+                if let Some(estimator) = self.peers.get_mut(peer).and_then(|p| p.estimator.as_mut())
+                {
+                    estimator.handle_remb(*bitrate);
+                }
+            }
+            // Says nothing that the offer does not.
+            RtcpPacket::Bye(_) => {}
         }
     }
 
@@ -149,6 +162,25 @@ impl Shard {
         now: Instant,
         out: &mut impl SendBatch,
     ) {
+        let Some(d) = self.downs.get_mut(down) else {
+            return;
+        };
+        let Some(rtt) = self.peers.get(d.subscriber).map(|p| p.rtt) else {
+            return;
+        };
+        if d.nack_throttle.allow(seq, rtt, now) && self.resend(down, seq, now, out).is_some() {
+            self.stats.retransmitted += 1;
+        }
+    }
+
+    /// Sends a packet again. The bytes sent, or `None` when it could not be.
+    pub(crate) fn resend(
+        &mut self,
+        down: DownTrackKey,
+        seq: SeqNo,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) -> Option<usize> {
         let Self {
             downs,
             ups,
@@ -156,37 +188,38 @@ impl Shard {
             stats,
             ..
         } = self;
-        let Some(d) = downs.get_mut(down) else { return };
-        let Some(subscriber) = peers.get(d.subscriber) else {
-            return;
+        let d = downs.get_mut(down)?;
+        let Peer {
+            transport,
+            estimator,
+            pacer,
+            ..
+        } = peers.get_mut(d.subscriber)?;
+        let (sender, to) = transport.sender()?;
+        let found = d.rewriter.origin(seq).and_then(|origin| {
+            let open = ups.get_mut(d.up)?.layer(origin.layer)?;
+            Some((origin, &*open, open.history.get(origin.index)?))
+        });
+        let Some((origin, open, packet)) = found else {
+            stats.drop(DropReason::NotInHistory);
+            return None;
         };
-        let Some((sender, to)) = subscriber.transport.sender() else {
-            return;
+        let input = open.input(origin.layer, &packet, false, now);
+        let mut egress = Egress {
+            sender,
+            to,
+            estimator: estimator.as_deref_mut(),
+            now,
         };
-        if !d.nack_throttle.allow(seq, subscriber.rtt, now) {
-            return;
-        }
-        let Some(origin) = d.rewriter.origin(seq) else {
-            return stats.drop(DropReason::NotInHistory);
-        };
-        let layer = origin.layer;
-        let open = ups.get_mut(d.up).and_then(|track| track.layer(layer));
-        let found = open
-            .as_ref()
-            .and_then(|open| Some((open, open.history.get(origin.index)?)));
-        let Some((open, packet)) = found else {
-            return stats.drop(DropReason::NotInHistory);
-        };
-        let input = open.input(layer, &packet, false, now);
-        match d.retransmit(
-            &packet,
-            &input,
-            origin.out_index,
-            Egress { sender, to },
-            out,
-        ) {
-            Ok(_) => stats.retransmitted += 1,
-            Err(reason) => stats.drop(reason),
+        match d.retransmit(&packet, &input, origin.out_index, &mut egress, out) {
+            Ok(bytes) => {
+                pacer.spend(bytes);
+                Some(bytes)
+            }
+            Err(reason) => {
+                stats.drop(reason);
+                None
+            }
         }
     }
 
@@ -327,6 +360,7 @@ impl Shard {
             };
             self.send_sender_report(down, now, out);
         }
+        self.control_congestion(peer, now, out);
     }
 
     /// How we receive each of the peer's streams; as many in one packet as its count field can name.

@@ -6,6 +6,8 @@ use crate::{
     api::{Event, MediaKind, SendBatch},
     down_track::Egress,
     fanout::{BLOCK, NO_LAYER},
+    pacer::{PACE, Waiting},
+    peer::Peer,
     shard::{DownTrackKey, PeerKey, Shard, UpTrackKey},
     stats::DropReason,
 };
@@ -19,25 +21,22 @@ impl Shard {
             peers,
             stats,
             events,
+            paced,
             ..
         } = self;
         let Some(track) = ups.get_mut(up) else { return };
         let mut batch = std::mem::take(&mut track.batch);
         let is_audio = track.kind == MediaKind::Audio;
         let (layers, fanout) = (&track.layers, &mut track.fanout);
-        let mut stranded = Vec::new();
+        let (mut stranded, mut too_slow) = (Vec::new(), Vec::new());
         for packets in batch.chunks(BLOCK) {
-            fanout.select(packets, |down, mask| {
-                let Some(down) = downs.get_mut(down) else {
+            fanout.select(packets, |key, mask| {
+                let Some(down) = downs.get_mut(key) else {
                     return;
                 };
-                let Some(subscriber) = peers.get(down.subscriber) else {
+                let Some(subscriber) = peers.get_mut(down.subscriber) else {
                     return;
                 };
-                let Some((sender, to)) = subscriber.transport.sender() else {
-                    return;
-                };
-                let egress = Egress { sender, to };
                 let mut rest = mask;
                 while rest != 0 {
                     let selected = packets[rest.trailing_zeros() as usize];
@@ -55,8 +54,40 @@ impl Shard {
                         is_audio || selected.starts_key_frame,
                         now,
                     );
-                    match down.forward(&packet, &input, egress, out) {
+                    if !is_audio && subscriber.must_wait(now) {
+                        let waiting = Waiting {
+                            down: key,
+                            layer: selected.layer,
+                            index: selected.index,
+                            starts_key_frame: selected.starts_key_frame,
+                            since: now,
+                        };
+                        if subscriber.pacer.is_empty() {
+                            paced.push(down.subscriber);
+                        }
+                        if !subscriber.pacer.push(waiting) {
+                            too_slow.push(down.subscriber);
+                        }
+                        continue;
+                    }
+                    let Peer {
+                        transport,
+                        estimator,
+                        pacer,
+                        ..
+                    } = &mut *subscriber;
+                    let Some((sender, to)) = transport.sender() else {
+                        return;
+                    };
+                    let mut egress = Egress {
+                        sender,
+                        to,
+                        estimator: estimator.as_deref_mut(),
+                        now,
+                    };
+                    match down.forward(&packet, &input, &mut egress, out) {
                         Ok(bytes) => {
+                            pacer.spend(bytes);
                             stats.rtp_out += 1;
                             stats.rtp_out_bytes += bytes as u64;
                         }
@@ -73,13 +104,14 @@ impl Shard {
                 }
                 if !down.announced
                     && down.sent.0 != 0
-                    && let Some(publisher) = peers.get(track.publisher)
+                    && let Some(subscriber) = peers.get(down.subscriber).map(|p| p.sid)
+                    && let Some(publisher) = peers.get(track.publisher).map(|p| p.sid)
                 {
                     down.announced = true;
                     events.push_back(Event::TrackSubscribed {
-                        peer: publisher.sid,
+                        peer: publisher,
                         track: down.track,
-                        subscriber: subscriber.sid,
+                        subscriber,
                     });
                 }
             });
@@ -90,6 +122,12 @@ impl Shard {
         batch.clear();
         // The buffer goes back, so that the next batch allocates nothing.
         track.batch = batch;
+        if !self.paced.is_empty() {
+            self.next_pace.get_or_insert(now + PACE);
+        }
+        too_slow
+            .into_iter()
+            .for_each(|subscriber| self.start_anew(subscriber));
         self.request_key_frames(up, now, out);
     }
 
@@ -131,7 +169,7 @@ impl Shard {
                 .get(d.subscriber)
                 .is_some_and(|subscriber| subscriber.transport.is_connected());
         let layer = if ready {
-            track.choose_layer(&d.setting)
+            track.choose_layer(&d.setting, d.share)
         } else {
             NO_LAYER
         };

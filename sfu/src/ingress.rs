@@ -165,6 +165,7 @@ impl Shard {
         open.stats
             .received(received.index, received.header.time, now);
         open.nack.received(received.index, now);
+        open.rate.add(received.payload.len(), now);
         let woke = track.arrived(layer, received.header.time, received.header.marker, now);
         let accepted = self.remember(up, layer, &received);
         if woke {

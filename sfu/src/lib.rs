@@ -2,7 +2,10 @@
 //!
 //! Pure: no socket, no thread, no clock, no global randomness. Start with [`api`].
 
+mod allocator;
 pub mod api;
+pub mod bwe;
+mod congestion;
 mod control;
 mod data;
 mod demux;
@@ -14,6 +17,7 @@ pub mod history;
 mod ingress;
 pub mod nack;
 pub mod negotiate;
+mod pacer;
 mod peer;
 pub mod receive_stats;
 pub mod rewrite;

@@ -173,8 +173,10 @@ pub struct CodecParameters {
     pub pli: bool,
     /// Full intra request (RFC 5104).
     pub fir: bool,
-    /// Transport-wide feedback, from us to the client.
+    /// Transport-wide feedback, both ways.
     pub transport_cc: bool,
+    /// Receiver's bandwidth estimate: the fallback where transport-wide feedback is missing.
+    pub remb: bool,
 }
 
 /// Header extension ids (RFC 8285), 1 to 14.
@@ -613,8 +615,6 @@ impl Negotiation {
             .iter()
             .find(|codec| codec.mime_type.eq_ignore_ascii_case(&send.mime_type))?
             .clone();
-        // Feedback about our packets has no reader yet.
-        codec.transport_cc = false;
         if send.rtx_ssrc.is_none() {
             codec.rtx_payload_type = None;
         }

@@ -7,7 +7,9 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     api::{MediaSections, PeerPermissions},
+    bwe::{BandwidthEstimator, Bitrate},
     negotiate::{Negotiation, ReceiveSection},
+    pacer::Pacer,
     rtp::ExtensionMap,
     shard::{DownTrackKey, RouterKey, UpTrackKey},
     timers::Timer,
@@ -78,6 +80,33 @@ pub struct Peer {
     pub next_receiver_report: Instant,
     /// Round trip time, from its receiver reports.
     pub rtt: Duration,
+    /// What its network carries; there once a section says that it reports arrivals.
+    pub estimator: Option<Box<BandwidthEstimator>>,
+    /// Packets that its network must wait for.
+    pub pacer: Pacer,
+    /// Bits per second that would give it all it wants.
+    pub wanted_bitrate: Bitrate,
+    /// When its estimate is next divided.
+    pub next_allocation: Instant,
+}
+
+impl Peer {
+    /// The next packet of a picture must wait.
+    pub fn must_wait(&mut self, now: Instant) -> bool {
+        if !self.pacer.is_empty() {
+            return true;
+        }
+        let Some(bitrate) = self
+            .estimator
+            .as_ref()
+            .filter(|estimator| estimator.is_congested(now))
+            .and_then(|estimator| estimator.bitrate())
+        else {
+            return false;
+        };
+        self.pacer.refill(bitrate, now);
+        !self.pacer.has_credit()
+    }
 }
 
 /// SSRCs of one peer's subscriptions. None is given twice: two streams with one SSRC under one key would share nonces

@@ -1,5 +1,6 @@
 //! The shard: owns every peer, room and track of one thread, and routes what comes in. The verbs live elsewhere:
-//! `control` (commands), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP), `data` (data packets).
+//! `control` (commands), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP),
+//! `congestion` (what a network carries), `data` (data packets).
 
 use std::{
     collections::VecDeque,
@@ -13,6 +14,7 @@ use rustc_hash::FxHashMap;
 use slotmap::{SlotMap, new_key_type};
 
 use crate::{
+    allocator::Demand,
     api::{Command, Config, Datagram, Destination, DisconnectReason, Event, Reason, SendBatch},
     demux::{DatagramKind, Demux, classify},
     down_track::DownTrack,
@@ -69,6 +71,13 @@ pub struct Shard {
     /// SSRC of our own RTCP.
     pub(crate) rtcp_ssrc: u32,
     next_feedback: Option<Instant>,
+    /// Subscribers for whose network packets wait, and when they are looked at.
+    pub(crate) paced: Vec<PeerKey>,
+    pub(crate) next_pace: Option<Instant>,
+    /// Empty between two divisions of an estimate.
+    pub(crate) scratch_downs: Vec<DownTrackKey>,
+    pub(crate) demands: Vec<(DownTrackKey, Demand)>,
+    pub(crate) shares: Vec<Option<u8>>,
     /// Empty between two rounds of feedback; see there.
     pub(crate) feedback_ups: Vec<UpTrackKey>,
     pub(crate) feedback_peers: Vec<PeerKey>,
@@ -98,6 +107,11 @@ impl Shard {
             rtcp_ssrc: rand::Rng::random(&mut rng),
             rng,
             next_feedback: None,
+            paced: Vec::new(),
+            next_pace: None,
+            scratch_downs: Vec::new(),
+            demands: Vec::new(),
+            shares: Vec::new(),
             feedback_ups: Vec::new(),
             feedback_peers: Vec::new(),
         }
@@ -182,6 +196,9 @@ impl Shard {
                     .any(|router| router.speakers.is_active());
             self.next_feedback = active.then_some(now + FEEDBACK_INTERVAL);
         }
+        if self.next_pace.is_some_and(|due| now >= due) {
+            self.release(now, out);
+        }
         self.flush(now, out);
     }
 
@@ -189,7 +206,8 @@ impl Shard {
     pub fn poll_timeout(&self) -> Option<(Instant, Reason)> {
         let transport = self.timers.next().map(|at| (at, Reason::Transport));
         let feedback = self.next_feedback.map(|at| (at, Reason::Feedback));
-        [transport, feedback]
+        let pace = self.next_pace.map(|at| (at, Reason::Pacing));
+        [transport, feedback, pace]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)

@@ -32,10 +32,12 @@ pub enum DropReason {
     TooOld,
     /// A data packet whose receiver is too slow, or has no such channel open.
     DataUndelivered,
+    /// It would have waited too long for its receiver's network.
+    NetworkTooSlow,
 }
 
 /// Number of [`DropReason`]s.
-const REASONS: usize = DropReason::DataUndelivered as usize + 1;
+const REASONS: usize = DropReason::NetworkTooSlow as usize + 1;
 
 /// Names of the [`DropReason`]s, as they appear in metrics.
 pub const DROP_REASON_NAMES: [&str; REASONS] = [
@@ -53,6 +55,7 @@ pub const DROP_REASON_NAMES: [&str; REASONS] = [
     "not_in_history",
     "too_old",
     "data_undelivered",
+    "network_too_slow",
 ];
 
 /// Counters since birth, and present sizes.
@@ -74,6 +77,10 @@ pub struct Stats {
     pub recovered: u64,
     /// Packets we asked publishers for.
     pub nacked: u64,
+    /// Bytes sent to find out what a network carries.
+    pub padding_bytes: u64,
+    /// Pictures that were paused because a network was too slow.
+    pub paused: u64,
     /// Key frames we asked publishers for.
     pub key_frame_requests: u64,
     /// Data packets received and forwarded.

@@ -6,6 +6,8 @@ use protocol::TrackSid;
 
 use crate::{
     api::{LayerSize, MediaKind, PublishedTrack, SpatialLayer, TrackSetting},
+    bwe::Bitrate,
+    down_track::Share,
     fanout::{BatchPacket, Fanout, NO_LAYER},
     history::{History, Packet},
     nack::NackTracker,
@@ -62,6 +64,48 @@ impl Codec {
     }
 }
 
+/// Bytes per time, over the last second or so.
+#[derive(Debug, Default)]
+pub struct RateMeter {
+    began: Option<Instant>,
+    bytes: u64,
+    bitrate: Option<Bitrate>,
+}
+
+impl RateMeter {
+    /// Figures are as old as this at the most.
+    const WINDOW: Duration = Duration::from_millis(500);
+
+    /// Header, tag and extensions that a subscriber's packet has beside the payload, bytes.
+    const OVERHEAD: usize = 36;
+
+    /// A packet with `len` bytes of payload arrived.
+    pub fn add(&mut self, len: usize, now: Instant) {
+        let began = *self.began.get_or_insert(now);
+        let elapsed = now.saturating_duration_since(began);
+        if elapsed >= Self::WINDOW {
+            let measured = (self.bytes as f64 * 8.0 / elapsed.as_secs_f64()) as Bitrate;
+            // Half of what was known, so that one busy half second does not turn everything over.
+            self.bitrate = Some(
+                self.bitrate
+                    .map_or(measured, |known| (known + measured) / 2),
+            );
+            (self.began, self.bytes) = (Some(now), 0);
+        }
+        self.bytes += (len + Self::OVERHEAD) as u64;
+    }
+
+    /// Bits per second.
+    pub fn bitrate(&self, now: Instant) -> Bitrate {
+        self.bitrate.unwrap_or_else(|| {
+            let elapsed = self
+                .began
+                .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
+            (self.bytes as f64 * 8.0 / elapsed.max(Self::WINDOW / 2).as_secs_f64()) as Bitrate
+        })
+    }
+}
+
 /// One RTP stream of a track.
 pub struct UpLayer {
     /// Its SSRC, and that of its retransmissions once known.
@@ -76,6 +120,8 @@ pub struct UpLayer {
     pub stats: ReceiveStats,
     /// Last sender report: NTP and RTP time of one instant, and when it arrived.
     pub sender_report: Option<(NtpTime, RtpTime, Instant)>,
+    /// How much arrives.
+    pub rate: RateMeter,
     /// Last packet: its RTP time and arrival.
     pub last_packet: Option<(RtpTime, Instant)>,
     /// Packets arrive.
@@ -99,6 +145,7 @@ impl UpLayer {
             nack: NackTracker::new(),
             stats: ReceiveStats::new(clock_rate),
             sender_report: None,
+            rate: RateMeter::default(),
             last_packet: None,
             active: false,
             frames: 0,
@@ -251,17 +298,28 @@ impl UpTrack {
         changed
     }
 
+    /// Bits per second of each active layer, as they reach a subscriber.
+    pub fn rates(&self, now: Instant) -> [Option<Bitrate>; 3] {
+        [0, 1, 2].map(|layer: usize| {
+            let open = self.layers[layer].as_ref().filter(|open| open.active)?;
+            Some(open.rate.bitrate(now))
+        })
+    }
+
     fn frames(&self) -> [u64; 3] {
         [0, 1, 2].map(|layer: usize| self.layers[layer].as_ref().map_or(0, |open| open.frames))
     }
 
-    /// The layer a subscriber with this wish gets now: the best that is active and not above the wish, else the lowest
-    /// that is active; [`NO_LAYER`] when nothing is.
-    pub fn choose_layer(&self, setting: &TrackSetting) -> u8 {
+    /// The layer a subscriber with this wish and share gets now: the best that is active and not above either, else the
+    /// lowest that is active; [`NO_LAYER`] when nothing is.
+    pub fn choose_layer(&self, setting: &TrackSetting, share: Share) -> u8 {
+        let Share::UpTo(share) = share else {
+            return NO_LAYER;
+        };
         if self.muted || setting.disabled {
             return NO_LAYER;
         }
-        let limit = self.highest_wanted(setting);
+        let limit = self.highest_wanted(setting).min(share);
         let is_active = |layer: &u8| {
             self.layers[*layer as usize]
                 .as_ref()
@@ -275,7 +333,7 @@ impl UpTrack {
     }
 
     /// The wish as a layer: the smallest whose announced size covers the wanted size, else the named quality.
-    fn highest_wanted(&self, setting: &TrackSetting) -> u8 {
+    pub fn highest_wanted(&self, setting: &TrackSetting) -> u8 {
         if setting.width == 0 && setting.height == 0 {
             return setting.max_layer as u8;
         }
@@ -346,25 +404,40 @@ mod tests {
     fn the_best_active_layer_within_the_wish_is_chosen() {
         let (mut track, now) = (track(), Instant::now());
         let high = wish(SpatialLayer::High, 0, 0);
-        assert_eq!(track.choose_layer(&high), NO_LAYER);
+        assert_eq!(track.choose_layer(&high, Share::ALL), NO_LAYER);
         activate(&mut track, SpatialLayer::Low, now);
-        assert_eq!(track.choose_layer(&high), 0);
+        assert_eq!(track.choose_layer(&high, Share::ALL), 0);
         activate(&mut track, SpatialLayer::High, now);
-        assert_eq!(track.choose_layer(&high), 2);
-        assert_eq!(track.choose_layer(&wish(SpatialLayer::Medium, 0, 0)), 0);
-        assert_eq!(track.choose_layer(&wish(SpatialLayer::High, 300, 170)), 0);
+        assert_eq!(track.choose_layer(&high, Share::ALL), 2);
+        assert_eq!(
+            track.choose_layer(&wish(SpatialLayer::Medium, 0, 0), Share::ALL),
+            0
+        );
+        assert_eq!(
+            track.choose_layer(&wish(SpatialLayer::High, 300, 170), Share::ALL),
+            0
+        );
         activate(&mut track, SpatialLayer::Medium, now);
-        assert_eq!(track.choose_layer(&wish(SpatialLayer::Low, 680, 380)), 1);
-        assert_eq!(track.choose_layer(&wish(SpatialLayer::Low, 4000, 2000)), 2);
+        assert_eq!(
+            track.choose_layer(&wish(SpatialLayer::Low, 680, 380), Share::ALL),
+            1
+        );
+        assert_eq!(
+            track.choose_layer(&wish(SpatialLayer::Low, 4000, 2000), Share::ALL),
+            2
+        );
         track.muted = true;
-        assert_eq!(track.choose_layer(&high), NO_LAYER);
+        assert_eq!(track.choose_layer(&high, Share::ALL), NO_LAYER);
     }
 
     #[test]
     fn something_is_better_than_nothing() {
         let (mut track, now) = (track(), Instant::now());
         activate(&mut track, SpatialLayer::High, now);
-        assert_eq!(track.choose_layer(&wish(SpatialLayer::Low, 0, 0)), 2);
+        assert_eq!(
+            track.choose_layer(&wish(SpatialLayer::Low, 0, 0), Share::ALL),
+            2
+        );
     }
 
     #[test]
@@ -380,7 +453,10 @@ mod tests {
         }
         assert!(!track.expire_layers(now + LAYER_TIMEOUT / 2), "a burst");
         assert!(track.expire_layers(now + LAYER_TIMEOUT));
-        assert_eq!(track.choose_layer(&wish(SpatialLayer::High, 0, 0)), 0);
+        assert_eq!(
+            track.choose_layer(&wish(SpatialLayer::High, 0, 0), Share::ALL),
+            0
+        );
         assert!(
             track.arrived(SpatialLayer::High as u8, RtpTime(0), false, later),
             "it woke"

@@ -76,6 +76,11 @@ impl Room {
                 track,
                 subscriber,
             } => self.track_subscribed(peer, track, subscriber),
+            Event::StreamStateChanged {
+                peer,
+                track,
+                paused,
+            } => self.stream_state_changed(peer, track, paused),
             Event::SpeakersChanged { room, speakers } => {
                 if room == self.sid {
                     self.speakers_changed(&speakers);

@@ -6,8 +6,9 @@
 use protocol::{
     ParticipantSid, TrackSid,
     livekit::{
-        SubscriptionPermission, SubscriptionPermissionUpdate, TrackSubscribed, TrackType,
-        UpdateSubscription, UpdateTrackSettings, VideoQuality, signal_response::Message,
+        StreamState, StreamStateInfo, StreamStateUpdate, SubscriptionPermission,
+        SubscriptionPermissionUpdate, TrackSubscribed, TrackType, UpdateSubscription,
+        UpdateTrackSettings, VideoQuality, signal_response::Message,
     },
 };
 use sfu::{SpatialLayer, TrackSetting};
@@ -244,6 +245,34 @@ impl Room {
             );
         }
         self.send_speaker(publisher, subscriber);
+    }
+
+    /// The subscriber's network stopped carrying a picture, or carries it again.
+    pub(crate) fn stream_state_changed(
+        &mut self,
+        subscriber: ParticipantSid,
+        track: TrackSid,
+        paused: bool,
+    ) {
+        let publisher = self
+            .participants
+            .values_mut()
+            .find_map(|other| other.track_mut(track).is_some().then_some(other.sid));
+        let Some(publisher) = publisher else { return };
+        let state = match paused {
+            true => StreamState::Paused,
+            false => StreamState::Active,
+        };
+        self.send(
+            subscriber,
+            Message::StreamStateUpdate(StreamStateUpdate {
+                stream_states: vec![StreamStateInfo {
+                    participant_sid: publisher.to_string(),
+                    track_sid: track.to_string(),
+                    state: state.into(),
+                }],
+            }),
+        );
     }
 }
 

@@ -106,6 +106,7 @@ pub(super) fn common_codecs(
             pli: codec.has_feedback("nack pli"),
             fir: codec.has_feedback("ccm fir"),
             transport_cc: codec.has_feedback("transport-cc"),
+            remb: codec.has_feedback("goog-remb") && !codec.has_feedback("transport-cc"),
         });
     }
     common
@@ -142,6 +143,7 @@ pub(super) fn describe(codec: &CodecParameters) -> Vec<Codec> {
         .unwrap_or(("", codec.mime_type));
     let feedback = [
         (codec.transport_cc, "transport-cc"),
+        (codec.remb, "goog-remb"),
         (codec.fir, "ccm fir"),
         (codec.nack, "nack"),
         (codec.pli, "nack pli"),
@@ -292,8 +294,7 @@ pub(super) fn common_extensions(kind: MediaKind, offered: &[ExtMap]) -> Extensio
         if direction.sends() {
             *common.received.slot(*extension) = id;
         }
-        // Our own sending has no bandwidth estimator: no transport-wide numbers.
-        if direction.receives() && *extension != Extension::TransportCc {
+        if direction.receives() {
             *common.sent.slot(*extension) = id;
         }
     }

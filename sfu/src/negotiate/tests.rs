@@ -374,7 +374,7 @@ fn existing_tracks_are_in_the_first_answer() {
         (vec![(1000, 1001)], 2)
     );
     assert_eq!(first.formats, ["96", "97"]);
-    assert!(!first.codecs[0].has_feedback("transport-cc") && first.codecs[0].has_feedback("nack"));
+    assert!(first.codecs[0].has_feedback("transport-cc") && first.codecs[0].has_feedback("nack"));
     let sent = state.send_sections();
     assert_eq!(sent.len(), 3);
     assert_eq!(

@@ -1,0 +1,160 @@
+//! Divides what a subscriber's network carries among the pictures it wants. Sound is not asked: it is small, and a
+//! meeting without it is none.
+
+use crate::bwe::Bitrate;
+
+/// A step up must fit with this much to spare, or the first busy second takes it back.
+const UP: f64 = 1.08;
+
+/// What is sent already stays while it exceeds its share by less than this: rates of encoders waver.
+const STAY: f64 = 1.1;
+
+/// What one picture costs and is worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Demand {
+    /// Higher is served first: see [`Priority`].
+    pub priority: Priority,
+    /// Bits per second of each layer that exists now.
+    pub layers: [Option<Bitrate>; 3],
+    /// The highest layer wanted.
+    pub wanted: u8,
+    /// The layer it may have now; `None`: paused.
+    pub current: Option<u8>,
+}
+
+/// Who gets what there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// Small pictures, by the layer wanted.
+    Camera(u8),
+    /// A shared screen: there the text is that they talk about.
+    Screen,
+}
+
+/// The highest layer each picture may have; `None`: paused. `shares` has the length of `demands`, which are in a stable
+/// order: it decides between equals.
+///
+/// First everybody gets the lowest layer, in the order of priority; then what is left lifts one picture after the
+/// other by a layer, again in this order, so that no face is a postage stamp while another is razor-sharp.
+pub fn divide(budget: Bitrate, demands: &[Demand], shares: &mut Vec<Option<u8>>) {
+    shares.clear();
+    shares.resize(demands.len(), None);
+    let mut left = budget as f64;
+    for round in 0..3 {
+        for priority in [
+            Priority::Screen,
+            Priority::Camera(2),
+            Priority::Camera(1),
+            Priority::Camera(0),
+        ] {
+            for (demand, share) in demands.iter().zip(shares.iter_mut()) {
+                if demand.priority != priority || (round > 0 && share.is_none()) {
+                    continue;
+                }
+                let Some(layer) = demand.above(*share) else {
+                    continue;
+                };
+                let has = share.map_or(0, |share| demand.cost(share));
+                let more = demand.cost(layer) as f64 - has as f64;
+                let keeps = demand.current.is_some_and(|current| layer <= current);
+                let needed = if keeps { more / STAY } else { more * UP };
+                if needed <= left {
+                    *share = Some(layer);
+                    left -= more;
+                }
+            }
+        }
+    }
+}
+
+impl Demand {
+    /// The next existing layer above `layer`, within what is wanted; the lowest of all where even that is above.
+    fn above(&self, layer: Option<u8>) -> Option<u8> {
+        let exists = |layer: &u8| self.layers[usize::from(*layer)].is_some();
+        match layer {
+            Some(layer) => (layer + 1..=self.wanted.min(2)).find(exists),
+            None => (0..3).find(exists),
+        }
+    }
+
+    fn cost(&self, layer: u8) -> Bitrate {
+        self.layers[usize::from(layer)].unwrap_or(0)
+    }
+
+    /// What it costs to give all that is wanted.
+    pub fn full_cost(&self) -> Bitrate {
+        let mut layer = None;
+        while let Some(next) = self.above(layer) {
+            layer = Some(next);
+        }
+        layer.map_or(0, |layer| self.cost(layer))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn camera(wanted: u8, current: Option<u8>) -> Demand {
+        Demand {
+            priority: Priority::Camera(wanted),
+            layers: [Some(150_000), Some(500_000), Some(1_700_000)],
+            wanted,
+            current,
+        }
+    }
+
+    fn shares(budget: Bitrate, demands: &[Demand]) -> Vec<Option<u8>> {
+        let mut shares = Vec::new();
+        divide(budget, demands, &mut shares);
+        shares
+    }
+
+    #[test]
+    fn everyone_is_seen_before_anyone_is_seen_sharply() {
+        let two = [camera(2, None), camera(2, None)];
+        assert_eq!(shares(10_000_000, &two), [Some(2), Some(2)]);
+        assert_eq!(shares(2_900_000, &two), [Some(2), Some(1)]);
+        assert_eq!(shares(1_200_000, &two), [Some(1), Some(1)]);
+        assert_eq!(shares(800_000, &two), [Some(1), Some(0)]);
+        assert_eq!(shares(350_000, &two), [Some(0), Some(0)]);
+        assert_eq!(shares(200_000, &two), [Some(0), None]);
+        assert_eq!(shares(100_000, &two), [None, None]);
+    }
+
+    #[test]
+    fn the_screen_comes_first_and_thumbnails_last() {
+        let screen = Demand {
+            priority: Priority::Screen,
+            layers: [None, None, Some(1_000_000)],
+            ..camera(2, None)
+        };
+        let all = [camera(0, None), camera(2, None), screen];
+        assert_eq!(shares(1_100_000, &all), [None, None, Some(2)]);
+        assert_eq!(shares(1_300_000, &all), [None, Some(0), Some(2)]);
+        assert_eq!(shares(1_900_000, &all), [Some(0), Some(1), Some(2)]);
+    }
+
+    #[test]
+    fn what_is_sent_stays_a_little_longer_and_what_is_not_comes_a_little_later() {
+        assert_eq!(shares(480_000, &[camera(1, Some(1))]), [Some(1)]);
+        assert_eq!(shares(510_000, &[camera(1, Some(0))]), [Some(0)]);
+        assert_eq!(shares(560_000, &[camera(1, Some(0))]), [Some(1)]);
+    }
+
+    #[test]
+    fn layers_that_do_not_exist_are_passed_over() {
+        let high_only = Demand {
+            layers: [None, None, Some(900_000)],
+            ..camera(0, None)
+        };
+        assert_eq!(shares(1_000_000, &[high_only]), [Some(2)]);
+        assert_eq!(high_only.full_cost(), 900_000);
+        let nothing = Demand {
+            layers: [None; 3],
+            ..camera(2, None)
+        };
+        assert_eq!(shares(1_000_000, &[nothing]), [None]);
+        assert_eq!(nothing.full_cost(), 0);
+    }
+}

@@ -1,0 +1,166 @@
+//! How much one subscriber's network carries: send-side bandwidth estimation in the manner of GoogCC
+//! (draft-ietf-rmcat-gcc-02), from transport-wide feedback.
+//!
+//! Three voices, the lowest wins: the delay gradient ([`trendline`]) steers a rate that grows slowly and falls to what
+//! arrived when queues build up ([`aimd`]); loss that is not the link's nature caps it ([`loss`]); and since a
+//! forwarding unit sends what publishers send and not what the network could take, short bursts of padding
+//! ([`probe`]) find out how much more there is.
+
+pub mod aimd;
+pub mod loss;
+pub mod probe;
+pub mod sent;
+pub mod throughput;
+pub mod trendline;
+
+use std::time::{Duration, Instant};
+
+use crate::{rtcp::TransportCc, rtp::SeqNo};
+use aimd::RateControl;
+use loss::LossControl;
+use probe::Prober;
+use sent::{Acked, SentPackets};
+use throughput::Throughput;
+use trendline::{DelayDetector, Usage};
+
+/// Bits per second.
+pub type Bitrate = u64;
+
+/// Assumed of a network nobody has measured yet: all layers of a handful of people. A slower one is found out within
+/// two or three feedbacks.
+pub const INITIAL: Bitrate = 5_000_000;
+
+/// Never below: one voice.
+pub const LOWEST: Bitrate = 40_000;
+
+/// Never above: what nobody's meeting needs.
+pub const HIGHEST: Bitrate = 100_000_000;
+
+/// A network that was too slow within this time is not trusted with bursts.
+const CONGESTION_MEMORY: Duration = Duration::from_secs(10);
+
+/// The state of one subscriber's estimate.
+#[derive(Debug)]
+pub struct BandwidthEstimator {
+    sent: SentPackets,
+    throughput: Throughput,
+    delay: DelayDetector,
+    rate: RateControl,
+    loss: LossControl,
+    prober: Prober,
+    /// By the receiver's own estimate (REMB), where there is no transport-wide feedback.
+    remb: Option<Bitrate>,
+    feedback_at: Option<Instant>,
+    congested_at: Option<Instant>,
+    acked: Vec<Acked>,
+    bitrate: Bitrate,
+}
+
+impl BandwidthEstimator {
+    /// An estimator of a network of which nothing is known.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            sent: SentPackets::new(now),
+            throughput: Throughput::default(),
+            delay: DelayDetector::default(),
+            rate: RateControl::new(INITIAL),
+            loss: LossControl::default(),
+            prober: Prober::default(),
+            remb: None,
+            feedback_at: None,
+            congested_at: None,
+            acked: Vec::new(),
+            bitrate: INITIAL,
+        }
+    }
+
+    /// The transport-wide number of the next packet; [`Self::sent`] makes it taken.
+    pub fn next_seq(&self) -> SeqNo {
+        self.sent.next_seq()
+    }
+
+    /// The packet with the number of [`Self::next_seq`] went out; `len` in bytes as on the wire.
+    pub fn sent(&mut self, len: usize, now: Instant) {
+        let probe = self.prober.sent(len);
+        self.sent.record(len, probe, now);
+    }
+
+    /// Transport-wide feedback came.
+    pub fn handle_feedback(&mut self, feedback: &TransportCc<'_>, rtt: Duration, now: Instant) {
+        self.feedback_at = Some(now);
+        let mut acked = std::mem::take(&mut self.acked);
+        let reported = self.sent.handle_feedback(feedback, now, &mut acked);
+        for packet in &acked {
+            self.throughput.arrived(packet);
+            self.delay.arrived(packet);
+            self.prober.arrived(packet);
+        }
+        acked.clear();
+        self.acked = acked;
+        self.loss.reported(reported.received, reported.lost, now);
+        self.update(rtt, now);
+    }
+
+    /// The receiver's estimate came (REMB).
+    pub fn handle_remb(&mut self, bitrate: Bitrate) {
+        self.remb = Some(bitrate.clamp(LOWEST, HIGHEST));
+        if self.feedback_at.is_none() {
+            self.bitrate = bitrate.clamp(LOWEST, HIGHEST);
+        }
+    }
+
+    fn update(&mut self, rtt: Duration, now: Instant) {
+        let acked = self.throughput.bitrate();
+        let usage = self.delay.usage();
+        if usage == Usage::Over {
+            self.congested_at = Some(now);
+            self.prober.abort();
+        }
+        self.rate.update(&self.delay, &self.throughput, rtt, now);
+        if let Some(found) = self.prober.take_result()
+            && usage != Usage::Over
+        {
+            self.rate.probed(found);
+            self.loss.probed(found);
+        }
+        let limit = self.loss.update(self.rate.bitrate(), acked, now);
+        if limit < self.rate.bitrate() {
+            self.congested_at = Some(now);
+            self.rate.limit(limit);
+        }
+        self.bitrate = self.rate.bitrate().clamp(LOWEST, HIGHEST);
+    }
+
+    /// The estimate; `None` while nobody reports anything: nothing is known then, and nothing is held back.
+    pub fn bitrate(&self) -> Option<Bitrate> {
+        (self.feedback_at.is_some() || self.remb.is_some()).then_some(self.bitrate)
+    }
+
+    /// The network was too slow lately: what exceeds the estimate had better wait.
+    pub fn is_congested(&self, now: Instant) -> bool {
+        self.congested_at
+            .is_some_and(|at| now < at + CONGESTION_MEMORY)
+    }
+
+    /// What arrived lately, bits per second.
+    pub fn acked_bitrate(&self) -> Option<Bitrate> {
+        self.throughput.bitrate()
+    }
+
+    /// Share of packets that did not arrive lately, 0 to 1.
+    pub fn loss(&self) -> f64 {
+        self.loss.fraction()
+    }
+
+    /// Bytes of padding to send now in order to find out whether the network carries `wanted` bits per second; 0 when
+    /// there is no need or it is not the time. Call about every 20 ms while more is wanted than is sent.
+    pub fn probe_bytes(&mut self, wanted: Bitrate, now: Instant) -> usize {
+        if self.feedback_at.is_none() || self.delay.must_drain() {
+            return 0;
+        }
+        self.prober.poll(self.bitrate, wanted, now)
+    }
+}
+
+#[cfg(test)]
+mod tests;

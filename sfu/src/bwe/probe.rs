@@ -1,0 +1,209 @@
+//! Bursts that find out whether the network carries more than is sent.
+
+use std::time::{Duration, Instant};
+
+use super::{Bitrate, sent::Acked};
+
+/// A probe lasts this long on the sending side: several bursts, so that a rate can be seen. On slow links longer, for
+/// a rate cannot be read off three packets …
+const SHORTEST_PROBE: Duration = Duration::from_millis(80);
+const LONGEST_PROBE: Duration = Duration::from_millis(200);
+
+/// … which is what this is for, bytes.
+const BYTES: f64 = 10_000.0;
+
+/// After a probe its feedback is awaited for this long.
+const AWAIT: Duration = Duration::from_millis(250);
+
+/// Time between probes while they succeed, and the longest after failures.
+const SHORTEST: Duration = Duration::from_millis(250);
+const LONGEST: Duration = Duration::from_secs(5);
+
+/// A probe asks for this multiple of what is known.
+const STEP: f64 = 2.5;
+
+/// A probe that brings less than this share of what was wanted found the limit.
+const ENOUGH: f64 = 1.15;
+
+#[derive(Debug, Clone, Copy, Default)]
+struct Side {
+    first: Option<i64>,
+    last: i64,
+    bytes: u64,
+    /// Bytes of the first burst, which began the clock.
+    first_bytes: u64,
+}
+
+impl Side {
+    fn add(&mut self, at: i64, len: u32) {
+        let first = *self.first.get_or_insert(at);
+        self.bytes += u64::from(len);
+        if at - first < 2_000 {
+            self.first_bytes += u64::from(len);
+        }
+        self.last = self.last.max(at);
+    }
+
+    /// Bits per second between the first burst and the last.
+    fn bitrate(&self) -> Option<Bitrate> {
+        let span = self.last - self.first?;
+        (span >= 10_000).then(|| (self.bytes - self.first_bytes) * 8_000_000 / span as u64)
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// The next may begin then.
+    Idle { next: Option<Instant> },
+    /// Bursts go out.
+    Sending {
+        since: Instant,
+        last: Instant,
+        target: Bitrate,
+    },
+    /// The rest of the feedback is awaited.
+    Awaiting { until: Instant },
+}
+
+/// See the module.
+#[derive(Debug)]
+pub struct Prober {
+    state: State,
+    interval: Duration,
+    /// Number of the present probe; 0 is no probe.
+    number: u8,
+    sent: Side,
+    arrived: Side,
+    known: Bitrate,
+    result: Option<Bitrate>,
+    /// Bytes that media contributed since the last burst.
+    credit: usize,
+}
+
+impl Default for Prober {
+    fn default() -> Self {
+        Self {
+            state: State::Idle { next: None },
+            interval: SHORTEST,
+            number: 0,
+            sent: Side::default(),
+            arrived: Side::default(),
+            known: 0,
+            result: None,
+            credit: 0,
+        }
+    }
+}
+
+impl Prober {
+    /// A packet of `len` bytes goes out: the probe it is part of, 0 for none.
+    pub fn sent(&mut self, len: usize) -> u8 {
+        match self.state {
+            State::Sending { .. } => {
+                self.credit += len;
+                self.number
+            }
+            _ => 0,
+        }
+    }
+
+    /// A packet arrived.
+    pub fn arrived(&mut self, packet: &Acked) {
+        if packet.probe == 0 || packet.probe != self.number {
+            return;
+        }
+        self.sent.add(packet.sent_us, packet.len);
+        self.arrived.add(packet.arrived_us, packet.len);
+    }
+
+    /// Queues grow: no more of this.
+    pub fn abort(&mut self) {
+        self.result = None;
+        let (State::Sending { last: at, .. } | State::Awaiting { until: at }) = self.state else {
+            return;
+        };
+        self.interval = (self.interval * 2).min(LONGEST);
+        self.state = State::Idle {
+            next: Some(at + self.interval),
+        };
+    }
+
+    /// What the last probe found, once.
+    pub fn take_result(&mut self) -> Option<Bitrate> {
+        self.result.take()
+    }
+
+    /// Bytes of padding to send now, see [`super::BandwidthEstimator::probe_bytes`].
+    pub fn poll(&mut self, known: Bitrate, wanted: Bitrate, now: Instant) -> usize {
+        match self.state {
+            State::Idle { next } => {
+                if wanted <= known {
+                    return 0;
+                }
+                let next = next.unwrap_or(now);
+                if now < next {
+                    self.state = State::Idle { next: Some(next) };
+                    return 0;
+                }
+                self.number = self.number.checked_add(1).unwrap_or(1);
+                (self.sent, self.arrived) = (Side::default(), Side::default());
+                self.known = known;
+                self.credit = 0;
+                // A little more than wanted, since a probe brings a little less than it asks for.
+                let target = (known as f64 * STEP).min(wanted as f64 * ENOUGH) as Bitrate;
+                self.state = State::Sending {
+                    since: now,
+                    last: now,
+                    target,
+                };
+                // The first burst sets the clock; its bytes are not counted.
+                (target / 8 / 50) as usize
+            }
+            State::Sending {
+                since,
+                last,
+                target,
+            } => {
+                let elapsed = now.saturating_duration_since(last);
+                let enough = Duration::from_secs_f64(BYTES * 8.0 / target.max(1) as f64);
+                if now >= since + enough.clamp(SHORTEST_PROBE, LONGEST_PROBE) {
+                    self.state = State::Awaiting { until: now + AWAIT };
+                }
+                let due = (target as f64 / 8.0 * elapsed.as_secs_f64()) as usize;
+                if let State::Sending { last, .. } = &mut self.state {
+                    *last = now;
+                }
+                let media = std::mem::take(&mut self.credit);
+                due.saturating_sub(media)
+            }
+            State::Awaiting { until } => {
+                if now >= until {
+                    self.conclude(now);
+                }
+                0
+            }
+        }
+    }
+
+    fn conclude(&mut self, now: Instant) {
+        let found = match (self.sent.bitrate(), self.arrived.bitrate()) {
+            // What arrives slower than it was sent filled a queue: the link carries a little less than that.
+            (Some(sent), Some(arrived)) if arrived * 10 < sent * 9 => {
+                Some((arrived as f64 * 0.9) as Bitrate)
+            }
+            (Some(sent), Some(arrived)) => Some(sent.min(arrived)),
+            _ => None,
+        };
+        // Where little more was found than was known, the limit is near.
+        let far = found.is_some_and(|found| found * 5 > self.known * 6);
+        self.interval = if far {
+            SHORTEST
+        } else {
+            (self.interval * 2).min(LONGEST)
+        };
+        self.result = found.filter(|found| *found > self.known);
+        self.state = State::Idle {
+            next: Some(now + self.interval),
+        };
+    }
+}

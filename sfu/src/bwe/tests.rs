@@ -1,0 +1,248 @@
+//! Estimates of virtual networks: a link with a rate, a queue, a delay and loss, real feedback packets, a source that
+//! sends what it is allowed to.
+
+use std::collections::VecDeque;
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use super::*;
+use crate::{
+    rtcp::{self, RtcpPacket, RtcpWriter},
+    twcc::TwccRecorder,
+};
+
+const TICK: Duration = Duration::from_millis(5);
+
+struct Link {
+    rate: Bitrate,
+    /// Bytes that wait at most.
+    queue: u64,
+    delay: Duration,
+    loss: f64,
+}
+
+struct World {
+    now: Instant,
+    link: Link,
+    estimator: BandwidthEstimator,
+    receiver: TwccRecorder,
+    rng: StdRng,
+    /// When the link has sent what it holds.
+    free_at: Instant,
+    arriving: VecDeque<(Instant, SeqNo)>,
+    reporting: VecDeque<(Instant, Vec<u8>)>,
+    /// What the source sends when nothing limits it.
+    media: Bitrate,
+    owed: f64,
+    ticks: u64,
+    highest_delay: Duration,
+}
+
+impl World {
+    fn new(link: Link, media: Bitrate) -> Self {
+        let now = Instant::now();
+        Self {
+            now,
+            link,
+            estimator: BandwidthEstimator::new(now),
+            receiver: TwccRecorder::new(),
+            rng: StdRng::seed_from_u64(1),
+            free_at: now,
+            arriving: VecDeque::new(),
+            reporting: VecDeque::new(),
+            media,
+            owed: 0.0,
+            ticks: 0,
+            highest_delay: Duration::ZERO,
+        }
+    }
+
+    fn send(&mut self, len: usize) {
+        let seq = self.estimator.next_seq();
+        self.estimator.sent(len, self.now);
+        let start = self.free_at.max(self.now);
+        let waiting = (start - self.now).as_secs_f64() * self.link.rate as f64 / 8.0;
+        if waiting > self.link.queue as f64 || self.rng.random_bool(self.link.loss) {
+            return;
+        }
+        self.free_at = start + Duration::from_secs_f64(len as f64 * 8.0 / self.link.rate as f64);
+        let arrival = self.free_at + self.link.delay;
+        self.highest_delay = self.highest_delay.max(arrival - self.now);
+        self.arriving.push_back((arrival, seq));
+    }
+
+    fn run(&mut self, seconds: f64) {
+        let end = self.now + Duration::from_secs_f64(seconds);
+        while self.now < end {
+            self.now += TICK;
+            self.ticks += 1;
+            let rate = self
+                .estimator
+                .bitrate()
+                .unwrap_or(self.media)
+                .min(self.media);
+            self.owed += rate as f64 / 8.0 * TICK.as_secs_f64();
+            while self.owed >= 1000.0 {
+                self.owed -= 1000.0;
+                self.send(1000);
+            }
+            if self.ticks.is_multiple_of(4) {
+                let mut padding = self.estimator.probe_bytes(self.media, self.now);
+                while padding > 0 {
+                    self.send(1000);
+                    padding = padding.saturating_sub(1000);
+                }
+            }
+            while let Some((at, seq)) = self.arriving.front().copied()
+                && at <= self.now
+            {
+                self.arriving.pop_front();
+                self.receiver.record(seq, at);
+            }
+            loop {
+                let mut buffer = [0; 1200];
+                let mut writer = RtcpWriter::new(&mut buffer);
+                if !self.receiver.write(1, 2, self.now, &mut writer) {
+                    break;
+                }
+                let len = writer.len();
+                self.reporting
+                    .push_back((self.now + self.link.delay, buffer[..len].to_vec()));
+            }
+            while let Some((at, _)) = self.reporting.front()
+                && *at <= self.now
+            {
+                let (_, bytes) = self.reporting.pop_front().unwrap();
+                for packet in rtcp::parse(&bytes) {
+                    if let RtcpPacket::TransportCc(feedback) = packet {
+                        let rtt =
+                            self.link.delay * 2 + self.free_at.saturating_duration_since(self.now);
+                        self.estimator.handle_feedback(&feedback, rtt, self.now);
+                    }
+                }
+            }
+        }
+    }
+
+    fn bitrate(&self) -> Bitrate {
+        self.estimator.bitrate().unwrap()
+    }
+}
+
+fn link(rate: Bitrate, queue: u64) -> Link {
+    Link {
+        rate,
+        queue,
+        delay: Duration::from_millis(20),
+        loss: 0.0,
+    }
+}
+
+#[test]
+fn a_slow_link_is_found_in_two_seconds_and_its_queue_stays_short() {
+    for rate in [300_000, 1_000_000] {
+        let mut world = World::new(link(rate, 40_000), 4_000_000);
+        world.run(3.0);
+        let found = world.bitrate();
+        assert!(
+            (rate * 5 / 10..rate * 11 / 10).contains(&found),
+            "{found} of {rate}"
+        );
+        world.run(5.0);
+        world.highest_delay = Duration::ZERO;
+        world.run(20.0);
+        let found = world.bitrate();
+        assert!(
+            (rate * 6 / 10..rate * 12 / 10).contains(&found),
+            "{found} of {rate}"
+        );
+        let delay = world.highest_delay;
+        assert!(delay < Duration::from_millis(300), "{delay:?} at {rate}");
+    }
+}
+
+#[test]
+fn a_fast_link_is_used_at_once_and_probed_for_what_is_wanted() {
+    let mut world = World::new(link(20_000_000, 100_000), 8_000_000);
+    world.run(1.0);
+    assert!(world.bitrate() >= INITIAL, "{}", world.bitrate());
+    world.run(5.0);
+    assert!(world.bitrate() >= 8_000_000, "{}", world.bitrate());
+    assert!(!world.estimator.is_congested(world.now));
+}
+
+#[test]
+fn a_link_that_was_slow_for_a_while_is_used_in_full_within_seconds() {
+    let mut world = World::new(link(5_000_000, 60_000), 3_000_000);
+    world.run(5.0);
+    world.link.rate = 300_000;
+    world.run(20.0);
+    assert!(world.bitrate() < 400_000, "{}", world.bitrate());
+    world.link.rate = 5_000_000;
+    world.run(8.0);
+    assert!(world.bitrate() >= 2_500_000, "{}", world.bitrate());
+}
+
+#[test]
+fn a_policer_without_a_queue_is_seen_by_its_losses() {
+    let mut world = World::new(link(600_000, 3_000), 2_000_000);
+    world.run(8.0);
+    let found = world.bitrate();
+    assert!((300_000..750_000).contains(&found), "{found}");
+    assert!(world.estimator.loss() < 0.2, "{}", world.estimator.loss());
+}
+
+#[test]
+fn a_link_that_loses_at_random_is_not_starved() {
+    for loss in [0.05, 0.1, 0.2] {
+        let mut world = World::new(
+            Link {
+                loss,
+                ..link(10_000_000, 100_000)
+            },
+            2_000_000,
+        );
+        world.run(20.0);
+        let found = world.bitrate();
+        assert!(found >= 1_000_000, "{found} at {loss}");
+    }
+}
+
+#[test]
+fn without_feedback_nothing_is_known_and_remb_is_believed() {
+    let now = Instant::now();
+    let mut estimator = BandwidthEstimator::new(now);
+    estimator.sent(1000, now);
+    assert_eq!(estimator.bitrate(), None);
+    assert_eq!(estimator.probe_bytes(5_000_000, now), 0);
+    estimator.handle_remb(0);
+    assert_eq!(estimator.bitrate(), Some(LOWEST));
+    estimator.handle_remb(u64::MAX);
+    assert_eq!(estimator.bitrate(), Some(HIGHEST));
+    estimator.handle_remb(700_000);
+    assert_eq!(estimator.bitrate(), Some(700_000));
+}
+
+#[test]
+fn feedback_that_lies_changes_nothing_and_never_panics() {
+    let mut rng = StdRng::seed_from_u64(7);
+    let mut now = Instant::now();
+    let mut estimator = BandwidthEstimator::new(now);
+    for _ in 0..3000 {
+        now += Duration::from_millis(3);
+        estimator.sent(rng.random_range(0..2000), now);
+        let mut packet = vec![0x8f, 205, 0, 0];
+        packet.extend((0..rng.random_range(4..30) * 4).map(|_| rng.random::<u8>()));
+        let words = (packet.len() / 4 - 1) as u16;
+        packet[2..4].copy_from_slice(&words.to_be_bytes());
+        for packet in rtcp::parse(&packet) {
+            if let RtcpPacket::TransportCc(feedback) = packet {
+                estimator.handle_feedback(&feedback, Duration::from_millis(10), now);
+            }
+        }
+        if let Some(bitrate) = estimator.bitrate() {
+            assert!((LOWEST..=HIGHEST).contains(&bitrate));
+        }
+        estimator.probe_bytes(rng.random(), now);
+    }
+}

@@ -1,0 +1,57 @@
+//! How much arrives: bytes over the receiver's clock.
+
+use std::collections::VecDeque;
+
+use super::{Bitrate, sent::Acked};
+
+/// Span that is averaged over, microseconds: short enough to follow a link that gets worse, long enough for a few
+/// frames of the slowest picture.
+const WINDOW: i64 = 500_000;
+
+/// No figure before this much has been seen.
+const FIRST: i64 = 150_000;
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Throughput {
+    /// The packets of the window.
+    arrivals: VecDeque<Acked>,
+    bytes: u64,
+    began: Option<i64>,
+    newest: i64,
+}
+
+impl Throughput {
+    /// A packet arrived.
+    pub fn arrived(&mut self, packet: &Acked) {
+        let at = packet.arrived_us;
+        let began = *self.began.get_or_insert(at);
+        self.newest = self.newest.max(at).max(began);
+        self.arrivals.push_back(*packet);
+        self.bytes += u64::from(packet.len);
+        while let Some(oldest) = self.arrivals.front().copied()
+            && oldest.arrived_us <= self.newest - WINDOW
+        {
+            self.arrivals.pop_front();
+            self.bytes -= u64::from(oldest.len);
+        }
+    }
+
+    /// Packets arrive about as fast as they are sent: a delay that grew was a moment's, not a queue's.
+    pub fn keeps_up(&self) -> bool {
+        let (Some(first), Some(last)) = (self.arrivals.front(), self.arrivals.back()) else {
+            return false;
+        };
+        let (sent, arrived) = (
+            last.sent_us - first.sent_us,
+            last.arrived_us - first.arrived_us,
+        );
+        sent >= FIRST && arrived * 10 <= sent * 11
+    }
+
+    /// Bits per second.
+    pub fn bitrate(&self) -> Option<Bitrate> {
+        let span = (self.newest - self.began?).min(WINDOW);
+        (span >= FIRST).then(|| self.bytes * 8_000_000 / span as u64)
+    }
+}

@@ -1,0 +1,303 @@
+//! What each subscriber's network carries, and what it is used for: feedback to the estimator, shares of the estimate to
+//! the subscriptions, probes, and the packets that waited.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    allocator::{Demand, Priority, divide},
+    api::{Event, MediaKind, SendBatch},
+    bwe::Bitrate,
+    down_track::{Egress, Share},
+    fanout::NO_LAYER,
+    pacer::PACE,
+    rtp::SeqNo,
+    shard::{DownTrackKey, PeerKey, Shard},
+    stats::DropReason,
+};
+
+/// Time between two divisions of an estimate.
+const ALLOCATION_INTERVAL: Duration = Duration::from_millis(100);
+
+/// Share of the estimate that is given away: retransmissions need the rest.
+const USABLE: f64 = 0.95;
+
+/// A picture is stopped at once, rather than at the key frame of a lower layer, when the network carries less than this
+/// share of it.
+const HOPELESS: f64 = 0.6;
+
+/// Packets of one burst of padding.
+const MAX_PADDING_PACKETS: usize = 64;
+
+impl Shard {
+    /// Divides the estimate of one peer's network anew where it is time, and probes where more is wanted.
+    pub(crate) fn control_congestion(
+        &mut self,
+        peer: PeerKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
+        let Some(estimator) = &p.estimator else {
+            return;
+        };
+        if let Some(bitrate) = estimator.bitrate()
+            && now >= p.next_allocation
+        {
+            p.next_allocation = now + ALLOCATION_INTERVAL;
+            let mut downs = std::mem::take(&mut self.scratch_downs);
+            downs.extend_from_slice(&p.downs);
+            self.allocate(peer, bitrate, &downs, now);
+            downs.clear();
+            self.scratch_downs = downs;
+        }
+        self.probe(peer, now, out);
+    }
+
+    fn allocate(&mut self, peer: PeerKey, bitrate: Bitrate, downs: &[DownTrackKey], now: Instant) {
+        let mut demands = std::mem::take(&mut self.demands);
+        let mut audio = 0;
+        for key in downs {
+            let demand = self.demand(*key, now);
+            match demand {
+                Some(Wish::Sound(bitrate)) => audio += bitrate,
+                Some(Wish::Picture(demand)) => demands.push((*key, demand)),
+                None => {}
+            }
+        }
+        let budget = ((bitrate as f64 * USABLE) as Bitrate).saturating_sub(audio);
+        let pictures: Vec<Demand> = demands.iter().map(|(_, demand)| *demand).collect();
+        let mut shares = std::mem::take(&mut self.shares);
+        divide(budget, &pictures, &mut shares);
+        let wanted: Bitrate = pictures.iter().map(Demand::full_cost).sum();
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.wanted_bitrate = ((wanted + audio) as f64 * 1.1 / USABLE) as Bitrate;
+        }
+        for ((key, demand), share) in demands.drain(..).zip(shares.drain(..)) {
+            self.give(key, &demand, share, budget);
+        }
+        self.demands = demands;
+        self.shares = shares;
+    }
+
+    /// What a subscription asks for; `None` where nothing flows whatever it gets.
+    fn demand(&self, key: DownTrackKey, now: Instant) -> Option<Wish> {
+        let d = self.downs.get(key)?;
+        let track = self.ups.get(d.up)?;
+        if d.parameters.is_none() || d.setting.disabled || track.muted {
+            return None;
+        }
+        let rates = track.rates(now);
+        if track.kind == MediaKind::Audio {
+            return Some(Wish::Sound(rates.into_iter().flatten().sum()));
+        }
+        let wanted = track.highest_wanted(&d.setting);
+        let priority = if track.announced.stream == "screen" {
+            Priority::Screen
+        } else {
+            Priority::Camera(wanted)
+        };
+        let current = match d.share {
+            Share::Paused => None,
+            Share::UpTo(layer) => Some(layer),
+        };
+        rates
+            .iter()
+            .any(Option::is_some)
+            .then_some(Wish::Picture(Demand {
+                priority,
+                layers: rates,
+                wanted,
+                current,
+            }))
+    }
+
+    fn give(&mut self, key: DownTrackKey, demand: &Demand, share: Option<u8>, budget: Bitrate) {
+        let Some(d) = self.downs.get_mut(key) else {
+            return;
+        };
+        // All that is wanted is no limit: layers that appear later are welcome.
+        let above = |layer: u8| {
+            (layer + 1..=demand.wanted.min(2)).any(|l| demand.layers[usize::from(l)].is_some())
+        };
+        let share = match share {
+            Some(layer) if !above(layer) => Share::ALL,
+            Some(layer) => Share::UpTo(layer),
+            None => Share::Paused,
+        };
+        if d.share == share {
+            return;
+        }
+        let was_paused = d.share == Share::Paused;
+        d.share = share;
+        let (up, slot, track_sid, subscriber) = (d.up, d.slot, d.track, d.subscriber);
+        if was_paused != (share == Share::Paused)
+            && let Some(peer) = self.peers.get(subscriber).map(|p| p.sid)
+        {
+            let paused = !was_paused;
+            self.stats.paused += u64::from(paused);
+            self.events.push_back(Event::StreamStateChanged {
+                peer,
+                track: track_sid,
+                paused,
+            });
+        }
+        self.retarget(key);
+        let Some(track) = self.ups.get_mut(up) else {
+            return;
+        };
+        let (current, wanted) = (track.fanout.current(slot), track.fanout.wanted(slot));
+        let cost = demand.layers.get(usize::from(current)).copied().flatten();
+        if current != wanted && cost.is_some_and(|cost| (budget as f64) < cost as f64 * HOPELESS) {
+            track.fanout.set_current(slot, NO_LAYER);
+            if let Some(d) = self.downs.get_mut(key) {
+                d.rewriter.pause();
+            }
+            if let Some(p) = self.peers.get_mut(subscriber) {
+                p.pacer.forget(key);
+            }
+        }
+    }
+
+    /// Sends padding where more is wanted than is known to fit. It is made of packets that were sent already, as
+    /// retransmissions (RFC 4588), so that a receiver in fact missing one gains by it.
+    fn probe(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
+        let wanted = p.wanted_bitrate;
+        let Some(estimator) = &mut p.estimator else {
+            return;
+        };
+        if !p.pacer.is_empty() {
+            return;
+        }
+        let bytes = estimator.probe_bytes(wanted, now);
+        if bytes == 0 {
+            return;
+        }
+        let carrier = p.downs.iter().copied().find(|down| {
+            self.downs.get(*down).is_some_and(|d| {
+                d.rewriter.highest().is_some()
+                    && d.parameters
+                        .is_some_and(|known| known.rtx_payload_type.is_some())
+            })
+        });
+        if let Some(down) = carrier {
+            self.send_padding(down, bytes, now, out);
+        }
+    }
+
+    fn send_padding(
+        &mut self,
+        down: DownTrackKey,
+        bytes: usize,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Some(highest) = self.downs.get(down).and_then(|d| d.rewriter.highest()) else {
+            return;
+        };
+        let mut left = bytes;
+        for back in 0..MAX_PADDING_PACKETS as u64 {
+            let before = self.stats.padding_bytes;
+            // The newest few over and over: small pictures have few packets to choose from.
+            let seq = SeqNo(highest.saturating_sub(back % 16) as u16);
+            if let Some(sent) = self.resend(down, seq, now, out) {
+                self.stats.padding_bytes += sent as u64;
+            }
+            left = left.saturating_sub((self.stats.padding_bytes - before) as usize);
+            if left == 0 {
+                return;
+            }
+        }
+    }
+
+    /// Too much waits for a subscriber: its pictures begin anew.
+    pub(crate) fn start_anew(&mut self, subscriber: PeerKey) {
+        let Some(p) = self.peers.get_mut(subscriber) else {
+            return;
+        };
+        while let Some(waiting) = p.pacer.pop() {
+            self.stats.drop(DropReason::NetworkTooSlow);
+            if let Some(d) = self.downs.get_mut(waiting.down)
+                && let Some(track) = self.ups.get_mut(d.up)
+            {
+                d.rewriter.pause();
+                track.fanout.set_current(d.slot, NO_LAYER);
+            }
+        }
+    }
+
+    /// Sends what waited as far as the estimates allow.
+    pub(crate) fn release(&mut self, now: Instant, out: &mut impl SendBatch) {
+        let mut paced = std::mem::take(&mut self.paced);
+        paced.retain(|peer| {
+            self.guard(*peer, now, |shard| shard.release_peer(*peer, now, out));
+            self.peers.get(*peer).is_some_and(|p| !p.pacer.is_empty())
+        });
+        self.paced = paced;
+        self.next_pace = (!self.paced.is_empty()).then_some(now + PACE);
+    }
+
+    fn release_peer(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
+        loop {
+            let Self {
+                ups,
+                downs,
+                peers,
+                stats,
+                ..
+            } = self;
+            let Some(p) = peers.get_mut(peer) else { return };
+            let bitrate = p.estimator.as_ref().and_then(|e| e.bitrate());
+            p.pacer.refill(bitrate.unwrap_or(Bitrate::MAX / 16), now);
+            if !p.pacer.has_credit() {
+                return;
+            }
+            let Some(waiting) = p.pacer.pop() else { return };
+            let Some((sender, to)) = p.transport.sender() else {
+                continue;
+            };
+            let Some(down) = downs.get_mut(waiting.down) else {
+                continue;
+            };
+            let Some(open) = ups
+                .get(down.up)
+                .and_then(|track| track.layers.get(usize::from(waiting.layer))?.as_ref())
+            else {
+                continue;
+            };
+            let Some(packet) = open.history.get(waiting.index) else {
+                stats.drop(DropReason::NotInHistory);
+                continue;
+            };
+            let input = open.input(
+                waiting.layer,
+                &packet,
+                waiting.starts_key_frame,
+                waiting.since,
+            );
+            let mut egress = Egress {
+                sender,
+                to,
+                estimator: p.estimator.as_deref_mut(),
+                now,
+            };
+            match down.forward(&packet, &input, &mut egress, out) {
+                Ok(bytes) => {
+                    p.pacer.spend(bytes);
+                    stats.rtp_out += 1;
+                    stats.rtp_out_bytes += bytes as u64;
+                }
+                Err(reason) => stats.drop(reason),
+            }
+        }
+    }
+}
+
+enum Wish {
+    Sound(Bitrate),
+    Picture(Demand),
+}
