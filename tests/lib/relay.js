@@ -11,9 +11,16 @@ export class Relay {
     return relay;
   }
 
-  /** @param {{loss?: number, duplicate?: number, reorder?: number, reorder_by?: number, delay?: number, jitter?: number}} both */
-  async impair(both) {
-    this.program.write({ up: both, down: both });
+  /**
+   * Times in milliseconds; `rate` in bits per second is each client's link, with a queue of `queue` milliseconds.
+   *
+   * @typedef {{loss?: number, duplicate?: number, reorder?: number, reorder_by?: number, delay?: number, jitter?: number,
+   *            rate?: number, queue?: number}} Impairment
+   * @param {Impairment} down towards the client
+   * @param {Impairment} [up] towards the server
+   */
+  async impair(down, up = down) {
+    this.program.write({ up, down });
     return this.program.read();
   }
 

@@ -3,7 +3,7 @@
  * else's, and finds others' sound and picture again. `options` come from lib/browsers.js.
  *
  * @param {{tone: number, hue: number, width: number, height: number, fps: number, fakeMicrophone: boolean,
- *          relays: Record<string, number>}} options
+ *          noise?: boolean, relays: Record<string, number>}} options
  */
 export function instrument(options) {
   const SAMPLES = 16384;
@@ -34,6 +34,18 @@ export function instrument(options) {
     const stream = canvas.captureStream(fps);
     const [track] = stream.getVideoTracks();
     let frame = 0;
+    // What an encoder cannot foresee: a picture that costs as many bits as a real one.
+    const grain = new OffscreenCanvas(width / 8, height / 8);
+    const grainPen = grain.getContext('2d');
+    const sand = () => {
+      const dots = grainPen.createImageData(grain.width, grain.height);
+      for (let i = 0; i < dots.data.length; i += 4) {
+        dots.data.fill(Math.random() * 120, i, i + 3);
+        dots.data[i + 3] = 60;
+      }
+      grainPen.putImageData(dots, 0, 0);
+      pen.drawImage(grain, 0, 0, width, height);
+    };
     const draw = () => {
       pen.fillStyle = `hsl(${hue} 90% 45%)`;
       pen.fillRect(0, 0, width, height);
@@ -43,6 +55,7 @@ export function instrument(options) {
       pen.arc(width / 2, height * 0.45, height * 0.2, 0, 2 * Math.PI);
       pen.ellipse(width / 2, height * 1.05, height * 0.45, height * 0.35, 0, 0, 2 * Math.PI);
       pen.fill();
+      if (options.noise) sand();
       pen.fillStyle = 'white';
       pen.fillRect(((frame * 8) % 640) * (width / 640), 0, width / 12, height);
       frame += 1;

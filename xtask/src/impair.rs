@@ -51,6 +51,10 @@ struct Impairment {
     delay: Duration,
     /// Added to the delay: uniform between zero and this.
     jitter: Duration,
+    /// Bits per second of each client's link; 0: no limit.
+    rate: f64,
+    /// What would wait longer than this for the link is lost.
+    queue: Duration,
 }
 
 /// What one packet meets: when its copies leave, after its arrival. No copy: it is lost.
@@ -90,6 +94,19 @@ impl Impairment {
         }
     }
 
+    /// How long a packet of `len` bytes waits for a link that is busy until `free_at`; `None`: its queue is full.
+    fn wait(&self, len: usize, free_at: &mut Instant, now: Instant) -> Option<Duration> {
+        if self.rate <= 0.0 {
+            return Some(Duration::ZERO);
+        }
+        let start = (*free_at).max(now);
+        if start - now > self.queue {
+            return None;
+        }
+        *free_at = start + Duration::from_secs_f64(len as f64 * 8.0 / self.rate);
+        Some(*free_at - now)
+    }
+
     /// From JSON with times in milliseconds; what is not named is zero.
     fn parse(value: &Value) -> Self {
         let number = |key: &str| value[key].as_f64().unwrap_or(0.0).max(0.0);
@@ -101,6 +118,8 @@ impl Impairment {
             reorder_by: time("reorder_by"),
             delay: time("delay"),
             jitter: time("jitter"),
+            rate: number("rate"),
+            queue: time("queue"),
         }
     }
 }
@@ -148,6 +167,8 @@ impl Ord for Parcel {
 #[derive(Default)]
 struct State {
     impairments: BTreeMap<Direction, Impairment>,
+    /// When each client's link will have sent what it holds.
+    free_at: BTreeMap<(Direction, u64), Instant>,
     counters: BTreeMap<Direction, Counters>,
     waiting: BinaryHeap<Parcel>,
     parcels: u64,
@@ -269,7 +290,18 @@ impl Relay {
             .get(&direction)
             .copied()
             .unwrap_or_default();
-        let fate = impairment.fate(self.seed, direction, client, index);
+        let mut fate = impairment.fate(self.seed, direction, client, index);
+        if fate.copies[0].is_some() {
+            let free_at = state.free_at.entry((direction, client)).or_insert(now);
+            match impairment.wait(bytes.len(), free_at, now) {
+                None => fate.copies = [None; 2],
+                Some(waits) => fate
+                    .copies
+                    .iter_mut()
+                    .flatten()
+                    .for_each(|after| *after += waits),
+            }
+        }
         let counters = state.counters.entry(direction).or_default();
         counters.packets += 1;
         counters.lost += u64::from(fate.copies[0].is_none());
@@ -337,6 +369,23 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_link_delays_what_it_carries_and_loses_what_its_queue_cannot_hold() {
+        let slow = Impairment {
+            rate: 80_000.0,
+            queue: Duration::from_millis(250),
+            ..Impairment::default()
+        };
+        let now = Instant::now();
+        let mut free_at = now;
+        // 1000 bytes take a tenth of a second.
+        let waits: Vec<_> = (0..5).map(|_| slow.wait(1000, &mut free_at, now)).collect();
+        let tenths = |n| Some(Duration::from_millis(100 * n));
+        assert_eq!(waits, [tenths(1), tenths(2), tenths(3), None, None]);
+        let later = now + Duration::from_secs(1);
+        assert_eq!(slow.wait(1000, &mut free_at, later), tenths(1));
+    }
+
+    #[test]
     fn what_happens_to_a_packet_depends_on_its_index_and_not_on_the_others() {
         let bad = Impairment {
             loss: 0.1,
@@ -345,6 +394,7 @@ mod tests {
             reorder_by: Duration::from_millis(30),
             delay: Duration::from_millis(20),
             jitter: Duration::from_millis(5),
+            ..Impairment::default()
         };
         let forward: Vec<_> = (0..500).map(|i| bad.fate(3, Direction::Up, 1, i)).collect();
         let mut backward: Vec<_> = (0..500)
