@@ -24,7 +24,7 @@ const SPAN = 10;
 
 const NETWORKS = [
   { name: '300 kbit/s', down: { rate: 300_000, queue: 200, delay: 20 }, smaller: true },
-  { name: '1 Mbit/s with a queue of 200 ms', down: { rate: 1_000_000, queue: 200, delay: 20 }, smaller: false },
+  { name: '1 Mbit/s with a queue of 200 ms', down: { rate: 1_000_000, queue: 200, delay: 20 }, smaller: true },
   { name: '10 % loss', down: { loss: 0.1, delay: 20 }, smaller: false },
 ];
 
@@ -39,7 +39,10 @@ test('a slow network is its owner\'s alone, and costs him pixels rather than sou
   t.after(() => Promise.all(browsers.map((browser) => browser.close())));
 
   const ada = new BareParticipant(browsers[0], { name: 'ada', ...SIGNS[0], width: TOP, height: 360, fps: FPS, noise: true });
-  await ada.join(page.url, server.socketUrl, token(ROOM, 'ada'), { room: { dynacast: false } });
+  // As many bits as a large picture has, on as few pixels as a small machine decodes five times over.
+  const layer = (part, maxBitrate) => ({ width: TOP / part, height: 360 / part, encoding: { maxBitrate, maxFramerate: FPS } });
+  const publishDefaults = { videoCodec: 'vp8', dtx: false, videoEncoding: layer(1, 1_700_000).encoding, videoSimulcastLayers: [layer(2, 180_000)] };
+  await ada.join(page.url, server.socketUrl, token(ROOM, 'ada'), { room: { dynacast: false, publishDefaults } });
   const watchers = [];
   for (let i = 0; i < 5; i++) {
     const name = `watcher${i}`;
@@ -56,6 +59,15 @@ test('a slow network is its owner\'s alone, and costs him pixels rather than sou
   });
   const allLarge = () => until('everybody has the large picture', async () => (await Promise.all(watchers.map(width))).every((w) => w === TOP), { limit: 60_000, explain });
   await allLarge();
+  // A sender begins with little; what is to be too much must first be there.
+  let last = await sent(ada);
+  await until('the large picture has grown to its full rate', async () => {
+    await pause(1000);
+    const now = await sent(ada);
+    const rate = (now.h - last.h) * 8;
+    last = now;
+    return rate > 1_300_000;
+  }, { limit: 120_000, explain });
 
   const figures = [];
   for (const network of NETWORKS) {
@@ -69,9 +81,9 @@ test('a slow network is its owner\'s alone, and costs him pixels rather than sou
     }
     // The estimate settles.
     await pause(5000);
-    const before = await Promise.all(watchers.map(received));
+    const [before, sentBefore] = [await Promise.all(watchers.map(received)), await sent(ada)];
     await until('a while has been heard', async () => (await received(slow)).heard - before[0].heard > SPAN, { limit: 60_000 });
-    const after = await Promise.all(watchers.map(received));
+    const [after, sentAfter] = [await Promise.all(watchers.map(received)), await sent(ada)];
     const grown = (index, field) => after[index][field] - before[index][field];
     const delay = grown(0, 'waited') / Math.max(1, grown(0, 'emitted'));
     const widths = await Promise.all(watchers.map(width));
@@ -80,6 +92,7 @@ test('a slow network is its owner\'s alone, and costs him pixels rather than sou
     await allLarge();
     const figure = {
       network: network.name,
+      kilobitsOfLayers: Object.fromEntries(Object.entries(sentAfter).map(([rid, bytes]) => [rid, Math.round(((bytes - sentBefore[rid]) * 8) / grown(0, 'heard') / 1000)])),
       smallerAfterSeconds: smallerAfter,
       slow: {
         width: widths[0],
@@ -109,6 +122,12 @@ test('a slow network is its owner\'s alone, and costs him pixels rather than sou
     }
   }
 });
+
+/** Bytes of each layer so far. */
+async function sent(participant) {
+  const video = (await participant.stats('outbound-rtp')).filter((one) => one.kind === 'video');
+  return Object.fromEntries(video.map(({ rid, bytesSent }) => [rid, bytesSent]));
+}
 
 /** What one has received so far; times in seconds of sound, which a loaded machine does not stretch. */
 async function received(participant) {

@@ -158,7 +158,8 @@ impl BandwidthEstimator {
         if self.feedback_at.is_none() || self.delay.must_drain() {
             return 0;
         }
-        self.prober.poll(self.bitrate, wanted, now)
+        let careful = self.is_congested(now);
+        self.prober.poll(self.bitrate, wanted, careful, now)
     }
 }
 

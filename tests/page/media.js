@@ -40,8 +40,8 @@ export function instrument(options) {
     const sand = () => {
       const dots = grainPen.createImageData(grain.width, grain.height);
       for (let i = 0; i < dots.data.length; i += 4) {
-        dots.data.fill(Math.random() * 120, i, i + 3);
-        dots.data[i + 3] = 60;
+        dots.data.fill(Math.random() * 255, i, i + 3);
+        dots.data[i + 3] = 100;
       }
       grainPen.putImageData(dots, 0, 0);
       pen.drawImage(grain, 0, 0, width, height);

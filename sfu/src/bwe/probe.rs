@@ -19,8 +19,11 @@ const AWAIT: Duration = Duration::from_millis(250);
 const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(5);
 
-/// A probe asks for this multiple of what is known.
+/// A probe asks for this multiple of what is known, …
 const STEP: f64 = 2.5;
+
+/// … and for this one where the network was too slow lately: a probe fills its queue too.
+const CAREFUL_STEP: f64 = 1.5;
 
 /// A probe that brings less than this share of what was wanted found the limit.
 const ENOUGH: f64 = 1.15;
@@ -76,8 +79,8 @@ pub struct Prober {
     arrived: Side,
     known: Bitrate,
     result: Option<Bitrate>,
-    /// Bytes that media contributed since the last burst.
-    credit: usize,
+    /// Bytes that went out since the last burst, less what was asked for with it: the part of media.
+    credit: i64,
 }
 
 impl Default for Prober {
@@ -100,7 +103,7 @@ impl Prober {
     pub fn sent(&mut self, len: usize) -> u8 {
         match self.state {
             State::Sending { .. } => {
-                self.credit += len;
+                self.credit += len as i64;
                 self.number
             }
             _ => 0,
@@ -134,7 +137,7 @@ impl Prober {
     }
 
     /// Bytes of padding to send now, see [`super::BandwidthEstimator::probe_bytes`].
-    pub fn poll(&mut self, known: Bitrate, wanted: Bitrate, now: Instant) -> usize {
+    pub fn poll(&mut self, known: Bitrate, wanted: Bitrate, careful: bool, now: Instant) -> usize {
         match self.state {
             State::Idle { next } => {
                 if wanted <= known {
@@ -148,16 +151,16 @@ impl Prober {
                 self.number = self.number.checked_add(1).unwrap_or(1);
                 (self.sent, self.arrived) = (Side::default(), Side::default());
                 self.known = known;
-                self.credit = 0;
                 // A little more than wanted, since a probe brings a little less than it asks for.
-                let target = (known as f64 * STEP).min(wanted as f64 * ENOUGH) as Bitrate;
+                let step = if careful { CAREFUL_STEP } else { STEP };
+                let target = (known as f64 * step).min(wanted as f64 * ENOUGH) as Bitrate;
                 self.state = State::Sending {
                     since: now,
                     last: now,
                     target,
                 };
                 // The first burst sets the clock; its bytes are not counted.
-                (target / 8 / 50) as usize
+                self.ask((target / 8 / 50) as i64)
             }
             State::Sending {
                 since,
@@ -169,12 +172,12 @@ impl Prober {
                 if now >= since + enough.clamp(SHORTEST_PROBE, LONGEST_PROBE) {
                     self.state = State::Awaiting { until: now + AWAIT };
                 }
-                let due = (target as f64 / 8.0 * elapsed.as_secs_f64()) as usize;
+                let due = (target as f64 / 8.0 * elapsed.as_secs_f64()) as i64;
                 if let State::Sending { last, .. } = &mut self.state {
                     *last = now;
                 }
-                let media = std::mem::take(&mut self.credit);
-                due.saturating_sub(media)
+                let media = self.credit;
+                self.ask(due - media)
             }
             State::Awaiting { until } => {
                 if now >= until {
@@ -183,6 +186,12 @@ impl Prober {
                 0
             }
         }
+    }
+
+    fn ask(&mut self, bytes: i64) -> usize {
+        let bytes = bytes.max(0);
+        self.credit = -bytes;
+        bytes as usize
     }
 
     fn conclude(&mut self, now: Instant) {
