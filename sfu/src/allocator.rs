@@ -6,8 +6,11 @@ use crate::bwe::Bitrate;
 /// A step up must fit with this much to spare, or the first busy second takes it back.
 const UP: f64 = 1.08;
 
-/// What is sent already stays while it exceeds its share by less than this: rates of encoders waver.
+/// What is sent already stays while it exceeds its share by less than this: rates of encoders waver, …
 const STAY: f64 = 1.1;
+
+/// … and the last layer is given up late: a slow picture is better than none.
+const STAY_VISIBLE: f64 = 1.3;
 
 /// What one picture costs and is worth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,7 +60,11 @@ pub fn divide(budget: Bitrate, demands: &[Demand], shares: &mut Vec<Option<u8>>)
                 let has = share.map_or(0, |share| demand.cost(share));
                 let more = demand.cost(layer) as f64 - has as f64;
                 let keeps = demand.current.is_some_and(|current| layer <= current);
-                let needed = if keeps { more / STAY } else { more * UP };
+                let needed = match (keeps, share.is_none()) {
+                    (true, true) => more / STAY_VISIBLE,
+                    (true, false) => more / STAY,
+                    (false, _) => more * UP,
+                };
                 if needed <= left {
                     *share = Some(layer);
                     left -= more;

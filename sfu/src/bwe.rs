@@ -18,7 +18,7 @@ use std::time::{Duration, Instant};
 use crate::{rtcp::TransportCc, rtp::SeqNo};
 use aimd::RateControl;
 use loss::LossControl;
-use probe::Prober;
+use probe::{Begin, Prober};
 use sent::{Acked, SentPackets};
 use throughput::Throughput;
 use trendline::{DelayDetector, Usage};
@@ -153,13 +153,18 @@ impl BandwidthEstimator {
     }
 
     /// Bytes of padding to send now in order to find out whether the network carries `wanted` bits per second; 0 when
-    /// there is no need or it is not the time. Call about every 20 ms while more is wanted than is sent.
-    pub fn probe_bytes(&mut self, wanted: Bitrate, now: Instant) -> usize {
-        if self.feedback_at.is_none() || self.delay.must_drain() {
+    /// there is no need or it is not the time. Call about every 20 ms while more is wanted than is sent. `is_idle`:
+    /// nothing waits for the network.
+    pub fn probe_bytes(&mut self, wanted: Bitrate, is_idle: bool, now: Instant) -> usize {
+        if self.feedback_at.is_none() {
             return 0;
         }
-        let careful = self.is_congested(now);
-        self.prober.poll(self.bitrate, wanted, careful, now)
+        let begin = match (is_idle && !self.delay.must_drain(), self.is_congested(now)) {
+            (false, _) => Begin::Not,
+            (true, true) => Begin::Careful,
+            (true, false) => Begin::Free,
+        };
+        self.prober.poll(self.bitrate, wanted, begin, now)
     }
 }
 

@@ -160,8 +160,8 @@ impl Shard {
         }
     }
 
-    /// Sends padding where more is wanted than is known to fit. It is made of packets that were sent already, as
-    /// retransmissions (RFC 4588), so that a receiver in fact missing one gains by it.
+    /// Sends padding where more is wanted than is known to fit. Where it can be, it is made of packets that were sent
+    /// already, as retransmissions (RFC 4588): fewer packets, and a receiver that in fact misses one gains by it.
     fn probe(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
@@ -170,21 +170,20 @@ impl Shard {
         let Some(estimator) = &mut p.estimator else {
             return;
         };
-        if !p.pacer.is_empty() {
-            return;
-        }
-        let bytes = estimator.probe_bytes(wanted, now);
+        let bytes = estimator.probe_bytes(wanted, p.pacer.is_empty(), now);
         if bytes == 0 {
             return;
         }
-        let carrier = p.downs.iter().copied().find(|down| {
+        let downs = p.downs.iter().copied();
+        let carrier = downs.clone().filter(|down| {
             self.downs.get(*down).is_some_and(|d| {
-                d.rewriter.highest().is_some()
-                    && d.parameters
-                        .is_some_and(|known| known.rtx_payload_type.is_some())
+                d.parameters
+                    .is_some_and(|known| known.rtx_payload_type.is_some())
             })
         });
-        if let Some(down) = carrier {
+        // One that flows has packets to repeat.
+        let newest = carrier.max_by_key(|down| self.downs.get(*down).map(|d| d.sent.0));
+        if let Some(down) = newest {
             self.send_padding(down, bytes, now, out);
         }
     }
@@ -196,22 +195,37 @@ impl Shard {
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        let Some(highest) = self.downs.get(down).and_then(|d| d.rewriter.highest()) else {
-            return;
-        };
+        let highest = self.downs.get(down).and_then(|d| d.rewriter.highest());
         let mut left = bytes;
         for back in 0..MAX_PADDING_PACKETS as u64 {
-            let before = self.stats.padding_bytes;
-            // The newest few over and over: small pictures have few packets to choose from.
-            let seq = SeqNo(highest.saturating_sub(back % 16) as u16);
-            if let Some(sent) = self.resend(down, seq, now, out) {
-                self.stats.padding_bytes += sent as u64;
-            }
-            left = left.saturating_sub((self.stats.padding_bytes - before) as usize);
             if left == 0 {
                 return;
             }
+            // The newest few over and over: small pictures have few packets to choose from.
+            let seq = highest.map(|highest| SeqNo(highest.saturating_sub(back % 16) as u16));
+            let sent = seq
+                .and_then(|seq| self.resend(down, seq, now, out))
+                .or_else(|| self.pad(down, now, out));
+            let Some(sent) = sent else { return };
+            self.stats.padding_bytes += sent as u64;
+            left = left.saturating_sub(sent);
         }
+    }
+
+    /// One packet of nothing but padding, in the stream of retransmissions.
+    fn pad(&mut self, down: DownTrackKey, now: Instant, out: &mut impl SendBatch) -> Option<usize> {
+        let d = self.downs.get_mut(down)?;
+        let p = self.peers.get_mut(d.subscriber)?;
+        let (sender, to) = p.transport.sender()?;
+        let mut egress = Egress {
+            sender,
+            to,
+            estimator: p.estimator.as_deref_mut(),
+            now,
+        };
+        let sent = d.pad(&mut egress, out).ok()?;
+        p.pacer.spend(sent);
+        Some(sent)
     }
 
     /// Too much waits for a subscriber: its pictures begin anew.

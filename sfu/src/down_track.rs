@@ -18,6 +18,13 @@ use crate::{
     vp8,
 };
 
+/// Payload of a packet that is only padding: its last byte says how long it is.
+const PADDING: [u8; 224] = {
+    let mut padding = [0; 224];
+    padding[223] = 224;
+    padding
+};
+
 /// Bytes that a transport-wide number adds to a header, …
 const NUMBER_EXTENSION: usize = 8;
 
@@ -194,13 +201,7 @@ impl DownTrack {
     ) -> Result<usize, DropReason> {
         let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
         let rewritten = self.rewriter.rewrite(input)?;
-        let plain = Plain {
-            packet,
-            rewritten: &rewritten,
-            original: None,
-        };
-        let (payload_type, index) = (parameters.payload_type, rewritten.index);
-        let sealed = self.seal(&plain, payload_type, self.ssrc, index, egress, out)?;
+        let sealed = self.copy(packet, &rewritten, parameters.payload_type, egress, out)?;
         self.sent = (
             self.sent.0.wrapping_add(1),
             self.sent.1.wrapping_add(packet.payload.len() as u32),
@@ -223,61 +224,150 @@ impl DownTrack {
             .rewriter
             .replay(input, out_index)
             .ok_or(DropReason::NotInHistory)?;
-        let mut plain = Plain {
-            packet,
-            rewritten: &rewritten,
-            original: None,
-        };
         let Some(payload_type) = parameters.rtx_payload_type else {
-            let payload_type = parameters.payload_type;
-            return self.seal(&plain, payload_type, self.ssrc, out_index, egress, out);
+            return self.copy(packet, &rewritten, parameters.payload_type, egress, out);
         };
-        plain.original = Some((out_index as u16).to_be_bytes());
-        let (ssrc, index) = (self.rtx_ssrc, self.rtx_index);
-        let sealed = self.seal(&plain, payload_type, ssrc, index, egress, out)?;
+        let header = EgressHeader {
+            marker: packet.marker,
+            payload_type,
+            seq: SeqNo(self.rtx_index as u16),
+            time: rewritten.time,
+            ssrc: self.rtx_ssrc,
+            padding: false,
+        };
+        let len = 2 + packet.payload.len();
+        let sealed = self.seal(&header, self.rtx_index, len, egress, out, |room| {
+            let (original, payload) = room.split_at_mut(2);
+            original.copy_from_slice(&(out_index as u16).to_be_bytes());
+            payload.copy_from_slice(packet.payload);
+            if let Some(ids) = rewritten.picture {
+                vp8::rewrite(payload, ids);
+            }
+        })?;
         self.rtx_index += 1;
         Ok(sealed)
     }
 
-    /// Writes header, prefix and payload into the send buffer and seals them there: the only copy of the payload.
-    fn seal(
+    /// Sends a packet in the stream itself.
+    fn copy(
         &self,
-        plain: &Plain<'_>,
+        packet: &Packet<'_>,
+        rewritten: &Rewritten,
         payload_type: u8,
-        ssrc: u32,
-        index: u64,
         egress: &mut Egress<'_>,
         out: &mut impl SendBatch,
     ) -> Result<usize, DropReason> {
-        let Plain {
-            packet,
-            rewritten,
-            original,
-        } = plain;
         let header = EgressHeader {
             marker: packet.marker,
             payload_type,
-            seq: SeqNo(index as u16),
+            seq: SeqNo(rewritten.index as u16),
             time: rewritten.time,
-            ssrc,
+            ssrc: self.ssrc,
             padding: false,
         };
-        let mid = self.parameters.and_then(|parameters| parameters.mid);
-        let mid = mid.filter(|_| !self.recognised);
-        let number = self.parameters.and_then(|parameters| {
-            let seq = egress.estimator.as_ref()?.next_seq();
-            Some((parameters.transport_cc?, seq.0.to_be_bytes()))
-        });
-        let prefix = original.as_ref().map_or(&[][..], |seq| &seq[..]);
-        let payload_len = prefix.len() + packet.payload.len();
-        let extensions = if mid.is_some() {
-            MAX_EXTENSIONS
-        } else {
-            NUMBER_EXTENSION
+        let (index, payload) = (rewritten.index, packet.payload);
+        match rewritten.picture {
+            None => self.seal_from(&header, index, payload, egress, out),
+            Some(ids) => self.seal(&header, index, payload.len(), egress, out, |room| {
+                room.copy_from_slice(payload);
+                vp8::rewrite(room, ids);
+            }),
+        }
+    }
+
+    /// Sends a packet that is only padding (RFC 3550, section 5.1), in the stream of retransmissions.
+    pub fn pad(
+        &mut self,
+        egress: &mut Egress<'_>,
+        out: &mut impl SendBatch,
+    ) -> Result<usize, DropReason> {
+        let payload_type = self
+            .parameters
+            .and_then(|parameters| parameters.rtx_payload_type)
+            .ok_or(DropReason::UnknownStream)?;
+        let header = EgressHeader {
+            marker: false,
+            payload_type,
+            seq: SeqNo(self.rtx_index as u16),
+            time: self.rewriter.last_time(),
+            ssrc: self.rtx_ssrc,
+            padding: true,
         };
-        let len = FIXED_HEADER_LEN + extensions + payload_len + MAX_RTP_OVERHEAD;
+        let sealed = self.seal(
+            &header,
+            self.rtx_index,
+            PADDING.len(),
+            egress,
+            out,
+            |room| {
+                room.copy_from_slice(&PADDING);
+            },
+        )?;
+        self.rtx_index += 1;
+        Ok(sealed)
+    }
+
+    /// Writes a packet into the send buffer and seals it there. `fill` writes its payload of `len` bytes: the only copy.
+    fn seal(
+        &self,
+        header: &EgressHeader,
+        index: u64,
+        len: usize,
+        egress: &mut Egress<'_>,
+        out: &mut impl SendBatch,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<usize, DropReason> {
+        let (buffer, header_len) = self.begin(header, len, egress, out)?;
+        fill(&mut buffer[header_len..header_len + len]);
+        let sealed = egress
+            .sender
+            .seal_rtp(buffer, header_len, len, header.ssrc, index)
+            .map_err(|_| DropReason::Malformed)?;
+        self.finish(sealed, egress, out);
+        Ok(sealed)
+    }
+
+    /// The same for a payload that goes out as it came: it is read where it lies.
+    fn seal_from(
+        &self,
+        header: &EgressHeader,
+        index: u64,
+        payload: &[u8],
+        egress: &mut Egress<'_>,
+        out: &mut impl SendBatch,
+    ) -> Result<usize, DropReason> {
+        let (buffer, header_len) = self.begin(header, payload.len(), egress, out)?;
+        let sealed = egress
+            .sender
+            .seal_rtp_from(buffer, header_len, payload, header.ssrc, index)
+            .map_err(|_| DropReason::Malformed)?;
+        self.finish(sealed, egress, out);
+        Ok(sealed)
+    }
+
+    /// Room for a packet with `len` bytes of payload, its header written: the room, and the length of the header.
+    fn begin<'o>(
+        &self,
+        header: &EgressHeader,
+        len: usize,
+        egress: &Egress<'_>,
+        out: &'o mut impl SendBatch,
+    ) -> Result<(&'o mut [u8], usize), DropReason> {
+        let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
+        let mid = parameters.mid.filter(|_| !self.recognised);
+        let number = parameters
+            .transport_cc
+            .zip(egress.estimator.as_ref())
+            .map(|(id, estimator)| (id, estimator.next_seq().0.to_be_bytes()));
+        let extensions = match mid {
+            Some(_) => MAX_EXTENSIONS,
+            None => NUMBER_EXTENSION,
+        };
         let buffer = out
-            .reserve(egress.to, len)
+            .reserve(
+                egress.to,
+                FIXED_HEADER_LEN + extensions + len + MAX_RTP_OVERHEAD,
+            )
             .ok_or(DropReason::SendBufferFull)?;
         let header_len = match (&mid, &number) {
             (None, None) => header.write(buffer, &[]),
@@ -287,43 +377,21 @@ impl DownTrack {
                 header.write(buffer, &[(*id, number), mid.element()])
             }
         };
-        let header_len = header_len.map_err(|_| DropReason::Malformed)?;
-        let sealed = if prefix.is_empty() && rewritten.picture.is_none() {
-            egress
-                .sender
-                .seal_rtp_from(buffer, header_len, packet.payload, ssrc, index)
-        } else {
-            let (before, payload) =
-                buffer[header_len..header_len + payload_len].split_at_mut(prefix.len());
-            before.copy_from_slice(prefix);
-            payload.copy_from_slice(packet.payload);
-            if let Some(ids) = rewritten.picture {
-                vp8::rewrite(payload, ids);
-            }
-            egress
-                .sender
-                .seal_rtp(buffer, header_len, payload_len, ssrc, index)
-        };
-        let sealed = sealed.map_err(|_| DropReason::Malformed)?;
+        Ok((buffer, header_len.map_err(|_| DropReason::Malformed)?))
+    }
+
+    fn finish(&self, sealed: usize, egress: &mut Egress<'_>, out: &mut impl SendBatch) {
         out.commit(sealed);
-        if number.is_some()
-            && let Some(estimator) = &mut egress.estimator
-        {
+        let is_numbered = self
+            .parameters
+            .is_some_and(|parameters| parameters.transport_cc.is_some());
+        if is_numbered && let Some(estimator) = &mut egress.estimator {
             estimator.sent(sealed, egress.now);
         }
-        Ok(sealed)
     }
 
     /// The subscriber's view of an RTP time of the layer it gets now.
     pub fn translate_time(&self, time: RtpTime) -> RtpTime {
         self.rewriter.translate_time(time)
     }
-}
-
-/// A packet before it is sealed.
-struct Plain<'a> {
-    packet: &'a Packet<'a>,
-    rewritten: &'a Rewritten,
-    /// Its sequence number, when it is sent again as RTX.
-    original: Option<[u8; 2]>,
 }

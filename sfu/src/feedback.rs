@@ -11,6 +11,7 @@ use crate::{
     rtp::SeqNo,
     shard::{DownTrackKey, PeerKey, SCRATCH, Shard, UpTrackKey},
     stats::DropReason,
+    up_track::Codec,
 };
 
 /// Time between receiver reports to a publisher.
@@ -165,10 +166,28 @@ impl Shard {
         let Some(d) = self.downs.get_mut(down) else {
             return;
         };
-        let Some(rtt) = self.peers.get(d.subscriber).map(|p| p.rtt) else {
+        let Some(p) = self.peers.get_mut(d.subscriber) else {
             return;
         };
-        if d.nack_throttle.allow(seq, rtt, now) && self.resend(down, seq, now, out).is_some() {
+        if !d.nack_throttle.allow(seq, p.rtt, now) {
+            return;
+        }
+        // Where the network is too slow, repairs must not be what keeps it so: what belongs to a layer that is sent no
+        // longer repairs nothing, and the rest waits until it is asked for again.
+        if d.codec != Codec::Opus && p.is_congested(now) {
+            let origin = d
+                .rewriter
+                .origin(seq)
+                .map(|origin| (origin.layer, origin.ssrc));
+            let source = d
+                .rewriter
+                .source()
+                .map(|source| (source.layer, source.ssrc));
+            if origin != source || p.must_wait(now) {
+                return self.stats.drop(DropReason::NetworkTooSlow);
+            }
+        }
+        if self.resend(down, seq, now, out).is_some() {
             self.stats.retransmitted += 1;
         }
     }

@@ -91,6 +91,13 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// Its network was too slow lately.
+    pub fn is_congested(&self, now: Instant) -> bool {
+        self.estimator
+            .as_ref()
+            .is_some_and(|estimator| estimator.is_congested(now))
+    }
+
     /// The next packet of a picture must wait.
     pub fn must_wait(&mut self, now: Instant) -> bool {
         if !self.pacer.is_empty() {

@@ -192,6 +192,11 @@ impl Rewriter {
         self.last.map(|last| last.out.index)
     }
 
+    /// Time of what went out with the highest index; 0 before the first packet.
+    pub fn last_time(&self) -> RtpTime {
+        self.last.map_or(RtpTime(0), |last| last.out.time)
+    }
+
     /// The packet that a subscriber means by `seq` in a NACK; `None` when it was never sent or is long gone.
     pub fn origin(&self, seq: SeqNo) -> Option<Origin> {
         let highest = self.highest()?;

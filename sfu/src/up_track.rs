@@ -73,8 +73,8 @@ pub struct RateMeter {
 }
 
 impl RateMeter {
-    /// Figures are as old as this at the most.
-    const WINDOW: Duration = Duration::from_millis(500);
+    /// Figures are as old as this at the most. A key frame in every window would be worse than none in most.
+    const WINDOW: Duration = Duration::from_secs(1);
 
     /// Header, tag and extensions that a subscriber's packet has beside the payload, bytes.
     const OVERHEAD: usize = 36;
@@ -85,7 +85,7 @@ impl RateMeter {
         let elapsed = now.saturating_duration_since(began);
         if elapsed >= Self::WINDOW {
             let measured = (self.bytes as f64 * 8.0 / elapsed.as_secs_f64()) as Bitrate;
-            // Half of what was known, so that one busy half second does not turn everything over.
+            // Half of what was known, so that one busy second does not turn everything over.
             self.bitrate = Some(
                 self.bitrate
                     .map_or(measured, |known| (known + measured) / 2),

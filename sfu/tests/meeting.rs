@@ -463,3 +463,81 @@ fn a_decoder_that_an_offer_changes_gets_a_new_stream_that_begins_with_a_key_fram
     rig.run(SECOND);
     assert_eq!(last_answer(&rig), after);
 }
+
+#[test]
+fn a_slow_network_costs_its_owner_pixels_and_the_others_nothing() {
+    let mut rig = Rig::new(15);
+    let (a, slow, other) = (rig.join(), rig.join(), rig.join());
+    let voice = rig.publish(a, MediaKind::Audio, &[]);
+    let picture = rig.publish(a, MediaKind::Video, &Layer::ALL);
+    rig.run(4 * SECOND);
+    let top = (1280, 720);
+    assert_eq!(rig.received(slow, picture).size, top);
+
+    rig.narrow(slow, 300_000, SECOND / 5);
+    let smaller = |rig: &Rig| rig.received(slow, picture).size == (320, 180);
+    assert!(
+        rig.run_until(5 * SECOND, smaller),
+        "the picture is smaller soon"
+    );
+    rig.run(5 * SECOND);
+    let before = [slow, other].map(|i| (rig.received(i, voice), rig.received(i, picture)));
+    rig.run(10 * SECOND);
+    let after = [slow, other].map(|i| (rig.received(i, voice), rig.received(i, picture)));
+    let heard = |i: usize| after[i].0.packets - before[i].0.packets;
+    let seen = |i: usize| after[i].1.decodable_frames - before[i].1.decodable_frames;
+    assert!(heard(0) >= 490, "{:?}", after[0].0);
+    assert!(seen(0) >= 200, "{} frames: {:?}", seen(0), after[0].1);
+    assert!(heard(1) >= 495 && seen(1) >= 290, "{:?}", after[1]);
+    assert_eq!(
+        (after[1].1.size, after[1].1.lost, after[1].0.lost),
+        (top, 0, 0)
+    );
+
+    rig.widen(slow);
+    let large = |rig: &Rig| rig.received(slow, picture).size == top;
+    assert!(
+        rig.run_until(10 * SECOND, large),
+        "the large picture comes back"
+    );
+    let began = rig.received(slow, picture).decodable_frames;
+    rig.run(5 * SECOND);
+    let seen = rig.received(slow, picture);
+    assert!(
+        seen.decodable_frames >= began + 140 && seen.size == top,
+        "{seen:?}"
+    );
+}
+
+#[test]
+fn a_network_that_carries_no_picture_still_carries_the_voice_and_says_so() {
+    let mut rig = Rig::new(16);
+    let (a, slow) = (rig.join(), rig.join());
+    let voice = rig.publish(a, MediaKind::Audio, &[]);
+    let picture = rig.publish(a, MediaKind::Video, &[]);
+    rig.run(3 * SECOND);
+    rig.narrow(slow, 120_000, SECOND / 4);
+    let states = |rig: &Rig| -> Vec<bool> {
+        let state = |event: &Event| match event {
+            Event::StreamStateChanged { track, paused, .. } if *track == picture => Some(*paused),
+            _ => None,
+        };
+        rig.events.iter().filter_map(state).collect()
+    };
+    assert!(rig.run_until(5 * SECOND, |rig| states(rig) == [true]));
+    rig.run(SECOND);
+    let before = rig.received(slow, voice);
+    rig.run(5 * SECOND);
+    let after = rig.received(slow, voice);
+    assert!(
+        after.packets - before.packets >= 245,
+        "{after:?} after {before:?}"
+    );
+
+    rig.widen(slow);
+    assert!(rig.run_until(10 * SECOND, |rig| states(rig).last() == Some(&false)));
+    let before = rig.received(slow, picture).decodable_frames;
+    rig.run(3 * SECOND);
+    let seen = rig.received(slow, picture);
+    assert!(seen.decodable_frames > before + 40, "{seen:?}");
+}

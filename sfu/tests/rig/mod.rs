@@ -83,6 +83,18 @@ struct Flight {
 }
 
 /// See the module.
+/// A link with a rate and a queue.
+#[derive(Debug, Clone, Copy)]
+pub struct Link {
+    /// Bits per second.
+    pub rate: u64,
+    /// What would wait longer is lost.
+    pub queue: Duration,
+    /// When it will have sent what it holds.
+    pub free_at: Instant,
+    pub lost: u64,
+}
+
 pub struct Rig {
     pub now: Instant,
     pub shard: Shard,
@@ -93,6 +105,8 @@ pub struct Rig {
     pub loss: f64,
     /// Datagrams from these addresses are lost.
     pub cut: Vec<SocketAddr>,
+    /// Links of participants that are slow: towards them.
+    pub links: BTreeMap<SocketAddr, Link>,
     server: SocketAddr,
     rng: StdRng,
     flights: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -145,6 +159,7 @@ impl Rig {
             room: RoomSid::random(&mut rng),
             loss: 0.0,
             cut: Vec::new(),
+            links: BTreeMap::new(),
             server,
             rng,
             flights: BinaryHeap::new(),
@@ -311,6 +326,24 @@ impl Rig {
         done(self)
     }
 
+    /// The network of a participant carries this much from now on.
+    pub fn narrow(&mut self, index: usize, rate: u64, queue: Duration) {
+        let link = Link {
+            rate,
+            queue,
+            free_at: self.now,
+            lost: 0,
+        };
+        self.links
+            .insert(self.participants[index].connection.local(), link);
+    }
+
+    /// And now as much as there is.
+    pub fn widen(&mut self, index: usize) {
+        self.links
+            .remove(&self.participants[index].connection.local());
+    }
+
     pub fn command(&mut self, command: Command) {
         let mut out = VecBatch::default();
         self.shard.handle_command(command, self.now, &mut out);
@@ -427,9 +460,19 @@ impl Rig {
         if self.rng.random_bool(self.loss) || self.cut.contains(&from) || self.cut.contains(&to) {
             return;
         }
+        let mut leaves = self.now;
+        if let Some(link) = self.links.get_mut(&to) {
+            let start = link.free_at.max(self.now);
+            if start - self.now > link.queue {
+                link.lost += 1;
+                return;
+            }
+            link.free_at =
+                start + Duration::from_secs_f64(bytes.len() as f64 * 8.0 / link.rate as f64);
+            leaves = link.free_at;
+        }
         self.sequence += 1;
-        self.flights
-            .push(Reverse((self.now + DELAY, self.sequence)));
+        self.flights.push(Reverse((leaves + DELAY, self.sequence)));
         self.in_flight
             .insert(self.sequence, Flight { from, to, bytes });
     }
