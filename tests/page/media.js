@@ -41,7 +41,7 @@ export function instrument(options) {
       const dots = grainPen.createImageData(grain.width, grain.height);
       for (let i = 0; i < dots.data.length; i += 4) {
         dots.data.fill(Math.random() * 255, i, i + 3);
-        dots.data[i + 3] = 100;
+        dots.data[i + 3] = 70;
       }
       grainPen.putImageData(dots, 0, 0);
       pen.drawImage(grain, 0, 0, width, height);

@@ -379,7 +379,7 @@ mod tests {
         let mut free_at = now;
         // 1000 bytes take a tenth of a second.
         let waits: Vec<_> = (0..5).map(|_| slow.wait(1000, &mut free_at, now)).collect();
-        let tenths = |n| Some(Duration::from_millis(100 * n));
+        let tenths = |n: u64| Some(Duration::from_millis(100 * n));
         assert_eq!(waits, [tenths(1), tenths(2), tenths(3), None, None]);
         let later = now + Duration::from_secs(1);
         assert_eq!(slow.wait(1000, &mut free_at, later), tenths(1));

@@ -14,7 +14,7 @@ const WINDOW: Duration = Duration::from_millis(500);
 const PACKETS: u32 = 20;
 
 /// Loss up to this is repaired by retransmissions and says nothing …
-const TOLERATED: f64 = 0.1;
+const TOLERATED: f64 = 0.13;
 
 /// … and so many standard deviations above it may be chance.
 const CHANCE: f64 = 2.5;
