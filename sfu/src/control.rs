@@ -13,8 +13,8 @@ use crate::{
     down_track::{DownTrack, MidElement, SendParameters},
     fanout::NO_LAYER,
     negotiate::{
-        Bound, ExtensionIds, IceCredentials, LocalParameters, Negotiated, Negotiation,
-        OPUS_AND_VP8, SendTrack,
+        Bound, ENABLED_CODECS, ExtensionIds, IceCredentials, LocalParameters, Negotiated,
+        Negotiation, SendTrack,
     },
     peer::{Incoming, MAX_INCOMING, Peer, Ssrcs},
     router::Router,
@@ -120,7 +120,7 @@ impl Shard {
             permissions,
             router,
             transport,
-            negotiation: Negotiation::new(sid, OPUS_AND_VP8),
+            negotiation: Negotiation::new(sid, ENABLED_CODECS),
             sections: Vec::new(),
             asked: MediaSections::default(),
             ups: Vec::new(),
@@ -277,6 +277,7 @@ impl Shard {
             stream: source.announced.stream.clone(),
             kind: source.kind,
             mime_type: source.mime_type.clone(),
+            fmtp: source.fmtp.clone(),
             ssrc,
             rtx_ssrc: (source.kind == MediaKind::Video).then_some(rtx_ssrc),
         });
@@ -459,6 +460,8 @@ impl Shard {
         };
         track.codec = Codec::from_mime(bound.mime_type);
         track.mime_type = bound.mime_type.to_owned();
+        track.fmtp = bound.fmtp;
+        track.red = bound.red;
         let section = p
             .sections
             .iter()
@@ -504,6 +507,8 @@ impl Shard {
                     .extensions
                     .mid
                     .and_then(|id| MidElement::new(id, &section.mid)),
+                dependencies: section.extensions.dependency_descriptor,
+                red: section.red.as_ref().map(|red| red.payload_type),
             });
             if d.parameters != parameters {
                 d.parameters = parameters;

@@ -6,7 +6,9 @@ use protocol::TrackSid;
 
 use crate::{
     api::{Destination, SendBatch, TrackSetting},
+    dependency_descriptor,
     history::Packet,
+    layers::{LayerFilter, Picture, PictureIds, Target},
     nack::NackThrottle,
     rewrite::{Input, Rewriter, Rewritten},
     rtp::{EgressHeader, FIXED_HEADER_LEN, RtpTime, SeqNo},
@@ -14,11 +16,14 @@ use crate::{
     srtp::{MAX_RTP_OVERHEAD, SrtpSender},
     stats::DropReason,
     up_track::Codec,
-    vp8,
+    vp8, vp9,
 };
 
-/// Most bytes that the MID extension adds to a header.
-const MAX_MID_BLOCK: usize = 4 + (1 + MidElement::MAX_LEN).next_multiple_of(4);
+/// Most bytes that a header extension adds besides its value: the head of the block, its own, and padding.
+const MAX_ELEMENT_OVERHEAD: usize = 4 + 2 + 3;
+
+/// The longest Dependency Descriptor: what the length field of a two-byte element can say.
+const MAX_DEPENDENCIES: usize = 255;
 
 /// Time between sender reports of one stream.
 pub const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -32,6 +37,19 @@ pub struct SendParameters {
     pub rtx_payload_type: Option<u8>,
     /// How its packets name their section, where that was negotiated.
     pub mid: Option<MidElement>,
+    /// Header extension of the Dependency Descriptor, where negotiated.
+    pub dependencies: Option<u8>,
+    /// Payload type of RED (RFC 2198), where the subscriber takes it as the publisher sends it.
+    pub red: Option<u8>,
+}
+
+impl SendParameters {
+    fn payload_type_of(&self, packet: &Packet<'_>) -> u8 {
+        match self.red {
+            Some(red) if packet.primary != 0 => red,
+            _ => self.payload_type,
+        }
+    }
 }
 
 /// The MID header extension of a section's packets (RFC 9143, section 15).
@@ -77,6 +95,10 @@ pub struct DownTrack {
     pub slot: usize,
     /// The subscriber's wish.
     pub setting: TrackSetting,
+    /// The most that can be sent of it.
+    pub limit: Target,
+    /// Which layers of its stream go out.
+    pub filter: LayerFilter,
     /// Set while a section of the subscriber's SDP carries it.
     pub parameters: Option<SendParameters>,
     /// Continuity of sequence numbers, timestamps and picture ids.
@@ -126,6 +148,8 @@ impl DownTrack {
             rtx_ssrc,
             slot: usize::MAX,
             setting,
+            limit: Target::ALL,
+            filter: LayerFilter::default(),
             parameters: None,
             rewriter: Rewriter::new(codec.clock_rate()),
             sent: (0, 0),
@@ -153,6 +177,8 @@ impl DownTrack {
             slot: self.slot,
             parameters: self.parameters,
             announced: self.announced,
+            limit: self.limit,
+            filter: self.filter,
             ..fresh
         };
     }
@@ -166,19 +192,54 @@ impl DownTrack {
         out: &mut impl SendBatch,
     ) -> Result<usize, DropReason> {
         let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
+        if let Some(picture) = &packet.picture
+            && !self.admits(picture, input)
+        {
+            return self.leave_out(packet, input, egress, out);
+        }
         let rewritten = self.rewriter.rewrite(input)?;
         let plain = Plain {
             packet,
             rewritten: &rewritten,
             original: None,
         };
-        let (payload_type, index) = (parameters.payload_type, rewritten.index);
+        let (payload_type, index) = (parameters.payload_type_of(packet), rewritten.index);
         let sealed = self.seal(&plain, payload_type, self.ssrc, index, egress, out)?;
         self.sent = (
             self.sent.0.wrapping_add(1),
             self.sent.1.wrapping_add(packet.payload.len() as u32),
         );
         Ok(sealed)
+    }
+
+    fn admits(&mut self, picture: &Picture, input: &Input) -> bool {
+        if self.rewriter.is_next(input) {
+            self.filter.next(picture)
+        } else {
+            self.filter.admits(picture)
+        }
+    }
+
+    /// Does not send a packet of a layer that the subscriber does not get. Where it has been waiting for that number
+    /// already, it gets it without content.
+    fn leave_out(
+        &mut self,
+        packet: &Packet<'_>,
+        input: &Input,
+        egress: Egress<'_>,
+        out: &mut impl SendBatch,
+    ) -> Result<usize, DropReason> {
+        let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
+        let Some(rewritten) = self.rewriter.leave_out(input, self.codec.closes_pictures()) else {
+            return Err(DropReason::LayerNotWanted);
+        };
+        let plain = Plain {
+            packet: &packet.without_content(),
+            rewritten: &rewritten,
+            original: None,
+        };
+        let (payload_type, index) = (parameters.payload_type, rewritten.index);
+        self.seal(&plain, payload_type, self.ssrc, index, egress, out)
     }
 
     /// Sends a packet again, because the subscriber asked for `out_index`: as RTX (RFC 4588) where negotiated, else as
@@ -202,7 +263,7 @@ impl DownTrack {
             original: None,
         };
         let Some(payload_type) = parameters.rtx_payload_type else {
-            let payload_type = parameters.payload_type;
+            let payload_type = parameters.payload_type_of(packet);
             return self.seal(&plain, payload_type, self.ssrc, out_index, egress, out);
         };
         plain.original = Some((out_index as u16).to_be_bytes());
@@ -227,39 +288,73 @@ impl DownTrack {
             rewritten,
             original,
         } = plain;
+        let ends_picture = packet
+            .picture
+            .is_some_and(|picture| self.filter.ends_picture(&picture));
         let header = EgressHeader {
-            marker: packet.marker,
+            marker: packet.marker || (ends_picture && !packet.payload.is_empty()),
             payload_type,
             seq: SeqNo(index as u16),
             time: rewritten.time,
             ssrc,
             padding: false,
         };
-        let mid = self.parameters.and_then(|parameters| parameters.mid);
-        let mid = mid.filter(|_| !self.recognised);
+        let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
+        let mid = parameters.mid.filter(|_| !self.recognised);
         let prefix = original.as_ref().map_or(&[][..], |seq| &seq[..]);
-        let payload_len = prefix.len() + packet.payload.len();
-        let extensions = if mid.is_some() { MAX_MID_BLOCK } else { 0 };
+        let content = match parameters.red {
+            None => packet
+                .payload
+                .get(usize::from(packet.primary)..)
+                .unwrap_or_default(),
+            Some(_) => packet.payload,
+        };
+        let payload_len = prefix.len() + content.len();
+        let mut dependencies = [0; MAX_DEPENDENCIES];
+        let mut elements: [(u8, &[u8]); 2] = [(0, &[]); 2];
+        let mut count = 0;
+        if let Some(mid) = &mid {
+            elements[count] = mid.element();
+            count += 1;
+        }
+        if let Some(id) = parameters
+            .dependencies
+            .filter(|_| !packet.dependencies.is_empty())
+        {
+            elements[count] = (
+                id,
+                rewrite_dependencies(packet, rewritten.picture, &mut dependencies),
+            );
+            count += 1;
+        }
+        let elements = &elements[..count];
+        let extensions: usize = elements
+            .iter()
+            .map(|(_, value)| MAX_ELEMENT_OVERHEAD + value.len())
+            .sum();
         let len = FIXED_HEADER_LEN + extensions + payload_len + MAX_RTP_OVERHEAD;
         let buffer = out
             .reserve(egress.to, len)
             .ok_or(DropReason::SendBufferFull)?;
-        let header_len = match &mid {
-            None => header.write(buffer, &[]),
-            Some(mid) => header.write(buffer, &[mid.element()]),
-        };
-        let header_len = header_len.map_err(|_| DropReason::Malformed)?;
-        let sealed = if prefix.is_empty() && rewritten.picture.is_none() {
+        let header_len = header
+            .write(buffer, elements)
+            .map_err(|_| DropReason::Malformed)?;
+        let ids = rewritten
+            .picture
+            .filter(|_| matches!(self.codec, Codec::Vp8 | Codec::Vp9));
+        let sealed = if prefix.is_empty() && ids.is_none() {
             egress
                 .sender
-                .seal_rtp_from(buffer, header_len, packet.payload, ssrc, index)
+                .seal_rtp_from(buffer, header_len, content, ssrc, index)
         } else {
             let (before, payload) =
                 buffer[header_len..header_len + payload_len].split_at_mut(prefix.len());
             before.copy_from_slice(prefix);
-            payload.copy_from_slice(packet.payload);
-            if let Some(ids) = rewritten.picture {
-                vp8::rewrite(payload, ids);
+            payload.copy_from_slice(content);
+            match (self.codec, ids) {
+                (Codec::Vp8, Some(ids)) => vp8::rewrite(payload, ids),
+                (Codec::Vp9, Some(ids)) => vp9::rewrite(payload, ids),
+                _ => {}
             }
             egress
                 .sender
@@ -274,6 +369,22 @@ impl DownTrack {
     pub fn translate_time(&self, time: RtpTime) -> RtpTime {
         self.rewriter.translate_time(time)
     }
+}
+
+/// The packet's Dependency Descriptor with the subscriber's frame number.
+fn rewrite_dependencies<'a>(
+    packet: &Packet<'_>,
+    ids: Option<PictureIds>,
+    buffer: &'a mut [u8; MAX_DEPENDENCIES],
+) -> &'a [u8] {
+    let Some(value) = buffer.get_mut(..packet.dependencies.len()) else {
+        return &[];
+    };
+    value.copy_from_slice(packet.dependencies);
+    if let Some(number) = ids.and_then(|ids| ids.frame_number) {
+        dependency_descriptor::rewrite(value, number);
+    }
+    value
 }
 
 /// A packet before it is sealed.

@@ -178,6 +178,15 @@ impl Shard {
             return stats.drop(DropReason::NotInHistory);
         };
         let input = open.input(layer, &packet, false, now);
+        // Its layer is not sent any more, or never was: what the subscriber misses has no content for it.
+        let admitted = packet
+            .picture
+            .is_none_or(|picture| d.filter.admits(&picture));
+        let packet = if admitted {
+            packet
+        } else {
+            packet.without_content()
+        };
         match d.retransmit(
             &packet,
             &input,

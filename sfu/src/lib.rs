@@ -3,19 +3,25 @@
 //! Pure: no socket, no thread, no clock, no global randomness. Start with [`api`].
 
 pub mod api;
+pub mod av1;
 mod control;
 mod data;
 mod demux;
+pub mod dependency_descriptor;
 mod down_track;
 pub mod fanout;
 mod feedback;
 mod forward;
+pub mod gaps;
+pub mod h264;
 pub mod history;
 mod ingress;
+pub mod layers;
 pub mod nack;
 pub mod negotiate;
 mod peer;
 pub mod receive_stats;
+pub mod red;
 pub mod rewrite;
 mod router;
 pub mod rtcp;
@@ -31,6 +37,7 @@ mod transport;
 pub mod twcc;
 mod up_track;
 pub mod vp8;
+pub mod vp9;
 
 pub use api::*;
 pub use shard::Shard;

@@ -32,10 +32,12 @@ pub enum DropReason {
     TooOld,
     /// A data packet whose receiver is too slow, or has no such channel open.
     DataUndelivered,
+    /// Of a layer within the stream that the subscriber does not get.
+    LayerNotWanted,
 }
 
 /// Number of [`DropReason`]s.
-const REASONS: usize = DropReason::DataUndelivered as usize + 1;
+const REASONS: usize = DropReason::LayerNotWanted as usize + 1;
 
 /// Names of the [`DropReason`]s, as they appear in metrics.
 pub const DROP_REASON_NAMES: [&str; REASONS] = [
@@ -53,6 +55,7 @@ pub const DROP_REASON_NAMES: [&str; REASONS] = [
     "not_in_history",
     "too_old",
     "data_undelivered",
+    "layer_not_wanted",
 ];
 
 /// Counters since birth, and present sizes.
