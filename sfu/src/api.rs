@@ -120,6 +120,8 @@ pub struct PublishedTrack {
     pub muted: bool,
     /// Opus: DTX wanted, stereo wanted.
     pub audio: AudioFeatures,
+    /// The codec the client announced, for example `video/vp9`, which it may offer behind others. Empty when it named none.
+    pub mime_type: String,
     /// Sizes of the announced layers (`VideoLayer`), used to map a subscriber's wanted size to a layer. May be empty.
     pub layers: Vec<LayerSize>,
 }
@@ -131,6 +133,8 @@ pub struct AudioFeatures {
     pub stereo: bool,
     /// `usedtx=1` is negotiated.
     pub dtx: bool,
+    /// Redundant encoding (RFC 2198) is negotiated.
+    pub red: bool,
 }
 
 /// Announced size of one layer, pixels.

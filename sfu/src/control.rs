@@ -14,8 +14,8 @@ use crate::{
     down_track::{DownTrack, MidElement, SendParameters},
     fanout::NO_LAYER,
     negotiate::{
-        Bound, ExtensionIds, IceCredentials, LocalParameters, Negotiated, Negotiation,
-        OPUS_AND_VP8, SendTrack,
+        Bound, ENABLED_CODECS, ExtensionIds, IceCredentials, LocalParameters, Negotiated,
+        Negotiation, SendTrack,
     },
     pacer::Pacer,
     peer::{Incoming, MAX_INCOMING, Peer, Ssrcs},
@@ -122,7 +122,7 @@ impl Shard {
             permissions,
             router,
             transport,
-            negotiation: Negotiation::new(sid, OPUS_AND_VP8),
+            negotiation: Negotiation::new(sid, ENABLED_CODECS),
             sections: Vec::new(),
             asked: MediaSections::default(),
             ups: Vec::new(),
@@ -283,6 +283,7 @@ impl Shard {
             stream: source.announced.stream.clone(),
             kind: source.kind,
             mime_type: source.mime_type.clone(),
+            fmtp: source.fmtp.clone(),
             ssrc,
             rtx_ssrc: (source.kind == MediaKind::Video).then_some(rtx_ssrc),
         });
@@ -466,6 +467,8 @@ impl Shard {
         };
         track.codec = Codec::from_mime(bound.mime_type);
         track.mime_type = bound.mime_type.to_owned();
+        track.fmtp = bound.fmtp;
+        track.red = bound.red;
         let section = p
             .sections
             .iter()
@@ -515,6 +518,8 @@ impl Shard {
                     .extensions
                     .transport_cc
                     .filter(|_| section.codec.transport_cc),
+                dependencies: section.extensions.dependency_descriptor,
+                red: section.red.as_ref().map(|red| red.payload_type),
             });
             let reports =
                 section.is_some_and(|section| section.codec.transport_cc || section.codec.remb);

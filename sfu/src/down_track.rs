@@ -7,7 +7,9 @@ use protocol::TrackSid;
 use crate::{
     api::{Destination, SendBatch, TrackSetting},
     bwe::BandwidthEstimator,
+    dependency_descriptor,
     history::Packet,
+    layers::{LayerFilter, Picture, PictureIds},
     nack::NackThrottle,
     rewrite::{Input, Rewriter, Rewritten},
     rtp::{EgressHeader, FIXED_HEADER_LEN, RtpTime, SeqNo},
@@ -15,7 +17,7 @@ use crate::{
     srtp::{MAX_RTP_OVERHEAD, SrtpSender},
     stats::DropReason,
     up_track::Codec,
-    vp8,
+    vp8, vp9,
 };
 
 /// Payload of a packet that is only padding: its last byte says how long it is.
@@ -25,11 +27,11 @@ const PADDING: [u8; 224] = {
     padding
 };
 
-/// Bytes that a transport-wide number adds to a header, …
-const NUMBER_EXTENSION: usize = 8;
+/// Most bytes that a header extension adds besides its value: the head of the block, its own, and padding.
+const MAX_ELEMENT_OVERHEAD: usize = 4 + 2 + 3;
 
-/// … and the most that it and the MID add together.
-const MAX_EXTENSIONS: usize = 4 + (1 + 2 + 1 + MidElement::MAX_LEN).next_multiple_of(4);
+/// The longest Dependency Descriptor: what the length field of a two-byte element can say.
+const MAX_DEPENDENCIES: usize = 255;
 
 /// Time between sender reports of one stream.
 pub const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
@@ -45,6 +47,19 @@ pub struct SendParameters {
     pub mid: Option<MidElement>,
     /// Extension id of transport-wide sequence numbers, where the subscriber reports on them.
     pub transport_cc: Option<u8>,
+    /// Header extension of the Dependency Descriptor, where negotiated.
+    pub dependencies: Option<u8>,
+    /// Payload type of RED (RFC 2198), where the subscriber takes it as the publisher sends it.
+    pub red: Option<u8>,
+}
+
+impl SendParameters {
+    fn payload_type_of(&self, packet: &Packet<'_>) -> u8 {
+        match self.red {
+            Some(red) if packet.primary != 0 => red,
+            _ => self.payload_type,
+        }
+    }
 }
 
 /// What a subscription may have of its subscriber's network.
@@ -106,6 +121,8 @@ pub struct DownTrack {
     pub setting: TrackSetting,
     /// What its network allows.
     pub share: Share,
+    /// Which layers of its stream go out.
+    pub filter: LayerFilter,
     /// Set while a section of the subscriber's SDP carries it.
     pub parameters: Option<SendParameters>,
     /// Continuity of sequence numbers, timestamps and picture ids.
@@ -159,6 +176,7 @@ impl DownTrack {
             slot: usize::MAX,
             setting,
             share: Share::ALL,
+            filter: LayerFilter::default(),
             parameters: None,
             rewriter: Rewriter::new(codec.clock_rate()),
             sent: (0, 0),
@@ -185,6 +203,7 @@ impl DownTrack {
         *self = Self {
             slot: self.slot,
             share: self.share,
+            filter: self.filter,
             parameters: self.parameters,
             announced: self.announced,
             ..fresh
@@ -200,13 +219,44 @@ impl DownTrack {
         out: &mut impl SendBatch,
     ) -> Result<usize, DropReason> {
         let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
+        if let Some(picture) = &packet.picture
+            && !self.admits(picture, input)
+        {
+            return self.leave_out(packet, input, egress, out);
+        }
         let rewritten = self.rewriter.rewrite(input)?;
-        let sealed = self.copy(packet, &rewritten, parameters.payload_type, egress, out)?;
+        let payload_type = parameters.payload_type_of(packet);
+        let sealed = self.copy(packet, &rewritten, payload_type, egress, out)?;
         self.sent = (
             self.sent.0.wrapping_add(1),
             self.sent.1.wrapping_add(packet.payload.len() as u32),
         );
         Ok(sealed)
+    }
+
+    fn admits(&mut self, picture: &Picture, input: &Input) -> bool {
+        if self.rewriter.is_next(input) {
+            self.filter.next(picture)
+        } else {
+            self.filter.admits(picture)
+        }
+    }
+
+    /// Does not send a packet of a layer that the subscriber does not get. Where it has been waiting for that number
+    /// already, it gets it without content.
+    fn leave_out(
+        &mut self,
+        packet: &Packet<'_>,
+        input: &Input,
+        egress: &mut Egress<'_>,
+        out: &mut impl SendBatch,
+    ) -> Result<usize, DropReason> {
+        let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
+        let Some(rewritten) = self.rewriter.leave_out(input, self.codec.closes_pictures()) else {
+            return Err(DropReason::LayerNotWanted);
+        };
+        let empty = packet.without_content();
+        self.copy(&empty, &rewritten, parameters.payload_type, egress, out)
     }
 
     /// Sends a packet again, because the subscriber asked for `out_index`: as RTX (RFC 4588) where negotiated, else as
@@ -225,24 +275,26 @@ impl DownTrack {
             .replay(input, out_index)
             .ok_or(DropReason::NotInHistory)?;
         let Some(payload_type) = parameters.rtx_payload_type else {
-            return self.copy(packet, &rewritten, parameters.payload_type, egress, out);
+            let payload_type = parameters.payload_type_of(packet);
+            return self.copy(packet, &rewritten, payload_type, egress, out);
         };
         let header = EgressHeader {
-            marker: packet.marker,
-            payload_type,
             seq: SeqNo(self.rtx_index as u16),
-            time: rewritten.time,
             ssrc: self.rtx_ssrc,
-            padding: false,
+            ..self.header(packet, &rewritten, payload_type)
         };
-        let len = 2 + packet.payload.len();
-        let sealed = self.seal(&header, self.rtx_index, len, egress, out, |room| {
+        let content = self.content(packet);
+        let len = 2 + content.len();
+        let sent = Sent {
+            header: &header,
+            index: self.rtx_index,
+            dependencies: self.dependencies(packet, &rewritten),
+        };
+        let sealed = self.seal(&sent, len, egress, out, |room| {
             let (original, payload) = room.split_at_mut(2);
             original.copy_from_slice(&(out_index as u16).to_be_bytes());
-            payload.copy_from_slice(packet.payload);
-            if let Some(ids) = rewritten.picture {
-                vp8::rewrite(payload, ids);
-            }
+            payload.copy_from_slice(content);
+            self.rewrite_payload(payload, &rewritten);
         })?;
         self.rtx_index += 1;
         Ok(sealed)
@@ -257,21 +309,73 @@ impl DownTrack {
         egress: &mut Egress<'_>,
         out: &mut impl SendBatch,
     ) -> Result<usize, DropReason> {
-        let header = EgressHeader {
-            marker: packet.marker,
+        let sent = Sent {
+            header: &self.header(packet, rewritten, payload_type),
+            index: rewritten.index,
+            dependencies: self.dependencies(packet, rewritten),
+        };
+        let content = self.content(packet);
+        if rewritten.picture.is_none() || !matches!(self.codec, Codec::Vp8 | Codec::Vp9) {
+            return self.seal_from(&sent, content, egress, out);
+        }
+        self.seal(&sent, content.len(), egress, out, |room| {
+            room.copy_from_slice(content);
+            self.rewrite_payload(room, rewritten);
+        })
+    }
+
+    fn header(&self, packet: &Packet<'_>, rewritten: &Rewritten, payload_type: u8) -> EgressHeader {
+        let ends_picture = packet
+            .picture
+            .is_some_and(|picture| self.filter.ends_picture(&picture));
+        EgressHeader {
+            marker: packet.marker || (ends_picture && !packet.payload.is_empty()),
             payload_type,
             seq: SeqNo(rewritten.index as u16),
             time: rewritten.time,
             ssrc: self.ssrc,
             padding: false,
-        };
-        let (index, payload) = (rewritten.index, packet.payload);
-        match rewritten.picture {
-            None => self.seal_from(&header, index, payload, egress, out),
-            Some(ids) => self.seal(&header, index, payload.len(), egress, out, |room| {
-                room.copy_from_slice(payload);
-                vp8::rewrite(room, ids);
-            }),
+        }
+    }
+
+    /// What the subscriber gets of the payload: all of it, or of RED the primary block where it does not take RED.
+    fn content<'p>(&self, packet: &Packet<'p>) -> &'p [u8] {
+        match self.parameters.and_then(|parameters| parameters.red) {
+            Some(_) => packet.payload,
+            None => packet
+                .payload
+                .get(usize::from(packet.primary)..)
+                .unwrap_or_default(),
+        }
+    }
+
+    /// The packet's Dependency Descriptor with the subscriber's frame number, where it takes it.
+    fn dependencies(&self, packet: &Packet<'_>, rewritten: &Rewritten) -> Option<Dependencies> {
+        let id = self
+            .parameters
+            .and_then(|parameters| parameters.dependencies)
+            .filter(|_| !packet.dependencies.is_empty())?;
+        let mut value = [0; MAX_DEPENDENCIES];
+        let written = value.get_mut(..packet.dependencies.len())?;
+        written.copy_from_slice(packet.dependencies);
+        if let Some(number) = rewritten
+            .picture
+            .and_then(|ids: PictureIds| ids.frame_number)
+        {
+            dependency_descriptor::rewrite(written, number);
+        }
+        Some(Dependencies {
+            id,
+            len: packet.dependencies.len(),
+            value,
+        })
+    }
+
+    fn rewrite_payload(&self, payload: &mut [u8], rewritten: &Rewritten) {
+        match (self.codec, rewritten.picture) {
+            (Codec::Vp8, Some(ids)) => vp8::rewrite(payload, ids),
+            (Codec::Vp9, Some(ids)) => vp9::rewrite(payload, ids),
+            _ => {}
         }
     }
 
@@ -293,16 +397,14 @@ impl DownTrack {
             ssrc: self.rtx_ssrc,
             padding: true,
         };
-        let sealed = self.seal(
-            &header,
-            self.rtx_index,
-            PADDING.len(),
-            egress,
-            out,
-            |room| {
-                room.copy_from_slice(&PADDING);
-            },
-        )?;
+        let sent = Sent {
+            header: &header,
+            index: self.rtx_index,
+            dependencies: None,
+        };
+        let sealed = self.seal(&sent, PADDING.len(), egress, out, |room| {
+            room.copy_from_slice(&PADDING);
+        })?;
         self.rtx_index += 1;
         Ok(sealed)
     }
@@ -310,18 +412,17 @@ impl DownTrack {
     /// Writes a packet into the send buffer and seals it there. `fill` writes its payload of `len` bytes: the only copy.
     fn seal(
         &self,
-        header: &EgressHeader,
-        index: u64,
+        sent: &Sent<'_>,
         len: usize,
         egress: &mut Egress<'_>,
         out: &mut impl SendBatch,
         fill: impl FnOnce(&mut [u8]),
     ) -> Result<usize, DropReason> {
-        let (buffer, header_len) = self.begin(header, len, egress, out)?;
+        let (buffer, header_len) = self.begin(sent, len, egress, out)?;
         fill(&mut buffer[header_len..header_len + len]);
         let sealed = egress
             .sender
-            .seal_rtp(buffer, header_len, len, header.ssrc, index)
+            .seal_rtp(buffer, header_len, len, sent.header.ssrc, sent.index)
             .map_err(|_| DropReason::Malformed)?;
         self.finish(sealed, egress, out);
         Ok(sealed)
@@ -330,16 +431,15 @@ impl DownTrack {
     /// The same for a payload that goes out as it came: it is read where it lies.
     fn seal_from(
         &self,
-        header: &EgressHeader,
-        index: u64,
+        sent: &Sent<'_>,
         payload: &[u8],
         egress: &mut Egress<'_>,
         out: &mut impl SendBatch,
     ) -> Result<usize, DropReason> {
-        let (buffer, header_len) = self.begin(header, payload.len(), egress, out)?;
+        let (buffer, header_len) = self.begin(sent, payload.len(), egress, out)?;
         let sealed = egress
             .sender
-            .seal_rtp_from(buffer, header_len, payload, header.ssrc, index)
+            .seal_rtp_from(buffer, header_len, payload, sent.header.ssrc, sent.index)
             .map_err(|_| DropReason::Malformed)?;
         self.finish(sealed, egress, out);
         Ok(sealed)
@@ -348,7 +448,7 @@ impl DownTrack {
     /// Room for a packet with `len` bytes of payload, its header written: the room, and the length of the header.
     fn begin<'o>(
         &self,
-        header: &EgressHeader,
+        sent: &Sent<'_>,
         len: usize,
         egress: &Egress<'_>,
         out: &'o mut impl SendBatch,
@@ -359,24 +459,29 @@ impl DownTrack {
             .transport_cc
             .zip(egress.estimator.as_ref())
             .map(|(id, estimator)| (id, estimator.next_seq().0.to_be_bytes()));
-        let extensions = match mid {
-            Some(_) => MAX_EXTENSIONS,
-            None => NUMBER_EXTENSION,
-        };
+        let mut elements: [(u8, &[u8]); 3] = [(0, &[]); 3];
+        let present = [
+            number.as_ref().map(|(id, number)| (*id, &number[..])),
+            mid.as_ref().map(MidElement::element),
+            sent.dependencies.as_ref().map(Dependencies::element),
+        ];
+        let mut count = 0;
+        for element in present.into_iter().flatten() {
+            elements[count] = element;
+            count += 1;
+        }
+        let elements = &elements[..count];
+        let extensions: usize = elements
+            .iter()
+            .map(|(_, value)| MAX_ELEMENT_OVERHEAD + value.len())
+            .sum();
         let buffer = out
             .reserve(
                 egress.to,
                 FIXED_HEADER_LEN + extensions + len + MAX_RTP_OVERHEAD,
             )
             .ok_or(DropReason::SendBufferFull)?;
-        let header_len = match (&mid, &number) {
-            (None, None) => header.write(buffer, &[]),
-            (None, Some((id, number))) => header.write(buffer, &[(*id, number)]),
-            (Some(mid), None) => header.write(buffer, &[mid.element()]),
-            (Some(mid), Some((id, number))) => {
-                header.write(buffer, &[(*id, number), mid.element()])
-            }
-        };
+        let header_len = sent.header.write(buffer, elements);
         Ok((buffer, header_len.map_err(|_| DropReason::Malformed)?))
     }
 
@@ -393,5 +498,26 @@ impl DownTrack {
     /// The subscriber's view of an RTP time of the layer it gets now.
     pub fn translate_time(&self, time: RtpTime) -> RtpTime {
         self.rewriter.translate_time(time)
+    }
+}
+
+/// A packet before it is sealed, but for its payload.
+struct Sent<'a> {
+    header: &'a EgressHeader,
+    /// SRTP packet index.
+    index: u64,
+    dependencies: Option<Dependencies>,
+}
+
+/// A Dependency Descriptor to be sent.
+struct Dependencies {
+    id: u8,
+    len: usize,
+    value: [u8; MAX_DEPENDENCIES],
+}
+
+impl Dependencies {
+    fn element(&self) -> (u8, &[u8]) {
+        (self.id, &self.value[..self.len])
     }
 }

@@ -33,6 +33,8 @@ pub struct Fanout {
     current: Vec<[u8; BLOCK]>,
     /// Layer wanted, per subscriber; differs from `current` until a key frame of it arrives.
     wanted: Vec<[u8; BLOCK]>,
+    /// Who needs a key frame of the layer it has: of a stream with layers within, it gets less than it should.
+    rising: Vec<u64>,
     downs: Vec<DownTrackKey>,
     rows: Vec<[u64; BLOCK]>,
 }
@@ -44,6 +46,7 @@ impl Fanout {
         if slot.is_multiple_of(BLOCK) {
             self.current.push([NO_LAYER; BLOCK]);
             self.wanted.push([NO_LAYER; BLOCK]);
+            self.rising.push(0);
             self.rows.push([0; BLOCK]);
         }
         self.downs.push(down);
@@ -58,12 +61,15 @@ impl Fanout {
         }
         self.set_current(slot, self.current(last));
         self.set_wanted(slot, self.wanted(last));
+        self.set_rising(slot, self.rising[last / BLOCK] >> (last % BLOCK) & 1 != 0);
+        self.set_rising(last, false);
         self.set_current(last, NO_LAYER);
         self.set_wanted(last, NO_LAYER);
         self.downs.swap_remove(slot);
         if last.is_multiple_of(BLOCK) {
             self.current.pop();
             self.wanted.pop();
+            self.rising.pop();
             self.rows.pop();
         }
         (slot < last).then(|| self.downs[slot])
@@ -94,12 +100,21 @@ impl Fanout {
         self.wanted[slot / BLOCK][slot % BLOCK] = layer;
     }
 
+    /// `slot` needs a key frame of the layer it has, or no longer.
+    pub fn set_rising(&mut self, slot: usize, rising: bool) {
+        let bit = 1 << (slot % BLOCK);
+        let block = &mut self.rising[slot / BLOCK];
+        *block = if rising { *block | bit } else { *block & !bit };
+    }
+
     /// Whether anybody waits for a key frame of `layer`.
     pub fn is_awaited(&self, layer: u8) -> bool {
-        let awaiting = |(current, wanted): (&[u8; BLOCK], &[u8; BLOCK])| {
-            match_layer(wanted, layer) & !match_layer(current, layer) != 0
+        let awaiting = |((current, wanted), rising): ((&[u8; BLOCK], &[u8; BLOCK]), &u64)| {
+            let has = match_layer(current, layer);
+            (match_layer(wanted, layer) & !has) | (rising & has) != 0
         };
-        self.current.iter().zip(&self.wanted).any(awaiting)
+        let blocks = self.current.iter().zip(&self.wanted);
+        blocks.zip(&self.rising).any(awaiting)
     }
 
     /// Whether anybody has or wants `layer`.
@@ -155,6 +170,7 @@ impl Fanout {
             }
             waiting &= waiting - 1;
         }
+        self.rising[block] &= !match_layer(&self.current[block], layer);
     }
 }
 
@@ -243,6 +259,22 @@ mod tests {
             selected(&mut fanout, &batch),
             [(downs[0], 0b1111), (downs[1], 0b1100)]
         );
+    }
+
+    #[test]
+    fn who_should_have_more_of_its_stream_awaits_a_key_frame_of_it() {
+        let (mut fanout, _) = fanout(66);
+        fanout.set_current(65, 2);
+        fanout.set_wanted(65, 2);
+        assert!(!fanout.is_awaited(2));
+        fanout.set_rising(65, true);
+        assert!(fanout.is_awaited(2) && !fanout.is_awaited(1));
+        fanout.remove(3);
+        assert!(fanout.is_awaited(2), "it has another slot now");
+        selected(&mut fanout, &[packet(1, 0, true)]);
+        assert!(fanout.is_awaited(2));
+        selected(&mut fanout, &[packet(2, 0, true)]);
+        assert!(!fanout.is_awaited(2));
     }
 
     #[test]

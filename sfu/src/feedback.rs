@@ -230,6 +230,15 @@ impl Shard {
             estimator: estimator.as_deref_mut(),
             now,
         };
+        // Its layer is not sent any more, or never was: what the subscriber misses has no content for it.
+        let admitted = packet
+            .picture
+            .is_none_or(|picture| d.filter.admits(&picture));
+        let packet = if admitted {
+            packet
+        } else {
+            packet.without_content()
+        };
         match d.retransmit(&packet, &input, origin.out_index, &mut egress, out) {
             Ok(bytes) => {
                 pacer.spend(bytes);

@@ -29,6 +29,7 @@ impl Shard {
         let is_audio = track.kind == MediaKind::Audio;
         let (layers, fanout) = (&track.layers, &mut track.fanout);
         let (mut stranded, mut too_slow) = (Vec::new(), Vec::new());
+        let mut rising = Vec::new();
         for packets in batch.chunks(BLOCK) {
             fanout.select(packets, |key, mask| {
                 let Some(down) = downs.get_mut(key) else {
@@ -101,6 +102,10 @@ impl Shard {
                             stats.drop(reason);
                         }
                     }
+                    // This key frame came too late to bring more layers: another one must.
+                    if selected.starts_key_frame && down.filter.awaits_key_frame() {
+                        rising.push(down.slot);
+                    }
                 }
                 if !down.announced
                     && down.sent.0 != 0
@@ -118,6 +123,9 @@ impl Shard {
         }
         for slot in stranded {
             fanout.set_current(slot, NO_LAYER);
+        }
+        for slot in rising {
+            fanout.set_rising(slot, true);
         }
         batch.clear();
         // The buffer goes back, so that the next batch allocates nothing.
@@ -168,12 +176,14 @@ impl Shard {
                 .peers
                 .get(d.subscriber)
                 .is_some_and(|subscriber| subscriber.transport.is_connected());
-        let layer = if ready {
-            track.choose_layer(&d.setting, d.share)
-        } else {
-            NO_LAYER
-        };
+        let choice = track.choose(&d.setting, d.share);
+        let layer = if ready { choice.stream } else { NO_LAYER };
         track.fanout.set_wanted(d.slot, layer);
+        d.filter.set_target(choice.target);
+        let stays = layer == track.fanout.current(d.slot);
+        track
+            .fanout
+            .set_rising(d.slot, stays && d.filter.awaits_key_frame());
         if layer == NO_LAYER || track.kind == MediaKind::Audio {
             track.fanout.set_current(d.slot, layer);
             if layer == NO_LAYER {

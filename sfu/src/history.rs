@@ -5,10 +5,10 @@
 //! it holds a second of media, so that a thumbnail layer costs a fraction of what a big one does.
 
 use crate::api::MediaKind;
+use crate::layers::Picture;
 use crate::rtp::RtpTime;
-use crate::vp8::Descriptor;
 
-/// Longest payload that is kept, bytes: what an Ethernet frame can carry.
+/// Longest payload that is kept (with its Dependency Descriptor), bytes: what an Ethernet frame can carry.
 pub const MAX_PAYLOAD: usize = 1500;
 
 /// Size of the table and of the ring, by kind.
@@ -45,10 +45,27 @@ pub struct Packet<'a> {
     pub time: RtpTime,
     /// Marker bit.
     pub marker: bool,
-    /// The descriptor of a VP8 payload.
-    pub picture: Option<Descriptor>,
+    /// What a video packet belongs to.
+    pub picture: Option<Picture>,
+    /// Where the primary encoding begins in a RED payload (RFC 2198); 0 in any other.
+    pub primary: u16,
+    /// Its Dependency Descriptor, as it came; empty where it has none.
+    pub dependencies: &'a [u8],
     /// Plain payload, without padding.
     pub payload: &'a [u8],
+}
+
+impl Packet<'_> {
+    /// What stands for it where only its number counts.
+    pub fn without_content(self) -> Self {
+        Self {
+            marker: false,
+            primary: 0,
+            dependencies: &[],
+            payload: &[],
+            ..self
+        }
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -59,7 +76,10 @@ struct Entry {
     len: u16,
     time: RtpTime,
     marker: bool,
-    picture: Option<Descriptor>,
+    picture: Option<Picture>,
+    primary: u16,
+    /// The first bytes of what is kept are its Dependency Descriptor.
+    dependencies: u8,
 }
 
 /// See the module.
@@ -126,8 +146,8 @@ impl History {
         self.ring.get_mut(at..at + len)
     }
 
-    /// Keeps the packet whose payload was written into the last [`History::reserve`], from its byte `skip` on, `len`
-    /// bytes. False, and nothing is kept, when it is not new.
+    /// Keeps the packet whose Dependency Descriptor and payload were written into the last [`History::reserve`], from its
+    /// byte `skip` on, `len` bytes together. False, and nothing is kept, when it is not new.
     pub fn commit(&mut self, packet: Packet<'_>, skip: usize, len: usize) -> bool {
         let start = self.head + skip as u64;
         let end = start + len as u64;
@@ -137,6 +157,9 @@ impl History {
         {
             return false;
         }
+        let Ok(dependencies) = u8::try_from(packet.dependencies.len()) else {
+            return false;
+        };
         let slot = self.slot(packet.index);
         let Some(entry) = self.entries.get_mut(slot) else {
             return false;
@@ -148,6 +171,8 @@ impl History {
             time: packet.time,
             marker: packet.marker,
             picture: packet.picture,
+            primary: packet.primary,
+            dependencies,
         });
         self.head = end;
         if self
@@ -164,11 +189,14 @@ impl History {
         if !self.is_new(packet.index) {
             return false;
         }
-        let Some(room) = self.reserve(packet.payload.len(), packet.time) else {
+        let (before, len) = (packet.dependencies.len(), packet.payload.len());
+        let Some(room) = self.reserve(before + len, packet.time) else {
             return false;
         };
-        room.copy_from_slice(packet.payload);
-        self.commit(packet, 0, packet.payload.len())
+        let (dependencies, payload) = room.split_at_mut(before);
+        dependencies.copy_from_slice(packet.dependencies);
+        payload.copy_from_slice(packet.payload);
+        self.commit(packet, 0, before + len)
     }
 
     /// The packet of this index, if it is still here.
@@ -178,12 +206,16 @@ impl History {
             return None;
         }
         let at = self.offset(entry.start);
+        let kept = self.ring.get(at..at + usize::from(entry.len))?;
+        let (dependencies, payload) = kept.split_at_checked(entry.dependencies.into())?;
         Some(Packet {
             index,
             time: entry.time,
             marker: entry.marker,
             picture: entry.picture,
-            payload: self.ring.get(at..at + usize::from(entry.len))?,
+            primary: entry.primary,
+            dependencies,
+            payload,
         })
     }
 
@@ -260,6 +292,8 @@ mod tests {
             time: RtpTime(time),
             marker: index.is_multiple_of(7),
             picture: None,
+            primary: 0,
+            dependencies: &[],
             payload,
         }
     }

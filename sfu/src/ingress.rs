@@ -8,13 +8,13 @@ use crate::{
     history::Packet,
     negotiate::CodecParameters,
     peer::{Incoming, MAX_INCOMING},
+    red,
     rtp::{AudioLevel, Extension, RtpHeader, SeqNo, nearest, transport_cc_seq},
     shard::{PeerKey, Shard, UpTrackKey},
     srtp::SrtpError,
     stats::DropReason,
     transport::TransportError,
-    up_track::Codec,
-    vp8::Descriptor,
+    up_track::SPATIAL,
 };
 
 /// The part of a packet that is needed after it was opened.
@@ -22,6 +22,8 @@ struct Received<'a> {
     header: RtpHeader,
     index: u64,
     payload: &'a [u8],
+    /// Its Dependency Descriptor, or empty.
+    dependencies: &'a [u8],
     voice: Option<AudioLevel>,
 }
 
@@ -79,6 +81,10 @@ impl Shard {
             .extensions
             .value(Extension::AudioLevel, &header, packet)
             .and_then(AudioLevel::parse);
+        let dependencies = p
+            .extensions
+            .value(Extension::DependencyDescriptor, &header, packet)
+            .unwrap_or_default();
         let stream = match p.incoming.get(&header.ssrc) {
             Some(stream) => *stream,
             None => self
@@ -94,11 +100,14 @@ impl Shard {
                     header,
                     index,
                     payload,
+                    dependencies,
                     voice,
                 },
                 now,
             ),
-            Incoming::Rtx { up, layer } => self.recover(up, layer, header, payload),
+            Incoming::Rtx { up, layer } => {
+                self.recover(up, layer, header, payload, dependencies, now)
+            }
         }
     }
 
@@ -165,9 +174,8 @@ impl Shard {
         open.stats
             .received(received.index, received.header.time, now);
         open.nack.received(received.index, now);
-        open.rate.add(received.payload.len(), now);
         let woke = track.arrived(layer, received.header.time, received.header.marker, now);
-        let accepted = self.remember(up, layer, &received);
+        let accepted = self.remember(up, layer, &received, now);
         if woke {
             self.layer_woke(up, spatial, now);
         }
@@ -182,6 +190,8 @@ impl Shard {
         layer: u8,
         header: RtpHeader,
         payload: &[u8],
+        dependencies: &[u8],
+        now: Instant,
     ) -> Result<(), DropReason> {
         let Some((original, payload)) = payload.split_first_chunk::<2>() else {
             return Ok(());
@@ -206,8 +216,10 @@ impl Shard {
                 header,
                 index,
                 payload,
+                dependencies,
                 voice: None,
             },
+            now,
         )
     }
 
@@ -217,29 +229,41 @@ impl Shard {
         up: UpTrackKey,
         layer: u8,
         received: &Received<'_>,
+        now: Instant,
     ) -> Result<(), DropReason> {
         let track = self.ups.get_mut(up).ok_or(DropReason::UnknownStream)?;
         if track.muted {
             return Err(DropReason::Muted);
         }
         let codec = track.codec.ok_or(DropReason::UnknownStream)?;
-        let picture = match codec {
-            Codec::Opus => None,
-            // Padding only: a bandwidth probe.
-            Codec::Vp8 if received.payload.is_empty() => None,
-            Codec::Vp8 => {
-                Some(Descriptor::parse(received.payload).map_err(|_| DropReason::Malformed)?)
+        let (header, payload) = (&received.header, received.payload);
+        // A retransmission has a payload type of its own; RED is only ever sent again as it was.
+        let is_red = track.red.is_some_and(|red| red == header.payload_type);
+        let primary = match is_red && !payload.is_empty() {
+            true => {
+                red::primary(payload)
+                    .map_err(|_| DropReason::Malformed)?
+                    .offset
             }
+            false => 0,
         };
-        let starts_key_frame =
-            picture.is_some_and(|descriptor| descriptor.starts_key_frame(received.payload));
         let open = track.layer(layer).ok_or(DropReason::UnknownStream)?;
+        let layers = open.spatial_layers;
+        let picture = open
+            .read(codec, header.time, payload, received.dependencies)
+            .map_err(|_| DropReason::Malformed)?;
+        let spatial = picture.map_or(0, |picture| usize::from(picture.spatial.min(2)));
+        open.rates[spatial].add(payload.len(), now);
+        let has_other_layers = open.spatial_layers != layers;
+        let starts_key_frame = picture.is_some_and(|picture| picture.starts_key_frame);
         let packet = Packet {
             index: received.index,
-            time: received.header.time,
-            marker: received.header.marker,
+            time: header.time,
+            marker: header.marker,
             picture,
-            payload: received.payload,
+            primary,
+            dependencies: received.dependencies,
+            payload,
         };
         if !open.history.insert(packet) {
             return Err(DropReason::TooOld);
@@ -256,29 +280,31 @@ impl Shard {
             index: received.index,
         });
         self.batch_is_full |= track.batch.len() >= BLOCK;
+        if has_other_layers {
+            self.layer_woke(up, SPATIAL[usize::from(layer.min(2))], now);
+        }
         Ok(())
     }
 
-    /// The first packet of a layer, or the first since it fell silent.
+    /// The first packet of a layer, or the first since it fell silent; or a stream turned out to have other layers.
     fn layer_woke(&mut self, up: UpTrackKey, layer: SpatialLayer, now: Instant) {
         self.start_feedback(now);
         let Some(track) = self.ups.get(up) else {
             return;
         };
+        let svc = track.layers_of_svc(layer as u8);
+        let layers = if svc.is_empty() { &[layer] } else { svc };
         if let Some(publisher) = self.peers.get(track.publisher) {
-            self.events.push_back(Event::TrackActive {
+            let active = layers.iter().map(|layer| Event::TrackActive {
                 peer: publisher.sid,
                 track: track.sid,
-                layer,
+                layer: *layer,
             });
+            self.events.extend(active);
         }
         self.retarget_track(up);
     }
 }
-
-/// [`SpatialLayer`] by number.
-pub(crate) const SPATIAL: [SpatialLayer; 3] =
-    [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High];
 
 fn drop_reason(error: TransportError) -> DropReason {
     match error {

@@ -4,22 +4,28 @@
 
 mod allocator;
 pub mod api;
+pub mod av1;
 pub mod bwe;
 mod congestion;
 mod control;
 mod data;
 mod demux;
+pub mod dependency_descriptor;
 mod down_track;
 pub mod fanout;
 mod feedback;
 mod forward;
+pub mod gaps;
+pub mod h264;
 pub mod history;
 mod ingress;
+pub mod layers;
 pub mod nack;
 pub mod negotiate;
 mod pacer;
 mod peer;
 pub mod receive_stats;
+pub mod red;
 pub mod rewrite;
 mod router;
 pub mod rtcp;
@@ -35,6 +41,7 @@ mod transport;
 pub mod twcc;
 mod up_track;
 pub mod vp8;
+pub mod vp9;
 
 pub use api::*;
 pub use shard::Shard;

@@ -17,8 +17,8 @@ use std::net::SocketAddr;
 
 use protocol::{ParticipantSid, TrackSid};
 
-use codecs::Extensions;
-pub use codecs::{EnabledCodec, Fmtp, OPUS_AND_VP8};
+pub use codecs::{ENABLED_CODECS, EnabledCodec, Fmtp};
+use codecs::{Extensions, RED};
 
 use crate::{
     AudioFeatures, MediaKind, MediaSections, PublishedTrack, SpatialLayer,
@@ -69,6 +69,8 @@ pub struct SendTrack {
     pub kind: MediaKind,
     /// Codec of the track, as in [`Bound::mime_type`]: only sections that offer it are used.
     pub mime_type: String,
+    /// And its fmtp, as in [`Bound::fmtp`]: variants of a codec that the client cannot take are not sent to it.
+    pub fmtp: String,
     /// SSRC we send with.
     pub ssrc: u32,
     /// SSRC of retransmissions, used where the client takes RTX.
@@ -129,6 +131,10 @@ pub struct Bound {
     pub mid: String,
     /// The section's preferred codec.
     pub mime_type: &'static str,
+    /// What was answered for it, which tells variants apart.
+    pub fmtp: String,
+    /// Payload type of RED (RFC 2198), where the client may send it.
+    pub red: Option<u8>,
     /// Simulcast layers, in the offer's order; empty for one stream without rid.
     pub layers: Vec<RidLayer>,
 }
@@ -241,6 +247,8 @@ pub struct SendSection {
     pub rtx_ssrc: Option<u32>,
     /// The codec.
     pub codec: CodecParameters,
+    /// RED around it (RFC 2198), where the client takes that.
+    pub red: Option<CodecParameters>,
     /// Extensions of our packets.
     pub extensions: ExtensionIds,
     /// RTCP canonical name: the publisher's sid.
@@ -387,6 +395,7 @@ struct Published {
     kind: MediaKind,
     cids: Vec<String>,
     audio: AudioFeatures,
+    mime_type: String,
     /// Was bound before: it only comes back by name.
     was_bound: bool,
 }
@@ -406,7 +415,7 @@ struct Subscription {
 }
 
 impl Negotiation {
-    /// A client that has offered nothing yet. `enabled` is for example [`OPUS_AND_VP8`].
+    /// A client that has offered nothing yet. `enabled` is for example [`ENABLED_CODECS`].
     pub fn new(participant: ParticipantSid, enabled: &'static [EnabledCodec]) -> Self {
         Self {
             participant,
@@ -433,6 +442,7 @@ impl Negotiation {
             kind: track.kind,
             cids: track.cids.clone(),
             audio: track.audio,
+            mime_type: track.mime_type.clone(),
             was_bound,
         };
         match known {
@@ -610,11 +620,14 @@ impl Negotiation {
             .iter()
             .find(|known| known.send.track == track)?
             .send;
-        let mut codec = section
-            .codecs
-            .iter()
-            .find(|codec| codec.mime_type.eq_ignore_ascii_case(&send.mime_type))?
-            .clone();
+        let mut codec = section.best_codec(send)?.clone();
+        // The blocks within say the publisher's payload types, which must be this client's too.
+        let is_red = |other: &&CodecParameters| {
+            let wrapped = other.fmtp.split('/').next().map(str::parse);
+            let is_same = other.mime_type == send.mime_type && other.fmtp == send.fmtp;
+            other.mime_type == RED && is_same && wrapped == Some(Ok(codec.payload_type))
+        };
+        let red = section.codecs.iter().find(is_red).cloned();
         if send.rtx_ssrc.is_none() {
             codec.rtx_payload_type = None;
         }
@@ -625,6 +638,7 @@ impl Negotiation {
             ssrc: send.ssrc,
             rtx_ssrc: send.rtx_ssrc.filter(|_| codec.rtx_payload_type.is_some()),
             codec,
+            red,
             extensions: section.extensions.sent,
             cname: send.publisher.as_str().to_owned(),
         })
@@ -645,12 +659,17 @@ impl Negotiation {
             .find(|section| section.role.published() == Some(track))
     }
 
-    /// Opus wishes of the track a section carries.
-    fn wishes(&self, section: &Section) -> AudioFeatures {
-        let track = section.role.published();
+    /// The track a section carries.
+    fn published_in(&self, section: &Section) -> Option<&Published> {
+        let track = section.role.published()?;
         self.published
             .iter()
-            .find(|published| Some(published.sid) == track)
+            .find(|published| published.sid == track)
+    }
+
+    /// Opus wishes of the track a section carries.
+    fn wishes(&self, section: &Section) -> AudioFeatures {
+        self.published_in(section)
             .map_or_else(AudioFeatures::default, |p| p.audio)
     }
 
@@ -682,17 +701,53 @@ impl Negotiation {
             .iter_mut()
             .find(|published| published.sid == track)?;
         published.was_bound = true;
-        let mime_type = section.codecs.first()?.mime_type;
+        let codecs = section.receivable(Some(published));
+        let codec = codecs.first()?;
+        let red = codecs.iter().find(|codec| codec.mime_type == RED);
         Some(Bound {
             track,
             mid: section.mid.clone(),
-            mime_type,
+            mime_type: codec.mime_type,
+            fmtp: codec.fmtp.clone(),
+            red: red.map(|codec| codec.payload_type),
             layers: section.layers.clone(),
         })
     }
 }
 
 impl Section {
+    /// The codec in which this section takes a track best.
+    fn best_codec(&self, send: &SendTrack) -> Option<&CodecParameters> {
+        // RED is a wrapping: what is wrapped decides.
+        let mime_type = match send.mime_type.as_str() {
+            RED => "audio/opus",
+            other => other,
+        };
+        let fitness = |codec: &CodecParameters| codec.fitness(mime_type, &send.fmtp);
+        let takes = |codec: &&CodecParameters| fitness(codec).is_some();
+        self.codecs
+            .iter()
+            .filter(takes)
+            .min_by_key(|codec| fitness(codec))
+    }
+
+    /// What the client may send here: one codec and no other, so that nobody changes it in mid-stream. The one it
+    /// announced, where it offers that, else the first; with RED around it where the track wants that.
+    fn receivable(&self, published: Option<&Published>) -> Vec<&CodecParameters> {
+        let red = published.is_some_and(|published| published.audio.red);
+        let announced = |codec: &&CodecParameters| {
+            published
+                .is_some_and(|published| codec.mime_type.eq_ignore_ascii_case(&published.mime_type))
+        };
+        let mut plain = self.codecs.iter().filter(|codec| codec.mime_type != RED);
+        let codec = plain.clone().find(announced).or_else(|| plain.next());
+        let wrapping = self
+            .codecs
+            .iter()
+            .find(|codec| red && codec.mime_type == RED);
+        wrapping.into_iter().chain(codec).collect()
+    }
+
     /// A subscription of this kind may use it, in the next answer.
     fn is_free(&self, kind: MediaKind) -> bool {
         self.kind == Some(kind) && self.role == Role::Free && self.offered.receives()

@@ -34,10 +34,12 @@ pub enum DropReason {
     DataUndelivered,
     /// It would have waited too long for its receiver's network.
     NetworkTooSlow,
+    /// Of a layer within the stream that the subscriber does not get.
+    LayerNotWanted,
 }
 
 /// Number of [`DropReason`]s.
-const REASONS: usize = DropReason::NetworkTooSlow as usize + 1;
+const REASONS: usize = DropReason::LayerNotWanted as usize + 1;
 
 /// Names of the [`DropReason`]s, as they appear in metrics.
 pub const DROP_REASON_NAMES: [&str; REASONS] = [
@@ -56,6 +58,7 @@ pub const DROP_REASON_NAMES: [&str; REASONS] = [
     "too_old",
     "data_undelivered",
     "network_too_slow",
+    "layer_not_wanted",
 ];
 
 /// Counters since birth, and present sizes.

@@ -6,16 +6,22 @@ use protocol::TrackSid;
 
 use crate::{
     api::{LayerSize, MediaKind, PublishedTrack, SpatialLayer, TrackSetting},
+    av1,
     bwe::Bitrate,
+    dependency_descriptor,
+    dependency_descriptor::Structure,
     down_track::Share,
     fanout::{BatchPacket, Fanout, NO_LAYER},
+    h264,
     history::{History, Packet},
+    layers::{Picture, Target},
     nack::NackTracker,
     receive_stats::ReceiveStats,
     rewrite::{Input, Source},
     rtcp::NtpTime,
     rtp::RtpTime,
     shard::{PeerKey, RouterKey},
+    vp8, vp9,
 };
 
 /// A layer of a simulcast that missed this many frames of its busiest sibling was switched off by its sender: all layers
@@ -36,13 +42,23 @@ const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(250);
 /// Requests closer than this are one: the answer to the first is still on its way.
 const KEY_FRAME_MERGE: Duration = Duration::from_millis(30);
 
+/// [`SpatialLayer`] by number.
+pub const SPATIAL: [SpatialLayer; 3] =
+    [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High];
+
 /// How a codec's payload is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
-    /// Every packet stands alone.
+    /// Every packet stands alone. As RED (RFC 2198) or plain.
     Opus,
     /// RFC 7741: picture ids are rewritten.
     Vp8,
+    /// RFC 9628: picture ids are rewritten.
+    Vp9,
+    /// RFC 6184.
+    H264,
+    /// AV1 RTP specification.
+    Av1,
 }
 
 impl Codec {
@@ -50,7 +66,11 @@ impl Codec {
     pub fn from_mime(mime: &str) -> Option<Self> {
         match () {
             () if mime.eq_ignore_ascii_case("audio/opus") => Some(Self::Opus),
+            () if mime.eq_ignore_ascii_case("audio/red") => Some(Self::Opus),
             () if mime.eq_ignore_ascii_case("video/VP8") => Some(Self::Vp8),
+            () if mime.eq_ignore_ascii_case("video/VP9") => Some(Self::Vp9),
+            () if mime.eq_ignore_ascii_case("video/H264") => Some(Self::H264),
+            () if mime.eq_ignore_ascii_case("video/AV1") => Some(Self::Av1),
             () => None,
         }
     }
@@ -59,9 +79,28 @@ impl Codec {
     pub fn clock_rate(self) -> u32 {
         match self {
             Self::Opus => 48_000,
-            Self::Vp8 => 90_000,
+            Self::Vp8 | Self::Vp9 | Self::H264 | Self::Av1 => 90_000,
         }
     }
+
+    /// Whether pictures of a layer that is left out must be missing without a trace: VP8 decoders wait for each number.
+    /// The others' numbers say what refers to what, and must keep their gaps.
+    pub fn closes_pictures(self) -> bool {
+        self == Self::Vp8
+    }
+}
+
+/// A payload contradicts its format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Malformed;
+
+/// What a subscriber gets of a track.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Choice {
+    /// The stream, by number of its [`SpatialLayer`], or [`NO_LAYER`].
+    pub stream: u8,
+    /// The layers within the stream.
+    pub target: Target,
 }
 
 /// Bytes per time, over the last second or so.
@@ -120,14 +159,20 @@ pub struct UpLayer {
     pub stats: ReceiveStats,
     /// Last sender report: NTP and RTP time of one instant, and when it arrived.
     pub sender_report: Option<(NtpTime, RtpTime, Instant)>,
-    /// How much arrives.
-    pub rate: RateMeter,
+    /// How much arrives of each spatial layer within the stream.
+    pub rates: [RateMeter; 3],
     /// Last packet: its RTP time and arrival.
     pub last_packet: Option<(RtpTime, Instant)>,
     /// Packets arrive.
     pub active: bool,
     /// Frames that ended (marker bits).
     pub frames: u64,
+    /// Spatial layers within the stream, as it says itself: more than one for SVC.
+    pub spatial_layers: u8,
+    /// What its Dependency Descriptors refer to, once a key frame brought it.
+    structure: Option<Box<Structure>>,
+    /// Timestamp of the last key frame.
+    key_frame: Option<RtpTime>,
     /// Frames of each layer when this one had its last packet.
     frames_then: [u64; 3],
     key_frame_wanted: bool,
@@ -145,10 +190,13 @@ impl UpLayer {
             nack: NackTracker::new(),
             stats: ReceiveStats::new(clock_rate),
             sender_report: None,
-            rate: RateMeter::default(),
+            rates: Default::default(),
             last_packet: None,
             active: false,
             frames: 0,
+            spatial_layers: 1,
+            structure: None,
+            key_frame: None,
             frames_then: [0; 3],
             key_frame_wanted: false,
             key_frame_requested: None,
@@ -165,11 +213,71 @@ impl UpLayer {
             },
             index: packet.index,
             time: packet.time,
-            picture: packet.picture.map(|descriptor| descriptor.ids),
+            picture: packet.picture.map(|picture| picture.ids),
             switch_point,
             sender_report: self.sender_report.map(|(ntp, time, _)| (ntp, time)),
             arrival: now,
         }
+    }
+
+    /// What a video packet belongs to; `None` for one without content, which is a bandwidth probe. `dependencies` is its
+    /// Dependency Descriptor, or empty.
+    ///
+    /// # Errors
+    /// The payload is malformed.
+    pub fn read(
+        &mut self,
+        codec: Codec,
+        time: RtpTime,
+        payload: &[u8],
+        dependencies: &[u8],
+    ) -> Result<Option<Picture>, Malformed> {
+        if payload.is_empty() || codec == Codec::Opus {
+            return Ok(None);
+        }
+        let described = self.describe(dependencies);
+        let mut picture = match codec {
+            Codec::Opus => return Ok(None),
+            Codec::Vp8 => {
+                let descriptor = vp8::Descriptor::parse(payload).map_err(|_| Malformed)?;
+                descriptor.picture(payload)
+            }
+            Codec::Vp9 => {
+                let descriptor = vp9::Descriptor::parse(payload).map_err(|_| Malformed)?;
+                self.spatial_layers = descriptor.spatial_layers.unwrap_or(self.spatial_layers);
+                descriptor.picture()
+            }
+            Codec::H264 => {
+                // Several packets of a key frame look like its first. The one that comes first is.
+                let is_first = self.key_frame != Some(time);
+                Picture {
+                    starts_key_frame: is_first && h264::is_key(payload),
+                    ..described.unwrap_or_default()
+                }
+            }
+            Codec::Av1 => described.unwrap_or(Picture {
+                starts_key_frame: dependencies.is_empty() && av1::starts_key_frame(payload),
+                ..Picture::default()
+            }),
+        };
+        picture.ids.frame_number = described.and_then(|picture| picture.ids.frame_number);
+        if picture.starts_key_frame {
+            self.key_frame = Some(time);
+        }
+        Ok(Some(picture))
+    }
+
+    /// What the Dependency Descriptor says, where it can be understood.
+    fn describe(&mut self, dependencies: &[u8]) -> Option<Picture> {
+        if dependencies.is_empty() {
+            return None;
+        }
+        let parsed = dependency_descriptor::parse(dependencies, self.structure.as_deref()).ok()?;
+        if let Some(structure) = parsed.structure {
+            self.spatial_layers = structure.spatial_layers();
+            self.structure = Some(structure);
+        }
+        Some(parsed.picture)
     }
 
     /// Somebody needs a key frame.
@@ -221,6 +329,10 @@ pub struct UpTrack {
     pub codec: Option<Codec>,
     /// Codec as negotiated, for example `video/VP8`.
     pub mime_type: String,
+    /// Its fmtp line, which tells variants apart.
+    pub fmtp: String,
+    /// Payload type of RED (RFC 2198), where negotiated.
+    pub red: Option<u8>,
     /// Nothing is forwarded.
     pub muted: bool,
     /// Streams by [`SpatialLayer`]; one without layers is `High`.
@@ -241,6 +353,8 @@ impl UpTrack {
             kind: announced.kind,
             codec: None,
             mime_type: String::new(),
+            fmtp: String::new(),
+            red: None,
             muted: announced.muted,
             layers: [None, None, None],
             fanout: Fanout::default(),
@@ -298,28 +412,36 @@ impl UpTrack {
         changed
     }
 
-    /// Bits per second of each active layer, as they reach a subscriber.
+    /// Bits per second of each active layer, as they reach a subscriber. A layer of an SVC stream costs those below it
+    /// too.
     pub fn rates(&self, now: Instant) -> [Option<Bitrate>; 3] {
-        [0, 1, 2].map(|layer: usize| {
-            let open = self.layers[layer].as_ref().filter(|open| open.active)?;
-            Some(open.rate.bitrate(now))
-        })
+        let mut rates = [None; 3];
+        for (layer, open) in self.layers.iter().enumerate() {
+            let Some(open) = open.as_ref().filter(|open| open.active) else {
+                continue;
+            };
+            let count = usize::from(open.spatial_layers.clamp(1, 3));
+            let lowest = if count > 1 { 3 - count } else { layer };
+            let mut sum = 0;
+            for (rate, slot) in open.rates[..count].iter().zip(&mut rates[lowest..]) {
+                sum += rate.bitrate(now);
+                *slot = Some(sum);
+            }
+        }
+        rates
     }
 
     fn frames(&self) -> [u64; 3] {
         [0, 1, 2].map(|layer: usize| self.layers[layer].as_ref().map_or(0, |open| open.frames))
     }
 
-    /// The layer a subscriber with this wish and share gets now: the best that is active and not above either, else the
-    /// lowest that is active; [`NO_LAYER`] when nothing is.
-    pub fn choose_layer(&self, setting: &TrackSetting, share: Share) -> u8 {
-        let Share::UpTo(share) = share else {
-            return NO_LAYER;
-        };
+    /// The layer a subscriber with this wish gets now: the best that is active and not above the wish, else the lowest
+    /// that is active; [`NO_LAYER`] when nothing is.
+    pub fn choose_layer(&self, setting: &TrackSetting) -> u8 {
         if self.muted || setting.disabled {
             return NO_LAYER;
         }
-        let limit = self.highest_wanted(setting).min(share);
+        let limit = self.highest_wanted(setting);
         let is_active = |layer: &u8| {
             self.layers[*layer as usize]
                 .as_ref()
@@ -330,6 +452,52 @@ impl UpTrack {
             .find(is_active)
             .or_else(|| (limit + 1..3).find(is_active))
             .unwrap_or(NO_LAYER)
+    }
+
+    /// What a subscriber with this wish and share gets now.
+    pub fn choose(&self, setting: &TrackSetting, share: Share) -> Choice {
+        let Share::UpTo(limit) = share else {
+            return Choice {
+                stream: NO_LAYER,
+                target: Target::ALL,
+            };
+        };
+        let highest = self.highest_wanted(setting).min(limit);
+        let wish = TrackSetting {
+            max_layer: SPATIAL[usize::from(highest.min(2))],
+            width: 0,
+            height: 0,
+            ..*setting
+        };
+        let stream = self.choose_layer(&wish);
+        let layers = self
+            .layers
+            .get(usize::from(stream))
+            .and_then(Option::as_ref);
+        let count = layers.map_or(1, |open| open.spatial_layers);
+        Choice {
+            stream,
+            target: Target {
+                // The top layer of a stream is the whole picture, however many there are below.
+                spatial: (highest + count)
+                    .saturating_sub(SPATIAL.len() as u8)
+                    .min(count.saturating_sub(1)),
+                temporal: Target::ALL.temporal,
+            },
+        }
+    }
+
+    /// The [`SpatialLayer`]s of an SVC stream; none where the stream is one layer itself.
+    pub fn layers_of_svc(&self, stream: u8) -> &'static [SpatialLayer] {
+        let open = self
+            .layers
+            .get(usize::from(stream))
+            .and_then(Option::as_ref);
+        let count = open.map_or(1, |open| usize::from(open.spatial_layers));
+        match count {
+            0 | 1 => &[],
+            _ => &SPATIAL[SPATIAL.len().saturating_sub(count)..],
+        }
     }
 
     /// The wish as a layer: the smallest whose announced size covers the wanted size, else the named quality.
@@ -371,6 +539,7 @@ mod tests {
             stream: "camera".into(),
             muted: false,
             audio: Default::default(),
+            mime_type: String::new(),
             layers: vec![
                 size(SpatialLayer::Low, 320, 180),
                 size(SpatialLayer::Medium, 640, 360),
@@ -404,40 +573,25 @@ mod tests {
     fn the_best_active_layer_within_the_wish_is_chosen() {
         let (mut track, now) = (track(), Instant::now());
         let high = wish(SpatialLayer::High, 0, 0);
-        assert_eq!(track.choose_layer(&high, Share::ALL), NO_LAYER);
+        assert_eq!(track.choose_layer(&high), NO_LAYER);
         activate(&mut track, SpatialLayer::Low, now);
-        assert_eq!(track.choose_layer(&high, Share::ALL), 0);
+        assert_eq!(track.choose_layer(&high), 0);
         activate(&mut track, SpatialLayer::High, now);
-        assert_eq!(track.choose_layer(&high, Share::ALL), 2);
-        assert_eq!(
-            track.choose_layer(&wish(SpatialLayer::Medium, 0, 0), Share::ALL),
-            0
-        );
-        assert_eq!(
-            track.choose_layer(&wish(SpatialLayer::High, 300, 170), Share::ALL),
-            0
-        );
+        assert_eq!(track.choose_layer(&high), 2);
+        assert_eq!(track.choose_layer(&wish(SpatialLayer::Medium, 0, 0)), 0);
+        assert_eq!(track.choose_layer(&wish(SpatialLayer::High, 300, 170)), 0);
         activate(&mut track, SpatialLayer::Medium, now);
-        assert_eq!(
-            track.choose_layer(&wish(SpatialLayer::Low, 680, 380), Share::ALL),
-            1
-        );
-        assert_eq!(
-            track.choose_layer(&wish(SpatialLayer::Low, 4000, 2000), Share::ALL),
-            2
-        );
+        assert_eq!(track.choose_layer(&wish(SpatialLayer::Low, 680, 380)), 1);
+        assert_eq!(track.choose_layer(&wish(SpatialLayer::Low, 4000, 2000)), 2);
         track.muted = true;
-        assert_eq!(track.choose_layer(&high, Share::ALL), NO_LAYER);
+        assert_eq!(track.choose_layer(&high), NO_LAYER);
     }
 
     #[test]
     fn something_is_better_than_nothing() {
         let (mut track, now) = (track(), Instant::now());
         activate(&mut track, SpatialLayer::High, now);
-        assert_eq!(
-            track.choose_layer(&wish(SpatialLayer::Low, 0, 0), Share::ALL),
-            2
-        );
+        assert_eq!(track.choose_layer(&wish(SpatialLayer::Low, 0, 0)), 2);
     }
 
     #[test]
@@ -453,10 +607,7 @@ mod tests {
         }
         assert!(!track.expire_layers(now + LAYER_TIMEOUT / 2), "a burst");
         assert!(track.expire_layers(now + LAYER_TIMEOUT));
-        assert_eq!(
-            track.choose_layer(&wish(SpatialLayer::High, 0, 0), Share::ALL),
-            0
-        );
+        assert_eq!(track.choose_layer(&wish(SpatialLayer::High, 0, 0)), 0);
         assert!(
             track.arrived(SpatialLayer::High as u8, RtpTime(0), false, later),
             "it woke"

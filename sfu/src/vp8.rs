@@ -1,6 +1,8 @@
 //! The VP8 payload descriptor (RFC 7741, section 4.2): read, and rewritten in place. Of the frame itself only the
 //! header of a key frame is read (RFC 6386, section 9.1).
 
+use crate::layers::{Picture, PictureIds};
+
 /// The payload is shorter than its descriptor says, or empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("truncated VP8 payload descriptor")]
@@ -8,15 +10,6 @@ pub struct Truncated;
 
 /// Picture ids count modulo this when the field has 15 bits.
 pub const PICTURE_ID_MODULUS: u16 = 1 << 15;
-
-/// The numbers that must stay continuous for a decoder.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct PictureIds {
-    /// Picture id, 7 or 15 bits as the field has.
-    pub picture_id: Option<u16>,
-    /// Running index of the frames of temporal layer 0.
-    pub tl0_pic_idx: Option<u8>,
-}
 
 /// A parsed payload descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -102,6 +95,21 @@ impl Descriptor {
                 .is_some_and(|first| first & 1 == 0)
     }
 
+    /// What layer selection needs to know of `payload`, whose descriptor this is.
+    pub fn picture(&self, payload: &[u8]) -> Picture {
+        // Frames of a layer can be left out only where pictures can be renumbered without notice: with wide picture ids.
+        let layer = self.temporal_id.filter(|_| self.long_picture_id);
+        let temporal = layer.unwrap_or(0);
+        Picture {
+            ids: self.ids,
+            temporal,
+            starts_frame: self.starts_frame(),
+            starts_key_frame: self.starts_key_frame(payload),
+            switch_up: u8::from(self.layer_sync && layer.is_some()) << temporal,
+            ..Picture::default()
+        }
+    }
+
     /// Width and height, in pixels, in the first packet of a key frame.
     pub fn key_frame_size(&self, payload: &[u8]) -> Option<(u16, u16)> {
         if !self.starts_key_frame(payload) {
@@ -157,7 +165,8 @@ mod tests {
             descriptor.ids,
             PictureIds {
                 picture_id: Some(0x2234),
-                tl0_pic_idx: Some(0x56)
+                tl0_pic_idx: Some(0x56),
+                frame_number: None,
             }
         );
         assert_eq!(
@@ -197,7 +206,8 @@ mod tests {
             descriptor.ids,
             PictureIds {
                 picture_id: Some(0x11),
-                tl0_pic_idx: None
+                tl0_pic_idx: None,
+                frame_number: None,
             }
         );
         assert_eq!(
@@ -224,6 +234,7 @@ mod tests {
         let ids = PictureIds {
             picture_id: Some(0x7FFF),
             tl0_pic_idx: Some(1),
+            frame_number: None,
         };
         let mut payload = KEY_FRAME;
         rewrite(&mut payload, ids);
@@ -245,7 +256,7 @@ mod tests {
             let before = payload.clone();
             let Ok(descriptor) = Descriptor::parse(&payload) else { return Ok(()) };
             descriptor.key_frame_size(&payload);
-            rewrite(&mut payload, PictureIds { picture_id: Some(id), tl0_pic_idx: Some(tl0) });
+            rewrite(&mut payload, PictureIds { picture_id: Some(id), tl0_pic_idx: Some(tl0), frame_number: None });
             let after = Descriptor::parse(&payload).unwrap();
             let len = usize::from(descriptor.len);
             prop_assert_eq!(&payload[len..], &before[len..]);

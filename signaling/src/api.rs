@@ -41,8 +41,19 @@ pub const PING_INTERVAL_SECONDS: u32 = 5;
 pub const PING_TIMEOUT_SECONDS: u32 = 15;
 
 /// The version we claim in `ServerInfo`. Clients switch features on by it: below 1.8.0 they refuse RPC, above 1.13.6
-/// they publish VP9 and AV1 as rid simulcast, which we do not take yet.
-pub const COMPATIBLE_VERSION: &str = "1.13.6";
+/// they publish VP9 and AV1 as rid simulcast where an app asks for it.
+pub const COMPATIBLE_VERSION: &str = "1.13.7";
+
+/// The codecs clients may publish with unless configured otherwise. The first of a kind is what clients take that know
+/// no other of the list.
+const ENABLED_CODECS: [&str; 6] = [
+    "audio/opus",
+    "audio/red",
+    "video/VP8",
+    "video/H264",
+    "video/VP9",
+    "video/AV1",
+];
 
 /// The signal protocol we speak (`ServerInfo.protocol`).
 pub const PROTOCOL_VERSION: i32 = 17;
@@ -95,7 +106,7 @@ impl Default for Config {
             resume_timeout: 20,
             media_timeout: 15,
             max_tracks: 32,
-            enabled_codecs: vec!["audio/opus".into(), "video/VP8".into()],
+            enabled_codecs: ENABLED_CODECS.map(String::from).to_vec(),
             enable_remote_unmute: false,
             requests_per_second: 100,
             request_burst: 1000,

@@ -7,6 +7,7 @@ use protocol::{
         RequestResponse, SimulcastCodecInfo, TrackInfo, TrackPublishedResponse, TrackSource,
         TrackType, TrackUnpublishedResponse, UpdateLocalAudioTrack, UpdateLocalVideoTrack,
         VideoLayer, VideoQuality,
+        encryption::Type as Encryption,
         request_response::{Reason, Request},
         signal_response::Message,
     },
@@ -398,7 +399,10 @@ impl Track {
             audio: AudioFeatures {
                 stereo: request.stereo || feature(AudioTrackFeature::TfStereo),
                 dtx: !(request.disable_dtx || feature(AudioTrackFeature::TfNoDtx)),
+                // Encrypted frames do not survive it: the packets within would be taken for other ones.
+                red: is_audio && !request.disable_red && self.info.encryption() == Encryption::None,
             },
+            mime_type: self.info.mime_type.clone(),
             layers: self.info.layers.iter().filter_map(layer_size).collect(),
         }
     }

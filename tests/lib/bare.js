@@ -3,15 +3,15 @@ import http from 'node:http';
 import path from 'node:path';
 import { ROOT } from './paths.js';
 
-const LIBRARY = path.join(ROOT, 'tests/node_modules/livekit-client/dist/livekit-client.umd.js');
+const DIST = path.join(ROOT, 'tests/node_modules/livekit-client/dist');
+const SCRIPTS = { '/livekit.js': 'livekit-client.umd.js', '/e2ee.js': 'livekit-client.e2ee.worker.js' };
 
 /** An origin with nothing on it but npm `livekit-client`: for what an app of someone else's does with our server. */
 export async function serveBarePage() {
-  const library = readFileSync(LIBRARY);
   const server = http.createServer((request, response) => {
-    if (request.url === '/livekit.js') {
+    if (request.url in SCRIPTS) {
       response.setHeader('Content-Type', 'text/javascript');
-      response.end(library);
+      response.end(readFileSync(path.join(DIST, SCRIPTS[request.url])));
     } else if (request.url === '/') {
       response.setHeader('Content-Type', 'text/html');
       response.end('<!doctype html><meta charset="utf-8"><title>bare</title><script src="/livekit.js"></script><body></body>');

@@ -163,14 +163,21 @@ export class WebParticipant extends BrowserParticipant {
 export class BareParticipant extends BrowserParticipant {
   kind = 'bare';
 
-  async join(pageUrl, socketUrl, token, { publish = true, room = {} } = {}) {
+  async join(pageUrl, socketUrl, token, { publish = true, room = {}, secret } = {}) {
     if (!this.page) await this.open();
     await this.page.goto(pageUrl);
     await this.page.evaluate(
-      async (url, jwt, options, wants) => {
-        const { Room, RoomEvent } = window.LivekitClient;
-        const meeting = new Room({ publishDefaults: { videoCodec: 'vp8', dtx: false }, ...options });
+      async (url, jwt, options, wants, passphrase) => {
+        const { ExternalE2EEKeyProvider, Room, RoomEvent } = window.LivekitClient;
+        const encryption = {};
+        if (passphrase) {
+          const keyProvider = new ExternalE2EEKeyProvider();
+          await keyProvider.setKey(passphrase);
+          encryption.encryption = { keyProvider, worker: new Worker('/e2ee.js') };
+        }
+        const meeting = new Room({ publishDefaults: { videoCodec: 'vp8', dtx: false }, ...encryption, ...options });
         window.__conclave = { room: meeting };
+        if (passphrase) await meeting.setE2EEEnabled(true);
         meeting.on(RoomEvent.TrackSubscribed, (track) => {
           const element = track.attach();
           if (track.kind === 'video') Object.assign(element.style, { width: '640px', height: '360px' });
@@ -186,6 +193,7 @@ export class BareParticipant extends BrowserParticipant {
       token,
       room,
       publish,
+      secret,
     );
     this.microphone = this.camera = publish;
     await this.connected();

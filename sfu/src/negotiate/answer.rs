@@ -139,7 +139,11 @@ impl Negotiation {
         answer.rtcp_rsize = offered.rtcp_rsize;
         answer.extensions = section.extensions.lines.clone();
         let codecs = match self.send_section(section) {
-            Some(send) => vec![send.codec],
+            Some(send) => [Some(send.codec), send.red].into_iter().flatten().collect(),
+            None if matches!(section.role, Role::Receiving(_)) => {
+                let receivable = section.receivable(self.published_in(section));
+                receivable.into_iter().cloned().collect()
+            }
             None => section.codecs.clone(),
         };
         answer.codecs = codecs.iter().flat_map(describe).collect();

@@ -18,7 +18,7 @@ pub struct EnabledCodec {
     /// Channels.
     pub channels: u8,
     /// fmtp parameters that tell variants apart, with the value an absent one has: `("profile-id", "0")` for VP9.
-    /// An offered variant matches when all values are among ours; several rows may name one mime type.
+    /// An offered variant matches when all its values begin with ours; several rows may name one mime type.
     pub variant: &'static [(&'static str, &'static str, &'static str)],
     /// What the answer's fmtp says.
     pub fmtp: Fmtp,
@@ -27,33 +27,75 @@ pub struct EnabledCodec {
 /// How the fmtp line of an answer comes about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fmtp {
-    /// None.
-    Absent,
+    /// The parameters of the variant: others of the offer are limits of the client's own decoder.
+    Variant,
     /// That of the offer, for codecs whose parameters describe the stream.
     Echo,
     /// Opus (RFC 7587), with what the track's [`AudioFeatures`] ask for.
     Opus,
 }
 
-/// Opus and VP8, with retransmissions for video.
-pub const OPUS_AND_VP8: &[EnabledCodec] = &[
+/// All that browsers and native SDKs send, with retransmissions for video.
+pub const ENABLED_CODECS: &[EnabledCodec] = {
+    // Profiles of H.264 (profile-level-id without the level): constrained baseline, baseline, main, constrained high, high.
+    &[
+        audio("audio/opus", Fmtp::Opus),
+        audio(RED, Fmtp::Echo),
+        video("video/VP8", &[], Fmtp::Variant),
+        video("video/VP9", &[("profile-id", "0", "0")], Fmtp::Variant),
+        video("video/VP9", &[("profile-id", "0", "2")], Fmtp::Variant),
+        video("video/H264", &h264("42e0", "1"), Fmtp::Echo),
+        video("video/H264", &h264("42e0", "0"), Fmtp::Echo),
+        video("video/H264", &h264("4200", "1"), Fmtp::Echo),
+        video("video/H264", &h264("4200", "0"), Fmtp::Echo),
+        video("video/H264", &h264("4d00", "1"), Fmtp::Echo),
+        video("video/H264", &h264("4d00", "0"), Fmtp::Echo),
+        video("video/H264", &h264("640c", "1"), Fmtp::Echo),
+        video("video/H264", &h264("640c", "0"), Fmtp::Echo),
+        video("video/H264", &h264("6400", "1"), Fmtp::Echo),
+        video("video/H264", &h264("6400", "0"), Fmtp::Echo),
+        video("video/AV1", &[("profile", "0", "0")], Fmtp::Echo),
+    ]
+};
+
+/// Mime type of redundant audio (RFC 2198).
+pub(super) const RED: &str = "audio/red";
+
+/// Parameters of a codec that tell variants apart: name, value of an absent one, value here.
+type Variant = [(&'static str, &'static str, &'static str)];
+
+const fn audio(mime_type: &'static str, fmtp: Fmtp) -> EnabledCodec {
     EnabledCodec {
         kind: MediaKind::Audio,
-        mime_type: "audio/opus",
+        mime_type,
         clock_rate: 48_000,
         channels: 2,
         variant: &[],
-        fmtp: Fmtp::Opus,
-    },
+        fmtp,
+    }
+}
+
+const fn video(mime_type: &'static str, variant: &'static Variant, fmtp: Fmtp) -> EnabledCodec {
     EnabledCodec {
         kind: MediaKind::Video,
-        mime_type: "video/VP8",
+        mime_type,
         clock_rate: 90_000,
         channels: 1,
-        variant: &[],
-        fmtp: Fmtp::Absent,
-    },
-];
+        variant,
+        fmtp,
+    }
+}
+
+/// RFC 6184, section 8.1: without profile-level-id a stream is baseline, without packetization-mode it is single NAL.
+const fn h264(
+    profile: &'static str,
+    mode: &'static str,
+) -> [(&'static str, &'static str, &'static str); 2] {
+    [
+        ("profile-level-id", "420010", profile),
+        ("packetization-mode", "0", mode),
+    ]
+}
 
 impl EnabledCodec {
     fn matches(&self, kind: MediaKind, codec: &Codec) -> bool {
@@ -66,11 +108,72 @@ impl EnabledCodec {
             && codec.clock_rate == self.clock_rate
             && codec.channels == self.channels
             && self.variant.iter().all(|(parameter, absent, ours)| {
-                codec
-                    .parameter(parameter)
-                    .unwrap_or(absent)
-                    .eq_ignore_ascii_case(ours)
+                let offered = codec.parameter(parameter).unwrap_or(absent);
+                offered
+                    .get(..ours.len())
+                    .is_some_and(|start| start.eq_ignore_ascii_case(ours))
             })
+    }
+}
+
+impl CodecParameters {
+    /// How well a receiver with this codec takes a stream that was negotiated as `mime_type` with `fmtp`: 0 is best,
+    /// `None` not at all.
+    pub(super) fn fitness(&self, mime_type: &str, fmtp: &str) -> Option<u8> {
+        if !self.mime_type.eq_ignore_ascii_case(mime_type) {
+            return None;
+        }
+        let (ours, theirs) = (parameters(&self.fmtp), parameters(fmtp));
+        match self.mime_type {
+            "video/VP9" => {
+                let profile =
+                    |codec: &Codec| codec.parameter("profile-id").unwrap_or("0").to_owned();
+                (profile(&ours) == profile(&theirs)).then_some(0)
+            }
+            "video/H264" => fitness_of_h264(&ours, &theirs),
+            _ => Some(0),
+        }
+    }
+}
+
+/// A receiver of interleaved units takes single ones too; decoders of a higher profile take constrained baseline, the
+/// common part of all (RFC 6184, section 8.1).
+fn fitness_of_h264(receiver: &Codec, stream: &Codec) -> Option<u8> {
+    let mode = |codec: &Codec| codec.parameter("packetization-mode").unwrap_or("0") == "1";
+    if mode(stream) && !mode(receiver) {
+        return None;
+    }
+    let profile = |codec: &Codec| {
+        let id = codec.parameter("profile-level-id").unwrap_or("420010");
+        id.get(..4).unwrap_or_default().to_ascii_lowercase()
+    };
+    let (have, wanted) = (profile(receiver), profile(stream));
+    let rank = |profile: &str| match profile {
+        "42e0" => 0,
+        "4200" => 1,
+        "4d00" => 2,
+        "640c" => 3,
+        _ => 4,
+    };
+    // Browsers send constrained baseline whatever variant of baseline they say.
+    let is_base = |profile: &str| rank(profile) <= 1;
+    let exact = have == wanted;
+    let higher = rank(&have) > rank(&wanted) || (is_base(&have) && is_base(&wanted));
+    (exact || higher).then(|| {
+        let distance = u8::abs_diff(rank(&have), rank(&wanted));
+        2 * distance + u8::from(mode(receiver) != mode(stream))
+    })
+}
+
+/// An fmtp line by itself.
+fn parameters(fmtp: &str) -> Codec {
+    Codec {
+        payload_type: 0,
+        name: String::new(),
+        clock_rate: 0,
+        channels: 0,
+        fmtp: fmtp.to_owned(),
+        feedback: Vec::new(),
     }
 }
 
@@ -88,9 +191,13 @@ pub(super) fn common_codecs(
         let Some((row, used)) = rows.find(|(row, used)| !**used && row.matches(kind, codec)) else {
             continue;
         };
+        // RED names the payload types of what it wraps (RFC 2198, section 5).
+        if row.mime_type == RED && !wraps_one_of(codec, &common) {
+            continue;
+        }
         *used = true;
         let fmtp = match row.fmtp {
-            Fmtp::Absent => String::new(),
+            Fmtp::Variant => variant_fmtp(row, codec),
             Fmtp::Echo => codec.fmtp.clone(),
             Fmtp::Opus => opus_fmtp(AudioFeatures::default()),
         };
@@ -110,6 +217,25 @@ pub(super) fn common_codecs(
         });
     }
     common
+}
+
+/// What the offer says of the parameters that tell variants apart.
+fn variant_fmtp(row: &EnabledCodec, codec: &Codec) -> String {
+    let pairs = row.variant.iter().filter_map(|(name, ..)| {
+        let value = codec.parameter(name)?;
+        Some(format!("{name}={value}"))
+    });
+    pairs.collect::<Vec<_>>().join(";")
+}
+
+/// Whether RED wraps a codec that is among those found before it, and nothing else.
+fn wraps_one_of(red: &Codec, found: &[CodecParameters]) -> bool {
+    let is_found = |number: &str| {
+        found
+            .iter()
+            .any(|codec| number.trim().parse() == Ok(codec.payload_type))
+    };
+    !red.fmtp.is_empty() && red.fmtp.split('/').all(is_found)
 }
 
 /// The payload type that retransmits `primary` (RFC 4588), at the same clock rate.

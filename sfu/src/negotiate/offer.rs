@@ -362,12 +362,7 @@ impl Negotiation {
             {
                 continue;
             }
-            let speaks = |section: &Section| {
-                section
-                    .codecs
-                    .iter()
-                    .any(|codec| codec.mime_type.eq_ignore_ascii_case(&known.send.mime_type))
-            };
+            let speaks = |section: &Section| section.best_codec(&known.send).is_some();
             let fits = self
                 .sections
                 .iter()

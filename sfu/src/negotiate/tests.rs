@@ -57,7 +57,7 @@ fn sid(text: &str) -> TrackSid {
 }
 
 fn negotiation() -> Negotiation {
-    Negotiation::new("PA_me".parse().expect("sid"), OPUS_AND_VP8)
+    Negotiation::new("PA_me".parse().expect("sid"), ENABLED_CODECS)
 }
 
 fn published(track: &str, kind: MediaKind, cid: &str) -> PublishedTrack {
@@ -68,6 +68,7 @@ fn published(track: &str, kind: MediaKind, cid: &str) -> PublishedTrack {
         stream: "camera".to_owned(),
         muted: false,
         audio: AudioFeatures::default(),
+        mime_type: String::new(),
         layers: Vec::new(),
     }
 }
@@ -80,6 +81,7 @@ fn send(track: &str, kind: MediaKind, ssrc: u32) -> SendTrack {
         stream: "camera".to_owned(),
         kind,
         mime_type: if video { "video/VP8" } else { "audio/opus" }.to_owned(),
+        fmtp: String::new(),
         ssrc,
         rtx_ssrc: video.then_some(ssrc + 1),
     }
@@ -123,7 +125,7 @@ const AUDIO: &str = "a=rtpmap:111 opus/48000/2\r\na=rtcp-fb:111 transport-cc\r\n
     a=rtpmap:0 PCMU/8000\r\na=extmap:1 urn:ietf:params:rtp-hdrext:ssrc-audio-level\r\n";
 const VIDEO: &str = "a=rtpmap:96 VP8/90000\r\na=rtcp-fb:96 goog-remb\r\na=rtcp-fb:96 transport-cc\r\na=rtcp-fb:96 nack\r\n\
     a=rtcp-fb:96 nack pli\r\na=rtcp-fb:96 ccm fir\r\na=rtpmap:97 rtx/90000\r\na=fmtp:97 apt=96\r\n\
-    a=rtpmap:98 VP9/90000\r\n";
+    a=rtpmap:98 H265/90000\r\n";
 
 fn offer(sections: &[Offered]) -> String {
     offer_of(sections, "theirs", 0x11)
@@ -235,6 +237,7 @@ fn answers_to_real_clients_are_as_recorded() {
             audio: AudioFeatures {
                 dtx: true,
                 stereo: false,
+                red: true,
             },
             ..published("TR_AMme", MediaKind::Audio, &cid("7"))
         };
@@ -655,6 +658,7 @@ fn opus_wishes_are_answered_and_a_late_wish_asks_for_another_offer() {
         audio: AudioFeatures {
             stereo: true,
             dtx: true,
+            red: false,
         },
         ..published("TR_A", MediaKind::Audio, "a")
     };
@@ -688,6 +692,101 @@ fn only_vp8_without_rtx_is_offered_by_some_clients() {
     assert_eq!(state.send_sections()[0].rtx_ssrc, None);
     let sending = section(&negotiated.answer, "1");
     assert_eq!((sending.fid_groups.len(), sending.ssrcs.len()), (0, 1));
+}
+
+#[test]
+fn variants_of_h264_go_to_whoever_can_decode_them() {
+    // What the stream is, what the receiver offers in order, which of these it gets.
+    let cases: [(&str, &[&str], Option<usize>); 7] = [
+        ("42e01f;1", &["42001f;1", "42e01f;1"], Some(1)),
+        ("42e01f;0", &["42e01f;1"], Some(0)),
+        ("42e01f;1", &["42e01f;0"], None),
+        ("42001f;1", &["42e01f;1"], Some(0)),
+        ("42e01f;1", &["64001f;1", "4d001f;1"], Some(1)),
+        ("64001f;1", &["42e01f;1", "4d001f;1"], None),
+        ("640032;1", &["42e01f;1", "64001f;1"], Some(1)),
+    ];
+    let fmtp = |variant: &str| {
+        let (profile, mode) = variant.split_once(';').expect("profile and mode");
+        format!("packetization-mode={mode};profile-level-id={profile};level-asymmetry-allowed=1")
+    };
+    for (stream, offered, expected) in cases {
+        let lines: String = (40..)
+            .zip(offered)
+            .map(|(pt, variant)| {
+                format!(
+                    "a=rtpmap:{pt} H264/90000\r\na=fmtp:{pt} {}\r\n",
+                    fmtp(variant)
+                )
+            })
+            .collect();
+        let formats = (40..)
+            .zip(offered)
+            .map(|(pt, _)| pt.to_string())
+            .collect::<Vec<_>>()
+            .join(" ");
+        let text = offer(&[Offered::new("0", "video", "recvonly").extra(&lines)])
+            .replace("SAVPF 96 97 98", &format!("SAVPF 96 97 98 {formats}"));
+        let mut state = negotiation();
+        state.subscribe(SendTrack {
+            mime_type: "video/H264".to_owned(),
+            fmtp: fmtp(stream),
+            ..send("TR_V", MediaKind::Video, 10)
+        });
+        state
+            .handle_offer(&text, &local(1), fresh_ssrc)
+            .expect("offer");
+        let sent = state.send_sections();
+        let found = sent
+            .first()
+            .map(|section| usize::from(section.codec.payload_type) - 40);
+        assert_eq!(found, expected, "{stream} to {offered:?}");
+    }
+}
+
+#[test]
+fn a_publisher_is_answered_with_one_codec_and_red_around_opus_where_wanted() {
+    let extra = "a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n";
+    let mut layout = vec![Offered::new("0", "audio", "sendonly").cid("a").extra(extra)];
+    layout.push(Offered::new("1", "audio", "recvonly").extra(extra));
+    let av1 = "a=rtpmap:45 AV1/90000\r\n";
+    layout.push(Offered::new("2", "video", "sendonly").cid("v").extra(av1));
+    let text = offer(&layout)
+        .replace("SAVPF 111 0", "SAVPF 111 63 0")
+        .replace("SAVPF 96 97 98", "SAVPF 96 97 98 45");
+    for red in [false, true] {
+        let mut state = negotiation();
+        state.publish(&PublishedTrack {
+            audio: AudioFeatures {
+                red,
+                ..AudioFeatures::default()
+            },
+            ..published("TR_A", MediaKind::Audio, "a")
+        });
+        state.publish(&PublishedTrack {
+            mime_type: "video/av1".to_owned(),
+            ..published("TR_V", MediaKind::Video, "v")
+        });
+        state.subscribe(SendTrack {
+            mime_type: if red { "audio/red" } else { "audio/opus" }.to_owned(),
+            fmtp: if red { "111/111" } else { "" }.to_owned(),
+            ..send("TR_B", MediaKind::Audio, 10)
+        });
+        let negotiated = state
+            .handle_offer(&text, &local(1), fresh_ssrc)
+            .expect("offer");
+        let names = |mid| section(&negotiated.answer, mid).formats;
+        assert_eq!(
+            names("0"),
+            if red { vec!["63", "111"] } else { vec!["111"] }
+        );
+        assert_eq!(
+            names("1"),
+            if red { vec!["111", "63"] } else { vec!["111"] }
+        );
+        assert_eq!(names("2"), ["45"], "not the first that is offered");
+        assert_eq!(negotiated.newly_bound[0].red, red.then_some(63));
+    }
 }
 
 #[test]

@@ -278,6 +278,7 @@ impl Rig {
             stream: "camera".into(),
             muted: false,
             audio: AudioFeatures::default(),
+            mime_type: String::new(),
             layers: [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High]
                 .into_iter()
                 .zip(PictureSize::ALL.map(PictureSize::pixels))

@@ -37,7 +37,17 @@ fn join_is_the_first_message_and_says_what_clients_need() {
         .iter()
         .map(|codec| codec.mime.as_str())
         .collect();
-    assert_eq!(codecs, ["audio/opus", "video/VP8"]);
+    assert_eq!(
+        codecs,
+        [
+            "audio/opus",
+            "audio/red",
+            "video/VP8",
+            "video/H264",
+            "video/VP9",
+            "video/AV1"
+        ]
+    );
     assert!(join.ice_servers.is_empty() && !join.sif_trailer.is_empty());
     let room = join.room.as_ref().unwrap();
     assert_eq!((room.name.as_str(), room.num_participants), ("Room", 1));

@@ -1,0 +1,431 @@
+//! The Dependency Descriptor (AV1 RTP specification, appendix A): which layers a frame belongs to, whatever the codec.
+//!
+//! A key frame brings the [`Structure`] that the descriptors after it refer to. Read is what layer selection needs;
+//! frame differences and chains are passed over.
+
+use crate::layers::{Picture, PictureIds};
+
+/// The descriptor is shorter than it says, refers to what is not there, or exceeds the limits of the specification.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("malformed dependency descriptor")]
+pub struct Malformed;
+
+/// A template id has six bits.
+const MAX_TEMPLATES: usize = 64;
+/// A count of decode targets has five.
+const MAX_TARGETS: usize = 32;
+/// Decode target indication "switch" (section A.8.3.3).
+const SWITCH: u64 = 2;
+/// The mandatory fields, bytes. A longer descriptor has extended ones.
+const MANDATORY_LEN: usize = 3;
+
+/// A kind of frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Template {
+    spatial: u8,
+    temporal: u8,
+    /// Decode target indications, two bits each, the first lowest.
+    indications: u64,
+}
+
+/// The template dependency structure of a coded video sequence.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Structure {
+    id_offset: u8,
+    templates: [Template; MAX_TEMPLATES],
+    template_count: u8,
+    /// Highest layers of each decode target: spatial, temporal.
+    targets: [(u8, u8); MAX_TARGETS],
+    target_count: u8,
+    spatial_layers: u8,
+}
+
+impl Structure {
+    /// Number of spatial layers.
+    pub fn spatial_layers(&self) -> u8 {
+        self.spatial_layers
+    }
+}
+
+/// What a descriptor says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Descriptor {
+    /// The frame.
+    pub picture: Picture,
+    /// The structure it brings.
+    pub structure: Option<Box<Structure>>,
+}
+
+/// Reads bits, highest first.
+struct Bits<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Bits<'_> {
+    fn flag(&mut self) -> Result<bool, Malformed> {
+        let byte = self.bytes.get(self.at / 8).ok_or(Malformed)?;
+        let bit = byte >> (7 - self.at % 8) & 1;
+        self.at += 1;
+        Ok(bit != 0)
+    }
+
+    /// `f(count)`, at most 64 bits.
+    fn take(&mut self, count: usize) -> Result<u64, Malformed> {
+        (0..count).try_fold(0, |value, _| Ok(value << 1 | u64::from(self.flag()?)))
+    }
+
+    fn byte(&mut self, count: usize) -> Result<u8, Malformed> {
+        debug_assert!(count <= 8);
+        self.take(count).map(|value| value as u8)
+    }
+
+    /// `ns(limit)`: a value below `limit` in as few bits as that allows (section A.8.2).
+    fn below(&mut self, limit: u64) -> Result<u64, Malformed> {
+        let width = (u64::BITS - limit.leading_zeros()) as usize;
+        let short = (1 << width) - limit;
+        let value = self.take(width - 1)?;
+        if value < short {
+            return Ok(value);
+        }
+        Ok((value << 1) - short + u64::from(self.flag()?))
+    }
+}
+
+/// Reads the value of a descriptor. `known` is the structure of the sequence, where one arrived.
+///
+/// # Errors
+/// [`Malformed`], also when the structure that it refers to is not there.
+pub fn parse(value: &[u8], known: Option<&Structure>) -> Result<Descriptor, Malformed> {
+    let mut bits = Bits {
+        bytes: value,
+        at: 0,
+    };
+    let (starts_frame, ends_frame) = (bits.flag()?, bits.flag()?);
+    let template_id = bits.byte(6)?;
+    let frame_number = bits.take(16)? as u16;
+    let (mut structure, mut own_indications) = (None, false);
+    if value.len() > MANDATORY_LEN {
+        let (brings_structure, brings_active) = (bits.flag()?, bits.flag()?);
+        own_indications = bits.flag()?;
+        // Own frame differences and own chains lie behind all that is read.
+        bits.take(2)?;
+        if brings_structure {
+            structure = Some(Box::new(read_structure(&mut bits)?));
+        }
+        if brings_active {
+            let count = structure
+                .as_deref()
+                .or(known)
+                .ok_or(Malformed)?
+                .target_count;
+            bits.take(count.into())?;
+        }
+    }
+    let current = structure.as_deref().or(known).ok_or(Malformed)?;
+    let index = usize::from((template_id + 64 - current.id_offset) % 64);
+    let template = current.templates[..usize::from(current.template_count)]
+        .get(index)
+        .ok_or(Malformed)?;
+    let indications = match own_indications {
+        true => read_indications(&mut bits, current.target_count)?,
+        false => template.indications,
+    };
+    let targets = &current.targets[..usize::from(current.target_count)];
+    let switch_up = targets
+        .iter()
+        .enumerate()
+        .fold(0, |mask, (i, (spatial, temporal))| {
+            let is_switch = indications >> (2 * i) & 3 == SWITCH;
+            mask | u8::from(is_switch && *spatial == template.spatial) << temporal
+        });
+    let picture = Picture {
+        ids: PictureIds {
+            frame_number: Some(frame_number),
+            ..PictureIds::default()
+        },
+        spatial: template.spatial,
+        temporal: template.temporal,
+        starts_frame,
+        ends_frame,
+        // Only the first frame of a coded video sequence brings a structure, and it must.
+        starts_key_frame: starts_frame && structure.is_some() && template.spatial == 0,
+        switch_up,
+    };
+    Ok(Descriptor { picture, structure })
+}
+
+/// Replaces the frame number in the value of a descriptor.
+pub fn rewrite(value: &mut [u8], frame_number: u16) {
+    if let Some(field) = value.get_mut(1..MANDATORY_LEN) {
+        field.copy_from_slice(&frame_number.to_be_bytes());
+    }
+}
+
+fn read_indications(bits: &mut Bits<'_>, targets: u8) -> Result<u64, Malformed> {
+    (0..targets).try_fold(0, |all, target| Ok(all | bits.take(2)? << (2 * target)))
+}
+
+/// `template_dependency_structure()`.
+fn read_structure(bits: &mut Bits<'_>) -> Result<Structure, Malformed> {
+    let mut structure = Structure {
+        id_offset: bits.byte(6)?,
+        templates: [Template::default(); MAX_TEMPLATES],
+        template_count: 0,
+        targets: [(0, 0); MAX_TARGETS],
+        target_count: bits.byte(5)? + 1,
+        spatial_layers: 0,
+    };
+    read_template_layers(bits, &mut structure)?;
+    let targets = structure.target_count;
+    let templates = &mut structure.templates[..usize::from(structure.template_count)];
+    for template in templates.iter_mut() {
+        template.indications = read_indications(bits, targets)?;
+    }
+    // Frame differences: a flag before each of four bits.
+    for _ in templates.iter() {
+        while bits.flag()? {
+            bits.take(4)?;
+        }
+    }
+    let chains = bits.below(u64::from(targets) + 1)?;
+    if chains > 0 {
+        for _ in 0..targets {
+            bits.below(chains)?;
+        }
+        for _ in 0..templates.len() as u64 * chains {
+            bits.take(4)?;
+        }
+    }
+    for (i, target) in structure.targets[..usize::from(targets)]
+        .iter_mut()
+        .enumerate()
+    {
+        let present = templates
+            .iter()
+            .filter(|template| template.indications >> (2 * i) & 3 != 0);
+        *target = present.fold((0, 0), |(spatial, temporal), template| {
+            (
+                spatial.max(template.spatial),
+                temporal.max(template.temporal),
+            )
+        });
+    }
+    if bits.flag()? {
+        for _ in 0..structure.spatial_layers {
+            bits.take(32)?;
+        }
+    }
+    Ok(structure)
+}
+
+/// `template_layers()`: templates come in the order of their layers.
+fn read_template_layers(bits: &mut Bits<'_>, structure: &mut Structure) -> Result<(), Malformed> {
+    let (mut spatial, mut temporal) = (0, 0);
+    for template in &mut structure.templates {
+        *template = Template {
+            spatial,
+            temporal,
+            indications: 0,
+        };
+        structure.template_count += 1;
+        match bits.take(2)? {
+            0 => {}
+            1 => temporal += 1,
+            2 => (spatial, temporal) = (spatial + 1, 0),
+            _ => {
+                structure.spatial_layers = spatial + 1;
+                return Ok(());
+            }
+        }
+        // Section A.8.3.2: four spatial and eight temporal layers.
+        if spatial > 3 || temporal > 7 {
+            return Err(Malformed);
+        }
+    }
+    Err(Malformed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    /// Writes what [`Bits`] reads.
+    #[derive(Default)]
+    struct Writer(Vec<bool>);
+
+    impl Writer {
+        fn put(&mut self, value: u64, count: usize) {
+            (0..count)
+                .rev()
+                .for_each(|bit| self.0.push(value >> bit & 1 != 0));
+        }
+
+        fn below(&mut self, value: u64, limit: u64) {
+            let width = (u64::BITS - limit.leading_zeros()) as usize;
+            let short = (1 << width) - limit;
+            if value < short {
+                self.put(value, width - 1);
+            } else {
+                self.put(value + short, width);
+            }
+        }
+
+        fn bytes(&self) -> Vec<u8> {
+            let byte = |bits: &[bool]| {
+                (0..8).fold(0, |byte, i| {
+                    byte << 1 | u8::from(bits.get(i) == Some(&true))
+                })
+            };
+            self.0.chunks(8).map(byte).collect()
+        }
+    }
+
+    /// Head of a descriptor: first and last packet, template, number; then the extended flags.
+    fn head(template: u64, number: u64, flags: Option<u64>) -> Writer {
+        let mut writer = Writer::default();
+        writer.put(0b11, 2);
+        writer.put(template, 6);
+        writer.put(number, 16);
+        if let Some(flags) = flags {
+            writer.put(flags, 5);
+        }
+        writer
+    }
+
+    type Row = (u64, [u64; 4], &'static [u64], [u64; 2]);
+
+    /// The structure of L2T2 (AV1 RTP specification, appendix A.11.3 in this order): per template the step to the next
+    /// layer, the indications for the targets S0T0 S0T1 S1T0 S1T1, frame differences, chain differences.
+    const L2T2: [Row; 8] = [
+        (0, [2, 2, 2, 2], &[], [0, 0]),
+        (0, [2, 2, 3, 3], &[4], [4, 3]),
+        (1, [2, 2, 3, 3], &[4], [4, 3]),
+        (2, [0, 1, 0, 3], &[2], [2, 1]),
+        (0, [0, 0, 2, 2], &[1], [1, 1]),
+        (0, [0, 0, 2, 2], &[4, 1], [1, 1]),
+        (1, [0, 0, 2, 2], &[4, 1], [1, 1]),
+        (3, [0, 0, 0, 1], &[2, 1], [3, 2]),
+    ];
+
+    fn key_frame(offset: u64, resolutions: bool) -> Vec<u8> {
+        let mut writer = head(offset, 1000, Some(0b11000));
+        writer.put(offset, 6);
+        writer.put(3, 5);
+        L2T2.iter().for_each(|row| writer.put(row.0, 2));
+        L2T2.iter()
+            .flat_map(|row| row.1)
+            .for_each(|indication| writer.put(indication, 2));
+        for row in &L2T2 {
+            for difference in row.2 {
+                writer.put(1, 1);
+                writer.put(difference - 1, 4);
+            }
+            writer.put(0, 1);
+        }
+        writer.below(2, 5);
+        [0, 0, 1, 1]
+            .into_iter()
+            .for_each(|chain| writer.below(chain, 2));
+        L2T2.iter()
+            .flat_map(|row| row.3)
+            .for_each(|difference| writer.put(difference, 4));
+        writer.put(resolutions.into(), 1);
+        if resolutions {
+            [319, 179, 639, 359]
+                .into_iter()
+                .for_each(|size| writer.put(size, 16));
+        }
+        writer.put(0b1111, 4);
+        writer.bytes()
+    }
+
+    #[test]
+    fn a_key_frame_brings_the_structure_that_later_frames_refer_to() {
+        for (offset, resolutions) in [(0, false), (60, true)] {
+            let key = parse(&key_frame(offset, resolutions), None).unwrap();
+            let structure = key.structure.unwrap();
+            assert_eq!(structure.spatial_layers(), 2);
+            assert_eq!(structure.targets[..4], [(0, 0), (0, 1), (1, 0), (1, 1)]);
+            assert!(
+                key.picture.starts_key_frame && key.picture.starts_frame && key.picture.ends_frame
+            );
+            assert_eq!(key.picture.ids.frame_number, Some(1000));
+            assert_eq!(key.picture.switch_up, 0b11);
+            // Template by template: layers, and where temporal layers may begin.
+            let expected = [
+                (0, 0, 0b11),
+                (0, 0, 0b11),
+                (0, 0, 0b11),
+                (0, 1, 0),
+                (1, 0, 0b11),
+                (1, 0, 0b11),
+                (1, 0, 0b11),
+                (1, 1, 0),
+            ];
+            for (i, expected) in expected.into_iter().enumerate() {
+                let value = head((offset + i as u64) % 64, 1001, None).bytes();
+                let picture = parse(&value, Some(&structure)).unwrap().picture;
+                assert_eq!(
+                    (picture.spatial, picture.temporal, picture.switch_up),
+                    expected,
+                    "template {i}"
+                );
+                assert!(!picture.starts_key_frame);
+            }
+            let beyond = head((offset + 8) % 64, 1001, None).bytes();
+            assert_eq!(parse(&beyond, Some(&structure)), Err(Malformed));
+        }
+    }
+
+    #[test]
+    fn a_frame_may_bring_its_own_indications_and_active_targets() {
+        let structure = parse(&key_frame(0, false), None)
+            .unwrap()
+            .structure
+            .unwrap();
+        let mut writer = head(3, 7, Some(0b01100));
+        writer.put(0b0011, 4);
+        [0, 2, 0, 3]
+            .into_iter()
+            .for_each(|indication| writer.put(indication, 2));
+        let picture = parse(&writer.bytes(), Some(&structure)).unwrap().picture;
+        assert_eq!((picture.temporal, picture.switch_up), (1, 0b10));
+        let cut = &writer.bytes()[..4];
+        assert_eq!(parse(cut, Some(&structure)), Err(Malformed));
+    }
+
+    #[test]
+    fn without_its_structure_a_descriptor_says_nothing() {
+        assert_eq!(parse(&head(0, 1, None).bytes(), None), Err(Malformed));
+        let key = key_frame(0, true);
+        for cut in 0..key.len() - 1 {
+            assert_eq!(parse(&key[..cut], None), Err(Malformed), "cut at {cut}");
+        }
+    }
+
+    #[test]
+    fn the_frame_number_is_replaced() {
+        let mut value = key_frame(0, false);
+        rewrite(&mut value, 0xABCD);
+        assert_eq!(
+            parse(&value, None).unwrap().picture.ids.frame_number,
+            Some(0xABCD)
+        );
+        rewrite(&mut value[..2], 0);
+    }
+
+    proptest! {
+        #[test]
+        fn any_value_is_read_or_refused(value in proptest::collection::vec(any::<u8>(), 0..80), key: bool) {
+            let structure = parse(&key_frame(0, false), None).unwrap().structure;
+            let _ = parse(&value, structure.as_deref());
+            // With a valid head, so that the structure is reached.
+            let mut long = head(0, 1, Some(0b11111)).bytes();
+            long.extend(&value);
+            let known = structure.as_deref().filter(|_| key);
+            let _ = parse(&long, known);
+        }
+    }
+}

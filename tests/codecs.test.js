@@ -1,0 +1,143 @@
+/**
+ * Every codec that browsers send, as simulcast and as SVC, in the clear and with LiveKit's end-to-end encryption: a
+ * subscriber that asks HIGH, LOW, HIGH decodes each.
+ */
+import assert from 'node:assert/strict';
+import { after, before, test } from 'node:test';
+import { serveBarePage } from './lib/bare.js';
+import { launchChromium, launchFirefox } from './lib/browsers.js';
+import { BareParticipant, SIGNS } from './lib/participants.js';
+import { Server } from './lib/server.js';
+import { token } from './lib/token.js';
+import { until } from './lib/until.js';
+
+/** LiveKit's VideoQuality. */
+const [LOW, , HIGH] = [0, 1, 2];
+
+/** LiveKit's end-to-end encryption knows no AV1. `layers`: how the client makes its layers. */
+const MATRIX = [
+  { codec: 'vp8', layers: 'simulcast' },
+  { codec: 'h264', layers: 'simulcast' },
+  { codec: 'vp9', layers: 'SVC L3T3_KEY', options: { scalabilityMode: 'L3T3_KEY' } },
+  { codec: 'vp9', layers: 'SVC L3T3', options: { scalabilityMode: 'L3T3' } },
+  { codec: 'vp9', layers: 'simulcast', options: { scalabilityMode: 'L1T3', simulcast: true } },
+  { codec: 'av1', layers: 'SVC L3T3_KEY', options: { scalabilityMode: 'L3T3_KEY' } },
+  { codec: 'av1', layers: 'SVC L3T3', options: { scalabilityMode: 'L3T3' } },
+  { codec: 'av1', layers: 'simulcast', options: { scalabilityMode: 'L1T3', simulcast: true } },
+  { codec: 'vp8', layers: 'simulcast', encrypted: true },
+  { codec: 'h264', layers: 'simulcast', encrypted: true },
+  { codec: 'vp9', layers: 'SVC L3T3_KEY', options: { scalabilityMode: 'L3T3_KEY' }, encrypted: true },
+];
+
+/**
+ * Firefox as a subscriber (no H.264: its decoder would be fetched from elsewhere), and as a publisher: there
+ * livekit-client knows VP8 only, and publishes that whatever the app asks for.
+ */
+const TO_FIREFOX = MATRIX.filter((one) => one.codec !== 'h264' && one.layers !== 'SVC L3T3' && !one.encrypted);
+const FROM_FIREFOX = { codec: 'vp8', layers: 'simulcast' };
+
+const rows = [];
+let server, page;
+before(async () => {
+  server = await Server.start('codecs');
+  page = await serveBarePage();
+});
+after(async () => {
+  console.log(rows.map((row) => `# ${row}`).join('\n'));
+  await page?.stop();
+  await server?.stop();
+});
+
+const inbound = async (who) => (await who.stats('inbound-rtp')).find((one) => one.kind === 'video') ?? {};
+
+const ask = (who, publisher, quality) =>
+  who.page.evaluate(
+    (identity, wanted) => {
+      const { videoTrackPublications } = window.__conclave.room.remoteParticipants.get(identity);
+      for (const publication of videoTrackPublications.values()) publication.setVideoQuality(wanted);
+    },
+    publisher,
+    quality,
+  );
+
+/** Asks, and returns the width that is decoded once `fits`, after which frames must go on. */
+async function decodes(who, publisher, quality, fits) {
+  await ask(who, publisher, quality);
+  let seen;
+  await until(
+    `quality ${quality} is decoded`,
+    async () => {
+      seen = await inbound(who);
+      return seen.framesDecoded > 0 && fits(seen.frameWidth);
+    },
+    { limit: 40_000, explain: () => JSON.stringify(seen) },
+  );
+  const begun = seen.framesDecoded;
+  await until('frames go on', async () => (await inbound(who)).framesDecoded >= begun + 15, { explain: async () => JSON.stringify(await inbound(who)) });
+  const now = await inbound(who);
+  assert.ok(fits(now.frameWidth), `the size stays: ${now.frameWidth}`);
+  return `${now.frameWidth}x${now.frameHeight}`;
+}
+
+async function check(t, from, to, { codec, layers, options = {}, encrypted = false }) {
+  const room = `codecs-${from}-${to}-${codec}-${layers}-${encrypted}`.replaceAll(' ', '-');
+  const launch = (kind) => (kind === 'Firefox' ? launchFirefox(SIGNS[3].tone) : launchChromium());
+  const browsers = [await launch(from), await launch(to)];
+  t.after(() => Promise.all(browsers.map((browser) => browser.close())));
+  const fake = (kind) => (kind === 'Firefox' ? { ...SIGNS[3], fakeMicrophone: true } : SIGNS[0]);
+  const ada = new BareParticipant(browsers[0], { name: 'ada', width: 1280, height: 720, fps: 20, ...fake(from) });
+  const ben = new BareParticipant(browsers[1], { name: 'ben', ...fake(to) });
+  const wish = { dynacast: false, publishDefaults: { videoCodec: codec, dtx: false, backupCodec: false, ...options } };
+  const secret = encrypted ? 'correct horse battery staple' : undefined;
+  await ada.join(page.url, server.socketUrl, token(room, 'ada'), { room: wish, secret });
+  await ben.join(page.url, server.socketUrl, token(room, 'ben'), { publish: false, secret });
+
+  // Firefox makes its own sizes.
+  const high = await decodes(ben, 'ada', HIGH, (width) => (from === 'Firefox' ? width > 0 : width === 1280));
+  const [full] = high.split('x').map(Number);
+  const low = await decodes(ben, 'ada', LOW, (width) => width <= full / 2);
+  const again = await decodes(ben, 'ada', HIGH, (width) => width >= full);
+  const seen = await inbound(ben);
+  const reports = await ben.stats('codec');
+  const mime = reports.find((one) => one.id === seen.codecId)?.mimeType ?? seen.decoderImplementation;
+  assert.equal(mime?.toLowerCase(), `video/${codec}`);
+  const sent = (await ada.stats('outbound-rtp')).filter((one) => one.kind === 'video');
+  const mode = sent.map((one) => one.scalabilityMode).find(Boolean) ?? `${sent.length} streams`;
+  const row = [`${from} to ${to}`, codec, encrypted ? 'encrypted' : 'clear', layers, mode, `HIGH ${high}`, `LOW ${low}`, `HIGH ${again}`];
+  row.push(`${seen.framesDecoded} frames, ${seen.keyFramesDecoded} key, ${seen.pliCount} PLI, ${seen.freezeCount} freezes`, mime ?? '');
+  rows.push(row.join(' | '));
+  t.diagnostic(rows.at(-1));
+}
+
+const pick = process.env.CODEC;
+const combine = (from, to, combination) => {
+  const { codec, layers, encrypted } = combination;
+  const name = `${from} to ${to}: ${codec} ${layers}${encrypted ? ', end-to-end encrypted' : ''}`;
+  test(name, { skip: pick && !name.includes(pick) }, (t) => check(t, from, to, combination));
+};
+
+for (const combination of MATRIX) combine('Chromium', 'Chromium', combination);
+for (const combination of TO_FIREFOX) combine('Chromium', 'Firefox', combination);
+combine('Firefox', 'Chromium', FROM_FIREFOX);
+
+test('redundant audio reaches who knows it, and plain Opus who does not', { skip: pick && pick !== 'red' }, async (t) => {
+  const browsers = [await launchChromium(), await launchChromium(), await launchFirefox(SIGNS[3].tone)];
+  t.after(() => Promise.all(browsers.map((browser) => browser.close())));
+  const ada = new BareParticipant(browsers[0], { name: 'ada', ...SIGNS[0] });
+  const ben = new BareParticipant(browsers[1], { name: 'ben', ...SIGNS[1] });
+  const cleo = new BareParticipant(browsers[2], { name: 'cleo', ...SIGNS[3], fakeMicrophone: true });
+  await ada.join(page.url, server.socketUrl, token('red', 'ada'));
+  // What is within the redundancy counts as the codec received; its size tells. A packet holds the one before it too.
+  const size = {};
+  for (const [listener, kind] of [[ben, 'Chromium'], [cleo, 'Firefox']]) {
+    await listener.join(page.url, server.socketUrl, token('red', listener.name), { publish: false });
+    await until('the tone is heard', async () => (await listener.listen([ada.tone])).ada?.shares?.[ada.tone] > 0.3, {
+      explain: async () => JSON.stringify(await listener.listen([ada.tone])),
+    });
+    const audio = (await listener.stats('inbound-rtp')).find((one) => one.kind === 'audio');
+    size[kind] = audio.bytesReceived / audio.packetsReceived;
+    rows.push(`${kind}: ${size[kind].toFixed(0)} bytes of sound a packet, ${audio.packetsReceived} packets, ${audio.packetsLost} lost`);
+    t.diagnostic(rows.at(-1));
+  }
+  assert.ok(size.Chromium > 1.4 * size.Firefox, JSON.stringify(size));
+});
