@@ -588,6 +588,26 @@ mod tests {
     }
 
     #[test]
+    fn within_an_svc_stream_wish_and_share_are_counted_from_the_top() {
+        let (mut track, now) = (track(), Instant::now());
+        activate(&mut track, SpatialLayer::High, now);
+        let high = wish(SpatialLayer::High, 0, 0);
+        for (count, expected) in [(1, [0, 0, 0]), (2, [0, 0, 1]), (3, [0, 1, 2])] {
+            let open = track.layer(2).unwrap();
+            open.spatial_layers = count;
+            open.rates.iter_mut().for_each(|rate| rate.add(1000, now));
+            for (share, expected) in (0..3).zip(expected) {
+                let choice = track.choose(&high, Share::UpTo(share));
+                assert_eq!((choice.stream, choice.target.spatial), (2, expected));
+            }
+            let rates = track.rates(now);
+            assert_eq!(rates.iter().flatten().count(), usize::from(count));
+            assert!(rates.is_sorted(), "each costs those below too: {rates:?}");
+        }
+        assert_eq!(track.choose(&high, Share::Paused).stream, NO_LAYER);
+    }
+
+    #[test]
     fn something_is_better_than_nothing() {
         let (mut track, now) = (track(), Instant::now());
         activate(&mut track, SpatialLayer::High, now);
