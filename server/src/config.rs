@@ -604,5 +604,15 @@ mod tests {
         assert!(error("[http]\nbind = []", &[]).contains("http.bind"));
         assert!(error("[media]\nport = 65530\nshards = 10", &[]).contains("media.port"));
         assert!(error("[media]\naddresses = ['0.0.0.0']", &[]).contains("media.addresses"));
+        for url in [
+            "",
+            "meet.example.org",
+            "ftp://meet.example.org",
+            "https://",
+            "/hook",
+        ] {
+            let text = format!("[webhook]\nurls = ['{url}']");
+            assert!(error(&text, &[]).contains("webhook.urls"), "{url}");
+        }
     }
 }

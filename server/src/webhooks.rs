@@ -265,3 +265,63 @@ impl Inner {
         self.metrics.webhooks.get_or_create(&outcome).inc();
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::livekit::Room;
+
+    fn event(room: &str) -> WebhookEvent {
+        WebhookEvent {
+            event: "room_started".into(),
+            room: Some(Room {
+                name: room.into(),
+                ..Room::default()
+            }),
+            ..WebhookEvent::default()
+        }
+    }
+
+    fn outcomes(metrics: &Metrics, outcome: &'static str) -> u64 {
+        let label = WebhookOutcome { outcome };
+        metrics.webhooks.get_or_create(&label).get()
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_dropped_and_counted() {
+        let folder = outbox::folder();
+        let config = config::Webhook {
+            // Nobody listens at the port that means none.
+            urls: vec!["http://127.0.0.1:0/".into()],
+            file: folder.0.join("events.db"),
+            max_queued_mb: 1,
+            ..config::Webhook::default()
+        };
+        let (keys, metrics) = (Keys::new([("key", "secret")]), Metrics::default());
+        let webhooks = Webhooks::start(&config, &keys, &metrics).await.unwrap();
+        let mut long = event("long");
+        long.room.as_mut().unwrap().metadata = "x".repeat(700_000);
+        webhooks.send(long.clone());
+        webhooks.send(long);
+        assert_eq!(outcomes(&metrics, "dropped"), 1);
+        webhooks.send(event("short"));
+        assert_eq!(outcomes(&metrics, "dropped"), 1);
+        // The receiver of the next one learns of it.
+        let inner = webhooks.0.as_ref().unwrap();
+        assert_eq!(inner.dropped.load(Relaxed), 0);
+        assert!(metrics.webhook_queue.get() > 700_000);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_not_there_is_named_at_the_start() {
+        let config = config::Webhook {
+            urls: vec!["http://127.0.0.1:0/".into()],
+            api_key: "other".into(),
+            ..config::Webhook::default()
+        };
+        let keys = Keys::new([("key", "secret")]);
+        let started = Webhooks::start(&config, &keys, &Metrics::default()).await;
+        let error = started.err().unwrap().to_string();
+        assert!(error.contains("webhook.api_key"), "{error}");
+    }
+}

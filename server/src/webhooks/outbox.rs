@@ -1,6 +1,6 @@
 //! Webhook events on disk until they are delivered. The only place that knows the database.
 
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc};
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
 
 use sqlx::{
     Row, SqlitePool,
@@ -56,6 +56,8 @@ impl Outbox {
             .filename(file)
             .locking_mode(SqliteLockingMode::Exclusive)
             .journal_mode(SqliteJournalMode::Wal)
+            // Who has the file open does not let go of it; a process that has just ended has.
+            .busy_timeout(Duration::from_secs(1))
             // What was taken survives a power cut.
             .synchronous(SqliteSynchronous::Full);
         // The lock lives as long as the connection: there is one, and it stays.
@@ -151,5 +153,94 @@ impl Outbox {
     pub(super) async fn bytes(&self) -> sqlx::Result<i64> {
         let sum = "SELECT COALESCE(SUM(LENGTH(CAST(body AS BLOB))), 0) FROM webhook";
         Ok(sqlx::query(sum).fetch_one(&self.0).await?.get(0))
+    }
+}
+
+/// A folder of its own for a test, removed with it.
+#[cfg(test)]
+pub(super) struct Folder(pub(super) std::path::PathBuf);
+
+#[cfg(test)]
+pub(super) fn folder() -> Folder {
+    let name = format!("conclave-outbox-{:016x}", rand::random::<u64>());
+    let path = std::env::temp_dir().join(name);
+    std::fs::create_dir(&path).unwrap();
+    Folder(path)
+}
+
+#[cfg(test)]
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn lane(url: &str, room: &str) -> Lane {
+        Lane {
+            url: url.into(),
+            room: room.into(),
+        }
+    }
+
+    fn entry(lane: Lane, body: &str) -> Entry {
+        Entry {
+            lane,
+            body: body.into(),
+            created_at: 7,
+        }
+    }
+
+    #[tokio::test]
+    async fn lanes_keep_their_order_over_a_restart() {
+        let folder = folder();
+        let file = folder.0.join("events.db");
+        let (one, two) = (lane("u", "1"), lane("u", "2"));
+        let other = lane("v", "1");
+        let outbox = Outbox::open(&file).await.unwrap();
+        let mut sequences = Vec::new();
+        for (lane, body) in [(&one, "a"), (&two, "b"), (&one, "c"), (&other, "ü")] {
+            sequences.extend(outbox.append(&[entry(lane.clone(), body)]).await.unwrap());
+        }
+        assert!(sequences.is_sorted());
+        outbox.0.close().await;
+
+        let outbox = Outbox::open(&file).await.unwrap();
+        assert_eq!(outbox.bytes().await.unwrap(), 5);
+        let mut lanes = outbox.lanes().await.unwrap();
+        lanes.sort_by_key(|(_, last)| *last);
+        assert_eq!(
+            lanes,
+            [
+                (two.clone(), sequences[1]),
+                (one.clone(), sequences[2]),
+                (other, sequences[3])
+            ]
+        );
+        for body in ["a", "c"] {
+            let next = outbox.next(&one).await.unwrap().unwrap();
+            assert_eq!((next.body.as_str(), next.created_at), (body, 7));
+            outbox.remove(next.sequence).await.unwrap();
+        }
+        assert!(outbox.next(&one).await.unwrap().is_none());
+        outbox.forget_others(&["u".into()]).await.unwrap();
+        assert_eq!(outbox.bytes().await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn nobody_else_may_read_the_file_or_open_it_meanwhile() {
+        let folder = folder();
+        let file = folder.0.join("events.db");
+        let outbox = Outbox::open(&file).await.unwrap();
+        outbox.append(&[entry(lane("u", "1"), "a")]).await.unwrap();
+        for file in std::fs::read_dir(&folder.0).unwrap() {
+            let mode = file.unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0);
+        }
+        assert!(Outbox::open(&file).await.is_err());
     }
 }
