@@ -81,6 +81,11 @@ impl<'a> DataPacketView<'a> {
             || self.destination_sids.contains(&sid)
     }
 
+    /// Whether nobody but somebody with this identity is meant.
+    pub fn is_addressed_only_to(&self, identity: &str) -> bool {
+        self.destination_identities == [identity] && self.destination_sids.is_empty()
+    }
+
     /// Transcriptions and metrics are taken from agents only.
     pub fn is_reserved_for_agents(&self) -> bool {
         self.reserved

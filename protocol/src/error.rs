@@ -45,8 +45,8 @@ pub enum Error {
         /// `json` or `protobuf`.
         format: &'static str,
     },
-    /// A path of the API that does not exist.
-    #[error("no handler for path {0:?}")]
+    /// A path of the API that does not exist, or a call that is not written as one.
+    #[error("{0}")]
     BadRoute(String),
     /// The room does not exist (and is not to be created).
     #[error("requested room does not exist")]
@@ -63,6 +63,17 @@ pub enum Error {
     /// The server takes no more.
     #[error("server is at its limit: {0}")]
     Overloaded(&'static str),
+    /// Not now, but perhaps soon.
+    #[error("{0}")]
+    Unavailable(&'static str),
+    /// A participant's method was called, and failed or did not answer.
+    #[error("RpcError {code} {message}")]
+    Rpc {
+        /// LiveKit's, or the application's own.
+        code: u32,
+        /// LiveKit's, or the application's own.
+        message: String,
+    },
     /// The server is about to stop.
     #[error("server is shutting down")]
     ShuttingDown,
@@ -79,6 +90,7 @@ pub enum Error {
 #[allow(missing_docs)] // The names are the specification's.
 pub enum TwirpCode {
     BadRoute,
+    Canceled,
     FailedPrecondition,
     Internal,
     InvalidArgument,
@@ -95,6 +107,7 @@ impl TwirpCode {
     pub fn as_str(self) -> &'static str {
         match self {
             Self::BadRoute => "bad_route",
+            Self::Canceled => "canceled",
             Self::FailedPrecondition => "failed_precondition",
             Self::Internal => "internal",
             Self::InvalidArgument => "invalid_argument",
@@ -141,6 +154,15 @@ impl Error {
             }
             Self::RemoteUnmute => (412, Code::FailedPrecondition, Reason::UnknownReason),
             Self::RoomFull => (429, Code::ResourceExhausted, Reason::JoinFailure),
+            Self::Rpc {
+                code: 1400..=1499, ..
+            } => (400, Code::InvalidArgument, Reason::UnknownReason),
+            Self::Rpc {
+                code: 1501..=1502, ..
+            } => (408, Code::Canceled, Reason::UnknownReason),
+            Self::Rpc { code: 1503, .. } => (503, Code::Unavailable, Reason::UnknownReason),
+            Self::Rpc { .. } => (500, Code::Internal, Reason::UnknownReason),
+            Self::Unavailable(_) => (503, Code::Unavailable, Reason::UnknownReason),
             Self::Overloaded(_) => (503, Code::Unavailable, Reason::JoinFailure),
             Self::ShuttingDown => (503, Code::Unavailable, Reason::ServerShutdown),
             Self::Unimplemented(_) => (501, Code::Unimplemented, Reason::UnknownReason),

@@ -108,6 +108,11 @@ sid! {
     TrackSid, "TR_"
 }
 
+sid! {
+    /// One webhook event: `EV_…`. An event that is sent again keeps it.
+    WebhookSid, "EV_"
+}
+
 impl RoomSid {
     /// A new random sid.
     pub fn random(rng: &mut impl Rng) -> Self {
@@ -119,6 +124,13 @@ impl ParticipantSid {
     /// A new random sid.
     pub fn random(rng: &mut impl Rng) -> Self {
         Self(Sid::random("PA_", rng))
+    }
+}
+
+impl WebhookSid {
+    /// A new random sid.
+    pub fn random(rng: &mut impl Rng) -> Self {
+        Self(Sid::random("EV_", rng))
     }
 }
 

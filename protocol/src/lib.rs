@@ -6,10 +6,11 @@
 pub mod data_packet;
 pub mod error;
 pub mod ids;
+pub mod json;
 pub mod signal;
 pub mod token;
 
-pub use ids::{ParticipantIdentity, ParticipantSid, RoomName, RoomSid, TrackSid};
+pub use ids::{ParticipantIdentity, ParticipantSid, RoomName, RoomSid, TrackSid, WebhookSid};
 
 /// LiveKit's protobuf messages, under the names they have on the wire.
 pub mod livekit {

@@ -7,7 +7,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use protocol::token::Keys;
@@ -24,8 +24,8 @@ const MAX_ADDRESSES: usize = 16;
 
 /// The tables of the file. There is no key outside of them: where Kubernetes has a service named `conclave` it sets
 /// `CONCLAVE_PORT` to something else.
-const SECTIONS: [&str; 7] = [
-    "http", "media", "room", "limits", "metrics", "log", "shutdown",
+const SECTIONS: [&str; 8] = [
+    "http", "media", "room", "webhook", "limits", "metrics", "log", "shutdown",
 ];
 
 /// All settings.
@@ -41,6 +41,8 @@ pub struct Config {
     pub keys: Keys,
     /// Rooms and participants.
     pub room: signaling::Config,
+    /// Which applications hear of rooms.
+    pub webhook: Webhook,
     /// How much this server takes.
     pub limits: Limits,
     /// Figures for Prometheus.
@@ -98,6 +100,34 @@ impl Default for Media {
             addresses: Vec::new(),
             connect_timeout_ms: 30_000,
             consent_timeout_ms: 30_000,
+        }
+    }
+}
+
+/// Which applications hear of rooms, and the events that wait for them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Webhook {
+    /// Where events are posted: `http:` or `https:`. Empty: nowhere.
+    pub urls: Vec<String>,
+    /// The API key whose secret signs them. Empty: the first one.
+    pub api_key: String,
+    /// The database (SQLite) in which events wait until they are delivered. Made where there is none.
+    pub file: PathBuf,
+    /// The most events that wait, megabytes in all. What comes on top is dropped, and receivers are told how many.
+    pub max_queued_mb: u32,
+    /// An event that could not be delivered for so many hours is dropped.
+    pub max_age_hours: u32,
+}
+
+impl Default for Webhook {
+    fn default() -> Self {
+        Self {
+            urls: Vec::new(),
+            api_key: String::new(),
+            file: "conclave.db".into(),
+            max_queued_mb: 256,
+            max_age_hours: 24,
         }
     }
 }
@@ -296,6 +326,8 @@ impl Config {
             "media.port leaves too few ports for all shards"
         } else if self.media.addresses.iter().any(IpAddr::is_unspecified) {
             "media.addresses must name addresses that clients can reach, not 0.0.0.0 or ::"
+        } else if !self.webhook.urls.iter().all(|url| is_web_address(url)) {
+            "webhook.urls must be http: or https: addresses"
         } else {
             return Ok(());
         };
@@ -346,6 +378,11 @@ impl Config {
         addresses.truncate(MAX_ADDRESSES);
         addresses
     }
+}
+
+fn is_web_address(url: &str) -> bool {
+    url.parse::<hyper::Uri>()
+        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
 }
 
 /// Addresses of the interfaces, without loopback and link-local ones (the latter mean nothing without an interface).
@@ -567,5 +604,15 @@ mod tests {
         assert!(error("[http]\nbind = []", &[]).contains("http.bind"));
         assert!(error("[media]\nport = 65530\nshards = 10", &[]).contains("media.port"));
         assert!(error("[media]\naddresses = ['0.0.0.0']", &[]).contains("media.addresses"));
+        for url in [
+            "",
+            "meet.example.org",
+            "ftp://meet.example.org",
+            "https://",
+            "/hook",
+        ] {
+            let text = format!("[webhook]\nurls = ['{url}']");
+            assert!(error(&text, &[]).contains("webhook.urls"), "{url}");
+        }
     }
 }

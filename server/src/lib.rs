@@ -11,3 +11,4 @@ pub mod metrics;
 pub mod rooms;
 pub mod serve;
 pub mod udp;
+pub mod webhooks;

@@ -298,7 +298,8 @@ fn subject(event: &Event) -> Subject {
         | Event::TrackUnbound { peer, .. }
         | Event::TrackActive { peer, .. }
         | Event::StreamStateChanged { peer, .. }
-        | Event::TrackSubscribed { peer, .. } => Subject::Peer(*peer),
+        | Event::TrackSubscribed { peer, .. }
+        | Event::Reply { peer, .. } => Subject::Peer(*peer),
     }
 }
 

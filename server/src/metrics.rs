@@ -29,6 +29,8 @@ use crate::{media::ShardHandle, rooms::Rooms, udp::UdpCounters};
 pub struct Metrics {
     /// Joins that were refused.
     pub join_errors: Family<JoinError, Counter>,
+    /// Calls of the server API.
+    pub api_calls: Family<ApiCall, Counter>,
     /// Signal connections that are open.
     pub sessions: Gauge,
     /// Signal connections that ended.
@@ -37,11 +39,33 @@ pub struct Metrics {
     pub messages_in: Counter,
     /// Signal messages to clients.
     pub messages_out: Counter,
+    /// What became of webhook events; `failed` counts attempts.
+    pub webhooks: Family<WebhookOutcome, Counter>,
+    /// Bytes of webhook events that wait.
+    pub webhook_queue: Gauge,
+    /// Webhook events that are not on disk yet.
+    pub webhook_unstored: Gauge,
+}
+
+/// Label of what became of a webhook event.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct WebhookOutcome {
+    /// `delivered`, `failed`, `refused`, `expired` or `dropped`.
+    pub outcome: &'static str,
 }
 
 /// Label of a refused join.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct JoinError {
+    /// HTTP status.
+    pub status: u16,
+}
+
+/// Label of a call of the server API.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct ApiCall {
+    /// The method; `unknown` for what is none.
+    pub method: &'static str,
     /// HTTP status.
     pub status: u16,
 }
@@ -66,6 +90,11 @@ impl Exporter {
             metrics.join_errors.clone(),
         );
         registry.register(
+            "api_calls",
+            "Calls of the server API by method and HTTP status",
+            metrics.api_calls.clone(),
+        );
+        registry.register(
             "sessions",
             "Open signal connections",
             metrics.sessions.clone(),
@@ -84,6 +113,21 @@ impl Exporter {
             "signal_messages_out",
             "Signal messages sent",
             metrics.messages_out.clone(),
+        );
+        registry.register(
+            "webhooks",
+            "Webhook events by outcome; failed attempts are repeated",
+            metrics.webhooks.clone(),
+        );
+        registry.register(
+            "webhook_queue_bytes",
+            "Webhook events that wait to be delivered",
+            metrics.webhook_queue.clone(),
+        );
+        registry.register(
+            "webhook_unstored",
+            "Webhook events that are not on disk yet",
+            metrics.webhook_unstored.clone(),
         );
         registry.register_collector(Box::new(NodeCollector(rooms)));
         Arc::new(Self(registry))

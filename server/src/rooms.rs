@@ -2,6 +2,8 @@
 //!
 //! A room's task feeds its [`Room`] one input at a time and carries what comes out to the sessions and to the shard.
 
+mod api;
+
 use std::{
     collections::HashMap,
     sync::{
@@ -11,12 +13,20 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use protocol::{RoomName, RoomSid, error::Error};
-use signaling::{CloseCause, Config, Join, Room, RoomInput, RoomOutput, SessionId, SessionMessage};
-use tokio::sync::mpsc::{self, error::TrySendError};
+use protocol::{RoomName, RoomSid, error::Error, livekit};
+use signaling::{
+    ApiCall, CloseCause, Config, Join, Room, RoomInput, RoomOutput, SessionId, SessionMessage,
+};
+use tokio::sync::{
+    Notify,
+    mpsc::{self, error::TrySendError},
+};
 use tracing::Instrument;
 
-use crate::media::{EventSender, Media};
+use crate::{
+    media::{EventSender, Media},
+    webhooks::Webhooks,
+};
 
 /// Messages that wait for one session. A client that is this far behind does not read: it is given up.
 ///
@@ -27,6 +37,7 @@ const SESSION_MAILBOX: usize = 1024;
 enum RoomMail {
     Join(Box<Join>, SessionSender),
     Input(RoomInput),
+    Api(ApiCall, api::ReplySender),
 }
 
 /// The mailbox of a room.
@@ -68,6 +79,9 @@ struct Inner {
     media: Arc<Media>,
     config: Arc<Config>,
     max_rooms: usize,
+    webhooks: Webhooks,
+    /// A room has ended.
+    ended: Notify,
     closing: AtomicBool,
     next_session: AtomicU64,
 }
@@ -86,7 +100,12 @@ struct Entry {
 
 impl Rooms {
     /// No rooms yet.
-    pub fn new(media: Arc<Media>, config: Arc<Config>, max_rooms: usize) -> Self {
+    pub fn new(
+        media: Arc<Media>,
+        config: Arc<Config>,
+        max_rooms: usize,
+        webhooks: Webhooks,
+    ) -> Self {
         let table = Table {
             per_shard: vec![0; media.shards().len()],
             ..Table::default()
@@ -96,6 +115,8 @@ impl Rooms {
             media,
             config,
             max_rooms,
+            webhooks,
+            ended: Notify::new(),
             closing: AtomicBool::new(false),
             next_session: AtomicU64::new(1),
         }))
@@ -131,7 +152,10 @@ impl Rooms {
     /// # Errors
     /// When the server is about to stop, or a new room would be one too many.
     pub fn admits(&self, room: &RoomName) -> Result<(), Error> {
-        let table = self.0.table();
+        self.admitted(&self.0.table(), room)
+    }
+
+    fn admitted(&self, table: &Table, room: &RoomName) -> Result<(), Error> {
         if self.is_closing() {
             Err(Error::ShuttingDown)
         } else if table.by_name.len() >= self.0.max_rooms && !table.by_name.contains_key(room) {
@@ -145,21 +169,40 @@ impl Rooms {
     /// [`Rooms::admits`] no longer holds.
     pub fn join(&self, join: Box<Join>, session: SessionSender) -> Option<RoomSender> {
         let name = join.grant.room()?;
-        self.admits(&name).ok()?;
-        let mut table = self.0.table();
-        let mailbox = match table.by_name.get(&name) {
-            Some(entry) => entry.mailbox.clone(),
-            None => self.open(&mut table, name, &join),
-        };
+        let mailbox = self
+            .find_or_open(&name, join.grant.room_config.as_deref())
+            .ok()?;
         let _ = mailbox.0.send(RoomMail::Join(join, session));
         Some(mailbox)
     }
 
-    fn open(&self, table: &mut Table, name: RoomName, join: &Join) -> RoomSender {
+    fn find(&self, name: &RoomName) -> Option<RoomSender> {
+        let table = self.0.table();
+        table.by_name.get(name).map(|entry| entry.mailbox.clone())
+    }
+
+    fn find_or_open(
+        &self,
+        name: &RoomName,
+        settings: Option<&livekit::RoomConfiguration>,
+    ) -> Result<RoomSender, Error> {
+        let mut table = self.0.table();
+        self.admitted(&table, name)?;
+        Ok(match table.by_name.get(name) {
+            Some(entry) => entry.mailbox.clone(),
+            None => self.open(&mut table, name.clone(), settings),
+        })
+    }
+
+    fn open(
+        &self,
+        table: &mut Table,
+        name: RoomName,
+        settings: Option<&livekit::RoomConfiguration>,
+    ) -> RoomSender {
         let unix_now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
-        let settings = join.grant.room_config.as_deref();
         let config = self.0.config.clone();
         let room = Room::new(
             name.clone(),
@@ -185,6 +228,8 @@ impl Rooms {
             mailbox,
             from_media,
             sessions: HashMap::new(),
+            calls: HashMap::new(),
+            next_call: 0,
             place,
         };
         let span = tracing::info_span!(parent: None, "room", %sid);
@@ -207,6 +252,17 @@ impl Rooms {
         self.0.closing.store(true, Relaxed);
         for entry in self.0.table().by_name.values() {
             entry.mailbox.send(RoomInput::Shutdown);
+        }
+    }
+
+    /// Waits until the last room has ended; after [`Rooms::close`] that is soon.
+    pub async fn ended(&self) {
+        loop {
+            let ended = self.0.ended.notified();
+            if self.count() == 0 {
+                return;
+            }
+            ended.await;
         }
     }
 }
@@ -238,6 +294,7 @@ impl Place {
         if entry.is_some_and(|entry| entry.sid == self.sid) {
             table.by_name.remove(&self.name);
             table.per_shard[self.shard] -= 1;
+            self.rooms.0.ended.notify_waiters();
         }
     }
 }
@@ -255,6 +312,9 @@ struct RoomTask {
     mailbox: mpsc::UnboundedReceiver<RoomMail>,
     from_media: mpsc::UnboundedReceiver<sfu::Event>,
     sessions: HashMap<SessionId, SessionSender>,
+    /// Calls of the server API that wait for the room's answer.
+    calls: HashMap<u64, api::ReplySender>,
+    next_call: u64,
     place: Place,
 }
 
@@ -285,6 +345,7 @@ impl RoomTask {
     fn handle(&mut self, mail: RoomMail) {
         let input = match mail {
             RoomMail::Input(input) => input,
+            RoomMail::Api(call, reply) => self.ask(call, reply),
             RoomMail::Join(join, mailbox) => {
                 self.sessions.insert(join.session, mailbox);
                 RoomInput::Join(join)
@@ -308,8 +369,8 @@ impl RoomTask {
                     closed = true;
                     self.place.vacate();
                 }
-                // No API yet that asks.
-                RoomOutput::ApiReply { .. } => {}
+                RoomOutput::Webhook(event) => self.place.rooms.0.webhooks.send(*event),
+                RoomOutput::ApiReply { id, reply } => self.answer(id, reply),
             }
         }
         closed

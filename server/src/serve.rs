@@ -21,6 +21,7 @@ use crate::{
     metrics::{Exporter, Metrics},
     rooms::Rooms,
     udp::MediaSockets,
+    webhooks::Webhooks,
 };
 
 /// Connections that may ask for figures at a time.
@@ -46,12 +47,14 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let media = Arc::new(start_media(&config, ports.media)?);
 
     // 3. Open the rooms' table and the edge.
+    let metrics = Metrics::default();
+    let webhooks = Webhooks::start(&config.webhook, &config.keys, &metrics).await?;
     let rooms = Rooms::new(
         media,
         Arc::new(config.room.clone()),
         config.limits.max_rooms,
+        webhooks.clone(),
     );
-    let metrics = Metrics::default();
     let (alive, mut sessions) = mpsc::channel(1);
     let edge = Edge::new(
         rooms.clone(),
@@ -85,8 +88,13 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     );
     rooms.close();
     drop(alive);
+    let drained = async {
+        sessions.recv().await;
+        rooms.ended().await;
+        webhooks.stop().await;
+    };
     tokio::select! {
-        _ = sessions.recv() => tracing::info!("stopped"),
+        () = drained => tracing::info!("stopped"),
         () = tokio::time::sleep(drain) => tracing::warn!("stopped with sessions still open"),
         () = stop.requested() => tracing::warn!("stopped at once, as asked a second time"),
     }

@@ -285,6 +285,12 @@ pub enum Command {
         /// Encoded `livekit.DataPacket`.
         payload: Vec<u8>,
     },
+    /// The participant is about to acknowledge and to answer something: its next two reliable packets that are addressed
+    /// to nobody but itself become [`Event::Reply`]. Counted, so that a participant cannot flood the control side.
+    AwaitReply {
+        /// The participant.
+        peer: ParticipantSid,
+    },
     /// The room ended; peers that are still in it are removed without further events.
     CloseRoom {
         /// The room.
@@ -382,6 +388,13 @@ pub enum Event {
         track: TrackSid,
         /// Nothing of it is sent.
         paused: bool,
+    },
+    /// A packet for the server; see [`Command::AwaitReply`].
+    Reply {
+        /// Who sent it.
+        peer: ParticipantSid,
+        /// Encoded `livekit.DataPacket`, as the participant sent it.
+        payload: Vec<u8>,
     },
     /// Who speaks now, loudest first; also sent once when nobody speaks any more.
     SpeakersChanged {

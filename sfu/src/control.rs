@@ -68,6 +68,12 @@ impl Shard {
                 track,
                 setting,
             } => self.set_track_setting(peer, track, setting, now, out),
+            Command::AwaitReply { peer } => {
+                if let Some(p) = self.peer_mut(peer) {
+                    // An acknowledgement and an answer.
+                    p.awaited_replies = p.awaited_replies.saturating_add(2);
+                }
+            }
             Command::SendData { .. } => self.send_data(command, now, out),
             Command::CloseRoom { room } => {
                 let members = self.rooms.get(&room).and_then(|key| self.routers.get(*key));
@@ -120,6 +126,7 @@ impl Shard {
             sid,
             identity,
             permissions,
+            awaited_replies: 0,
             router,
             transport,
             negotiation: Negotiation::new(sid, ENABLED_CODECS),

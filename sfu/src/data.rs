@@ -5,7 +5,7 @@ use std::time::Instant;
 use protocol::data_packet::DataPacketView;
 
 use crate::{
-    api::{Command, DataChannel, SendBatch},
+    api::{Command, DataChannel, Event, SendBatch},
     shard::{PeerKey, Shard},
     stats::DropReason,
 };
@@ -74,6 +74,18 @@ impl Shard {
         let view = DataPacketView::parse(message).ok()?;
         if view.is_reserved_for_agents() && !sender.permissions.agent {
             return None;
+        }
+        if channel == DataChannel::Reliable
+            && sender.awaited_replies > 0
+            && view.is_addressed_only_to(sender.identity.as_str())
+        {
+            let peer = self.peers.get_mut(peer)?;
+            peer.awaited_replies -= 1;
+            self.events.push_back(Event::Reply {
+                peer: peer.sid,
+                payload: message.to_vec(),
+            });
+            return Some(());
         }
         let stamped = match sender.permissions.hidden {
             true => view.stamp("", "").ok()?,

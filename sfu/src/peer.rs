@@ -48,6 +48,8 @@ pub struct Peer {
     pub identity: ParticipantIdentity,
     /// What it may do.
     pub permissions: PeerPermissions,
+    /// Packets to itself that the control side still wants to read.
+    pub awaited_replies: u32,
     /// Its room.
     pub router: RouterKey,
     /// Its ICE, DTLS and SRTP association.

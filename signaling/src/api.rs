@@ -172,6 +172,13 @@ pub enum SessionMessage {
     Response(Response),
     /// What the participant is and may do, now: the content of its next token. The first comes with `join`.
     Grant(Box<Grant>),
+    /// The participant goes to another room: the client is told so, and to connect there with a token for this grant.
+    Move {
+        /// For the other room.
+        grant: Box<Grant>,
+        /// What the client is told; its token is the session's to fill in.
+        moved: Box<livekit::RoomMovedResponse>,
+    },
     /// The room is done with this session: it flushes and closes.
     Close,
 }
@@ -246,7 +253,7 @@ pub enum RoomInput {
     },
     /// From the shard that holds the room's media.
     Media(sfu::Event),
-    /// From the server API. Answered by [`RoomOutput::ApiReply`] in the same turn.
+    /// From the server API. Answered by [`RoomOutput::ApiReply`], in the same turn except for [`ApiCall::PerformRpc`].
     Api {
         /// Echoed in the reply.
         id: u64,
@@ -276,6 +283,8 @@ pub enum RoomOutput {
         /// The result.
         reply: Result<ApiReply, Error>,
     },
+    /// For the application, if it wants to hear of it. A room's events come in the order in which things happened.
+    Webhook(Box<livekit::WebhookEvent>),
     /// The room has ended; forget it. Nothing but [`RoomOutput::Redirect`] and refused API calls follow.
     Closed,
     /// This join came after [`RoomOutput::Closed`]: hand it to a new room of the name.
@@ -321,6 +330,15 @@ pub enum ApiCall {
     UpdateSubscriptions(Box<livekit::UpdateSubscriptionsRequest>),
     /// → [`ApiReply::Done`]
     SendData(Box<livekit::SendDataRequest>),
+    /// Calls a method that a participant has registered, and waits for its answer. → [`ApiReply::Rpc`]
+    PerformRpc(Box<livekit::PerformRpcRequest>),
+    /// The participant leaves for another room, with a token for it. → [`ApiReply::Done`]
+    MoveParticipant {
+        /// Who.
+        identity: ParticipantIdentity,
+        /// The room it goes to, which is open.
+        destination: Box<livekit::Room>,
+    },
 }
 
 /// Answer to an [`ApiCall`].
@@ -334,6 +352,11 @@ pub enum ApiReply {
     Participants(Vec<livekit::ParticipantInfo>),
     /// One participant.
     Participant(Box<livekit::ParticipantInfo>),
+    /// What a participant's method returned.
+    Rpc {
+        /// As the participant wrote it.
+        payload: String,
+    },
     /// A track; `None` when it is unknown.
     Track(Option<Box<livekit::TrackInfo>>),
 }

@@ -48,6 +48,8 @@ impl Room {
             self.forget_track(track.sid);
         }
         self.speakers.forget(sid);
+        self.abandon_calls(sid);
+        self.notify_left(&participant, reason, now);
         if participant.is_visible() {
             let mut info = participant.farewell(reason);
             info.version += 1;
@@ -189,24 +191,26 @@ impl Room {
     }
 
     /// Nobody is there any more, or nobody ever came.
-    pub(crate) fn close_idle(&mut self) {
+    pub(crate) fn close_idle(&mut self, now: Instant) {
         debug_assert!(self.participants.is_empty());
-        self.close(DisconnectReason::RoomClosed, Action::Disconnect);
+        self.close(DisconnectReason::RoomClosed, Action::Disconnect, now);
     }
 
     /// The server stops. A full reconnect finds another server, or this one when it is back.
-    pub(crate) fn shutdown(&mut self) {
-        self.close(DisconnectReason::ServerShutdown, Action::Reconnect);
+    pub(crate) fn shutdown(&mut self, now: Instant) {
+        self.close(DisconnectReason::ServerShutdown, Action::Reconnect, now);
     }
 
     /// Ends the room. Nobody is told who else left: they all do.
-    pub(crate) fn close(&mut self, reason: DisconnectReason, action: Action) {
+    pub(crate) fn close(&mut self, reason: DisconnectReason, action: Action, now: Instant) {
         if self.closed {
             return;
         }
         for (sid, participant) in std::mem::take(&mut self.participants) {
             self.dismiss(&participant, reason, Farewell::Leave(action));
             self.command(sfu::Command::RemovePeer { peer: sid });
+            self.abandon_calls(sid);
+            self.notify_left(&participant, reason, now);
         }
         self.identities.clear();
         self.sessions.clear();
@@ -214,6 +218,7 @@ impl Room {
         self.departed.clear();
         self.command(sfu::Command::CloseRoom { room: self.sid });
         self.closed = true;
+        self.notify_finished(reason, now);
         self.outputs.push_back(RoomOutput::Closed);
     }
 }

@@ -14,9 +14,11 @@ mod presence;
 mod publish;
 mod resume;
 mod room;
+mod rpc;
 mod session;
 mod simulate;
 mod subscribe;
+mod webhook;
 
 pub use api::*;
 pub use room::Room;

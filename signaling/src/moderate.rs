@@ -6,15 +6,15 @@ use protocol::{
     ParticipantIdentity, ParticipantSid,
     error::Error,
     livekit::{
-        DataPacket, DisconnectReason, RoomUpdate, SendDataRequest, UpdateParticipantRequest,
-        UpdateSubscription, UpdateSubscriptionsRequest, UserPacket, data_packet,
-        leave_request::Action, signal_response::Message,
+        self, DataPacket, DisconnectReason, RoomMovedResponse, RoomUpdate, SendDataRequest,
+        UpdateParticipantRequest, UpdateSubscription, UpdateSubscriptionsRequest, UserPacket,
+        data_packet, leave_request::Action, signal_response::Message,
     },
     prost::Message as _,
 };
 
 use crate::{
-    api::{ApiCall, ApiReply},
+    api::{ApiCall, ApiReply, SessionMessage},
     leave::Farewell,
     metadata,
     participant::{Participant, set_permission},
@@ -30,7 +30,7 @@ impl Room {
             ApiCall::GetRoom => Ok(ApiReply::Room(Box::new(self.info(now)))),
             ApiCall::UpdateRoomMetadata { metadata } => self.update_room_metadata(metadata, now),
             ApiCall::DeleteRoom => {
-                self.close(DisconnectReason::RoomDeleted, Action::Disconnect);
+                self.close(DisconnectReason::RoomDeleted, Action::Disconnect, now);
                 Ok(ApiReply::Done)
             }
             ApiCall::ListParticipants => Ok(ApiReply::Participants(
@@ -55,10 +55,18 @@ impl Room {
             ApiCall::UpdateParticipant(request) => self.update_participant(&request, now),
             ApiCall::UpdateSubscriptions(request) => self.update_subscriptions(*request),
             ApiCall::SendData(request) => self.send_data(*request),
+            ApiCall::MoveParticipant {
+                identity,
+                destination,
+            } => self.move_participant(&identity, *destination, now),
+            ApiCall::PerformRpc(_) => {
+                debug_assert!(false, "calls are answered later");
+                Err(Error::Internal)
+            }
         }
     }
 
-    fn find(&self, identity: &ParticipantIdentity) -> Result<ParticipantSid, Error> {
+    pub(crate) fn find(&self, identity: &ParticipantIdentity) -> Result<ParticipantSid, Error> {
         self.identities
             .get(identity)
             .copied()
@@ -145,7 +153,7 @@ impl Room {
         if was_visible && !visible {
             // To the others it is as if it left.
             let info = participant.farewell(DisconnectReason::UnknownReason);
-            let update = protocol::livekit::ParticipantUpdate {
+            let update = livekit::ParticipantUpdate {
                 participants: vec![info],
             };
             self.broadcast(Message::Update(update), Some(sid));
@@ -154,7 +162,7 @@ impl Room {
             peer: sid,
             permissions,
         });
-        self.unpublish_forbidden(sid);
+        self.unpublish_forbidden(sid, now);
         self.reconcile_subscriber(sid);
         if was_visible != visible {
             for track in tracks {
@@ -175,6 +183,35 @@ impl Room {
             participant_tracks: request.participant_tracks,
         };
         self.update_subscription(sid, &update);
+        Ok(ApiReply::Done)
+    }
+
+    /// The client connects anew, to the other room: where that is (on which shard) is not ours to know, and so its
+    /// transport cannot come along.
+    fn move_participant(
+        &mut self,
+        identity: &ParticipantIdentity,
+        destination: livekit::Room,
+        now: Instant,
+    ) -> Result<ApiReply, Error> {
+        let sid = self.find(identity)?;
+        let participant = self
+            .participants
+            .get(&sid)
+            .ok_or(Error::ParticipantNotFound)?;
+        let session = participant
+            .session
+            .ok_or(Error::Unavailable("participant is reconnecting"))?;
+        let mut grant = participant.grant.clone();
+        grant.video.get_or_insert_default().room = destination.name.clone();
+        let moved = RoomMovedResponse {
+            room: Some(destination),
+            participant: Some(participant.info()),
+            ..RoomMovedResponse::default()
+        };
+        let (grant, moved) = (Box::new(grant), Box::new(moved));
+        self.tell(session, SessionMessage::Move { grant, moved });
+        self.remove(sid, DisconnectReason::Migration, Farewell::Silent, now);
         Ok(ApiReply::Done)
     }
 

@@ -66,9 +66,9 @@ impl Room {
                 mime_type,
                 layers: _,
             } => {
-                self.track_bound(peer, track, mid, mime_type);
+                self.track_bound(peer, track, mid, mime_type, now);
             }
-            Event::TrackUnbound { peer, track } => self.unpublish(peer, track),
+            Event::TrackUnbound { peer, track } => self.unpublish(peer, track, now),
             // Known when the track is announced; of interest to recorders later.
             Event::TrackActive { .. } => {}
             Event::TrackSubscribed {
@@ -81,6 +81,7 @@ impl Room {
                 track,
                 paused,
             } => self.stream_state_changed(peer, track, paused),
+            Event::Reply { peer, payload } => self.rpc_reply(peer, &payload),
             Event::SpeakersChanged { room, speakers } => {
                 if room == self.sid {
                     self.speakers_changed(&speakers);
@@ -144,6 +145,11 @@ impl Room {
         }
         participant.state = State::Active;
         let tracks: Vec<_> = participant.tracks.iter().map(|track| track.sid).collect();
+        let info = participant.info();
+        self.notify_joined(info.clone(), now);
+        for track in &info.tracks {
+            self.notify_published(info.clone(), track.clone(), now);
+        }
         // The `update` must be out before any subscription to its tracks is.
         self.announce(sid, false);
         self.announce_count(None, now);

@@ -1,5 +1,7 @@
 //! Tracks: announced, bound, muted, ended.
 
+use std::time::Instant;
+
 use protocol::{
     ParticipantSid, TrackSid,
     livekit::{
@@ -8,6 +10,7 @@ use protocol::{
         TrackType, TrackUnpublishedResponse, UpdateLocalAudioTrack, UpdateLocalVideoTrack,
         VideoLayer, VideoQuality,
         encryption::Type as Encryption,
+        participant_info::State,
         request_response::{Reason, Request},
         signal_response::Message,
     },
@@ -126,11 +129,12 @@ impl Room {
         track: TrackSid,
         mid: String,
         mime_type: String,
+        now: Instant,
     ) {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
         };
-        let visible = participant.is_visible();
+        let (visible, active) = (participant.is_visible(), participant.state == State::Active);
         let Some(track_state) = participant.track_mut(track) else {
             return;
         };
@@ -139,7 +143,13 @@ impl Room {
         {
             return;
         }
+        let is_new = !track_state.bound;
         track_state.bind(mid, mime_type);
+        let track_info = track_state.info.clone();
+        if is_new && active {
+            let publisher = participant.info();
+            self.notify_published(publisher, track_info, now);
+        }
         if visible {
             // The `update` must be out before any subscription to it is.
             self.announce(sid, false);
@@ -148,7 +158,7 @@ impl Room {
     }
 
     /// The track is gone from the publisher's offer, or may not be published any more.
-    pub(crate) fn unpublish(&mut self, sid: ParticipantSid, track: TrackSid) {
+    pub(crate) fn unpublish(&mut self, sid: ParticipantSid, track: TrackSid, now: Instant) {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
         };
@@ -160,6 +170,10 @@ impl Room {
             return;
         };
         let removed = participant.tracks.remove(index);
+        let publisher = (participant.state == State::Active).then(|| participant.info());
+        if let Some(publisher) = publisher.filter(|_| removed.bound) {
+            self.notify_unpublished(publisher, removed.info.clone(), now);
+        }
         self.forget_track(track);
         self.command(sfu::Command::Unpublish { peer: sid, track });
         if removed.bound {
@@ -168,7 +182,7 @@ impl Room {
     }
 
     /// Ends the tracks that the participant's permissions do not cover any more.
-    pub(crate) fn unpublish_forbidden(&mut self, sid: ParticipantSid) {
+    pub(crate) fn unpublish_forbidden(&mut self, sid: ParticipantSid, now: Instant) {
         let Some(participant) = self.participants.get(&sid) else {
             return;
         };
@@ -184,7 +198,7 @@ impl Room {
                     track_sid: track.to_string(),
                 }),
             );
-            self.unpublish(sid, track);
+            self.unpublish(sid, track, now);
         }
     }
 

@@ -1,5 +1,6 @@
 //! One meeting. This file holds its state and routes; each group of verbs has its own file:
-//! `join`, `resume`, `leave`, `negotiate`, `publish`, `subscribe`, `metadata`, `presence`, `moderate`, `simulate`.
+//! `join`, `resume`, `leave`, `negotiate`, `publish`, `subscribe`, `metadata`, `presence`, `moderate`, `simulate`,
+//! `rpc`, `webhook`.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -14,10 +15,11 @@ use protocol::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::{
-    api::{Config, Response, RoomInput, RoomOutput, SessionId, SessionMessage},
+    api::{ApiCall, Config, Response, RoomInput, RoomOutput, SessionId, SessionMessage},
     clock::{Clock, earliest, seconds},
     participant::Participant,
     presence::Speakers,
+    rpc::Call,
 };
 
 /// The most messages kept for a participant without a signal connection. Only moderators cause them.
@@ -45,6 +47,8 @@ pub struct Room {
     /// Who left lately: a client that resumes may not have heard of it.
     pub(crate) departed: VecDeque<(Instant, ParticipantInfo)>,
     pub(crate) speakers: Speakers,
+    /// Calls of participants' methods that wait for an answer, by the id of their request.
+    pub(crate) calls: BTreeMap<String, Call>,
     /// The `num_participants` that everybody knows.
     pub(crate) announced_count: u32,
     pub(crate) close_at: Option<Instant>,
@@ -67,7 +71,7 @@ impl Room {
         let or = |setting: u32, default| if setting == 0 { default } else { setting };
         let settings = settings.cloned().unwrap_or_default();
         let empty_timeout = or(settings.empty_timeout, config.empty_timeout);
-        Self {
+        let mut room = Self {
             sid: RoomSid::random(&mut rng),
             name,
             metadata: settings.metadata,
@@ -85,11 +89,14 @@ impl Room {
             tracks: BTreeMap::new(),
             departed: VecDeque::new(),
             speakers: Speakers::default(),
+            calls: BTreeMap::new(),
             announced_count: 0,
             close_at: Some(now + seconds(empty_timeout)),
             closed: false,
             outputs: VecDeque::new(),
-        }
+        };
+        room.notify_started(now);
+        room
     }
 
     /// Its sid.
@@ -112,11 +119,15 @@ impl Room {
             }
             RoomInput::SessionGone { session, cause } => self.session_gone(session, cause, now),
             RoomInput::Media(event) => self.media_event(event, now),
+            RoomInput::Api {
+                id,
+                call: ApiCall::PerformRpc(request),
+            } => self.perform_rpc(id, *request, now),
             RoomInput::Api { id, call } => {
                 let reply = self.api(call, now);
                 self.outputs.push_back(RoomOutput::ApiReply { id, reply });
             }
-            RoomInput::Shutdown => self.shutdown(),
+            RoomInput::Shutdown => self.shutdown(now),
         }
     }
 
@@ -159,8 +170,9 @@ impl Room {
         self.expire_participants(now);
         self.forget_departed(now);
         self.end_simulated_speech(now);
+        self.expire_calls(now);
         if self.close_at.is_some_and(|at| at <= now) {
-            self.close_idle();
+            self.close_idle(now);
         }
     }
 
@@ -181,6 +193,7 @@ impl Room {
             self.close_at,
             self.speakers.simulated_until(),
             self.departed_until(),
+            self.calls_until(),
         ])
     }
 

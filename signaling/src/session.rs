@@ -9,8 +9,8 @@ use std::{
 
 use protocol::{
     livekit::{
-        self, DisconnectReason, LeaveRequest, Pong, SignalResponse, leave_request::Action,
-        signal_request, signal_response,
+        self, DisconnectReason, LeaveRequest, Pong, RoomMovedResponse, SignalResponse,
+        leave_request::Action, signal_request, signal_response,
     },
     signal::{self, Encoding, Frame, FrameError},
     token::Grant,
@@ -22,6 +22,7 @@ use crate::{
         SessionMessage, SessionOutput,
     },
     clock::{Clock, earliest, seconds},
+    leave::leave,
 };
 
 /// Messages kept for a client whose `join` is not out yet. The room sends `join` first, so that there are hardly any.
@@ -41,6 +42,8 @@ pub struct Session {
     /// Set by the first ping: a client that never pings is watched by the socket's own pings.
     silent_at: Option<Instant>,
     grant: Option<Box<Grant>>,
+    /// The participant goes to another room as soon as there is a token for it.
+    moved: Option<Box<RoomMovedResponse>>,
     refresh_every: Duration,
     refresh_at: Option<Instant>,
     outputs: VecDeque<SessionOutput>,
@@ -67,6 +70,7 @@ impl Session {
             requests: TokenBucket::new(config.requests_per_second, config.request_burst, now),
             silent_at: None,
             grant: None,
+            moved: None,
             refresh_every: seconds(config.token_refresh),
             refresh_at: None,
             outputs: VecDeque::from([SessionOutput::ToRoom(RoomInput::Join(Box::new(join)))]),
@@ -122,7 +126,13 @@ impl Session {
     pub fn handle_message(&mut self, message: SessionMessage, now: Instant) {
         match (self.phase, message) {
             (Phase::Closed, _) => {}
+            // The client has yet to hear where it goes.
+            (_, SessionMessage::Close) if self.moved.is_some() => {}
             (_, SessionMessage::Close) => self.close(CloseCause::Room),
+            (_, SessionMessage::Move { grant, moved }) => {
+                self.moved = Some(moved);
+                self.sign(grant);
+            }
             (_, SessionMessage::Grant(grant)) => {
                 self.grant = Some(grant);
                 // Before `join` there is nobody to send it to.
@@ -155,7 +165,14 @@ impl Session {
 
     /// The token of [`SessionOutput::SignToken`].
     pub fn handle_token(&mut self, token: String, _now: Instant) {
-        if self.phase == Phase::Open {
+        if let Some(mut moved) = self.moved.take() {
+            // Some clients take the token from one message, some from the other.
+            moved.token = token.clone();
+            self.reply(signal_response::Message::RefreshToken(token));
+            self.reply(signal_response::Message::RoomMoved(*moved));
+            self.reply(leave(DisconnectReason::Migration, Action::Reconnect));
+            self.close(CloseCause::Room);
+        } else if self.phase == Phase::Open {
             self.reply(signal_response::Message::RefreshToken(token));
         }
     }
@@ -193,9 +210,12 @@ impl Session {
 
     fn refresh_token(&mut self, now: Instant) {
         self.refresh_at = Some(now + self.refresh_every);
-        let Some(mut grant) = self.grant.clone() else {
-            return;
-        };
+        if let Some(grant) = self.grant.clone() {
+            self.sign(grant);
+        }
+    }
+
+    fn sign(&mut self, mut grant: Box<Grant>) {
         let attributes: usize = grant
             .attributes
             .iter()

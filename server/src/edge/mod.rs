@@ -4,7 +4,9 @@ mod assets;
 mod dev;
 mod http;
 mod path;
+mod room_service;
 mod rtc;
+mod twirp;
 mod ws;
 
 use std::sync::Arc;
@@ -83,10 +85,11 @@ pub fn metrics_router(exporter: Arc<Exporter>) -> Router {
 }
 
 async fn answer(State(edge): State<Edge>, request: Request) -> Response {
-    let path = path::collapse(request.uri().path());
+    let path = path::collapse(request.uri().path()).into_owned();
     match path::endpoint(&path) {
         Endpoint::Rtc { v1 } => rtc::connect(edge, request, v1).await,
         Endpoint::Validate { v1 } => rtc::validate(&edge, &request, v1),
+        Endpoint::Twirp => twirp::answer(&edge, &path, request).await,
         Endpoint::DevToken if edge.0.dev => dev::token(&edge, request).await,
         Endpoint::DevToken => StatusCode::NOT_FOUND.into_response(),
         Endpoint::Root if !wants_html(request.headers()) => health(&edge),

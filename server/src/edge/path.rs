@@ -9,6 +9,8 @@ pub(super) enum Endpoint {
     Rtc { v1: bool },
     /// The same checks over plain HTTP, for clients that want to know why they were refused.
     Validate { v1: bool },
+    /// The server API.
+    Twirp,
     /// Tokens for the web client in development mode.
     DevToken,
     /// The web client, or health.
@@ -17,6 +19,14 @@ pub(super) enum Endpoint {
     Meeting,
     /// A file of the web client, or nothing.
     Other,
+}
+
+const TWIRP: &str = "/twirp/";
+
+/// Service and method of a call of the server API: `/twirp/<service>/<method>`, after any prefix.
+pub(super) fn twirp(path: &str) -> Option<(&str, &str)> {
+    let (_, call) = path.rsplit_once(TWIRP)?;
+    call.split_once('/')
 }
 
 /// `//` counts as `/`: clients join base addresses that end in one.
@@ -46,6 +56,7 @@ pub(super) fn endpoint(path: &str) -> Endpoint {
         return *endpoint;
     }
     match path {
+        _ if path.contains(TWIRP) => Endpoint::Twirp,
         "/" => Endpoint::Root,
         "/dev/token" => Endpoint::DevToken,
         _ if path.starts_with("/m/") => Endpoint::Meeting,
@@ -81,6 +92,17 @@ mod tests {
             );
         }
         assert_eq!(of("/artc"), Endpoint::Other);
+    }
+
+    #[test]
+    fn calls_of_the_api_may_follow_any_prefix() {
+        for prefix in ["", "/", "/livekit/sfu"] {
+            let path = format!("{prefix}/twirp/livekit.RoomService/ListRooms");
+            assert_eq!(of(&path), Endpoint::Twirp);
+            assert_eq!(twirp(&path), Some(("livekit.RoomService", "ListRooms")));
+        }
+        assert_eq!(of("/twirp"), Endpoint::Other);
+        assert_eq!(twirp("/twirp/nothing"), None);
     }
 
     #[test]

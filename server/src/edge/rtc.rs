@@ -26,9 +26,9 @@ const MAX_METADATA: usize = 512 * 1024;
 const MAX_ATTRIBUTES: usize = 64 * 1024;
 
 #[derive(Deserialize, Default)]
-struct Parameters {
+pub(super) struct Parameters {
     #[serde(default)]
-    access_token: String,
+    pub(super) access_token: String,
     join_request: Option<String>,
 }
 
@@ -78,7 +78,8 @@ fn admit(edge: &Edge, headers: &HeaderMap, uri: &Uri, v1: bool) -> Result<Option
     if !v1 && parameters.join_request.is_none() {
         return Ok(None);
     }
-    let grant = authenticate(headers, &parameters.access_token, &edge.0.keys)?;
+    let grant = authenticate(headers, &parameters.access_token, &edge.0.keys)?
+        .ok_or(Error::NoRoomPermission)?;
     let room = check(&grant)?;
     let request = decode_join_request(
         parameters
@@ -90,8 +91,12 @@ fn admit(edge: &Edge, headers: &HeaderMap, uri: &Uri, v1: bool) -> Result<Option
     Ok(Some(Admitted { grant, request }))
 }
 
-/// The grant of the request's token. A header wins over the query, even a bad one.
-fn authenticate(headers: &HeaderMap, parameter: &str, keys: &Keys) -> Result<Grant, Error> {
+/// The grant of the request's token, if it has one. A header wins over the query, even a bad one.
+pub(super) fn authenticate(
+    headers: &HeaderMap,
+    parameter: &str,
+    keys: &Keys,
+) -> Result<Option<Grant>, Error> {
     let token = match headers.get(header::AUTHORIZATION) {
         None => parameter,
         Some(value) => {
@@ -105,9 +110,9 @@ fn authenticate(headers: &HeaderMap, parameter: &str, keys: &Keys) -> Result<Gra
         }
     };
     if token.is_empty() {
-        return Err(Error::NoRoomPermission);
+        return Ok(None);
     }
-    Ok(token::verify(token, keys, unix_seconds())?)
+    Ok(Some(token::verify(token, keys, unix_seconds())?))
 }
 
 /// May the holder join the room it names?
@@ -155,12 +160,12 @@ fn absent() -> Response {
     cors(StatusCode::NOT_FOUND.into_response())
 }
 
-fn preflight() -> Response {
+pub(super) fn preflight() -> Response {
     let mut response = cors(StatusCode::NO_CONTENT.into_response());
     let headers = response.headers_mut();
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_METHODS,
-        HeaderValue::from_static("GET, OPTIONS"),
+        HeaderValue::from_static("GET, POST, OPTIONS"),
     );
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_HEADERS,
@@ -174,7 +179,7 @@ fn preflight() -> Response {
 }
 
 /// Applications of other origins are what these endpoints are for; the token is the permission.
-fn cors(mut response: Response) -> Response {
+pub(super) fn cors(mut response: Response) -> Response {
     response.headers_mut().insert(
         header::ACCESS_CONTROL_ALLOW_ORIGIN,
         HeaderValue::from_static("*"),

@@ -158,7 +158,9 @@ fn collect(stderr: ChildStderr, log: Arc<Mutex<String>>) -> JoinHandle<()> {
 pub struct Answer {
     pub status: u16,
     pub head: String,
+    /// As text, which it mostly is.
     pub body: String,
+    pub bytes: Vec<u8>,
 }
 
 impl Answer {
@@ -195,13 +197,18 @@ pub fn request(
     stream.write_all(text.as_bytes()).unwrap();
     let mut answer = Vec::new();
     stream.read_to_end(&mut answer).unwrap();
-    let answer = String::from_utf8(answer).unwrap();
-    let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+    let end = answer
+        .windows(4)
+        .position(|window| window == b"\r\n\r\n")
+        .unwrap();
+    let head = std::str::from_utf8(&answer[..end]).unwrap();
+    let bytes = answer[end + 4..].to_vec();
     let status = head.split(' ').nth(1).unwrap().parse().unwrap();
     Answer {
         status,
         head: head.to_owned(),
-        body: body.to_owned(),
+        body: String::from_utf8_lossy(&bytes).into_owned(),
+        bytes,
     }
 }
 

@@ -301,11 +301,14 @@ fn the_settings_of_the_token_open_the_room() {
         },
         now,
     );
-    let Some(signaling::RoomOutput::ApiReply {
-        reply: Ok(ApiReply::Room(info)),
-        ..
-    }) = room.poll_output()
-    else {
+    let mut outputs = std::iter::from_fn(|| room.poll_output());
+    let Some(info) = outputs.find_map(|output| match output {
+        signaling::RoomOutput::ApiReply {
+            reply: Ok(ApiReply::Room(info)),
+            ..
+        } => Some(info),
+        _ => None,
+    }) else {
         panic!("no reply")
     };
     assert_eq!(

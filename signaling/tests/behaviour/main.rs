@@ -8,4 +8,6 @@ mod media;
 mod meeting;
 mod moderation;
 mod random;
+mod remote_calls;
 mod resuming;
+mod webhooks;

@@ -196,6 +196,8 @@ pub struct Meeting {
     pub now: Instant,
     pub config: Arc<Config>,
     pub closed: bool,
+    /// Webhook events, in order.
+    pub events: Vec<livekit::WebhookEvent>,
     pub redirected: Vec<Join>,
     next_session: u64,
     api_reply: Option<Result<ApiReply, Error>>,
@@ -266,6 +268,7 @@ impl Meeting {
             now,
             config,
             closed: false,
+            events: Vec::new(),
             redirected: Vec::new(),
             next_session: 1,
             api_reply: None,
@@ -386,6 +389,16 @@ impl Meeting {
         self.api_reply.take().expect("answered in the same turn")
     }
 
+    /// A call that may be answered later, by [`Meeting::answer`].
+    pub fn call(&mut self, call: ApiCall) {
+        self.room.handle(RoomInput::Api { id: 9, call }, self.now);
+        self.settle();
+    }
+
+    pub fn answer(&mut self) -> Option<Result<ApiReply, Error>> {
+        self.api_reply.take()
+    }
+
     pub fn participants(&mut self) -> Vec<livekit::ParticipantInfo> {
         match self.api(ApiCall::ListParticipants) {
             Ok(ApiReply::Participants(participants)) => participants,
@@ -487,6 +500,7 @@ impl Meeting {
             RoomOutput::ToMedia(command) => self.shard.handle(command),
             RoomOutput::ApiReply { id: 9, reply } => self.api_reply = Some(reply),
             RoomOutput::ApiReply { .. } => panic!("another call's id"),
+            RoomOutput::Webhook(event) => self.events.push(*event),
             RoomOutput::Closed => self.closed = true,
             RoomOutput::Redirect(join) => self.redirected.push(*join),
         }

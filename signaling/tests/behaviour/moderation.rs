@@ -38,6 +38,55 @@ fn a_removed_participant_hears_why() {
 }
 
 #[test]
+fn who_is_moved_hears_where_to_before_it_is_told_to_connect_there() {
+    let mut meeting = Meeting::new();
+    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    let start = meeting.heard(bob);
+    let room = livekit::Room {
+        name: "Elsewhere".into(),
+        ..Default::default()
+    };
+    let call = |identity: &str| ApiCall::MoveParticipant {
+        identity: identity.into(),
+        destination: Box::new(room.clone()),
+    };
+    assert_eq!(meeting.api(call("bob")), Ok(ApiReply::Done));
+    let heard = meeting.since(bob, start);
+    let [
+        Told::RefreshToken(token),
+        Told::RoomMoved(moved),
+        Told::Leave(leave),
+    ] = heard
+    else {
+        panic!("{heard:?}")
+    };
+    assert_eq!(*token, moved.token);
+    assert_eq!(moved.room.as_ref().unwrap().name, "Elsewhere");
+    assert_eq!(leave.action(), Action::Reconnect);
+    let client = &meeting.clients[&bob];
+    assert_eq!(client.closed, Some(CloseCause::Room));
+    // The token it got is the last one signed, and is for the other room.
+    assert_eq!(moved.token, format!("token {}", client.signed.len() - 1));
+    let grant = client.signed.last().unwrap();
+    assert_eq!(grant.identity, "bob");
+    assert_eq!(grant.room(), Some("Elsewhere".into()));
+    assert!(grant.video().room_join);
+    // To those who stay it has left.
+    let news = updates(&meeting.clients[&alice].heard);
+    let last = news.last().unwrap();
+    assert_eq!(last.identity, "bob");
+    assert_eq!(last.disconnect_reason(), DisconnectReason::Migration);
+    assert_eq!(meeting.api(call("bob")), Err(Error::ParticipantNotFound));
+
+    meeting.cut(alice);
+    assert!(matches!(
+        meeting.api(call("alice")),
+        Err(Error::Unavailable(_))
+    ));
+    assert_eq!(meeting.participants().len(), 1);
+}
+
+#[test]
 fn a_deleted_room_ends_for_everybody() {
     let mut meeting = Meeting::new();
     let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));

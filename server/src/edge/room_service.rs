@@ -1,0 +1,313 @@
+//! `livekit.RoomService`: who may ask what, and which call of which room it is.
+
+use protocol::{
+    RoomName,
+    error::Error,
+    json,
+    livekit::{self, RoomConfiguration},
+    token::Grant,
+};
+use signaling::{ApiCall, ApiReply};
+
+use super::{
+    Edge,
+    rtc::MAX_NAME,
+    twirp::{Call, Reply},
+};
+
+/// The service's name in paths.
+pub(super) const NAME: &str = "livekit.RoomService";
+
+/// Its methods.
+const METHODS: [&str; 14] = [
+    "CreateRoom",
+    "ListRooms",
+    "DeleteRoom",
+    "ListParticipants",
+    "GetParticipant",
+    "RemoveParticipant",
+    "MutePublishedTrack",
+    "UpdateParticipant",
+    "UpdateSubscriptions",
+    "SendData",
+    "UpdateRoomMetadata",
+    "PerformRpc",
+    "ForwardParticipant",
+    "MoveParticipant",
+];
+
+/// The longest metadata of a room, bytes. LiveKit's limit.
+const MAX_METADATA: usize = 512 * 1024;
+
+/// The method of this name.
+pub(super) fn known(method: &str) -> Option<&'static str> {
+    METHODS.into_iter().find(|known| *known == method)
+}
+
+/// Carries out one call.
+pub(super) async fn carry_out(edge: &Edge, method: &str, call: Call) -> Result<Reply, Error> {
+    match method {
+        "CreateRoom" => create_room(edge, &call).await,
+        "ListRooms" => list_rooms(edge, &call).await,
+        "DeleteRoom" => delete_room(edge, &call).await,
+        "ListParticipants" => list_participants(edge, &call).await,
+        "GetParticipant" => get_participant(edge, &call).await,
+        "RemoveParticipant" => remove_participant(edge, &call).await,
+        "MutePublishedTrack" => mute_published_track(edge, &call).await,
+        "UpdateParticipant" => update_participant(edge, &call).await,
+        "UpdateSubscriptions" => update_subscriptions(edge, &call).await,
+        "SendData" => send_data(edge, &call).await,
+        "UpdateRoomMetadata" => update_room_metadata(edge, &call).await,
+        "PerformRpc" => perform_rpc(edge, &call).await,
+        "MoveParticipant" => move_participant(edge, &call).await,
+        "ForwardParticipant" => forward_participant(edge, &call).await,
+        other => Err(Error::BadRoute(format!("no handler for method {other:?}"))),
+    }
+}
+
+async fn create_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let request: livekit::CreateRoomRequest = call.request(|_, grant| may_create(grant))?;
+    if request.name.is_empty() {
+        return Err(Error::NoRoomName);
+    }
+    check_length(&request.name, "room name", MAX_NAME)?;
+    check_length(&request.metadata, "metadata", MAX_METADATA)?;
+    // Not doing what was asked must not look like success.
+    if request.egress.is_some() {
+        return Err(Error::Unimplemented("egress of a new room"));
+    }
+    if !request.agents.is_empty() {
+        return Err(Error::Unimplemented("agents of a new room"));
+    }
+    let settings = RoomConfiguration {
+        empty_timeout: request.empty_timeout,
+        departure_timeout: request.departure_timeout,
+        max_participants: request.max_participants,
+        metadata: request.metadata,
+        ..RoomConfiguration::default()
+    };
+    let room = edge.0.rooms.create(&request.name.into(), &settings).await?;
+    call.reply(&room, json::ROOM)
+}
+
+async fn list_rooms(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let may_list = |grant: &Grant| grant.video().room_list;
+    let request: livekit::ListRoomsRequest = call.request(|_, grant| may_list(grant))?;
+    let rooms = edge.0.rooms.list(&request.names).await;
+    call.reply(&livekit::ListRoomsResponse { rooms }, json::ROOMS)
+}
+
+async fn delete_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let request: livekit::DeleteRoomRequest = call.request(|_, grant| may_create(grant))?;
+    let room = RoomName::from(request.room);
+    edge.0.rooms.call(&room, ApiCall::DeleteRoom).await?;
+    call.reply(&livekit::DeleteRoomResponse::default(), json::EMPTY)
+}
+
+async fn list_participants(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let request: livekit::ListParticipantsRequest =
+        call.request(|request: &livekit::ListParticipantsRequest, grant| {
+            may_moderate(grant, &request.room)
+        })?;
+    let room = RoomName::from(request.room);
+    let participants = match edge.0.rooms.call(&room, ApiCall::ListParticipants).await {
+        Ok(ApiReply::Participants(participants)) => participants,
+        // Nobody is in a room that does not exist.
+        Ok(_) | Err(Error::RoomNotFound) => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    let response = livekit::ListParticipantsResponse { participants };
+    call.reply(&response, json::PARTICIPANTS)
+}
+
+async fn get_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let request = about_participant(call)?;
+    let identity = request.identity.into();
+    let question = ApiCall::GetParticipant { identity };
+    participant_reply(call, ask(edge, request.room, question).await?)
+}
+
+async fn remove_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let request = about_participant(call)?;
+    let identity = request.identity.into();
+    let question = ApiCall::RemoveParticipant { identity };
+    ask(edge, request.room, question).await?;
+    call.reply(&livekit::RemoveParticipantResponse::default(), json::EMPTY)
+}
+
+fn about_participant(call: &Call) -> Result<livekit::RoomParticipantIdentity, Error> {
+    call.request(|request: &livekit::RoomParticipantIdentity, grant| {
+        may_moderate(grant, &request.room)
+    })
+}
+
+async fn mute_published_track(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let request = call.request(|request: &livekit::MuteRoomTrackRequest, grant| {
+        may_moderate(grant, &request.room)
+    })?;
+    let question = ApiCall::MuteTrack {
+        identity: request.identity.into(),
+        track_sid: request.track_sid,
+        muted: request.muted,
+    };
+    let track = match ask(edge, request.room, question).await? {
+        ApiReply::Track(track) => track.map(|track| *track),
+        _ => None,
+    };
+    let response = livekit::MuteRoomTrackResponse { track };
+    call.reply(&response, json::MUTED_TRACK)
+}
+
+async fn update_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let request = call.request(|request: &livekit::UpdateParticipantRequest, grant| {
+        may_moderate(grant, &request.room)
+    })?;
+    let room = request.room.clone();
+    let question = ApiCall::UpdateParticipant(Box::new(request));
+    participant_reply(call, ask(edge, room, question).await?)
+}
+
+async fn update_subscriptions(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let request = call.request(|request: &livekit::UpdateSubscriptionsRequest, grant| {
+        may_moderate(grant, &request.room)
+    })?;
+    let room = request.room.clone();
+    let question = ApiCall::UpdateSubscriptions(Box::new(request));
+    ask(edge, room, question).await?;
+    call.reply(
+        &livekit::UpdateSubscriptionsResponse::default(),
+        json::EMPTY,
+    )
+}
+
+async fn send_data(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let request = call
+        .request(|request: &livekit::SendDataRequest, grant| may_moderate(grant, &request.room))?;
+    let room = request.room.clone();
+    let question = ApiCall::SendData(Box::new(request));
+    edge.0.rooms.call(&room.into(), question).await?;
+    call.reply(&livekit::SendDataResponse::default(), json::EMPTY)
+}
+
+async fn update_room_metadata(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let request = call.request(|request: &livekit::UpdateRoomMetadataRequest, grant| {
+        may_moderate(grant, &request.room)
+    })?;
+    let question = ApiCall::UpdateRoomMetadata {
+        metadata: request.metadata,
+    };
+    match edge.0.rooms.call(&request.room.into(), question).await? {
+        ApiReply::Room(room) => call.reply(&*room, json::ROOM),
+        _ => Err(Error::Internal),
+    }
+}
+
+async fn perform_rpc(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let request = call.request(|request: &livekit::PerformRpcRequest, grant| {
+        may_moderate(grant, &request.room)
+    })?;
+    let room = request.room.clone();
+    let question = ApiCall::PerformRpc(Box::new(request));
+    match ask(edge, room, question).await? {
+        ApiReply::Rpc { payload } => {
+            call.reply(&livekit::PerformRpcResponse { payload }, json::RPC_RESPONSE)
+        }
+        _ => Err(Error::Internal),
+    }
+}
+
+async fn move_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let request = call.request(|request: &livekit::MoveParticipantRequest, grant| {
+        may_send(grant, &request.room, &request.destination_room)
+    })?;
+    check_destination(
+        edge,
+        &request.room,
+        &request.identity,
+        &request.destination_room,
+    )
+    .await?;
+    let destination = RoomName::from(request.destination_room);
+    let settings = RoomConfiguration::default();
+    let destination = edge.0.rooms.create(&destination, &settings).await?;
+    let full = destination.max_participants;
+    if full != 0 && destination.num_participants >= full {
+        return Err(Error::RoomFull);
+    }
+    let question = ApiCall::MoveParticipant {
+        identity: request.identity.into(),
+        destination: Box::new(destination),
+    };
+    ask(edge, request.room, question).await?;
+    call.reply(&livekit::MoveParticipantResponse::default(), json::EMPTY)
+}
+
+async fn forward_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
+    let request = call.request(|request: &livekit::ForwardParticipantRequest, grant| {
+        may_send(grant, &request.room, &request.destination_room)
+    })?;
+    check_destination(
+        edge,
+        &request.room,
+        &request.identity,
+        &request.destination_room,
+    )
+    .await?;
+    Err(Error::Unimplemented("ForwardParticipant"))
+}
+
+/// A room that is left may not be the one that is entered, and nobody opens a room for somebody who is not there.
+async fn check_destination(
+    edge: &Edge,
+    room: &str,
+    identity: &str,
+    destination: &str,
+) -> Result<(), Error> {
+    if room == destination {
+        return Err(Error::InvalidArgument(
+            "destination room must be another room",
+        ));
+    }
+    check_length(destination, "room name", MAX_NAME)?;
+    let identity = identity.into();
+    ask(edge, room.to_owned(), ApiCall::GetParticipant { identity }).await?;
+    Ok(())
+}
+
+/// Asks about somebody: where there is no room, that person is not in it.
+async fn ask(edge: &Edge, room: String, question: ApiCall) -> Result<ApiReply, Error> {
+    match edge.0.rooms.call(&room.into(), question).await {
+        Err(Error::RoomNotFound) => Err(Error::ParticipantNotFound),
+        answer => answer,
+    }
+}
+
+fn participant_reply(call: &Call, answer: ApiReply) -> Result<Reply, Error> {
+    match answer {
+        ApiReply::Participant(participant) => call.reply(&*participant, json::PARTICIPANT),
+        _ => Err(Error::Internal),
+    }
+}
+
+fn may_create(grant: &Grant) -> bool {
+    grant.video().room_create
+}
+
+/// A moderator's grant is for one room.
+fn may_moderate(grant: &Grant, room: &str) -> bool {
+    let video = grant.video();
+    video.room_admin && !room.is_empty() && video.room == room
+}
+
+/// Who sends somebody to another room needs a right for both.
+fn may_send(grant: &Grant, room: &str, destination: &str) -> bool {
+    let allowed = grant.video().destination_room;
+    may_moderate(grant, room) && !destination.is_empty() && allowed == destination
+}
+
+fn check_length(text: &str, what: &'static str, max: usize) -> Result<(), Error> {
+    match text.len() > max {
+        true => Err(Error::TooLong { what, max }),
+        false => Ok(()),
+    }
+}

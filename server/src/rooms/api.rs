@@ -1,0 +1,89 @@
+//! The server API's way to the rooms: one question, one answer.
+
+use protocol::{RoomName, error::Error, livekit};
+use signaling::{ApiCall, ApiReply, RoomInput};
+use tokio::sync::oneshot;
+
+use super::{RoomMail, RoomSender, RoomTask, Rooms};
+
+/// Where the answer goes.
+pub(super) type ReplySender = oneshot::Sender<Result<ApiReply, Error>>;
+
+type ReplyReceiver = oneshot::Receiver<Result<ApiReply, Error>>;
+
+impl RoomSender {
+    fn ask(&self, call: ApiCall) -> ReplyReceiver {
+        let (reply, answer) = oneshot::channel();
+        let _ = self.0.send(RoomMail::Api(call, reply));
+        answer
+    }
+}
+
+impl Rooms {
+    /// Asks the room of this name.
+    ///
+    /// # Errors
+    /// [`Error::RoomNotFound`] where there is none, and what the room answers.
+    pub async fn call(&self, room: &RoomName, call: ApiCall) -> Result<ApiReply, Error> {
+        let mailbox = self.find(room).ok_or(Error::RoomNotFound)?;
+        // A room that ends before it answers was deleted or is idle.
+        mailbox.ask(call).await.unwrap_or(Err(Error::RoomNotFound))
+    }
+
+    /// The room of this name, opened with these settings where there is none.
+    ///
+    /// # Errors
+    /// As for [`Rooms::admits`].
+    pub async fn create(
+        &self,
+        name: &RoomName,
+        settings: &livekit::RoomConfiguration,
+    ) -> Result<livekit::Room, Error> {
+        loop {
+            let mailbox = self.find_or_open(name, Some(settings))?;
+            // A room that has just ended makes way for a new one.
+            match mailbox.ask(ApiCall::GetRoom).await {
+                Ok(Ok(ApiReply::Room(room))) => return Ok(*room),
+                _ if self.is_closing() => return Err(Error::ShuttingDown),
+                _ => tokio::task::yield_now().await,
+            }
+        }
+    }
+
+    /// The open rooms; those with these names, where names are given.
+    pub async fn list(&self, names: &[String]) -> Vec<livekit::Room> {
+        let mut rooms = Vec::new();
+        for answer in self.ask_all(names) {
+            if let Ok(Ok(ApiReply::Room(room))) = answer.await {
+                rooms.push(*room);
+            }
+        }
+        rooms.sort_by(|a, b| (a.creation_time_ms, &a.name).cmp(&(b.creation_time_ms, &b.name)));
+        rooms
+    }
+
+    fn ask_all(&self, names: &[String]) -> Vec<ReplyReceiver> {
+        let table = self.0.table();
+        let chosen = table
+            .by_name
+            .iter()
+            .filter(|(name, _)| names.is_empty() || names.iter().any(|n| n == name.as_str()));
+        chosen
+            .map(|(_, entry)| entry.mailbox.ask(ApiCall::GetRoom))
+            .collect()
+    }
+}
+
+impl RoomTask {
+    pub(super) fn ask(&mut self, call: ApiCall, reply: ReplySender) -> RoomInput {
+        let id = self.next_call;
+        self.next_call += 1;
+        self.calls.insert(id, reply);
+        RoomInput::Api { id, call }
+    }
+
+    pub(super) fn answer(&mut self, id: u64, reply: Result<ApiReply, Error>) {
+        // Whoever asked may have gone.
+        let _ = self.calls.remove(&id).map(|sender| sender.send(reply));
+    }
+}

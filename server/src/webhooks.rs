@@ -1,0 +1,327 @@
+//! Webhooks: applications hear what happens in rooms.
+//!
+//! An event is handed over without waiting ([`Webhooks::send`]), written to the [`outbox`] on disk, and posted from
+//! there. It stays until its receiver has taken or refused it, so that neither an outage there nor a restart here
+//! loses any; a receiver may get an event twice (same `id`) when we stop between its answer and our note of it.
+//!
+//! A [`Lane`] is one receiver and one room: its events go one after the other. Lanes do not wait for each other.
+
+mod deliver;
+mod outbox;
+
+use std::{
+    collections::HashMap,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicI32, AtomicI64, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use anyhow::Context;
+use protocol::{livekit::WebhookEvent, token::Keys};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::{
+    config,
+    metrics::{Metrics, WebhookOutcome},
+};
+use deliver::Receiver;
+use outbox::{Entry, Outbox};
+
+/// Events that are written to disk at once.
+const BATCH: usize = 256;
+
+/// The disk is asked again after this time when it took nothing.
+const DISK_RETRY: Duration = Duration::from_secs(1);
+
+/// A server that stops waits so long for what can be delivered at once. The rest is delivered by the next one.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// Where events of rooms go. Cheap to clone.
+#[derive(Clone)]
+pub struct Webhooks(Option<Arc<Inner>>);
+
+struct Inner {
+    receivers: Vec<Receiver>,
+    outbox: Outbox,
+    inbox: mpsc::UnboundedSender<Mail>,
+    /// Lanes at work, with the last entry each knows of.
+    lanes: Mutex<HashMap<Lane, i64>>,
+    /// A lane has nothing more to do.
+    idle: Notify,
+    /// Bytes of events that wait, in memory and on disk.
+    queued: AtomicI64,
+    max_queued: i64,
+    max_age: Duration,
+    /// Events dropped since receivers were last told.
+    dropped: AtomicI32,
+    metrics: Metrics,
+}
+
+enum Mail {
+    Event(Entry),
+    /// Everything before it is on disk.
+    Flush(oneshot::Sender<()>),
+}
+
+/// The events of one room for one receiver.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Lane {
+    url: Arc<str>,
+    /// By name: rooms of one name follow one another.
+    room: Arc<str>,
+}
+
+impl Webhooks {
+    /// Opens the outbox and begins with what waits there. Without receivers, events go nowhere and no file is made.
+    ///
+    /// # Errors
+    /// When there is no key to sign with, or the outbox cannot be opened. The text is for the administrator.
+    pub async fn start(
+        config: &config::Webhook,
+        keys: &Keys,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
+        if config.urls.is_empty() {
+            return Ok(Self(None));
+        }
+        let api_key = match config.api_key.as_str() {
+            "" => keys.ids().next(),
+            named => keys.ids().find(|id| *id == named),
+        };
+        let api_key =
+            api_key.context("webhook.api_key names no API key, so webhooks cannot be signed")?;
+        let urls = config.urls.iter();
+        let receivers = urls
+            .map(|url| Receiver::new(url, api_key, keys))
+            .collect::<anyhow::Result<_>>()?;
+        let opening = || format!("cannot open webhook.file {}", config.file.display());
+        let outbox = Outbox::open(&config.file).await.with_context(opening)?;
+        outbox
+            .forget_others(&config.urls)
+            .await
+            .with_context(opening)?;
+        let (inbox, mail) = mpsc::unbounded_channel();
+        let inner = Arc::new(Inner {
+            receivers,
+            queued: outbox.bytes().await.with_context(opening)?.into(),
+            lanes: Mutex::default(),
+            idle: Notify::new(),
+            outbox,
+            inbox,
+            max_queued: i64::from(config.max_queued_mb) * 1024 * 1024,
+            max_age: Duration::from_secs(u64::from(config.max_age_hours) * 3600),
+            dropped: AtomicI32::new(0),
+            metrics: metrics.clone(),
+        });
+        inner.add_queued(0);
+        for (lane, last) in inner.outbox.lanes().await.with_context(opening)? {
+            inner.wake(lane, last);
+        }
+        tokio::spawn(inner.clone().store(mail));
+        Ok(Self(Some(inner)))
+    }
+
+    /// Takes an event of a room. Never waits; where too many wait already, the event is dropped and counted.
+    #[allow(deprecated)] // `num_dropped`: receivers still read it.
+    pub fn send(&self, mut event: WebhookEvent) {
+        let Some(inner) = &self.0 else { return };
+        let room = event.room.as_ref().map_or("", |room| room.name.as_str());
+        let room: Arc<str> = room.into();
+        let dropped = inner.dropped.swap(0, Relaxed);
+        event.num_dropped = dropped;
+        // Rooms have no enum value that JSON has no word for.
+        let Ok(body) = serde_json::to_string(&event) else {
+            return debug_assert!(false, "an event that cannot be written");
+        };
+        let body: Arc<str> = body.into();
+        let bytes = (body.len() * inner.receivers.len()) as i64;
+        if inner.queued.load(Relaxed) + bytes > inner.max_queued {
+            inner.dropped.fetch_add(dropped.saturating_add(1), Relaxed);
+            return inner.count("dropped");
+        }
+        for receiver in &inner.receivers {
+            let lane = Lane {
+                url: receiver.url.clone(),
+                room: room.clone(),
+            };
+            inner.add_queued(body.len() as i64);
+            inner.metrics.webhook_unstored.inc();
+            let entry = Entry {
+                lane,
+                body: body.clone(),
+                created_at: event.created_at,
+            };
+            let _ = inner.inbox.send(Mail::Event(entry));
+        }
+    }
+
+    /// Waits until everything sent so far is on disk, and a moment for its delivery.
+    pub async fn stop(&self) {
+        let Some(inner) = &self.0 else { return };
+        let (done, stored) = oneshot::channel();
+        let _ = inner.inbox.send(Mail::Flush(done));
+        let _ = stored.await;
+        let _ = tokio::time::timeout(LAST_WORDS, inner.delivered()).await;
+    }
+}
+
+impl Inner {
+    /// Writes events to disk as they come.
+    async fn store(self: Arc<Self>, mut mail: mpsc::UnboundedReceiver<Mail>) {
+        let mut batch = Vec::new();
+        while mail.recv_many(&mut batch, BATCH).await > 0 {
+            let (mut entries, mut flushed) = (Vec::new(), Vec::new());
+            for mail in batch.drain(..) {
+                match mail {
+                    Mail::Event(entry) => entries.push(entry),
+                    Mail::Flush(done) => flushed.push(done),
+                }
+            }
+            let sequences = loop {
+                match self.outbox.append(&entries).await {
+                    Ok(sequences) => break sequences,
+                    Err(error) => {
+                        tracing::warn!(%error, "webhook events cannot be written; trying again");
+                        tokio::time::sleep(DISK_RETRY).await;
+                    }
+                }
+            };
+            self.metrics.webhook_unstored.dec_by(entries.len() as i64);
+            for (entry, sequence) in entries.into_iter().zip(sequences) {
+                self.wake(entry.lane, sequence);
+            }
+            for done in flushed {
+                let _ = done.send(());
+            }
+        }
+    }
+
+    /// Sees to it that the lane works until it has delivered this entry.
+    fn wake(self: &Arc<Self>, lane: Lane, sequence: i64) {
+        let mut lanes = self.lanes();
+        if lanes.insert(lane.clone(), sequence).is_none() {
+            tokio::spawn(self.clone().work(lane));
+        }
+    }
+
+    async fn work(self: Arc<Self>, lane: Lane) {
+        let Some(receiver) = self.receivers.iter().find(|r| r.url == lane.url) else {
+            return debug_assert!(false, "a lane without a receiver");
+        };
+        let mut delivered = 0;
+        loop {
+            match self.outbox.next(&lane).await {
+                Ok(Some(event)) => {
+                    let outcome = receiver.deliver(&event, self.max_age, &self.metrics).await;
+                    self.count(outcome);
+                    while let Err(error) = self.outbox.remove(event.sequence).await {
+                        tracing::warn!(%error, "a delivered webhook event cannot be removed; trying again");
+                        tokio::time::sleep(DISK_RETRY).await;
+                    }
+                    delivered = event.sequence;
+                    self.add_queued(-(event.body.len() as i64));
+                }
+                Ok(None) => {
+                    let mut lanes = self.lanes();
+                    // What was written in the meantime has raised the number.
+                    if lanes.get(&lane).is_none_or(|last| *last <= delivered) {
+                        lanes.remove(&lane);
+                        return self.idle.notify_waiters();
+                    }
+                }
+                Err(error) => {
+                    tracing::warn!(%error, "webhook events cannot be read; trying again");
+                    tokio::time::sleep(DISK_RETRY).await;
+                }
+            }
+        }
+    }
+
+    /// Waits until no lane has anything to do.
+    async fn delivered(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.lanes().is_empty() {
+                return;
+            }
+            idle.await;
+        }
+    }
+
+    fn lanes(&self) -> MutexGuard<'_, HashMap<Lane, i64>> {
+        // Every change of the map is complete before anything can panic.
+        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add_queued(&self, bytes: i64) {
+        let queued = self.queued.fetch_add(bytes, Relaxed) + bytes;
+        self.metrics.webhook_queue.set(queued);
+    }
+
+    fn count(&self, outcome: &'static str) {
+        let outcome = WebhookOutcome { outcome };
+        self.metrics.webhooks.get_or_create(&outcome).inc();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::livekit::Room;
+
+    fn event(room: &str) -> WebhookEvent {
+        WebhookEvent {
+            event: "room_started".into(),
+            room: Some(Room {
+                name: room.into(),
+                ..Room::default()
+            }),
+            ..WebhookEvent::default()
+        }
+    }
+
+    fn outcomes(metrics: &Metrics, outcome: &'static str) -> u64 {
+        let label = WebhookOutcome { outcome };
+        metrics.webhooks.get_or_create(&label).get()
+    }
+
+    #[tokio::test]
+    async fn what_does_not_fit_is_dropped_and_counted() {
+        let folder = outbox::folder();
+        let config = config::Webhook {
+            // Nobody listens at the port that means none.
+            urls: vec!["http://127.0.0.1:0/".into()],
+            file: folder.0.join("events.db"),
+            max_queued_mb: 1,
+            ..config::Webhook::default()
+        };
+        let (keys, metrics) = (Keys::new([("key", "secret")]), Metrics::default());
+        let webhooks = Webhooks::start(&config, &keys, &metrics).await.unwrap();
+        let mut long = event("long");
+        long.room.as_mut().unwrap().metadata = "x".repeat(700_000);
+        webhooks.send(long.clone());
+        webhooks.send(long);
+        assert_eq!(outcomes(&metrics, "dropped"), 1);
+        webhooks.send(event("short"));
+        assert_eq!(outcomes(&metrics, "dropped"), 1);
+        // The receiver of the next one learns of it.
+        let inner = webhooks.0.as_ref().unwrap();
+        assert_eq!(inner.dropped.load(Relaxed), 0);
+        assert!(metrics.webhook_queue.get() > 700_000);
+    }
+
+    #[tokio::test]
+    async fn a_key_that_is_not_there_is_named_at_the_start() {
+        let config = config::Webhook {
+            urls: vec!["http://127.0.0.1:0/".into()],
+            api_key: "other".into(),
+            ..config::Webhook::default()
+        };
+        let keys = Keys::new([("key", "secret")]);
+        let started = Webhooks::start(&config, &keys, &Metrics::default()).await;
+        let error = started.err().unwrap().to_string();
+        assert!(error.contains("webhook.api_key"), "{error}");
+    }
+}

@@ -1,0 +1,246 @@
+//! Webhook events on disk until they are delivered. The only place that knows the database.
+
+use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
+
+use sqlx::{
+    Row, SqlitePool,
+    sqlite::{
+        SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions,
+        SqliteSynchronous,
+    },
+};
+
+use super::Lane;
+
+const TABLE: &str = "CREATE TABLE IF NOT EXISTS webhook (
+    sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+    url TEXT NOT NULL,
+    room TEXT NOT NULL,
+    body TEXT NOT NULL,
+    created_at INTEGER NOT NULL
+) STRICT";
+
+const INDEX: &str = "CREATE INDEX IF NOT EXISTS webhook_lane ON webhook (url, room, sequence)";
+
+/// An event for one receiver, not yet on disk.
+pub(super) struct Entry {
+    pub(super) lane: Lane,
+    pub(super) body: Arc<str>,
+    /// Seconds since 1970.
+    pub(super) created_at: i64,
+}
+
+/// An event that waits.
+pub(super) struct Stored {
+    /// Grows from event to event.
+    pub(super) sequence: i64,
+    pub(super) body: String,
+    /// Seconds since 1970.
+    pub(super) created_at: i64,
+}
+
+/// The table of events that wait.
+pub(super) struct Outbox(SqlitePool);
+
+impl Outbox {
+    /// Opens the file, or makes it. Another process that has it open is an error.
+    pub(super) async fn open(file: &Path) -> anyhow::Result<Self> {
+        // Names of people are in it: nobody else may read it, nor the files SQLite puts beside it.
+        OpenOptions::new()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(file)?;
+        let options = SqliteConnectOptions::new()
+            .filename(file)
+            .locking_mode(SqliteLockingMode::Exclusive)
+            .journal_mode(SqliteJournalMode::Wal)
+            // Who has the file open does not let go of it; a process that has just ended has.
+            .busy_timeout(Duration::from_secs(1))
+            // What was taken survives a power cut.
+            .synchronous(SqliteSynchronous::Full);
+        // The lock lives as long as the connection: there is one, and it stays.
+        let pool = SqlitePoolOptions::new()
+            .max_connections(1)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect_with(options)
+            .await?;
+        for statement in [TABLE, INDEX] {
+            sqlx::query(statement).execute(&pool).await?;
+        }
+        Ok(Self(pool))
+    }
+
+    /// Forgets what waits for receivers that are configured no longer.
+    pub(super) async fn forget_others(&self, urls: &[String]) -> sqlx::Result<()> {
+        let rows = sqlx::query("SELECT DISTINCT url FROM webhook")
+            .fetch_all(&self.0)
+            .await?;
+        for row in rows {
+            let url: String = row.get(0);
+            if !urls.contains(&url) {
+                let deleted = sqlx::query("DELETE FROM webhook WHERE url = ?")
+                    .bind(&url)
+                    .execute(&self.0)
+                    .await?;
+                let events = deleted.rows_affected();
+                tracing::warn!(
+                    events,
+                    "webhook events for a receiver that is not configured any more were dropped"
+                );
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes events, all or none, and returns their sequence numbers.
+    pub(super) async fn append(&self, entries: &[Entry]) -> sqlx::Result<Vec<i64>> {
+        let mut transaction = self.0.begin().await?;
+        let mut sequences = Vec::with_capacity(entries.len());
+        for entry in entries {
+            let insert = "INSERT INTO webhook (url, room, body, created_at) VALUES (?, ?, ?, ?)";
+            let done = sqlx::query(insert)
+                .bind(&*entry.lane.url)
+                .bind(&*entry.lane.room)
+                .bind(&*entry.body)
+                .bind(entry.created_at)
+                .execute(&mut *transaction)
+                .await?;
+            sequences.push(done.last_insert_rowid());
+        }
+        transaction.commit().await?;
+        Ok(sequences)
+    }
+
+    /// Lanes with something in them, and the last sequence number of each.
+    pub(super) async fn lanes(&self) -> sqlx::Result<Vec<(Lane, i64)>> {
+        let select = "SELECT url, room, MAX(sequence) FROM webhook GROUP BY url, room";
+        let rows = sqlx::query(select).fetch_all(&self.0).await?;
+        let lane = |row: &sqlx::sqlite::SqliteRow| Lane {
+            url: row.get::<String, _>(0).into(),
+            room: row.get::<String, _>(1).into(),
+        };
+        Ok(rows.iter().map(|row| (lane(row), row.get(2))).collect())
+    }
+
+    /// The event that is next in a lane.
+    pub(super) async fn next(&self, lane: &Lane) -> sqlx::Result<Option<Stored>> {
+        let select = "SELECT sequence, body, created_at FROM webhook WHERE url = ? AND room = ? ORDER BY sequence LIMIT 1";
+        let row = sqlx::query(select)
+            .bind(&*lane.url)
+            .bind(&*lane.room)
+            .fetch_optional(&self.0)
+            .await?;
+        Ok(row.map(|row| Stored {
+            sequence: row.get(0),
+            body: row.get(1),
+            created_at: row.get(2),
+        }))
+    }
+
+    /// Forgets an event.
+    pub(super) async fn remove(&self, sequence: i64) -> sqlx::Result<()> {
+        sqlx::query("DELETE FROM webhook WHERE sequence = ?")
+            .bind(sequence)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Length of all bodies together.
+    pub(super) async fn bytes(&self) -> sqlx::Result<i64> {
+        let sum = "SELECT COALESCE(SUM(LENGTH(CAST(body AS BLOB))), 0) FROM webhook";
+        Ok(sqlx::query(sum).fetch_one(&self.0).await?.get(0))
+    }
+}
+
+/// A folder of its own for a test, removed with it.
+#[cfg(test)]
+pub(super) struct Folder(pub(super) std::path::PathBuf);
+
+#[cfg(test)]
+pub(super) fn folder() -> Folder {
+    let name = format!("conclave-outbox-{:016x}", rand::random::<u64>());
+    let path = std::env::temp_dir().join(name);
+    std::fs::create_dir(&path).unwrap();
+    Folder(path)
+}
+
+#[cfg(test)]
+impl Drop for Folder {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::fs::PermissionsExt;
+
+    fn lane(url: &str, room: &str) -> Lane {
+        Lane {
+            url: url.into(),
+            room: room.into(),
+        }
+    }
+
+    fn entry(lane: Lane, body: &str) -> Entry {
+        Entry {
+            lane,
+            body: body.into(),
+            created_at: 7,
+        }
+    }
+
+    #[tokio::test]
+    async fn lanes_keep_their_order_over_a_restart() {
+        let folder = folder();
+        let file = folder.0.join("events.db");
+        let (one, two) = (lane("u", "1"), lane("u", "2"));
+        let other = lane("v", "1");
+        let outbox = Outbox::open(&file).await.unwrap();
+        let mut sequences = Vec::new();
+        for (lane, body) in [(&one, "a"), (&two, "b"), (&one, "c"), (&other, "ü")] {
+            sequences.extend(outbox.append(&[entry(lane.clone(), body)]).await.unwrap());
+        }
+        assert!(sequences.is_sorted());
+        outbox.0.close().await;
+
+        let outbox = Outbox::open(&file).await.unwrap();
+        assert_eq!(outbox.bytes().await.unwrap(), 5);
+        let mut lanes = outbox.lanes().await.unwrap();
+        lanes.sort_by_key(|(_, last)| *last);
+        assert_eq!(
+            lanes,
+            [
+                (two.clone(), sequences[1]),
+                (one.clone(), sequences[2]),
+                (other, sequences[3])
+            ]
+        );
+        for body in ["a", "c"] {
+            let next = outbox.next(&one).await.unwrap().unwrap();
+            assert_eq!((next.body.as_str(), next.created_at), (body, 7));
+            outbox.remove(next.sequence).await.unwrap();
+        }
+        assert!(outbox.next(&one).await.unwrap().is_none());
+        outbox.forget_others(&["u".into()]).await.unwrap();
+        assert_eq!(outbox.bytes().await.unwrap(), 1);
+    }
+
+    #[tokio::test]
+    async fn nobody_else_may_read_the_file_or_open_it_meanwhile() {
+        let folder = folder();
+        let file = folder.0.join("events.db");
+        let outbox = Outbox::open(&file).await.unwrap();
+        outbox.append(&[entry(lane("u", "1"), "a")]).await.unwrap();
+        for file in std::fs::read_dir(&folder.0).unwrap() {
+            let mode = file.unwrap().metadata().unwrap().permissions().mode();
+            assert_eq!(mode & 0o077, 0);
+        }
+        assert!(Outbox::open(&file).await.is_err());
+    }
+}
