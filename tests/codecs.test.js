@@ -101,6 +101,8 @@ async function check(t, from, to, { codec, layers, options = {}, encrypted = fal
   const reports = await ben.stats('codec');
   const mime = reports.find((one) => one.id === seen.codecId)?.mimeType ?? seen.decoderImplementation;
   assert.equal(mime?.toLowerCase(), `video/${codec}`);
+  const isEncrypted = await ben.page.evaluate(() => [...window.__conclave.room.remoteParticipants.get('ada').videoTrackPublications.values()][0].isEncrypted);
+  assert.equal(isEncrypted, encrypted);
   const sent = (await ada.stats('outbound-rtp')).filter((one) => one.kind === 'video');
   const mode = sent.map((one) => one.scalabilityMode).find(Boolean) ?? `${sent.length} streams`;
   const row = [`${from} to ${to}`, codec, encrypted ? 'encrypted' : 'clear', layers, mode, `HIGH ${high}`, `LOW ${low}`, `HIGH ${again}`];
