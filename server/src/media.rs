@@ -442,8 +442,12 @@ impl Worker {
                 Ok(ToShard::Open(room, events)) => {
                     self.members.rooms.insert(room, events);
                 }
-                // Whoever asked may have given up waiting.
-                Ok(ToShard::Report(reply)) => drop(reply.try_send(self.shard.stats())),
+                Ok(ToShard::Report(reply)) => {
+                    // Who has the answer sees the figures of the same moment.
+                    self.count();
+                    // Whoever asked may have given up waiting.
+                    drop(reply.try_send(self.shard.stats()));
+                }
                 #[cfg(test)]
                 Ok(ToShard::Panic) => panic!("asked to"),
                 Ok(ToShard::Stop) | Err(mpsc::TryRecvError::Disconnected) => return false,
