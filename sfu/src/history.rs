@@ -261,9 +261,15 @@ impl History {
         let mut head = 0;
         let mut kept: Vec<(u64, usize)> = Vec::with_capacity(self.entries.len());
         for (slot, entry) in self.entries.iter_mut().enumerate() {
-            *entry = entry.filter(|entry| entry.start >= floor);
-            kept.extend(entry.map(|entry| (entry.start, slot)));
+            match entry {
+                Some(entry) if entry.start >= floor => kept.push((entry.start, slot)),
+                // Gone, and still known to have been here.
+                Some(entry) => entry.start = 0,
+                None => {}
+            }
         }
+        // One lap of positions is before the floor: where what is gone is said to be.
+        let floor = ring.len() as u64;
         kept.sort_unstable();
         for (start, slot) in kept {
             let at = self.offset(start);
@@ -272,12 +278,12 @@ impl History {
             };
             let len = usize::from(entry.len);
             ring[head..head + len].copy_from_slice(&self.ring[at..at + len]);
-            entry.start = head as u64;
+            entry.start = floor + head as u64;
             head += len;
         }
         self.ring = ring;
-        self.head = head as u64;
-        self.floor = 0;
+        self.head = floor + head as u64;
+        self.floor = floor;
     }
 }
 
