@@ -42,6 +42,11 @@ test-clients: compiler web browsers tests/node_modules/.ready $(VENV)/.ready ## 
 	cargo build -p server -p xtask
 	cd tests && npm test
 
+.PHONY: test-congestion
+test-congestion: compiler web browsers tests/node_modules/.ready ## Slow networks with browsers: not in `test`, it needs a machine with breath to spare
+	cargo build -p server -p xtask
+	cd tests && ./isolated node --test --test-reporter=spec manual/congestion.test.js
+
 .PHONY: check
 check: compiler web-client/node_modules/.ready $(DENY) ## Formatting, lints, types, licences, and the invariants of ARCHITECTURE.md
 	cargo fmt --all --check

@@ -90,6 +90,9 @@ pub struct Media {
     pub connect_timeout_ms: u32,
     /// A connection without a valid STUN check for this many milliseconds is closed (RFC 7675).
     pub consent_timeout_ms: u32,
+    /// Estimate what each participant's network carries, and send smaller pictures, or none, where it is little. Off
+    /// while it is new: on a machine without breath a browser reports late, which looks like a slow network.
+    pub congestion_control: bool,
 }
 
 impl Default for Media {
@@ -100,6 +103,7 @@ impl Default for Media {
             addresses: Vec::new(),
             connect_timeout_ms: 30_000,
             consent_timeout_ms: 30_000,
+            congestion_control: false,
         }
     }
 }

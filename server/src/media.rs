@@ -94,6 +94,8 @@ pub struct ShardSettings {
     pub max_peers: usize,
     /// See [`sfu::Config`].
     pub max_tracks_per_peer: usize,
+    /// See [`sfu::Config`].
+    pub congestion_control: bool,
 }
 
 impl ShardSettings {
@@ -106,6 +108,7 @@ impl ShardSettings {
             consent_timeout_ms: self.consent_timeout_ms,
             max_peers: self.max_peers,
             max_tracks_per_peer: self.max_tracks_per_peer,
+            congestion_control: self.congestion_control,
         }
     }
 }
@@ -489,6 +492,7 @@ mod tests {
             consent_timeout_ms: 30_000,
             max_peers: 10,
             max_tracks_per_peer: 10,
+            congestion_control: false,
         };
         Media::start(sockets, &settings).unwrap()
     }

@@ -56,6 +56,8 @@ pub struct Config {
     pub max_peers: usize,
     /// The most tracks one peer may publish.
     pub max_tracks_per_peer: usize,
+    /// Estimate what each subscriber's network carries, and send no more.
+    pub congestion_control: bool,
 }
 
 /// A DTLS certificate with its private key, DER.

@@ -507,6 +507,7 @@ impl Shard {
         let Some(p) = self.peers.get_mut(key) else {
             return;
         };
+        let is_controlled = self.config.congestion_control;
         let sections = p.negotiation.send_sections();
         let mut changed = Vec::new();
         for down in p.downs.iter().copied() {
@@ -524,13 +525,13 @@ impl Shard {
                 transport_cc: section
                     .extensions
                     .transport_cc
-                    .filter(|_| section.codec.transport_cc),
+                    .filter(|_| is_controlled && section.codec.transport_cc),
                 dependencies: section.extensions.dependency_descriptor,
                 red: section.red.as_ref().map(|red| red.payload_type),
             });
             let reports =
                 section.is_some_and(|section| section.codec.transport_cc || section.codec.remb);
-            if reports && p.estimator.is_none() {
+            if is_controlled && reports && p.estimator.is_none() {
                 p.estimator = Some(Box::new(BandwidthEstimator::new(now)));
             }
             if d.parameters != parameters {

@@ -377,6 +377,7 @@ mod tests {
             consent_timeout_ms: 30_000,
             max_peers: 2,
             max_tracks_per_peer: 1,
+            congestion_control: true,
         };
         let mut shard = Shard::new(config);
         let mut rng = StdRng::from_seed([2; 32]);

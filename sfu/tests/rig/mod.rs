@@ -134,6 +134,7 @@ pub fn config(seed: u64, server: SocketAddr) -> Config {
         consent_timeout_ms: 30_000,
         max_peers: 1000,
         max_tracks_per_peer: 32,
+        congestion_control: true,
     }
 }
 

@@ -6,15 +6,15 @@ import assert from 'node:assert/strict';
 import { writeFileSync } from 'node:fs';
 import path from 'node:path';
 import { test } from 'node:test';
-import { serveBarePage } from './lib/bare.js';
-import { launchChromium } from './lib/browsers.js';
-import { BareParticipant, SIGNS } from './lib/participants.js';
-import { OUTPUT } from './lib/paths.js';
-import { chooseSeed } from './lib/random.js';
-import { Relay } from './lib/relay.js';
-import { Server } from './lib/server.js';
-import { token } from './lib/token.js';
-import { pause, until } from './lib/until.js';
+import { serveBarePage } from '../lib/bare.js';
+import { launchChromium } from '../lib/browsers.js';
+import { BareParticipant, SIGNS } from '../lib/participants.js';
+import { OUTPUT } from '../lib/paths.js';
+import { chooseSeed } from '../lib/random.js';
+import { Relay } from '../lib/relay.js';
+import { Server } from '../lib/server.js';
+import { token } from '../lib/token.js';
+import { pause, until } from '../lib/until.js';
 
 const ROOM = 'narrow';
 const TOP = 640;
@@ -29,7 +29,7 @@ const NETWORKS = [
 ];
 
 test('a slow network is its owner\'s alone, and costs him pixels rather than sound', { timeout: 10 * 60_000 }, async (t) => {
-  const server = await Server.start('congestion', { shards: 1 });
+  const server = await Server.start('congestion', { shards: 1, settings: { CONCLAVE_MEDIA_CONGESTION_CONTROL: 'true' } });
   t.after(() => server.stop());
   const relay = await Relay.start(server.mediaPort, { seed: chooseSeed() });
   t.after(() => relay.stop());
