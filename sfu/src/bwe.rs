@@ -121,7 +121,7 @@ impl BandwidthEstimator {
             && usage != Usage::Over
         {
             self.rate.probed(found);
-            self.loss.probed(found);
+            self.loss.probed();
         }
         let limit = self.loss.update(self.rate.bitrate(), acked, now);
         if limit < self.rate.bitrate() {
@@ -140,11 +140,6 @@ impl BandwidthEstimator {
     pub fn is_congested(&self, now: Instant) -> bool {
         self.congested_at
             .is_some_and(|at| now < at + CONGESTION_MEMORY)
-    }
-
-    /// What arrived lately, bits per second.
-    pub fn acked_bitrate(&self) -> Option<Bitrate> {
-        self.throughput.bitrate()
     }
 
     /// Share of packets that did not arrive lately, 0 to 1.

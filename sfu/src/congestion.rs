@@ -174,8 +174,7 @@ impl Shard {
         if bytes == 0 {
             return;
         }
-        let downs = p.downs.iter().copied();
-        let carrier = downs.clone().filter(|down| {
+        let carrier = p.downs.iter().copied().filter(|down| {
             self.downs.get(*down).is_some_and(|d| {
                 d.parameters
                     .is_some_and(|known| known.rtx_payload_type.is_some())

@@ -204,6 +204,18 @@ mod tests {
     }
 
     #[test]
+    fn who_has_nothing_begins_with_a_lower_layer_and_never_with_a_higher_one() {
+        let (mut fanout, _) = fanout(2);
+        fanout.set_wanted(0, 2);
+        fanout.set_wanted(1, 0);
+        let current = |fanout: &Fanout| [fanout.current(0), fanout.current(1)];
+        fanout.select(&[packet(1, 1, true)], |_, _| {});
+        assert_eq!(current(&fanout), [1, NO_LAYER]);
+        fanout.select(&[packet(0, 1, true)], |_, _| {});
+        assert_eq!(current(&fanout), [1, 0]);
+    }
+
+    #[test]
     fn each_subscriber_gets_its_layer_only() {
         let (mut fanout, downs) = fanout(130);
         for slot in 0..130 {

@@ -65,7 +65,7 @@ impl LossControl {
     }
 
     /// A probe got through: what was learnt of a slower link is void.
-    pub fn probed(&mut self, _: Bitrate) {
+    pub fn probed(&mut self) {
         self.before = None;
     }
 
@@ -98,10 +98,11 @@ impl LossControl {
             return bitrate;
         }
         self.decreased = Some(now);
-        let lower = bitrate as f64 * (1.0 - 0.5 * self.fraction);
         // What arrives is carried: there is no reason to go far below.
-        acked.map_or(lower as Bitrate, |acked| {
-            ((acked as f64 * 0.95).min(bitrate as f64)) as Bitrate
-        })
+        let lower = match acked {
+            Some(acked) => acked as f64 * 0.95,
+            None => bitrate as f64 * (1.0 - 0.5 * self.fraction),
+        };
+        bitrate.min(lower as Bitrate)
     }
 }
