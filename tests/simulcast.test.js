@@ -48,6 +48,8 @@ test('a subscriber that asks HIGH, LOW, HIGH gets each without a freeze', async 
   await ask(HIGH);
   await until('1280 pixels are decoded', () => decodes(1280));
   assert.ok(await ben.page.evaluate(() => window.__test.watch('ada')));
+  // The frames before the first switch are part of the figures: on a slow machine the watcher begins late.
+  await until('the watcher sees frames', () => ben.page.evaluate(() => window.__frames.length >= 20));
   const figures = [];
   for (const quality of [LOW, HIGH, MEDIUM, LOW, HIGH]) {
     await ask(quality);
