@@ -36,6 +36,9 @@ pub const LOWEST: Bitrate = 40_000;
 /// Never above: what nobody's meeting needs.
 pub const HIGHEST: Bitrate = 100_000_000;
 
+/// Nothing waits for a longer round trip than this.
+const LONGEST_RTT: Duration = Duration::from_secs(2);
+
 /// A network that was too slow within this time is not trusted with bursts.
 const CONGESTION_MEMORY: Duration = Duration::from_secs(10);
 
@@ -53,6 +56,7 @@ pub struct BandwidthEstimator {
     feedback_at: Option<Instant>,
     congested_at: Option<Instant>,
     acked: Vec<Acked>,
+    rtt: Duration,
     bitrate: Bitrate,
 }
 
@@ -70,6 +74,7 @@ impl BandwidthEstimator {
             feedback_at: None,
             congested_at: None,
             acked: Vec::new(),
+            rtt: Duration::ZERO,
             bitrate: INITIAL,
         }
     }
@@ -88,6 +93,7 @@ impl BandwidthEstimator {
     /// Transport-wide feedback came.
     pub fn handle_feedback(&mut self, feedback: &TransportCc<'_>, rtt: Duration, now: Instant) {
         self.feedback_at = Some(now);
+        self.rtt = rtt.min(LONGEST_RTT);
         let mut acked = std::mem::take(&mut self.acked);
         let reported = self.sent.handle_feedback(feedback, now, &mut acked);
         for packet in &acked {
@@ -116,7 +122,8 @@ impl BandwidthEstimator {
             self.congested_at = Some(now);
             self.prober.abort();
         }
-        self.rate.update(&self.delay, &self.throughput, rtt, now);
+        self.rate
+            .update(&self.delay, &self.loss, &self.throughput, rtt, now);
         if let Some(found) = self.prober.take_result()
             && usage != Usage::Over
         {
@@ -159,7 +166,7 @@ impl BandwidthEstimator {
             (true, true) => Begin::Careful,
             (true, false) => Begin::Free,
         };
-        self.prober.poll(self.bitrate, wanted, begin, now)
+        self.prober.poll(self.bitrate, wanted, begin, self.rtt, now)
     }
 }
 

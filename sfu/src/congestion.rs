@@ -21,6 +21,9 @@ const ALLOCATION_INTERVAL: Duration = Duration::from_millis(100);
 /// Share of the estimate that is given away: retransmissions need the rest.
 const USABLE: f64 = 0.95;
 
+/// A network is tried for this multiple of what is wanted of it.
+const WANTED: f64 = 1.1;
+
 /// A picture is stopped at once, rather than at the key frame of a lower layer, when the network carries less than this
 /// share of it.
 const HOPELESS: f64 = 0.6;
@@ -56,29 +59,67 @@ impl Shard {
     }
 
     fn allocate(&mut self, peer: PeerKey, bitrate: Bitrate, downs: &[DownTrackKey], now: Instant) {
-        let mut demands = std::mem::take(&mut self.demands);
-        let mut audio = 0;
+        let (mut pictures, mut demands) = (
+            std::mem::take(&mut self.pictures),
+            std::mem::take(&mut self.demands),
+        );
+        let (mut voices, mut redundancy) = (0, 0);
         for key in downs {
-            let demand = self.demand(*key, now);
-            match demand {
-                Some(Wish::Sound(bitrate)) => audio += bitrate,
-                Some(Wish::Picture(demand)) => demands.push((*key, demand)),
+            match self.demand(*key, now) {
+                Some(Wish::Sound {
+                    primary,
+                    redundancy: more,
+                }) => {
+                    voices += primary;
+                    redundancy += more;
+                }
+                Some(Wish::Picture(demand)) => {
+                    pictures.push(*key);
+                    demands.push(demand);
+                }
                 None => {}
             }
         }
-        let budget = ((bitrate as f64 * USABLE) as Bitrate).saturating_sub(audio);
-        let pictures: Vec<Demand> = demands.iter().map(|(_, demand)| *demand).collect();
+        let usable = (bitrate as f64 * USABLE) as Bitrate;
+        let wanted = demands.iter().map(Demand::full_cost).sum::<Bitrate>() + voices + redundancy;
+        let primary_only = self.thin_audio(peer, downs, wanted, usable);
+        let sound = voices + if primary_only { 0 } else { redundancy };
+        let budget = usable.saturating_sub(sound);
         let mut shares = std::mem::take(&mut self.shares);
-        divide(budget, &pictures, &mut shares);
-        let wanted: Bitrate = pictures.iter().map(Demand::full_cost).sum();
+        divide(budget, &demands, &mut shares);
         if let Some(p) = self.peers.get_mut(peer) {
-            p.wanted_bitrate = ((wanted + audio) as f64 * 1.1 / USABLE) as Bitrate;
+            p.wanted_bitrate = (wanted as f64 * WANTED / USABLE) as Bitrate;
         }
-        for ((key, demand), share) in demands.drain(..).zip(shares.drain(..)) {
-            self.give(key, &demand, share, budget);
+        for ((key, demand), share) in pictures.drain(..).zip(demands.drain(..)).zip(&shares) {
+            self.give(key, &demand, *share, budget);
         }
-        self.demands = demands;
-        self.shares = shares;
+        (self.pictures, self.demands, self.shares) = (pictures, demands, shares);
+    }
+
+    /// Redundant audio (RFC 2198) doubles a voice. Where pictures would suffer for it, voices go out once; true then.
+    fn thin_audio(
+        &mut self,
+        peer: PeerKey,
+        downs: &[DownTrackKey],
+        wanted: Bitrate,
+        usable: Bitrate,
+    ) -> bool {
+        let Some(p) = self.peers.get_mut(peer) else {
+            return false;
+        };
+        // It comes back when there is a little more than it needs.
+        let needed = if p.primary_only {
+            (wanted as f64 * WANTED) as Bitrate
+        } else {
+            wanted
+        };
+        p.primary_only = needed > usable;
+        for key in downs {
+            if let Some(d) = self.downs.get_mut(*key) {
+                d.primary_only = p.primary_only;
+            }
+        }
+        p.primary_only
     }
 
     /// What a subscription asks for; `None` where nothing flows whatever it gets.
@@ -88,10 +129,14 @@ impl Shard {
         if d.parameters.is_none() || d.setting.disabled || track.muted {
             return None;
         }
-        let rates = track.rates(now);
         if track.kind == MediaKind::Audio {
-            return Some(Wish::Sound(rates.into_iter().flatten().sum()));
+            let (primary, redundancy) = track.audio_rates(now);
+            return Some(Wish::Sound {
+                primary,
+                redundancy: if d.takes_red() { redundancy } else { 0 },
+            });
         }
+        let rates = track.rates(now);
         let wanted = track.highest_wanted(&d.setting);
         let priority = if track.announced.stream == "screen" {
             Priority::Screen
@@ -311,6 +356,9 @@ impl Shard {
 }
 
 enum Wish {
-    Sound(Bitrate),
+    Sound {
+        primary: Bitrate,
+        redundancy: Bitrate,
+    },
     Picture(Demand),
 }

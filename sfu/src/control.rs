@@ -146,6 +146,7 @@ impl Shard {
             estimator: None,
             pacer: Pacer::default(),
             wanted_bitrate: 0,
+            primary_only: false,
             next_allocation: now,
         });
         self.sids.insert(sid, key);

@@ -53,15 +53,6 @@ pub struct SendParameters {
     pub red: Option<u8>,
 }
 
-impl SendParameters {
-    fn payload_type_of(&self, packet: &Packet<'_>) -> u8 {
-        match self.red {
-            Some(red) if packet.primary != 0 => red,
-            _ => self.payload_type,
-        }
-    }
-}
-
 /// What a subscription may have of its subscriber's network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
@@ -121,6 +112,8 @@ pub struct DownTrack {
     pub setting: TrackSetting,
     /// What its network allows.
     pub share: Share,
+    /// Its network has no room for redundant audio: the primary encoding alone is sent.
+    pub primary_only: bool,
     /// Which layers of its stream go out.
     pub filter: LayerFilter,
     /// Set while a section of the subscriber's SDP carries it.
@@ -176,6 +169,7 @@ impl DownTrack {
             slot: usize::MAX,
             setting,
             share: Share::ALL,
+            primary_only: false,
             filter: LayerFilter::default(),
             parameters: None,
             rewriter: Rewriter::new(codec.clock_rate()),
@@ -203,6 +197,7 @@ impl DownTrack {
         *self = Self {
             slot: self.slot,
             share: self.share,
+            primary_only: self.primary_only,
             filter: self.filter,
             parameters: self.parameters,
             announced: self.announced,
@@ -225,7 +220,7 @@ impl DownTrack {
             return self.leave_out(packet, input, egress, out);
         }
         let rewritten = self.rewriter.rewrite(input)?;
-        let payload_type = parameters.payload_type_of(packet);
+        let payload_type = self.payload_type_of(&parameters, packet);
         let sealed = self.copy(packet, &rewritten, payload_type, egress, out)?;
         self.sent = (
             self.sent.0.wrapping_add(1),
@@ -275,7 +270,7 @@ impl DownTrack {
             .replay(input, out_index)
             .ok_or(DropReason::NotInHistory)?;
         let Some(payload_type) = parameters.rtx_payload_type else {
-            let payload_type = parameters.payload_type_of(packet);
+            let payload_type = self.payload_type_of(&parameters, packet);
             return self.copy(packet, &rewritten, payload_type, egress, out);
         };
         let header = EgressHeader {
@@ -338,9 +333,27 @@ impl DownTrack {
         }
     }
 
-    /// What the subscriber gets of the payload: all of it, or of RED the primary block where it does not take RED.
+    /// The subscriber could have redundant audio.
+    pub fn takes_red(&self) -> bool {
+        self.parameters
+            .is_some_and(|parameters| parameters.red.is_some())
+    }
+
+    /// Payload type of RED, where redundant audio goes out as such.
+    fn red(&self, parameters: &SendParameters) -> Option<u8> {
+        parameters.red.filter(|_| !self.primary_only)
+    }
+
+    fn payload_type_of(&self, parameters: &SendParameters, packet: &Packet<'_>) -> u8 {
+        match self.red(parameters) {
+            Some(red) if packet.primary != 0 => red,
+            _ => parameters.payload_type,
+        }
+    }
+
+    /// What the subscriber gets of the payload: all of it, or of RED the primary block where it does not get RED.
     fn content<'p>(&self, packet: &Packet<'p>) -> &'p [u8] {
-        match self.parameters.and_then(|parameters| parameters.red) {
+        match self.parameters.and_then(|parameters| self.red(&parameters)) {
             Some(_) => packet.payload,
             None => packet
                 .payload
@@ -519,5 +532,55 @@ struct Dependencies {
 impl Dependencies {
     fn element(&self) -> (u8, &[u8]) {
         (self.id, &self.value[..self.len])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use rand::{SeedableRng, rngs::StdRng};
+    use slotmap::SlotMap;
+
+    #[test]
+    fn redundant_audio_goes_out_as_it_came_only_to_who_takes_it_and_has_room_for_it() {
+        let mut ups = SlotMap::<UpTrackKey, ()>::with_key();
+        let mut peers = SlotMap::<PeerKey, ()>::with_key();
+        let mut down = DownTrack::new(
+            ups.insert(()),
+            TrackSid::random("AM", &mut StdRng::seed_from_u64(1)),
+            peers.insert(()),
+            Codec::Opus,
+            (1, 2),
+            TrackSetting::default(),
+            Instant::now(),
+        );
+        let packet = Packet {
+            index: 0,
+            time: RtpTime(0),
+            marker: false,
+            picture: None,
+            primary: 3,
+            dependencies: &[],
+            payload: &[1, 2, 3, 4, 5],
+        };
+        let parameters = |red| SendParameters {
+            payload_type: 111,
+            rtx_payload_type: None,
+            mid: None,
+            transport_cc: None,
+            dependencies: None,
+            red,
+        };
+        for (red, primary_only, payload_type, content) in [
+            (Some(63), false, 63, &[1, 2, 3, 4, 5][..]),
+            (Some(63), true, 111, &[4, 5]),
+            (None, false, 111, &[4, 5]),
+        ] {
+            down.parameters = Some(parameters(red));
+            down.primary_only = primary_only;
+            let known = down.parameters.unwrap();
+            assert_eq!(down.payload_type_of(&known, &packet), payload_type);
+            assert_eq!(down.content(&packet), content);
+        }
     }
 }

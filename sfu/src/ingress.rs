@@ -253,7 +253,10 @@ impl Shard {
             .read(codec, header.time, payload, received.dependencies)
             .map_err(|_| DropReason::Malformed)?;
         let spatial = picture.map_or(0, |picture| usize::from(picture.spatial.min(2)));
-        open.rates[spatial].add(payload.len(), now);
+        open.rates[spatial].add(payload.len() - usize::from(primary), now);
+        if primary != 0 {
+            open.redundancy.add_bytes(usize::from(primary), now);
+        }
         let has_other_layers = open.spatial_layers != layers;
         let starts_key_frame = picture.is_some_and(|picture| picture.starts_key_frame);
         let packet = Packet {

@@ -88,6 +88,8 @@ pub struct Peer {
     pub pacer: Pacer,
     /// Bits per second that would give it all it wants.
     pub wanted_bitrate: Bitrate,
+    /// It gets voices without redundancy, for want of room.
+    pub primary_only: bool,
     /// When its estimate is next divided.
     pub next_allocation: Instant,
 }

@@ -76,7 +76,8 @@ pub struct Shard {
     pub(crate) next_pace: Option<Instant>,
     /// Empty between two divisions of an estimate.
     pub(crate) scratch_downs: Vec<DownTrackKey>,
-    pub(crate) demands: Vec<(DownTrackKey, Demand)>,
+    pub(crate) pictures: Vec<DownTrackKey>,
+    pub(crate) demands: Vec<Demand>,
     pub(crate) shares: Vec<Option<u8>>,
     /// Empty between two rounds of feedback; see there.
     pub(crate) feedback_ups: Vec<UpTrackKey>,
@@ -110,6 +111,7 @@ impl Shard {
             paced: Vec::new(),
             next_pace: None,
             scratch_downs: Vec::new(),
+            pictures: Vec::new(),
             demands: Vec::new(),
             shares: Vec::new(),
             feedback_ups: Vec::new(),

@@ -120,6 +120,11 @@ impl RateMeter {
 
     /// A packet with `len` bytes of payload arrived.
     pub fn add(&mut self, len: usize, now: Instant) {
+        self.add_bytes(len + Self::OVERHEAD, now);
+    }
+
+    /// So many bytes arrived within a packet that is counted elsewhere.
+    pub fn add_bytes(&mut self, len: usize, now: Instant) {
         let began = *self.began.get_or_insert(now);
         let elapsed = now.saturating_duration_since(began);
         if elapsed >= Self::WINDOW {
@@ -131,7 +136,7 @@ impl RateMeter {
             );
             (self.began, self.bytes) = (Some(now), 0);
         }
-        self.bytes += (len + Self::OVERHEAD) as u64;
+        self.bytes += len as u64;
     }
 
     /// Bits per second.
@@ -161,6 +166,8 @@ pub struct UpLayer {
     pub sender_report: Option<(NtpTime, RtpTime, Instant)>,
     /// How much arrives of each spatial layer within the stream.
     pub rates: [RateMeter; 3],
+    /// How much of a voice arrives besides its primary encoding.
+    pub redundancy: RateMeter,
     /// Last packet: its RTP time and arrival.
     pub last_packet: Option<(RtpTime, Instant)>,
     /// Packets arrive.
@@ -191,6 +198,7 @@ impl UpLayer {
             stats: ReceiveStats::new(clock_rate),
             sender_report: None,
             rates: Default::default(),
+            redundancy: RateMeter::default(),
             last_packet: None,
             active: false,
             frames: 0,
@@ -410,6 +418,17 @@ impl UpTrack {
             }
         }
         changed
+    }
+
+    /// Bits per second of the primary encoding of a voice, and of the redundancy around it (RFC 2198).
+    pub fn audio_rates(&self, now: Instant) -> (Bitrate, Bitrate) {
+        let active = self.layers.iter().flatten().filter(|open| open.active);
+        active.fold((0, 0), |(primary, redundancy), open| {
+            (
+                primary + open.rates[0].bitrate(now),
+                redundancy + open.redundancy.bitrate(now),
+            )
+        })
     }
 
     /// Bits per second of each active layer, as they reach a subscriber. A layer of an SVC stream costs those below it

@@ -41,8 +41,7 @@ test('a slow network is its owner\'s alone, and costs him pixels rather than sou
   const ada = new BareParticipant(browsers[0], { name: 'ada', ...SIGNS[0], width: TOP, height: 360, fps: FPS, noise: true });
   // As many bits as a large picture has, on as few pixels as a small machine decodes five times over.
   const layer = (part, maxBitrate) => ({ width: TOP / part, height: 360 / part, encoding: { maxBitrate, maxFramerate: FPS } });
-  // Redundant audio is not taken out under congestion yet, and would leave 300 kbit/s no room for a picture.
-  const publishDefaults = { videoCodec: 'vp8', dtx: false, red: false, videoEncoding: layer(1, 1_700_000).encoding, videoSimulcastLayers: [layer(2, 180_000)] };
+  const publishDefaults = { videoCodec: 'vp8', dtx: false, videoEncoding: layer(1, 1_700_000).encoding, videoSimulcastLayers: [layer(2, 180_000)] };
   await ada.join(page.url, server.socketUrl, token(ROOM, 'ada'), { room: { dynacast: false, publishDefaults } });
   const watchers = [];
   for (let i = 0; i < 5; i++) {

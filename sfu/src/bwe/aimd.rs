@@ -5,6 +5,7 @@ use std::time::{Duration, Instant};
 
 use super::{
     Bitrate, LOWEST,
+    loss::LossControl,
     throughput::Throughput,
     trendline::{DelayDetector, Usage},
 };
@@ -61,10 +62,11 @@ impl RateControl {
         self.bitrate
     }
 
-    /// Feedback was digested: what it says of the delay, and what arrived lately.
+    /// Feedback was digested: what it says of the delay, of what arrived lately, and of loss.
     pub fn update(
         &mut self,
         delay: &DelayDetector,
+        loss: &LossControl,
         throughput: &Throughput,
         rtt: Duration,
         now: Instant,
@@ -81,6 +83,7 @@ impl RateControl {
         match usage {
             Usage::Under => self.state = State::Hold,
             Usage::Normal if self.state == State::Hold => self.state = State::Increase,
+            Usage::Normal if loss.forbids_growth() => {}
             Usage::Normal => self.increase(acked, rtt, elapsed),
             Usage::Over => {
                 let share = if delay.is_too_long() { DRAIN } else { BACK_OFF };

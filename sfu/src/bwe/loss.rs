@@ -16,6 +16,9 @@ const PACKETS: u32 = 20;
 /// Loss up to this is repaired by retransmissions and says nothing …
 const TOLERATED: f64 = 0.13;
 
+/// … from here on nothing is added without a probe …
+const SUSPICIOUS: f64 = 0.06;
+
 /// … and so many standard deviations above it may be chance.
 const CHANCE: f64 = 2.5;
 
@@ -62,6 +65,12 @@ impl LossControl {
     /// Share of packets lost in the last window, 0 to 1.
     pub fn fraction(&self) -> f64 {
         self.fraction
+    }
+
+    /// So much is lost that sending more must be tried before it is done.
+    pub fn forbids_growth(&self) -> bool {
+        let natural = self.inherent.map_or(0.0, |(loss, _)| loss);
+        self.fraction > natural + SUSPICIOUS
     }
 
     /// A probe got through: what was learnt of a slower link is void.

@@ -12,7 +12,7 @@ const LONGEST_PROBE: Duration = Duration::from_millis(200);
 /// … which is what this is for, bytes.
 const BYTES: f64 = 8_000.0;
 
-/// After a probe its feedback is awaited for this long.
+/// After a probe its feedback is awaited for a round trip and this long.
 const AWAIT: Duration = Duration::from_millis(250);
 
 /// Time between probes while they succeed, and the longest after failures.
@@ -153,7 +153,14 @@ impl Prober {
     }
 
     /// Bytes of padding to send now, see [`super::BandwidthEstimator::probe_bytes`].
-    pub fn poll(&mut self, known: Bitrate, wanted: Bitrate, begin: Begin, now: Instant) -> usize {
+    pub fn poll(
+        &mut self,
+        known: Bitrate,
+        wanted: Bitrate,
+        begin: Begin,
+        rtt: Duration,
+        now: Instant,
+    ) -> usize {
         match self.state {
             State::Idle { next } => {
                 if wanted <= known || begin == Begin::Not {
@@ -188,7 +195,9 @@ impl Prober {
                 let elapsed = now.saturating_duration_since(last);
                 let enough = Duration::from_secs_f64(BYTES * 8.0 / target.max(1) as f64);
                 if now >= since + enough.clamp(SHORTEST_PROBE, LONGEST_PROBE) {
-                    self.state = State::Awaiting { until: now + AWAIT };
+                    self.state = State::Awaiting {
+                        until: now + rtt + AWAIT,
+                    };
                 }
                 let due = (target as f64 / 8.0 * elapsed.as_secs_f64()) as i64;
                 if let State::Sending { last, .. } = &mut self.state {

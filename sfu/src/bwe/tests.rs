@@ -13,6 +13,9 @@ use crate::{
 
 const TICK: Duration = Duration::from_millis(5);
 
+/// The least time a receiver that is short of processor needs for a packet.
+const READ: Duration = Duration::from_micros(50);
+
 struct Link {
     rate: Bitrate,
     /// Bytes that wait at most.
@@ -36,6 +39,9 @@ struct World {
     owed: f64,
     ticks: u64,
     highest_delay: Duration,
+    /// The receiver is short of processor: now and then it reads nothing for so long at most.
+    stalls: Duration,
+    stalled_until: Instant,
 }
 
 impl World {
@@ -54,6 +60,30 @@ impl World {
             owed: 0.0,
             ticks: 0,
             highest_delay: Duration::ZERO,
+            stalls: Duration::ZERO,
+            stalled_until: now,
+        }
+    }
+
+    /// Arrivals are stamped when the receiver reads them.
+    fn read(&mut self) {
+        if self.now < self.stalled_until {
+            return;
+        }
+        if !self.stalls.is_zero() && self.rng.random_bool(0.03) {
+            self.stalled_until = self.now + self.rng.random_range(TICK..self.stalls);
+            return;
+        }
+        while let Some((at, seq)) = self.arriving.front().copied()
+            && at <= self.now
+        {
+            self.arriving.pop_front();
+            let read = at.max(self.stalled_until);
+            if !self.stalls.is_zero() {
+                // Catching up takes time as well.
+                self.stalled_until = read + self.rng.random_range(READ..READ * 8);
+            }
+            self.receiver.record(seq, read);
         }
     }
 
@@ -93,12 +123,7 @@ impl World {
                     padding = padding.saturating_sub(1000);
                 }
             }
-            while let Some((at, seq)) = self.arriving.front().copied()
-                && at <= self.now
-            {
-                self.arriving.pop_front();
-                self.receiver.record(seq, at);
-            }
+            self.read();
             loop {
                 let mut buffer = [0; 1200];
                 let mut writer = RtcpWriter::new(&mut buffer);
@@ -184,6 +209,42 @@ fn a_link_that_was_slow_for_a_while_is_used_in_full_within_seconds() {
     world.link.rate = 5_000_000;
     world.run(8.0);
     assert!(world.bitrate() >= 2_500_000, "{}", world.bitrate());
+}
+
+#[test]
+fn a_receiver_that_is_short_of_processor_is_not_taken_for_a_slow_network() {
+    let cases = [
+        (60, 400_000),
+        (150, 600_000),
+        (400, 600_000),
+        (400, 3_000_000),
+    ];
+    for ((longest, media), seed) in cases
+        .into_iter()
+        .flat_map(|case| (0..8).map(move |seed| (case, seed)))
+    {
+        let mut world = World::new(link(50_000_000, 1_000_000), media);
+        world.rng = StdRng::seed_from_u64(seed);
+        world.stalls = Duration::from_millis(longest);
+        for second in 0..60 {
+            world.run(1.0);
+            let found = world.bitrate();
+            assert!(
+                found >= media,
+                "{found} of {media} with stalls up to {longest} ms, second {second}, seed {seed}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_way_that_becomes_longer_is_not_taken_for_a_queue_for_long() {
+    let mut world = World::new(link(5_000_000, 60_000), 1_000_000);
+    world.run(5.0);
+    world.link.delay += Duration::from_millis(400);
+    world.run(12.0);
+    let found = world.bitrate();
+    assert!(found >= 900_000, "{found}");
 }
 
 #[test]

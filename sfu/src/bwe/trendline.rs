@@ -34,6 +34,13 @@ const THRESHOLD_DOWN: f64 = 0.039;
 /// A jump over the threshold by more than this (a route that changed) does not move it.
 const THRESHOLD_JUMP: f64 = 15.0;
 
+/// A queue is what the least of the delays of so many microseconds says: a receiver that is short of processor reads late
+/// and then all at once, so that between two long delays there is always a short one …
+const STANDING_SPAN: i64 = 150_000;
+
+/// … and without a queue of this length, ms, a slope is noise.
+const NOISE: f64 = 25.0;
+
 /// A queue of this length, ms, must drain before more is sent: the slope alone is blind to one that stands still …
 const STANDING: f64 = 80.0;
 
@@ -42,6 +49,10 @@ const TOO_LONG: f64 = 250.0;
 
 /// The shortest delay of so many microseconds, of this span or the one before, is that of an empty queue.
 const BASE_SPAN: i64 = 15_000_000;
+
+/// A queue that is too long and has not become shorter by a tenth in so many microseconds, though less is sent, is
+/// none: the way itself has become longer.
+const HOPE: i64 = 3_000_000;
 
 /// After a gap of this length on either side, microseconds, the line begins anew.
 const GAP: i64 = 2_000_000;
@@ -86,8 +97,10 @@ pub struct DelayDetector {
     /// Shortest one-way delay (with the offset of the clocks), microseconds: of the span before, and of this one since
     /// an arrival.
     base: Option<(i64, i64, i64)>,
-    /// The delay of the last group above the shortest, ms.
-    queue: f64,
+    /// Delays above the shortest, ms, and their arrival, of [`STANDING_SPAN`]: those below all later ones.
+    recent: VecDeque<(i64, f64)>,
+    /// Since when the queue is too long, and how long it was then.
+    too_long: Option<(i64, f64)>,
 }
 
 impl Default for DelayDetector {
@@ -107,7 +120,8 @@ impl Default for DelayDetector {
             last_trend: 0.0,
             usage: Usage::Normal,
             base: None,
-            queue: 0.0,
+            recent: VecDeque::new(),
+            too_long: None,
         }
     }
 }
@@ -161,6 +175,7 @@ impl DelayDetector {
     /// What the delay said last.
     pub fn usage(&self) -> Usage {
         match self.usage {
+            Usage::Over if self.queue() < NOISE => Usage::Normal,
             Usage::Normal if self.is_too_long() => Usage::Over,
             Usage::Normal if self.must_drain() => Usage::Under,
             usage => usage,
@@ -169,17 +184,17 @@ impl DelayDetector {
 
     /// How long packets wait on the way, milliseconds.
     pub fn queue(&self) -> f64 {
-        self.queue
+        self.recent.front().map_or(0.0, |(_, queue)| *queue)
     }
 
     /// They wait so long that nothing may be added.
     pub fn must_drain(&self) -> bool {
-        self.queue > STANDING
+        self.queue() > STANDING
     }
 
     /// They wait so long that a talk becomes a walkie-talkie.
     pub fn is_too_long(&self) -> bool {
-        self.queue > TOO_LONG
+        self.queue() > TOO_LONG
     }
 
     fn measure_queue(&mut self, delay: i64, arrived: i64) {
@@ -190,7 +205,30 @@ impl DelayDetector {
             (before, now.min(delay), since)
         });
         let shortest = before.min(now).min(delay);
-        self.queue = (delay - shortest) as f64 / 1000.0;
+        let queue = (delay - shortest) as f64 / 1000.0;
+        while self.recent.back().is_some_and(|(_, later)| *later >= queue) {
+            self.recent.pop_back();
+        }
+        self.recent.push_back((arrived, queue));
+        while self
+            .recent
+            .front()
+            .is_some_and(|(at, _)| arrived - at > STANDING_SPAN)
+        {
+            self.recent.pop_front();
+        }
+        if !self.is_too_long() {
+            self.too_long = None;
+            return;
+        }
+        let (since, then) = *self.too_long.get_or_insert((arrived, self.queue()));
+        if self.queue() < then * 0.9 {
+            self.too_long = Some((arrived, self.queue()));
+        } else if arrived - since > HOPE {
+            self.base = None;
+            self.recent.clear();
+            self.too_long = None;
+        }
     }
 
     fn add(&mut self, delta_us: i64, sent_us: i64, arrived_us: i64) {
