@@ -350,6 +350,52 @@ fn memory() -> Value {
     json!({ "idle_participant": idle, "video_subscription": subscribed - idle })
 }
 
+/// CPU time that the shard spends on each subscriber and second with congestion control and without: a voice and a
+/// picture of three layers, which reach everybody, and the receivers' reports on them.
+fn congestion(subscribers: usize) -> Value {
+    let mut cases = [false, true].map(|congestion_control| {
+        let mut rig = Rig::with(Config {
+            congestion_control,
+            max_peers: subscribers + 1,
+            ..rig::config(1, rig::server())
+        });
+        let publisher = rig.join();
+        rig.publish(publisher, MediaKind::Audio, &[]);
+        rig.publish(publisher, MediaKind::Video, &client::media::Layer::ALL);
+        rig.run(Duration::from_secs(1));
+        for i in 0..subscribers {
+            let address = Ipv4Addr::new(127, 0, 1 + (i / 250) as u8, 1 + (i % 250) as u8);
+            rig.join_from(SocketAddr::new(address.into(), 9));
+        }
+        rig.run(Duration::from_secs(4));
+        assert!(
+            rig.participants.iter().all(|p| p.connected),
+            "everybody connects"
+        );
+        rig.stopwatch = Some(cpu_ns);
+        rig
+    });
+    let mut spent = [Vec::new(), Vec::new()];
+    for _ in 0..RUNS {
+        for (rig, spent) in cases.iter_mut().zip(&mut spent) {
+            let (before, packets) = (rig.shard_ns, rig.shard.stats().rtp_out);
+            rig.run(Duration::from_secs(1));
+            let forwarded = rig.shard.stats().rtp_out - packets;
+            assert!(
+                forwarded as usize > subscribers * 70,
+                "everybody hears and sees"
+            );
+            spent.push((rig.shard_ns - before) as f64 / 1000.0 / subscribers as f64);
+        }
+    }
+    let [off, on] = spent.map(median);
+    json!({
+        "subscribers": subscribers,
+        "us_per_subscriber_second_off": off.round(),
+        "us_per_subscriber_second_on": on.round(),
+    })
+}
+
 /// CPU time of the plainest send there is, for comparison: one `sendto` of such a datagram to a drained socket.
 fn plain_send() -> f64 {
     let sink = Arc::new(MediaSockets::bind(&[IpAddr::V4(Ipv4Addr::LOCALHOST)], 0).expect("a sink"));
@@ -418,10 +464,22 @@ fn main() {
         "bytes per idle participant: {}, per video subscription: {}",
         memory["idle_participant"], memory["video_subscription"]
     );
+    let congestion = congestion(1000);
+    println!(
+        "CPU per subscriber and second, us, at {} subscribers of a voice and a picture: {} with congestion control, {} without",
+        congestion["subscribers"],
+        congestion["us_per_subscriber_second_on"],
+        congestion["us_per_subscriber_second_off"],
+    );
     let plain = plain_send();
     println!("for comparison, one plain sendto of such a datagram on this machine: {plain} ns");
-    let report =
-        json!({ "machine": machine, "rows": rows, "memory": memory, "ns_plain_sendto": plain });
+    let report = json!({
+        "machine": machine,
+        "rows": rows,
+        "memory": memory,
+        "congestion": congestion,
+        "ns_plain_sendto": plain,
+    });
     let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../target/bench");
     std::fs::create_dir_all(&folder).expect("target/bench");
     std::fs::write(folder.join("forward.json"), format!("{report:#}\n")).expect("forward.json");

@@ -107,6 +107,10 @@ pub struct Rig {
     pub cut: Vec<SocketAddr>,
     /// Links of participants that are slow: towards them.
     pub links: BTreeMap<SocketAddr, Link>,
+    /// A clock of nanoseconds, where the shard's own time is to be measured; see [`Rig::shard_ns`].
+    pub stopwatch: Option<fn() -> u64>,
+    /// What the shard has needed by that clock so far.
+    pub shard_ns: u64,
     server: SocketAddr,
     rng: StdRng,
     flights: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -161,6 +165,8 @@ impl Rig {
             loss: 0.0,
             cut: Vec::new(),
             links: BTreeMap::new(),
+            stopwatch: None,
+            shard_ns: 0,
             server,
             rng,
             flights: BinaryHeap::new(),
@@ -494,6 +500,15 @@ impl Rig {
         clients.chain(sources).chain(flight).chain(shard).min()
     }
 
+    /// Lets the shard do something, by the stopwatch.
+    fn timed(&mut self, out: &mut VecBatch, act: impl FnOnce(&mut Shard, Instant, &mut VecBatch)) {
+        let began = self.stopwatch.map(|clock| clock());
+        act(&mut self.shard, self.now, out);
+        if let (Some(clock), Some(began)) = (self.stopwatch, began) {
+            self.shard_ns += clock() - began;
+        }
+    }
+
     fn deliver(&mut self) {
         let mut out = VecBatch::default();
         while self
@@ -511,7 +526,9 @@ impl Rig {
                     local: flight.to,
                     payload: &flight.bytes,
                 };
-                self.shard.handle_datagram(datagram, self.now, &mut out);
+                self.timed(&mut out, |shard, now, out| {
+                    shard.handle_datagram(datagram, now, out);
+                });
             } else if let Some(p) = self
                 .participants
                 .iter_mut()
@@ -521,7 +538,7 @@ impl Rig {
                     .handle_datagram(flight.to, flight.from, &flight.bytes, self.now);
             }
         }
-        self.shard.flush(self.now, &mut out);
+        self.timed(&mut out, |shard, now, out| shard.flush(now, out));
         self.after_shard(out);
     }
 
@@ -532,7 +549,7 @@ impl Rig {
             .is_some_and(|(at, _)| at <= self.now)
         {
             let mut out = VecBatch::default();
-            self.shard.handle_timeout(self.now, &mut out);
+            self.timed(&mut out, |shard, now, out| shard.handle_timeout(now, out));
             self.after_shard(out);
         }
         for i in 0..self.participants.len() {
