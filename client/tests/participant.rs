@@ -394,6 +394,42 @@ fn a_muted_track_sends_nothing() {
 }
 
 #[test]
+fn a_mute_that_was_lost_with_its_connection_is_repeated() {
+    let (mut pair, cid) = publishing(Publish::microphone());
+    pair.client.set_muted(&cid, true).unwrap();
+    requests(&mut pair);
+    let mute = |muted| {
+        Request::Mute(MuteTrackRequest {
+            sid: "TR_mine".into(),
+            muted,
+        })
+    };
+    let update = |muted| {
+        let track = TrackInfo {
+            sid: "TR_mine".into(),
+            muted,
+            ..Default::default()
+        };
+        Response::Update(ParticipantUpdate {
+            participants: vec![ParticipantInfo {
+                sid: "PA_me".into(),
+                tracks: vec![track],
+                ..Default::default()
+            }],
+        })
+    };
+    pair.client.signal_lost(pair.now);
+    join_request(&mut pair);
+    respond(&mut pair, Response::Reconnect(ReconnectResponse::default()));
+    respond(&mut pair, update(false));
+    assert!(requests(&mut pair).contains(&mute(true)));
+    // Once it is heard, a moderator may think otherwise.
+    respond(&mut pair, update(true));
+    respond(&mut pair, update(false));
+    assert_eq!(requests(&mut pair), []);
+}
+
+#[test]
 fn an_unpublished_track_is_offered_inactive() {
     let (mut pair, cid) = publishing(Publish::microphone());
     requests(&mut pair);

@@ -112,6 +112,8 @@ pub(super) struct Publication {
     pub(super) track: Option<TrackSid>,
     pub(super) info: Option<TrackInfo>,
     pub(super) muted: bool,
+    /// The server was asked to mute or unmute it, and has not said since that it is so.
+    pub(super) asked: bool,
     /// An answer accepted its section.
     pub(super) negotiated: bool,
     /// The caller knows.
@@ -136,6 +138,7 @@ impl Participant {
             announced: false,
             track: None,
             info: None,
+            asked: false,
             negotiated: false,
             reported: false,
         });
@@ -165,6 +168,7 @@ impl Participant {
         let index = self.publication_index(cid)?;
         let publication = &mut self.publications[index];
         publication.muted = muted;
+        publication.asked = true;
         if let Some(track) = publication.track {
             self.send(signal_request::Message::Mute(MuteTrackRequest {
                 sid: track.to_string(),
@@ -254,12 +258,35 @@ impl Participant {
                 .is_some_and(|track| track.as_str() == request.sid)
             {
                 publication.muted = request.muted;
+                publication.asked = false;
                 let cid = publication.cid.clone();
                 self.events.push_back(Event::TrackMuted {
                     cid,
                     muted: request.muted,
                 });
             }
+        }
+    }
+
+    /// What the server says of our tracks. A request to mute may have been lost with its connection: it is repeated.
+    pub(super) fn reconcile_muted(&mut self, tracks: &[TrackInfo]) {
+        let mut again = Vec::new();
+        for publication in self.publications.iter_mut().filter(|p| p.asked) {
+            let track = publication.track;
+            let is = |info: &&TrackInfo| track.is_some_and(|sid| sid.as_str() == info.sid);
+            let Some(info) = tracks.iter().find(is) else {
+                continue;
+            };
+            publication.asked = info.muted != publication.muted;
+            if publication.asked {
+                again.push(MuteTrackRequest {
+                    sid: info.sid.clone(),
+                    muted: publication.muted,
+                });
+            }
+        }
+        for request in again {
+            self.send(signal_request::Message::Mute(request));
         }
     }
 

@@ -138,6 +138,7 @@ impl Participant {
         for update in updates {
             if self.me.as_ref().is_some_and(|me| me.sid == update.sid) {
                 self.me = Some(update.clone());
+                self.reconcile_muted(&update.tracks);
                 news.push(update);
                 continue;
             }
