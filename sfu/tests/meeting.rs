@@ -293,6 +293,21 @@ fn an_ice_restart_keeps_the_media_flowing() {
 }
 
 #[test]
+fn who_gets_another_address_from_its_nat_hears_again_with_its_next_check() {
+    let mut rig = Rig::new(9);
+    let (a, b) = (rig.join(), rig.join());
+    let voice = rig.publish(a, MediaKind::Audio, &[]);
+    rig.run(3 * SECOND);
+    rig.rebind(b, "203.0.113.9:40000".parse().unwrap());
+    // Checks come every three seconds at least.
+    rig.run(4 * SECOND);
+    let before = rig.received(b, voice).packets;
+    rig.run(2 * SECOND);
+    let heard = rig.received(b, voice).packets - before;
+    assert!((98..=102).contains(&heard), "{heard}");
+}
+
+#[test]
 fn a_peer_that_falls_silent_is_lost_and_the_others_go_on() {
     let mut rig = Rig::new(10);
     let (a, b, c) = (rig.join(), rig.join(), rig.join());

@@ -107,6 +107,8 @@ pub struct Rig {
     pub cut: Vec<SocketAddr>,
     /// Links of participants that are slow: towards them.
     pub links: BTreeMap<SocketAddr, Link>,
+    /// Participants behind a NAT: their own address, and the one the shard sees.
+    nat: BTreeMap<SocketAddr, SocketAddr>,
     server: SocketAddr,
     rng: StdRng,
     flights: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -161,6 +163,7 @@ impl Rig {
             loss: 0.0,
             cut: Vec::new(),
             links: BTreeMap::new(),
+            nat: BTreeMap::new(),
             server,
             rng,
             flights: BinaryHeap::new(),
@@ -346,6 +349,12 @@ impl Rig {
             .remove(&self.participants[index].connection.local());
     }
 
+    /// From now on the shard sees a participant under this address; what goes to the former one is lost.
+    pub fn rebind(&mut self, index: usize, address: SocketAddr) {
+        let own = self.participants[index].connection.local();
+        self.nat.insert(own, address);
+    }
+
     pub fn command(&mut self, command: Command) {
         let mut out = VecBatch::default();
         self.shard.handle_command(command, self.now, &mut out);
@@ -512,13 +521,13 @@ impl Rig {
                     payload: &flight.bytes,
                 };
                 self.shard.handle_datagram(datagram, self.now, &mut out);
-            } else if let Some(p) = self
-                .participants
-                .iter_mut()
-                .find(|p| p.connection.local() == flight.to)
-            {
+            } else if let Some(p) = self.participants.iter_mut().find(|p| {
+                let own = p.connection.local();
+                *self.nat.get(&own).unwrap_or(&own) == flight.to
+            }) {
+                let own = p.connection.local();
                 p.connection
-                    .handle_datagram(flight.to, flight.from, &flight.bytes, self.now);
+                    .handle_datagram(own, flight.from, &flight.bytes, self.now);
             }
         }
         self.shard.flush(self.now, &mut out);
@@ -562,7 +571,8 @@ impl Rig {
                 }
             }
             for transmit in transmits {
-                self.post(transmit.local, transmit.remote, transmit.payload);
+                let from = *self.nat.get(&transmit.local).unwrap_or(&transmit.local);
+                self.post(from, transmit.remote, transmit.payload);
             }
         }
     }
