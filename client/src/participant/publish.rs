@@ -109,6 +109,8 @@ pub(super) struct Publication {
     pub(super) publish: Publish,
     /// `add_track` was sent in this session.
     pub(super) announced: bool,
+    /// And then the signal connection broke: nobody knows whether it arrived.
+    pub(super) lost: bool,
     pub(super) track: Option<TrackSid>,
     pub(super) info: Option<TrackInfo>,
     pub(super) muted: bool,
@@ -136,6 +138,7 @@ impl Participant {
             muted: publish.muted,
             publish,
             announced: false,
+            lost: false,
             track: None,
             info: None,
             asked: false,
@@ -231,10 +234,56 @@ impl Participant {
             .parse()
             .map_err(|_| Error::Protocol("track_published without a sid".into()))?;
         if let Some(publication) = self.publications.iter_mut().find(|p| p.cid == response.cid) {
+            let (announced, muted) = (info.muted, publication.muted);
             publication.track = Some(track);
             publication.info = Some(info);
+            // It was muted or unmuted since it was announced.
+            if announced != muted {
+                publication.asked = true;
+                self.send(signal_request::Message::Mute(MuteTrackRequest {
+                    sid: track.to_string(),
+                    muted,
+                }));
+            }
         }
         self.report_published();
+        Ok(())
+    }
+
+    /// The session goes on over another connection: what was announced over the old one may not have arrived.
+    pub(super) fn note_lost(&mut self) {
+        for publication in &mut self.publications {
+            let waits = self.signals.iter().any(|request| {
+                matches!(&request.message, Some(signal_request::Message::AddTrack(add)) if add.cid == publication.cid)
+            });
+            publication.lost = publication.announced && publication.track.is_none() && !waits;
+        }
+    }
+
+    /// The server says which tracks of ours it has: what was lost is among them, the youngest of its name that is no
+    /// other's, or is announced again.
+    pub(super) fn recover_lost(&mut self, tracks: &[TrackInfo]) -> Result<(), Error> {
+        let mut lost = Vec::new();
+        for publication in self.publications.iter_mut().filter(|p| p.lost) {
+            publication.lost = false;
+            lost.push((publication.cid.clone(), add_track(publication)));
+        }
+        for (cid, request) in lost {
+            let taken = |info: &TrackInfo| {
+                let sids = self.publications.iter().filter_map(|p| p.track);
+                sids.into_iter().any(|sid| sid.as_str() == info.sid)
+            };
+            let is = |info: &&TrackInfo| {
+                info.name == request.name && info.source == request.source && !taken(info)
+            };
+            match tracks.iter().rev().find(is) {
+                Some(info) => self.on_track_published(TrackPublishedResponse {
+                    cid,
+                    track: Some(info.clone()),
+                })?,
+                None => self.send(signal_request::Message::AddTrack(request)),
+            }
+        }
         Ok(())
     }
 
