@@ -47,6 +47,10 @@ test-congestion: compiler web browsers tests/node_modules/.ready ## Slow network
 	cargo build -p server -p xtask
 	cd tests && ./isolated node --test --test-reporter=spec manual/congestion.test.js
 
+.PHONY: sim
+sim: compiler ## A sweep of simulated meetings: SEEDS=2000 of them, from FIRST=0; SEED=n shows one
+	cargo run --quiet -p sim -- $(or $(SEEDS),2000) $(or $(FIRST),0)
+
 .PHONY: check
 check: compiler web-client/node_modules/.ready $(DENY) ## Formatting, lints, types, licences, and the invariants of ARCHITECTURE.md
 	cargo fmt --all --check

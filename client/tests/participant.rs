@@ -394,6 +394,102 @@ fn a_muted_track_sends_nothing() {
 }
 
 #[test]
+fn a_mute_that_was_lost_with_its_connection_is_repeated() {
+    let (mut pair, cid) = publishing(Publish::microphone());
+    pair.client.set_muted(&cid, true).unwrap();
+    requests(&mut pair);
+    let mute = |muted| {
+        Request::Mute(MuteTrackRequest {
+            sid: "TR_mine".into(),
+            muted,
+        })
+    };
+    let update = |muted| {
+        let track = TrackInfo {
+            sid: "TR_mine".into(),
+            muted,
+            ..Default::default()
+        };
+        Response::Update(ParticipantUpdate {
+            participants: vec![ParticipantInfo {
+                sid: "PA_me".into(),
+                tracks: vec![track],
+                ..Default::default()
+            }],
+        })
+    };
+    pair.client.signal_lost(pair.now);
+    join_request(&mut pair);
+    respond(&mut pair, Response::Reconnect(ReconnectResponse::default()));
+    respond(&mut pair, update(false));
+    assert!(requests(&mut pair).contains(&mute(true)));
+    // Once it is heard, a moderator may think otherwise.
+    respond(&mut pair, update(true));
+    respond(&mut pair, update(false));
+    assert_eq!(requests(&mut pair), []);
+}
+
+#[test]
+fn a_track_that_is_muted_while_it_is_announced_is_muted() {
+    let mut pair = joined();
+    let cid = pair.client.publish(Publish::microphone(), pair.now);
+    pair.client.set_muted(&cid, true).unwrap();
+    requests(&mut pair);
+    let track = TrackInfo {
+        sid: "TR_mine".into(),
+        ..Default::default()
+    };
+    let published = TrackPublishedResponse {
+        cid,
+        track: Some(track),
+    };
+    respond(&mut pair, Response::TrackPublished(published));
+    let mute = MuteTrackRequest {
+        sid: "TR_mine".into(),
+        muted: true,
+    };
+    assert_eq!(requests(&mut pair), [Request::Mute(mute)]);
+}
+
+#[test]
+fn a_track_whose_announcement_was_lost_with_its_connection_is_announced_again_or_found() {
+    for arrived in [false, true] {
+        let mut pair = joined();
+        let microphone = Publish::microphone();
+        let (name, source) = (microphone.name.clone(), microphone.source.into());
+        let cid = pair.client.publish(microphone, pair.now);
+        requests(&mut pair);
+        pair.client.signal_lost(pair.now);
+        join_request(&mut pair);
+        respond(&mut pair, Response::Reconnect(ReconnectResponse::default()));
+        let announced = |requests: &[Request]| {
+            let of =
+                |request: &&Request| matches!(request, Request::AddTrack(add) if add.cid == cid);
+            requests.iter().filter(of).count()
+        };
+        assert_eq!(announced(&requests(&mut pair)), 0, "the server may have it");
+        let track = TrackInfo {
+            sid: "TR_mine".into(),
+            name,
+            source,
+            ..Default::default()
+        };
+        let me = ParticipantInfo {
+            sid: "PA_me".into(),
+            tracks: Vec::from_iter(arrived.then_some(track)),
+            ..Default::default()
+        };
+        let update = ParticipantUpdate {
+            participants: vec![me],
+        };
+        respond(&mut pair, Response::Update(update));
+        assert_eq!(announced(&requests(&mut pair)), usize::from(!arrived));
+        let known = pair.client.stats().published[0].track;
+        assert_eq!(known.is_some(), arrived);
+    }
+}
+
+#[test]
 fn an_unpublished_track_is_offered_inactive() {
     let (mut pair, cid) = publishing(Publish::microphone());
     requests(&mut pair);

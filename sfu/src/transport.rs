@@ -234,6 +234,7 @@ impl Transport {
         if self.closed {
             return Err(TransportError::NotValidated);
         }
+        let nominates = message.is_binding_request() && message.use_candidate();
         let packet = StunPacket {
             proto: Protocol::Udp,
             source: datagram.remote,
@@ -263,6 +264,11 @@ impl Transport {
         // Told again each time: the demultiplexer forgets addresses that move to another peer.
         self.events.push_back(TransportEvent::Validated(from));
         self.drive_ice(now);
+        // The client's last word counts. The agent keeps to the pair it has until that has been silent for long, and so
+        // would we, deaf to a client whose NAT gave it another address.
+        if nominates && self.path.is_some() {
+            self.path = Some(from);
+        }
         while let Some(transmit) = self.ice.poll_transmit() {
             let to = Destination {
                 remote: transmit.destination,

@@ -254,6 +254,26 @@ fn data_packets_carry_the_senders_name_whatever_they_claim() {
 }
 
 #[test]
+fn messages_wait_for_a_network_that_was_away_and_then_come_soon() {
+    let mut rig = Rig::new(17);
+    let (_, b) = (rig.join(), rig.join());
+    rig.run(2 * SECOND);
+    let away = rig.participants[b].connection.local();
+    rig.cut.push(away);
+    rig.command(Command::SendData {
+        room: rig.room,
+        to: Vec::new(),
+        channel: DataChannel::Reliable,
+        payload: vec![7; 100],
+    });
+    // The fifth repetition would be due 31 s after the first try.
+    rig.run(16 * SECOND);
+    rig.cut.clear();
+    rig.run(5 * SECOND);
+    assert_eq!(rig.participants[b].data, [vec![7; 100]]);
+}
+
+#[test]
 fn who_speaks_is_told_and_who_stops_too() {
     let mut rig = Rig::new(8);
     let (a, _) = (rig.join(), rig.join());
@@ -290,6 +310,21 @@ fn an_ice_restart_keeps_the_media_flowing() {
         heard.packets > before + 95 && heard.lost == 0,
         "{before} {heard:?}"
     );
+}
+
+#[test]
+fn who_gets_another_address_from_its_nat_hears_again_with_its_next_check() {
+    let mut rig = Rig::new(9);
+    let (a, b) = (rig.join(), rig.join());
+    let voice = rig.publish(a, MediaKind::Audio, &[]);
+    rig.run(3 * SECOND);
+    rig.rebind(b, "203.0.113.9:40000".parse().unwrap());
+    // Checks come every three seconds at least.
+    rig.run(4 * SECOND);
+    let before = rig.received(b, voice).packets;
+    rig.run(2 * SECOND);
+    let heard = rig.received(b, voice).packets - before;
+    assert!((98..=102).contains(&heard), "{heard}");
 }
 
 #[test]

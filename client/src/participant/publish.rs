@@ -109,9 +109,13 @@ pub(super) struct Publication {
     pub(super) publish: Publish,
     /// `add_track` was sent in this session.
     pub(super) announced: bool,
+    /// And then the signal connection broke: nobody knows whether it arrived.
+    pub(super) lost: bool,
     pub(super) track: Option<TrackSid>,
     pub(super) info: Option<TrackInfo>,
     pub(super) muted: bool,
+    /// The server was asked to mute or unmute it, and has not said since that it is so.
+    pub(super) asked: bool,
     /// An answer accepted its section.
     pub(super) negotiated: bool,
     /// The caller knows.
@@ -134,8 +138,10 @@ impl Participant {
             muted: publish.muted,
             publish,
             announced: false,
+            lost: false,
             track: None,
             info: None,
+            asked: false,
             negotiated: false,
             reported: false,
         });
@@ -165,6 +171,7 @@ impl Participant {
         let index = self.publication_index(cid)?;
         let publication = &mut self.publications[index];
         publication.muted = muted;
+        publication.asked = true;
         if let Some(track) = publication.track {
             self.send(signal_request::Message::Mute(MuteTrackRequest {
                 sid: track.to_string(),
@@ -227,10 +234,56 @@ impl Participant {
             .parse()
             .map_err(|_| Error::Protocol("track_published without a sid".into()))?;
         if let Some(publication) = self.publications.iter_mut().find(|p| p.cid == response.cid) {
+            let (announced, muted) = (info.muted, publication.muted);
             publication.track = Some(track);
             publication.info = Some(info);
+            // It was muted or unmuted since it was announced.
+            if announced != muted {
+                publication.asked = true;
+                self.send(signal_request::Message::Mute(MuteTrackRequest {
+                    sid: track.to_string(),
+                    muted,
+                }));
+            }
         }
         self.report_published();
+        Ok(())
+    }
+
+    /// The session goes on over another connection: what was announced over the old one may not have arrived.
+    pub(super) fn note_lost(&mut self) {
+        for publication in &mut self.publications {
+            let waits = self.signals.iter().any(|request| {
+                matches!(&request.message, Some(signal_request::Message::AddTrack(add)) if add.cid == publication.cid)
+            });
+            publication.lost = publication.announced && publication.track.is_none() && !waits;
+        }
+    }
+
+    /// The server says which tracks of ours it has: what was lost is among them, the youngest of its name that is no
+    /// other's, or is announced again.
+    pub(super) fn recover_lost(&mut self, tracks: &[TrackInfo]) -> Result<(), Error> {
+        let mut lost = Vec::new();
+        for publication in self.publications.iter_mut().filter(|p| p.lost) {
+            publication.lost = false;
+            lost.push((publication.cid.clone(), add_track(publication)));
+        }
+        for (cid, request) in lost {
+            let taken = |info: &TrackInfo| {
+                let sids = self.publications.iter().filter_map(|p| p.track);
+                sids.into_iter().any(|sid| sid.as_str() == info.sid)
+            };
+            let is = |info: &&TrackInfo| {
+                info.name == request.name && info.source == request.source && !taken(info)
+            };
+            match tracks.iter().rev().find(is) {
+                Some(info) => self.on_track_published(TrackPublishedResponse {
+                    cid,
+                    track: Some(info.clone()),
+                })?,
+                None => self.send(signal_request::Message::AddTrack(request)),
+            }
+        }
         Ok(())
     }
 
@@ -254,12 +307,35 @@ impl Participant {
                 .is_some_and(|track| track.as_str() == request.sid)
             {
                 publication.muted = request.muted;
+                publication.asked = false;
                 let cid = publication.cid.clone();
                 self.events.push_back(Event::TrackMuted {
                     cid,
                     muted: request.muted,
                 });
             }
+        }
+    }
+
+    /// What the server says of our tracks. A request to mute may have been lost with its connection: it is repeated.
+    pub(super) fn reconcile_muted(&mut self, tracks: &[TrackInfo]) {
+        let mut again = Vec::new();
+        for publication in self.publications.iter_mut().filter(|p| p.asked) {
+            let track = publication.track;
+            let is = |info: &&TrackInfo| track.is_some_and(|sid| sid.as_str() == info.sid);
+            let Some(info) = tracks.iter().find(is) else {
+                continue;
+            };
+            publication.asked = info.muted != publication.muted;
+            if publication.asked {
+                again.push(MuteTrackRequest {
+                    sid: info.sid.clone(),
+                    muted: publication.muted,
+                });
+            }
+        }
+        for request in again {
+            self.send(signal_request::Message::Mute(request));
         }
     }
 

@@ -141,7 +141,7 @@ impl Participant {
                 ));
             }
             M::Trickle(trickle) => self.on_trickle(&trickle.candidate_init, now),
-            M::Update(update) => self.update_participants(update.participants),
+            M::Update(update) => self.update_participants(update.participants)?,
             M::TrackPublished(response) => self.on_track_published(response)?,
             M::TrackUnpublished(response) => self.on_track_unpublished(&response.track_sid, now)?,
             M::Mute(request) => self.on_mute(&request),
@@ -156,6 +156,7 @@ impl Participant {
                 self.phase = Phase::Joined;
                 self.heartbeat.restart(now);
                 self.events.push_back(Event::Resumed);
+                self.note_lost();
                 self.send_sync_state(now)?;
                 self.announce(now);
             }
@@ -213,6 +214,8 @@ impl Participant {
         }
         for publication in &mut self.publications {
             publication.announced = false;
+            publication.lost = false;
+            publication.asked = false;
             publication.track = None;
             publication.info = None;
             publication.negotiated = false;

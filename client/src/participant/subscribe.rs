@@ -133,11 +133,16 @@ impl Participant {
     }
 
     /// Takes news of others (and of ourselves) in. Older news than what is known is dropped.
-    pub(super) fn update_participants(&mut self, updates: Vec<ParticipantInfo>) {
+    pub(super) fn update_participants(
+        &mut self,
+        updates: Vec<ParticipantInfo>,
+    ) -> Result<(), Error> {
         let mut news = Vec::new();
         for update in updates {
             if self.me.as_ref().is_some_and(|me| me.sid == update.sid) {
                 self.me = Some(update.clone());
+                self.reconcile_muted(&update.tracks);
+                self.recover_lost(&update.tracks)?;
                 news.push(update);
                 continue;
             }
@@ -160,6 +165,7 @@ impl Participant {
         if !news.is_empty() {
             self.events.push_back(Event::ParticipantsChanged(news));
         }
+        Ok(())
     }
 
     fn publisher_of(&self, track: TrackSid) -> Option<ParticipantSid> {

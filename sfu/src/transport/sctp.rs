@@ -23,6 +23,10 @@ const MAX_BUFFERED_RELIABLE: usize = 4 * 1024 * 1024;
 /// Lossy bytes that may wait: a packet that is late is worth nothing.
 const MAX_BUFFERED_LOSSY: usize = 256 * 1024;
 
+/// Longest wait for an acknowledgement before a packet is sent again, milliseconds. The wait doubles each time, and by
+/// default up to a minute: after a quarter of a minute without network, messages would be late by as much again.
+const MAX_RETRANSMIT_WAIT: u64 = 4_000;
+
 /// SCTP payload of one datagram: 1200 less DTLS and SCTP framing.
 const MAX_PAYLOAD: u32 = 1120;
 
@@ -53,6 +57,7 @@ impl DataChannels {
             TransportConfig::default()
                 .with_max_init_retransmits(None)
                 .with_max_data_retransmits(None)
+                .with_rto_max_ms(MAX_RETRANSMIT_WAIT)
                 .with_max_receive_buffer_size(1024 * 1024)
                 .with_max_receive_message_size(MAX_MESSAGE_SIZE),
         );

@@ -111,6 +111,8 @@ pub struct Rig {
     pub stopwatch: Option<fn() -> u64>,
     /// What the shard has needed by that clock so far.
     pub shard_ns: u64,
+    /// Participants behind a NAT: their own address, and the one the shard sees.
+    nat: BTreeMap<SocketAddr, SocketAddr>,
     server: SocketAddr,
     rng: StdRng,
     flights: BinaryHeap<Reverse<(Instant, u64)>>,
@@ -167,6 +169,7 @@ impl Rig {
             links: BTreeMap::new(),
             stopwatch: None,
             shard_ns: 0,
+            nat: BTreeMap::new(),
             server,
             rng,
             flights: BinaryHeap::new(),
@@ -352,6 +355,12 @@ impl Rig {
             .remove(&self.participants[index].connection.local());
     }
 
+    /// From now on the shard sees a participant under this address; what goes to the former one is lost.
+    pub fn rebind(&mut self, index: usize, address: SocketAddr) {
+        let own = self.participants[index].connection.local();
+        self.nat.insert(own, address);
+    }
+
     pub fn command(&mut self, command: Command) {
         let mut out = VecBatch::default();
         self.shard.handle_command(command, self.now, &mut out);
@@ -529,13 +538,13 @@ impl Rig {
                 self.timed(&mut out, |shard, now, out| {
                     shard.handle_datagram(datagram, now, out);
                 });
-            } else if let Some(p) = self
-                .participants
-                .iter_mut()
-                .find(|p| p.connection.local() == flight.to)
-            {
+            } else if let Some(p) = self.participants.iter_mut().find(|p| {
+                let own = p.connection.local();
+                *self.nat.get(&own).unwrap_or(&own) == flight.to
+            }) {
+                let own = p.connection.local();
                 p.connection
-                    .handle_datagram(flight.to, flight.from, &flight.bytes, self.now);
+                    .handle_datagram(own, flight.from, &flight.bytes, self.now);
             }
         }
         self.timed(&mut out, |shard, now, out| shard.flush(now, out));
@@ -579,7 +588,8 @@ impl Rig {
                 }
             }
             for transmit in transmits {
-                self.post(transmit.local, transmit.remote, transmit.payload);
+                let from = *self.nat.get(&transmit.local).unwrap_or(&transmit.local);
+                self.post(from, transmit.remote, transmit.payload);
             }
         }
     }

@@ -1,0 +1,157 @@
+//! What a person hears and sees, and what it must not.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use client::media::{Frame, MediaKind};
+use protocol::TrackSid;
+
+use crate::media;
+
+/// For so long after a subscription, packets of the section's former track may still be under way.
+const LATE: Duration = Duration::from_secs(2);
+
+/// Longer than a sound may be away on a network without fault.
+pub const SILENCE: Duration = Duration::from_millis(250);
+
+/// So much more from the subscription to the first sound: the sender may not have been asked before.
+const FIRST: Duration = Duration::from_millis(750);
+
+/// What is heard or seen of one subscription.
+#[derive(Debug)]
+pub struct Heard {
+    kind: MediaKind,
+    since: Instant,
+    /// Of the last frame; before the first, when it could have come.
+    pub last: Option<Instant>,
+    /// Whole, decodable frames.
+    pub frames: u64,
+    /// Whose they are.
+    pub source: Option<u32>,
+    pub size: (u16, u16),
+}
+
+/// A time in which a sound was not heard.
+#[derive(Debug, Clone, Copy)]
+pub struct Gap {
+    pub source: u32,
+    pub from: Instant,
+    pub to: Instant,
+    /// How long it may be.
+    pub allowed: Duration,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub struct Ear {
+    heard: BTreeMap<TrackSid, Heard>,
+    /// Last data message of each person's life.
+    data: BTreeMap<(u8, u32), u32>,
+    pub gaps: Vec<Gap>,
+    pub complaints: Vec<String>,
+}
+
+impl Ear {
+    /// Nothing is heard any more.
+    pub fn deafen(&mut self) {
+        self.heard.clear();
+        self.data.clear();
+    }
+
+    /// The connection is up: from now on what is subscribed should be heard.
+    pub fn connected(&mut self, now: Instant) {
+        for heard in self.heard.values_mut() {
+            heard.last.get_or_insert(now);
+        }
+    }
+
+    pub fn subscribed(&mut self, track: TrackSid, kind: MediaKind, connected: bool, now: Instant) {
+        let heard = Heard {
+            kind,
+            since: now,
+            last: connected.then_some(now),
+            frames: 0,
+            source: None,
+            size: (0, 0),
+        };
+        self.heard.insert(track, heard);
+    }
+
+    pub fn unsubscribed(&mut self, track: TrackSid) {
+        self.heard.remove(&track);
+    }
+
+    /// A frame of `track`, which is called `name`.
+    pub fn hear(&mut self, track: TrackSid, frame: &Frame, name: Option<(u8, u32)>, now: Instant) {
+        let Some(heard) = self.heard.get_mut(&track) else {
+            return;
+        };
+        if !frame.decodable {
+            return;
+        }
+        let Some(mark) = media::mark(heard.kind, &frame.data) else {
+            return self
+                .complaints
+                .push(format!("a frame of {track} is not what was sent"));
+        };
+        if name.is_some_and(|name| name != (mark.person, mark.source)) {
+            if now - heard.since > LATE {
+                let (person, source) = (mark.person, mark.source);
+                self.complaints.push(format!(
+                    "on {track} ({name:?}) comes {source} of person {person}"
+                ));
+            }
+            return;
+        }
+        if let (MediaKind::Audio, Some(last)) = (heard.kind, heard.last) {
+            let allowed = SILENCE
+                + if heard.frames == 0 {
+                    FIRST
+                } else {
+                    Duration::ZERO
+                };
+            if now - last > allowed {
+                self.gaps.push(Gap {
+                    source: mark.source,
+                    from: last,
+                    to: now,
+                    allowed,
+                });
+            }
+        }
+        heard.source = Some(mark.source);
+        heard.last = Some(now);
+        heard.frames += 1;
+        heard.size = frame.size;
+    }
+
+    /// A data message.
+    pub fn data(&mut self, person: u8, life: u32, count: u32) -> Result<(), String> {
+        let last = self.data.insert((person, life), count);
+        match last {
+            Some(last) if count != last + 1 => Err(format!(
+                "data of person {person}: {count} comes after {last}"
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// The last data message of this life of this person.
+    pub fn last_data(&self, person: usize, life: u32) -> Option<u32> {
+        self.data.get(&(person as u8, life)).copied()
+    }
+
+    /// What is heard of a source.
+    pub fn of(&self, source: u32) -> Option<&Heard> {
+        self.heard
+            .values()
+            .find(|heard| heard.source == Some(source))
+    }
+
+    /// The subscribed tracks.
+    pub fn tracks(&self) -> Vec<TrackSid> {
+        self.heard.keys().copied().collect()
+    }
+}

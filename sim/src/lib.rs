@@ -1,0 +1,178 @@
+//! The whole system on one thread: shards, rooms, sessions and native clients under a virtual clock and a virtual network.
+//!
+//! One seed is one run: [`Scenario::draw`] decides who is there, on which networks, and what happens; [`run`] lets it
+//! happen, ends with a quiet time on good networks, and asks what people would notice: does everybody hear and see
+//! everybody else, are those who left gone, was a sound away for longer than a network explains, did data come in order
+//! and once, is nothing left when everybody has gone.
+//!
+//! What is the same when a seed is run again: the scenario, every virtual instant, which datagram of which line is lost
+//! or late, every SSRC, id and first sequence number, and so the digest of all of it. What is not: the keys, certificates
+//! and signatures of DTLS (see [`entropy`]), and hence the encrypted bytes; nothing here looks at them.
+
+pub mod entropy;
+
+mod ear;
+mod log;
+mod media;
+mod network;
+mod node;
+mod person;
+mod scenario;
+mod verdict;
+mod world;
+
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::OnceLock,
+    time::Duration,
+};
+
+pub use scenario::Scenario;
+
+use log::{Listener, Log};
+use world::World;
+
+/// What came of a run.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outcome {
+    /// Which run it was.
+    pub seed: u64,
+    /// What people would complain of; empty when all was well.
+    pub complaints: Vec<String>,
+    /// Of everything that happened.
+    pub digest: u64,
+    /// Virtual time.
+    pub lasted: Duration,
+    /// How long it took in the quiet until everybody had everybody.
+    pub recovery: Duration,
+}
+
+/// Runs a seed on a thread of its own. `print` prints what happens, and what the code under test logs up to that level.
+pub fn run(seed: u64, print: Option<tracing::Level>) -> Outcome {
+    let work = move || {
+        entropy::seed_thread(seed);
+        tracing::subscriber::with_default(Listener { print }, || {
+            catch_unwind(AssertUnwindSafe(|| live(seed, print.is_some())))
+        })
+    };
+    let failed = |why: String| Outcome {
+        seed,
+        complaints: vec![why],
+        digest: 0,
+        lasted: Duration::ZERO,
+        recovery: Duration::ZERO,
+    };
+    let thread = std::thread::Builder::new().name(format!("seed {seed}"));
+    match thread.spawn(work).map(std::thread::JoinHandle::join) {
+        Ok(Ok(Ok(outcome))) => outcome,
+        Ok(Ok(Err(panic)) | Err(panic)) => failed(format!("panic: {}", words(&panic))),
+        Err(error) => failed(format!("no thread: {error}")),
+    }
+}
+
+fn live(seed: u64, verbose: bool) -> Outcome {
+    play(seed, &Scenario::draw(seed), verbose)
+}
+
+fn play(seed: u64, scenario: &Scenario, verbose: bool) -> Outcome {
+    let mut world = World::new(seed, scenario, certificate(), Log::new(verbose));
+    world.run(scenario.quiet_from);
+    world.calm();
+    let (complaints, recovery) = verdict::judge(&mut world);
+    Outcome {
+        seed,
+        complaints,
+        digest: world.log.digest(),
+        lasted: world.now - world.start,
+        recovery,
+    }
+}
+
+/// One for all runs: making one costs more than a handshake.
+fn certificate() -> &'static sfu::Certificate {
+    static CERTIFICATE: OnceLock<sfu::Certificate> = OnceLock::new();
+    CERTIFICATE.get_or_init(|| {
+        // Not on the thread of a run: only the first would draw the numbers.
+        let made = std::thread::spawn(dimpl::certificate::generate_self_signed_certificate);
+        let made = made
+            .join()
+            .ok()
+            .and_then(Result::ok)
+            .expect("a certificate");
+        sfu::Certificate {
+            certificate: made.certificate,
+            private_key: made.private_key,
+        }
+    })
+}
+
+fn words(panic: &Box<dyn std::any::Any + Send>) -> String {
+    let text = panic.downcast_ref::<String>().cloned();
+    let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+    text.unwrap_or_else(|| "without words".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use media::Kind;
+    use network::Profile;
+    use scenario::{Action, Cast};
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Three people with microphones; something happens to the last of them.
+    fn meeting(at: Duration, what: Action) -> Vec<String> {
+        let cast = |_| Cast {
+            room: 0,
+            offer_with_join: true,
+            sources: vec![Kind::Sound],
+            network: (Profile::GOOD, Profile::GOOD),
+        };
+        let mut script: Vec<_> = (0..3)
+            .map(|person| (Duration::ZERO, person, Action::Join))
+            .collect();
+        script.push((at, 2, what));
+        let scenario = Scenario {
+            shards: 1,
+            cast: (0..3).map(cast).collect(),
+            script,
+            quiet_from: 8 * SECOND,
+        };
+        tracing::subscriber::with_default(Listener { print: None }, || {
+            play(1, &scenario, false).complaints
+        })
+    }
+
+    #[test]
+    fn who_stays_away_is_missed() {
+        let complaints = meeting(5 * SECOND, Action::CutNetwork(3600 * SECOND));
+        assert!(
+            complaints.contains(&"2 is not connected".to_owned()),
+            "{complaints:?}"
+        );
+    }
+
+    #[test]
+    fn a_silence_that_no_network_explains_is_noticed() {
+        // A network that loses everything for a while, and claims to be a good one.
+        let lost = Profile {
+            loss: 1.0,
+            ..Profile::GOOD
+        };
+        let complaints = meeting(6 * SECOND, Action::Network(lost, Profile::GOOD));
+        let noticed = |of: &str| complaints.iter().any(|complaint| complaint.contains(of));
+        assert!(
+            noticed("0 did not hear 3 of 2") && noticed("1 did not hear 3 of 2"),
+            "{complaints:?}"
+        );
+    }
+
+    #[test]
+    fn a_quiet_meeting_gives_no_cause_for_complaint() {
+        assert_eq!(
+            meeting(5 * SECOND, Action::ToggleMute(0)),
+            Vec::<String>::new()
+        );
+    }
+}

@@ -1,0 +1,457 @@
+//! The server without its shell: shards, rooms and sessions, and the messages between them, carried at once.
+
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use protocol::{
+    ParticipantSid, RoomName, RoomSid,
+    livekit::JoinRequest,
+    signal::Frame,
+    token::{Grant, VideoGrant},
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use sfu::{Command, Datagram, Destination, Event, SendBatch, Shard};
+use signaling::{Config, Join, Room, RoomInput, RoomOutput, Session, SessionId, SessionOutput};
+
+/// Since 1970, when a run starts.
+const UNIX_START: Duration = Duration::from_secs(1_800_000_000);
+
+/// A WebSocket, for its whole life.
+pub type WireId = u64;
+
+/// What the node has for the world.
+#[derive(Debug, Default)]
+pub struct Outbox {
+    /// From, to, bytes.
+    pub datagrams: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
+    /// Frames for clients; `None` closes the WebSocket.
+    pub frames: Vec<(WireId, Option<Frame>)>,
+}
+
+#[derive(Debug, Default)]
+struct Batch {
+    sent: Vec<(Destination, Vec<u8>)>,
+    open: Option<(Destination, Vec<u8>)>,
+}
+
+impl SendBatch for Batch {
+    fn reserve(&mut self, to: Destination, len: usize) -> Option<&mut [u8]> {
+        Some(self.open.insert((to, vec![0xaa; len])).1.as_mut_slice())
+    }
+
+    fn commit(&mut self, len: usize) {
+        let (to, mut bytes) = self.open.take().expect("a reservation before a commit");
+        bytes.truncate(len);
+        self.sent.push((to, bytes));
+    }
+}
+
+struct MediaThread {
+    address: SocketAddr,
+    shard: Shard,
+    rooms: usize,
+}
+
+struct Hosted {
+    room: Room,
+    sid: RoomSid,
+    name: RoomName,
+    thread: usize,
+}
+
+struct Seat {
+    session: Session,
+    wire: WireId,
+    room: Option<u64>,
+}
+
+/// See the module.
+pub struct Node {
+    threads: Vec<MediaThread>,
+    rooms: BTreeMap<u64, Hosted>,
+    by_name: BTreeMap<RoomName, u64>,
+    by_sid: BTreeMap<RoomSid, u64>,
+    peers: BTreeMap<ParticipantSid, u64>,
+    seats: BTreeMap<SessionId, Seat>,
+    wires: BTreeMap<WireId, SessionId>,
+    config: Arc<Config>,
+    rng: StdRng,
+    start: Instant,
+    next_room: u64,
+    next_session: u64,
+}
+
+impl Node {
+    /// A node with a shard for each address.
+    pub fn new(
+        addresses: &[SocketAddr],
+        certificate: &sfu::Certificate,
+        config: Config,
+        seed: u64,
+        start: Instant,
+    ) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let threads = addresses.iter().map(|address| MediaThread {
+            address: *address,
+            shard: Shard::new(sfu::Config {
+                addresses: vec![*address],
+                seed: rng.random(),
+                certificate: certificate.clone(),
+                connect_timeout_ms: 15_000,
+                consent_timeout_ms: 30_000,
+                max_peers: 1000,
+                max_tracks_per_peer: 32,
+                congestion_control: true,
+            }),
+            rooms: 0,
+        });
+        Self {
+            threads: threads.collect(),
+            rooms: BTreeMap::new(),
+            by_name: BTreeMap::new(),
+            by_sid: BTreeMap::new(),
+            peers: BTreeMap::new(),
+            seats: BTreeMap::new(),
+            wires: BTreeMap::new(),
+            config: Arc::new(config),
+            rng,
+            start,
+            next_room: 1,
+            next_session: 1,
+        }
+    }
+
+    /// A client opened a WebSocket and was admitted.
+    pub fn open(
+        &mut self,
+        wire: WireId,
+        identity: &str,
+        room: &RoomName,
+        request: JoinRequest,
+        now: Instant,
+    ) {
+        let session = SessionId(self.next_session);
+        self.next_session += 1;
+        let grant = Grant {
+            api_key: "key".into(),
+            identity: identity.into(),
+            name: identity.into(),
+            video: Some(VideoGrant {
+                room_join: true,
+                room: room.as_str().to_owned(),
+                ..VideoGrant::default()
+            }),
+            ..Grant::default()
+        };
+        let join = Join {
+            session,
+            grant,
+            request,
+        };
+        let state = Session::new(join, &self.config, self.unix(now), now);
+        let seat = Seat {
+            session: state,
+            wire,
+            room: None,
+        };
+        self.seats.insert(session, seat);
+        self.wires.insert(wire, session);
+    }
+
+    /// A client's frame came; `None`: its WebSocket is closed.
+    pub fn handle_frame(&mut self, wire: WireId, frame: Option<Frame>, now: Instant) {
+        let Some(seat) = self.wires.get(&wire).and_then(|id| self.seats.get_mut(id)) else {
+            return;
+        };
+        match frame {
+            Some(frame) => seat.session.handle_frame(frame, now),
+            None => seat.session.handle_closed(now),
+        }
+    }
+
+    /// A datagram came; what it brings is forwarded by [`Node::pump`].
+    pub fn handle_datagram(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        payload: &[u8],
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let Some(thread) = self.threads.iter_mut().find(|thread| thread.address == to) else {
+            return;
+        };
+        let datagram = Datagram {
+            remote: from,
+            local: to,
+            payload,
+        };
+        let mut batch = Batch::default();
+        thread.shard.handle_datagram(datagram, now, &mut batch);
+        send(batch, out);
+    }
+
+    /// Does what is due.
+    pub fn handle_timeout(&mut self, now: Instant, out: &mut Outbox) {
+        for thread in &mut self.threads {
+            if thread.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
+                let mut batch = Batch::default();
+                thread.shard.handle_timeout(now, &mut batch);
+                send(batch, out);
+            }
+        }
+        for hosted in self.rooms.values_mut() {
+            if hosted.room.poll_timeout().is_some_and(|at| at <= now) {
+                hosted.room.handle_timeout(now);
+            }
+        }
+        for seat in self.seats.values_mut() {
+            if seat.session.poll_timeout().is_some_and(|at| at <= now) {
+                seat.session.handle_timeout(now);
+            }
+        }
+    }
+
+    /// When [`Node::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let threads = self.threads.iter();
+        let shards = threads.filter_map(|thread| Some(thread.shard.poll_timeout()?.0));
+        let rooms = self
+            .rooms
+            .values()
+            .filter_map(|hosted| hosted.room.poll_timeout());
+        let seats = self
+            .seats
+            .values()
+            .filter_map(|seat| seat.session.poll_timeout());
+        shards.chain(rooms).chain(seats).min()
+    }
+
+    /// Carries messages between the parts until none has any.
+    pub fn pump(&mut self, now: Instant, out: &mut Outbox) {
+        for thread in &mut self.threads {
+            let mut batch = Batch::default();
+            thread.shard.flush(now, &mut batch);
+            send(batch, out);
+        }
+        loop {
+            let mut idle = true;
+            let sessions: Vec<_> = self.seats.keys().copied().collect();
+            for id in sessions {
+                while let Some(output) = self
+                    .seats
+                    .get_mut(&id)
+                    .and_then(|s| s.session.poll_output())
+                {
+                    idle = false;
+                    self.session_output(id, output, now, out);
+                }
+            }
+            let rooms: Vec<_> = self.rooms.keys().copied().collect();
+            for id in rooms {
+                idle &= !self.drain_room(id, now, out);
+            }
+            for index in 0..self.threads.len() {
+                while let Some(event) = self.threads[index].shard.poll_event() {
+                    idle = false;
+                    self.deliver(event, now);
+                }
+            }
+            if idle {
+                return;
+            }
+        }
+    }
+
+    /// What should not be there any more when everybody has left, in words; empty when nothing is.
+    pub fn leftovers(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        for (index, thread) in self.threads.iter().enumerate() {
+            let stats = thread.shard.stats();
+            let sizes = [stats.peers, stats.rooms, stats.up_tracks, stats.down_tracks];
+            if sizes != [0; 4] {
+                left.push(format!(
+                    "shard {index} still has {} peers, {} rooms, {} tracks, {} subscriptions",
+                    sizes[0], sizes[1], sizes[2], sizes[3]
+                ));
+            }
+        }
+        let open = self.rooms.values();
+        left.extend(open.map(|hosted| format!("room {} is still open", hosted.name.as_str())));
+        if !self.seats.is_empty() {
+            left.push(format!("{} sessions are still open", self.seats.len()));
+        }
+        left
+    }
+
+    /// Panics in shards so far.
+    pub fn panics(&self) -> u64 {
+        self.threads
+            .iter()
+            .map(|thread| thread.shard.stats().panics)
+            .sum()
+    }
+
+    fn unix(&self, now: Instant) -> Duration {
+        UNIX_START + (now - self.start)
+    }
+
+    fn session_output(
+        &mut self,
+        id: SessionId,
+        output: SessionOutput,
+        now: Instant,
+        out: &mut Outbox,
+    ) {
+        let Some(seat) = self.seats.get_mut(&id) else {
+            return;
+        };
+        match output {
+            SessionOutput::Send(frame) => out.frames.push((seat.wire, Some(frame))),
+            SessionOutput::SignToken(_) => seat.session.handle_token("token".into(), now),
+            SessionOutput::Close(_) => {
+                out.frames.push((seat.wire, None));
+                self.wires.remove(&seat.wire);
+                self.seats.remove(&id);
+            }
+            SessionOutput::ToRoom(RoomInput::Join(join)) => self.join(join, now),
+            SessionOutput::ToRoom(input) => {
+                let room = seat.room.and_then(|room| self.rooms.get_mut(&room));
+                if let Some(hosted) = room {
+                    hosted.room.handle(input, now);
+                }
+            }
+        }
+    }
+
+    fn join(&mut self, join: Box<Join>, now: Instant) {
+        let Some(name) = join.grant.room() else {
+            return;
+        };
+        let id = match self.by_name.get(&name) {
+            Some(id) => *id,
+            None => self.open_room(name, now),
+        };
+        if let Some(seat) = self.seats.get_mut(&join.session) {
+            seat.room = Some(id);
+        }
+        if let Some(hosted) = self.rooms.get_mut(&id) {
+            hosted.room.handle(RoomInput::Join(join), now);
+        }
+    }
+
+    fn open_room(&mut self, name: RoomName, now: Instant) -> u64 {
+        let seed = self.rng.random();
+        let unix = self.unix(now);
+        let room = Room::new(name.clone(), None, self.config.clone(), seed, unix, now);
+        let indices = 0..self.threads.len();
+        let thread = indices
+            .min_by_key(|index| self.threads[*index].rooms)
+            .unwrap_or(0);
+        self.threads[thread].rooms += 1;
+        let (id, sid) = (self.next_room, room.sid());
+        self.next_room += 1;
+        self.by_name.insert(name.clone(), id);
+        self.by_sid.insert(sid, id);
+        self.rooms.insert(
+            id,
+            Hosted {
+                room,
+                sid,
+                name,
+                thread,
+            },
+        );
+        id
+    }
+
+    /// True: the room had something to say.
+    fn drain_room(&mut self, id: u64, now: Instant, out: &mut Outbox) -> bool {
+        let (mut busy, mut closed) = (false, false);
+        while let Some(output) = self.rooms.get_mut(&id).and_then(|h| h.room.poll_output()) {
+            busy = true;
+            match output {
+                RoomOutput::ToSession { session, message } => {
+                    if let Some(seat) = self.seats.get_mut(&session) {
+                        seat.session.handle_message(message, now);
+                    }
+                }
+                RoomOutput::ToMedia(command) => self.command(id, command, now, out),
+                RoomOutput::Redirect(join) => self.join(join, now),
+                RoomOutput::Closed => closed = true,
+                RoomOutput::ApiReply { .. } | RoomOutput::Webhook(_) => {}
+            }
+            if closed {
+                self.by_name.retain(|_, room| *room != id);
+            }
+        }
+        if closed {
+            self.close_room(id, now, out);
+        }
+        busy
+    }
+
+    fn close_room(&mut self, id: u64, now: Instant, out: &mut Outbox) {
+        let Some(hosted) = self.rooms.remove(&id) else {
+            return;
+        };
+        self.by_sid.remove(&hosted.sid);
+        self.peers.retain(|_, room| *room != id);
+        let thread = &mut self.threads[hosted.thread];
+        thread.rooms -= 1;
+        let mut batch = Batch::default();
+        let close = Command::CloseRoom { room: hosted.sid };
+        thread.shard.handle_command(close, now, &mut batch);
+        send(batch, out);
+        for seat in self.seats.values_mut().filter(|seat| seat.room == Some(id)) {
+            seat.session.handle_closed(now);
+        }
+    }
+
+    fn command(&mut self, id: u64, command: Command, now: Instant, out: &mut Outbox) {
+        match &command {
+            Command::AddPeer { peer, .. } => drop(self.peers.insert(*peer, id)),
+            Command::RemovePeer { peer } => drop(self.peers.remove(peer)),
+            _ => {}
+        }
+        let Some(hosted) = self.rooms.get(&id) else {
+            return;
+        };
+        let mut batch = Batch::default();
+        self.threads[hosted.thread]
+            .shard
+            .handle_command(command, now, &mut batch);
+        send(batch, out);
+    }
+
+    /// An event goes to the room it is about; about somebody who is gone, to nobody.
+    fn deliver(&mut self, event: Event, now: Instant) {
+        let room = match &event {
+            Event::SpeakersChanged { room, .. } => self.by_sid.get(room),
+            Event::Answer { peer, .. }
+            | Event::NegotiationFailed { peer, .. }
+            | Event::NegotiationNeeded { peer, .. }
+            | Event::Connected { peer }
+            | Event::Disconnected { peer, .. }
+            | Event::TrackBound { peer, .. }
+            | Event::TrackUnbound { peer, .. }
+            | Event::TrackActive { peer, .. }
+            | Event::StreamStateChanged { peer, .. }
+            | Event::TrackSubscribed { peer, .. }
+            | Event::Reply { peer, .. } => self.peers.get(peer),
+        };
+        if let Some(hosted) = room.and_then(|room| self.rooms.get_mut(room)) {
+            hosted.room.handle(RoomInput::Media(event), now);
+        }
+    }
+}
+
+fn send(batch: Batch, out: &mut Outbox) {
+    let sent = batch.sent.into_iter();
+    out.datagrams
+        .extend(sent.map(|(to, bytes)| (to.local, to.remote, bytes)));
+}

@@ -1,0 +1,720 @@
+//! A person in a meeting: a native client, what it sends, what it hears, and how it dials.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use client::{
+    DataChannel, Event, Options, Participant, Publish, Reconnect, TrackSetting, Transmit,
+    media::{AudioLevel, Frame as MediaFrame, Layer},
+};
+use protocol::{
+    RoomName, TrackSid,
+    livekit::{DataPacket, TrackSource, UserPacket, data_packet},
+    signal::{self, Encoding, Frame},
+};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+
+use crate::{
+    ear::Ear,
+    media::{self, Kind, Mark, PICTURE_EVERY, SOUND_EVERY},
+    node::WireId,
+};
+
+/// Waits before each attempt to dial, milliseconds: those of LiveKit's clients.
+const RETRY_DELAYS: [u64; 10] = [0, 300, 1200, 2700, 4800, 7000, 7000, 7000, 7000, 7000];
+
+/// Attempts to resume before the session is given up for a new one.
+const RESUME_ATTEMPTS: usize = 3;
+
+/// Least time a WebSocket may take to open, and then to bring its first message.
+const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// From one data message to the next.
+const DATA_EVERY: Duration = Duration::from_millis(400);
+
+/// What a person wants of the world.
+#[derive(Debug)]
+pub enum Act {
+    /// Send a datagram.
+    Send(Transmit),
+    /// Open a WebSocket.
+    Dial { wire: WireId, parameter: String },
+    /// Send a frame.
+    Frame(WireId, Frame),
+    /// Close a WebSocket.
+    HangUp(WireId),
+}
+
+#[derive(Debug)]
+enum Link {
+    Closed,
+    Dialing {
+        at: Instant,
+        parameter: String,
+    },
+    Opening {
+        wire: WireId,
+        by: Instant,
+    },
+    Open {
+        wire: WireId,
+        respond_by: Option<Instant>,
+    },
+}
+
+/// Something a person publishes.
+#[derive(Debug)]
+pub struct Source {
+    /// Unique in a run.
+    pub id: u32,
+    pub kind: Kind,
+    pub muted: bool,
+    cid: String,
+    /// The server takes it.
+    live: bool,
+    next: Instant,
+    count: u32,
+    /// Layers whose next picture is a key frame.
+    keys: Vec<Option<Layer>>,
+    /// When it last sent, and since when it has not sent as it should.
+    sent: Option<Instant>,
+}
+
+/// See the module.
+pub struct Person {
+    pub index: usize,
+    pub identity: String,
+    pub room: RoomName,
+    /// Wants to be in the room.
+    pub present: bool,
+    pub sources: Vec<Source>,
+    pub participant: Option<Participant>,
+    pub ear: Ear,
+    pub local: SocketAddr,
+    /// Wishes for pictures, by source.
+    pub wishes: BTreeMap<u32, TrackSetting>,
+    /// Data messages sent in this life, and which life that is.
+    pub data_sent: (u32, u32),
+    pub talkative: bool,
+    link: Link,
+    attempt: usize,
+    data_open: bool,
+    data_next: Instant,
+    rng: StdRng,
+    start: Instant,
+    next_wire: WireId,
+    options: Options,
+    acts: VecDeque<Act>,
+    /// What happened, for the log.
+    pub notes: Vec<String>,
+    /// What must not happen.
+    pub complaints: Vec<String>,
+    /// Times without sound of a source, by it: our own doing.
+    pub pauses: Vec<(u32, Instant, Instant)>,
+    /// Every source it ever had.
+    ids: Vec<u32>,
+    /// Pictures wished for that were set for the present subscription.
+    wished: Vec<TrackSid>,
+}
+
+impl Person {
+    pub fn new(
+        index: usize,
+        room: RoomName,
+        offer_with_join: bool,
+        seed: u64,
+        start: Instant,
+    ) -> Self {
+        Self {
+            index,
+            identity: format!("person-{index}"),
+            room,
+            present: false,
+            sources: Vec::new(),
+            participant: None,
+            ear: Ear::default(),
+            local: SocketAddr::from(([10, 0, 0, index as u8 + 1], 20_000)),
+            wishes: BTreeMap::new(),
+            data_sent: (0, 0),
+            talkative: true,
+            link: Link::Closed,
+            attempt: 0,
+            data_open: false,
+            data_next: start,
+            rng: StdRng::seed_from_u64(seed),
+            start,
+            next_wire: index as WireId * 1_000_000,
+            options: Options {
+                offer_with_join,
+                ..Options::default()
+            },
+            acts: VecDeque::new(),
+            notes: Vec::new(),
+            complaints: Vec::new(),
+            pauses: Vec::new(),
+            ids: Vec::new(),
+            wished: Vec::new(),
+        }
+    }
+
+    /// Comes into the room, from a new socket.
+    pub fn join(&mut self, now: Instant) {
+        self.present = true;
+        self.local.set_port(self.local.port() + 1);
+        let mut participant = match Participant::new(self.options.clone(), self.local, now) {
+            Ok(participant) => participant,
+            Err(error) => return self.complaints.push(format!("cannot join: {error}")),
+        };
+        for source in &mut self.sources {
+            source.live = false;
+            source.cid = participant.publish(publish(self.index, source), now);
+        }
+        self.participant = Some(participant);
+        self.begin_life();
+        self.attempt = 0;
+        self.dial(now);
+    }
+
+    /// Leaves with a goodbye.
+    pub fn leave(&mut self, now: Instant) {
+        self.present = false;
+        if let Some(participant) = &mut self.participant {
+            participant.leave(now);
+        }
+    }
+
+    /// The page is closed or reloaded: sockets vanish, the WebSocket with a word or without.
+    pub fn vanish(&mut self, says_goodbye: bool) {
+        self.present = false;
+        self.participant = None;
+        self.ear.deafen();
+        let link = std::mem::replace(&mut self.link, Link::Closed);
+        if let (Link::Open { wire, .. } | Link::Opening { wire, .. }, true) = (link, says_goodbye) {
+            self.acts.push_back(Act::HangUp(wire));
+        }
+    }
+
+    /// The WebSocket breaks, for us and, unless `half_open`, for the server.
+    pub fn cut_wire(&mut self, half_open: bool, now: Instant) {
+        let link = std::mem::replace(&mut self.link, Link::Closed);
+        if let (Link::Open { wire, .. } | Link::Opening { wire, .. }, false) = (link, half_open) {
+            self.acts.push_back(Act::HangUp(wire));
+        }
+        if let Some(participant) = &mut self.participant {
+            participant.signal_lost(now);
+        }
+    }
+
+    /// Gives the session up for a new one.
+    pub fn reconnect_fully(&mut self, now: Instant) {
+        if let Some(participant) = &mut self.participant {
+            participant.reconnect_fully(now);
+        }
+    }
+
+    /// Publishes something more.
+    pub fn publish(&mut self, id: u32, kind: Kind, now: Instant) {
+        let mut source = Source {
+            id,
+            kind,
+            muted: false,
+            cid: String::new(),
+            live: false,
+            next: now,
+            count: 0,
+            keys: Vec::new(),
+            sent: None,
+        };
+        if let Some(participant) = self.participant.as_mut().filter(|p| !p.has_left()) {
+            source.cid = participant.publish(publish(self.index, &source), now);
+        }
+        self.ids.push(id);
+        self.sources.push(source);
+    }
+
+    /// Has it, or had it, this source?
+    pub fn had(&self, source: u32) -> bool {
+        self.ids.contains(&source)
+    }
+
+    /// Publishes it no longer.
+    pub fn unpublish(&mut self, index: usize, now: Instant) {
+        let source = self.sources.remove(index);
+        if let Some(participant) = self.participant.as_mut().filter(|p| !p.has_left())
+            && let Err(error) = participant.unpublish(&source.cid, now)
+        {
+            self.complaints.push(format!("cannot unpublish: {error}"));
+        }
+    }
+
+    pub fn set_muted(&mut self, index: usize, muted: bool) {
+        let source = &mut self.sources[index];
+        source.muted = muted;
+        if let Some(participant) = self.participant.as_mut().filter(|p| !p.has_left())
+            && let Err(error) = participant.set_muted(&source.cid, muted)
+        {
+            self.complaints.push(format!("cannot mute: {error}"));
+        }
+    }
+
+    /// How we want to see this source of somebody, from now on.
+    pub fn wish(&mut self, source: u32, setting: TrackSetting) {
+        self.wishes.insert(source, setting);
+        self.wished.clear();
+    }
+
+    pub fn is_connected(&self) -> bool {
+        self.participant
+            .as_ref()
+            .is_some_and(Participant::is_connected)
+    }
+
+    /// The WebSocket is open and was answered.
+    pub fn is_linked(&self) -> bool {
+        matches!(
+            self.link,
+            Link::Open {
+                respond_by: None,
+                ..
+            }
+        )
+    }
+
+    /// Our WebSocket has opened.
+    pub fn opened(&mut self, opened: WireId, now: Instant) {
+        if matches!(self.link, Link::Opening { wire, .. } if wire == opened) {
+            self.link = Link::Open {
+                wire: opened,
+                respond_by: Some(now + DIAL_TIMEOUT),
+            };
+        } else {
+            // We have given it up meanwhile.
+            self.acts.push_back(Act::HangUp(opened));
+        }
+    }
+
+    /// A frame came; `None`: the server closed the WebSocket.
+    pub fn handle_frame(&mut self, from: WireId, frame: Option<Frame>, now: Instant) {
+        let Link::Open { wire, respond_by } = &mut self.link else {
+            return;
+        };
+        if *wire != from {
+            return;
+        }
+        let Some(frame) = frame else {
+            self.link = Link::Closed;
+            if let Some(participant) = &mut self.participant {
+                participant.signal_lost(now);
+            }
+            return;
+        };
+        *respond_by = None;
+        let Some(participant) = &mut self.participant else {
+            return;
+        };
+        let taken = signal::decode_response(&frame)
+            .map_err(|error| error.to_string())
+            .and_then(|response| {
+                participant
+                    .handle_signal(response, now)
+                    .map_err(|error| error.to_string())
+            });
+        if let Err(error) = taken {
+            self.complaints
+                .push(format!("message of the server: {error}"));
+        }
+    }
+
+    pub fn handle_datagram(
+        &mut self,
+        from: SocketAddr,
+        to: SocketAddr,
+        payload: &[u8],
+        now: Instant,
+    ) {
+        if to == self.local
+            && let Some(participant) = &mut self.participant
+        {
+            participant.handle_datagram(to, from, payload, now);
+        }
+    }
+
+    /// When [`Person::handle_timeout`] is due.
+    pub fn poll_timeout(&self) -> Option<Instant> {
+        let participant = self.participant.as_ref()?;
+        let link = match &self.link {
+            Link::Dialing { at, .. } => Some(*at),
+            Link::Opening { by, .. } => Some(*by),
+            Link::Open { respond_by, .. } => *respond_by,
+            Link::Closed => None,
+        };
+        let media = self
+            .sources
+            .iter()
+            .filter(|source| source.live && !participant.has_left());
+        let media = media.map(|source| source.next);
+        let data = (self.data_open && self.talkative).then_some(self.data_next);
+        [participant.poll_timeout(), link, data]
+            .into_iter()
+            .flatten()
+            .chain(media)
+            .min()
+    }
+
+    pub fn handle_timeout(&mut self, now: Instant) {
+        match &mut self.link {
+            Link::Dialing { at, parameter } if *at <= now => {
+                let wire = self.next_wire;
+                self.next_wire += 1;
+                let parameter = std::mem::take(parameter);
+                self.acts.push_back(Act::Dial { wire, parameter });
+                self.link = Link::Opening {
+                    wire,
+                    by: now + DIAL_TIMEOUT,
+                };
+            }
+            Link::Opening { by, .. } if *by <= now => self.cut_wire(true, now),
+            Link::Open {
+                respond_by: Some(by),
+                ..
+            } if *by <= now => self.cut_wire(false, now),
+            _ => {}
+        }
+        if let Some(participant) = &mut self.participant
+            && participant.poll_timeout().is_some_and(|at| at <= now)
+        {
+            participant.handle_timeout(now);
+        }
+        self.play(now);
+        self.talk(now);
+    }
+
+    /// The next thing to do for us; to be asked after everything else.
+    pub fn poll_act(&mut self, now: Instant) -> Option<Act> {
+        self.drain(now);
+        self.acts.pop_front()
+    }
+
+    fn drain(&mut self, now: Instant) {
+        while let Some(event) = self.participant.as_mut().and_then(Participant::poll_event) {
+            self.on_event(event, now);
+        }
+        let Some(participant) = &mut self.participant else {
+            return;
+        };
+        while let Some(transmit) = participant.poll_transmit() {
+            self.acts.push_back(Act::Send(transmit));
+        }
+        if let Link::Open { wire, .. } = self.link {
+            while let Some(request) = participant.poll_signal() {
+                let frame = signal::encode_request(&request, Encoding::Protobuf);
+                self.acts.push_back(Act::Frame(wire, frame));
+            }
+        }
+        if participant.has_left() {
+            self.vanish(true);
+        }
+    }
+
+    fn on_event(&mut self, event: Event, now: Instant) {
+        match event {
+            Event::Frame { track, frame } => return self.on_frame(track, frame, now),
+            Event::Joined(_) => self.notes.push("joined".into()),
+            Event::Connected => {
+                self.attempt = 0;
+                self.ear.connected(now);
+                self.notes.push("connected".into());
+            }
+            Event::Resumed => {
+                self.attempt = 0;
+                self.notes.push("resumed".into());
+            }
+            // LiveKit's clients resume then, which restarts ICE.
+            Event::ConnectionLost => {
+                self.notes.push("connection lost".into());
+                self.cut_wire(false, now);
+            }
+            Event::ConnectionRestored => self.notes.push("connection restored".into()),
+            Event::Left(reason) => self.on_left(reason),
+            Event::Reconnecting(kind) => self.on_reconnecting(kind, now),
+            Event::TrackPublished { cid, .. } => {
+                if let Some(source) = self.sources.iter_mut().find(|source| source.cid == cid) {
+                    source.live = true;
+                    source.next = now;
+                    source.keys = source.kind.layers().to_vec();
+                    self.notes.push(format!("published {}", source.id));
+                }
+            }
+            Event::TrackUnpublished { cid } => {
+                self.complaints
+                    .push(format!("{cid} was unpublished by the server"));
+            }
+            Event::KeyFrameRequested { cid, layer } => {
+                if let Some(source) = self.sources.iter_mut().find(|source| source.cid == cid) {
+                    source.keys.extend(match layer {
+                        Some(layer) => vec![Some(layer)],
+                        None => source.kind.layers().to_vec(),
+                    });
+                }
+            }
+            Event::TrackSubscribed { track, kind, .. } => {
+                let connected = self.is_connected();
+                self.ear.subscribed(track, kind, connected, now);
+            }
+            Event::TrackUnsubscribed { track } => {
+                self.ear.unsubscribed(track);
+                self.wished.retain(|wished| *wished != track);
+            }
+            Event::ChannelOpen(DataChannel::Reliable) => {
+                self.data_open = true;
+                self.data_next = now;
+            }
+            Event::Data {
+                channel: DataChannel::Reliable,
+                packet,
+            } => self.on_data(&packet),
+            Event::ParticipantsChanged(_)
+            | Event::ChannelOpen(_)
+            | Event::Data { .. }
+            | Event::DataTrack(_)
+            | Event::Packet { .. }
+            | Event::SpeakersChanged(_)
+            | Event::TrackMuted { .. }
+            | Event::TokenRefreshed(_)
+            | Event::Signal(_) => {}
+        }
+        self.tell_wishes();
+    }
+
+    fn on_left(&mut self, reason: protocol::livekit::DisconnectReason) {
+        self.notes.push(format!("left: {}", reason.as_str_name()));
+        if self.present {
+            self.complaints
+                .push(format!("thrown out: {}", reason.as_str_name()));
+        }
+    }
+
+    fn on_reconnecting(&mut self, kind: Reconnect, now: Instant) {
+        self.notes.push(format!("reconnecting: {kind:?}"));
+        if kind == Reconnect::Full {
+            self.begin_life();
+            for source in &mut self.sources {
+                source.live = false;
+            }
+        } else if self.attempt >= RESUME_ATTEMPTS {
+            return self.reconnect_fully(now);
+        }
+        self.dial(now);
+    }
+
+    /// A new peer connection: nothing of the old one goes on.
+    fn begin_life(&mut self) {
+        self.ear.deafen();
+        self.wished.clear();
+        self.data_open = false;
+        self.data_sent = (0, self.data_sent.1 + 1);
+    }
+
+    fn dial(&mut self, now: Instant) {
+        let link = std::mem::replace(&mut self.link, Link::Closed);
+        if let Link::Open { wire, .. } | Link::Opening { wire, .. } = link {
+            self.acts.push_back(Act::HangUp(wire));
+        }
+        let Some(delay) = RETRY_DELAYS.get(self.attempt) else {
+            return self.complaints.push("gave up dialling".into());
+        };
+        let delay = Duration::from_millis(delay * self.rng.random_range(50..=150) / 100);
+        self.attempt += 1;
+        let Some(participant) = &mut self.participant else {
+            return;
+        };
+        match participant.join_parameter(now) {
+            Ok(parameter) => {
+                self.link = Link::Dialing {
+                    at: now + delay,
+                    parameter,
+                }
+            }
+            Err(error) => self.complaints.push(format!("no join parameter: {error}")),
+        }
+    }
+
+    fn on_frame(&mut self, track: TrackSid, frame: MediaFrame, now: Instant) {
+        let name = self.track_name(track);
+        self.ear.hear(track, &frame, name, now);
+    }
+
+    /// `person-source` of the track, where we were told of it.
+    fn track_name(&self, track: TrackSid) -> Option<(u8, u32)> {
+        let others = self.participant.as_ref()?.others().iter();
+        let mut tracks = others.flat_map(|other| &other.tracks);
+        let info = tracks.find(|info| info.sid == track.as_str())?;
+        parse_name(&info.name)
+    }
+
+    fn on_data(&mut self, packet: &DataPacket) {
+        let Some(data_packet::Value::User(user)) = &packet.value else {
+            return;
+        };
+        let Some((person, life, count)) = read_data(&user.payload) else {
+            return self
+                .complaints
+                .push("a data message is not what was sent".into());
+        };
+        if packet.participant_identity != format!("person-{person}") {
+            self.complaints
+                .push("a data message names the wrong sender".into());
+        }
+        if let Err(error) = self.ear.data(person, life, count) {
+            self.complaints.push(error);
+        }
+    }
+
+    /// Tells the server once for each subscription how we want to see it.
+    fn tell_wishes(&mut self) {
+        for track in self.ear.tracks() {
+            let wish = self
+                .track_name(track)
+                .and_then(|(_, source)| self.wishes.get(&source));
+            if let (Some(wish), false) = (wish.copied(), self.wished.contains(&track))
+                && let Some(participant) = &mut self.participant
+            {
+                participant.set_track_setting(track, wish);
+                self.wished.push(track);
+            }
+        }
+    }
+
+    fn play(&mut self, now: Instant) {
+        let Some(participant) = self.participant.as_mut().filter(|p| !p.has_left()) else {
+            return;
+        };
+        let elapsed = now - self.start;
+        for source in self.sources.iter_mut().filter(|s| s.live && s.next <= now) {
+            let every = match source.kind {
+                Kind::Sound => SOUND_EVERY,
+                _ => PICTURE_EVERY,
+            };
+            source.next = now + Duration::from_millis(every);
+            if source.muted || !participant.is_connected() {
+                continue;
+            }
+            if let Some(sent) = source
+                .sent
+                .filter(|sent| now - *sent > Duration::from_millis(2 * every))
+            {
+                self.pauses.push((source.id, sent, now));
+            } else if source.sent.is_none() {
+                self.pauses.push((source.id, self.start, now));
+            }
+            source.sent = Some(now);
+            let mark = Mark {
+                person: self.index as u8,
+                source: source.id,
+                count: source.count,
+            };
+            source.count += 1;
+            let ticks = |clock: u128| (elapsed.as_micros() * clock / 1_000_000) as u32;
+            for layer in source.kind.layers() {
+                let written = if source.kind == Kind::Sound {
+                    let level = AudioLevel {
+                        dbov: -20,
+                        voice: true,
+                    };
+                    let frame = media::sound(mark);
+                    participant.write_frame(
+                        &source.cid,
+                        None,
+                        &frame,
+                        ticks(48_000),
+                        Some(level),
+                        now,
+                    )
+                } else {
+                    let size = source.kind.size(layer.unwrap_or(Layer::High));
+                    let key = source.keys.contains(layer);
+                    let frame = media::picture(mark, size, key);
+                    participant.write_frame(&source.cid, *layer, &frame, ticks(90_000), None, now)
+                };
+                if let Err(error) = written {
+                    self.complaints.push(format!("cannot send: {error}"));
+                }
+            }
+            source.keys.clear();
+        }
+    }
+
+    fn talk(&mut self, now: Instant) {
+        if !self.data_open || !self.talkative || self.data_next > now {
+            return;
+        }
+        self.data_next = now + DATA_EVERY;
+        let (count, life) = self.data_sent;
+        let user = UserPacket {
+            payload: write_data(self.index as u8, life, count),
+            ..Default::default()
+        };
+        let packet = DataPacket {
+            value: Some(data_packet::Value::User(user)),
+            ..Default::default()
+        };
+        let Some(participant) = self.participant.as_mut().filter(|p| !p.has_left()) else {
+            return;
+        };
+        match participant.send_data(DataChannel::Reliable, packet, now) {
+            Ok(()) => self.data_sent.0 += 1,
+            Err(error) => self.complaints.push(format!("cannot send data: {error}")),
+        }
+    }
+}
+
+fn publish(person: usize, source: &Source) -> Publish {
+    let base = match source.kind {
+        Kind::Sound => Publish::microphone(),
+        Kind::Picture => Publish::camera(1280, 720),
+        Kind::Simulcast => Publish::simulcast_camera(1280, 720),
+    };
+    let from = match source.kind {
+        Kind::Picture => TrackSource::ScreenShare,
+        _ => base.source,
+    };
+    Publish {
+        name: name(person, source.id),
+        source: from,
+        muted: source.muted,
+        ..base
+    }
+}
+
+/// The name of a track.
+pub fn name(person: usize, source: u32) -> String {
+    format!("{person}-{source}")
+}
+
+fn parse_name(name: &str) -> Option<(u8, u32)> {
+    let (person, source) = name.split_once('-')?;
+    Some((person.parse().ok()?, source.parse().ok()?))
+}
+
+fn write_data(person: u8, life: u32, count: u32) -> Vec<u8> {
+    let mut bytes = vec![person];
+    bytes.extend_from_slice(&life.to_le_bytes());
+    bytes.extend_from_slice(&count.to_le_bytes());
+    bytes
+}
+
+fn read_data(bytes: &[u8]) -> Option<(u8, u32, u32)> {
+    let [person, rest @ ..] = bytes else {
+        return None;
+    };
+    let (life, rest) = rest.split_first_chunk()?;
+    let count = rest.try_into().ok()?;
+    Some((
+        *person,
+        u32::from_le_bytes(*life),
+        u32::from_le_bytes(count),
+    ))
+}

@@ -1,0 +1,208 @@
+//! What happens in a run, drawn from its seed.
+
+use std::time::Duration;
+
+use client::media::Layer;
+use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
+
+use crate::{media::Kind, network::Profile};
+
+/// The most microphones of a room: a server may leave out the quietest of more.
+const MICROPHONES: usize = 5;
+
+/// Something that happens to a person. Indices count what there is at that moment, and wrap.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Action {
+    /// Comes into the room, or back.
+    Join,
+    /// Leaves with a goodbye.
+    Leave,
+    /// The page is reloaded.
+    Reload {
+        /// The old page closed its WebSocket.
+        says_goodbye: bool,
+    },
+    /// Mutes or unmutes a source.
+    ToggleMute(usize),
+    /// Publishes something more.
+    Publish(Kind),
+    /// Publishes something no longer.
+    Unpublish(usize),
+    /// Unpublishes and publishes the same again at once.
+    Republish(usize),
+    /// Wants another size of somebody's picture, or nothing of it.
+    Wish {
+        /// Which of all pictures in the room.
+        picture: usize,
+        /// Nothing.
+        disabled: bool,
+        /// The highest layer.
+        layer: Layer,
+    },
+    /// The WebSocket breaks; the client resumes.
+    CutWire {
+        /// The server does not notice.
+        half_open: bool,
+    },
+    /// The client starts over.
+    ReconnectFully,
+    /// Nothing passes for a while.
+    CutNetwork(Duration),
+    /// The address that the server sees changes.
+    Rebind,
+    /// The network becomes another.
+    Network(Profile, Profile),
+}
+
+/// A participant.
+#[derive(Debug, Clone)]
+pub struct Cast {
+    /// Which room.
+    pub room: usize,
+    pub offer_with_join: bool,
+    pub sources: Vec<Kind>,
+    /// Up and down.
+    pub network: (Profile, Profile),
+}
+
+/// See the module.
+#[derive(Debug, Clone)]
+pub struct Scenario {
+    /// Media threads of the server.
+    pub shards: usize,
+    /// Who there is.
+    pub cast: Vec<Cast>,
+    /// When, to whom, what; in order.
+    pub script: Vec<(Duration, usize, Action)>,
+    /// From then on nothing happens any more, on good networks.
+    pub quiet_from: Duration,
+}
+
+impl Scenario {
+    /// The scenario of a seed.
+    pub fn draw(seed: u64) -> Self {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let people = *[2, 2, 2, 3, 3, 3, 4, 4, 5, 6]
+            .choose(&mut rng)
+            .unwrap_or(&2);
+        let rooms = if people >= 4 && rng.random_bool(0.4) {
+            2
+        } else {
+            1
+        };
+        let mut microphones = [0; 2];
+        let cast: Vec<_> = (0..people)
+            .map(|index| {
+                let room = index % rooms;
+                let mut sources = Vec::new();
+                if microphones[room] < MICROPHONES && rng.random_bool(0.9) {
+                    microphones[room] += 1;
+                    sources.push(Kind::Sound);
+                }
+                if rng.random_bool(0.7) {
+                    let simulcast = rng.random_bool(0.5);
+                    sources.push(if simulcast {
+                        Kind::Simulcast
+                    } else {
+                        Kind::Picture
+                    });
+                }
+                Cast {
+                    room,
+                    offer_with_join: rng.random_bool(0.7),
+                    sources,
+                    network: network(&mut rng, people),
+                }
+            })
+            .collect();
+        let mut script = Vec::new();
+        for person in 0..people {
+            let at = if person == 0 {
+                0
+            } else {
+                rng.random_range(0..5000)
+            };
+            script.push((Duration::from_millis(at), person, Action::Join));
+        }
+        let busy = rng.random_range(5_000..16_000);
+        for _ in 0..rng.random_range(2..=9) {
+            let at = Duration::from_millis(rng.random_range(2_000..2_000 + busy));
+            let person = rng.random_range(0..people);
+            let action = action(&mut rng, people);
+            script.push((at, person, action));
+        }
+        script.sort_by_key(|(at, person, _)| (*at, *person));
+        Self {
+            shards: rng.random_range(1..=2),
+            cast,
+            script,
+            quiet_from: Duration::from_millis(2_500 + busy),
+        }
+    }
+}
+
+fn action(rng: &mut StdRng, people: usize) -> Action {
+    match rng.random_range(0..25) {
+        0..2 => Action::Join,
+        2..4 => Action::Leave,
+        4..7 => Action::Reload {
+            says_goodbye: rng.random_bool(0.6),
+        },
+        7..9 => Action::ToggleMute(rng.random_range(0..4)),
+        9 => Action::Publish(Kind::Picture),
+        10 => Action::Publish(Kind::Simulcast),
+        11 => Action::Unpublish(rng.random_range(0..4)),
+        12..14 => Action::Republish(rng.random_range(0..4)),
+        14..17 => Action::Wish {
+            picture: rng.random_range(0..8),
+            disabled: rng.random_bool(0.25),
+            layer: *Layer::ALL.choose(rng).unwrap_or(&Layer::Low),
+        },
+        17..19 => Action::CutWire {
+            half_open: rng.random_bool(0.4),
+        },
+        19..21 => Action::ReconnectFully,
+        21 => Action::CutNetwork(Duration::from_millis(rng.random_range(200..3_000))),
+        22 => Action::CutNetwork(Duration::from_millis(rng.random_range(3_000..20_000))),
+        23 => Action::Rebind,
+        _ => {
+            let (up, down) = network(rng, people);
+            Action::Network(up, down)
+        }
+    }
+}
+
+fn network(rng: &mut StdRng, people: usize) -> (Profile, Profile) {
+    let plain = Profile {
+        delay: Duration::from_millis(rng.random_range(2..80)),
+        ..Profile::GOOD
+    };
+    let (mut up, mut down) = (plain, plain);
+    match rng.random_range(0..20) {
+        0..8 => {}
+        8..11 => {
+            up.loss = rng.random_range(0.0..0.06);
+            down.loss = rng.random_range(0.0..0.06);
+        }
+        11..13 => {
+            up.burst = Some((rng.random_range(0.001..0.006), rng.random_range(0.1..0.5)));
+            down.burst = Some((rng.random_range(0.001..0.006), rng.random_range(0.1..0.5)));
+        }
+        13..16 => {
+            for line in [&mut up, &mut down] {
+                line.jitter = Duration::from_millis(rng.random_range(5..60));
+                line.reorder = rng.random_range(0.0..0.05);
+                line.duplicate = rng.random_range(0.0..0.05);
+            }
+        }
+        16..19 => {
+            down.rate = Some(80_000 * people as u64 + rng.random_range(20_000..200_000));
+            down.queue = Duration::from_millis(rng.random_range(100..400));
+        }
+        _ => {
+            up.delay = Duration::from_millis(250);
+            down.delay = Duration::from_millis(250);
+        }
+    }
+    (up, down)
+}

@@ -1,0 +1,308 @@
+//! What people would have to say about a run.
+
+use std::time::{Duration, Instant};
+
+use client::TrackSetting;
+
+use crate::{
+    media::{Kind, PICTURE_EVERY, SOUND_EVERY},
+    person::{self, Person, Source},
+    world::World,
+};
+
+/// In the quiet, everybody must be back after this.
+const RECOVERY: Duration = Duration::from_secs(45);
+
+/// Data may be late by so much, after a cut.
+const LATE_DATA: Duration = Duration::from_secs(40);
+
+/// Who was heard or seen within this is there.
+const LATELY: Duration = Duration::from_millis(500);
+
+/// For so long it is then looked at closely.
+const WATCHED: Duration = Duration::from_secs(3);
+
+/// In the quiet: until everybody has everybody, then a while in which that must stay so. Then everybody leaves, and
+/// nothing may be left. Returns the complaints, and how long it took until all was well.
+pub fn judge(world: &mut World) -> (Vec<String>, Duration) {
+    let (mut complaints, quiet) = (Vec::new(), world.now);
+    let mut wrong = wrongs(world);
+    while !wrong.is_empty() && world.now - quiet < RECOVERY {
+        world.run(Duration::from_millis(250));
+        wrong = wrongs(world);
+    }
+    let recovery = world.now - quiet;
+    world.note(&format!("all well after {recovery:?}"));
+    complaints.extend(wrong);
+    if complaints.is_empty() {
+        complaints.extend(watch(world));
+    }
+    silence_data(world);
+    complaints.extend(missing_data(world));
+    complaints.extend(gaps(world));
+    part(world);
+    complaints.extend(world.node.leftovers());
+    for person in &mut world.people {
+        let own = person
+            .complaints
+            .drain(..)
+            .chain(person.ear.complaints.drain(..));
+        complaints.extend(own.map(|complaint| format!("{}: {complaint}", person.index)));
+    }
+    if world.node.panics() > 0 {
+        complaints.push(format!("{} panics", world.node.panics()));
+    }
+    complaints.extend(
+        world
+            .log
+            .errors()
+            .into_iter()
+            .map(|line| format!("ERROR in the log: {line}")),
+    );
+    (complaints, recovery)
+}
+
+/// The others in the room.
+fn others<'a>(world: &'a World, me: &'a Person) -> impl Iterator<Item = &'a Person> {
+    let others = world.people.iter();
+    others.filter(|other| other.present && other.index != me.index && other.room == me.room)
+}
+
+fn wish(me: &Person, source: &Source) -> TrackSetting {
+    me.wishes.get(&source.id).copied().unwrap_or_default()
+}
+
+/// What is not as it should be at this moment.
+fn wrongs(world: &World) -> Vec<String> {
+    let present = world.people.iter().filter(|person| person.present);
+    present.flat_map(|me| wrongs_of(world, me)).collect()
+}
+
+fn wrongs_of(world: &World, me: &Person) -> Vec<String> {
+    let mut wrong = Vec::new();
+    let Some(participant) = me
+        .participant
+        .as_ref()
+        .filter(|p| p.is_connected() && me.is_linked())
+    else {
+        return vec![format!("{} is not connected", me.index)];
+    };
+    let mut known: Vec<_> = participant
+        .others()
+        .iter()
+        .map(|info| info.identity.as_str())
+        .collect();
+    let mut expected: Vec<_> = others(world, me)
+        .map(|other| other.identity.as_str())
+        .collect();
+    known.sort_unstable();
+    expected.sort_unstable();
+    if known != expected {
+        wrong.push(format!(
+            "{} sees {known:?} instead of {expected:?}",
+            me.index
+        ));
+    }
+    for other in others(world, me) {
+        let Some(info) = participant
+            .others()
+            .iter()
+            .find(|info| info.identity == other.identity)
+        else {
+            continue;
+        };
+        let mut tracks: Vec<_> = info
+            .tracks
+            .iter()
+            .map(|track| (track.name.clone(), track.muted))
+            .collect();
+        let sources = other.sources.iter();
+        let mut sources: Vec<_> = sources
+            .map(|s| (person::name(other.index, s.id), s.muted))
+            .collect();
+        tracks.sort();
+        sources.sort();
+        if tracks != sources {
+            wrong.push(format!(
+                "{} thinks that {} has {tracks:?} instead of {sources:?}",
+                me.index, other.index
+            ));
+        }
+        for source in other.sources.iter().filter(|source| !source.muted) {
+            wrong.extend(unseen(me, other, source, world.now));
+        }
+    }
+    wrong
+}
+
+/// Is the source not heard, or not seen as wished?
+fn unseen(me: &Person, other: &Person, source: &Source, now: Instant) -> Option<String> {
+    let wish = wish(me, source);
+    if wish.disabled && source.kind != Kind::Sound {
+        return None;
+    }
+    let (to, from, id) = (me.index, other.index, source.id);
+    let Some(heard) = me.ear.of(source.id) else {
+        return Some(format!(
+            "{to} gets nothing of {id} ({:?}) of {from}",
+            source.kind
+        ));
+    };
+    if heard.last.is_none_or(|last| now - last > LATELY) {
+        return Some(format!(
+            "{to} gets no more of {id} ({:?}) of {from}",
+            source.kind
+        ));
+    }
+    let size = source.kind.size(wish.layer);
+    if source.kind != Kind::Sound && heard.size != size {
+        let has = heard.size;
+        return Some(format!(
+            "{to} sees {id} of {from} at {has:?} instead of {size:?}"
+        ));
+    }
+    None
+}
+
+/// Counts, for each listener and source, what comes in a while; it must be all there is.
+fn watch(world: &mut World) -> Vec<String> {
+    let frames = |world: &World| -> Vec<((usize, usize, u32), u64)> {
+        let mut counts = Vec::new();
+        for me in world.people.iter().filter(|person| person.present) {
+            for other in others(world, me) {
+                for source in &other.sources {
+                    let frames = me.ear.of(source.id).map_or(0, |heard| heard.frames);
+                    counts.push(((me.index, other.index, source.id), frames));
+                }
+            }
+        }
+        counts
+    };
+    // What is muted now may still be on its way, and so may what is no longer wished for.
+    world.run(Duration::from_millis(500));
+    let before = frames(world);
+    world.run(WATCHED);
+    let mut complaints = wrongs(world);
+    for ((key, before), (_, after)) in before.into_iter().zip(frames(world)) {
+        let (to, from, id) = key;
+        let (me, other) = (&world.people[to], &world.people[from]);
+        let Some(source) = other.sources.iter().find(|source| source.id == id) else {
+            continue;
+        };
+        let every = if source.kind == Kind::Sound {
+            SOUND_EVERY
+        } else {
+            PICTURE_EVERY
+        };
+        let all = WATCHED.as_millis() as u64 / every;
+        let got = after - before;
+        let none = source.muted || source.kind != Kind::Sound && wish(me, source).disabled;
+        if none && got > 0 {
+            complaints.push(format!(
+                "{to} gets {got} frames of {id} of {from}, which is muted or not wished for"
+            ));
+        } else if !none && got < all * 9 / 10 {
+            complaints.push(format!("{to} gets {got} of {all} frames of {id} of {from}"));
+        }
+    }
+    complaints
+}
+
+/// Messages that a client sent into a network that was away are repeated at growing distances.
+fn silence_data(world: &mut World) {
+    for person in &mut world.people {
+        person.talkative = false;
+    }
+    let since = world.now;
+    while !missing_data(world).is_empty() && world.now - since < LATE_DATA {
+        world.run(Duration::from_secs(1));
+    }
+}
+
+/// The last data message of everybody must have come to everybody.
+fn missing_data(world: &World) -> Vec<String> {
+    let mut missing = Vec::new();
+    for me in world.people.iter().filter(|person| person.present) {
+        for other in others(world, me) {
+            let (count, life) = other.data_sent;
+            let got = me.ear.last_data(other.index, life);
+            if count > 0 && got != Some(count - 1) {
+                let (to, from) = (me.index, other.index);
+                missing.push(format!("{to} got data of {from} up to {got:?} of {count}"));
+            }
+        }
+    }
+    missing
+}
+
+/// Silences that no network explains.
+fn gaps(world: &World) -> Vec<String> {
+    let mut unexplained = Vec::new();
+    for me in &world.people {
+        for gap in &me.ear.gaps {
+            let Some(from) = world.people.iter().position(|p| p.had(gap.source)) else {
+                continue;
+            };
+            let excuses = world.excuses.iter();
+            let excuses = excuses.filter(|e| e.person == from || e.person == me.index);
+            let mut times: Vec<_> = excuses.map(|excuse| (excuse.from, excuse.to)).collect();
+            let pauses = world.people[from].pauses.iter();
+            let pauses = pauses.filter(|(source, ..)| *source == gap.source);
+            times.extend(pauses.map(|(_, from, to)| (*from, *to)));
+            let left = uncovered(gap.from, gap.to, times);
+            let allowed = gap.allowed + world.silence(from, me.index);
+            if left > allowed {
+                let at = gap.from - world.start;
+                let to = me.index;
+                unexplained.push(format!(
+                    "{to} did not hear {} of {from} for {left:?} after {at:?}; {allowed:?} would be explained",
+                    gap.source
+                ));
+            }
+        }
+    }
+    unexplained
+}
+
+/// How much of a time none of the others covers.
+fn uncovered(from: Instant, to: Instant, mut times: Vec<(Instant, Instant)>) -> Duration {
+    times.sort();
+    let (mut left, mut at) = (Duration::ZERO, from);
+    for (start, end) in times {
+        if start > at {
+            left += start.min(to).saturating_duration_since(at);
+        }
+        at = at.max(end);
+    }
+    left + to.saturating_duration_since(at)
+}
+
+/// Everybody leaves; rooms close a while later.
+fn part(world: &mut World) {
+    for index in 0..world.people.len() {
+        world.act(index, crate::scenario::Action::Leave);
+    }
+    world.run(Duration::from_secs(60));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_covered_twice_counts_once() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let times = vec![
+            (at(4), at(6)),
+            (at(1), at(3)),
+            (at(2), at(5)),
+            (at(9), at(20)),
+        ];
+        assert_eq!(uncovered(at(0), at(10), times), Duration::from_secs(1 + 3));
+        assert_eq!(
+            uncovered(at(0), at(10), Vec::new()),
+            Duration::from_secs(10)
+        );
+    }
+}

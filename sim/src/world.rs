@@ -1,0 +1,440 @@
+//! The world of one run: its clock, its network, its people and its server.
+
+use std::{
+    cmp::Reverse,
+    collections::{BTreeMap, BinaryHeap, VecDeque},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use client::TrackSetting;
+use protocol::{
+    RoomName,
+    signal::{Frame, decode_join_request},
+};
+use signaling::Config;
+
+use crate::{
+    log::Log,
+    media::Kind,
+    network::{Line, Profile, bits},
+    node::{Node, Outbox, WireId},
+    person::{Act, Person},
+    scenario::{Action, Scenario},
+};
+
+/// Time goes in steps of at least this: what happens together is handled together, as by a real loop.
+const STEP: Duration = Duration::from_micros(200);
+
+/// Steps in which nobody gets anywhere.
+const STANDSTILL: u32 = 50_000;
+
+/// After a cut of the network ended, media may need so long: the client has to notice, to dial and to restart ICE.
+const AFTER_CUT: Duration = Duration::from_secs(9);
+
+/// After the server's idea of an address became wrong: until the next STUN check, and its answer.
+const AFTER_REBIND: Duration = Duration::from_secs(4);
+
+/// Something on its way.
+#[derive(Debug)]
+enum Flight {
+    Datagram {
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    },
+    Dial {
+        wire: WireId,
+        parameter: String,
+    },
+    Dialled(WireId),
+    ToServer(WireId, Option<Frame>),
+    ToClient(WireId, Option<Frame>),
+}
+
+/// A person's way to the server.
+struct Access {
+    up: Line,
+    down: Line,
+    /// How the server sees the person.
+    public: SocketAddr,
+    cut_until: Option<Instant>,
+    /// Sounds may be away for so long, at the worst of its networks.
+    silence: Duration,
+    /// Arrival of the last frame of a WebSocket, each way: frames do not overtake.
+    frames: [Option<Instant>; 2],
+}
+
+/// A time in which a person's network explains silence.
+#[derive(Debug, Clone, Copy)]
+pub struct Excuse {
+    pub person: usize,
+    pub from: Instant,
+    pub to: Instant,
+}
+
+/// See the module.
+pub struct World {
+    pub now: Instant,
+    pub start: Instant,
+    pub log: Log,
+    pub node: Node,
+    pub people: Vec<Person>,
+    pub excuses: Vec<Excuse>,
+    access: Vec<Access>,
+    script: VecDeque<(Duration, usize, Action)>,
+    flights: BinaryHeap<Reverse<(Instant, u64)>>,
+    under_way: BTreeMap<u64, Flight>,
+    sequence: u64,
+    next_source: u32,
+    next_port: u16,
+}
+
+impl World {
+    pub fn new(seed: u64, scenario: &Scenario, certificate: &sfu::Certificate, log: Log) -> Self {
+        let start = Instant::now();
+        let shards: Vec<_> = (0..scenario.shards)
+            .map(|index| SocketAddr::from(([192, 0, 2, 1], 7882 + index as u16)))
+            .collect();
+        // Ghosts of pages that vanished would keep a run going for long.
+        let config = Config {
+            resume_timeout: 8,
+            ..Config::default()
+        };
+        let mut world = Self {
+            now: start,
+            start,
+            log,
+            node: Node::new(&shards, certificate, config, seed, start),
+            people: Vec::new(),
+            excuses: Vec::new(),
+            access: Vec::new(),
+            script: scenario.script.clone().into(),
+            flights: BinaryHeap::new(),
+            under_way: BTreeMap::new(),
+            sequence: 0,
+            next_source: 1,
+            next_port: 30_000,
+        };
+        for (index, cast) in scenario.cast.iter().enumerate() {
+            let room = RoomName::from(format!("room-{}", cast.room).as_str());
+            let lot = seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+            let person = Person::new(index, room, cast.offer_with_join, lot, start);
+            world.people.push(person);
+            for kind in &cast.sources {
+                world.publish(index, *kind);
+            }
+            let (up, down) = cast.network;
+            let public = world.public_address(index);
+            world.access.push(Access {
+                up: Line::new(up, lot ^ 1),
+                down: Line::new(down, lot ^ 2),
+                public,
+                cut_until: None,
+                silence: up.longest_silence() + down.longest_silence(),
+                frames: [None; 2],
+            });
+            world.note(&format!(
+                "person {index} has {:?}, up {up:?}, down {down:?}",
+                cast.sources
+            ));
+        }
+        world
+    }
+
+    /// Lets time pass.
+    pub fn run(&mut self, duration: Duration) {
+        let end = self.now + duration;
+        let mut standstill = 0;
+        while let Some(at) = self.next_wake().filter(|at| *at <= end) {
+            standstill = if at > self.now { 0 } else { standstill + 1 };
+            assert!(standstill < STANDSTILL, "time stands still");
+            self.now = at.max(self.now + STEP);
+            self.log.advance(self.now - self.start);
+            self.step();
+        }
+        self.now = self.now.max(end);
+        self.log.advance(self.now - self.start);
+    }
+
+    /// From now on every network is good.
+    pub fn calm(&mut self) {
+        self.note("calm");
+        for access in &mut self.access {
+            access.up.profile = Profile::GOOD;
+            access.down.profile = Profile::GOOD;
+        }
+    }
+
+    /// What somebody does now.
+    pub fn act(&mut self, person: usize, action: Action) {
+        let now = self.now;
+        if !self.is_possible(person, &action) {
+            return;
+        }
+        self.note(&format!("{person} {action:?}"));
+        let p = &mut self.people[person];
+        match action {
+            Action::Join => p.join(now),
+            Action::Leave => p.leave(now),
+            Action::Reload { says_goodbye } => {
+                p.vanish(says_goodbye);
+                p.join(now);
+            }
+            Action::ToggleMute(index) => {
+                let index = index % p.sources.len();
+                let muted = !p.sources[index].muted;
+                p.set_muted(index, muted);
+            }
+            Action::Publish(kind) => self.publish(person, kind),
+            Action::Unpublish(index) => {
+                let index = index % p.sources.len();
+                p.unpublish(index, now);
+            }
+            Action::Republish(index) => {
+                let index = index % p.sources.len();
+                let kind = p.sources[index].kind;
+                p.unpublish(index, now);
+                self.publish(person, kind);
+            }
+            Action::Wish {
+                picture,
+                disabled,
+                layer,
+            } => self.wish(person, picture, disabled, layer),
+            Action::CutWire { half_open } => p.cut_wire(half_open, now),
+            Action::ReconnectFully => p.reconnect_fully(now),
+            Action::CutNetwork(duration) => {
+                let until = now + duration;
+                self.access[person].cut_until = Some(until);
+                self.excuse(person, now, until + AFTER_CUT);
+            }
+            Action::Rebind => {
+                self.access[person].public = self.public_address(person);
+                self.excuse(person, now, now + AFTER_REBIND);
+            }
+            Action::Network(up, down) => {
+                let access = &mut self.access[person];
+                access.up.profile = up;
+                access.down.profile = down;
+                let silence = up.longest_silence() + down.longest_silence();
+                access.silence = access.silence.max(silence);
+            }
+        }
+        self.settle();
+    }
+
+    /// How long sound from one person to another may be away, beyond what excuses cover.
+    pub fn silence(&self, publisher: usize, listener: usize) -> Duration {
+        self.access[publisher].silence + self.access[listener].silence
+    }
+
+    pub fn note(&mut self, line: &str) {
+        self.log.note(line);
+    }
+
+    fn is_possible(&self, person: usize, action: &Action) -> bool {
+        let p = &self.people[person];
+        match action {
+            Action::Join => !p.present && p.participant.is_none(),
+            Action::CutNetwork(_) | Action::Rebind | Action::Network(..) => true,
+            Action::ToggleMute(_) | Action::Unpublish(_) | Action::Republish(_) => {
+                p.present && !p.sources.is_empty()
+            }
+            _ => p.present,
+        }
+    }
+
+    fn excuse(&mut self, person: usize, from: Instant, to: Instant) {
+        self.excuses.push(Excuse { person, from, to });
+    }
+
+    fn publish(&mut self, person: usize, kind: Kind) {
+        let id = self.next_source;
+        self.next_source += 1;
+        self.people[person].publish(id, kind, self.now);
+    }
+
+    fn wish(&mut self, person: usize, picture: usize, disabled: bool, layer: client::media::Layer) {
+        let others = self.people.iter().filter(|other| other.index != person);
+        let others = others.filter(|other| other.room == self.people[person].room);
+        let pictures: Vec<_> = others
+            .flat_map(|other| &other.sources)
+            .filter(|source| source.kind != Kind::Sound)
+            .map(|source| source.id)
+            .collect();
+        let Some(source) = pictures.get(picture % pictures.len().max(1)) else {
+            return;
+        };
+        let setting = TrackSetting {
+            disabled,
+            layer,
+            ..TrackSetting::default()
+        };
+        self.people[person].wish(*source, setting);
+    }
+
+    fn public_address(&mut self, person: usize) -> SocketAddr {
+        self.next_port += 1;
+        SocketAddr::from(([203, 0, 113, person as u8 + 1], self.next_port))
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let flight = self.flights.peek().map(|Reverse((at, _))| *at);
+        let script = self.script.front().map(|(at, ..)| self.start + *at);
+        let people = self.people.iter().filter_map(Person::poll_timeout);
+        people
+            .chain(flight)
+            .chain(script)
+            .chain(self.node.poll_timeout())
+            .min()
+    }
+
+    fn step(&mut self) {
+        let mut out = Outbox::default();
+        while let Some(Reverse((at, key))) = self.flights.peek().copied()
+            && at <= self.now
+        {
+            self.flights.pop();
+            if let Some(flight) = self.under_way.remove(&key) {
+                self.arrive(flight, &mut out);
+            }
+        }
+        while let Some((at, ..)) = self.script.front()
+            && self.start + *at <= self.now
+            && let Some((_, person, action)) = self.script.pop_front()
+        {
+            self.act(person, action);
+        }
+        for person in &mut self.people {
+            if person.poll_timeout().is_some_and(|at| at <= self.now) {
+                person.handle_timeout(self.now);
+            }
+        }
+        self.node.handle_timeout(self.now, &mut out);
+        self.node.pump(self.now, &mut out);
+        self.post(out);
+        self.settle();
+    }
+
+    fn arrive(&mut self, flight: Flight, out: &mut Outbox) {
+        let now = self.now;
+        match flight {
+            Flight::Datagram { from, to, bytes } => {
+                if let Some(index) = self.access.iter().position(|access| access.public == to) {
+                    let local = self.people[index].local;
+                    self.people[index].handle_datagram(from, local, &bytes, now);
+                } else {
+                    self.node.handle_datagram(from, to, &bytes, now, out);
+                }
+            }
+            Flight::Dial { wire, parameter } => {
+                let index = owner(wire);
+                let (identity, room) = (
+                    self.people[index].identity.clone(),
+                    self.people[index].room.clone(),
+                );
+                match decode_join_request(&parameter) {
+                    Ok(request) => self.node.open(wire, &identity, &room, request, now),
+                    Err(error) => self.people[index].complaints.push(error.to_string()),
+                }
+                self.post_frame(wire, 1, Flight::Dialled(wire));
+            }
+            Flight::Dialled(wire) => self.people[owner(wire)].opened(wire, now),
+            Flight::ToServer(wire, frame) => self.node.handle_frame(wire, frame, now),
+            Flight::ToClient(wire, frame) => {
+                self.people[owner(wire)].handle_frame(wire, frame, now)
+            }
+        }
+    }
+
+    /// Carries out what people want, and notes what they have to say.
+    fn settle(&mut self) {
+        for index in 0..self.people.len() {
+            while let Some(act) = self.people[index].poll_act(self.now) {
+                match act {
+                    Act::Send(transmit) => self.post_up(index, transmit.remote, transmit.payload),
+                    Act::Dial { wire, parameter } => {
+                        self.post_frame(wire, 0, Flight::Dial { wire, parameter });
+                    }
+                    Act::Frame(wire, frame) => {
+                        self.post_frame(wire, 0, Flight::ToServer(wire, Some(frame)));
+                    }
+                    Act::HangUp(wire) => self.post_frame(wire, 0, Flight::ToServer(wire, None)),
+                }
+            }
+            for note in std::mem::take(&mut self.people[index].notes) {
+                self.note(&format!("{index} {note}"));
+            }
+        }
+    }
+
+    fn post(&mut self, out: Outbox) {
+        for (from, to, bytes) in out.datagrams {
+            let Some(index) = self.access.iter().position(|access| access.public == to) else {
+                continue;
+            };
+            let access = &mut self.access[index];
+            if access.cut_until.is_none_or(|until| until <= self.now) {
+                let arrivals = access.down.carry(bits(&bytes), self.now);
+                self.fly_datagram(arrivals, from, to, bytes);
+            }
+        }
+        for (wire, frame) in out.frames {
+            self.post_frame(wire, 1, Flight::ToClient(wire, frame));
+        }
+    }
+
+    fn post_up(&mut self, index: usize, to: SocketAddr, bytes: Vec<u8>) {
+        let access = &mut self.access[index];
+        if access.cut_until.is_none_or(|until| until <= self.now) {
+            let arrivals = access.up.carry(bits(&bytes), self.now);
+            let from = access.public;
+            self.fly_datagram(arrivals, from, to, bytes);
+        }
+    }
+
+    fn fly_datagram(
+        &mut self,
+        arrivals: [Option<Instant>; 2],
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    ) {
+        let [first, again] = arrivals;
+        self.log
+            .count(&[from.port().to_le_bytes(), to.port().to_le_bytes()].concat());
+        self.log.count(&bits(&bytes).to_le_bytes());
+        if let Some(at) = again {
+            let bytes = bytes.clone();
+            self.fly(at, Flight::Datagram { from, to, bytes });
+        }
+        if let Some(at) = first {
+            self.fly(at, Flight::Datagram { from, to, bytes });
+        }
+    }
+
+    /// What goes over a WebSocket comes late where datagrams are lost, but it comes, and in order.
+    fn post_frame(&mut self, wire: WireId, way: usize, flight: Flight) {
+        let access = &mut self.access[owner(wire)];
+        let line = if way == 0 { &access.up } else { &access.down };
+        let leaves = access
+            .cut_until
+            .map_or(self.now, |until| until.max(self.now));
+        let at = leaves + line.profile.delay + line.profile.jitter / 2;
+        let at = access.frames[way].map_or(at, |last| last.max(at));
+        access.frames[way] = Some(at);
+        self.fly(at, flight);
+    }
+
+    fn fly(&mut self, at: Instant, flight: Flight) {
+        self.sequence += 1;
+        self.flights.push(Reverse((at, self.sequence)));
+        self.under_way.insert(self.sequence, flight);
+    }
+}
+
+/// Whose WebSocket it is.
+fn owner(wire: WireId) -> usize {
+    (wire / 1_000_000) as usize
+}
