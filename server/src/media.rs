@@ -301,6 +301,7 @@ fn subject(event: &Event) -> Subject {
         | Event::TrackUnbound { peer, .. }
         | Event::TrackActive { peer, .. }
         | Event::StreamStateChanged { peer, .. }
+        | Event::WantedLayersChanged { peer, .. }
         | Event::TrackSubscribed { peer, .. }
         | Event::Reply { peer, .. } => Subject::Peer(*peer),
     }

@@ -382,6 +382,16 @@ pub enum Event {
         /// The receiver.
         subscriber: ParticipantSid,
     },
+    /// The layers of a picture that somebody wants changed: the publisher need not send others. More is said at once,
+    /// less after a while. Until the first of these, everything is wanted.
+    WantedLayersChanged {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+        /// Layers up to this one; `None`: nobody wants any.
+        wanted: Option<SpatialLayer>,
+    },
     /// The network of `peer` does not carry this picture any more, or carries it again.
     StreamStateChanged {
         /// The subscriber.

@@ -296,6 +296,7 @@ impl Shard {
             rtx_ssrc: (source.kind == MediaKind::Video).then_some(rtx_ssrc),
         });
         self.ask_for_offer(key);
+        self.wish_changed(down, now);
     }
 
     fn unsubscribe(&mut self, sid: ParticipantSid, track: TrackSid) {
@@ -330,6 +331,7 @@ impl Shard {
             d.setting = setting;
             let up = d.up;
             self.retarget(down);
+            self.wish_changed(down, now);
             self.request_key_frames(up, now, out);
         }
     }
@@ -338,11 +340,12 @@ impl Shard {
         let Some(d) = self.downs.remove(down) else {
             return;
         };
-        if let Some(track) = self.ups.get_mut(d.up)
-            && let Some(moved) = track.fanout.remove(d.slot)
-            && let Some(moved) = self.downs.get_mut(moved)
-        {
-            moved.slot = d.slot;
+        if let Some(track) = self.ups.get_mut(d.up) {
+            track.dynacast.touch();
+            let moved = track.fanout.remove(d.slot);
+            if let Some(moved) = moved.and_then(|moved| self.downs.get_mut(moved)) {
+                moved.slot = d.slot;
+            }
         }
         if let Some(p) = self.peers.get_mut(d.subscriber) {
             p.pacer.forget(down);

@@ -358,6 +358,7 @@ impl Shard {
         if track.expire_layers(now) {
             self.retarget_track(up);
         }
+        self.review_wishes(up, now);
         self.request_key_frames(up, now, out);
     }
 

@@ -12,6 +12,7 @@ mod data;
 mod demux;
 pub mod dependency_descriptor;
 mod down_track;
+mod dynacast;
 pub mod fanout;
 mod feedback;
 mod forward;

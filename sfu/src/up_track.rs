@@ -11,6 +11,7 @@ use crate::{
     dependency_descriptor,
     dependency_descriptor::Structure,
     down_track::Share,
+    dynacast::Dynacast,
     fanout::{BatchPacket, Fanout, NO_LAYER},
     h264,
     history::{History, Packet},
@@ -349,6 +350,8 @@ pub struct UpTrack {
     pub fanout: Fanout,
     /// Packets of this receive batch, to be forwarded by the flush.
     pub batch: Vec<BatchPacket>,
+    /// Layers that nobody wants.
+    pub dynacast: Dynacast,
 }
 
 impl UpTrack {
@@ -367,6 +370,7 @@ impl UpTrack {
             layers: [None, None, None],
             fanout: Fanout::default(),
             batch: Vec::new(),
+            dynacast: Dynacast::default(),
             announced,
         }
     }

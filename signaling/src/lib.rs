@@ -4,6 +4,7 @@
 
 pub mod api;
 mod clock;
+mod dynacast;
 mod join;
 mod leave;
 mod metadata;

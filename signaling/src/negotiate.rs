@@ -76,6 +76,11 @@ impl Room {
                 track,
                 subscriber,
             } => self.track_subscribed(peer, track, subscriber),
+            Event::WantedLayersChanged {
+                peer,
+                track,
+                wanted,
+            } => self.wanted_layers_changed(peer, track, wanted),
             Event::StreamStateChanged {
                 peer,
                 track,

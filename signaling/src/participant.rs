@@ -14,7 +14,7 @@ use protocol::{
     },
     token::Grant,
 };
-use sfu::TrackSetting;
+use sfu::{SpatialLayer, TrackSetting};
 
 use crate::api::{Response, SessionId};
 
@@ -71,7 +71,14 @@ pub(crate) struct Track {
     pub bound: bool,
     /// Somebody receives it, and the publisher was told.
     pub subscribed: bool,
+    /// The codec as its client names it, without `video/`.
+    pub codec: String,
+    /// The layers that somebody wants, as the publisher was told.
+    pub wanted: Option<WantedLayers>,
 }
+
+/// Layers up to this one, or none.
+pub(crate) type WantedLayers = Option<SpatialLayer>;
 
 /// What a participant wants of one track, and has.
 #[derive(Debug, Default)]

@@ -374,9 +374,13 @@ impl Track {
         Self {
             sid,
             cid: request.cid.clone(),
+            codec: codec
+                .map(|codec| codec.codec.to_ascii_lowercase())
+                .unwrap_or_default(),
             info,
             bound: false,
             subscribed: false,
+            wanted: None,
         }
     }
 

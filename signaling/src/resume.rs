@@ -84,6 +84,7 @@ impl Room {
         let room = Some(self.info(now));
         self.send(sid, Message::RoomUpdate(RoomUpdate { room }));
         self.send_speakers(sid);
+        self.send_wanted_layers(sid);
     }
 
     /// After `reconnect` the client says what it believes. Where we cannot agree, it starts anew.

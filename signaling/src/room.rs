@@ -1,6 +1,6 @@
 //! One meeting. This file holds its state and routes; each group of verbs has its own file:
 //! `join`, `resume`, `leave`, `negotiate`, `publish`, `subscribe`, `metadata`, `presence`, `moderate`, `simulate`,
-//! `rpc`, `webhook`.
+//! `rpc`, `webhook`, `dynacast`.
 
 use std::{
     collections::{BTreeMap, VecDeque},

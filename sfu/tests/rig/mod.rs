@@ -56,6 +56,8 @@ pub struct Participant {
     /// Tracks by section, as the last answer said.
     pub tracks: BTreeMap<String, TrackSid>,
     pub key_frame_requests: usize,
+    /// What others want of its pictures; a client that does as it is told sends nothing else.
+    pub wanted: BTreeMap<TrackSid, Option<SpatialLayer>>,
     offer_id: u32,
     cids: BTreeMap<String, TrackSid>,
     sources: Vec<Source>,
@@ -200,6 +202,7 @@ impl Rig {
             data: Vec::new(),
             tracks: BTreeMap::new(),
             key_frame_requests: 0,
+            wanted: BTreeMap::new(),
             offer_id: 0,
             cids: BTreeMap::new(),
             sources: Vec::new(),
@@ -468,6 +471,14 @@ impl Rig {
                     });
                 }
             }
+            Event::WantedLayersChanged {
+                peer,
+                track,
+                wanted,
+            } => {
+                let i = index(self, peer);
+                self.participants[i].wanted.insert(*track, *wanted);
+            }
             Event::NegotiationFailed { reason, .. } => panic!("negotiation failed: {reason}"),
             _ => {}
         }
@@ -623,7 +634,15 @@ impl Rig {
                     }
                     SourceKind::Video(streams) => {
                         let time = media_time(self.now, 90_000);
-                        for (layer, size) in streams {
+                        let wanted = p.wanted.get(&p.cids[&source.cid]);
+                        let is_wanted = |layer: &Option<Layer>| match wanted {
+                            None => true,
+                            Some(None) => false,
+                            Some(Some(highest)) => {
+                                layer.is_none_or(|layer| layer as u8 <= *highest as u8)
+                            }
+                        };
+                        for (layer, size) in streams.iter().filter(|(layer, _)| is_wanted(layer)) {
                             let frames = moving_picture(*size);
                             let frame = frames[source.count as usize % frames.len()];
                             p.connection

@@ -539,3 +539,53 @@ fn a_transport_that_does_not_come_back_means_a_full_reconnect() {
         Some((DisconnectReason::MediaFailure, Action::Reconnect))
     );
 }
+
+#[test]
+fn a_publisher_hears_which_layers_are_wanted_and_again_when_it_resumes() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let mut request = camera("cam");
+    request.simulcast_codecs = vec![protocol::livekit::SimulcastCodec {
+        codec: "vp9".into(),
+        cid: "cam".into(),
+        ..Default::default()
+    }];
+    meeting.ask(alice, Ask::AddTrack(request));
+    let track = meeting.published(alice, "cam").unwrap();
+    let peer = meeting.sid(alice);
+    let enabled = |told: &Told| match told {
+        Told::SubscribedQualityUpdate(update) if update.track_sid == track.to_string() => {
+            let codec = &update.subscribed_codecs[0];
+            assert_eq!(
+                (update.subscribed_codecs.len(), codec.codec.as_str()),
+                (1, "vp9")
+            );
+            let enabled = codec.qualities.iter().filter(|quality| quality.enabled);
+            Some(enabled.map(|quality| quality.quality()).collect::<Vec<_>>())
+        }
+        _ => None,
+    };
+    for (wanted, expected) in [
+        (
+            Some(SpatialLayer::Medium),
+            vec![VideoQuality::Low, VideoQuality::Medium],
+        ),
+        (None, vec![]),
+    ] {
+        meeting.media(Event::WantedLayersChanged {
+            peer,
+            track,
+            wanted,
+        });
+        let told = meeting.clients[&alice].heard.last().and_then(enabled);
+        assert_eq!(told, Some(expected));
+    }
+    meeting.cut(alice);
+    let again = meeting.resume("alice", alice);
+    let told: Vec<_> = meeting.clients[&again]
+        .heard
+        .iter()
+        .filter_map(enabled)
+        .collect();
+    assert_eq!(told, [vec![]]);
+}

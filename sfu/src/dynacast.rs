@@ -1,0 +1,141 @@
+//! What publishers need not send: layers of pictures that no subscriber wants.
+//!
+//! The wish for a track is the highest layer that any subscription asks for, by what clients say they want and not by
+//! what their networks carry: those flap. Layers below it are wanted too: they are what a network that gets worse falls
+//! back to, and cost little.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    api::{Event, MediaKind, SpatialLayer, TrackSetting},
+    shard::{DownTrackKey, Shard, UpTrackKey},
+    up_track::{SPATIAL, UpTrack},
+};
+
+/// A layer goes on for this long after the last wish for it: who scrolls, or changes the layout back, finds it there,
+/// and who leaves a layer gets it until the other one has begun.
+const DEBOUNCE: Duration = Duration::from_secs(5);
+
+/// The wish for one track, and what its publisher knows of it.
+#[derive(Debug)]
+pub struct Dynacast {
+    /// What the publisher was told last. Clients begin with all layers.
+    told: Option<SpatialLayer>,
+    /// Since when less would do.
+    less_since: Option<Instant>,
+    /// Wishes may have become fewer.
+    stale: bool,
+}
+
+impl Default for Dynacast {
+    fn default() -> Self {
+        Self {
+            told: Some(SpatialLayer::High),
+            less_since: None,
+            stale: true,
+        }
+    }
+}
+
+impl Dynacast {
+    /// Wishes changed such that less may do.
+    pub fn touch(&mut self) {
+        self.stale = true;
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        self.stale || self.less_since.is_some_and(|since| now >= since + DEBOUNCE)
+    }
+
+    /// Takes note of the wish. True when the publisher must be told: of more at once, of less when it has been so for a
+    /// while.
+    fn decide(&mut self, wish: Option<SpatialLayer>, now: Instant) -> bool {
+        self.stale = false;
+        if wish == self.told {
+            self.less_since = None;
+            return false;
+        }
+        let since = *self.less_since.get_or_insert(now);
+        if wish < self.told && now < since + DEBOUNCE {
+            return false;
+        }
+        self.less_since = None;
+        self.told = wish;
+        true
+    }
+}
+
+impl Shard {
+    /// A subscription is new, or wants something else than before: more is asked for at once.
+    pub(crate) fn wish_changed(&mut self, down: DownTrackKey, now: Instant) {
+        let Some(d) = self.downs.get(down) else {
+            return;
+        };
+        let Some(track) = self.ups.get_mut(d.up) else {
+            return;
+        };
+        track.dynacast.touch();
+        if wish(track, &d.setting) > track.dynacast.told {
+            self.review_wishes(d.up, now);
+        }
+    }
+
+    /// Tells the publisher what is wanted of a track, where that changed.
+    pub(crate) fn review_wishes(&mut self, up: UpTrackKey, now: Instant) {
+        let Self {
+            ups, downs, events, ..
+        } = self;
+        let Some(track) = ups.get_mut(up) else { return };
+        if track.kind != MediaKind::Video || !track.dynacast.is_due(now) {
+            return;
+        }
+        let subscriptions = track.fanout.downs().iter();
+        let wish = subscriptions
+            .filter_map(|down| wish(track, &downs.get(*down)?.setting))
+            .max();
+        if track.dynacast.decide(wish, now)
+            && let Some(publisher) = self.peers.get(track.publisher)
+        {
+            events.push_back(Event::WantedLayersChanged {
+                peer: publisher.sid,
+                track: track.sid,
+                wanted: wish,
+            });
+        }
+    }
+}
+
+fn wish(track: &UpTrack, setting: &TrackSetting) -> Option<SpatialLayer> {
+    let highest = usize::from(track.highest_wanted(setting).min(2));
+    (!setting.disabled).then_some(SPATIAL[highest])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_is_asked_for_at_once_and_less_after_a_while() {
+        let (mut dynacast, now) = (Dynacast::default(), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        assert!(dynacast.is_due(now));
+        assert!(!dynacast.decide(Some(SpatialLayer::Low), now));
+        assert!(!dynacast.is_due(after(4)) && dynacast.is_due(after(5)));
+        assert!(dynacast.decide(Some(SpatialLayer::Low), after(5)));
+        assert!(!dynacast.decide(None, after(6)));
+        assert!(dynacast.decide(Some(SpatialLayer::High), after(7)));
+        assert!(!dynacast.is_due(after(60)));
+    }
+
+    #[test]
+    fn a_wish_that_comes_back_was_never_gone() {
+        let (mut dynacast, now) = (Dynacast::default(), Instant::now());
+        let after = |seconds| now + Duration::from_secs(seconds);
+        assert!(!dynacast.decide(None, now));
+        assert!(!dynacast.decide(Some(SpatialLayer::High), after(4)));
+        assert!(!dynacast.decide(None, after(6)));
+        assert!(!dynacast.decide(None, after(10)), "it counts from anew");
+        assert!(dynacast.decide(None, after(11)));
+        assert_eq!(dynacast.told, None);
+    }
+}
