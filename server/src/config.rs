@@ -144,8 +144,16 @@ pub struct Limits {
     pub max_rooms: usize,
     /// Participants of one shard.
     pub max_participants_per_shard: usize,
+    /// Open rooms that were opened with tokens of one API key.
+    pub max_rooms_per_key: usize,
     /// HTTP connections, signal connections among them.
     pub max_connections: usize,
+    /// HTTP connections of one client address (of IPv6 addresses, of one /64 network). A school or a reverse proxy before
+    /// this server counts as one.
+    pub max_connections_per_address: usize,
+    /// Bytes of data packets (chat, files, remote calls) that one participant may send per second in the long run, and
+    /// twice as many at once. What is above waits at its sender.
+    pub max_data_rate: u32,
 }
 
 impl Default for Limits {
@@ -153,7 +161,10 @@ impl Default for Limits {
         Self {
             max_rooms: 10_000,
             max_participants_per_shard: 5_000,
+            max_rooms_per_key: 5_000,
             max_connections: 20_000,
+            max_connections_per_address: 10_000,
+            max_data_rate: 2 << 20,
         }
     }
 }

@@ -95,6 +95,8 @@ pub struct ShardSettings {
     /// See [`sfu::Config`].
     pub max_tracks_per_peer: usize,
     /// See [`sfu::Config`].
+    pub max_data_rate: u32,
+    /// See [`sfu::Config`].
     pub congestion_control: bool,
 }
 
@@ -108,6 +110,7 @@ impl ShardSettings {
             consent_timeout_ms: self.consent_timeout_ms,
             max_peers: self.max_peers,
             max_tracks_per_peer: self.max_tracks_per_peer,
+            max_data_rate: self.max_data_rate,
             congestion_control: self.congestion_control,
         }
     }
@@ -493,6 +496,7 @@ mod tests {
             consent_timeout_ms: 30_000,
             max_peers: 10,
             max_tracks_per_peer: 10,
+            max_data_rate: 1 << 20,
             congestion_control: false,
         };
         Media::start(sockets, &settings).unwrap()

@@ -143,6 +143,7 @@ fn start_media(config: &Config, sockets: Vec<MediaSockets>) -> anyhow::Result<Me
         consent_timeout_ms: config.media.consent_timeout_ms,
         max_peers: config.limits.max_participants_per_shard,
         max_tracks_per_peer: config.room.max_tracks,
+        max_data_rate: config.limits.max_data_rate,
         congestion_control: config.media.congestion_control,
     };
     Media::start(sockets, &settings).context("cannot start the media threads")

@@ -56,6 +56,9 @@ pub struct Config {
     pub max_peers: usize,
     /// The most tracks one peer may publish.
     pub max_tracks_per_peer: usize,
+    /// Bytes of data packets that one peer may send per second in the long run, and twice as many at once. What is
+    /// above is not read until it fits: its sender's SCTP window closes.
+    pub max_data_rate: u32,
     /// Estimate what each subscriber's network carries, and send no more.
     pub congestion_control: bool,
 }

@@ -10,17 +10,17 @@ use crate::{
         Command, Event, MediaKind, MediaSections, PublishedTrack, SendBatch, SpatialLayer,
         TrackSetting,
     },
+    budget::Budget,
     bwe::BandwidthEstimator,
     down_track::{DownTrack, MidElement, SendParameters},
     fanout::NO_LAYER,
+    feedback::FEEDBACK,
     negotiate::{
-        Bound, ENABLED_CODECS, ExtensionIds, IceCredentials, LocalParameters, Negotiated,
-        Negotiation, SendTrack,
+        Bound, ENABLED_CODECS, IceCredentials, LocalParameters, Negotiated, Negotiation, SendTrack,
     },
     pacer::Pacer,
-    peer::{Incoming, MAX_INCOMING, Peer, Ssrcs},
+    peer::{Incoming, MAX_INCOMING, Peer, RESTARTS, Ssrcs},
     router::Router,
-    rtp::{Extension, ExtensionMap},
     shard::{DownTrackKey, PeerKey, Shard, UpTrackKey},
     timers::Timer,
     transport::{MAX_MESSAGE_SIZE, Transport, random_credentials},
@@ -134,7 +134,9 @@ impl Shard {
             asked: MediaSections::default(),
             ups: Vec::new(),
             downs: Vec::new(),
+            restarts: Budget::new(RESTARTS.0, RESTARTS.1, now),
             incoming: Default::default(),
+            feedback: Budget::new(FEEDBACK.0, FEEDBACK.1, now),
             outgoing: Default::default(),
             ssrcs: Ssrcs::new(self.rng.random()),
             extensions: Default::default(),
@@ -198,7 +200,7 @@ impl Shard {
             return;
         }
         let outcome = p.negotiation.publish(&track);
-        p.sections = p.negotiation.receive_sections();
+        p.take_over_sections();
         let track_sid = track.sid;
         let up = self.ups.insert(UpTrack::new(track, key, p.router));
         p.ups.push(up);
@@ -429,10 +431,7 @@ impl Shard {
         }
         p.transport.set_remote(&remote, now);
         p.asked = negotiated.missing;
-        p.sections = p.negotiation.receive_sections();
-        for section in &p.sections {
-            set_extensions(&mut p.extensions, &section.extensions);
-        }
+        p.take_over_sections();
         self.events.push_back(Event::Answer {
             peer: p.sid,
             id,
@@ -538,8 +537,7 @@ impl Shard {
             if is_controlled && reports && p.estimator.is_none() {
                 p.estimator = Some(Box::new(BandwidthEstimator::new(now)));
             }
-            if d.parameters != parameters {
-                d.parameters = parameters;
+            if d.set_parameters(parameters) {
                 changed.push(down);
             }
             if let Some(section) = section.filter(|section| section.ssrc != d.ssrc) {
@@ -578,22 +576,5 @@ impl Shard {
             peer: p.sid,
             missing: more,
         });
-    }
-}
-
-fn set_extensions(map: &mut ExtensionMap, ids: &ExtensionIds) {
-    let pairs = [
-        (Extension::Mid, ids.mid),
-        (Extension::Rid, ids.rid),
-        (Extension::RepairedRid, ids.repaired_rid),
-        (Extension::TransportCc, ids.transport_cc),
-        (Extension::AbsSendTime, ids.abs_send_time),
-        (Extension::AudioLevel, ids.audio_level),
-        (Extension::DependencyDescriptor, ids.dependency_descriptor),
-    ];
-    for (extension, id) in pairs {
-        if let Some(id) = id {
-            map.set(extension, id);
-        }
     }
 }

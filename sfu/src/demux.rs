@@ -59,13 +59,23 @@ impl Demux {
         self.ufrags.remove(ufrag);
     }
 
+    /// `path` leads to `peer` no longer.
+    pub fn remove_path(&mut self, path: Destination, peer: PeerKey) {
+        if self.by_path(path) == Some(peer) {
+            self.paths.remove(&path);
+        }
+    }
+
+    /// Number of known paths.
+    pub fn paths(&self) -> usize {
+        self.paths.len()
+    }
+
     /// Forgets `peer`.
     pub fn remove_peer(&mut self, peer: PeerKey, ufrag: &str, paths: &[Destination]) {
         self.ufrags.remove(ufrag);
         for path in paths {
-            if self.paths.get(path) == Some(&peer) {
-                self.paths.remove(path);
-            }
+            self.remove_path(*path, peer);
         }
     }
 }

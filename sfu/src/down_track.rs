@@ -13,6 +13,7 @@ use crate::{
     nack::NackThrottle,
     rewrite::{Input, Rewriter, Rewritten},
     rtp::{EgressHeader, FIXED_HEADER_LEN, RtpTime, SeqNo},
+    sent_headers::{SentHeader, SentHeaders},
     shard::{PeerKey, UpTrackKey},
     srtp::{MAX_RTP_OVERHEAD, SrtpSender},
     stats::DropReason,
@@ -134,6 +135,8 @@ pub struct DownTrack {
     /// section 9.2), for packets overtake the answer that announces their SSRC.
     pub recognised: bool,
     rtx_index: u64,
+    /// How its packets went out, where there is no RTX.
+    plain: SentHeaders,
 }
 
 /// Where and with which keys a subscriber's packets go.
@@ -180,6 +183,7 @@ impl DownTrack {
             announced: false,
             recognised: false,
             rtx_index: 0,
+            plain: SentHeaders::default(),
         }
     }
 
@@ -203,6 +207,16 @@ impl DownTrack {
             announced: self.announced,
             ..fresh
         };
+    }
+
+    /// What its section says now. True when it said something else before.
+    pub fn set_parameters(&mut self, parameters: Option<SendParameters>) -> bool {
+        let changed = self.parameters != parameters;
+        if changed {
+            self.parameters = parameters;
+            self.plain.clear();
+        }
+        changed
     }
 
     /// Forwards one packet of the up track. Returns the bytes sent.
@@ -254,11 +268,12 @@ impl DownTrack {
         self.copy(&empty, &rewritten, parameters.payload_type, egress, out)
     }
 
-    /// Sends a packet again, because the subscriber asked for `out_index`: as RTX (RFC 4588) where negotiated, else as
-    /// it was.
+    /// Sends a packet again, because the subscriber asked for `out_index`: as RTX (RFC 4588) where negotiated, and then
+    /// without content where its layer is not `admitted` any more; else bit for bit as it was.
     pub fn retransmit(
         &mut self,
         packet: &Packet<'_>,
+        admitted: bool,
         input: &Input,
         out_index: u64,
         egress: &mut Egress<'_>,
@@ -270,20 +285,28 @@ impl DownTrack {
             .replay(input, out_index)
             .ok_or(DropReason::NotInHistory)?;
         let Some(payload_type) = parameters.rtx_payload_type else {
-            let payload_type = self.payload_type_of(&parameters, packet);
-            return self.copy(packet, &rewritten, payload_type, egress, out);
+            let was = self.plain.get(out_index).ok_or(DropReason::NotInHistory)?;
+            return self.repeat(packet, &rewritten, &was, egress, out);
+        };
+        let packet = if admitted {
+            *packet
+        } else {
+            packet.without_content()
         };
         let header = EgressHeader {
             seq: SeqNo(self.rtx_index as u16),
             ssrc: self.rtx_ssrc,
-            ..self.header(packet, &rewritten, payload_type)
+            ..self.header(&packet, &rewritten, payload_type)
         };
-        let content = self.content(packet);
+        let content = self.content(&packet);
         let len = 2 + content.len();
         let sent = Sent {
             header: &header,
             index: self.rtx_index,
-            dependencies: self.dependencies(packet, &rewritten),
+            dependencies: self.dependencies(&packet, &rewritten),
+            transport_cc: self.next_number(egress),
+            mid: !self.recognised,
+            is_new: true,
         };
         let sealed = self.seal(&sent, len, egress, out, |room| {
             let (original, payload) = room.split_at_mut(2);
@@ -297,7 +320,7 @@ impl DownTrack {
 
     /// Sends a packet in the stream itself.
     fn copy(
-        &self,
+        &mut self,
         packet: &Packet<'_>,
         rewritten: &Rewritten,
         payload_type: u8,
@@ -308,15 +331,84 @@ impl DownTrack {
             header: &self.header(packet, rewritten, payload_type),
             index: rewritten.index,
             dependencies: self.dependencies(packet, rewritten),
+            transport_cc: self.next_number(egress),
+            mid: !self.recognised,
+            is_new: true,
         };
         let content = self.content(packet);
-        if rewritten.picture.is_none() || !matches!(self.codec, Codec::Vp8 | Codec::Vp9) {
-            return self.seal_from(&sent, content, egress, out);
+        let sealed = self.seal_content(&sent, content, rewritten, egress, out)?;
+        if self
+            .parameters
+            .is_some_and(|parameters| parameters.rtx_payload_type.is_none())
+        {
+            let header = SentHeader {
+                transport_cc: sent.transport_cc,
+                mid: sent.mid,
+                marker: sent.header.marker,
+                payload_type,
+                red: self.sends_red(),
+                empty: content.is_empty() && sent.dependencies.is_none(),
+            };
+            self.plain.remember(rewritten.index, header);
         }
-        self.seal(&sent, content.len(), egress, out, |room| {
+        Ok(sealed)
+    }
+
+    /// Sends a packet of the stream itself once more. Its sequence number and nonce are taken: it must be the same bit
+    /// for bit.
+    fn repeat(
+        &self,
+        packet: &Packet<'_>,
+        rewritten: &Rewritten,
+        was: &SentHeader,
+        egress: &mut Egress<'_>,
+        out: &mut impl SendBatch,
+    ) -> Result<usize, DropReason> {
+        let packet = match was.empty {
+            true => packet.without_content(),
+            false => *packet,
+        };
+        let header = EgressHeader {
+            marker: was.marker,
+            ..self.header(&packet, rewritten, was.payload_type)
+        };
+        let sent = Sent {
+            header: &header,
+            index: rewritten.index,
+            dependencies: self.dependencies(&packet, rewritten),
+            transport_cc: was.transport_cc,
+            mid: was.mid,
+            is_new: false,
+        };
+        let content = match was.red {
+            true => packet.payload,
+            false => primary(&packet),
+        };
+        self.seal_content(&sent, content, rewritten, egress, out)
+    }
+
+    fn seal_content(
+        &self,
+        sent: &Sent<'_>,
+        content: &[u8],
+        rewritten: &Rewritten,
+        egress: &mut Egress<'_>,
+        out: &mut impl SendBatch,
+    ) -> Result<usize, DropReason> {
+        if rewritten.picture.is_none() || !matches!(self.codec, Codec::Vp8 | Codec::Vp9) {
+            return self.seal_from(sent, content, egress, out);
+        }
+        self.seal(sent, content.len(), egress, out, |room| {
             room.copy_from_slice(content);
             self.rewrite_payload(room, rewritten);
         })
+    }
+
+    /// The transport-wide number of the next packet, where packets have one.
+    fn next_number(&self, egress: &Egress<'_>) -> Option<SeqNo> {
+        self.parameters?.transport_cc?;
+        let estimator = egress.estimator.as_ref()?;
+        Some(estimator.next_seq())
     }
 
     fn header(&self, packet: &Packet<'_>, rewritten: &Rewritten, payload_type: u8) -> EgressHeader {
@@ -339,27 +431,23 @@ impl DownTrack {
             .is_some_and(|parameters| parameters.red.is_some())
     }
 
-    /// Payload type of RED, where redundant audio goes out as such.
-    fn red(&self, parameters: &SendParameters) -> Option<u8> {
-        parameters.red.filter(|_| !self.primary_only)
-    }
-
     fn payload_type_of(&self, parameters: &SendParameters, packet: &Packet<'_>) -> u8 {
-        match self.red(parameters) {
-            Some(red) if packet.primary != 0 => red,
+        match parameters.red {
+            Some(red) if self.sends_red() && packet.primary != 0 => red,
             _ => parameters.payload_type,
         }
     }
 
     /// What the subscriber gets of the payload: all of it, or of RED the primary block where it does not get RED.
     fn content<'p>(&self, packet: &Packet<'p>) -> &'p [u8] {
-        match self.parameters.and_then(|parameters| self.red(&parameters)) {
-            Some(_) => packet.payload,
-            None => packet
-                .payload
-                .get(usize::from(packet.primary)..)
-                .unwrap_or_default(),
+        match self.sends_red() {
+            true => packet.payload,
+            false => primary(packet),
         }
+    }
+
+    fn sends_red(&self) -> bool {
+        self.takes_red() && !self.primary_only
     }
 
     /// The packet's Dependency Descriptor with the subscriber's frame number, where it takes it.
@@ -414,6 +502,9 @@ impl DownTrack {
             header: &header,
             index: self.rtx_index,
             dependencies: None,
+            transport_cc: self.next_number(egress),
+            mid: !self.recognised,
+            is_new: true,
         };
         let sealed = self.seal(&sent, PADDING.len(), egress, out, |room| {
             room.copy_from_slice(&PADDING);
@@ -437,7 +528,7 @@ impl DownTrack {
             .sender
             .seal_rtp(buffer, header_len, len, sent.header.ssrc, sent.index)
             .map_err(|_| DropReason::Malformed)?;
-        self.finish(sealed, egress, out);
+        self.finish(sealed, sent, egress, out);
         Ok(sealed)
     }
 
@@ -454,7 +545,7 @@ impl DownTrack {
             .sender
             .seal_rtp_from(buffer, header_len, payload, sent.header.ssrc, sent.index)
             .map_err(|_| DropReason::Malformed)?;
-        self.finish(sealed, egress, out);
+        self.finish(sealed, sent, egress, out);
         Ok(sealed)
     }
 
@@ -467,11 +558,11 @@ impl DownTrack {
         out: &'o mut impl SendBatch,
     ) -> Result<(&'o mut [u8], usize), DropReason> {
         let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
-        let mid = parameters.mid.filter(|_| !self.recognised);
+        let mid = parameters.mid.filter(|_| sent.mid);
         let number = parameters
             .transport_cc
-            .zip(egress.estimator.as_ref())
-            .map(|(id, estimator)| (id, estimator.next_seq().0.to_be_bytes()));
+            .zip(sent.transport_cc)
+            .map(|(id, number)| (id, number.0.to_be_bytes()));
         let mut elements: [(u8, &[u8]); 3] = [(0, &[]); 3];
         let present = [
             number.as_ref().map(|(id, number)| (*id, &number[..])),
@@ -498,12 +589,18 @@ impl DownTrack {
         Ok((buffer, header_len.map_err(|_| DropReason::Malformed)?))
     }
 
-    fn finish(&self, sealed: usize, egress: &mut Egress<'_>, out: &mut impl SendBatch) {
+    fn finish(
+        &self,
+        sealed: usize,
+        sent: &Sent<'_>,
+        egress: &mut Egress<'_>,
+        out: &mut impl SendBatch,
+    ) {
         out.commit(sealed);
-        let is_numbered = self
-            .parameters
-            .is_some_and(|parameters| parameters.transport_cc.is_some());
-        if is_numbered && let Some(estimator) = &mut egress.estimator {
+        if sent.is_new
+            && sent.transport_cc.is_some()
+            && let Some(estimator) = &mut egress.estimator
+        {
             estimator.sent(sealed, egress.now);
         }
     }
@@ -520,6 +617,17 @@ struct Sent<'a> {
     /// SRTP packet index.
     index: u64,
     dependencies: Option<Dependencies>,
+    transport_cc: Option<SeqNo>,
+    /// It names its section.
+    mid: bool,
+    /// Its transport-wide number is used for the first time.
+    is_new: bool,
+}
+
+/// A packet's payload without redundancy.
+fn primary<'p>(packet: &Packet<'p>) -> &'p [u8] {
+    let primary = packet.payload.get(usize::from(packet.primary)..);
+    primary.unwrap_or_default()
 }
 
 /// A Dependency Descriptor to be sent.

@@ -20,6 +20,13 @@ const RECEIVER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// Reception reports in one packet: what its five-bit count can name.
 const REPORTS: usize = 31;
 
+/// Work that may follow from one peer's feedback per second, and at once: packets asked for, key frames, and statuses of
+/// arrived packets by the dozen. A hundred watched pictures that lose a tenth of their packets need a quarter of it.
+pub const FEEDBACK: (u32, u32) = (20_000, 40_000);
+
+/// Statuses of packets that cost as much as looking up one packet.
+const STATUSES_PER_UNIT: u32 = 16;
+
 /// Room for one compound packet: one datagram that fits every path.
 const COMPOUND: usize = 1200;
 
@@ -77,18 +84,31 @@ impl Shard {
             }
             RtcpPacket::Nack(nack) => {
                 if let Some(down) = self.subscription(peer, nack.media_ssrc) {
-                    nack.seqs()
-                        .for_each(|seq| self.retransmit(down, seq, now, out));
+                    for seq in nack.seqs() {
+                        if !self.may_ask(peer, 1, now) {
+                            break;
+                        }
+                        self.retransmit(down, seq, now, out);
+                    }
                 }
             }
-            RtcpPacket::Pli { media_ssrc } => self.handle_picture_loss(peer, *media_ssrc, now, out),
+            RtcpPacket::Pli { media_ssrc } => {
+                if self.may_ask(peer, 1, now) {
+                    self.handle_picture_loss(peer, *media_ssrc, now, out);
+                }
+            }
             RtcpPacket::Fir(entries) => {
-                entries
-                    .clone()
-                    .for_each(|(ssrc, _)| self.handle_picture_loss(peer, ssrc, now, out));
+                for (ssrc, _) in entries.clone() {
+                    if !self.may_ask(peer, 1, now) {
+                        break;
+                    }
+                    self.handle_picture_loss(peer, ssrc, now, out);
+                }
             }
             RtcpPacket::TransportCc(feedback) => {
-                if let Some(p) = self.peers.get_mut(peer)
+                let work = 1 + u32::from(feedback.count) / STATUSES_PER_UNIT;
+                if self.may_ask(peer, work, now)
+                    && let Some(p) = self.peers.get_mut(peer)
                     && let Some(estimator) = &mut p.estimator
                 {
                     estimator.handle_feedback(feedback, p.rtt, now);
@@ -103,6 +123,18 @@ impl Shard {
             // Says nothing that the offer does not.
             RtcpPacket::Bye(_) => {}
         }
+    }
+
+    /// Whether so much work may follow from a peer's feedback. A few bytes can ask for thousands of packets.
+    fn may_ask(&mut self, peer: PeerKey, units: u32, now: Instant) -> bool {
+        let Self { peers, stats, .. } = self;
+        let allowed = peers
+            .get_mut(peer)
+            .is_some_and(|p| p.feedback.take(units, now));
+        if !allowed {
+            stats.drop(DropReason::TooMany);
+        }
+        allowed
     }
 
     fn subscription(&self, peer: PeerKey, ssrc: u32) -> Option<DownTrackKey> {
@@ -187,8 +219,14 @@ impl Shard {
                 return self.stats.drop(DropReason::NetworkTooSlow);
             }
         }
-        if self.resend(down, seq, now, out).is_some() {
+        if !d.nack_throttle.has_credit(d.sent.1) {
+            return self.stats.drop(DropReason::TooManyRepairs);
+        }
+        if let Some(bytes) = self.resend(down, seq, now, out) {
             self.stats.retransmitted += 1;
+            if let Some(d) = self.downs.get_mut(down) {
+                d.nack_throttle.spend(bytes);
+            }
         }
     }
 
@@ -234,12 +272,14 @@ impl Shard {
         let admitted = packet
             .picture
             .is_none_or(|picture| d.filter.admits(&picture));
-        let packet = if admitted {
-            packet
-        } else {
-            packet.without_content()
-        };
-        match d.retransmit(&packet, &input, origin.out_index, &mut egress, out) {
+        match d.retransmit(
+            &packet,
+            admitted,
+            &input,
+            origin.out_index,
+            &mut egress,
+            out,
+        ) {
             Ok(bytes) => {
                 pacer.spend(bytes);
                 Some(bytes)

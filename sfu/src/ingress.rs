@@ -170,6 +170,12 @@ impl Shard {
         }
         let ssrc = received.header.ssrc;
         let spatial = SPATIAL[usize::from(layer.min(2))];
+        if track.is_restart(layer, ssrc)
+            && let Some(p) = self.peers.get_mut(track.publisher)
+            && !p.restarts.take(1, now)
+        {
+            return Err(DropReason::TooMany);
+        }
         let open = track.open_layer(spatial, ssrc);
         open.stats
             .received(received.index, received.header.time, now);
@@ -312,6 +318,7 @@ impl Shard {
 fn drop_reason(error: TransportError) -> DropReason {
     match error {
         TransportError::Stun => DropReason::Stun,
+        TransportError::TooMany => DropReason::TooMany,
         TransportError::NotValidated => DropReason::NotValidated,
         TransportError::NoKeys => DropReason::NoKeys,
         TransportError::Srtp(SrtpError::Replayed | SrtpError::TooOld) => DropReason::Replayed,

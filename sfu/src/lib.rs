@@ -5,6 +5,7 @@
 mod allocator;
 pub mod api;
 pub mod av1;
+pub mod budget;
 pub mod bwe;
 mod congestion;
 mod control;
@@ -32,6 +33,7 @@ mod router;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
+mod sent_headers;
 mod shard;
 pub mod simd;
 pub mod speakers;

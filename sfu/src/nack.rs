@@ -111,10 +111,29 @@ impl NackTracker {
     }
 }
 
+/// Repairs of one stream may be as large as what was sent of it, and this many bytes more: half of all packets may be lost
+/// for long, or the whole of a second at once, and still a subscriber that asks for everything again and again gets
+/// twice the stream at the most.
+const REPAIR_CREDIT: u32 = 512 * 1024;
+
 /// Packets sent again lately, so that a NACK repeated within a round trip costs nothing. Empty until the first NACK.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct NackThrottle {
     recent: Vec<(SeqNo, Instant)>,
+    /// Bytes of repairs that may be sent.
+    credit: u32,
+    /// Bytes sent when the credit was last counted.
+    counted: u32,
+}
+
+impl Default for NackThrottle {
+    fn default() -> Self {
+        Self {
+            recent: Vec::new(),
+            credit: REPAIR_CREDIT,
+            counted: 0,
+        }
+    }
 }
 
 impl NackThrottle {
@@ -135,6 +154,19 @@ impl NackThrottle {
         }
         *slot = (seq, now);
         true
+    }
+
+    /// Whether a repair is in proportion to the stream, of which `sent` bytes went out until now (a count that wraps).
+    pub fn has_credit(&mut self, sent: u32) -> bool {
+        let earned = sent.wrapping_sub(std::mem::replace(&mut self.counted, sent));
+        self.credit = self.credit.saturating_add(earned).min(REPAIR_CREDIT);
+        self.credit > 0
+    }
+
+    /// A repair of so many bytes went out.
+    pub fn spend(&mut self, bytes: usize) {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        self.credit = self.credit.saturating_sub(bytes);
     }
 }
 
@@ -202,5 +234,28 @@ mod tests {
         assert!(!throttle.allow(SeqNo(7), ms(100), now + ms(20)));
         assert!(throttle.allow(SeqNo(7), ms(100), now + ms(50)));
         assert!(throttle.allow(SeqNo(71), ms(100), now + ms(50)));
+    }
+
+    #[test]
+    fn repairs_never_outweigh_the_stream_and_their_credit_survives_a_wrap_of_its_count() {
+        let mut throttle = NackThrottle::default();
+        let mut repaired = 0;
+        let storm = |throttle: &mut NackThrottle, sent: u32| {
+            let mut bytes = 0;
+            while throttle.has_credit(sent) {
+                throttle.spend(1000);
+                bytes += 1000;
+            }
+            bytes
+        };
+        repaired += storm(&mut throttle, 0);
+        assert!((REPAIR_CREDIT..REPAIR_CREDIT + 1000).contains(&repaired));
+        assert_eq!(storm(&mut throttle, 0), 0);
+        assert_eq!(storm(&mut throttle, 10_000), 10_000);
+        throttle.counted = u32::MAX - 4_999;
+        assert_eq!(storm(&mut throttle, 5_000), 10_000);
+        // A long time without loss does not allow for a flood later.
+        throttle.counted = 0;
+        assert!(storm(&mut throttle, 1 << 31) < REPAIR_CREDIT + 1000);
     }
 }

@@ -7,10 +7,11 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     api::{MediaSections, PeerPermissions},
+    budget::Budget,
     bwe::{BandwidthEstimator, Bitrate},
-    negotiate::{Negotiation, ReceiveSection},
+    negotiate::{ExtensionIds, Negotiation, ReceiveSection},
     pacer::Pacer,
-    rtp::ExtensionMap,
+    rtp::{Extension, ExtensionMap},
     shard::{DownTrackKey, RouterKey, UpTrackKey},
     timers::Timer,
     transport::Transport,
@@ -20,6 +21,9 @@ use crate::{
 /// SSRCs one peer may send with. Each track has at most three layers with retransmissions; the rest is for streams that
 /// were started anew.
 pub const MAX_INCOMING: usize = 256;
+
+/// Streams of one peer that begin anew under another SSRC, per second and at once.
+pub const RESTARTS: (u32, u32) = (1, 64);
 
 /// What an incoming SSRC stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,8 +68,12 @@ pub struct Peer {
     pub ups: Vec<UpTrackKey>,
     /// Its subscriptions.
     pub downs: Vec<DownTrackKey>,
+    /// How often its streams may still begin anew: two SSRCs in turn would do so with each packet.
+    pub restarts: Budget,
     /// What its SSRCs stand for.
     pub incoming: FxHashMap<u32, Incoming>,
+    /// What its RTCP may still ask for.
+    pub feedback: Budget,
     /// Its subscriptions by our SSRC, for its RTCP.
     pub outgoing: FxHashMap<u32, DownTrackKey>,
     /// SSRCs for its further subscriptions.
@@ -95,6 +103,14 @@ pub struct Peer {
 }
 
 impl Peer {
+    /// The sections in which it sends are those of its last offer, with the tracks announced since.
+    pub fn take_over_sections(&mut self) {
+        self.sections = self.negotiation.receive_sections();
+        for section in &self.sections {
+            set_extensions(&mut self.extensions, &section.extensions);
+        }
+    }
+
     /// Its network was too slow lately.
     pub fn is_congested(&self, now: Instant) -> bool {
         self.estimator
@@ -117,6 +133,23 @@ impl Peer {
         };
         self.pacer.refill(bitrate, now);
         !self.pacer.has_credit()
+    }
+}
+
+fn set_extensions(map: &mut ExtensionMap, ids: &ExtensionIds) {
+    let pairs = [
+        (Extension::Mid, ids.mid),
+        (Extension::Rid, ids.rid),
+        (Extension::RepairedRid, ids.repaired_rid),
+        (Extension::TransportCc, ids.transport_cc),
+        (Extension::AbsSendTime, ids.abs_send_time),
+        (Extension::AudioLevel, ids.audio_level),
+        (Extension::DependencyDescriptor, ids.dependency_descriptor),
+    ];
+    for (extension, id) in pairs {
+        if let Some(id) = id {
+            map.set(extension, id);
+        }
     }
 }
 

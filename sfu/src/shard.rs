@@ -23,7 +23,7 @@ use crate::{
     rtp,
     stats::{DropReason, Stats},
     timers::{Timer, Timers},
-    transport::{TransportContext, TransportEvent},
+    transport::{TransportContext, TransportError, TransportEvent},
     up_track::UpTrack,
 };
 
@@ -223,6 +223,7 @@ impl Shard {
     /// Counters since birth, and present sizes.
     pub fn stats(&self) -> Stats {
         Stats {
+            paths: self.demux.paths(),
             peers: self.peers.len(),
             rooms: self.routers.len(),
             up_tracks: self.ups.len(),
@@ -277,11 +278,10 @@ impl Shard {
             let Some(p) = shard.peers.get_mut(peer) else {
                 return;
             };
-            if p.transport
-                .handle_stun(message, datagram, now, out)
-                .is_err()
-            {
-                shard.stats.drop(DropReason::Stun);
+            match p.transport.handle_stun(message, datagram, now, out) {
+                Ok(()) => {}
+                Err(TransportError::TooMany) => shard.stats.drop(DropReason::TooMany),
+                Err(_) => shard.stats.drop(DropReason::Stun),
             }
             shard.drain_transport(peer, now, out);
         });
@@ -320,6 +320,7 @@ impl Shard {
             };
             match event {
                 TransportEvent::Validated(path) => self.demux.add_path(path, peer),
+                TransportEvent::Forgotten(path) => self.demux.remove_path(path, peer),
                 TransportEvent::Connected => {
                     self.events.push_back(Event::Connected { peer: sid });
                     self.retarget_peer(peer);
@@ -379,6 +380,7 @@ mod tests {
             consent_timeout_ms: 30_000,
             max_peers: 2,
             max_tracks_per_peer: 1,
+            max_data_rate: 1 << 20,
             congestion_control: true,
         };
         let mut shard = Shard::new(config);

@@ -36,10 +36,14 @@ pub enum DropReason {
     NetworkTooSlow,
     /// Of a layer within the stream that the subscriber does not get.
     LayerNotWanted,
+    /// More than a peer may send of its kind: STUN checks, new addresses, feedback.
+    TooMany,
+    /// A repair that would have made repairs outweigh what they repair.
+    TooManyRepairs,
 }
 
 /// Number of [`DropReason`]s.
-const REASONS: usize = DropReason::LayerNotWanted as usize + 1;
+const REASONS: usize = DropReason::TooManyRepairs as usize + 1;
 
 /// Names of the [`DropReason`]s, as they appear in metrics.
 pub const DROP_REASON_NAMES: [&str; REASONS] = [
@@ -59,6 +63,8 @@ pub const DROP_REASON_NAMES: [&str; REASONS] = [
     "data_undelivered",
     "network_too_slow",
     "layer_not_wanted",
+    "too_many",
+    "too_many_repairs",
 ];
 
 /// Counters since birth, and present sizes.
@@ -94,6 +100,8 @@ pub struct Stats {
     pub panics: u64,
     /// Drops by [`DropReason`].
     pub dropped: [u64; REASONS],
+    /// Addresses from which peers are heard now.
+    pub paths: usize,
     /// Peers now.
     pub peers: usize,
     /// Rooms now.

@@ -24,6 +24,7 @@ pub use sctp::MAX_MESSAGE_SIZE;
 
 use crate::{
     api::{Config, DataChannel, Datagram, Destination, DisconnectReason, SendBatch},
+    budget::Budget,
     negotiate::{IceCredentials, RemoteParameters},
     rtp::RtpHeader,
     sdp::{Fingerprint, HashAlgorithm},
@@ -33,6 +34,16 @@ use sctp::DataChannels;
 
 /// Addresses with a valid STUN check that one peer may have at a time. A phone that changes network has two or three.
 const MAX_VALIDATED: usize = 8;
+
+/// STUN checks of one client that are taken per second, and at once. A client paces its checks at 20 a second (RFC 8445,
+/// section 14.2) over all its addresses; later it asks for consent every few seconds.
+const CHECKS: (u32, u32) = (50, 400);
+
+/// Addresses from which one client may newly be heard per second, and at once.
+const NEW_ADDRESSES: (u32, u32) = (1, 24);
+
+/// Counted beside the bytes of a data packet: small ones cost as much to handle.
+const MESSAGE_COST: u32 = 200;
 
 /// The ICE agent's idle housekeeping; checks themselves arrive from the client.
 const ICE_TICK: Duration = Duration::from_secs(3);
@@ -46,6 +57,7 @@ pub struct TransportContext {
     certificate: DtlsCertificate,
     fingerprint: [u8; 32],
     addresses: Vec<SocketAddr>,
+    max_data_rate: u32,
     consent_timeout: Duration,
     connect_timeout: Duration,
 }
@@ -69,6 +81,7 @@ impl TransportContext {
             fingerprint: sha256(&certificate.certificate),
             certificate,
             addresses: config.addresses.clone(),
+            max_data_rate: config.max_data_rate,
             consent_timeout: Duration::from_millis(config.consent_timeout_ms.into()),
             connect_timeout: Duration::from_millis(config.connect_timeout_ms.into()),
         }
@@ -90,6 +103,8 @@ impl TransportContext {
 pub enum TransportEvent {
     /// A STUN check with a valid MAC came from here: datagrams of this path belong to this transport.
     Validated(Destination),
+    /// An address that makes room for another: nothing is taken from there any more.
+    Forgotten(Destination),
     /// ICE and DTLS are up.
     Connected,
     /// The transport is gone, or silent until an ICE restart.
@@ -109,6 +124,8 @@ pub enum TransportError {
     Srtp(SrtpError),
     /// SRTP before DTLS is done.
     NoKeys,
+    /// More checks, or from more addresses, than a client has use for.
+    TooMany,
 }
 
 /// One client's transport.
@@ -124,6 +141,11 @@ pub struct Transport {
     data: Option<DataChannels>,
     path: Option<Destination>,
     validated: Vec<Destination>,
+    checks: Budget,
+    new_addresses: Budget,
+    data_budget: Budget,
+    /// Messages wait in SCTP until there is budget for them.
+    data_wait: Option<Instant>,
     created: Instant,
     /// Last STUN check with a valid MAC (RFC 7675 consent, in the server's simple form: the client checks us).
     last_check: Option<Instant>,
@@ -163,6 +185,14 @@ impl Transport {
             data: None,
             path: None,
             validated: Vec::new(),
+            checks: Budget::new(CHECKS.0, CHECKS.1, now),
+            new_addresses: Budget::new(NEW_ADDRESSES.0, NEW_ADDRESSES.1, now),
+            data_budget: Budget::new(
+                context.max_data_rate,
+                context.max_data_rate.saturating_mul(2),
+                now,
+            ),
+            data_wait: None,
             created: now,
             last_check: None,
             connected: false,
@@ -241,25 +271,24 @@ impl Transport {
             destination: datagram.local,
             message,
         };
-        if !self.ice.handle_packet(now, packet) {
-            return Err(TransportError::Stun);
-        }
         let from = Destination {
             remote: datagram.remote,
             local: datagram.local,
         };
+        // Limited only once the MAC is known to be the client's: nobody else can use up what it may send.
+        if !self.ice.accepts_message(&packet.message) {
+            return Err(TransportError::Stun);
+        }
+        let is_new = !self.validated.contains(&from);
+        if !self.checks.take(1, now) || (is_new && !self.new_addresses.take(1, now)) {
+            return Err(TransportError::TooMany);
+        }
+        if !self.ice.handle_packet(now, packet) {
+            return Err(TransportError::Stun);
+        }
         self.last_check = Some(now);
-        if !self.validated.contains(&from) {
-            if self.validated.len() == MAX_VALIDATED {
-                // The oldest address that we do not send to makes room.
-                let oldest = self
-                    .validated
-                    .iter()
-                    .position(|address| Some(*address) != self.path)
-                    .unwrap_or(0);
-                self.validated.remove(oldest);
-            }
-            self.validated.push(from);
+        if is_new {
+            self.validate(from);
         }
         // Told again each time: the demultiplexer forgets addresses that move to another peer.
         self.events.push_back(TransportEvent::Validated(from));
@@ -277,6 +306,20 @@ impl Transport {
             send(out, to, &transmit.contents);
         }
         Ok(())
+    }
+
+    fn validate(&mut self, from: Destination) {
+        if self.validated.len() == MAX_VALIDATED {
+            // The oldest address that we do not send to makes room.
+            let oldest = self
+                .validated
+                .iter()
+                .position(|address| Some(*address) != self.path)
+                .unwrap_or(0);
+            let forgotten = self.validated.remove(oldest);
+            self.events.push_back(TransportEvent::Forgotten(forgotten));
+        }
+        self.validated.push(from);
     }
 
     /// A DTLS record.
@@ -379,6 +422,9 @@ impl Transport {
             data.handle_timeout(now);
             self.drive_data(now, out);
         }
+        if self.data_wait.is_some_and(|ready| now >= ready) {
+            self.drive_data(now, out);
+        }
         if self
             .consent_deadline(context)
             .is_some_and(|deadline| now >= deadline)
@@ -401,6 +447,7 @@ impl Transport {
             Some(self.next_ice_tick),
             self.dtls_wake,
             data,
+            self.data_wait,
             self.consent_deadline(context),
         ]
         .into_iter()
@@ -528,7 +575,17 @@ impl Transport {
     /// SCTP packets out, events in; each packet is one DTLS record.
     fn drive_data(&mut self, now: Instant, out: &mut impl SendBatch) {
         let Some(data) = &mut self.data else { return };
-        while let Some((channel, message)) = data.poll_message() {
+        self.data_wait = None;
+        loop {
+            if self.data_budget.is_spent(now) {
+                self.data_wait = Some(self.data_budget.ready_at());
+                break;
+            }
+            let Some((channel, message)) = data.poll_message() else {
+                break;
+            };
+            let cost = (message.len() as u32).saturating_add(MESSAGE_COST);
+            self.data_budget.spend(cost, now);
             self.events
                 .push_back(TransportEvent::Data(channel, message));
         }

@@ -385,6 +385,13 @@ impl UpTrack {
         slot.get_or_insert_with(|| Box::new(UpLayer::new(ssrc, self.kind, clock_rate)))
     }
 
+    /// Would a packet with this SSRC begin the layer anew?
+    pub fn is_restart(&self, layer: u8, ssrc: u32) -> bool {
+        let open = self.layers.get(usize::from(layer));
+        open.and_then(Option::as_ref)
+            .is_some_and(|open| open.ssrc != ssrc)
+    }
+
     /// The layer, if a stream of it arrived.
     pub fn layer(&mut self, layer: u8) -> Option<&mut UpLayer> {
         self.layers.get_mut(layer as usize)?.as_deref_mut()

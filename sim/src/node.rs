@@ -105,6 +105,7 @@ impl Node {
                 consent_timeout_ms: 30_000,
                 max_peers: 1000,
                 max_tracks_per_peer: 32,
+                max_data_rate: 2 << 20,
                 congestion_control: true,
             }),
             rooms: 0,
@@ -441,6 +442,7 @@ impl Node {
             | Event::TrackUnbound { peer, .. }
             | Event::TrackActive { peer, .. }
             | Event::StreamStateChanged { peer, .. }
+            | Event::WantedLayersChanged { peer, .. }
             | Event::TrackSubscribed { peer, .. }
             | Event::Reply { peer, .. } => self.peers.get(peer),
         };
