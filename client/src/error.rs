@@ -17,6 +17,9 @@ pub enum Error {
     /// The server's SDP cannot be parsed or does not fit the offer.
     #[error("the server's answer is not acceptable: {0}")]
     Answer(String),
+    /// The server's offer cannot be parsed or does not fit what was offered before.
+    #[error("the server's offer is not acceptable: {0}")]
+    Offer(String),
     /// The peer connection failed for good.
     #[error("the peer connection failed: {0}")]
     Connection(String),

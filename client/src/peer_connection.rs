@@ -1,4 +1,5 @@
-//! One WebRTC peer connection as LiveKit's clients have it: it offers, the other side answers. No signalling here,
+//! One WebRTC peer connection as LiveKit's clients have it: it offers, the other side answers; or, of two, the one that
+//! receives: the other side offers. No signalling here,
 //! only SDP strings and datagrams, so that tests and benches can join it to a media engine without a network.
 //!
 //! A [`PeerConnection`] is a state machine: after every call, send what [`PeerConnection::poll_transmit`] yields,
@@ -366,6 +367,14 @@ impl PeerConnection {
     fn on_event(&mut self, event: Event, now: Instant) {
         match event {
             Event::RtpPacket(packet) => self.on_packet(&packet, now),
+            // By an offer of the other side; ours are known.
+            Event::MediaAdded(added) if self.section(&added.mid).is_none() => {
+                let kind = match added.kind {
+                    str0m::media::MediaKind::Audio => MediaKind::Audio,
+                    str0m::media::MediaKind::Video => MediaKind::Video,
+                };
+                self.sections.push(Section::new(added.mid, kind, None, 0));
+            }
             Event::Connected => {
                 self.connected = true;
                 self.events.push_back(PeerEvent::Connected);

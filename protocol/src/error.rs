@@ -39,6 +39,9 @@ pub enum Error {
     /// The `join_request` parameter is missing or unreadable.
     #[error(transparent)]
     JoinRequest(#[from] crate::signal::JoinRequestError),
+    /// A parameter of the older protocol's join is unreadable.
+    #[error(transparent)]
+    JoinQuery(#[from] crate::join_query::JoinQueryError),
     /// A body that is not the message of the method.
     #[error("the {format} request could not be decoded")]
     Malformed {
@@ -146,7 +149,8 @@ impl Error {
             | Self::NoRoomName
             | Self::TooLong { .. }
             | Self::InvalidArgument(_)
-            | Self::JoinRequest(_) => (400, Code::InvalidArgument, Reason::JoinFailure),
+            | Self::JoinRequest(_)
+            | Self::JoinQuery(_) => (400, Code::InvalidArgument, Reason::JoinFailure),
             Self::Malformed { .. } => (400, Code::Malformed, Reason::JoinFailure),
             Self::BadRoute(_) => (404, Code::BadRoute, Reason::JoinFailure),
             Self::RoomNotFound | Self::ParticipantNotFound => {

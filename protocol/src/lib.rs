@@ -6,6 +6,7 @@
 pub mod data_packet;
 pub mod error;
 pub mod ids;
+pub mod join_query;
 pub mod json;
 pub mod signal;
 pub mod token;

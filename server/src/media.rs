@@ -296,6 +296,7 @@ fn subject(event: &Event) -> Subject {
     match event {
         Event::SpeakersChanged { room, .. } => Subject::Room(*room),
         Event::Answer { peer, .. }
+        | Event::Offer { peer, .. }
         | Event::NegotiationFailed { peer, .. }
         | Event::NegotiationNeeded { peer, .. }
         | Event::Connected { peer }

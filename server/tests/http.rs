@@ -165,10 +165,36 @@ fn a_bad_header_wins_over_a_good_query() {
 }
 
 #[test]
-fn the_older_protocol_does_not_exist() {
+fn the_older_protocol_validates_its_query() {
     let server = Server::dev(&[]);
     let token = token("room", "identity");
-    for target in ["/rtc/validate", "/rtc", "/rtc/v1"] {
+    let ask = |query: &str| {
+        let answer = server.get(&format!("/rtc/validate?access_token={token}{query}"));
+        (answer.status, answer.body)
+    };
+    let success = (200, "success".to_owned());
+    assert_eq!(ask(""), success);
+    assert_eq!(ask("&join_request="), success);
+    let usual = "&auto_subscribe=1&sdk=js&version=2.15.16&protocol=16&adaptive_stream=1&reconnect=1&sid=PA_x";
+    assert_eq!(ask(usual), success);
+    for (query, body) in [
+        ("&protocol=many", "protocol is not a number"),
+        ("&auto_subscribe=%00", "auto_subscribe is neither 0 nor 1"),
+        ("&reconnect=maybe", "reconnect is neither 0 nor 1"),
+        ("&attributes=%25%25", "cannot decode attributes"),
+    ] {
+        assert_eq!(ask(query), (400, body.to_owned()));
+    }
+    // {"a":"b"}, which this token may not set.
+    let refused = (401, "permissions denied".to_owned());
+    assert_eq!(ask("&attributes=eyJhIjoiYiJ9"), refused);
+}
+
+#[test]
+fn the_signal_endpoints_are_nothing_but_websockets() {
+    let server = Server::dev(&[]);
+    let token = token("room", "identity");
+    for target in ["/rtc", "/rtc/v1"] {
         let answer = server.get(&format!("{target}?access_token={token}"));
         assert_eq!((answer.status, answer.body.as_str()), (404, ""), "{target}");
     }

@@ -203,6 +203,14 @@ pub enum Command {
         /// What it may do.
         permissions: PeerPermissions,
     },
+    /// The participant has a second PeerConnection, on which it receives, and which we offer; what it sends comes on the
+    /// first one (LiveKit's older protocol). Said before its first subscription.
+    AddSubscriber {
+        /// The participant.
+        peer: ParticipantSid,
+        /// This one is the primary: the participant is connected when it is, and may need no other.
+        primary: bool,
+    },
     /// The participant left: its transport is closed at once, its tracks vanish.
     RemovePeer {
         /// The participant.
@@ -220,6 +228,24 @@ pub enum Command {
         /// The participant.
         peer: ParticipantSid,
         /// The offer's id, echoed in the answer.
+        id: u32,
+        /// SDP.
+        sdp: String,
+    },
+    /// Offer all subscriptions to a participant with a second PeerConnection ([`Event::Offer`]). From then on, changes are
+    /// offered by themselves.
+    OfferSubscriber {
+        /// The participant.
+        peer: ParticipantSid,
+        /// Restart ICE: its network may have changed. An offer that is not answered is given up.
+        restart_ice: bool,
+    },
+    /// The client's SDP answer to an [`Event::Offer`]. One to another than the last offer is ignored; for a bad one there is
+    /// [`Event::NegotiationFailed`].
+    Answer {
+        /// The participant.
+        peer: ParticipantSid,
+        /// The offer's id; 0 from clients that know none.
         id: u32,
         /// SDP.
         sdp: String,
@@ -254,7 +280,8 @@ pub enum Command {
         /// Muted now.
         muted: bool,
     },
-    /// `peer` receives `track` from its next answer on; [`Event::NegotiationNeeded`] follows where an offer is needed.
+    /// `peer` receives `track` from its next answer on; [`Event::NegotiationNeeded`] or [`Event::Offer`] follows where an
+    /// offer is needed.
     Subscribe {
         /// The subscriber.
         peer: ParticipantSid,
@@ -319,7 +346,18 @@ pub enum Event {
         /// Sections the client must add (and offer again) before all its subscriptions fit. Zero and zero: none.
         missing: MediaSections,
     },
-    /// The offer was refused; the peer is as it was before.
+    /// Our offer, to a participant with a second PeerConnection. There is one at a time: the next follows the answer.
+    Offer {
+        /// The participant.
+        peer: ParticipantSid,
+        /// For the answer.
+        id: u32,
+        /// SDP.
+        sdp: String,
+        /// For each section that carries a track to the client: mid and track.
+        mid_to_track: Vec<(String, TrackSid)>,
+    },
+    /// The offer or answer was refused; the peer is as it was before.
     NegotiationFailed {
         /// The participant.
         peer: ParticipantSid,
@@ -334,12 +372,13 @@ pub enum Event {
         /// How many sections it must add.
         missing: MediaSections,
     },
-    /// ICE and DTLS are up (again after an ICE restart that had lost the connection).
+    /// ICE and DTLS are up (again after an ICE restart that had lost the connection). Of two PeerConnections: of the
+    /// primary, and the other is not lost.
     Connected {
         /// The participant.
         peer: ParticipantSid,
     },
-    /// The transport is gone. The peer still exists until [`Command::RemovePeer`]: an ICE restart may revive it.
+    /// The transport (of two, one) is gone. The peer still exists until [`Command::RemovePeer`]: an ICE restart may revive it.
     Disconnected {
         /// The participant.
         peer: ParticipantSid,

@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::{ParticipantSid, TrackSid};
+use protocol::{ParticipantIdentity, ParticipantSid, TrackSid};
 use rand::Rng;
 
 use crate::{
     api::{
-        Command, Event, MediaKind, MediaSections, PublishedTrack, SendBatch, SpatialLayer,
-        TrackSetting,
+        Command, Event, MediaKind, MediaSections, PeerPermissions, PublishedTrack, SendBatch,
+        SpatialLayer, TrackSetting,
     },
     budget::Budget,
     bwe::BandwidthEstimator,
@@ -21,7 +21,7 @@ use crate::{
     pacer::Pacer,
     peer::{Incoming, MAX_INCOMING, Peer, RESTARTS, Ssrcs},
     router::Router,
-    shard::{DownTrackKey, PeerKey, Shard, UpTrackKey},
+    shard::{DownTrackKey, PeerKey, RouterKey, Shard, UpTrackKey},
     timers::Timer,
     transport::{MAX_MESSAGE_SIZE, Transport, random_credentials},
     twcc::TwccRecorder,
@@ -41,6 +41,7 @@ impl Shard {
     ) {
         match command {
             Command::AddPeer { .. } => self.add_peer(command, now),
+            Command::AddSubscriber { peer, primary } => self.add_subscriber(peer, primary, now),
             Command::RemovePeer { peer } => self.remove_peer(peer, now, out),
             Command::SetPermissions { peer, permissions } => {
                 if let Some(p) = self.peer_mut(peer) {
@@ -50,6 +51,16 @@ impl Shard {
             Command::Offer { peer, id, sdp } => {
                 if let Some(key) = self.sids.get(&peer).copied() {
                     self.guard(key, now, |shard| shard.offer(key, id, &sdp, now));
+                }
+            }
+            Command::OfferSubscriber { peer, restart_ice } => {
+                if let Some(key) = self.subscriber(peer) {
+                    self.guard(key, now, |shard| shard.make_offer(key, restart_ice, now));
+                }
+            }
+            Command::Answer { peer, id, sdp } => {
+                if let Some(key) = self.subscriber(peer) {
+                    self.guard(key, now, |shard| shard.answer(key, id, &sdp, now, out));
                 }
             }
             // With ICE-lite the client checks us; what it has is learnt from its checks.
@@ -106,7 +117,7 @@ impl Shard {
         if self.sids.contains_key(&sid) {
             return;
         }
-        if self.peers.len() >= self.config.max_peers {
+        if self.sids.len() >= self.config.max_peers {
             let reason = "the server carries as many participants as it may".to_owned();
             self.events
                 .push_back(Event::NegotiationFailed { peer: sid, reason });
@@ -120,7 +131,27 @@ impl Shard {
                 key
             }
         };
-        let transport = Transport::new(&self.context, &random_credentials(&mut self.rng), now);
+        let negotiation = Negotiation::new(sid, ENABLED_CODECS);
+        let key = self.insert_peer(sid, identity, permissions, router, negotiation, now);
+        self.sids.insert(sid, key);
+        if let Some(router) = self.routers.get_mut(router) {
+            router.members.push(key);
+        }
+    }
+
+    /// A PeerConnection that waits for its first description.
+    pub(crate) fn insert_peer(
+        &mut self,
+        sid: ParticipantSid,
+        identity: ParticipantIdentity,
+        permissions: PeerPermissions,
+        router: RouterKey,
+        negotiation: Negotiation,
+        now: Instant,
+    ) -> PeerKey {
+        let opens_channels = negotiation.is_subscriber();
+        let credentials = random_credentials(&mut self.rng);
+        let transport = Transport::new(&self.context, &credentials, opens_channels, now);
         let ufrag = transport.ice_ufrag().to_owned();
         let key = self.peers.insert(Peer {
             sid,
@@ -128,8 +159,11 @@ impl Shard {
             permissions,
             awaited_replies: 0,
             router,
+            subscriber: None,
+            primary: true,
+            lost: false,
             transport,
-            negotiation: Negotiation::new(sid, ENABLED_CODECS),
+            negotiation,
             sections: Vec::new(),
             asked: MediaSections::default(),
             ups: Vec::new(),
@@ -151,41 +185,51 @@ impl Shard {
             primary_only: false,
             next_allocation: now,
         });
-        self.sids.insert(sid, key);
         self.demux.add_ufrag(&ufrag, key);
-        if let Some(router) = self.routers.get_mut(router) {
-            router.members.push(key);
-        }
         self.reschedule(key, now);
+        key
     }
 
     fn remove_peer(&mut self, sid: ParticipantSid, now: Instant, out: &mut impl SendBatch) {
         let Some(key) = self.sids.remove(&sid) else {
             return;
         };
-        let Some(p) = self.peers.get_mut(key) else {
+        if let Some(subscriber) = self.peers.get(key).and_then(|p| p.subscriber) {
+            self.close_peer(subscriber, now, out);
+        }
+        let Some(router) = self.close_peer(key, now, out) else {
             return;
         };
+        let Some(router) = self.routers.get_mut(router) else {
+            return;
+        };
+        router.members.retain(|member| *member != key);
+        router.speakers.remove(key);
+        if router.members.is_empty()
+            && let Some(key) = self.rooms.remove(&router.sid)
+        {
+            self.routers.remove(key);
+        }
+    }
+
+    /// One PeerConnection, with what is sent on it. Returns its room.
+    fn close_peer(
+        &mut self,
+        key: PeerKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) -> Option<RouterKey> {
+        let p = self.peers.get_mut(key)?;
         p.transport.close(now, out);
         let (ups, downs) = (p.ups.clone(), p.downs.clone());
         downs
             .into_iter()
             .for_each(|down| self.drop_down_track(down));
         ups.into_iter().for_each(|up| self.drop_up_track(up));
-        let Some(p) = self.peers.remove(key) else {
-            return;
-        };
+        let p = self.peers.remove(key)?;
         self.demux
             .remove_peer(key, p.transport.ice_ufrag(), p.transport.validated());
-        let Some(router) = self.routers.get_mut(p.router) else {
-            return;
-        };
-        router.members.retain(|member| *member != key);
-        router.speakers.remove(key);
-        if router.members.is_empty() {
-            self.rooms.remove(&router.sid);
-            self.routers.remove(p.router);
-        }
+        Some(p.router)
     }
 
     fn publish(&mut self, sid: ParticipantSid, track: PublishedTrack) {
@@ -248,7 +292,7 @@ impl Shard {
         setting: TrackSetting,
         now: Instant,
     ) {
-        let Some(key) = self.sids.get(&sid).copied() else {
+        let Some(key) = self.receiver(sid) else {
             return;
         };
         let Some(up) = self.tracks.get(&track).copied() else {
@@ -265,10 +309,8 @@ impl Shard {
         let (Some(p), Some(source)) = (self.peers.get_mut(key), self.ups.get_mut(up)) else {
             return;
         };
-        let (Some(codec), false) = (
-            source.codec,
-            source.publisher == key || source.router != p.router,
-        ) else {
+        let (Some(codec), false) = (source.codec, publisher == sid || source.router != p.router)
+        else {
             return;
         };
         if p.downs
@@ -297,15 +339,13 @@ impl Shard {
             ssrc,
             rtx_ssrc: (source.kind == MediaKind::Video).then_some(rtx_ssrc),
         });
-        self.ask_for_offer(key);
+        self.negotiate(key);
         self.wish_changed(down, now);
     }
 
     fn unsubscribe(&mut self, sid: ParticipantSid, track: TrackSid) {
-        let Some(key) = self.sids.get(&sid).copied() else {
-            return;
-        };
-        let Some(p) = self.peers.get(key) else { return };
+        let receiver = self.receiver(sid).and_then(|key| self.peers.get(key));
+        let Some(p) = receiver else { return };
         let down = p
             .downs
             .iter()
@@ -324,7 +364,8 @@ impl Shard {
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        let Some(p) = self.peer_mut(sid) else { return };
+        let receiver = self.receiver(sid).and_then(|key| self.peers.get(key));
+        let Some(p) = receiver else { return };
         let downs = p.downs.clone();
         for down in downs {
             let Some(d) = self.downs.get_mut(down).filter(|d| d.track == track) else {
@@ -355,7 +396,7 @@ impl Shard {
             p.outgoing.remove(&d.ssrc);
             p.outgoing.remove(&d.rtx_ssrc);
             p.negotiation.unsubscribe(d.track);
-            self.ask_for_offer(d.subscriber);
+            self.negotiate(d.subscriber);
         }
     }
 
@@ -385,24 +426,14 @@ impl Shard {
 
     /// Answers an offer and takes over what it says.
     fn offer(&mut self, key: PeerKey, id: u32, sdp: &str, now: Instant) {
-        let fresh = random_credentials(&mut self.rng);
-        let Some(p) = self.peers.get_mut(key) else {
+        let Some(p) = self.peers.get(key) else {
             return;
         };
-        let current = IceCredentials {
-            ufrag: p.transport.ice_ufrag().to_owned(),
-            pwd: p.transport.ice_pwd().to_owned(),
+        let Some(local) = self.local_parameters(key, p.transport.has_remote()) else {
+            return;
         };
-        let local = LocalParameters {
-            ice: if p.transport.has_remote() {
-                fresh
-            } else {
-                current
-            },
-            ice_lite: true,
-            fingerprint: self.context.fingerprint(),
-            candidates: self.context.addresses().to_vec(),
-            max_message_size: MAX_MESSAGE_SIZE.into(),
+        let Some(p) = self.peers.get_mut(key) else {
+            return;
         };
         let Peer {
             negotiation, ssrcs, ..
@@ -417,6 +448,29 @@ impl Shard {
             }
             Ok(negotiated) => self.take_over(key, id, negotiated, now),
         }
+    }
+
+    /// What our descriptions say of us, with fresh ICE credentials or with those in use.
+    pub(crate) fn local_parameters(
+        &mut self,
+        key: PeerKey,
+        fresh: bool,
+    ) -> Option<LocalParameters> {
+        let p = self.peers.get(key)?;
+        let ice = match fresh {
+            true => random_credentials(&mut self.rng),
+            false => IceCredentials {
+                ufrag: p.transport.ice_ufrag().to_owned(),
+                pwd: p.transport.ice_pwd().to_owned(),
+            },
+        };
+        Some(LocalParameters {
+            ice,
+            ice_lite: true,
+            fingerprint: self.context.fingerprint(),
+            candidates: self.context.addresses().to_vec(),
+            max_message_size: MAX_MESSAGE_SIZE.into(),
+        })
     }
 
     fn take_over(&mut self, key: PeerKey, id: u32, negotiated: Negotiated, now: Instant) {
@@ -506,7 +560,7 @@ impl Shard {
     }
 
     /// Which subscriptions the client's sections carry now.
-    fn take_over_subscriptions(&mut self, key: PeerKey, now: Instant) {
+    pub(crate) fn take_over_subscriptions(&mut self, key: PeerKey, now: Instant) {
         let Some(p) = self.peers.get_mut(key) else {
             return;
         };
@@ -554,6 +608,15 @@ impl Shard {
             }
         }
         changed.into_iter().for_each(|down| self.retarget(down));
+    }
+
+    /// Subscriptions changed: where a description must say so, we offer or the client is told to.
+    fn negotiate(&mut self, key: PeerKey) {
+        match self.peers.get(key).map(|p| p.negotiation.is_subscriber()) {
+            Some(true) => self.offer_changes(key),
+            Some(false) => self.ask_for_offer(key),
+            None => {}
+        }
     }
 
     /// Tells the client to offer again, where its subscriptions changed after its first offer was answered.

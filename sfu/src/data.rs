@@ -21,6 +21,11 @@ impl Shard {
         out: &mut impl SendBatch,
     ) {
         self.stats.data_in += 1;
+        // On whichever of its PeerConnections: it is the same participant.
+        let sid = self.peers.get(peer).map(|p| p.sid);
+        let Some(peer) = sid.and_then(|sid| self.sids.get(&sid).copied()) else {
+            return;
+        };
         if self.route_data(peer, channel, message, now, out).is_none() {
             self.stats.drop(DropReason::Data);
         }
@@ -113,6 +118,11 @@ impl Shard {
         now: Instant,
         out: &mut impl SendBatch,
     ) {
+        let member = self
+            .peers
+            .get(member)
+            .and_then(|p| p.subscriber)
+            .unwrap_or(member);
         let Some(p) = self.peers.get_mut(member) else {
             return;
         };

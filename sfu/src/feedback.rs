@@ -158,7 +158,13 @@ impl Shard {
         }
         let held = from_compact(report.delay_since_last_sr);
         let rtt = now.saturating_duration_since(sent).saturating_sub(held);
-        if let Some(p) = self.peers.get_mut(peer) {
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
+        p.rtt = rtt;
+        // What the client publishes on its other PeerConnection takes the same way.
+        let publisher = self.sids.get(&p.sid).copied();
+        if let Some(p) = publisher.and_then(|key| self.peers.get_mut(key)) {
             p.rtt = rtt;
         }
     }

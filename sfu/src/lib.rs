@@ -39,6 +39,7 @@ pub mod simd;
 pub mod speakers;
 pub mod srtp;
 pub mod stats;
+mod subscriber;
 mod timers;
 mod transport;
 pub mod twcc;

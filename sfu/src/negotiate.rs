@@ -1,320 +1,32 @@
 //! Offer and answer (RFC 9429) of one PeerConnection, as a state without IO: [`Negotiation`].
 //!
-//! The client offers, we answer. Each `m=` section has one job: it carries one track of the client, or one
+//! The client offers, we answer; on the second PeerConnection of LiveKit's older protocol, which only sends to the
+//! client, we offer and it answers. Each `m=` section has one job: it carries one track of the client, or one
 //! subscription to it, or nothing for now. Published tracks and subscriptions come and go at any time; an answer
 //! joins them with the sections the client offers. Nothing here knows ICE, DTLS or RTP: [`Negotiated`] and the
 //! section lists say what the transport and the router have to do.
 //!
-//! `offer.rs` reads an offer, `answer.rs` writes the answer, `codecs.rs` has the tables.
+//! `offer.rs` reads an offer, `answer.rs` writes the answer, `subscriber.rs` does both for the second PeerConnection,
+//! `codecs.rs` has the tables.
 
 mod answer;
 mod codecs;
 mod offer;
+mod subscriber;
 #[cfg(test)]
 mod tests;
-
-use std::net::SocketAddr;
+mod types;
 
 use protocol::{ParticipantSid, TrackSid};
 
+use codecs::Extensions;
 pub use codecs::{ENABLED_CODECS, EnabledCodec, Fmtp};
-use codecs::{Extensions, RED};
+pub use types::*;
 
-use crate::{
-    AudioFeatures, MediaKind, MediaSections, PublishedTrack, SpatialLayer,
-    sdp::{Direction, Fingerprint, SdpError, Setup},
-};
+use codecs::RED;
+use subscriber::Offering;
 
-/// What an answer says about us.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LocalParameters {
-    /// Fresh credentials. They are used in the first answer and where the client restarts ICE (RFC 8839 demands new
-    /// ones then); otherwise the ones in use stay. [`Negotiated::local_ice`] says which.
-    pub ice: IceCredentials,
-    /// `a=ice-lite`.
-    pub ice_lite: bool,
-    /// SHA-256 of our DTLS certificate.
-    pub fingerprint: [u8; 32],
-    /// Host candidates (UDP), best first.
-    pub candidates: Vec<SocketAddr>,
-    /// The largest data channel message we take, bytes.
-    pub max_message_size: u64,
-}
-
-/// ICE user fragment and password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct IceCredentials {
-    /// 4 to 256 ice-chars.
-    pub ufrag: String,
-    /// 22 to 256 ice-chars.
-    pub pwd: String,
-}
-
-impl std::fmt::Debug for IceCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "IceCredentials({}, …)", self.ufrag)
-    }
-}
-
-/// A track to be sent to this client.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SendTrack {
-    /// The track.
-    pub track: TrackSid,
-    /// Who publishes it: first part of the msid, and the cname.
-    pub publisher: ParticipantSid,
-    /// Stream part of the msid (`camera`, `screen`, …). Characters an msid cannot hold are replaced.
-    pub stream: String,
-    /// Audio or video.
-    pub kind: MediaKind,
-    /// Codec of the track, as in [`Bound::mime_type`]: only sections that offer it are used.
-    pub mime_type: String,
-    /// And its fmtp, as in [`Bound::fmtp`]: variants of a codec that the client cannot take are not sent to it.
-    pub fmtp: String,
-    /// SSRC we send with.
-    pub ssrc: u32,
-    /// SSRC of retransmissions, used where the client takes RTX.
-    pub rtx_ssrc: Option<u32>,
-}
-
-/// What became of an offer.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Negotiated {
-    /// SDP.
-    pub answer: String,
-    /// Section and track, for each section that carries one, in the order of sections.
-    pub mid_to_track: Vec<(String, TrackSid)>,
-    /// Sections the client must add before all its subscriptions fit.
-    pub missing: MediaSections,
-    /// The client's transport.
-    pub remote: RemoteParameters,
-    /// The credentials of this answer.
-    pub local_ice: IceCredentials,
-    /// Published tracks that found a section in this offer.
-    pub newly_bound: Vec<Bound>,
-    /// Published tracks whose section the client gave up. They may come back in a later offer with the same cid.
-    pub unbound: Vec<TrackSid>,
-    /// Subscriptions this client has no codec for. They wait, and do not count as `missing`.
-    pub unsupported: Vec<TrackSid>,
-}
-
-/// The client's side of the transport.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteParameters {
-    /// Its ICE credentials.
-    pub ice: IceCredentials,
-    /// The certificate must match at least one of each hash that is given. Not empty; constant over the association.
-    pub fingerprints: Vec<Fingerprint>,
-    /// Its DTLS role: never passive, so that we can be.
-    pub setup: Setup,
-    /// The credentials differ from those of the offer before: ICE starts again, DTLS stays. False for the first offer.
-    pub ice_restarted: bool,
-    /// Data channels, when offered.
-    pub sctp: Option<SctpParameters>,
-}
-
-/// The client's side of the SCTP association.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SctpParameters {
-    /// Port within DTLS.
-    pub port: u16,
-    /// The largest message it takes, bytes; 0 means any.
-    pub max_message_size: u64,
-}
-
-/// A published track found its section.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
-    /// The track.
-    pub track: TrackSid,
-    /// The section.
-    pub mid: String,
-    /// The section's preferred codec.
-    pub mime_type: &'static str,
-    /// What was answered for it, which tells variants apart.
-    pub fmtp: String,
-    /// Payload type of RED (RFC 2198), where the client may send it.
-    pub red: Option<u8>,
-    /// Simulcast layers, in the offer's order; empty for one stream without rid.
-    pub layers: Vec<RidLayer>,
-}
-
-/// What a late [`Negotiation::publish`] changed.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct PublishOutcome {
-    /// The track was offered already: it is bound now.
-    pub bound: Option<Bound>,
-    /// A track that had been bound to this section by guess lost it to the one that names it.
-    pub unbound: Option<TrackSid>,
-}
-
-/// A simulcast stream of a section.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RidLayer {
-    /// Its rid.
-    pub rid: String,
-    /// Its layer: by LiveKit's names (`q`, `h`, `f`), else by order. A single one is [`SpatialLayer::High`];
-    /// of `q` and `h`, `h` stays [`SpatialLayer::Medium`] and is the top of what there is.
-    pub layer: SpatialLayer,
-}
-
-/// A codec both sides agreed on for one section.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CodecParameters {
-    /// RTP payload type, the client's choice.
-    pub payload_type: u8,
-    /// For example `video/VP8`.
-    pub mime_type: &'static str,
-    /// Hz.
-    pub clock_rate: u32,
-    /// Channels.
-    pub channels: u8,
-    /// fmtp of the answer.
-    pub fmtp: String,
-    /// Payload type of its retransmissions (RFC 4588); `None` means that they travel as plain copies.
-    pub rtx_payload_type: Option<u8>,
-    /// Generic NACK (RFC 4585).
-    pub nack: bool,
-    /// Picture loss indication (RFC 4585).
-    pub pli: bool,
-    /// Full intra request (RFC 5104).
-    pub fir: bool,
-    /// Transport-wide feedback, both ways.
-    pub transport_cc: bool,
-    /// Receiver's bandwidth estimate: the fallback where transport-wide feedback is missing.
-    pub remb: bool,
-}
-
-/// Header extension ids (RFC 8285), 1 to 14.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ExtensionIds {
-    /// Section (RFC 9143).
-    pub mid: Option<u8>,
-    /// Simulcast stream (RFC 8852).
-    pub rid: Option<u8>,
-    /// Simulcast stream that is repaired (RFC 8852).
-    pub repaired_rid: Option<u8>,
-    /// Transport-wide sequence number.
-    pub transport_cc: Option<u8>,
-    /// Absolute send time.
-    pub abs_send_time: Option<u8>,
-    /// Audio level (RFC 6464).
-    pub audio_level: Option<u8>,
-    /// Dependency descriptor (AV1 RTP).
-    pub dependency_descriptor: Option<u8>,
-}
-
-/// An SSRC the client declared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeclaredSsrc {
-    /// Media.
-    pub ssrc: u32,
-    /// Retransmissions of it.
-    pub rtx: Option<u32>,
-}
-
-/// A section in which the client sends a published track.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReceiveSection {
-    /// The section.
-    pub mid: String,
-    /// The track.
-    pub track: TrackSid,
-    /// Audio or video.
-    pub kind: MediaKind,
-    /// Codecs, preferred first; at least one.
-    pub codecs: Vec<CodecParameters>,
-    /// Extensions of the client's packets. The same id means the same in all sections.
-    pub extensions: ExtensionIds,
-    /// Simulcast streams; empty for one stream without rid.
-    pub layers: Vec<RidLayer>,
-    /// SSRCs, where the client declares them. Which rid one has is not known.
-    pub ssrcs: Vec<DeclaredSsrc>,
-}
-
-/// A section in which we send a track.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct SendSection {
-    /// The section.
-    pub mid: String,
-    /// The track.
-    pub track: TrackSid,
-    /// Audio or video.
-    pub kind: MediaKind,
-    /// SSRC of the media.
-    pub ssrc: u32,
-    /// SSRC of retransmissions; present when and only when `codec.rtx_payload_type` is.
-    pub rtx_ssrc: Option<u32>,
-    /// The codec.
-    pub codec: CodecParameters,
-    /// RED around it (RFC 2198), where the client takes that.
-    pub red: Option<CodecParameters>,
-    /// Extensions of our packets.
-    pub extensions: ExtensionIds,
-    /// RTCP canonical name: the publisher's sid.
-    pub cname: String,
-}
-
-/// Why an offer is refused. The state is then as it was before.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum NegotiationError {
-    /// Not valid SDP.
-    #[error(transparent)]
-    Sdp(#[from] SdpError),
-    /// A section has no `a=mid`.
-    #[error("section {0} has no mid")]
-    MidMissing(usize),
-    /// Two sections have the same mid.
-    #[error("mid {0:?} is used twice")]
-    MidRepeated(String),
-    /// Sections of the offer before are gone.
-    #[error(
-        "the offer has {offered} sections, {known} were negotiated: sections are never removed"
-    )]
-    SectionsRemoved {
-        /// In this offer.
-        offered: usize,
-        /// Before.
-        known: usize,
-    },
-    /// A section that is in use has another mid than before.
-    #[error("section {index} was {known:?} and is {offered:?} now")]
-    MidChanged {
-        /// Of the section, from 0.
-        index: usize,
-        /// Before.
-        known: String,
-        /// In this offer.
-        offered: String,
-    },
-    /// A section that is in use carries another kind of media than before.
-    #[error("section {0:?} changed its kind of media")]
-    KindChanged(String),
-    /// No section of the offer can be used.
-    #[error("no section of the offer can be used")]
-    NothingUsable,
-    /// `a=rtcp-mux` is missing.
-    #[error("section {0:?} lacks rtcp-mux")]
-    RtcpMuxMissing(String),
-    /// ICE credentials are missing.
-    #[error("no ICE credentials")]
-    IceMissing,
-    /// No fingerprint with a known hash.
-    #[error("no SHA-2 certificate fingerprint")]
-    FingerprintMissing,
-    /// The fingerprint of an established association changed.
-    #[error("the certificate fingerprint changed")]
-    FingerprintChanged,
-    /// `a=setup:passive` or `holdconn`: we can only be passive.
-    #[error("the offer does not let us be the passive side of DTLS")]
-    SetupUnusable,
-    /// One header extension id means different things in different sections.
-    #[error("header extension {0} differs between sections")]
-    ExtensionConflict(u8),
-    /// Two sections declare the same SSRC.
-    #[error("SSRC {0} is declared twice")]
-    SsrcRepeated(u32),
-}
+use crate::{AudioFeatures, MediaKind, MediaSections, PublishedTrack, sdp::Direction};
 
 /// The state of offer and answer of one client.
 #[derive(Debug, Clone)]
@@ -327,6 +39,8 @@ pub struct Negotiation {
     local_ice: Option<IceCredentials>,
     remote: Option<RemoteParameters>,
     version: u64,
+    /// We offer, the client answers.
+    offering: Option<Offering>,
 }
 
 /// One `m=` section, as of the last answer.
@@ -362,11 +76,15 @@ enum Role {
     Receiving(Binding),
     /// The client still offers a track that was unpublished.
     Retired,
+    /// We offered to send this track; the answer has not come.
+    Offered(TrackSid),
     /// We send this track.
     Sending(TrackSid),
     /// We sent until now; inactive in the next answer, free after it. Clients fire no event for a track that follows
     /// another one in a section without a pause.
     Draining,
+    /// Inactive in our offer; free once it is answered.
+    Pausing,
 }
 
 /// Which track a section of the client carries.
@@ -384,6 +102,14 @@ impl Role {
     fn published(self) -> Option<TrackSid> {
         match self {
             Self::Receiving(Binding::Named(track) | Binding::Guessed(track)) => Some(track),
+            _ => None,
+        }
+    }
+
+    /// The track we send, or will send once the client agrees.
+    fn sent(self) -> Option<TrackSid> {
+        match self {
+            Self::Offered(track) | Self::Sending(track) => Some(track),
             _ => None,
         }
     }
@@ -426,6 +152,7 @@ impl Negotiation {
             local_ice: None,
             remote: None,
             version: 0,
+            offering: None,
         }
     }
 
@@ -519,7 +246,7 @@ impl Negotiation {
     pub fn unsubscribe(&mut self, track: TrackSid) {
         self.subscriptions.retain(|known| known.send.track != track);
         for section in &mut self.sections {
-            if section.role == Role::Sending(track) {
+            if section.role.sent() == Some(track) {
                 section.role = Role::Draining;
             }
         }
@@ -612,9 +339,14 @@ impl Negotiation {
     }
 
     fn send_section(&self, section: &Section) -> Option<SendSection> {
-        let Role::Sending(track) = section.role else {
-            return None;
-        };
+        match section.role {
+            Role::Sending(track) => self.stream_in(section, track),
+            _ => None,
+        }
+    }
+
+    /// How `section` carries `track`.
+    fn stream_in(&self, section: &Section, track: TrackSid) -> Option<SendSection> {
         let send = &self
             .subscriptions
             .iter()
@@ -647,9 +379,9 @@ impl Negotiation {
     /// Subscriptions without a section, in order of arrival.
     fn waiting(&self, kind: MediaKind) -> impl Iterator<Item = &Subscription> {
         self.subscriptions.iter().filter(move |subscription| {
-            let role = Role::Sending(subscription.send.track);
-            subscription.send.kind == kind
-                && !self.sections.iter().any(|section| section.role == role)
+            let track = Some(subscription.send.track);
+            let has_section = |section: &Section| section.role.sent() == track;
+            subscription.send.kind == kind && !self.sections.iter().any(has_section)
         })
     }
 

@@ -1,4 +1,4 @@
-//! One participant's media: its transport, its negotiation, its streams.
+//! One PeerConnection of a participant: its transport, its negotiation, its streams. Most participants have one.
 
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::{
     negotiate::{ExtensionIds, Negotiation, ReceiveSection},
     pacer::Pacer,
     rtp::{Extension, ExtensionMap},
-    shard::{DownTrackKey, RouterKey, UpTrackKey},
+    shard::{DownTrackKey, PeerKey, RouterKey, UpTrackKey},
     timers::Timer,
     transport::Transport,
     twcc::TwccRecorder,
@@ -44,7 +44,7 @@ pub enum Incoming {
     },
 }
 
-/// A participant's media.
+/// One PeerConnection of a participant.
 pub struct Peer {
     /// Its sid.
     pub sid: ParticipantSid,
@@ -56,6 +56,12 @@ pub struct Peer {
     pub awaited_replies: u32,
     /// Its room.
     pub router: RouterKey,
+    /// The PeerConnection on which the participant receives, where that is another one than this.
+    pub subscriber: Option<PeerKey>,
+    /// The participant is connected when this one is.
+    pub primary: bool,
+    /// It was disconnected, and has not come back.
+    pub lost: bool,
     /// Its ICE, DTLS and SRTP association.
     pub transport: Transport,
     /// Its sections.

@@ -1,5 +1,5 @@
 //! The shard: owns every peer, room and track of one thread, and routes what comes in. The verbs live elsewhere:
-//! `control` (commands), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP),
+//! `control` (commands), `subscriber` (second PeerConnections), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP),
 //! `congestion` (what a network carries), `data` (data packets).
 
 use std::{
@@ -28,7 +28,7 @@ use crate::{
 };
 
 new_key_type! {
-    /// A peer of this shard. Never leaves it.
+    /// A peer (a PeerConnection of a participant) of this shard. Never leaves it.
     pub struct PeerKey;
     /// A room of this shard.
     pub struct RouterKey;
@@ -55,6 +55,7 @@ pub struct Shard {
     pub(crate) demux: Demux,
     pub(crate) timers: Timers,
     pub(crate) peers: SlotMap<PeerKey, Peer>,
+    /// Participants; of one with two PeerConnections, the one on which it publishes.
     pub(crate) sids: FxHashMap<ParticipantSid, PeerKey>,
     pub(crate) routers: SlotMap<RouterKey, Router>,
     pub(crate) rooms: FxHashMap<RoomSid, RouterKey>,
@@ -224,7 +225,7 @@ impl Shard {
     pub fn stats(&self) -> Stats {
         Stats {
             paths: self.demux.paths(),
-            peers: self.peers.len(),
+            peers: self.sids.len(),
             rooms: self.routers.len(),
             up_tracks: self.ups.len(),
             down_tracks: self.downs.len(),
@@ -246,13 +247,14 @@ impl Shard {
         if let Some(p) = self.peers.get_mut(peer) {
             tracing::error!(participant = %p.sid, "a bug ended this participant's transport");
             p.transport.fail(DisconnectReason::Internal);
+            let mut ended = None;
             while let Some(event) = p.transport.poll_event() {
                 if let TransportEvent::Disconnected(reason) = event {
-                    self.events.push_back(Event::Disconnected {
-                        peer: p.sid,
-                        reason,
-                    });
+                    ended = Some(reason);
                 }
+            }
+            if let Some(reason) = ended {
+                self.transport_down(peer, reason);
             }
         }
         for up in self
@@ -315,20 +317,16 @@ impl Shard {
             .get_mut(peer)
             .and_then(|p| p.transport.poll_event())
         {
-            let Some(sid) = self.peers.get(peer).map(|p| p.sid) else {
-                return;
-            };
             match event {
                 TransportEvent::Validated(path) => self.demux.add_path(path, peer),
                 TransportEvent::Forgotten(path) => self.demux.remove_path(path, peer),
                 TransportEvent::Connected => {
-                    self.events.push_back(Event::Connected { peer: sid });
+                    self.transport_up(peer);
                     self.retarget_peer(peer);
                     self.request_key_frames_for(peer, now, out);
                 }
                 TransportEvent::Disconnected(reason) => {
-                    self.events
-                        .push_back(Event::Disconnected { peer: sid, reason });
+                    self.transport_down(peer, reason);
                     self.retarget_peer(peer);
                 }
                 TransportEvent::Data(channel, message) => {

@@ -48,6 +48,9 @@ const MESSAGE_COST: u32 = 200;
 /// The ICE agent's idle housekeeping; checks themselves arrive from the client.
 const ICE_TICK: Duration = Duration::from_secs(3);
 
+/// Checks of the client that are answered when its description comes after them: more than it sends in 5 s.
+const MAX_EARLY_CHECKS: usize = 100;
+
 /// DTLS and SCTP write their records through this buffer: larger than any record we send.
 const RECORD_BUFFER: usize = 2048;
 
@@ -147,6 +150,10 @@ pub struct Transport {
     /// Messages wait in SCTP until there is budget for them.
     data_wait: Option<Instant>,
     created: Instant,
+    /// Its time runs from the client's first description on.
+    waits_for_remote: bool,
+    /// The data channels are ours to open.
+    opens_channels: bool,
     /// Last STUN check with a valid MAC (RFC 7675 consent, in the server's simple form: the client checks us).
     last_check: Option<Instant>,
     connected: bool,
@@ -156,8 +163,14 @@ pub struct Transport {
 }
 
 impl Transport {
-    /// A transport that waits for the client's first offer.
-    pub fn new(context: &TransportContext, ice: &IceCredentials, now: Instant) -> Self {
+    /// A transport that waits for the client's first description. `opens_channels`: we open the data channels, not the
+    /// client.
+    pub fn new(
+        context: &TransportContext,
+        ice: &IceCredentials,
+        opens_channels: bool,
+        now: Instant,
+    ) -> Self {
         let mut ice = IceAgent::new(to_is(ice));
         ice.set_ice_lite(true);
         ice.set_controlling(false);
@@ -194,6 +207,8 @@ impl Transport {
             ),
             data_wait: None,
             created: now,
+            waits_for_remote: false,
+            opens_channels,
             last_check: None,
             connected: false,
             closed: false,
@@ -220,13 +235,21 @@ impl Transport {
         self.created = now;
     }
 
-    /// Whether an offer was taken over.
+    /// The client may never describe its side, or much later.
+    pub fn wait_for_remote(&mut self) {
+        self.waits_for_remote = true;
+    }
+
+    /// Whether a description of the client was taken over.
     pub fn has_remote(&self) -> bool {
         !self.expected_fingerprints.is_empty()
     }
 
-    /// Takes over what the client's offer says.
+    /// Takes over what the client's description says.
     pub fn set_remote(&mut self, remote: &RemoteParameters, now: Instant) {
+        if std::mem::take(&mut self.waits_for_remote) {
+            self.created = now;
+        }
         let credentials = to_is(&remote.ice);
         if self.ice.remote_credentials() != Some(&credentials) {
             self.ice.set_remote_credentials(credentials);
@@ -235,9 +258,31 @@ impl Transport {
         if let Some(sctp) = remote.sctp
             && self.data.is_none()
         {
-            self.data = Some(DataChannels::new(sctp.max_message_size));
+            self.data = Some(DataChannels::new(
+                sctp.max_message_size,
+                self.opens_channels,
+            ));
         }
         self.drive_ice(now);
+    }
+
+    /// Answers the checks that came before the client's description.
+    pub fn answer_checks(&mut self, now: Instant, out: &mut impl SendBatch) {
+        // The agent takes one at a time.
+        for _ in 0..MAX_EARLY_CHECKS {
+            self.drive_ice(now);
+        }
+        self.send_checks(out);
+    }
+
+    fn send_checks(&mut self, out: &mut impl SendBatch) {
+        while let Some(transmit) = self.ice.poll_transmit() {
+            let to = Destination {
+                remote: transmit.destination,
+                local: transmit.source,
+            };
+            send(out, to, &transmit.contents);
+        }
     }
 
     /// ICE and DTLS are up.
@@ -298,13 +343,7 @@ impl Transport {
         if nominates && self.path.is_some() {
             self.path = Some(from);
         }
-        while let Some(transmit) = self.ice.poll_transmit() {
-            let to = Destination {
-                remote: transmit.destination,
-                local: transmit.source,
-            };
-            send(out, to, &transmit.contents);
-        }
+        self.send_checks(out);
         Ok(())
     }
 
@@ -329,7 +368,8 @@ impl Transport {
         now: Instant,
         out: &mut impl SendBatch,
     ) -> Result<(), TransportError> {
-        if !self.is_validated(datagram) || self.closed {
+        // Whose certificate is to be expected is in the client's description.
+        if !self.is_validated(datagram) || self.closed || !self.has_remote() {
             return Err(TransportError::NotValidated);
         }
         if self.dtls.handle_timeout(now).is_err()
@@ -494,6 +534,7 @@ impl Transport {
     /// A transport that is silent for too long is lost. `None` once it has been reported.
     fn consent_deadline(&self, context: &TransportContext) -> Option<Instant> {
         match (self.connected, self.last_check) {
+            _ if self.waits_for_remote => None,
             (true, Some(check)) => Some(check + context.consent_timeout),
             (false, _) if self.path.is_none() && self.dtls_done => None,
             _ => Some(self.created + context.connect_timeout),

@@ -125,8 +125,10 @@ pub struct Join {
     pub session: SessionId,
     /// From its token. The owner has checked `room_join`, that `room()` is this room, and that there is an identity.
     pub grant: Grant,
-    /// From its `join_request`.
+    /// From its `join_request`, or from the query in its place.
     pub request: livekit::JoinRequest,
+    /// It speaks the older protocol, without a `join_request`: it publishes on one PeerConnection and receives on another.
+    pub two_connections: bool,
 }
 
 /// A message for one client or many, encoded once.

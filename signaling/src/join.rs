@@ -40,10 +40,11 @@ impl Room {
             session,
             grant,
             mut request,
+            two_connections,
         } = join;
         let add_tracks = std::mem::take(&mut request.add_track_requests);
         let offer = request.publisher_offer.take();
-        let sid = self.add_participant(session, grant, request, now);
+        let sid = self.add_participant(session, grant, request, two_connections, now);
 
         let response = self.join_response(sid, now);
         self.send(sid, Message::Join(response));
@@ -54,6 +55,7 @@ impl Room {
             self.add_track(sid, request);
         }
         self.reconcile_subscriber(sid);
+        self.offer_subscriber(sid, false);
         if let Some(offer) = offer {
             self.offer(sid, offer);
         }
@@ -99,6 +101,7 @@ impl Room {
         session: SessionId,
         mut grant: protocol::token::Grant,
         request: protocol::livekit::JoinRequest,
+        two_connections: bool,
         now: Instant,
     ) -> ParticipantSid {
         let sid = ParticipantSid::random(&mut self.rng);
@@ -114,6 +117,7 @@ impl Room {
             session: Some(session),
             grant,
             client: request.client_info.unwrap_or_default(),
+            two_connections,
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
             state: State::Joining,
@@ -127,6 +131,7 @@ impl Room {
             resume_by: None,
             media_by: None,
             media_closed: false,
+            awaited_answer: None,
             cut_on_resume: None,
         };
         self.tell(
@@ -139,6 +144,12 @@ impl Room {
             identity: participant.identity.clone(),
             permissions: participant.media_permissions(),
         });
+        if two_connections {
+            self.command(sfu::Command::AddSubscriber {
+                peer: sid,
+                primary: participant.can_subscribe(),
+            });
+        }
         self.identities.insert(participant.identity.clone(), sid);
         self.sessions.insert(session, sid);
         self.participants.insert(sid, participant);
@@ -147,6 +158,9 @@ impl Room {
     }
 
     fn join_response(&self, sid: ParticipantSid, now: Instant) -> JoinResponse {
+        // On a single PeerConnection there is no subscriber, and nothing to hurry.
+        let two = |participant: &&Participant| participant.two_connections;
+        let two = self.participants.get(&sid).filter(two);
         JoinResponse {
             room: Some(self.info(now)),
             participant: self.participants.get(&sid).map(Participant::info),
@@ -157,8 +171,8 @@ impl Room {
             // No STUN server of anybody else: clients reach us by our own candidates.
             ice_servers: Vec::new(),
             client_configuration: Some(ClientConfiguration::default()),
-            // On a single PeerConnection there is no subscriber.
-            subscriber_primary: false,
+            subscriber_primary: two.is_some_and(Participant::can_subscribe),
+            fast_publish: two.is_some_and(|two| two.grant.video().may_publish()),
             ping_interval: PING_INTERVAL_SECONDS as i32,
             ping_timeout: PING_TIMEOUT_SECONDS as i32,
             sif_trailer: self.sif_trailer.clone(),

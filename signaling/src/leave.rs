@@ -107,6 +107,7 @@ impl Room {
             return;
         };
         participant.session = None;
+        participant.awaited_answer = None;
         let hopeless = cause.is_misbehaviour()
             || participant.state != State::Active
             || participant.media_closed;
@@ -160,7 +161,9 @@ impl Room {
                         DisconnectReason::JoinFailure,
                         Farewell::Leave(Action::Disconnect),
                     ))
-                } else if due(participant.media_by) {
+                } else if due(participant.media_by)
+                    || due(participant.awaited_answer.map(|(_, by)| by))
+                {
                     Some((
                         sid,
                         DisconnectReason::ConnectionTimeout,

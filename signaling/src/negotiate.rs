@@ -1,4 +1,4 @@
-//! Offers to the shard, and what the shard says.
+//! Offers to the shard and from it, and what else the shard says.
 
 use std::time::Instant;
 
@@ -11,10 +11,10 @@ use protocol::{
     signal::candidate_line,
 };
 
-use crate::{leave::Farewell, room::Room};
+use crate::{clock::seconds, leave::Farewell, participant::Participant, room::Room};
 
 impl Room {
-    /// The client offers its only PeerConnection.
+    /// The client offers its only PeerConnection, or the one on which it publishes.
     pub(crate) fn offer(&mut self, sid: ParticipantSid, offer: SessionDescription) {
         if offer.r#type != "offer" {
             return tracing::debug!(participant = %sid, "an offer that is none was ignored");
@@ -23,6 +23,40 @@ impl Room {
             peer: sid,
             id: offer.id,
             sdp: offer.sdp,
+        });
+    }
+
+    /// Who receives on a second PeerConnection is offered all it is subscribed to.
+    pub(crate) fn offer_subscriber(&mut self, sid: ParticipantSid, restart_ice: bool) {
+        let two = |participant: &Participant| participant.two_connections;
+        if self.participants.get(&sid).is_some_and(two) {
+            self.command(sfu::Command::OfferSubscriber {
+                peer: sid,
+                restart_ice,
+            });
+        }
+    }
+
+    /// The client answers our offer.
+    pub(crate) fn client_answers(&mut self, sid: ParticipantSid, answer: SessionDescription) {
+        let two = |participant: &&mut Participant| participant.two_connections;
+        let Some(participant) = self.participants.get_mut(&sid).filter(two) else {
+            return tracing::debug!(participant = %sid, "an answer to nothing was ignored");
+        };
+        if answer.r#type != "answer" {
+            return tracing::debug!(participant = %sid, "an answer that is none was ignored");
+        }
+        let id = answer.id;
+        if participant
+            .awaited_answer
+            .is_some_and(|(awaited, _)| id == 0 || id == awaited)
+        {
+            participant.awaited_answer = None;
+        }
+        self.command(sfu::Command::Answer {
+            peer: sid,
+            id,
+            sdp: answer.sdp,
         });
     }
 
@@ -53,6 +87,12 @@ impl Room {
                     self.require_sections(peer, missing);
                 }
             }
+            Event::Offer {
+                peer,
+                id,
+                sdp,
+                mid_to_track,
+            } => self.send_offer(peer, id, sdp, mid_to_track, now),
             Event::NegotiationFailed { peer, reason } => {
                 self.negotiation_failed(peer, &reason, now)
             }
@@ -102,17 +142,26 @@ impl Room {
         sdp: String,
         mid_to_track: Vec<(String, TrackSid)>,
     ) {
-        let mid_to_track_id = mid_to_track
-            .into_iter()
-            .map(|(mid, track)| (mid, track.to_string()))
-            .collect();
-        let answer = SessionDescription {
-            r#type: "answer".to_owned(),
-            sdp,
-            id,
-            mid_to_track_id,
-        };
+        let answer = description("answer", id, sdp, mid_to_track);
         self.send(sid, Message::Answer(answer));
+    }
+
+    /// Without a signal connection it is lost: a resume brings a new one.
+    fn send_offer(
+        &mut self,
+        sid: ParticipantSid,
+        id: u32,
+        sdp: String,
+        mid_to_track: Vec<(String, TrackSid)>,
+        now: Instant,
+    ) {
+        let patience = seconds(self.config.media_timeout);
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        participant.awaited_answer = participant.session.map(|_| (id, now + patience));
+        let offer = description("offer", id, sdp, mid_to_track);
+        self.send(sid, Message::Offer(offer));
     }
 
     /// Zero and zero asks for a plain new offer.
@@ -124,12 +173,12 @@ impl Room {
         self.send(sid, Message::MediaSectionsRequirement(requirement));
     }
 
-    /// A client whose offer we cannot read would send it again: it is told to stay away.
+    /// A client whose offer or answer we cannot read would send it again: it is told to stay away.
     fn negotiation_failed(&mut self, sid: ParticipantSid, reason: &str, now: Instant) {
         let Some(participant) = self.participants.get(&sid) else {
             return;
         };
-        tracing::info!(participant = %sid, reason, "offer refused");
+        tracing::info!(participant = %sid, reason, "offer or answer refused");
         let cause = match participant.state {
             State::Active => DisconnectReason::MediaFailure,
             _ => DisconnectReason::JoinFailure,
@@ -162,5 +211,20 @@ impl Room {
         for track in tracks {
             self.reconcile_track(track);
         }
+    }
+}
+
+fn description(
+    kind: &str,
+    id: u32,
+    sdp: String,
+    mid_to_track: Vec<(String, TrackSid)>,
+) -> SessionDescription {
+    let name = |(mid, track): (String, TrackSid)| (mid, track.to_string());
+    SessionDescription {
+        r#type: kind.to_owned(),
+        sdp,
+        id,
+        mid_to_track_id: mid_to_track.into_iter().map(name).collect(),
     }
 }

@@ -27,6 +27,8 @@ pub(crate) struct Participant {
     /// What it is and may do now. Starts as its token says, and follows moderators and its own updates.
     pub grant: Grant,
     pub client: ClientInfo,
+    /// It receives on another PeerConnection than the one on which it publishes.
+    pub two_connections: bool,
     pub auto_subscribe: bool,
     pub adaptive_stream: bool,
     pub state: State,
@@ -49,6 +51,8 @@ pub(crate) struct Participant {
     pub media_by: Option<Instant>,
     /// Its client closed the media transport.
     pub media_closed: bool,
+    /// The offer it has not answered, and when it is told to reconnect for that.
+    pub awaited_answer: Option<(u32, Instant)>,
     /// A simulation its client asked for: cut the signal connection at the next resume.
     pub cut_on_resume: Option<CutOnResume>,
 }

@@ -18,7 +18,8 @@ use crate::{
 };
 
 impl Room {
-    /// `reconnect` first, then what happened meanwhile. Media goes on all the time; the client's next offer restarts ICE.
+    /// `reconnect` first, then what happened meanwhile. Media goes on all the time; the client's next offer restarts ICE, and
+    /// ours that of a second PeerConnection.
     pub(crate) fn resume(&mut self, join: Join, now: Instant) {
         let session = join.session;
         let Some(sid) = self.resumable(&join) else {
@@ -50,6 +51,7 @@ impl Room {
         for response in missed {
             self.send(sid, response);
         }
+        self.offer_subscriber(sid, true);
         if cut.is_some() {
             self.tell(session, SessionMessage::Close);
             self.session_gone(session, crate::api::CloseCause::Room, now);

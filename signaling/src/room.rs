@@ -136,6 +136,7 @@ impl Room {
         use signal_request::Message as M;
         match request {
             M::Offer(offer) => self.offer(sid, offer),
+            M::Answer(answer) => self.client_answers(sid, answer),
             M::Trickle(trickle) => self.trickle(sid, &trickle),
             M::AddTrack(request) => self.add_track(sid, request),
             M::Mute(mute) => self.mute_own(sid, &mute),
@@ -151,10 +152,8 @@ impl Room {
             M::PublishDataTrackRequest(request) => self.refuse_data_track(sid, request),
             M::StoreDataBlobRequest(request) => self.refuse_blob(sid, request.request_id),
             M::GetDataBlobRequest(request) => self.refuse_blob(sid, request.request_id),
-            // Answers belong to the second PeerConnection, which we do not offer; `update_layers` is deprecated; pings
-            // are the session's.
-            M::Answer(_)
-            | M::UpdateLayers(_)
+            // `update_layers` is deprecated; pings are the session's.
+            M::UpdateLayers(_)
             | M::UnpublishDataTrackRequest(_)
             | M::UpdateDataSubscription(_)
             | M::Ping(_)
@@ -186,6 +185,7 @@ impl Room {
                 participant.connect_by,
                 participant.resume_by,
                 participant.media_by,
+                participant.awaited_answer.map(|(_, by)| by),
             ])
         });
         earliest([
@@ -246,7 +246,7 @@ impl Room {
 }
 
 /// Must a client that lost its connection still hear this? `reconnect` brings the state of everybody; negotiation starts
-/// anew with the client's offer.
+/// anew with the client's offer and with ours.
 fn outlives_connection(response: &Response) -> bool {
     use signal_response::Message as M;
     matches!(
@@ -287,6 +287,7 @@ mod tests {
             session: SessionId(session),
             grant,
             request,
+            two_connections: false,
         };
         room.handle(RoomInput::Join(Box::new(join)), now);
         let peer = room.sessions[&SessionId(session)];

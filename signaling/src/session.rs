@@ -332,6 +332,7 @@ mod tests {
             session: SessionId(1),
             grant: Grant::default(),
             request: livekit::JoinRequest::default(),
+            two_connections: false,
         };
         let mut session = Session::new(join, &Config::default(), Duration::ZERO, now);
         let first = session.poll_output();

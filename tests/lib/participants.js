@@ -15,6 +15,11 @@ export const SIGNS = [
   { tone: 1480, hue: 270 },
   { tone: 2130, hue: 45 },
   { tone: 2890, hue: 225 },
+  { tone: 560, hue: 135 },
+  { tone: 870, hue: 315 },
+  { tone: 1250, hue: 22 },
+  { tone: 1790, hue: 112 },
+  { tone: 2480, hue: 202 },
 ];
 
 /** A browser window. Subclasses say how it joins. */
@@ -163,11 +168,11 @@ export class WebParticipant extends BrowserParticipant {
 export class BareParticipant extends BrowserParticipant {
   kind = 'bare';
 
-  async join(pageUrl, socketUrl, token, { publish = true, room = {}, secret } = {}) {
+  async join(pageUrl, socketUrl, token, { publish = true, camera = publish, room = {}, secret } = {}) {
     if (!this.page) await this.open();
     await this.page.goto(pageUrl);
     await this.page.evaluate(
-      async (url, jwt, options, wants, passphrase) => {
+      async (url, jwt, options, wants, shows, passphrase) => {
         const { ExternalE2EEKeyProvider, Room, RoomEvent } = window.LivekitClient;
         const encryption = {};
         if (passphrase) {
@@ -184,24 +189,65 @@ export class BareParticipant extends BrowserParticipant {
           document.body.append(element);
         });
         meeting.on(RoomEvent.TrackUnsubscribed, (track) => track.detach().forEach((element) => element.remove()));
+        window.__said = [];
+        window.__got = [];
+        meeting.registerTextStreamHandler('lk.chat', async (reader) => window.__said.push(await reader.readAll()));
+        meeting.on(RoomEvent.DataReceived, (bytes) => window.__got.push(new TextDecoder().decode(bytes)));
         await meeting.connect(url, jwt);
         if (!wants) return;
         await meeting.localParticipant.setMicrophoneEnabled(true);
-        await meeting.localParticipant.setCameraEnabled(true);
+        if (shows) await meeting.localParticipant.setCameraEnabled(true);
       },
       socketUrl,
       token,
       room,
       publish,
+      camera,
       secret,
     );
-    this.microphone = this.camera = publish;
+    this.microphone = publish;
+    this.camera = camera;
     await this.connected();
   }
 
   async leave() {
     await this.page.evaluate(() => window.__conclave.room.disconnect());
     this.inMeeting = false;
+  }
+
+  async toggleMicrophone() {
+    this.microphone = !this.microphone;
+    await this.page.evaluate((on) => window.__conclave.room.localParticipant.setMicrophoneEnabled(on), this.microphone);
+  }
+
+  async toggleCamera() {
+    this.camera = !this.camera;
+    await this.page.evaluate((on) => window.__conclave.room.localParticipant.setCameraEnabled(on), this.camera);
+  }
+
+  say(text) {
+    return this.page.evaluate(async (words) => void (await window.__conclave.room.localParticipant.sendText(words, { topic: 'lk.chat' })), text);
+  }
+
+  said() {
+    return this.page.evaluate(() => window.__said);
+  }
+
+  /** A data packet to everybody. */
+  send(text, reliable) {
+    return this.page.evaluate(
+      (words, sure) => window.__conclave.room.localParticipant.publishData(new TextEncoder().encode(words), { reliable: sure }),
+      text,
+      reliable,
+    );
+  }
+
+  got() {
+    return this.page.evaluate(() => window.__got);
+  }
+
+  simulateFullReconnect() {
+    return this.page.evaluate(() => window.__conclave.room.simulateScenario('leave-full-reconnect'));
   }
 }
 
@@ -231,12 +277,15 @@ export class NativeParticipant {
     return answer.ok;
   }
 
-  async join(socketUrl, token, { publish = true } = {}) {
+  /** `single`: on one PeerConnection (its own default), or on two. */
+  async join(socketUrl, token, { publish = true, camera = publish, single = true } = {}) {
     this.program ??= new LineProgram(PYTHON, ['-u', path.join(ROOT, 'tests/native/participant.py')]);
-    ({ identity: this.identity } = await this.do('join', { url: socketUrl, token }));
+    ({ identity: this.identity } = await this.do('join', { url: socketUrl, token, single }));
     this.inMeeting = true;
-    if (publish) await this.do('publish', { tone: this.tone, hue: this.hue });
-    this.microphone = this.camera = publish;
+    const { width, height, fps = 15 } = this.options;
+    if (publish) await this.do('publish', { tone: this.tone, hue: this.hue, width, height, fps, camera });
+    this.microphone = publish;
+    this.camera = camera;
   }
 
   listen(tones) {
@@ -271,6 +320,18 @@ export class NativeParticipant {
 
   async said() {
     return (await this.do('said')).map((message) => message.text);
+  }
+
+  send(text, reliable) {
+    return this.do('send', { text, reliable });
+  }
+
+  got() {
+    return this.do('got');
+  }
+
+  simulateFullReconnect() {
+    return this.do('simulate', { scenario: 'full-reconnect' });
   }
 
   async leave() {

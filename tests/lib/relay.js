@@ -38,12 +38,15 @@ export class Relay {
 export class Wire {
   #sockets = new Set();
   #open = true;
+  /** What was asked for through it: paths without their queries, in order. */
+  paths = [];
 
   static async start(port) {
     const wire = new Wire();
     wire.server = net.createServer((near) => {
       if (!wire.#open) return near.destroy();
       const far = net.connect(port, '127.0.0.1');
+      near.once('data', (bytes) => wire.paths.push(/^GET ([^ ?]*)/.exec(bytes.toString('latin1'))?.[1]));
       for (const [one, other] of [
         [near, far],
         [far, near],

@@ -25,12 +25,15 @@ class Ear:
         self.pieces = deque()
         self.length = 0
         self.heard_at = 0.0
+        self.began_at = None
         self.stream = rtc.AudioStream(track, sample_rate=RATE, num_channels=1)
         self.task = asyncio.create_task(self.run())
 
     async def run(self):
         async for event in self.stream:
             piece = np.frombuffer(event.frame.data, dtype=np.int16)
+            if self.began_at is None and piece.any():
+                self.began_at = asyncio.get_running_loop().time()
             self.pieces.append(piece)
             self.length += len(piece)
             self.heard_at = asyncio.get_running_loop().time()
@@ -63,6 +66,7 @@ class Eye:
     def __init__(self, track):
         self.frames = 0
         self.last = None
+        self.began_at = None
         self.stream = rtc.VideoStream(track, capacity=2)
         self.task = asyncio.create_task(self.run())
 
@@ -70,6 +74,8 @@ class Eye:
         async for event in self.stream:
             self.frames += 1
             self.last = event.frame
+            if self.began_at is None:
+                self.began_at = asyncio.get_running_loop().time()
 
     def view(self):
         if self.last is None:
@@ -99,11 +105,12 @@ class Participant:
         self.eyes = {}
         self.events = []
         self.texts = []
+        self.packets = []
         self.tasks = []
         self.microphone = None
         self.camera = None
 
-    async def join(self, url, token):
+    async def join(self, url, token, single=True):
         self.room = rtc.Room()
         room = self.room
         # What the room before still has to say is nobody's business any more.
@@ -112,7 +119,10 @@ class Participant:
         for name in ("reconnecting", "reconnected", "disconnected"):
             room.on(name, lambda *detail, name=name: self.events.append({"name": name, "detail": str(detail)}))
         room.register_text_stream_handler("lk.chat", self.chat)
-        await room.connect(url, token)
+        room.on("data_received", lambda packet: self.packets.append(bytes(packet.data).decode()))
+        self.joined_at = asyncio.get_running_loop().time()
+        await room.connect(url, token, rtc.RoomOptions(single_peer_connection=single))
+        self.connected_at = asyncio.get_running_loop().time()
         return {"identity": room.local_participant.identity}
 
     def subscribed(self, track, publication, participant):
@@ -134,13 +144,15 @@ class Participant:
 
         self.tasks.append(asyncio.create_task(read()))
 
-    async def publish(self, tone, hue, width=640, height=360, fps=15):
+    async def publish(self, tone, hue, width=640, height=360, fps=15, camera=True):
         local = self.room.local_participant
         source = rtc.AudioSource(RATE, 1, queue_size_ms=1000)
         self.microphone = rtc.LocalAudioTrack.create_audio_track("microphone", source)
         await local.publish_track(self.microphone, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
         self.tasks.append(asyncio.create_task(self.hum(source, tone)))
 
+        if not camera:
+            return True
         picture = rtc.VideoSource(width, height)
         self.camera = rtc.LocalVideoTrack.create_video_track("camera", picture)
         options = rtc.TrackPublishOptions(
@@ -213,6 +225,23 @@ class Participant:
 
     async def said(self):
         return self.texts
+
+    async def send(self, text, reliable):
+        await self.room.local_participant.publish_data(text, reliable=reliable)
+        return True
+
+    async def got(self):
+        return self.packets
+
+    async def beginnings(self):
+        """Milliseconds from the wish to join until connected, the first sound and the first picture of others."""
+
+        def first(senses):
+            moments = [one.began_at for one in senses.values() if one.began_at is not None]
+            return round(1000 * (min(moments) - self.joined_at), 1) if moments else None
+
+        connected = round(1000 * (self.connected_at - self.joined_at), 1)
+        return {"connected": connected, "sound": first(self.ears), "picture": first(self.eyes)}
 
     async def happened(self):
         return self.events

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use str0m::{
-    change::{SdpAnswer, SdpApi},
+    change::{SdpAnswer, SdpApi, SdpOffer},
     channel::{ChannelConfig, Reliability},
     media::{Direction, Mid, Simulcast, SimulcastLayer},
 };
@@ -144,6 +144,25 @@ impl PeerConnection {
         accepted.map_err(|error| Error::Answer(error.to_string()))?;
         self.handle_timeout(now);
         Ok(())
+    }
+
+    /// Answers an offer of the other side, which only sends: each of its sections becomes one that receives.
+    ///
+    /// # Errors
+    /// [`Error::OfferPending`] with an offer of our own in flight, [`Error::Offer`] when it does not fit.
+    pub fn accept_offer(&mut self, sdp: &str, now: Instant) -> Result<String, Error> {
+        if self.pending.is_some() {
+            return Err(Error::OfferPending);
+        }
+        let refused = |error: &dyn std::fmt::Display| Error::Offer(error.to_string());
+        // Browsers begin DTLS where they may choose, which is what servers count on; str0m would wait.
+        let sdp = sdp.replace("a=setup:actpass", "a=setup:passive");
+        let offer = SdpOffer::from_sdp_string(&sdp).map_err(|error| refused(&error))?;
+        let accepted = self.rtc.sdp_api().accept_offer(offer);
+        self.settle(Ok(()), now);
+        let answer = accepted.map_err(|error| refused(&error))?;
+        self.handle_timeout(now);
+        Ok(answer.to_sdp_string())
     }
 
     /// Forgets the offer in flight: its answer will not come. The next offer carries its changes.

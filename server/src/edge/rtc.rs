@@ -9,6 +9,7 @@ use axum::{
 };
 use protocol::{
     error::Error,
+    join_query::join_request_of_query,
     livekit::JoinRequest,
     signal::{JoinRequestError, MAX_FRAME_BYTES, decode_join_request},
     token::{self, Grant, Keys},
@@ -37,9 +38,12 @@ pub(super) struct Parameters {
 pub(super) struct Admitted {
     pub(super) grant: Grant,
     pub(super) request: JoinRequest,
+    /// It speaks the older protocol.
+    pub(super) two_connections: bool,
 }
 
-/// `GET /rtc/v1` (and `/rtc` with a join request): the signal connection.
+/// `GET /rtc/v1` and `/rtc`: the signal connection. Not the path but the join request tells the protocols apart: who sends
+/// none speaks the older one, with two PeerConnections.
 pub(super) async fn connect(edge: Edge, request: Request, v1: bool) -> Response {
     if *request.method() == Method::OPTIONS {
         return preflight();
@@ -50,8 +54,7 @@ pub(super) async fn connect(edge: Edge, request: Request, v1: bool) -> Response 
         return absent();
     };
     match admit(&edge, &parts.headers, &parts.uri, v1) {
-        Ok(None) => absent(),
-        Ok(Some(admitted)) => upgrade
+        Ok(admitted) => upgrade
             .max_message_size(MAX_FRAME_BYTES)
             .max_frame_size(MAX_FRAME_BYTES)
             .on_upgrade(move |socket| ws::converse(edge, socket, admitted)),
@@ -59,36 +62,49 @@ pub(super) async fn connect(edge: Edge, request: Request, v1: bool) -> Response 
     }
 }
 
-/// `GET /rtc/v1/validate`: the same checks, with the answer in the body.
+/// `GET /rtc/v1/validate` and `/rtc/validate`: the same checks, with the answer in the body.
 pub(super) fn validate(edge: &Edge, request: &Request, v1: bool) -> Response {
     if *request.method() == Method::OPTIONS {
         return preflight();
     }
     match admit(edge, request.headers(), request.uri(), v1) {
-        Ok(None) => absent(),
-        Ok(Some(_)) => cors((StatusCode::OK, "success").into_response()),
+        Ok(_) => cors((StatusCode::OK, "success").into_response()),
         Err(error) => refuse(edge, &error),
     }
 }
 
-/// Checks a join. `None`: this is the older protocol with two peer connections, which does not exist here; clients then
-/// know that the server is another one.
-fn admit(edge: &Edge, headers: &HeaderMap, uri: &Uri, v1: bool) -> Result<Option<Admitted>, Error> {
+/// Checks a join.
+fn admit(edge: &Edge, headers: &HeaderMap, uri: &Uri, v1: bool) -> Result<Admitted, Error> {
     let Query(parameters) = Query::<Parameters>::try_from_uri(uri).unwrap_or_default();
-    if !v1 && parameters.join_request.is_none() {
-        return Ok(None);
-    }
     let grant = authenticate(headers, &parameters.access_token, &edge.0.keys)?
         .ok_or(Error::NoRoomPermission)?;
     let room = check(&grant)?;
-    let request = decode_join_request(
-        parameters
-            .join_request
-            .as_deref()
-            .ok_or(JoinRequestError::Missing)?,
-    )?;
+    let request = parameters
+        .join_request
+        .filter(|request| !request.is_empty());
+    let two_connections = !v1 && request.is_none();
+    let request = match request {
+        Some(request) => decode_join_request(&request)?,
+        None if v1 => return Err(JoinRequestError::Missing.into()),
+        None => older_request(uri, &grant)?,
+    };
     edge.0.rooms.admits(&room)?;
-    Ok(Some(Admitted { grant, request }))
+    Ok(Admitted {
+        grant,
+        request,
+        two_connections,
+    })
+}
+
+/// The older protocol says in the query what the newer one says in a join request.
+fn older_request(uri: &Uri, grant: &Grant) -> Result<JoinRequest, Error> {
+    let Query(query) = Query::<Vec<(String, String)>>::try_from_uri(uri)
+        .map_err(|_| Error::InvalidArgument("the query cannot be decoded"))?;
+    let request = join_request_of_query(&query)?;
+    if !request.participant_attributes.is_empty() && !grant.video().may_update_own_metadata() {
+        return Err(Error::PermissionDenied);
+    }
+    Ok(request)
 }
 
 /// The grant of the request's token, if it has one. A header wins over the query, even a bad one.

@@ -45,6 +45,7 @@ pub(super) async fn converse(edge: Edge, socket: WebSocket, admitted: Admitted) 
         session: id,
         grant: admitted.grant,
         request: admitted.request,
+        two_connections: admitted.two_connections,
     };
     let unix_now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -1,7 +1,7 @@
 //! Writes the answer from the state.
 
 use super::{
-    IceCredentials, LocalParameters, Negotiation, Role, Section,
+    IceCredentials, LocalParameters, Negotiation, Role, Section, SendSection,
     codecs::{answer_layers, describe, opus_fmtp},
 };
 use crate::{
@@ -13,9 +13,9 @@ use crate::{
 };
 
 /// RFC 8839, section 9.2.1.2: the discard port stands for "see the candidates".
-const DISCARD_PORT: u16 = 9;
+pub(super) const DISCARD_PORT: u16 = 9;
 /// SCTP port within DTLS; every WebRTC client uses this one.
-const SCTP_PORT: u16 = 5000;
+pub(super) const SCTP_PORT: u16 = 5000;
 /// Type preference of host candidates (RFC 8445, section 5.1.2.2).
 const HOST_PREFERENCE: u32 = 126;
 /// Bytes of an msid's stream part that may come from a client (RFC 8830 allows 64, the publisher's sid takes some).
@@ -28,16 +28,7 @@ impl Negotiation {
         local: &LocalParameters,
         ice: &IceCredentials,
     ) -> SessionDescription {
-        let transport = TransportAttributes {
-            ice_ufrag: Some(ice.ufrag.clone()),
-            ice_pwd: Some(ice.pwd.clone()),
-            ice_options: vec!["trickle".to_owned()],
-            fingerprints: vec![Fingerprint {
-                algorithm: HashAlgorithm::Sha256,
-                digest: local.fingerprint.to_vec(),
-            }],
-            setup: Some(Setup::Passive),
-        };
+        let transport = our_transport(local, ice, Setup::Passive);
         let wishes: Vec<AudioFeatures> = self
             .sections
             .iter()
@@ -125,7 +116,9 @@ impl Negotiation {
                 answer.max_message_size = Some(local.max_message_size);
                 return answer;
             }
-            Role::Free | Role::Retired | Role::Draining => answer.direction = Direction::Inactive,
+            Role::Free | Role::Retired | Role::Draining | Role::Pausing | Role::Offered(_) => {
+                answer.direction = Direction::Inactive;
+            }
             Role::Receiving(_) => {
                 answer.direction = Direction::RecvOnly;
                 answer_layers(&mut answer, &section.layers, &offered.simulcast);
@@ -166,25 +159,13 @@ impl Negotiation {
         else {
             return;
         };
-        let track = send.track.as_str();
-        let stream = stream_name(&subscription.send.stream).unwrap_or_else(|| track.to_owned());
-        answer.msid = Some(Msid {
-            stream: format!("{}|{stream}", subscription.send.publisher),
-            track: Some(track.to_owned()),
-        });
-        answer.fid_groups = send.rtx_ssrc.iter().map(|rtx| (send.ssrc, *rtx)).collect();
-        answer.ssrcs = [Some(send.ssrc), send.rtx_ssrc]
-            .into_iter()
-            .flatten()
-            .map(|ssrc| Ssrc {
-                ssrc,
-                cname: Some(send.cname.clone()),
-            })
-            .collect();
+        let stream = stream_name(&subscription.send.stream)
+            .unwrap_or_else(|| send.track.as_str().to_owned());
+        describe_stream(answer, &send, &stream);
     }
 
     /// Constant over the session and different between sessions (FNV-1a of the participant's sid, 63 bits).
-    fn session_id(&self) -> u64 {
+    pub(super) fn session_id(&self) -> u64 {
         let hash = self
             .participant
             .as_str()
@@ -194,6 +175,41 @@ impl Negotiation {
             });
         hash >> 1
     }
+}
+
+/// ICE and DTLS attributes of our sections.
+pub(super) fn our_transport(
+    local: &LocalParameters,
+    ice: &IceCredentials,
+    setup: Setup,
+) -> TransportAttributes {
+    TransportAttributes {
+        ice_ufrag: Some(ice.ufrag.clone()),
+        ice_pwd: Some(ice.pwd.clone()),
+        ice_options: vec!["trickle".to_owned()],
+        fingerprints: vec![Fingerprint {
+            algorithm: HashAlgorithm::Sha256,
+            digest: local.fingerprint.to_vec(),
+        }],
+        setup: Some(setup),
+    }
+}
+
+/// What a section in which we send says of the stream. Clients find track and publisher by the msid.
+pub(super) fn describe_stream(media: &mut MediaDescription, send: &SendSection, stream: &str) {
+    media.msid = Some(Msid {
+        stream: format!("{}|{stream}", send.cname),
+        track: Some(send.track.as_str().to_owned()),
+    });
+    media.fid_groups = send.rtx_ssrc.iter().map(|rtx| (send.ssrc, *rtx)).collect();
+    media.ssrcs = [Some(send.ssrc), send.rtx_ssrc]
+        .into_iter()
+        .flatten()
+        .map(|ssrc| Ssrc {
+            ssrc,
+            cname: Some(send.cname.clone()),
+        })
+        .collect();
 }
 
 /// The name comes from another client: only what an msid can hold passes.
@@ -208,7 +224,8 @@ fn stream_name(name: &str) -> Option<String> {
     (!clean.is_empty()).then_some(clean)
 }
 
-fn candidates(local: &LocalParameters) -> Vec<Candidate> {
+/// Our host candidates.
+pub(super) fn candidates(local: &LocalParameters) -> Vec<Candidate> {
     let candidate = |(index, address): (usize, &std::net::SocketAddr)| {
         let local_preference =
             u32::from(u16::MAX).saturating_sub(u32::try_from(index).unwrap_or(u32::MAX));

@@ -1,6 +1,6 @@
 //! Which codecs, header extensions and simulcast layers are negotiated: tables, and the functions that read them.
 
-use super::{CodecParameters, ExtensionIds, RidLayer};
+use super::{CodecParameters, ExtensionIds, RidLayer, SendTrack};
 use crate::{
     AudioFeatures, MediaKind, SpatialLayer,
     sdp::{Codec, Direction, ExtMap, MediaDescription, MediaType, Rid, Simulcast, SimulcastStream},
@@ -248,6 +248,135 @@ fn rtx_of(offered: &[Codec], primary: u8) -> Option<u8> {
     offered.iter().find(is_rtx).map(|codec| codec.payload_type)
 }
 
+/// Payload type of Opus in our offers: the one most publishers have, which RED of theirs names.
+const OPUS: u8 = 111;
+/// Of Opus in stereo. Another number, since a payload type means the same in the whole bundle (RFC 9143, section 9.1).
+const OPUS_STEREO: u8 = 110;
+/// Of RED around [`OPUS`].
+const OPUS_RED: u8 = 63;
+
+/// The codecs of a section that we offer for this track, best first; none for a codec that is not enabled. Numbers and
+/// parameters are the same in all offers: those of decoders are wide enough for every stream of the codec.
+pub(super) fn offered_codecs(enabled: &[EnabledCodec], send: &SendTrack) -> Vec<CodecParameters> {
+    match send.kind {
+        MediaKind::Audio => offered_audio(send),
+        MediaKind::Video => {
+            let rows = enabled.iter().filter(|row| row.kind == MediaKind::Video);
+            let codecs = rows.enumerate().filter_map(|(index, row)| {
+                let payload_type = video_payload_type(index)?;
+                Some(CodecParameters {
+                    rtx_payload_type: send.rtx_ssrc.map(|_| payload_type + 1),
+                    pli: true,
+                    fir: true,
+                    ..offered(row.mime_type, payload_type, offered_fmtp(row), 90_000, 1)
+                })
+            });
+            let fitness = |codec: &CodecParameters| codec.fitness(&send.mime_type, &send.fmtp);
+            let mut fitting: Vec<_> = codecs.filter(|codec| fitness(codec).is_some()).collect();
+            fitting.sort_by_key(fitness);
+            fitting
+        }
+    }
+}
+
+fn offered_audio(send: &SendTrack) -> Vec<CodecParameters> {
+    let opus = |payload_type, fmtp: String| offered("audio/opus", payload_type, fmtp, 48_000, 2);
+    let plain = opus_fmtp(AudioFeatures::default());
+    let wraps_opus = send.fmtp == format!("{OPUS}/{OPUS}");
+    match send.mime_type.as_str() {
+        // What is wrapped by another number is sent without the wrapping.
+        RED if wraps_opus => {
+            let red = CodecParameters {
+                nack: false,
+                ..offered(RED, OPUS_RED, send.fmtp.clone(), 48_000, 2)
+            };
+            vec![red, opus(OPUS, plain)]
+        }
+        "audio/opus" if parameters(&send.fmtp).parameter("stereo") == Some("1") => {
+            vec![opus(OPUS_STEREO, format!("{plain};sprop-stereo=1"))]
+        }
+        "audio/opus" | RED => vec![opus(OPUS, plain)],
+        _ => Vec::new(),
+    }
+}
+
+/// Payload type of the n-th video codec of the table; its retransmissions have the next number. Dynamic numbers (RFC 3551,
+/// section 6) without those of Opus.
+fn video_payload_type(index: usize) -> Option<u8> {
+    let first = match index {
+        0..=6 => 96,
+        7..=14 => 98,
+        _ => {
+            debug_assert!(
+                false,
+                "the table has more video codecs than there are numbers"
+            );
+            return None;
+        }
+    };
+    Some(first + 2 * u8::try_from(index).ok()?)
+}
+
+fn offered(
+    mime_type: &'static str,
+    payload_type: u8,
+    fmtp: String,
+    clock_rate: u32,
+    channels: u8,
+) -> CodecParameters {
+    CodecParameters {
+        payload_type,
+        mime_type,
+        clock_rate,
+        channels,
+        fmtp,
+        rtx_payload_type: None,
+        nack: true,
+        pli: false,
+        fir: false,
+        transport_cc: true,
+        remb: false,
+    }
+}
+
+/// What a decoder must be able to do for any stream of this variant.
+fn offered_fmtp(row: &EnabledCodec) -> String {
+    let pairs = row.variant.iter().map(|(name, _, value)| match *name {
+        // Level 3.1, which nobody takes for a limit where levels may be asymmetric (RFC 6184, section 8.2.2).
+        "profile-level-id" => format!("{name}={value}1f"),
+        _ => format!("{name}={value}"),
+    });
+    let asymmetry = (row.mime_type == "video/H264").then(|| "level-asymmetry-allowed=1".to_owned());
+    asymmetry
+        .into_iter()
+        .chain(pairs)
+        .collect::<Vec<_>>()
+        .join(";")
+}
+
+/// Which of the codecs we offered the client takes, in our order.
+pub(super) fn accepted_codecs(
+    ours: &[CodecParameters],
+    answered: &[Codec],
+) -> Vec<CodecParameters> {
+    let accepted = ours.iter().filter_map(|codec| {
+        let name = codec.mime_type.split_once('/').map_or("", |(_, name)| name);
+        let answer = answered.iter().find(|answer| {
+            answer.payload_type == codec.payload_type && answer.name.eq_ignore_ascii_case(name)
+        })?;
+        let rtx = rtx_of(answered, codec.payload_type);
+        Some(CodecParameters {
+            rtx_payload_type: codec.rtx_payload_type.filter(|ours| rtx == Some(*ours)),
+            nack: codec.nack && answer.has_feedback("nack"),
+            pli: codec.pli && answer.has_feedback("nack pli"),
+            fir: codec.fir && answer.has_feedback("ccm fir"),
+            transport_cc: codec.transport_cc && answer.has_feedback("transport-cc"),
+            ..codec.clone()
+        })
+    });
+    accepted.collect()
+}
+
 /// fmtp of Opus where we receive: these are wishes to the sender.
 pub(super) fn opus_fmtp(features: AudioFeatures) -> String {
     let mut fmtp = String::from("minptime=10;useinbandfec=1");
@@ -425,6 +554,46 @@ pub(super) fn common_extensions(kind: MediaKind, offered: &[ExtMap]) -> Extensio
         }
     }
     common
+}
+
+/// The extensions of sections that we offer: what our packets carry, by numbers of ours.
+pub(super) fn offered_extensions(kind: MediaKind) -> Extensions {
+    let carried = EXTENSIONS
+        .iter()
+        .zip(1..)
+        .filter(|((_, extension, kinds), _)| {
+            kinds.contains(&kind)
+                && matches!(
+                    extension,
+                    Extension::Mid | Extension::TransportCc | Extension::DependencyDescriptor
+                )
+        });
+    let mut extensions = Extensions::default();
+    for ((uri, extension, _), id) in carried {
+        extensions.lines.push(ExtMap {
+            id: id.into(),
+            direction: None,
+            uri: (*uri).to_owned(),
+        });
+        *extensions.sent.slot(*extension) = Some(id);
+    }
+    extensions
+}
+
+/// Those of them that the client takes.
+pub(super) fn accepted_extensions(kind: MediaKind, answered: &[ExtMap]) -> Extensions {
+    let mut extensions = offered_extensions(kind);
+    let is_answered = |line: &ExtMap| {
+        let same = |answer: &&ExtMap| answer.id == line.id && answer.uri == line.uri;
+        answered.iter().any(|answer| same(&answer))
+    };
+    for (uri, extension, _) in EXTENSIONS {
+        let line = extensions.lines.iter().find(|line| line.uri == *uri);
+        if line.is_some_and(|line| !is_answered(line)) {
+            *extensions.sent.slot(*extension) = None;
+        }
+    }
+    extensions
 }
 
 /// The rids the client sends, in the offer's order, with their layers; at most three.

@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What an application section says instead of a payload type (RFC 8841).
-const DATA_CHANNEL: &str = "webrtc-datachannel";
+pub(super) const DATA_CHANNEL: &str = "webrtc-datachannel";
 /// RFC 8841, section 6.1: the size that holds where none is given.
 const DEFAULT_MAX_MESSAGE_SIZE: u64 = 65_536;
 
@@ -216,7 +216,7 @@ impl Negotiation {
     }
 
     /// All sections share the transport of the first one in the bundle group (RFC 9143, section 7.3.1).
-    fn read_transport(
+    pub(super) fn read_transport(
         &self,
         offer: &SessionDescription,
     ) -> Result<RemoteParameters, NegotiationError> {
@@ -386,9 +386,9 @@ impl Negotiation {
         }
     }
 
-    fn mid_to_track(&self) -> Vec<(String, TrackSid)> {
+    pub(super) fn mid_to_track(&self) -> Vec<(String, TrackSid)> {
         let track = |section: &Section| match section.role {
-            Role::Sending(track) => Some(track),
+            Role::Offered(track) | Role::Sending(track) => Some(track),
             role => role.published(),
         };
         self.sections
@@ -458,7 +458,7 @@ fn role_after(before: Role, known: Option<&Section>, now: &Section) -> Role {
 }
 
 /// TLS-protected RTP with feedback; browsers say `UDP/TLS/RTP/SAVPF` whatever the transport.
-fn is_srtp(proto: &str) -> bool {
+pub(super) fn is_srtp(proto: &str) -> bool {
     matches!(
         proto,
         "UDP/TLS/RTP/SAVPF" | "TCP/TLS/RTP/SAVPF" | "RTP/SAVPF"

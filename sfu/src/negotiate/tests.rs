@@ -3,9 +3,13 @@ use std::fmt::Write;
 use proptest::prelude::*;
 
 use super::*;
-use crate::sdp::{MediaDescription, SessionDescription};
+use crate::{
+    SpatialLayer,
+    sdp::{MediaDescription, SessionDescription, Setup},
+};
 
 mod model;
+mod subscriber;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdp");
 

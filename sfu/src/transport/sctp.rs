@@ -1,7 +1,8 @@
 //! Data channels of one peer: SCTP (RFC 8261) with DCEP (RFC 8832), over `sctp-proto`.
 //!
-//! The client opens the channels; we accept the three labels LiveKit knows and answer each with a DCEP acknowledgement.
-//! Packets towards the client travel on the channel the client opened.
+//! Where the client publishes it opens the channels; we accept the three labels LiveKit knows and answer each with a DCEP
+//! acknowledgement. Packets towards the client travel on the channel the client opened. Where it only receives, we open
+//! them.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
@@ -36,6 +37,19 @@ const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr
 const DCEP_OPEN: u8 = 0x03;
 const DCEP_ACK: u8 = 0x02;
 
+/// RFC 8831, section 6.4.
+const NORMAL_PRIORITY: u16 = 256;
+
+/// The channels we open: label; unordered and never retransmitted. As clients open theirs.
+const CHANNELS: [(DataChannel, &str, bool); 3] = [
+    (DataChannel::Reliable, "_reliable", false),
+    (DataChannel::Lossy, "_lossy", true),
+    (DataChannel::DataTrack, "_data_track", true),
+];
+
+/// Streams of our channels: odd, since we are the server of DTLS (RFC 8832, section 6).
+const OUR_STREAMS: [StreamId; 3] = [1, 3, 5];
+
 /// One peer's data channels.
 pub struct DataChannels {
     endpoint: Endpoint,
@@ -45,11 +59,14 @@ pub struct DataChannels {
     /// Streams that have data to read, in order of arrival.
     readable: Vec<StreamId>,
     max_message_size: u64,
+    /// The channels are ours to open.
+    opens: bool,
 }
 
 impl DataChannels {
     /// Waits for the client's association. `max_message_size` is what the client accepts (SDP; 0 means no limit).
-    pub fn new(max_message_size: u64) -> Self {
+    /// `opens`: we open the channels once the association is there.
+    pub fn new(max_message_size: u64, opens: bool) -> Self {
         let mut endpoint_config = EndpointConfig::default();
         endpoint_config.max_payload_size(MAX_PAYLOAD);
         let mut server_config = ServerConfig::default();
@@ -66,6 +83,7 @@ impl DataChannels {
             association: None,
             streams: [None; 3],
             readable: Vec::new(),
+            opens,
             max_message_size: if max_message_size == 0 {
                 u64::MAX
             } else {
@@ -195,8 +213,10 @@ impl DataChannels {
         let Some((_, association)) = &mut self.association else {
             return;
         };
+        let mut is_up = false;
         while let Some(event) = association.poll() {
             match event {
+                Event::Connected => is_up = self.opens,
                 Event::Stream(StreamEvent::Readable { id }) if !self.readable.contains(&id) => {
                     self.readable.push(id)
                 }
@@ -210,11 +230,53 @@ impl DataChannels {
                 _ => {}
             }
         }
+        if is_up {
+            self.open_channels();
+        }
+    }
+
+    /// What is sent on an ordered channel follows its opening; on the others it could arrive before it, so that they wait
+    /// for the acknowledgement.
+    fn open_channels(&mut self) {
+        let Some((_, association)) = &mut self.association else {
+            return;
+        };
+        for ((channel, label, lossy), id) in CHANNELS.into_iter().zip(OUR_STREAMS) {
+            let reliability = match lossy {
+                true => ReliabilityType::Rexmit,
+                false => ReliabilityType::Reliable,
+            };
+            let Ok(mut stream) = association.open_stream(id, Ppi::Binary) else {
+                continue;
+            };
+            let opened = stream.set_reliability_params(lossy, reliability, 0).is_ok()
+                && stream
+                    .write_with_ppi(&open_message(label, lossy), Ppi::Dcep)
+                    .is_ok();
+            if opened && !lossy {
+                self.streams[channel as usize] = Some(id);
+            }
+        }
+    }
+
+    /// DATA_CHANNEL_ACK for one of ours.
+    fn acknowledged(&mut self, id: StreamId) {
+        for ((channel, ..), ours) in CHANNELS.into_iter().zip(OUR_STREAMS) {
+            if ours == id {
+                self.streams[channel as usize] = Some(id);
+            }
+        }
     }
 
     /// DATA_CHANNEL_OPEN: adopt the reliability the client chose, acknowledge, remember the stream. A channel with a
     /// label we do not know is acknowledged, so that the client does not wait, and ignored.
     fn handle_dcep(&mut self, id: StreamId, message: &[u8]) -> Option<()> {
+        if self.opens {
+            if message == [DCEP_ACK] {
+                self.acknowledged(id);
+            }
+            return None;
+        }
         let open = DcepOpen::parse(message)?;
         self.acknowledge(id, &open)?;
         let channel = match open.label {
@@ -239,6 +301,20 @@ impl DataChannels {
 }
 
 /// DATA_CHANNEL_OPEN, RFC 8832 section 5.1.
+fn open_message(label: &str, lossy: bool) -> Vec<u8> {
+    // Unordered, with a limit of retransmissions.
+    let kind = if lossy { 0x81 } else { 0 };
+    let mut message = vec![DCEP_OPEN, kind];
+    message.extend(NORMAL_PRIORITY.to_be_bytes());
+    message.extend(0_u32.to_be_bytes());
+    debug_assert!(label.len() <= usize::from(u16::MAX));
+    message.extend((label.len() as u16).to_be_bytes());
+    message.extend(0_u16.to_be_bytes());
+    message.extend(label.as_bytes());
+    message
+}
+
+/// The same, read.
 struct DcepOpen<'a> {
     unordered: bool,
     reliability: ReliabilityType,

@@ -51,6 +51,8 @@ impl SendBatch for VecBatch {
 pub struct Participant {
     pub sid: ParticipantSid,
     pub connection: PeerConnection,
+    /// Where it receives, with two PeerConnections.
+    pub subscriber: Option<PeerConnection>,
     pub connected: bool,
     pub data: Vec<Vec<u8>>,
     /// Tracks by section, as the last answer said.
@@ -196,12 +198,33 @@ impl Rig {
 
     /// Somebody joins from this address.
     pub fn join_from(&mut self, address: SocketAddr) -> usize {
+        self.join_with(address, false)
+    }
+
+    /// Somebody joins who receives on a second PeerConnection, and subscribes to all there is.
+    pub fn join_with_two(&mut self) -> usize {
+        let index = self.participants.len();
+        let address = format!("198.51.100.{}:{}", 1 + index % 250, 10_000 + index);
+        self.join_with(address.parse().unwrap(), true)
+    }
+
+    fn join_with(&mut self, address: SocketAddr, two: bool) -> usize {
         let index = self.participants.len();
         let sid = ParticipantSid::random(&mut self.rng);
-        let connection = PeerConnection::new(PeerConfig::default(), address, self.now).unwrap();
+        let mut config = PeerConfig::default();
+        let mut subscriber = None;
+        if two {
+            config.audio_sections = 0;
+            config.video_sections = 0;
+            let other = SocketAddr::new(address.ip(), address.port() + 20_000);
+            let receiving = PeerConnection::new(config.clone(), other, self.now);
+            subscriber = Some(receiving.unwrap());
+        }
+        let connection = PeerConnection::new(config, address, self.now).unwrap();
         self.participants.push(Participant {
             sid,
             connection,
+            subscriber,
             connected: false,
             data: Vec::new(),
             tracks: BTreeMap::new(),
@@ -222,6 +245,12 @@ impl Rig {
                 agent: false,
             },
         });
+        if two {
+            self.command(Command::AddSubscriber {
+                peer: sid,
+                primary: true,
+            });
+        }
         let tracks: Vec<_> = self
             .participants
             .iter()
@@ -235,7 +264,14 @@ impl Rig {
                 setting: TrackSetting::default(),
             });
         }
-        self.offer(index);
+        if two {
+            self.command(Command::OfferSubscriber {
+                peer: sid,
+                restart_ice: false,
+            });
+        } else {
+            self.offer(index);
+        }
         index
     }
 
@@ -395,7 +431,8 @@ impl Rig {
             .iter()
             .find(|(_, sid)| **sid == track)
             .map(|(mid, _)| mid.clone());
-        mid.and_then(|mid| p.connection.receive_stats(&mid).cloned())
+        let receiving = p.subscriber.as_ref().unwrap_or(&p.connection);
+        mid.and_then(|mid| receiving.receive_stats(&mid).cloned())
             .unwrap_or_default()
     }
 
@@ -444,7 +481,9 @@ impl Rig {
                 let now = self.now;
                 let p = &mut self.participants[i];
                 p.connection.accept_answer(sdp, now).unwrap();
-                p.tracks = mid_to_track.iter().cloned().collect();
+                if p.subscriber.is_none() {
+                    p.tracks = mid_to_track.iter().cloned().collect();
+                }
                 if missing.audios + missing.videos > 0 {
                     p.connection
                         .add_receive_sections(missing.audios, missing.videos);
@@ -452,6 +491,23 @@ impl Rig {
                 if p.connection.has_changes() {
                     self.offer(i);
                 }
+            }
+            Event::Offer {
+                peer,
+                id,
+                sdp,
+                mid_to_track,
+            } => {
+                let Some(i) = index(self, peer) else {
+                    return;
+                };
+                let now = self.now;
+                let p = &mut self.participants[i];
+                p.tracks = mid_to_track.iter().cloned().collect();
+                let subscriber = p.subscriber.as_mut().expect("offered to who has two");
+                let sdp = subscriber.accept_offer(sdp, now).unwrap();
+                let (peer, id) = (*peer, *id);
+                self.command(Command::Answer { peer, id, sdp });
             }
             Event::NegotiationNeeded { peer, missing } => {
                 let Some(i) = index(self, peer) else {
@@ -521,7 +577,8 @@ impl Rig {
         let clients = self
             .participants
             .iter()
-            .filter_map(|p| p.connection.poll_timeout());
+            .flat_map(|p| std::iter::once(&p.connection).chain(&p.subscriber))
+            .filter_map(PeerConnection::poll_timeout);
         let sources = self
             .participants
             .iter()
@@ -559,13 +616,17 @@ impl Rig {
                 self.timed(&mut out, |shard, now, out| {
                     shard.handle_datagram(datagram, now, out);
                 });
-            } else if let Some(p) = self.participants.iter_mut().find(|p| {
-                let own = p.connection.local();
-                *self.nat.get(&own).unwrap_or(&own) == flight.to
-            }) {
-                let own = p.connection.local();
-                p.connection
-                    .handle_datagram(own, flight.from, &flight.bytes, self.now);
+            } else if let Some(connection) = self
+                .participants
+                .iter_mut()
+                .flat_map(|p| std::iter::once(&mut p.connection).chain(&mut p.subscriber))
+                .find(|connection| {
+                    let own = connection.local();
+                    *self.nat.get(&own).unwrap_or(&own) == flight.to
+                })
+            {
+                let own = connection.local();
+                connection.handle_datagram(own, flight.from, &flight.bytes, self.now);
             } else if let Some(received) = self.strangers.get_mut(&flight.to) {
                 received.push(flight.bytes);
             }
@@ -587,14 +648,16 @@ impl Rig {
         for i in 0..self.participants.len() {
             let now = self.now;
             let p = &mut self.participants[i];
-            if p.connection.poll_timeout().is_some_and(|at| at <= now) {
-                p.connection.handle_timeout(now);
-            }
             let mut transmits = Vec::new();
-            while let Some(transmit) = p.connection.poll_transmit() {
-                transmits.push(transmit);
+            let mut events = Vec::new();
+            for connection in std::iter::once(&mut p.connection).chain(&mut p.subscriber) {
+                if connection.poll_timeout().is_some_and(|at| at <= now) {
+                    connection.handle_timeout(now);
+                }
+                transmits.extend(std::iter::from_fn(|| connection.poll_transmit()));
+                events.extend(std::iter::from_fn(|| connection.poll_event()));
             }
-            while let Some(event) = p.connection.poll_event() {
+            for event in events {
                 match event {
                     PeerEvent::Connected => p.connected = true,
                     PeerEvent::Data { payload, .. } => p.data.push(payload),

@@ -10,4 +10,5 @@ mod moderation;
 mod random;
 mod remote_calls;
 mod resuming;
+mod two_connections;
 mod webhooks;

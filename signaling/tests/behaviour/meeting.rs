@@ -44,7 +44,19 @@ pub struct FakePeer {
     pub tracks: Vec<sfu::PublishedTrack>,
     pub subscriptions: BTreeMap<TrackSid, sfu::TrackSetting>,
     pub offered: bool,
+    /// Of a peer with a second PeerConnection.
+    pub subscriber: Option<FakeSubscriber>,
     bound: BTreeSet<TrackSid>,
+}
+
+#[derive(Default)]
+pub struct FakeSubscriber {
+    pub primary: bool,
+    /// Of the last offer.
+    pub id: u32,
+    /// The last offer is not answered.
+    pub waits: bool,
+    changed: bool,
 }
 
 impl FakeShard {
@@ -56,6 +68,32 @@ impl FakeShard {
                     self.peers.insert(peer, FakePeer::default()).is_none(),
                     "a sid is used once"
                 );
+            }
+            Command::AddSubscriber { peer, primary } => {
+                let state = self.peers.get_mut(&peer).expect("after the peer");
+                assert!(state.subscriptions.is_empty(), "before its subscriptions");
+                state.subscriber = Some(FakeSubscriber {
+                    primary,
+                    ..Default::default()
+                });
+            }
+            Command::OfferSubscriber { peer, .. } => self.offer_subscriber(peer),
+            Command::Answer { peer, id, sdp } => {
+                let state = self.peers.get_mut(&peer).expect("answered by a peer");
+                let subscriber = state.subscriber.as_mut().expect("offered");
+                if !subscriber.waits || id != subscriber.id {
+                    return;
+                }
+                if sdp == "broken" {
+                    let reason = "no SDP".into();
+                    return self
+                        .events
+                        .push_back(Event::NegotiationFailed { peer, reason });
+                }
+                subscriber.waits = false;
+                if std::mem::take(&mut subscriber.changed) {
+                    self.offer_subscriber(peer);
+                }
             }
             Command::RemovePeer { peer } => {
                 let gone = self
@@ -125,7 +163,30 @@ impl FakeShard {
         }
     }
 
+    fn offer_subscriber(&mut self, peer: ParticipantSid) {
+        let state = self.peers.get_mut(&peer).expect("offered to a peer");
+        let subscriber = state.subscriber.as_mut().expect("which has two");
+        subscriber.id += 1;
+        subscriber.waits = true;
+        let mids = state.subscriptions.keys().enumerate();
+        self.events.push_back(Event::Offer {
+            peer,
+            id: subscriber.id,
+            sdp: "offer".to_owned(),
+            mid_to_track: mids.map(|(mid, track)| (mid.to_string(), *track)).collect(),
+        });
+    }
+
     fn negotiate(&mut self, peer: ParticipantSid) {
+        let state = self.peers.get_mut(&peer);
+        if let Some(subscriber) = state.and_then(|peer| peer.subscriber.as_mut()) {
+            match (subscriber.id, subscriber.waits) {
+                (0, _) => {}
+                (_, true) => subscriber.changed = true,
+                (_, false) => self.offer_subscriber(peer),
+            }
+            return;
+        }
         if self.peers.get(&peer).is_some_and(|peer| peer.offered) {
             self.events.push_back(Event::NegotiationNeeded {
                 peer,
@@ -199,6 +260,8 @@ pub struct Meeting {
     /// Webhook events, in order.
     pub events: Vec<livekit::WebhookEvent>,
     pub redirected: Vec<Join>,
+    /// Who joins from now on speaks the older protocol.
+    pub two_connections: bool,
     next_session: u64,
     api_reply: Option<Result<ApiReply, Error>>,
 }
@@ -272,6 +335,7 @@ impl Meeting {
             redirected: Vec::new(),
             next_session: 1,
             api_reply: None,
+            two_connections: false,
         }
     }
 
@@ -283,6 +347,7 @@ impl Meeting {
             session,
             grant,
             request,
+            two_connections: self.two_connections,
         };
         let state = Session::new(join, &self.config, UNIX_START, self.now);
         let client = Client {

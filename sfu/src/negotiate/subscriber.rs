@@ -1,0 +1,314 @@
+//! The second PeerConnection of a participant, on which it only receives: we offer, it answers.
+//!
+//! One section per subscription, made when it is first needed and used again after it was inactive for one offer; the
+//! data channels have the first. One offer is under way at a time: what changes meanwhile is in the next.
+
+use super::{
+    Answered, CodecParameters, ENABLED_CODECS, LocalParameters, Negotiation, NegotiationError,
+    Offered, Role, Section,
+    answer::{DISCARD_PORT, SCTP_PORT, candidates, describe_stream, our_transport},
+    codecs::{
+        accepted_codecs, accepted_extensions, describe, media_kind, offered_codecs,
+        offered_extensions,
+    },
+    offer::{DATA_CHANNEL, is_srtp},
+};
+use crate::{
+    AudioFeatures, MediaKind,
+    sdp::{
+        Direction, MAX_SECTIONS, MediaDescription, MediaType, SessionDescription, Setup,
+        TransportAttributes,
+    },
+};
+use protocol::{ParticipantSid, TrackSid};
+
+/// Which offer is under way.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Offering {
+    /// Of the last offer; the first is 1.
+    id: u32,
+    /// It is not answered.
+    outstanding: bool,
+}
+
+impl Negotiation {
+    /// The side of a PeerConnection on which the client only receives: call [`Self::create_offer`] first.
+    pub fn subscriber(participant: ParticipantSid) -> Self {
+        Self {
+            offering: Some(Offering::default()),
+            ..Self::new(participant, ENABLED_CODECS)
+        }
+    }
+
+    /// We offer here, the client does not.
+    pub fn is_subscriber(&self) -> bool {
+        self.offering.is_some()
+    }
+
+    /// Something changed that an offer must say, and none is under way. False before the first offer.
+    pub fn wants_offer(&self) -> bool {
+        let is_idle = self.offering.as_ref().is_some_and(|o| !o.outstanding);
+        let drains = |section: &Section| section.role == Role::Draining;
+        let fits = |kind| {
+            let waits = self.waiting(kind).any(|waiting| !waiting.unsupported);
+            let is_free = |section: &Section| section.is_free(kind);
+            waits && (self.sections.len() < MAX_SECTIONS || self.sections.iter().any(is_free))
+        };
+        is_idle
+            && !self.sections.is_empty()
+            && (self.sections.iter().any(drains)
+                || fits(MediaKind::Audio)
+                || fits(MediaKind::Video))
+    }
+
+    /// The next offer, of all there is. One that is under way is forgotten: its answer will be ignored.
+    /// `local.ice` is said as it is: other credentials than before restart ICE.
+    pub fn create_offer(&mut self, local: &LocalParameters) -> Offered {
+        if self.sections.is_empty() {
+            self.add_section(None, Role::Data, Vec::new());
+        }
+        self.offer_subscriptions();
+        for section in &mut self.sections {
+            if section.role == Role::Draining {
+                section.role = Role::Pausing;
+            }
+        }
+        self.version += 1;
+        self.local_ice = Some(local.ice.clone());
+        let offering = self.offering.get_or_insert_default();
+        offering.id += 1;
+        offering.outstanding = true;
+        let id = offering.id;
+        Offered {
+            id,
+            sdp: self.write_offer(local).to_string(),
+            mid_to_track: self.mid_to_track(),
+        }
+    }
+
+    /// Takes the answer to the offer under way; `None` for one to another offer. Clients that know no ids say 0.
+    ///
+    /// # Errors
+    /// [`NegotiationError`]; everything is then as it was before.
+    pub fn handle_answer(
+        &mut self,
+        id: u32,
+        sdp: &str,
+    ) -> Result<Option<Answered>, NegotiationError> {
+        let offering = self
+            .offering
+            .as_ref()
+            .ok_or(NegotiationError::NothingOffered)?;
+        if !offering.outstanding || (id != 0 && id != offering.id) {
+            return Ok(None);
+        }
+        let mut next = self.clone();
+        let answered = next.read_answer(sdp)?;
+        *self = next;
+        Ok(Some(answered))
+    }
+
+    /// Each subscription without a section gets a free one, or a new one.
+    fn offer_subscriptions(&mut self) {
+        for index in 0..self.subscriptions.len() {
+            let Some(known) = self.subscriptions.get(index) else {
+                break;
+            };
+            let (track, kind) = (known.send.track, known.send.kind);
+            let has_section = |section: &Section| section.role.sent() == Some(track);
+            if known.unsupported || self.sections.iter().any(has_section) {
+                continue;
+            }
+            let codecs = offered_codecs(self.enabled, &known.send);
+            if codecs.is_empty() {
+                if let Some(known) = self.subscriptions.get_mut(index) {
+                    known.unsupported = true;
+                }
+                continue;
+            }
+            let free = |section: &Section| section.is_free(kind);
+            match self.sections.iter().position(free) {
+                Some(free) => {
+                    if let Some(section) = self.sections.get_mut(free) {
+                        section.role = Role::Offered(track);
+                        section.codecs = codecs;
+                    }
+                }
+                None if self.sections.len() < MAX_SECTIONS => {
+                    self.add_section(Some(kind), Role::Offered(track), codecs);
+                }
+                None => {}
+            }
+        }
+    }
+
+    fn add_section(&mut self, kind: Option<MediaKind>, role: Role, codecs: Vec<CodecParameters>) {
+        let index = self.sections.len();
+        self.sections.push(Section {
+            mid: index.to_string(),
+            kind,
+            role,
+            // What the client can do.
+            offered: Direction::RecvOnly,
+            offered_track: None,
+            codecs,
+            offered_codecs: 0,
+            extensions: kind.map(offered_extensions).unwrap_or_default(),
+            layers: Vec::new(),
+            ssrcs: Vec::new(),
+            answered_audio: AudioFeatures::default(),
+        });
+    }
+
+    fn write_offer(&self, local: &LocalParameters) -> SessionDescription {
+        let transport = our_transport(local, &local.ice, Setup::ActPass);
+        let mut media: Vec<MediaDescription> = self
+            .sections
+            .iter()
+            .map(|section| self.offered_section(section, &transport, local))
+            .collect();
+        let used = self.sections.iter().filter(|s| s.role != Role::Rejected);
+        let bundle: Vec<String> = used.map(|section| section.mid.clone()).collect();
+        if let Some(first) = media.iter_mut().find(|m| m.mid.as_ref() == bundle.first()) {
+            first.candidates = candidates(local);
+            first.end_of_candidates = true;
+        }
+        SessionDescription {
+            session_id: self.session_id(),
+            session_version: self.version,
+            bundle,
+            ice_lite: local.ice_lite,
+            extmap_allow_mixed: false,
+            transport: TransportAttributes::default(),
+            media,
+        }
+    }
+
+    fn offered_section(
+        &self,
+        section: &Section,
+        transport: &TransportAttributes,
+        local: &LocalParameters,
+    ) -> MediaDescription {
+        let (kind, proto) = match section.kind {
+            Some(MediaKind::Audio) => (MediaType::Audio, "UDP/TLS/RTP/SAVPF"),
+            Some(MediaKind::Video) => (MediaType::Video, "UDP/TLS/RTP/SAVPF"),
+            None => (MediaType::Application, "UDP/DTLS/SCTP"),
+        };
+        let mut offer = MediaDescription::new(kind, DISCARD_PORT, proto);
+        offer.mid = Some(section.mid.clone());
+        offer.direction = Direction::Inactive;
+        if section.kind.is_none() {
+            offer.formats = vec![DATA_CHANNEL.to_owned()];
+            offer.sctp_port = Some(SCTP_PORT);
+            offer.max_message_size = Some(local.max_message_size);
+        } else {
+            offer.codecs = section.codecs.iter().flat_map(describe).collect();
+            let number = |codec: &crate::sdp::Codec| codec.payload_type.to_string();
+            offer.formats = offer.codecs.iter().map(number).collect();
+        }
+        if section.role == Role::Rejected {
+            offer.port = 0;
+            return offer;
+        }
+        offer.transport = transport.clone();
+        if section.kind.is_none() {
+            return offer;
+        }
+        offer.rtcp_mux = true;
+        offer.rtcp_rsize = true;
+        offer.extensions.clone_from(&section.extensions.lines);
+        if let Some(send) = section.role.sent().and_then(|t| self.stream_in(section, t)) {
+            offer.direction = Direction::SendOnly;
+            // The track and not its stream: clients see no other name of it in a section that is used again.
+            describe_stream(&mut offer, &send, send.track.as_str());
+        }
+        offer
+    }
+
+    fn read_answer(&mut self, sdp: &str) -> Result<Answered, NegotiationError> {
+        let answer = SessionDescription::parse(sdp)?;
+        let (answered, offered) = (answer.media.len(), self.sections.len());
+        if answered != offered {
+            return Err(NegotiationError::SectionsDiffer { answered, offered });
+        }
+        let mut unsupported = Vec::new();
+        for (index, (section, media)) in self.sections.iter_mut().zip(&answer.media).enumerate() {
+            section.check(index, media)?;
+            let bundled = answer.bundle.contains(&section.mid);
+            unsupported.extend(section.accept(media, bundled)?);
+        }
+        let remote = self.read_transport(&answer)?;
+        if remote.setup != Setup::Active {
+            return Err(NegotiationError::SetupUnusable);
+        }
+        for subscription in &mut self.subscriptions {
+            subscription.unsupported |= unsupported.contains(&subscription.send.track);
+        }
+        self.remote = Some(remote.clone());
+        if let Some(offering) = &mut self.offering {
+            offering.outstanding = false;
+        }
+        Ok(Answered {
+            remote,
+            unsupported,
+        })
+    }
+}
+
+impl Section {
+    /// An answer has the offer's sections, in their order.
+    fn check(&self, index: usize, media: &MediaDescription) -> Result<(), NegotiationError> {
+        match media.mid.as_deref() {
+            None if media.is_rejected() => {}
+            None => return Err(NegotiationError::MidMissing(index)),
+            Some(mid) if mid == self.mid => {}
+            Some(mid) => {
+                return Err(NegotiationError::MidChanged {
+                    index,
+                    known: self.mid.clone(),
+                    offered: mid.to_owned(),
+                });
+            }
+        }
+        let is_data = media.kind == MediaType::Application;
+        if self.kind != media_kind(&media.kind) || is_data != self.kind.is_none() {
+            return Err(NegotiationError::KindChanged(self.mid.clone()));
+        }
+        Ok(())
+    }
+
+    /// What becomes of it by the answer. Returns the track it should have carried and does not.
+    fn accept(
+        &mut self,
+        media: &MediaDescription,
+        bundled: bool,
+    ) -> Result<Option<TrackSid>, NegotiationError> {
+        let track = self.role.sent();
+        if self.role == Role::Rejected || media.is_rejected() || !bundled {
+            self.role = Role::Rejected;
+            return Ok(track);
+        }
+        let Some(kind) = self.kind else {
+            return Ok(None);
+        };
+        if !media.rtcp_mux || !is_srtp(&media.proto) {
+            return Err(NegotiationError::RtcpMuxMissing(self.mid.clone()));
+        }
+        let Some(track) = track else {
+            if self.role == Role::Pausing {
+                self.role = Role::Free;
+            }
+            return Ok(None);
+        };
+        let codecs = accepted_codecs(&self.codecs, &media.codecs);
+        if codecs.is_empty() || !media.direction.receives() {
+            self.role = Role::Draining;
+            return Ok(Some(track));
+        }
+        self.codecs = codecs;
+        self.extensions = accepted_extensions(kind, &media.extensions);
+        self.role = Role::Sending(track);
+        Ok(None)
+    }
+}

@@ -1,0 +1,163 @@
+//! Participants of LiveKit's older protocol, who publish on one PeerConnection and receive on another, among others.
+
+mod rig;
+
+use std::time::Duration;
+
+use client::media::MediaKind;
+use protocol::{livekit, prost::Message};
+use rig::Rig;
+use sfu::{Command, Event};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+fn user_packet() -> Vec<u8> {
+    let user = livekit::UserPacket {
+        payload: b"hello".to_vec(),
+        ..Default::default()
+    };
+    livekit::DataPacket {
+        value: Some(livekit::data_packet::Value::User(user)),
+        ..Default::default()
+    }
+    .encode_to_vec()
+}
+
+#[test]
+fn who_receives_on_a_second_connection_hears_sees_and_is_heard() {
+    let mut rig = Rig::new(30);
+    let one = rig.join();
+    let voice = rig.publish(one, MediaKind::Audio, &[]);
+    let picture = rig.publish(one, MediaKind::Video, &[]);
+    rig.run(SECOND);
+    let two = rig.join_with_two();
+    // What there is already is in the first offer.
+    let offered: Vec<_> = rig.participants[two].tracks.values().copied().collect();
+    assert!(offered.contains(&voice) && offered.contains(&picture));
+    rig.run(SECOND);
+    // It has not published, and is connected all the same.
+    let sid = rig.participants[two].sid;
+    assert!(rig.events.contains(&Event::Connected { peer: sid }));
+    assert!(!rig.participants[two].connection.is_connected());
+    rig.run(30 * SECOND);
+    let told = |event: &&Event| matches!(event, Event::Disconnected { peer, .. } if *peer == sid);
+    assert_eq!(rig.events.iter().find(told), None);
+
+    let answer = rig.publish(two, MediaKind::Audio, &[]);
+    let camera = rig.publish(two, MediaKind::Video, &[]);
+    rig.run(3 * SECOND);
+    let heard = rig.received(two, voice);
+    assert!(heard.packets > 1400 && heard.lost == 0, "{heard:?}");
+    let seen = rig.received(two, picture);
+    assert!(seen.decodable_frames > 900 && seen.lost == 0, "{seen:?}");
+    let heard = rig.received(one, answer);
+    assert!(heard.packets > 100 && heard.lost == 0, "{heard:?}");
+    let seen = rig.received(one, camera);
+    assert!(seen.decodable_frames > 60 && seen.lost == 0, "{seen:?}");
+    assert_eq!(rig.shard.stats().peers, 2);
+    // Another one comes and goes; a section that was his carries the next.
+    for _ in 0..3 {
+        let guest = rig.join();
+        let words = rig.publish(guest, MediaKind::Audio, &[]);
+        rig.run(SECOND);
+        assert!(rig.received(two, words).packets > 20);
+        rig.leave(guest);
+        rig.run(SECOND / 10);
+    }
+    assert_eq!(
+        rig.participants[two]
+            .subscriber
+            .as_ref()
+            .unwrap()
+            .receive_sections()
+            .len(),
+        3
+    );
+    rig.leave(two);
+    let stats = rig.shard.stats();
+    assert_eq!((stats.peers, stats.up_tracks, stats.down_tracks), (1, 2, 0));
+}
+
+#[test]
+fn data_goes_out_on_the_second_connection_and_comes_in_on_the_first() {
+    let mut rig = Rig::new(31);
+    let (one, two) = (rig.join(), rig.join_with_two());
+    rig.offer(two);
+    rig.run(2 * SECOND);
+    for channel in [client::DataChannel::Reliable, client::DataChannel::Lossy] {
+        let packet = user_packet();
+        let now = rig.now;
+        rig.participants[one]
+            .connection
+            .send_data(channel, &packet, now)
+            .unwrap();
+        rig.participants[two]
+            .connection
+            .send_data(channel, &packet, now)
+            .unwrap();
+        rig.run(SECOND);
+        for participant in [one, two] {
+            let got = std::mem::take(&mut rig.participants[participant].data);
+            assert_eq!(got.len(), 1, "{channel:?}: his own does not come back");
+        }
+    }
+}
+
+#[test]
+fn a_second_connection_survives_a_restart_of_ice() {
+    let mut rig = Rig::new(32);
+    let (one, two) = (rig.join(), rig.join_with_two());
+    let voice = rig.publish(one, MediaKind::Audio, &[]);
+    rig.run(2 * SECOND);
+    let peer = rig.participants[two].sid;
+    rig.command(Command::OfferSubscriber {
+        peer,
+        restart_ice: true,
+    });
+    let before = rig.received(two, voice).packets;
+    // Longer than a client may be silent.
+    rig.run(60 * SECOND);
+    let heard = rig.received(two, voice);
+    assert!(
+        heard.packets > before + 2900 && heard.lost == 0,
+        "{heard:?}"
+    );
+    let told = |event: &&Event| matches!(event, Event::Disconnected { .. });
+    assert_eq!(rig.events.iter().find(told), None);
+}
+
+#[test]
+fn a_bad_answer_is_refused_and_touches_nobody() {
+    let mut rig = Rig::new(33);
+    let (one, two, other) = (rig.join(), rig.join_with_two(), rig.join_with_two());
+    let voice = rig.publish(one, MediaKind::Audio, &[]);
+    rig.run(2 * SECOND);
+    let peer = rig.participants[two].sid;
+    let sdp = "v=0 nonsense".to_owned();
+    // No offer waits for these: they are late, or to nothing.
+    for (peer, id) in [(peer, 1), (peer, 77), (rig.participants[one].sid, 1)] {
+        let sdp = sdp.clone();
+        rig.command(Command::Answer { peer, id, sdp });
+    }
+    let shard = &mut rig.shard;
+    let mut out = rig::VecBatch::default();
+    let offer = Command::OfferSubscriber {
+        peer,
+        restart_ice: false,
+    };
+    shard.handle_command(offer, rig.now, &mut out);
+    let Some(Event::Offer { id, .. }) = shard.poll_event() else {
+        panic!("no offer")
+    };
+    shard.handle_command(Command::Answer { peer, id, sdp }, rig.now, &mut out);
+    let refused = shard.poll_event();
+    assert!(
+        matches!(&refused, Some(Event::NegotiationFailed { peer: about, .. }) if *about == peer),
+        "{refused:?}"
+    );
+    let before = [two, other].map(|listener| rig.received(listener, voice).packets);
+    rig.run(SECOND);
+    for (listener, before) in [two, other].into_iter().zip(before) {
+        assert!(rig.received(listener, voice).packets > before + 40);
+    }
+}
