@@ -559,10 +559,14 @@ impl Transport {
         }
     }
 
+    /// Before the client has nominated a path its validated address will do: what is lost is sent again much later.
+    fn path_for_now(&self) -> Option<Destination> {
+        self.path.or(self.validated.last().copied())
+    }
+
     fn drive_dtls(&mut self, now: Instant, out: &mut impl SendBatch) {
         let mut buffer = [0; RECORD_BUFFER];
-        // Before the client has nominated a path its validated address will do.
-        let to = self.path.or(self.validated.last().copied());
+        let to = self.path_for_now();
         loop {
             match self.dtls.poll_output(&mut buffer) {
                 Output::Packet(packet) => {
@@ -630,8 +634,9 @@ impl Transport {
             self.events
                 .push_back(TransportEvent::Data(channel, message));
         }
+        let to = self.path_for_now();
+        let Some(data) = &mut self.data else { return };
         let dtls = &mut self.dtls;
-        let to = self.path;
         let mut buffer = [0; RECORD_BUFFER];
         data.poll_transmit(now, |packet| {
             if dtls.send_application_data(packet).is_err() {

@@ -161,3 +161,28 @@ fn a_bad_answer_is_refused_and_touches_nobody() {
         assert!(rig.received(listener, voice).packets > before + 40);
     }
 }
+
+#[test]
+fn a_reliable_packet_for_somebody_whose_channels_are_not_open_yet_waits() {
+    for two in [false, true] {
+        let mut rig = Rig::new(34);
+        let one = rig.join();
+        rig.run(2 * SECOND);
+        let late = match two {
+            true => rig.join_with_two(),
+            false => rig.join(),
+        };
+        let peer = rig.participants[late].sid;
+        let is_connected = |rig: &Rig| rig.events.contains(&Event::Connected { peer });
+        assert!(rig.run_until(SECOND, is_connected));
+        let now = rig.now;
+        for _ in 0..3 {
+            let sender = &mut rig.participants[one].connection;
+            sender
+                .send_data(client::DataChannel::Reliable, &user_packet(), now)
+                .unwrap();
+        }
+        rig.run(SECOND / 5);
+        assert_eq!(rig.participants[late].data.len(), 3, "two: {two}");
+    }
+}

@@ -15,11 +15,6 @@ export const SIGNS = [
   { tone: 1480, hue: 270 },
   { tone: 2130, hue: 45 },
   { tone: 2890, hue: 225 },
-  { tone: 560, hue: 135 },
-  { tone: 870, hue: 315 },
-  { tone: 1250, hue: 22 },
-  { tone: 1790, hue: 112 },
-  { tone: 2480, hue: 202 },
 ];
 
 /** A browser window. Subclasses say how it joins. */

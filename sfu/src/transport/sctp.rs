@@ -21,6 +21,9 @@ pub const MAX_MESSAGE_SIZE: u32 = 256 * 1024;
 /// Reliable bytes that may wait for one slow receiver before its further packets are dropped.
 const MAX_BUFFERED_RELIABLE: usize = 4 * 1024 * 1024;
 
+/// Reliable bytes that may wait for the channel of somebody who has just joined.
+const MAX_EARLY: usize = 256 * 1024;
+
 /// Lossy bytes that may wait: a packet that is late is worth nothing.
 const MAX_BUFFERED_LOSSY: usize = 256 * 1024;
 
@@ -59,6 +62,8 @@ pub struct DataChannels {
     /// Streams that have data to read, in order of arrival.
     readable: Vec<StreamId>,
     max_message_size: u64,
+    /// Reliable messages for a client whose channel is about to open; `None` once it was open.
+    early: Option<Vec<Vec<u8>>>,
     /// The channels are ours to open.
     opens: bool,
 }
@@ -83,6 +88,7 @@ impl DataChannels {
             association: None,
             streams: [None; 3],
             readable: Vec::new(),
+            early: Some(Vec::new()),
             opens,
             max_message_size: if max_message_size == 0 {
                 u64::MAX
@@ -148,8 +154,35 @@ impl DataChannels {
         }
     }
 
-    /// Queues one message. False when it is lost: the receiver is too slow, or its channel is not open.
+    /// Queues one message. False when it is lost: the receiver is too slow, or its channel is not open. Somebody who has
+    /// just joined is seen by the others before its channels are open: a bounded number of reliable messages waits for it.
     pub fn send(&mut self, channel: DataChannel, message: &[u8]) -> bool {
+        if channel == DataChannel::Reliable
+            && let Some(early) = &mut self.early
+        {
+            let waiting: usize = early.iter().map(Vec::len).sum();
+            let fits = waiting + message.len() <= MAX_EARLY;
+            if fits {
+                early.push(message.to_vec());
+            }
+            return fits;
+        }
+        self.write(channel, message)
+    }
+
+    /// A channel of the client, or one of ours, is open.
+    fn opened(&mut self, channel: DataChannel, id: StreamId) {
+        self.streams[channel as usize] = Some(id);
+        if channel == DataChannel::Reliable
+            && let Some(early) = self.early.take()
+        {
+            early.iter().for_each(|message| {
+                self.write(channel, message);
+            });
+        }
+    }
+
+    fn write(&mut self, channel: DataChannel, message: &[u8]) -> bool {
         let limit = match channel {
             DataChannel::Reliable => MAX_BUFFERED_RELIABLE,
             DataChannel::Lossy | DataChannel::DataTrack => MAX_BUFFERED_LOSSY,
@@ -241,6 +274,7 @@ impl DataChannels {
         let Some((_, association)) = &mut self.association else {
             return;
         };
+        let mut ordered = None;
         for ((channel, label, lossy), id) in CHANNELS.into_iter().zip(OUR_STREAMS) {
             let reliability = match lossy {
                 true => ReliabilityType::Rexmit,
@@ -254,8 +288,11 @@ impl DataChannels {
                     .write_with_ppi(&open_message(label, lossy), Ppi::Dcep)
                     .is_ok();
             if opened && !lossy {
-                self.streams[channel as usize] = Some(id);
+                ordered = Some((channel, id));
             }
+        }
+        if let Some((channel, id)) = ordered {
+            self.opened(channel, id);
         }
     }
 
@@ -263,7 +300,7 @@ impl DataChannels {
     fn acknowledged(&mut self, id: StreamId) {
         for ((channel, ..), ours) in CHANNELS.into_iter().zip(OUR_STREAMS) {
             if ours == id {
-                self.streams[channel as usize] = Some(id);
+                self.opened(channel, id);
             }
         }
     }
@@ -285,7 +322,7 @@ impl DataChannels {
             b"_data_track" => DataChannel::DataTrack,
             _ => return None,
         };
-        self.streams[channel as usize] = Some(id);
+        self.opened(channel, id);
         Some(())
     }
 
