@@ -157,6 +157,8 @@ pub struct Transport {
     /// Last STUN check with a valid MAC (RFC 7675 consent, in the server's simple form: the client checks us).
     last_check: Option<Instant>,
     connected: bool,
+    /// A path it had was given up: only the client can name another (RFC 7675).
+    was_lost: bool,
     closed: bool,
     next_ice_tick: Instant,
     events: VecDeque<TransportEvent>,
@@ -211,6 +213,7 @@ impl Transport {
             opens_channels,
             last_check: None,
             connected: false,
+            was_lost: false,
             closed: false,
             next_ice_tick: now + ICE_TICK,
             events: VecDeque::new(),
@@ -559,9 +562,10 @@ impl Transport {
         }
     }
 
-    /// Before the client has nominated a path its validated address will do: what is lost is sent again much later.
+    /// Before the client has first nominated a path its validated address will do: what is lost is sent again much later.
     fn path_for_now(&self) -> Option<Destination> {
-        self.path.or(self.validated.last().copied())
+        let validated = self.validated.last().filter(|_| !self.was_lost);
+        self.path.or(validated.copied())
     }
 
     fn drive_dtls(&mut self, now: Instant, out: &mut impl SendBatch) {
@@ -674,6 +678,7 @@ impl Transport {
             return self.fail(reason);
         }
         self.connected = false;
+        self.was_lost = true;
         self.path = None;
         self.events.push_back(TransportEvent::Disconnected(reason));
     }

@@ -152,6 +152,7 @@ impl Node {
             session,
             grant,
             request,
+            two_connections: false,
         };
         let state = Session::new(join, &self.config, self.unix(now), now);
         let seat = Seat {
@@ -434,6 +435,7 @@ impl Node {
         let room = match &event {
             Event::SpeakersChanged { room, .. } => self.by_sid.get(room),
             Event::Answer { peer, .. }
+            | Event::Offer { peer, .. }
             | Event::NegotiationFailed { peer, .. }
             | Event::NegotiationNeeded { peer, .. }
             | Event::Connected { peer }
