@@ -331,6 +331,7 @@ impl Shard {
                         .push_back(Event::Disconnected { peer: sid, reason });
                     self.retarget_peer(peer);
                 }
+                TransportEvent::Opened(channel) => self.channel_opened(peer, channel, now, out),
                 TransportEvent::Data(channel, message) => {
                     self.handle_data(peer, channel, &message, now, out)
                 }

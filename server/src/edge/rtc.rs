@@ -87,7 +87,7 @@ fn admit(edge: &Edge, headers: &HeaderMap, uri: &Uri, v1: bool) -> Result<Option
             .as_deref()
             .ok_or(JoinRequestError::Missing)?,
     )?;
-    edge.0.rooms.admits(&room)?;
+    edge.0.rooms.admits(&room, &grant.api_key)?;
     Ok(Some(Admitted { grant, request }))
 }
 

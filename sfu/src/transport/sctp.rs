@@ -27,6 +27,9 @@ const MAX_BUFFERED_LOSSY: usize = 256 * 1024;
 /// default up to a minute: after a quarter of a minute without network, messages would be late by as much again.
 const MAX_RETRANSMIT_WAIT: u64 = 4_000;
 
+/// Streams of one association. Clients open three and ask for 1024.
+const MAX_STREAMS: u16 = 1024;
+
 /// SCTP payload of one datagram: 1200 less DTLS and SCTP framing.
 const MAX_PAYLOAD: u32 = 1120;
 
@@ -42,6 +45,8 @@ pub struct DataChannels {
     association: Option<(AssociationHandle, Association)>,
     /// Streams of the open channels, by [`DataChannel`].
     streams: [Option<StreamId>; 3],
+    /// Channels that were opened and not reported yet.
+    opened: Vec<DataChannel>,
     /// Streams that have data to read, in order of arrival.
     readable: Vec<StreamId>,
     max_message_size: u64,
@@ -58,6 +63,8 @@ impl DataChannels {
                 .with_max_init_retransmits(None)
                 .with_max_data_retransmits(None)
                 .with_rto_max_ms(MAX_RETRANSMIT_WAIT)
+                .with_max_num_inbound_streams(MAX_STREAMS)
+                .with_max_num_outbound_streams(MAX_STREAMS)
                 .with_max_receive_buffer_size(1024 * 1024)
                 .with_max_receive_message_size(MAX_MESSAGE_SIZE),
         );
@@ -65,6 +72,7 @@ impl DataChannels {
             endpoint: Endpoint::new(Arc::new(endpoint_config), Some(Arc::new(server_config))),
             association: None,
             streams: [None; 3],
+            opened: Vec::new(),
             readable: Vec::new(),
             max_message_size: if max_message_size == 0 {
                 u64::MAX
@@ -128,6 +136,16 @@ impl DataChannels {
                 emit(transmit);
             }
         }
+    }
+
+    /// The client has opened this channel.
+    pub fn is_open(&self, channel: DataChannel) -> bool {
+        self.streams[channel as usize].is_some()
+    }
+
+    /// Channels that were opened since the last call.
+    pub fn take_opened(&mut self) -> Vec<DataChannel> {
+        std::mem::take(&mut self.opened)
     }
 
     /// Queues one message. False when it is lost: the receiver is too slow, or its channel is not open.
@@ -224,6 +242,7 @@ impl DataChannels {
             _ => return None,
         };
         self.streams[channel as usize] = Some(id);
+        self.opened.push(channel);
         Some(())
     }
 
