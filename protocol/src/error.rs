@@ -60,6 +60,12 @@ pub enum Error {
     /// `max_participants` are in the room.
     #[error("room is full")]
     RoomFull,
+    /// The token was good once; a moderator has taken it back.
+    #[error("token was revoked")]
+    TokenRevoked,
+    /// The API key has as many rooms open as it may.
+    #[error("this API key has as many rooms open as it may")]
+    TooManyRooms,
     /// A remote unmute without `enable_remote_unmute`.
     #[error("remote unmute not enabled")]
     RemoteUnmute,
@@ -167,6 +173,8 @@ impl Error {
             Self::Rpc { code: 1503, .. } => (503, Code::Unavailable, Reason::UnknownReason),
             Self::Rpc { .. } => (500, Code::Internal, Reason::UnknownReason),
             Self::Unavailable(_) => (503, Code::Unavailable, Reason::UnknownReason),
+            Self::TokenRevoked => (401, Code::Unauthenticated, Reason::ParticipantRemoved),
+            Self::TooManyRooms => (429, Code::ResourceExhausted, Reason::JoinFailure),
             Self::Overloaded(_) => (503, Code::Unavailable, Reason::JoinFailure),
             Self::ShuttingDown => (503, Code::Unavailable, Reason::ServerShutdown),
             Self::Unimplemented(_) => (501, Code::Unimplemented, Reason::UnknownReason),

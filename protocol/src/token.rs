@@ -104,6 +104,8 @@ pub struct Grant {
     pub room_preset: String,
     /// Base64 of the SHA-256 of the body the token belongs to (webhooks).
     pub sha256: String,
+    /// `nbf`, seconds since 1970: since when the token is valid.
+    pub not_before: Option<u64>,
     /// `exp`, seconds since 1970; `None` when the token never expires.
     pub expires_at: Option<u64>,
 }
@@ -362,13 +364,14 @@ impl From<Claims> for Grant {
                 .map(Box::new),
             room_preset: claims.room_preset,
             sha256: claims.sha256,
+            not_before: claims.nbf.map(|nbf| nbf.max(0.0) as u64),
             expires_at: claims.exp.map(|exp| exp.max(0.0) as u64),
         }
     }
 }
 
 /// Signs a token for `grant` with the secret of `grant.api_key`, valid from `now` (seconds since 1970) for `ttl`;
-/// without `ttl` it does not expire ([`Grant::expires_at`] plays no part here).
+/// without `ttl` it does not expire ([`Grant::not_before`] and [`Grant::expires_at`] play no part here).
 ///
 /// Fails with [`TokenError::UnknownKey`] when `keys` lacks that key.
 pub fn sign(
@@ -489,7 +492,7 @@ mod tests {
     fn what_is_signed_verifies_to_the_same_grant() {
         let mut grant = verify(FROM_LIVEKIT_API, &keys(), NOW).unwrap();
         let signed = sign(&grant, &keys(), NOW, Some(Duration::from_secs(600))).unwrap();
-        grant.expires_at = Some(NOW + 600);
+        (grant.not_before, grant.expires_at) = (Some(NOW), Some(NOW + 600));
         assert_eq!(verify(&signed, &keys(), NOW), Ok(grant.clone()));
         grant.api_key = "gone".into();
         assert_eq!(

@@ -503,6 +503,14 @@ mod tests {
         Media::start(sockets, &settings).unwrap()
     }
 
+    #[test]
+    fn each_process_has_a_certificate_of_its_own_and_does_not_print_it() {
+        let [one, two] = [0, 1].map(|_| generate_certificate().unwrap());
+        assert_ne!(one.private_key, two.private_key);
+        assert_ne!(one.certificate, two.certificate);
+        assert_eq!(format!("{one:?}"), "Certificate(…)");
+    }
+
     fn join(shard: &ShardHandle, room: RoomSid, peer: ParticipantSid) {
         let permissions = PeerPermissions {
             can_publish_data: true,

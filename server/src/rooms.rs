@@ -70,6 +70,15 @@ pub fn session_mailbox() -> (SessionSender, SessionReceiver) {
     mpsc::channel(SESSION_MAILBOX)
 }
 
+/// The most open rooms.
+#[derive(Debug, Clone, Copy)]
+pub struct RoomLimits {
+    /// On this node.
+    pub all: usize,
+    /// That tokens of one API key have opened.
+    pub per_key: usize,
+}
+
 /// The rooms of this node. Cheap to clone.
 #[derive(Clone)]
 pub struct Rooms(Arc<Inner>);
@@ -78,7 +87,7 @@ struct Inner {
     table: Mutex<Table>,
     media: Arc<Media>,
     config: Arc<Config>,
-    max_rooms: usize,
+    limits: RoomLimits,
     webhooks: Webhooks,
     /// A room has ended.
     ended: Notify,
@@ -91,10 +100,14 @@ struct Table {
     by_name: HashMap<RoomName, Entry>,
     /// Rooms on each shard.
     per_shard: Vec<usize>,
+    /// Rooms that each API key has opened.
+    per_key: HashMap<String, usize>,
 }
 
 struct Entry {
     sid: RoomSid,
+    /// The API key that opened it.
+    key: String,
     mailbox: RoomSender,
 }
 
@@ -103,7 +116,7 @@ impl Rooms {
     pub fn new(
         media: Arc<Media>,
         config: Arc<Config>,
-        max_rooms: usize,
+        limits: RoomLimits,
         webhooks: Webhooks,
     ) -> Self {
         let table = Table {
@@ -114,7 +127,7 @@ impl Rooms {
             table: Mutex::new(table),
             media,
             config,
-            max_rooms,
+            limits,
             webhooks,
             ended: Notify::new(),
             closing: AtomicBool::new(false),
@@ -147,19 +160,24 @@ impl Rooms {
         self.0.closing.load(Relaxed)
     }
 
-    /// Would a join to `room` be taken?
+    /// Would a join to `room` with a token of API key `key` be taken?
     ///
     /// # Errors
-    /// When the server is about to stop, or a new room would be one too many.
-    pub fn admits(&self, room: &RoomName) -> Result<(), Error> {
-        self.admitted(&self.0.table(), room)
+    /// When the server is about to stop, or a new room would be one too many, for all or for this key.
+    pub fn admits(&self, room: &RoomName, key: &str) -> Result<(), Error> {
+        self.admitted(&self.0.table(), room, key)
     }
 
-    fn admitted(&self, table: &Table, room: &RoomName) -> Result<(), Error> {
+    fn admitted(&self, table: &Table, room: &RoomName, key: &str) -> Result<(), Error> {
+        let limits = &self.0.limits;
         if self.is_closing() {
             Err(Error::ShuttingDown)
-        } else if table.by_name.len() >= self.0.max_rooms && !table.by_name.contains_key(room) {
+        } else if table.by_name.contains_key(room) {
+            Ok(())
+        } else if table.by_name.len() >= limits.all {
             Err(Error::Overloaded("too many rooms"))
+        } else if table.per_key.get(key).is_some_and(|n| *n >= limits.per_key) {
+            Err(Error::TooManyRooms)
         } else {
             Ok(())
         }
@@ -170,7 +188,11 @@ impl Rooms {
     pub fn join(&self, join: Box<Join>, session: SessionSender) -> Option<RoomSender> {
         let name = join.grant.room()?;
         let mailbox = self
-            .find_or_open(&name, join.grant.room_config.as_deref())
+            .find_or_open(
+                &name,
+                join.grant.room_config.as_deref(),
+                &join.grant.api_key,
+            )
             .ok()?;
         let _ = mailbox.0.send(RoomMail::Join(join, session));
         Some(mailbox)
@@ -185,12 +207,13 @@ impl Rooms {
         &self,
         name: &RoomName,
         settings: Option<&livekit::RoomConfiguration>,
+        key: &str,
     ) -> Result<RoomSender, Error> {
         let mut table = self.0.table();
-        self.admitted(&table, name)?;
+        self.admitted(&table, name, key)?;
         Ok(match table.by_name.get(name) {
             Some(entry) => entry.mailbox.clone(),
-            None => self.open(&mut table, name.clone(), settings),
+            None => self.open(&mut table, name.clone(), settings, key),
         })
     }
 
@@ -199,6 +222,7 @@ impl Rooms {
         table: &mut Table,
         name: RoomName,
         settings: Option<&livekit::RoomConfiguration>,
+        key: &str,
     ) -> RoomSender {
         let unix_now = SystemTime::now()
             .duration_since(UNIX_EPOCH)
@@ -237,10 +261,12 @@ impl Rooms {
         tokio::spawn(task.run().instrument(span));
         let mailbox = RoomSender(sender);
         table.per_shard[shard] += 1;
+        *table.per_key.entry(key.to_owned()).or_default() += 1;
         table.by_name.insert(
             name,
             Entry {
                 sid,
+                key: key.to_owned(),
                 mailbox: mailbox.clone(),
             },
         );
@@ -290,10 +316,17 @@ impl Place {
     /// Makes room for another room of this name.
     fn vacate(&self) {
         let mut table = self.rooms.0.table();
-        let entry = table.by_name.get(&self.name);
-        if entry.is_some_and(|entry| entry.sid == self.sid) {
-            table.by_name.remove(&self.name);
+        let is_ours = |entry: &Entry| entry.sid == self.sid;
+        if table.by_name.get(&self.name).is_some_and(is_ours)
+            && let Some(entry) = table.by_name.remove(&self.name)
+        {
             table.per_shard[self.shard] -= 1;
+            if let Some(count) = table.per_key.get_mut(&entry.key) {
+                *count -= 1;
+                if *count == 0 {
+                    table.per_key.remove(&entry.key);
+                }
+            }
             self.rooms.0.ended.notify_waiters();
         }
     }

@@ -19,7 +19,7 @@ use crate::{
     edge::{Edge, Listeners, metrics_router},
     media::{self, Media, ShardSettings},
     metrics::{Exporter, Metrics},
-    rooms::Rooms,
+    rooms::{RoomLimits, Rooms},
     udp::MediaSockets,
     webhooks::Webhooks,
 };
@@ -52,7 +52,10 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let rooms = Rooms::new(
         media,
         Arc::new(config.room.clone()),
-        config.limits.max_rooms,
+        RoomLimits {
+            all: config.limits.max_rooms,
+            per_key: config.limits.max_rooms_per_key,
+        },
         webhooks.clone(),
     );
     let (alive, mut sessions) = mpsc::channel(1);
@@ -65,12 +68,15 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     );
     let port = ports.http.port();
     let metrics_port = ports.metrics.as_ref().map(Listeners::port);
-    ports
-        .http
-        .serve(edge.router(), config.limits.max_connections);
+    ports.http.serve(
+        edge.router(),
+        config.limits.max_connections,
+        config.limits.max_connections_per_address,
+    );
     if let Some(listeners) = ports.metrics {
         listeners.serve(
             metrics_router(Exporter::new(&metrics, rooms.clone())),
+            METRICS_CONNECTIONS,
             METRICS_CONNECTIONS,
         );
     }

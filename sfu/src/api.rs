@@ -317,6 +317,14 @@ pub enum Command {
         /// Encoded `livekit.DataPacket`.
         payload: Vec<u8>,
     },
+    /// A participant came back and says up to which of each publisher's reliable data packets it got: it gets the later
+    /// ones once more, as far as they are kept (30 s, and half a megabyte for each room).
+    ReplayData {
+        /// The participant.
+        peer: ParticipantSid,
+        /// Publishers, and the last sequence number of each.
+        received: Vec<(ParticipantSid, u32)>,
+    },
     /// The participant is about to acknowledge and to answer something: its next two reliable packets that are addressed
     /// to nobody but itself become [`Event::Reply`]. Counted, so that a participant cannot flood the control side.
     AwaitReply {

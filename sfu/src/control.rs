@@ -12,6 +12,7 @@ use crate::{
     },
     budget::Budget,
     bwe::BandwidthEstimator,
+    data::WaitingData,
     down_track::{DownTrack, MidElement, SendParameters},
     fanout::NO_LAYER,
     feedback::FEEDBACK,
@@ -86,6 +87,9 @@ impl Shard {
                 }
             }
             Command::SendData { .. } => self.send_data(command, now, out),
+            Command::ReplayData { peer, received } => {
+                self.replay_data(peer, &received, now, out);
+            }
             Command::CloseRoom { room } => {
                 let members = self.rooms.get(&room).and_then(|key| self.routers.get(*key));
                 let members = members
@@ -158,6 +162,9 @@ impl Shard {
             identity,
             permissions,
             awaited_replies: 0,
+            joined: now,
+            last_reliable: 0,
+            waiting: WaitingData::default(),
             router,
             subscriber: None,
             primary: true,

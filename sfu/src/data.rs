@@ -2,6 +2,8 @@
 
 use std::time::Instant;
 
+use protocol::ParticipantSid;
+
 use protocol::data_packet::DataPacketView;
 
 use crate::{
@@ -9,6 +11,33 @@ use crate::{
     shard::{PeerKey, Shard},
     stats::DropReason,
 };
+
+/// Bytes of reliable packets that wait for one participant's data channel to open.
+const MAX_WAITING: usize = 64 * 1024;
+
+/// Packets that wait for a data channel to open. Where there are too many the first ones are kept, in their order.
+#[derive(Debug, Default)]
+pub struct WaitingData {
+    packets: Vec<Vec<u8>>,
+    bytes: usize,
+}
+
+impl WaitingData {
+    /// Keeps a packet; false when there is no room for it.
+    fn push(&mut self, packet: &[u8]) -> bool {
+        let fits = self.bytes + packet.len() <= MAX_WAITING && self.packets.len() < 256;
+        if fits {
+            self.bytes += packet.len();
+            self.packets.push(packet.to_vec());
+        }
+        fits
+    }
+
+    fn take(&mut self) -> Vec<Vec<u8>> {
+        self.bytes = 0;
+        std::mem::take(&mut self.packets)
+    }
+}
 
 impl Shard {
     /// A packet came.
@@ -56,6 +85,51 @@ impl Shard {
         }
     }
 
+    /// [`Command::ReplayData`].
+    pub(crate) fn replay_data(
+        &mut self,
+        peer: ParticipantSid,
+        received: &[(ParticipantSid, u32)],
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Some(key) = self.sids.get(&peer).copied() else {
+            return;
+        };
+        let Some(p) = self.peers.get(key) else { return };
+        let Some(router) = self.routers.get(p.router) else {
+            return;
+        };
+        let missed = router.replay.missed(received, p.joined, now);
+        let addressed = missed
+            .filter(|packet| packet.from != peer)
+            .filter(|packet| {
+                DataPacketView::parse(&packet.payload)
+                    .is_ok_and(|view| view.is_addressed_to(p.identity.as_str(), p.sid.as_str()))
+            });
+        let packets: Vec<_> = addressed.map(|packet| packet.payload.to_vec()).collect();
+        for packet in packets {
+            self.deliver(key, DataChannel::Reliable, &packet, now, out);
+        }
+    }
+
+    /// The peer's channel is open: what waited for it goes out.
+    pub(crate) fn channel_opened(
+        &mut self,
+        peer: PeerKey,
+        channel: DataChannel,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        if channel != DataChannel::Reliable {
+            return;
+        }
+        let waiting = self.peers.get_mut(peer).map(|p| p.waiting.take());
+        for packet in waiting.unwrap_or_default() {
+            self.deliver(peer, channel, &packet, now, out);
+        }
+    }
+
     fn route_data(
         &mut self,
         peer: PeerKey,
@@ -77,6 +151,15 @@ impl Shard {
             return Some(());
         }
         let view = DataPacketView::parse(message).ok()?;
+        if channel == DataChannel::Reliable && view.sequence != 0 {
+            let sender = self.peers.get_mut(peer)?;
+            // It came back and repeats what has arrived already.
+            if view.sequence <= sender.last_reliable {
+                return Some(());
+            }
+            sender.last_reliable = view.sequence;
+        }
+        let sender = self.peers.get(peer)?;
         if view.is_reserved_for_agents() && !sender.permissions.agent {
             return None;
         }
@@ -98,6 +181,12 @@ impl Shard {
                 .stamp(sender.identity.as_str(), sender.sid.as_str())
                 .ok()?,
         };
+        let (from, router) = (sender.sid, sender.router);
+        if channel == DataChannel::Reliable
+            && let Some(router) = self.routers.get_mut(router)
+        {
+            router.replay.keep(from, view.sequence, &stamped, now);
+        }
         for member in members.into_iter().filter(|member| *member != peer) {
             let wanted = self
                 .peers
@@ -126,6 +215,12 @@ impl Shard {
         let Some(p) = self.peers.get_mut(member) else {
             return;
         };
+        if channel == DataChannel::Reliable && !p.transport.is_open(channel) {
+            if !p.waiting.push(message) {
+                self.stats.drop(DropReason::DataUndelivered);
+            }
+            return;
+        }
         if !p.transport.send_data(channel, message) {
             return self.stats.drop(DropReason::DataUndelivered);
         }

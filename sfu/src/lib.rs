@@ -28,6 +28,7 @@ mod pacer;
 mod peer;
 pub mod receive_stats;
 pub mod red;
+mod replay;
 pub mod rewrite;
 mod router;
 pub mod rtcp;

@@ -9,6 +9,7 @@ use crate::{
     api::{MediaSections, PeerPermissions},
     budget::Budget,
     bwe::{BandwidthEstimator, Bitrate},
+    data::WaitingData,
     negotiate::{ExtensionIds, Negotiation, ReceiveSection},
     pacer::Pacer,
     rtp::{Extension, ExtensionMap},
@@ -54,6 +55,13 @@ pub struct Peer {
     pub permissions: PeerPermissions,
     /// Packets to itself that the control side still wants to read.
     pub awaited_replies: u32,
+    /// When it was added.
+    pub joined: Instant,
+    /// Number of its last reliable data packet, 0 before the first. A client that comes back repeats what it is not sure
+    /// about.
+    pub last_reliable: u32,
+    /// Reliable packets for it from before its data channel was open.
+    pub waiting: WaitingData,
     /// Its room.
     pub router: RouterKey,
     /// The PeerConnection on which the participant receives, where that is another one than this.

@@ -2,7 +2,7 @@
 
 use protocol::RoomSid;
 
-use crate::{shard::PeerKey, speakers::Speakers};
+use crate::{replay::ReplayBuffer, shard::PeerKey, speakers::Speakers};
 
 /// A room's members, and who of them speaks.
 pub struct Router {
@@ -12,6 +12,8 @@ pub struct Router {
     pub members: Vec<PeerKey>,
     /// Active speakers.
     pub speakers: Speakers<PeerKey>,
+    /// Reliable data packets of the last seconds.
+    pub replay: ReplayBuffer,
 }
 
 impl Router {
@@ -21,6 +23,7 @@ impl Router {
             sid,
             members: Vec::new(),
             speakers: Speakers::new(),
+            replay: ReplayBuffer::default(),
         }
     }
 }

@@ -329,6 +329,7 @@ impl Shard {
                     self.transport_down(peer, reason);
                     self.retarget_peer(peer);
                 }
+                TransportEvent::Opened(channel) => self.channel_opened(peer, channel, now, out),
                 TransportEvent::Data(channel, message) => {
                     self.handle_data(peer, channel, &message, now, out)
                 }

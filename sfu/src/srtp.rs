@@ -1064,6 +1064,30 @@ mod tests {
         }
 
         #[test]
+        fn a_packet_is_opened_once_in_whatever_order_it_comes(
+            start in 0u64..65_536, offsets in proptest::collection::vec(0u64..300, 1..400),
+        ) {
+            for profile in PROFILES {
+                let (sender, mut receiver) = pair(profile);
+                let (mut opened, mut highest) = (std::collections::BTreeSet::new(), 0);
+                prop_assert!(open(&mut receiver, &sealed(&sender, 7, start, b"first")).is_ok());
+                opened.insert(start);
+                for offset in &offsets {
+                    let index = start + offset;
+                    match open(&mut receiver, &sealed(&sender, 7, index, b"x")) {
+                        Ok((_, at)) => prop_assert!(at == index && opened.insert(index)),
+                        Err(SrtpError::Replayed) => prop_assert!(opened.contains(&index)),
+                        Err(error) => {
+                            prop_assert_eq!(error, SrtpError::TooOld);
+                            prop_assert!(index + 64 <= highest);
+                        }
+                    }
+                    highest = highest.max(index);
+                }
+            }
+        }
+
+        #[test]
         fn rtcp_survives_the_round_trip(
             mut packet in proptest::collection::vec(any::<u8>(), 8..200), rounds in 1usize..5,
         ) {

@@ -112,6 +112,8 @@ pub enum TransportEvent {
     Connected,
     /// The transport is gone, or silent until an ICE restart.
     Disconnected(DisconnectReason),
+    /// The client opened a data channel.
+    Opened(DataChannel),
     /// A message on a data channel.
     Data(DataChannel, Vec<u8>),
 }
@@ -425,6 +427,11 @@ impl Transport {
         }
     }
 
+    /// The client has opened this channel.
+    pub fn is_open(&self, channel: DataChannel) -> bool {
+        self.data.as_ref().is_some_and(|data| data.is_open(channel))
+    }
+
     /// Queues a data channel message, which goes out with the next [`Transport::flush_data`]. False when it is lost.
     pub fn send_data(&mut self, channel: DataChannel, message: &[u8]) -> bool {
         self.data
@@ -637,6 +644,9 @@ impl Transport {
             self.data_budget.spend(cost, now);
             self.events
                 .push_back(TransportEvent::Data(channel, message));
+        }
+        for channel in data.take_opened() {
+            self.events.push_back(TransportEvent::Opened(channel));
         }
         let to = self.path_for_now();
         let Some(data) = &mut self.data else { return };

@@ -11,6 +11,7 @@ use rig::Rig;
 use sfu::{
     Command, DisconnectReason, Event, MediaKind, SpatialLayer, TrackSetting,
     rtp::{RtpHeader, SeqNo},
+    srtp::SrtpProfile,
     stats::DropReason,
 };
 
@@ -115,6 +116,28 @@ fn a_client_hello_with_a_forged_address_does_not_end_the_call() {
     assert!(heard(&rig, b, voice) > before + 95);
     let gone = |event: &&Event| matches!(event, Event::Disconnected { .. });
     assert_eq!(rig.events.iter().find(gone), None);
+}
+
+#[test]
+fn who_offers_nothing_but_a_null_suite_gets_no_association_and_others_get_aes_gcm() {
+    let mut rig = Rig::new(62);
+    let good = Attacker::join(&mut rig, 1, &[VOICE]).connected(&mut rig);
+    assert!(matches!(
+        good.profile,
+        Some(SrtpProfile::AeadAes128Gcm | SrtpProfile::AeadAes256Gcm)
+    ));
+    let mut mallory = Attacker::join(&mut rig, 2, &[VOICE]);
+    let check = mallory.check(true, None);
+    mallory.send(&mut rig, &check);
+    for _ in 0..20 {
+        mallory.send(&mut rig, &null_hello(0));
+        rig.run(100 * MS);
+    }
+    rig.run(20 * SECOND);
+    assert!(!rig.events.contains(&Event::Connected { peer: mallory.sid }));
+    let gone =
+        |event: &&Event| matches!(event, Event::Disconnected { peer, .. } if *peer == mallory.sid);
+    assert_eq!(rig.events.iter().filter(gone).count(), 1);
 }
 
 #[test]

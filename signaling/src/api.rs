@@ -78,6 +78,8 @@ pub struct Config {
     pub media_timeout: u32,
     /// The most tracks of one participant.
     pub max_tracks: usize,
+    /// The most tracks one participant receives at a time. What it asks for beyond waits until it gives one up.
+    pub max_subscriptions: usize,
     /// The codecs clients may publish with, in order of preference, as MIME types.
     pub enabled_codecs: Vec<String>,
     /// May moderators unmute a participant's track?
@@ -106,6 +108,7 @@ impl Default for Config {
             resume_timeout: 20,
             media_timeout: 15,
             max_tracks: 32,
+            max_subscriptions: 1000,
             enabled_codecs: ENABLED_CODECS.map(String::from).to_vec(),
             enable_remote_unmute: false,
             requests_per_second: 100,
@@ -316,6 +319,9 @@ pub enum ApiCall {
     RemoveParticipant {
         /// Who.
         identity: ParticipantIdentity,
+        /// Its tokens that are valid since before this time (`nbf`, seconds since 1970) do not let it in again while the
+        /// room is open.
+        revoke_before: Option<u64>,
     },
     /// → [`ApiReply::Track`]
     MuteTrack {

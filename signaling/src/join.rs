@@ -66,6 +66,9 @@ impl Room {
         if join.grant.identity.is_empty() {
             return Err(Error::NoIdentity);
         }
+        if self.is_revoked(&join.grant) {
+            return Err(Error::TokenRevoked);
+        }
         metadata::check(&join.grant.identity, "identity", metadata::MAX_NAME)?;
         metadata::check(&join.grant.name, "participant name", metadata::MAX_NAME)?;
         metadata::check(&join.grant.metadata, "metadata", metadata::MAX_METADATA)?;
@@ -125,8 +128,10 @@ impl Room {
             version: 1,
             tracks: Vec::new(),
             subscriptions: BTreeMap::new(),
+            active_subscriptions: 0,
             audience: Audience::default(),
             missed: Vec::new(),
+            replay_due: false,
             connect_by: Some(now + seconds(self.config.join_timeout)),
             resume_by: None,
             media_by: None,

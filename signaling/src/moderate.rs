@@ -11,6 +11,7 @@ use protocol::{
         data_packet, leave_request::Action, signal_response::Message,
     },
     prost::Message as _,
+    token::Grant,
 };
 
 use crate::{
@@ -20,6 +21,9 @@ use crate::{
     participant::{Participant, set_permission},
     room::Room,
 };
+
+/// Revocations that a room remembers.
+const MAX_REVOKED: usize = 1000;
 
 impl Room {
     pub(crate) fn api(&mut self, call: ApiCall, now: Instant) -> Result<ApiReply, Error> {
@@ -37,7 +41,14 @@ impl Room {
                 self.participants.values().map(Participant::info).collect(),
             )),
             ApiCall::GetParticipant { identity } => self.participant_reply(self.find(&identity)?),
-            ApiCall::RemoveParticipant { identity } => {
+            ApiCall::RemoveParticipant {
+                identity,
+                revoke_before,
+            } => {
+                // Even of somebody who is not here: it must not come either.
+                if let Some(before) = revoke_before {
+                    self.revoke(&identity, before);
+                }
                 let sid = self.find(&identity)?;
                 self.remove(
                     sid,
@@ -64,6 +75,24 @@ impl Room {
                 Err(Error::Internal)
             }
         }
+    }
+
+    fn revoke(&mut self, identity: &ParticipantIdentity, before: u64) {
+        if self.revoked.len() >= MAX_REVOKED && !self.revoked.contains_key(identity) {
+            // The oldest: its tokens are the likeliest to have expired.
+            let oldest = self.revoked.iter().min_by_key(|(_, before)| **before);
+            if let Some(oldest) = oldest.map(|(identity, _)| identity.clone()) {
+                self.revoked.remove(&oldest);
+            }
+        }
+        let known = self.revoked.entry(identity.clone()).or_default();
+        *known = before.max(*known);
+    }
+
+    pub(crate) fn is_revoked(&self, grant: &Grant) -> bool {
+        self.revoked
+            .get(&grant.identity())
+            .is_some_and(|before| grant.not_before.unwrap_or(0) < *before)
     }
 
     pub(crate) fn find(&self, identity: &ParticipantIdentity) -> Result<ParticipantSid, Error> {

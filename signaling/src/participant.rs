@@ -39,10 +39,14 @@ pub(crate) struct Participant {
     /// In the order of publication.
     pub tracks: Vec<Track>,
     pub subscriptions: BTreeMap<TrackSid, Subscription>,
+    /// How many of them are active.
+    pub active_subscriptions: usize,
     /// Who may receive its tracks.
     pub audience: Audience,
     /// Messages that a resumed session still has to hear, oldest first.
     pub missed: Vec<Response>,
+    /// It came back, and has not said yet which data packets it got.
+    pub replay_due: bool,
     /// Removed at this time if its media has not connected.
     pub connect_by: Option<Instant>,
     /// Removed at this time if it has not resumed.
@@ -91,6 +95,8 @@ pub(crate) struct Subscription {
     pub wish: Option<bool>,
     /// The shard was told to send it.
     pub active: bool,
+    /// It would be, were there not as many as there may be.
+    pub waiting: bool,
     /// What it asked for in `track_setting`.
     pub setting: Option<TrackSetting>,
     /// The last answer of the publisher's [`Audience`], as the subscriber knows it.

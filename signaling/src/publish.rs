@@ -202,14 +202,6 @@ impl Room {
         }
     }
 
-    /// Nobody can be subscribed to the track any more.
-    pub(crate) fn forget_track(&mut self, track: TrackSid) {
-        self.tracks.remove(&track);
-        for participant in self.participants.values_mut() {
-            participant.subscriptions.remove(&track);
-        }
-    }
-
     pub(crate) fn mute_own(&mut self, sid: ParticipantSid, mute: &MuteTrackRequest) {
         if let Ok(track) = mute.sid.parse() {
             self.set_muted(sid, track, mute.muted, false);

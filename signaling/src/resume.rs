@@ -17,6 +17,9 @@ use crate::{
     room::Room,
 };
 
+/// Publishers of whom a client that comes back may say which data packets it got.
+const MAX_PUBLISHERS: usize = 5000;
+
 impl Room {
     /// `reconnect` first, then what happened meanwhile. Media goes on all the time; the client's next offer restarts ICE, and
     /// ours that of a second PeerConnection.
@@ -39,6 +42,7 @@ impl Room {
         }
         let old = participant.session.replace(session);
         participant.resume_by = None;
+        participant.replay_due = true;
         let grant = Box::new(participant.grant.clone());
         let missed = std::mem::take(&mut participant.missed);
         if let Some(old) = old {
@@ -109,6 +113,18 @@ impl Room {
         {
             let farewell = Farewell::Leave(Action::Reconnect);
             return self.remove(sid, DisconnectReason::StateMismatch, farewell, now);
+        }
+        if let Some(participant) = self.participants.get_mut(&sid)
+            && std::mem::take(&mut participant.replay_due)
+        {
+            let states = state.datachannel_receive_states.iter().take(MAX_PUBLISHERS);
+            let received = states
+                .filter_map(|state| Some((state.publisher_sid.parse().ok()?, state.last_seq)))
+                .collect();
+            self.command(sfu::Command::ReplayData {
+                peer: sid,
+                received,
+            });
         }
         if let Some(subscription) = &state.subscription {
             self.update_subscription(sid, subscription);

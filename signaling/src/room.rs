@@ -42,6 +42,8 @@ pub struct Room {
     pub(crate) participants: BTreeMap<ParticipantSid, Participant>,
     pub(crate) identities: BTreeMap<ParticipantIdentity, ParticipantSid>,
     pub(crate) sessions: BTreeMap<SessionId, ParticipantSid>,
+    /// Whose tokens do not let them in any more, if they are valid since before a time (seconds since 1970).
+    pub(crate) revoked: BTreeMap<ParticipantIdentity, u64>,
     /// Every published track, and who publishes it.
     pub(crate) tracks: BTreeMap<TrackSid, ParticipantSid>,
     /// Who left lately: a client that resumes may not have heard of it.
@@ -86,6 +88,7 @@ impl Room {
             participants: BTreeMap::new(),
             identities: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            revoked: BTreeMap::new(),
             tracks: BTreeMap::new(),
             departed: VecDeque::new(),
             speakers: Speakers::default(),

@@ -6,9 +6,9 @@
 use protocol::{
     ParticipantSid, TrackSid,
     livekit::{
-        StreamState, StreamStateInfo, StreamStateUpdate, SubscriptionPermission,
-        SubscriptionPermissionUpdate, TrackSubscribed, TrackType, UpdateSubscription,
-        UpdateTrackSettings, VideoQuality, signal_response::Message,
+        StreamState, StreamStateInfo, StreamStateUpdate, SubscriptionError, SubscriptionPermission,
+        SubscriptionPermissionUpdate, SubscriptionResponse, TrackSubscribed, TrackType,
+        UpdateSubscription, UpdateTrackSettings, VideoQuality, signal_response::Message,
     },
 };
 use sfu::{SpatialLayer, TrackSetting};
@@ -62,22 +62,40 @@ impl Room {
         let Some(subscriber) = self.participants.get_mut(&sid) else {
             return;
         };
+        let has_room = subscriber.active_subscriptions < self.config.max_subscriptions;
         let subscription = subscriber.subscriptions.entry(track).or_default();
         let refused = wanted && !allowed;
         let told = std::mem::replace(&mut subscription.refused, refused);
-        let receive = wanted && allowed;
+        let fits = subscription.active || has_room;
+        let receive = wanted && allowed && fits;
         let received = std::mem::replace(&mut subscription.active, receive);
+        let waits = wanted && allowed && !fits;
+        let waited = std::mem::replace(&mut subscription.waiting, waits);
         let setting = subscription
             .setting
             .unwrap_or_else(|| initial_setting(adaptive));
         match (received, receive) {
-            (false, true) => self.command(sfu::Command::Subscribe {
-                peer: sid,
-                track,
-                setting,
-            }),
-            (true, false) => self.command(sfu::Command::Unsubscribe { peer: sid, track }),
+            (false, true) => {
+                subscriber.active_subscriptions += 1;
+                self.command(sfu::Command::Subscribe {
+                    peer: sid,
+                    track,
+                    setting,
+                });
+            }
+            (true, false) => {
+                subscriber.active_subscriptions -= 1;
+                self.command(sfu::Command::Unsubscribe { peer: sid, track });
+                self.fill_subscriptions(sid);
+            }
             _ => {}
+        }
+        if waits && !waited {
+            let response = SubscriptionResponse {
+                track_sid: track.to_string(),
+                err: SubscriptionError::SeUnknown.into(),
+            };
+            self.send(sid, Message::SubscriptionResponse(response));
         }
         if wanted && told != refused {
             let update = SubscriptionPermissionUpdate {
@@ -86,6 +104,33 @@ impl Room {
                 allowed,
             };
             self.send(sid, Message::SubscriptionPermissionUpdate(update));
+        }
+    }
+
+    /// A subscription has ended: one that waits takes its place.
+    fn fill_subscriptions(&mut self, sid: ParticipantSid) {
+        let waiting = self.participants.get(&sid).and_then(|participant| {
+            let mut subscriptions = participant.subscriptions.iter();
+            subscriptions.find(|(_, subscription)| subscription.waiting)
+        });
+        if let Some(track) = waiting.map(|(track, _)| *track) {
+            self.reconcile(sid, track);
+        }
+    }
+
+    /// Nobody can be subscribed to the track any more.
+    pub(crate) fn forget_track(&mut self, track: TrackSid) {
+        self.tracks.remove(&track);
+        let mut freed = Vec::new();
+        for participant in self.participants.values_mut() {
+            let ended = participant.subscriptions.remove(&track);
+            if ended.is_some_and(|subscription| subscription.active) {
+                participant.active_subscriptions -= 1;
+                freed.push(participant.sid);
+            }
+        }
+        for subscriber in freed {
+            self.fill_subscriptions(subscriber);
         }
     }
 

@@ -5,7 +5,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use crate::source::{Source, sources};
+use crate::{
+    security,
+    source::{Source, sources},
+};
 
 /// Crates that know no runtime, socket, file, clock, thread, lock or global randomness.
 const PURE: [&str; 3] = ["protocol", "sfu", "signaling"];
@@ -84,6 +87,7 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     for lock in ["web-client", "tests"] {
         breaches.extend(hosts(&root, &format!("{lock}/package-lock.json")));
     }
+    breaches.extend(security::check(&root));
     for breach in &breaches {
         println!("{breach}");
     }

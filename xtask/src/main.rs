@@ -5,6 +5,7 @@ mod check;
 mod hammer;
 mod impair;
 mod random;
+mod security;
 mod source;
 
 use std::process::ExitCode;

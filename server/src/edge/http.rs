@@ -19,6 +19,8 @@ use tokio::{
     sync::Semaphore,
 };
 
+use super::per_address::PerAddress;
+
 /// Request line and headers: join requests and tokens travel in them, up to about 32 KB each.
 const MAX_HEAD: usize = 128 * 1024;
 
@@ -91,11 +93,18 @@ impl Listeners {
         self.port
     }
 
-    /// Answers with `router` for as long as the process lives; at most `max_connections` at a time.
-    pub fn serve(self, router: Router, max_connections: usize) {
+    /// Answers with `router` for as long as the process lives; at most `max_connections` at a time, and
+    /// `max_per_address` of one client address.
+    pub fn serve(self, router: Router, max_connections: usize, max_per_address: usize) {
+        let addresses = PerAddress::new(max_per_address);
         let slots = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
         for listener in self.listeners {
-            tokio::spawn(accept(listener, router.clone(), slots.clone()));
+            tokio::spawn(accept(
+                listener,
+                router.clone(),
+                slots.clone(),
+                addresses.clone(),
+            ));
         }
     }
 }
@@ -124,16 +133,26 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     )
 }
 
-async fn accept(listener: TcpListener, router: Router, slots: Arc<Semaphore>) {
+async fn accept(
+    listener: TcpListener,
+    router: Router,
+    slots: Arc<Semaphore>,
+    addresses: PerAddress,
+) {
     loop {
         let Ok(slot) = slots.clone().acquire_owned().await else {
             return;
         };
         match listener.accept().await {
-            Ok((stream, _)) => {
+            Ok((stream, client)) => {
+                let Some(admission) = addresses.admit(client.ip()) else {
+                    // Closed without a word: whoever opens that many does not read.
+                    tracing::debug!("a client address has as many connections as it may");
+                    continue;
+                };
                 let router = router.clone();
                 tokio::spawn(async move {
-                    let _slot = slot;
+                    let _held = (slot, admission);
                     serve_connection(stream, router).await;
                 });
             }

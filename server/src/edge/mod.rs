@@ -4,6 +4,7 @@ mod assets;
 mod dev;
 mod http;
 mod path;
+mod per_address;
 mod room_service;
 mod rtc;
 mod twirp;

@@ -86,7 +86,11 @@ async fn create_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
         metadata: request.metadata,
         ..RoomConfiguration::default()
     };
-    let room = edge.0.rooms.create(&request.name.into(), &settings).await?;
+    let room = edge
+        .0
+        .rooms
+        .create(&request.name.into(), &settings, call.api_key())
+        .await?;
     call.reply(&room, json::ROOM)
 }
 
@@ -129,8 +133,11 @@ async fn get_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
 
 async fn remove_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request = about_participant(call)?;
-    let identity = request.identity.into();
-    let question = ApiCall::RemoveParticipant { identity };
+    let revoke_before = u64::try_from(request.revoke_token_ts).ok();
+    let question = ApiCall::RemoveParticipant {
+        identity: request.identity.into(),
+        revoke_before: revoke_before.filter(|before| *before > 0),
+    };
     ask(edge, request.room, question).await?;
     call.reply(&livekit::RemoveParticipantResponse::default(), json::EMPTY)
 }
@@ -229,7 +236,11 @@ async fn move_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     .await?;
     let destination = RoomName::from(request.destination_room);
     let settings = RoomConfiguration::default();
-    let destination = edge.0.rooms.create(&destination, &settings).await?;
+    let destination = edge
+        .0
+        .rooms
+        .create(&destination, &settings, call.api_key())
+        .await?;
     let full = destination.max_participants;
     if full != 0 && destination.num_participants >= full {
         return Err(Error::RoomFull);

@@ -88,7 +88,7 @@ fn admit(edge: &Edge, headers: &HeaderMap, uri: &Uri, v1: bool) -> Result<Admitt
         None if v1 => return Err(JoinRequestError::Missing.into()),
         None => older_request(uri, &grant)?,
     };
-    edge.0.rooms.admits(&room)?;
+    edge.0.rooms.admits(&room, &grant.api_key)?;
     Ok(Admitted {
         grant,
         request,

@@ -144,6 +144,11 @@ impl Format {
 }
 
 impl Call {
+    /// The API key of its token.
+    pub(super) fn api_key(&self) -> &str {
+        self.grant.as_ref().map_or("", |grant| &grant.api_key)
+    }
+
     /// The request, if the holder of the token may ask this. What cannot be read is told first, as livekit-server does.
     pub(super) fn request<M: Message + Default + DeserializeOwned>(
         &self,

@@ -30,7 +30,7 @@ impl Rooms {
         mailbox.ask(call).await.unwrap_or(Err(Error::RoomNotFound))
     }
 
-    /// The room of this name, opened with these settings where there is none.
+    /// The room of this name, opened with these settings for API key `key` where there is none.
     ///
     /// # Errors
     /// As for [`Rooms::admits`].
@@ -38,9 +38,10 @@ impl Rooms {
         &self,
         name: &RoomName,
         settings: &livekit::RoomConfiguration,
+        key: &str,
     ) -> Result<livekit::Room, Error> {
         loop {
-            let mailbox = self.find_or_open(name, Some(settings))?;
+            let mailbox = self.find_or_open(name, Some(settings), key)?;
             // A room that has just ended makes way for a new one.
             match mailbox.ask(ApiCall::GetRoom).await {
                 Ok(Ok(ApiReply::Room(room))) => return Ok(*room),

@@ -21,15 +21,15 @@ pub const MAX_MESSAGE_SIZE: u32 = 256 * 1024;
 /// Reliable bytes that may wait for one slow receiver before its further packets are dropped.
 const MAX_BUFFERED_RELIABLE: usize = 4 * 1024 * 1024;
 
-/// Reliable bytes that may wait for the channel of somebody who has just joined.
-const MAX_EARLY: usize = 256 * 1024;
-
 /// Lossy bytes that may wait: a packet that is late is worth nothing.
 const MAX_BUFFERED_LOSSY: usize = 256 * 1024;
 
 /// Longest wait for an acknowledgement before a packet is sent again, milliseconds. The wait doubles each time, and by
 /// default up to a minute: after a quarter of a minute without network, messages would be late by as much again.
 const MAX_RETRANSMIT_WAIT: u64 = 4_000;
+
+/// Streams of one association. Clients open three and ask for 1024.
+const MAX_STREAMS: u16 = 1024;
 
 /// SCTP payload of one datagram: 1200 less DTLS and SCTP framing.
 const MAX_PAYLOAD: u32 = 1120;
@@ -59,11 +59,11 @@ pub struct DataChannels {
     association: Option<(AssociationHandle, Association)>,
     /// Streams of the open channels, by [`DataChannel`].
     streams: [Option<StreamId>; 3],
+    /// Channels that were opened and not reported yet.
+    opened: Vec<DataChannel>,
     /// Streams that have data to read, in order of arrival.
     readable: Vec<StreamId>,
     max_message_size: u64,
-    /// Reliable messages for a client whose channel is about to open; `None` once it was open.
-    early: Option<Vec<Vec<u8>>>,
     /// The channels are ours to open.
     opens: bool,
 }
@@ -80,6 +80,8 @@ impl DataChannels {
                 .with_max_init_retransmits(None)
                 .with_max_data_retransmits(None)
                 .with_rto_max_ms(MAX_RETRANSMIT_WAIT)
+                .with_max_num_inbound_streams(MAX_STREAMS)
+                .with_max_num_outbound_streams(MAX_STREAMS)
                 .with_max_receive_buffer_size(1024 * 1024)
                 .with_max_receive_message_size(MAX_MESSAGE_SIZE),
         );
@@ -87,8 +89,8 @@ impl DataChannels {
             endpoint: Endpoint::new(Arc::new(endpoint_config), Some(Arc::new(server_config))),
             association: None,
             streams: [None; 3],
+            opened: Vec::new(),
             readable: Vec::new(),
-            early: Some(Vec::new()),
             opens,
             max_message_size: if max_message_size == 0 {
                 u64::MAX
@@ -154,35 +156,18 @@ impl DataChannels {
         }
     }
 
-    /// Queues one message. False when it is lost: the receiver is too slow, or its channel is not open. Somebody who has
-    /// just joined is seen by the others before its channels are open: a bounded number of reliable messages waits for it.
+    /// This channel is open, whoever opened it.
+    pub fn is_open(&self, channel: DataChannel) -> bool {
+        self.streams[channel as usize].is_some()
+    }
+
+    /// Channels that were opened since the last call.
+    pub fn take_opened(&mut self) -> Vec<DataChannel> {
+        std::mem::take(&mut self.opened)
+    }
+
+    /// Queues one message. False when it is lost: the receiver is too slow, or its channel is not open.
     pub fn send(&mut self, channel: DataChannel, message: &[u8]) -> bool {
-        if channel == DataChannel::Reliable
-            && let Some(early) = &mut self.early
-        {
-            let waiting: usize = early.iter().map(Vec::len).sum();
-            let fits = waiting + message.len() <= MAX_EARLY;
-            if fits {
-                early.push(message.to_vec());
-            }
-            return fits;
-        }
-        self.write(channel, message)
-    }
-
-    /// A channel of the client, or one of ours, is open.
-    fn opened(&mut self, channel: DataChannel, id: StreamId) {
-        self.streams[channel as usize] = Some(id);
-        if channel == DataChannel::Reliable
-            && let Some(early) = self.early.take()
-        {
-            early.iter().for_each(|message| {
-                self.write(channel, message);
-            });
-        }
-    }
-
-    fn write(&mut self, channel: DataChannel, message: &[u8]) -> bool {
         let limit = match channel {
             DataChannel::Reliable => MAX_BUFFERED_RELIABLE,
             DataChannel::Lossy | DataChannel::DataTrack => MAX_BUFFERED_LOSSY,
@@ -198,6 +183,13 @@ impl DataChannels {
                 && message.len() as u64 <= self.max_message_size
                 && stream.write_with_ppi(message, Ppi::Binary).is_ok()
         })
+    }
+
+    fn opened(&mut self, channel: DataChannel, id: StreamId) {
+        self.streams[channel as usize] = Some(id);
+        if !self.opened.contains(&channel) {
+            self.opened.push(channel);
+        }
     }
 
     /// The next whole message. Answers DCEP on the way.

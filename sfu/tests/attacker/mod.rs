@@ -46,6 +46,8 @@ pub struct Attacker {
     pub address: SocketAddr,
     pub dtls: Dtls,
     pub connected: bool,
+    /// What was negotiated.
+    pub profile: Option<SrtpProfile>,
     /// SRTP packets it opened: SSRC, index and the datagram.
     pub received: Vec<(u32, u64, Vec<u8>)>,
     /// SRTP packets it could not open.
@@ -127,6 +129,7 @@ impl Attacker {
             address,
             dtls,
             connected: false,
+            profile: None,
             received: Vec::new(),
             refused: Vec::new(),
             sent: Vec::new(),
@@ -294,6 +297,7 @@ impl Attacker {
                         dimpl::SrtpProfile::AEAD_AES_128_GCM => SrtpProfile::AeadAes128Gcm,
                         _ => SrtpProfile::AesCm128HmacSha1_80,
                     };
+                    self.profile = Some(profile);
                     self.srtp =
                         Some(from_keying_material(profile, &material, DtlsRole::Client).unwrap());
                 }

@@ -3,8 +3,8 @@ use std::time::Duration;
 use protocol::{
     livekit::{
         AddTrackRequest, ClientInfo, DisconnectReason, SimulcastCodec, UpdateLocalAudioTrack,
-        UpdateParticipantMetadata, UpdateParticipantRequest, VideoLayer, leave_request::Action,
-        request_response::Reason,
+        UpdateParticipantMetadata, UpdateParticipantRequest, UpdateSubscription, VideoLayer,
+        leave_request::Action, request_response::Reason,
     },
     signal::{Encoding, Frame, MAX_FRAME_BYTES},
 };
@@ -278,4 +278,57 @@ fn a_refreshed_token_stays_small_enough_for_a_url() {
     own.metadata.push('m');
     let alice = meeting.open(own, join_request("v=0"));
     assert_eq!(meeting.clients[&alice].signed[0].metadata.len(), 0);
+}
+
+#[test]
+fn n_tracks_are_received_and_one_more_waits_until_another_is_given_up() {
+    let mut meeting = Meeting::with(Config {
+        max_subscriptions: 3,
+        ..Config::default()
+    });
+    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    let mut tracks: Vec<_> = ["a", "b", "c"]
+        .iter()
+        .map(|cid| meeting.publish(alice, cid))
+        .collect();
+    assert_eq!(meeting.subscriptions(bob).len(), 3);
+    let start = meeting.heard(bob);
+    tracks.push(meeting.publish(alice, "d"));
+    assert_eq!(meeting.subscriptions(bob).len(), 3);
+    let refused: Vec<_> = meeting
+        .since(bob, start)
+        .iter()
+        .filter_map(|told| match told {
+            Told::SubscriptionResponse(response) => Some(response.track_sid.clone()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(refused, [tracks[3].to_string()], "told once");
+    let other = meeting.enter("carol");
+    assert_eq!(
+        meeting.subscriptions(other).len(),
+        3,
+        "each has its own limit"
+    );
+    let give_up = |meeting: &mut Meeting, track: protocol::TrackSid, subscribe: bool| {
+        let update = UpdateSubscription {
+            track_sids: vec![track.to_string()],
+            subscribe,
+            ..Default::default()
+        };
+        meeting.ask(bob, Ask::Subscription(update));
+        meeting.subscriptions(bob)
+    };
+    let now = give_up(&mut meeting, tracks[1], false);
+    assert!(now.contains(&tracks[3]) && !now.contains(&tracks[1]) && now.len() == 3);
+    let now = give_up(&mut meeting, tracks[1], true);
+    assert!(!now.contains(&tracks[1]) && now.len() == 3);
+    // Who publishes no more makes room, too.
+    let peer = meeting.sid(alice);
+    meeting.media(sfu::Event::TrackUnbound {
+        peer,
+        track: tracks[0],
+    });
+    let now = meeting.subscriptions(bob);
+    assert!(now.contains(&tracks[1]) && !now.contains(&tracks[0]) && now.len() == 3);
 }

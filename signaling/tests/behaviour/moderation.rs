@@ -6,6 +6,7 @@ use protocol::{
         data_packet, leave_request::Action, request_response::Reason,
     },
     prost::Message,
+    token::Grant,
 };
 use sfu::Command;
 use signaling::{ApiCall, ApiReply, CloseCause, Config};
@@ -18,7 +19,8 @@ fn a_removed_participant_hears_why() {
     let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
     assert_eq!(
         meeting.api(ApiCall::RemoveParticipant {
-            identity: "bob".into()
+            identity: "bob".into(),
+            revoke_before: None,
         }),
         Ok(ApiReply::Done)
     );
@@ -33,8 +35,44 @@ fn a_removed_participant_hears_why() {
     );
     let again = meeting.api(ApiCall::RemoveParticipant {
         identity: "bob".into(),
+        revoke_before: None,
     });
     assert_eq!(again, Err(Error::ParticipantNotFound));
+}
+
+#[test]
+fn a_revoked_token_does_not_let_its_holder_in_again_and_a_newer_one_does() {
+    let mut meeting = Meeting::new();
+    meeting.enter("alice");
+    let token = |identity: &str, not_before| Grant {
+        not_before,
+        ..grant(identity)
+    };
+    let join = |meeting: &mut Meeting, grant| {
+        let session = meeting.open(grant, join_request("v=0"));
+        meeting.leave_of(session)
+    };
+    let remove = |meeting: &mut Meeting, identity: &str, before| {
+        meeting.api(ApiCall::RemoveParticipant {
+            identity: identity.into(),
+            revoke_before: Some(before),
+        })
+    };
+    assert_eq!(join(&mut meeting, token("bob", Some(1000))), None);
+    assert_eq!(remove(&mut meeting, "bob", 2000), Ok(ApiReply::Done));
+    let refused = Some((DisconnectReason::ParticipantRemoved, Action::Disconnect));
+    for not_before in [None, Some(1000), Some(1999)] {
+        assert_eq!(join(&mut meeting, token("bob", not_before)), refused);
+    }
+    assert_eq!(join(&mut meeting, token("carol", Some(1000))), None);
+    // Somebody who is not here is kept out all the same, and what is remembered is bounded.
+    let absent = remove(&mut meeting, "dave", 5000);
+    assert_eq!(absent, Err(Error::ParticipantNotFound));
+    for number in 0..2000 {
+        let _ = remove(&mut meeting, &format!("nobody {number}"), 3000);
+    }
+    assert_eq!(join(&mut meeting, token("dave", Some(4999))), refused);
+    assert_eq!(join(&mut meeting, token("bob", Some(2000))), None);
 }
 
 #[test]

@@ -181,6 +181,7 @@ fn act(meeting: &mut Meeting, sessions: &mut Vec<SessionId>, (kind, who, what): 
         _ => {
             let _ = meeting.api(ApiCall::RemoveParticipant {
                 identity: participant.identity.into(),
+                revoke_before: None,
             });
         }
     }

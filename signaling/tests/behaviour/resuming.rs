@@ -1,8 +1,8 @@
 use std::time::Duration;
 
 use protocol::livekit::{
-    DisconnectReason, JoinRequest, SimulateScenario, SyncState, TrackInfo, TrackPublishedResponse,
-    UpdateSubscription, leave_request::Action, participant_info::State,
+    DataChannelReceiveState, DisconnectReason, JoinRequest, SimulateScenario, SyncState, TrackInfo,
+    TrackPublishedResponse, UpdateSubscription, leave_request::Action, participant_info::State,
     simulate_scenario::Scenario,
 };
 use signaling::{ApiCall, CloseCause};
@@ -226,6 +226,43 @@ fn sync_state_restores_wishes_and_orders_a_reconnect_where_tracks_are_unknown() 
         meeting.leave_of(again),
         Some((DisconnectReason::StateMismatch, Action::Reconnect))
     );
+}
+
+#[test]
+fn data_that_a_client_missed_is_asked_for_once_after_a_resume() {
+    let mut meeting = Meeting::new();
+    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    let publisher = meeting.sid(alice);
+    let state = SyncState {
+        datachannel_receive_states: vec![
+            DataChannelReceiveState {
+                publisher_sid: publisher.to_string(),
+                last_seq: 7,
+            },
+            DataChannelReceiveState {
+                publisher_sid: "nobody".into(),
+                last_seq: 1,
+            },
+        ],
+        ..Default::default()
+    };
+    let replays = |meeting: &Meeting| {
+        let commands = meeting.shard.commands.iter();
+        let replays = commands.filter_map(|command| match command {
+            sfu::Command::ReplayData { peer, received } => Some((*peer, received.clone())),
+            _ => None,
+        });
+        replays.collect::<Vec<_>>()
+    };
+    meeting.ask(bob, Ask::SyncState(state.clone()));
+    assert_eq!(replays(&meeting), [], "it was never away");
+    meeting.cut(bob);
+    let peer = meeting.sid(bob);
+    let again = meeting.resume("bob", bob);
+    for _ in 0..3 {
+        meeting.ask(again, Ask::SyncState(state.clone()));
+    }
+    assert_eq!(replays(&meeting), [(peer, vec![(publisher, 7)])]);
 }
 
 #[test]
