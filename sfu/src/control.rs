@@ -26,6 +26,7 @@ use crate::{
     transport::{MAX_MESSAGE_SIZE, Transport, random_credentials},
     twcc::TwccRecorder,
     up_track::{Codec, UpTrack},
+    watch::Watch,
 };
 
 /// Assumed until the first receiver report.
@@ -68,6 +69,7 @@ impl Shard {
                 track,
                 setting,
             } => self.set_track_setting(peer, track, setting, now, out),
+            Command::SetAudioTopN { room, limit } => self.set_audio_top_n(room, limit),
             Command::AwaitReply { peer } => {
                 if let Some(p) = self.peer_mut(peer) {
                     // An acknowledgement and an answer.
@@ -115,7 +117,9 @@ impl Shard {
         let router = match self.rooms.get(&room) {
             Some(key) => *key,
             None => {
-                let key = self.routers.insert(Router::new(room));
+                let key = self
+                    .routers
+                    .insert(Router::new(room, self.config.audio_top_n));
                 self.rooms.insert(room, key);
                 key
             }
@@ -150,6 +154,7 @@ impl Shard {
             wanted_bitrate: 0,
             primary_only: false,
             next_allocation: now,
+            watch: Watch::new(now),
         });
         self.sids.insert(sid, key);
         self.demux.add_ufrag(&ufrag, key);
@@ -231,6 +236,9 @@ impl Shard {
         };
         if let Some(track) = self.ups.get_mut(up) {
             track.muted = muted;
+            if let Some(router) = self.routers.get_mut(track.router) {
+                router.loudest.remove(up);
+            }
         }
         self.retarget_track(up);
     }
@@ -380,6 +388,7 @@ impl Shard {
         }
         if let Some(router) = self.routers.get_mut(track.router) {
             router.speakers.remove(track.publisher);
+            router.loudest.remove(up);
         }
     }
 
@@ -557,7 +566,7 @@ impl Shard {
     }
 
     /// Tells the client to offer again, where its subscriptions changed after its first offer was answered.
-    fn ask_for_offer(&mut self, key: PeerKey) {
+    pub(crate) fn ask_for_offer(&mut self, key: PeerKey) {
         let Some(p) = self.peers.get_mut(key) else {
             return;
         };

@@ -38,6 +38,11 @@ impl Default for Dynacast {
 }
 
 impl Dynacast {
+    /// The highest layer the publisher should send; `None`: nothing.
+    pub fn wanted(&self) -> Option<SpatialLayer> {
+        self.told
+    }
+
     /// Wishes changed such that less may do.
     pub fn touch(&mut self) {
         self.stale = true;
@@ -136,6 +141,6 @@ mod tests {
         assert!(!dynacast.decide(None, after(6)));
         assert!(!dynacast.decide(None, after(10)), "it counts from anew");
         assert!(dynacast.decide(None, after(11)));
-        assert_eq!(dynacast.told, None);
+        assert_eq!(dynacast.wanted(), None);
     }
 }

@@ -22,6 +22,7 @@ pub mod h264;
 pub mod history;
 mod ingress;
 pub mod layers;
+mod loudest;
 pub mod nack;
 pub mod negotiate;
 mod pacer;
@@ -45,6 +46,7 @@ pub mod twcc;
 mod up_track;
 pub mod vp8;
 pub mod vp9;
+mod watch;
 
 pub use api::*;
 pub use shard::Shard;

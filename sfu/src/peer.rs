@@ -16,6 +16,7 @@ use crate::{
     timers::Timer,
     transport::Transport,
     twcc::TwccRecorder,
+    watch::Watch,
 };
 
 /// SSRCs one peer may send with. Each track has at most three layers with retransmissions; the rest is for streams that
@@ -100,6 +101,8 @@ pub struct Peer {
     pub primary_only: bool,
     /// When its estimate is next divided.
     pub next_allocation: Instant,
+    /// Whether media arrives.
+    pub watch: Watch,
 }
 
 impl Peer {

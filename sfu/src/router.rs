@@ -2,7 +2,11 @@
 
 use protocol::RoomSid;
 
-use crate::{shard::PeerKey, speakers::Speakers};
+use crate::{
+    loudest::Loudest,
+    shard::{PeerKey, UpTrackKey},
+    speakers::Speakers,
+};
 
 /// A room's members, and who of them speaks.
 pub struct Router {
@@ -12,15 +16,18 @@ pub struct Router {
     pub members: Vec<PeerKey>,
     /// Active speakers.
     pub speakers: Speakers<PeerKey>,
+    /// Whose sound is forwarded.
+    pub loudest: Loudest<UpTrackKey, PeerKey>,
 }
 
 impl Router {
-    /// An empty room.
-    pub fn new(sid: RoomSid) -> Self {
+    /// An empty room, of which so many voices are forwarded; 0: all.
+    pub fn new(sid: RoomSid, audio_top_n: usize) -> Self {
         Self {
             sid,
             members: Vec::new(),
             speakers: Speakers::new(),
+            loudest: Loudest::new(audio_top_n),
         }
     }
 }

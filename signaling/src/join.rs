@@ -139,6 +139,10 @@ impl Room {
             identity: participant.identity.clone(),
             permissions: participant.media_permissions(),
         });
+        if let Some(limit) = self.audio_top_n.filter(|_| self.participants.is_empty()) {
+            let room = self.sid;
+            self.command(sfu::Command::SetAudioTopN { room, limit });
+        }
         self.identities.insert(participant.identity.clone(), sid);
         self.sessions.insert(session, sid);
         self.participants.insert(sid, participant);

@@ -76,6 +76,7 @@ impl Room {
                 track,
                 subscriber,
             } => self.track_subscribed(peer, track, subscriber),
+            Event::Unreachable { peer } => self.unreachable(peer, now),
             Event::WantedLayersChanged {
                 peer,
                 track,

@@ -589,3 +589,24 @@ fn a_publisher_hears_which_layers_are_wanted_and_again_when_it_resumes() {
         .collect();
     assert_eq!(told, [vec![]]);
 }
+
+#[test]
+fn whom_no_media_reaches_connects_anew_at_most_once_a_minute() {
+    let mut meeting = Meeting::new();
+    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    let peer = meeting.sid(bob);
+    meeting.media(Event::Unreachable { peer });
+    assert_eq!(
+        meeting.leave_of(bob),
+        Some((DisconnectReason::MediaFailure, Action::Reconnect))
+    );
+    assert_eq!(meeting.clients[&alice].closed, None);
+    let bob = meeting.enter("bob");
+    let peer = meeting.sid(bob);
+    meeting.advance(Duration::from_secs(50));
+    meeting.media(Event::Unreachable { peer });
+    assert_eq!(meeting.leave_of(bob), None);
+    meeting.advance(Duration::from_secs(20));
+    meeting.media(Event::Unreachable { peer });
+    assert!(meeting.leave_of(bob).is_some());
+}
