@@ -309,6 +309,7 @@ fn subject(event: &Event) -> Subject {
         | Event::StreamStateChanged { peer, .. }
         | Event::WantedLayersChanged { peer, .. }
         | Event::Unreachable { peer }
+        | Event::QualityChanged { peer, .. }
         | Event::TrackSubscribed { peer, .. }
         | Event::Reply { peer, .. } => Subject::Peer(*peer),
     }

@@ -413,6 +413,13 @@ pub enum Event {
         /// Nothing of it is sent.
         paused: bool,
     },
+    /// A participant's connection became better or worse. Everybody begins [`Quality::Excellent`].
+    QualityChanged {
+        /// The participant.
+        peer: ParticipantSid,
+        /// How good it is now.
+        quality: Quality,
+    },
     /// Media does not arrive at this subscriber, and beginning its subscriptions anew did not help: its client should
     /// connect anew. Nothing more is tried for this peer.
     Unreachable {
@@ -433,6 +440,19 @@ pub enum Event {
         /// All who speak.
         speakers: Vec<Speaker>,
     },
+}
+
+/// How good a participant's connection is, both ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Quality {
+    /// It should send, and nothing arrives any more.
+    Lost,
+    /// Voices break, or pictures stand still.
+    Poor,
+    /// One may notice it.
+    Good,
+    /// Nobody notices anything.
+    Excellent,
 }
 
 /// Number of media sections, by kind.

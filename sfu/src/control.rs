@@ -20,6 +20,7 @@ use crate::{
     },
     pacer::Pacer,
     peer::{Incoming, MAX_INCOMING, Peer, RESTARTS, Ssrcs},
+    quality::QualityMeter,
     router::Router,
     shard::{DownTrackKey, PeerKey, Shard, UpTrackKey},
     timers::Timer,
@@ -155,6 +156,7 @@ impl Shard {
             primary_only: false,
             next_allocation: now,
             watch: Watch::new(now),
+            quality: QualityMeter::default(),
         });
         self.sids.insert(sid, key);
         self.demux.add_ufrag(&ufrag, key);

@@ -25,6 +25,7 @@ pub struct Dynacast {
     less_since: Option<Instant>,
     /// Wishes may have become fewer.
     stale: bool,
+    changed_at: Option<Instant>,
 }
 
 impl Default for Dynacast {
@@ -33,6 +34,7 @@ impl Default for Dynacast {
             told: Some(SpatialLayer::High),
             less_since: None,
             stale: true,
+            changed_at: None,
         }
     }
 }
@@ -41,6 +43,11 @@ impl Dynacast {
     /// The highest layer the publisher should send; `None`: nothing.
     pub fn wanted(&self) -> Option<SpatialLayer> {
         self.told
+    }
+
+    /// When the publisher was told last; `None`: never.
+    pub fn changed_at(&self) -> Option<Instant> {
+        self.changed_at
     }
 
     /// Wishes changed such that less may do.
@@ -66,6 +73,7 @@ impl Dynacast {
         }
         self.less_since = None;
         self.told = wish;
+        self.changed_at = Some(now);
         true
     }
 }

@@ -163,6 +163,9 @@ impl Shard {
         };
         d.recognised = true;
         d.delivery.reported(report.highest_seq, now);
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.quality.reported(report.fraction_lost);
+        }
         let Some((compact, sent)) = d.last_sender_report else {
             return;
         };
@@ -375,7 +378,10 @@ impl Shard {
         let mut peers = std::mem::take(&mut self.feedback_peers);
         peers.extend(self.peers.keys());
         for peer in peers.drain(..) {
-            self.guard(peer, now, |shard| shard.feed_back_peer(peer, now, out));
+            self.guard(peer, now, |shard| {
+                shard.measure_quality(peer, now);
+                shard.feed_back_peer(peer, now, out);
+            });
         }
         self.feedback_peers = peers;
         self.report_speakers(now);

@@ -27,6 +27,7 @@ pub mod nack;
 pub mod negotiate;
 mod pacer;
 mod peer;
+mod quality;
 pub mod receive_stats;
 pub mod red;
 pub mod rewrite;

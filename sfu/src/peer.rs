@@ -11,6 +11,7 @@ use crate::{
     bwe::{BandwidthEstimator, Bitrate},
     negotiate::{ExtensionIds, Negotiation, ReceiveSection},
     pacer::Pacer,
+    quality::QualityMeter,
     rtp::{Extension, ExtensionMap},
     shard::{DownTrackKey, RouterKey, UpTrackKey},
     timers::Timer,
@@ -103,6 +104,8 @@ pub struct Peer {
     pub next_allocation: Instant,
     /// Whether media arrives.
     pub watch: Watch,
+    /// How good its connection is.
+    pub quality: QualityMeter,
 }
 
 impl Peer {

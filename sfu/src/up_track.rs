@@ -387,6 +387,12 @@ impl UpTrack {
         self.announced.stream == "screen"
     }
 
+    /// Its publisher should send it now.
+    pub fn should_flow(&self) -> bool {
+        let is_wanted = self.kind == MediaKind::Audio || self.dynacast.wanted().is_some();
+        self.codec.is_some() && !self.muted && is_wanted
+    }
+
     /// A packet of it came within this time.
     pub fn flows(&self, within: Duration, now: Instant) -> bool {
         let last = |open: &UpLayer| open.last_packet.is_some_and(|(_, at)| now < at + within);

@@ -140,9 +140,7 @@ impl Delivery {
     /// It does not arrive, as far as the receiver tells. Where nothing is heard of it, the clocks start again with the
     /// next packet.
     fn is_lost(&mut self, kind: MediaKind, receiver: &Watch, now: Instant) -> bool {
-        let silent = receiver
-            .heard
-            .map_or(Duration::MAX, |at| now.saturating_duration_since(at));
+        let silent = receiver.silent(now);
         if silent >= ALIVE {
             self.unproven = None;
             self.missing = 0;
@@ -247,6 +245,12 @@ impl Watch {
     /// A packet of the peer came.
     pub fn heard(&mut self, now: Instant) {
         self.heard = Some(now);
+    }
+
+    /// For how long nothing of it came.
+    pub fn silent(&self, now: Instant) -> Duration {
+        self.heard
+            .map_or(Duration::MAX, |at| now.saturating_duration_since(at))
     }
 
     /// A receiver report came, or a sender report, which is one too.
@@ -462,10 +466,7 @@ impl Shard {
             let Some(track) = ups.get_mut(*up) else {
                 continue;
             };
-            let should_flow = p.transport.is_connected()
-                && track.codec.is_some()
-                && !track.muted
-                && track.dynacast.wanted().is_some();
+            let should_flow = p.transport.is_connected() && track.should_flow();
             let flows = track.flows(FLOWING, now);
             is_silent |= track.silence.is_new(should_flow, flows, now);
         }

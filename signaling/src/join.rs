@@ -121,6 +121,7 @@ impl Room {
             version: 1,
             tracks: Vec::new(),
             subscriptions: BTreeMap::new(),
+            quality: sfu::Quality::Excellent,
             audience: Audience::default(),
             missed: Vec::new(),
             connect_by: Some(now + seconds(self.config.join_timeout)),

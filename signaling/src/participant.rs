@@ -37,6 +37,8 @@ pub(crate) struct Participant {
     /// In the order of publication.
     pub tracks: Vec<Track>,
     pub subscriptions: BTreeMap<TrackSid, Subscription>,
+    /// How good its connection is.
+    pub quality: sfu::Quality,
     /// Who may receive its tracks.
     pub audience: Audience,
     /// Messages that a resumed session still has to hear, oldest first.
