@@ -46,6 +46,9 @@ const REPORT_LIMIT_AUDIO: Duration = Duration::from_secs(16);
 /// Reports of a receiver that pass a stream over, besides the time.
 const PASSED_OVER: u32 = 3;
 
+/// Packets without a sign of arrival, besides the time: of a picture that rests one comes now and then, and one may be lost.
+const UNANSWERED: u32 = 8;
+
 /// Followed packets in a row that a receiver reports as missing, besides the time: a burst of losses is no broken path.
 const MISSING: u32 = 5;
 
@@ -77,14 +80,17 @@ const PUBLISHER_LIMIT: Duration = Duration::from_secs(4);
 /// What is known of the arrival of one stream at its receiver.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Delivery {
-    /// Since when packets with transport-wide numbers went out without a sign of arrival.
-    unproven: Option<Instant>,
+    /// Packets that went out.
+    count: u32,
+    /// Since when packets with transport-wide numbers went out without a sign of arrival, and how many had by then.
+    unproven: Option<(Instant, u32)>,
     /// Followed packets in a row that did not arrive.
     missing: u32,
     /// The packet that is followed went out; when.
     probed: Option<Instant>,
-    /// Since when packets went out without a receiver report of progress, and how many reports had come by then.
-    unreported: Option<(Instant, u32)>,
+    /// Since when packets went out without a receiver report of progress; how many packets had, and how many
+    /// reports had come by then.
+    unreported: Option<(Instant, u32, u32)>,
     highest_reported: Option<u32>,
     /// Reports in a row in which it stands still.
     still: u32,
@@ -101,9 +107,11 @@ pub struct Delivery {
 impl Delivery {
     /// A packet went out to a receiver that has sent so many reports. True: it should be followed.
     pub fn sent(&mut self, is_numbered: bool, reports: u32, now: Instant) -> bool {
-        self.unreported.get_or_insert((now, reports));
+        let count = self.count;
+        self.count = count.wrapping_add(1);
+        self.unreported.get_or_insert((now, count, reports));
         if is_numbered {
-            self.unproven.get_or_insert(now);
+            self.unproven.get_or_insert((now, count));
         }
         let due = self.probed.is_none_or(|at| now >= at + PROBE_INTERVAL);
         if is_numbered && due {
@@ -131,7 +139,7 @@ impl Delivery {
             self.repaired = false;
         } else if self
             .unreported
-            .is_some_and(|(since, _)| now >= since + REPORT_LAG)
+            .is_some_and(|(since, ..)| now >= since + REPORT_LAG)
         {
             self.still += 1;
         }
@@ -149,12 +157,16 @@ impl Delivery {
             self.unreported = None;
             self.still = 0;
         }
-        let is_missing = self.unproven.is_some_and(|since| {
+        let enough = |since: u32| self.count.wrapping_sub(since) >= UNANSWERED;
+        let is_missing = self.unproven.is_some_and(|(since, count)| {
             let waited = now.saturating_duration_since(since);
-            let is_quiet = receiver.feedback.is_none_or(|at| at < since);
+            let is_quiet = enough(count) && receiver.feedback.is_none_or(|at| at < since);
             (waited >= LIMIT && self.missing >= MISSING) || (waited >= SILENT_LIMIT && is_quiet)
         });
-        let is_passed_over = self.unreported.is_some_and(|(since, reports)| {
+        let is_passed_over = self.unreported.is_some_and(|(since, count, reports)| {
+            if !enough(count) {
+                return false;
+            }
             let waited = now.saturating_duration_since(since);
             waited >= LIMIT && self.still >= STOOD_STILL
                 || waited >= report_limit(kind)
@@ -533,11 +545,25 @@ mod tests {
         let mut lost = (0..40).filter(|second| {
             receiver.heard(after(*second));
             receiver.reported();
-            delivery.sent(false, receiver.reports(), after(*second));
+            (0..30).for_each(|_| _ = delivery.sent(false, receiver.reports(), after(*second)));
             delivery.reported(19.min(*second as u32), after(*second));
             delivery.is_lost(MediaKind::Video, &receiver, after(*second))
         });
         assert_eq!(lost.next(), Some(22));
+    }
+
+    #[test]
+    fn a_picture_that_rests_is_not_missed() {
+        let (mut delivery, now) = (Delivery::default(), Instant::now());
+        let mut receiver = Watch::new(now);
+        delivery.sent(true, 0, now);
+        for second in 0..10 {
+            let now = now + Duration::from_secs(second);
+            receiver.heard(now);
+            receiver.reported();
+            delivery.reported(7, now);
+            assert!(!delivery.is_lost(MediaKind::Video, &receiver, now));
+        }
     }
 
     #[test]
