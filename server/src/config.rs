@@ -93,6 +93,9 @@ pub struct Media {
     /// Estimate what each participant's network carries, and send smaller pictures, or none, where it is little. Off
     /// while it is new: on a machine without breath a browser reports late, which looks like a slow network.
     pub congestion_control: bool,
+    /// Voices of a room that are forwarded: the loudest. 0: all. A room may have its own number: the tag `audio_top_n` of
+    /// `CreateRoom`, or of the room configuration in a token.
+    pub audio_top_n: u16,
 }
 
 impl Default for Media {
@@ -104,6 +107,7 @@ impl Default for Media {
             connect_timeout_ms: 30_000,
             consent_timeout_ms: 30_000,
             congestion_control: false,
+            audio_top_n: 5,
         }
     }
 }

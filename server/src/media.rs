@@ -98,6 +98,8 @@ pub struct ShardSettings {
     pub max_data_rate: u32,
     /// See [`sfu::Config`].
     pub congestion_control: bool,
+    /// See [`sfu::Config`].
+    pub audio_top_n: usize,
 }
 
 impl ShardSettings {
@@ -112,6 +114,7 @@ impl ShardSettings {
             max_tracks_per_peer: self.max_tracks_per_peer,
             max_data_rate: self.max_data_rate,
             congestion_control: self.congestion_control,
+            audio_top_n: self.audio_top_n,
         }
     }
 }
@@ -306,6 +309,8 @@ fn subject(event: &Event) -> Subject {
         | Event::TrackActive { peer, .. }
         | Event::StreamStateChanged { peer, .. }
         | Event::WantedLayersChanged { peer, .. }
+        | Event::Unreachable { peer }
+        | Event::QualityChanged { peer, .. }
         | Event::TrackSubscribed { peer, .. }
         | Event::Reply { peer, .. } => Subject::Peer(*peer),
     }
@@ -499,6 +504,7 @@ mod tests {
             max_tracks_per_peer: 10,
             max_data_rate: 1 << 20,
             congestion_control: false,
+            audio_top_n: 0,
         };
         Media::start(sockets, &settings).unwrap()
     }

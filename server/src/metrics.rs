@@ -286,6 +286,14 @@ impl Collector for NodeCollector {
                 ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
             }
         }
+        let help = "Media that should have arrived and did not, by what was done about it";
+        let mut family = encoder.encode_descriptor("repairs", help, None, MetricType::Counter)?;
+        for (index, reading) in readings.iter().enumerate() {
+            for (kind, count) in reading.stats.repairs.by_kind() {
+                let labels = [("shard", index.to_string()), ("kind", kind.to_owned())];
+                ConstCounter::new(count).encode(family.encode_family(&labels)?)?;
+            }
+        }
         Ok(())
     }
 }

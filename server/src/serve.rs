@@ -151,6 +151,7 @@ fn start_media(config: &Config, sockets: Vec<MediaSockets>) -> anyhow::Result<Me
         max_tracks_per_peer: config.room.max_tracks,
         max_data_rate: config.limits.max_data_rate,
         congestion_control: config.media.congestion_control,
+        audio_top_n: config.media.audio_top_n.into(),
     };
     Media::start(sockets, &settings).context("cannot start the media threads")
 }

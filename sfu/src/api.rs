@@ -61,6 +61,8 @@ pub struct Config {
     pub max_data_rate: u32,
     /// Estimate what each subscriber's network carries, and send no more.
     pub congestion_control: bool,
+    /// Voices of a room that are forwarded: the loudest. 0: all. [`Command::SetAudioTopN`] decides otherwise for a room.
+    pub audio_top_n: usize,
 }
 
 /// A DTLS certificate with its private key, DER.
@@ -306,6 +308,13 @@ pub enum Command {
         /// The wish.
         setting: TrackSetting,
     },
+    /// So many voices of the room, the loudest, are forwarded from now on; 0: all. Sound of shared screens always is.
+    SetAudioTopN {
+        /// The room; ignored while nobody is in it.
+        room: RoomSid,
+        /// How many.
+        limit: usize,
+    },
     /// A data packet from the server (an encoded `DataPacket`, already stamped).
     SendData {
         /// The room.
@@ -451,6 +460,19 @@ pub enum Event {
         /// Nothing of it is sent.
         paused: bool,
     },
+    /// A participant's connection became better or worse. Everybody begins [`Quality::Excellent`].
+    QualityChanged {
+        /// The participant.
+        peer: ParticipantSid,
+        /// How good it is now.
+        quality: Quality,
+    },
+    /// Media does not arrive at this subscriber, and beginning its subscriptions anew did not help: its client should
+    /// connect anew. Nothing more is tried for this peer.
+    Unreachable {
+        /// The subscriber.
+        peer: ParticipantSid,
+    },
     /// A packet for the server; see [`Command::AwaitReply`].
     Reply {
         /// Who sent it.
@@ -465,6 +487,19 @@ pub enum Event {
         /// All who speak.
         speakers: Vec<Speaker>,
     },
+}
+
+/// How good a participant's connection is, both ways.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Quality {
+    /// It should send, and nothing arrives any more.
+    Lost,
+    /// Voices break, or pictures stand still.
+    Poor,
+    /// One may notice it.
+    Good,
+    /// Nobody notices anything.
+    Excellent,
 }
 
 /// Number of media sections, by kind.

@@ -138,7 +138,7 @@ impl Shard {
         }
         let rates = track.rates(now);
         let wanted = track.highest_wanted(&d.setting);
-        let priority = if track.announced.stream == "screen" {
+        let priority = if track.is_screen() {
             Priority::Screen
         } else {
             Priority::Camera(wanted)

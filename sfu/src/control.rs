@@ -21,12 +21,14 @@ use crate::{
     },
     pacer::Pacer,
     peer::{Incoming, MAX_INCOMING, Peer, RESTARTS, Ssrcs},
+    quality::QualityMeter,
     router::Router,
     shard::{DownTrackKey, PeerKey, RouterKey, Shard, UpTrackKey},
     timers::Timer,
     transport::{MAX_MESSAGE_SIZE, Transport, random_credentials},
     twcc::TwccRecorder,
     up_track::{Codec, UpTrack},
+    watch::Watch,
 };
 
 /// Assumed until the first receiver report.
@@ -80,6 +82,7 @@ impl Shard {
                 track,
                 setting,
             } => self.set_track_setting(peer, track, setting, now, out),
+            Command::SetAudioTopN { room, limit } => self.set_audio_top_n(room, limit),
             Command::AwaitReply { peer } => {
                 if let Some(p) = self.peer_mut(peer) {
                     // An acknowledgement and an answer.
@@ -130,7 +133,9 @@ impl Shard {
         let router = match self.rooms.get(&room) {
             Some(key) => *key,
             None => {
-                let key = self.routers.insert(Router::new(room));
+                let key = self
+                    .routers
+                    .insert(Router::new(room, self.config.audio_top_n));
                 self.rooms.insert(room, key);
                 key
             }
@@ -191,6 +196,8 @@ impl Shard {
             wanted_bitrate: 0,
             primary_only: false,
             next_allocation: now,
+            watch: Watch::new(now),
+            quality: QualityMeter::default(),
         });
         self.demux.add_ufrag(&ufrag, key);
         self.reschedule(key, now);
@@ -282,6 +289,9 @@ impl Shard {
         };
         if let Some(track) = self.ups.get_mut(up) {
             track.muted = muted;
+            if let Some(router) = self.routers.get_mut(track.router) {
+                router.loudest.remove(up);
+            }
         }
         self.retarget_track(up);
     }
@@ -428,6 +438,7 @@ impl Shard {
         }
         if let Some(router) = self.routers.get_mut(track.router) {
             router.speakers.remove(track.publisher);
+            router.loudest.remove(up);
         }
     }
 
@@ -627,7 +638,7 @@ impl Shard {
     }
 
     /// Tells the client to offer again, where its subscriptions changed after its first offer was answered.
-    fn ask_for_offer(&mut self, key: PeerKey) {
+    pub(crate) fn ask_for_offer(&mut self, key: PeerKey) {
         let Some(p) = self.peers.get_mut(key) else {
             return;
         };

@@ -19,6 +19,7 @@ use crate::{
     stats::DropReason,
     up_track::Codec,
     vp8, vp9,
+    watch::Delivery,
 };
 
 /// Payload of a packet that is only padding: its last byte says how long it is.
@@ -134,6 +135,8 @@ pub struct DownTrack {
     /// The subscriber spoke of our SSRC: it knows where the packets belong. Until then each says so itself (RFC 9143,
     /// section 9.2), for packets overtake the answer that announces their SSRC.
     pub recognised: bool,
+    /// Whether it arrives.
+    pub delivery: Delivery,
     rtx_index: u64,
     /// How its packets went out, where there is no RTX.
     plain: SentHeaders,
@@ -182,6 +185,7 @@ impl DownTrack {
             nack_throttle: NackThrottle::default(),
             announced: false,
             recognised: false,
+            delivery: Delivery::default(),
             rtx_index: 0,
             plain: SentHeaders::default(),
         }
@@ -603,6 +607,23 @@ impl DownTrack {
         {
             estimator.sent(sealed, egress.now);
         }
+    }
+
+    /// A packet of it went out to a receiver that has sent so many reports: whether it is followed, and by which
+    /// transport-wide number.
+    pub fn follow(
+        &mut self,
+        estimator: Option<&BandwidthEstimator>,
+        reports: u32,
+        now: Instant,
+    ) -> Option<SeqNo> {
+        let is_numbered = self
+            .parameters
+            .is_some_and(|parameters| parameters.transport_cc.is_some());
+        let next = estimator.filter(|_| is_numbered).map(|e| e.next_seq().0);
+        let is_followed = self.delivery.sent(next.is_some(), reports, now);
+        next.filter(|_| is_followed)
+            .map(|next| SeqNo(next.wrapping_sub(1)))
     }
 
     /// The subscriber's view of an RTP time of the layer it gets now.

@@ -25,6 +25,7 @@ pub struct Dynacast {
     less_since: Option<Instant>,
     /// Wishes may have become fewer.
     stale: bool,
+    changed_at: Option<Instant>,
 }
 
 impl Default for Dynacast {
@@ -33,11 +34,22 @@ impl Default for Dynacast {
             told: Some(SpatialLayer::High),
             less_since: None,
             stale: true,
+            changed_at: None,
         }
     }
 }
 
 impl Dynacast {
+    /// The highest layer the publisher should send; `None`: nothing.
+    pub fn wanted(&self) -> Option<SpatialLayer> {
+        self.told
+    }
+
+    /// When the publisher was told last; `None`: never.
+    pub fn changed_at(&self) -> Option<Instant> {
+        self.changed_at
+    }
+
     /// Wishes changed such that less may do.
     pub fn touch(&mut self) {
         self.stale = true;
@@ -61,6 +73,7 @@ impl Dynacast {
         }
         self.less_since = None;
         self.told = wish;
+        self.changed_at = Some(now);
         true
     }
 }
@@ -136,6 +149,6 @@ mod tests {
         assert!(!dynacast.decide(None, after(6)));
         assert!(!dynacast.decide(None, after(10)), "it counts from anew");
         assert!(dynacast.decide(None, after(11)));
-        assert_eq!(dynacast.told, None);
+        assert_eq!(dynacast.wanted(), None);
     }
 }

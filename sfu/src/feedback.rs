@@ -46,6 +46,7 @@ impl Shard {
         let Ok(len) = p.transport.open_rtcp(datagram, &mut compound) else {
             return self.stats.drop(DropReason::Authentication);
         };
+        p.watch.heard(now);
         let mut packets = rtcp::parse(&compound[..len]);
         for packet in packets.by_ref() {
             self.handle_rtcp_packet(peer, &packet, now, out);
@@ -73,14 +74,10 @@ impl Shard {
                     open.sender_report = Some((info.ntp, info.rtp_time, now));
                     open.stats.sender_report(info.ntp, now);
                 }
-                reports
-                    .clone()
-                    .for_each(|report| self.handle_report(peer, &report, now));
+                self.handle_reports(peer, reports.clone(), now);
             }
             RtcpPacket::ReceiverReport { reports, .. } => {
-                reports
-                    .clone()
-                    .for_each(|report| self.handle_report(peer, &report, now));
+                self.handle_reports(peer, reports.clone(), now);
             }
             RtcpPacket::Nack(nack) => {
                 if let Some(down) = self.subscription(peer, nack.media_ssrc) {
@@ -107,8 +104,11 @@ impl Shard {
             }
             RtcpPacket::TransportCc(feedback) => {
                 let work = 1 + u32::from(feedback.count) / STATUSES_PER_UNIT;
-                if self.may_ask(peer, work, now)
-                    && let Some(p) = self.peers.get_mut(peer)
+                if !self.may_ask(peer, work, now) {
+                    return;
+                }
+                self.learn_deliveries(peer, feedback, now);
+                if let Some(p) = self.peers.get_mut(peer)
                     && let Some(estimator) = &mut p.estimator
                 {
                     estimator.handle_feedback(feedback, p.rtt, now);
@@ -141,6 +141,18 @@ impl Shard {
         self.peers.get(peer)?.outgoing.get(&ssrc).copied()
     }
 
+    fn handle_reports(
+        &mut self,
+        peer: PeerKey,
+        reports: impl Iterator<Item = ReportBlock>,
+        now: Instant,
+    ) {
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.watch.reported();
+        }
+        reports.for_each(|report| self.handle_report(peer, &report, now));
+    }
+
     /// How a subscriber receives one of our streams.
     fn handle_report(&mut self, peer: PeerKey, report: &ReportBlock, now: Instant) {
         let Some(down) = self.subscription(peer, report.ssrc) else {
@@ -150,6 +162,10 @@ impl Shard {
             return;
         };
         d.recognised = true;
+        d.delivery.reported(report.highest_seq, now);
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.quality.reported(report.fraction_lost);
+        }
         let Some((compact, sent)) = d.last_sender_report else {
             return;
         };
@@ -368,7 +384,10 @@ impl Shard {
         let mut peers = std::mem::take(&mut self.feedback_peers);
         peers.extend(self.peers.keys());
         for peer in peers.drain(..) {
-            self.guard(peer, now, |shard| shard.feed_back_peer(peer, now, out));
+            self.guard(peer, now, |shard| {
+                shard.measure_quality(peer, now);
+                shard.feed_back_peer(peer, now, out);
+            });
         }
         self.feedback_peers = peers;
         self.report_speakers(now);
@@ -436,6 +455,7 @@ impl Shard {
             self.send_sender_report(down, now, out);
         }
         self.control_congestion(peer, now, out);
+        self.watch(peer, now, out);
     }
 
     /// How we receive each of the peer's streams; as many in one packet as its count field can name.

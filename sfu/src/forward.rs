@@ -75,6 +75,7 @@ impl Shard {
                         transport,
                         estimator,
                         pacer,
+                        watch,
                         ..
                     } = &mut *subscriber;
                     let Some((sender, to)) = transport.sender() else {
@@ -88,6 +89,10 @@ impl Shard {
                     };
                     match down.forward(&packet, &input, &mut egress, out) {
                         Ok(bytes) => {
+                            let reports = watch.reports();
+                            if let Some(number) = down.follow(estimator.as_deref(), reports, now) {
+                                watch.follow(number, key);
+                            }
                             pacer.spend(bytes);
                             stats.rtp_out += 1;
                             stats.rtp_out_bytes += bytes as u64;

@@ -61,6 +61,7 @@ impl Shard {
             .transport
             .open_rtp(datagram, &header, scratch)
             .map_err(drop_reason)?;
+        p.watch.heard(now);
         let padding = match header.padding {
             true => header
                 .padding_len(&scratch[..len])
@@ -163,10 +164,12 @@ impl Shard {
         now: Instant,
     ) -> Result<(), DropReason> {
         let track = self.ups.get_mut(up).ok_or(DropReason::UnknownStream)?;
-        if let (Some(level), false, MediaKind::Audio) = (received.voice, track.muted, track.kind)
+        let is_voice = track.kind == MediaKind::Audio && !track.muted;
+        let level = received.voice.filter(|_| is_voice).map(|voice| voice.level);
+        if let Some(level) = level
             && let Some(router) = self.routers.get_mut(track.router)
         {
-            router.speakers.record(track.publisher, level.level, now);
+            router.speakers.record(track.publisher, level, now);
         }
         let ssrc = received.header.ssrc;
         let spatial = SPATIAL[usize::from(layer.min(2))];
@@ -181,6 +184,9 @@ impl Shard {
             .received(received.index, received.header.time, now);
         open.nack.received(received.index, now);
         let woke = track.arrived(layer, received.header.time, received.header.marker, now);
+        if let Some(level) = level {
+            self.rank_voice(up, level, now);
+        }
         let accepted = self.remember(up, layer, &received, now);
         if woke {
             self.layer_woke(up, spatial, now);
@@ -240,6 +246,9 @@ impl Shard {
         let track = self.ups.get_mut(up).ok_or(DropReason::UnknownStream)?;
         if track.muted {
             return Err(DropReason::Muted);
+        }
+        if !track.audible {
+            return Err(DropReason::NotAmongLoudest);
         }
         let codec = track.codec.ok_or(DropReason::UnknownStream)?;
         let (header, payload) = (&received.header, received.payload);

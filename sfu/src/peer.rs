@@ -12,11 +12,13 @@ use crate::{
     data::WaitingData,
     negotiate::{ExtensionIds, Negotiation, ReceiveSection},
     pacer::Pacer,
+    quality::QualityMeter,
     rtp::{Extension, ExtensionMap},
     shard::{DownTrackKey, PeerKey, RouterKey, UpTrackKey},
     timers::Timer,
     transport::Transport,
     twcc::TwccRecorder,
+    watch::Watch,
 };
 
 /// SSRCs one peer may send with. Each track has at most three layers with retransmissions; the rest is for streams that
@@ -114,6 +116,10 @@ pub struct Peer {
     pub primary_only: bool,
     /// When its estimate is next divided.
     pub next_allocation: Instant,
+    /// Whether media arrives.
+    pub watch: Watch,
+    /// How good its connection is.
+    pub quality: QualityMeter,
 }
 
 impl Peer {

@@ -1,6 +1,6 @@
 //! What a receiver report says of one incoming stream (RFC 3550, sections 6.4.1 and A.8).
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::{
     rtcp::{NtpTime, ReportBlock, to_compact},
@@ -16,6 +16,8 @@ pub struct ReceiveStats {
     received: u64,
     /// Expected and received at the last report.
     reported: (u64, u64),
+    /// The same at the last [`ReceiveStats::measure`].
+    measured: (u64, u64),
     /// Jitter in ticks, times 16 (A.8).
     jitter: u32,
     last_packet: Option<(RtpTime, Instant)>,
@@ -30,6 +32,7 @@ impl ReceiveStats {
             range: None,
             received: 0,
             reported: (0, 0),
+            measured: (0, 0),
             jitter: 0,
             last_packet: None,
             last_sender_report: None,
@@ -64,6 +67,18 @@ impl ReceiveStats {
         self.range.map(|(_, highest)| highest)
     }
 
+    /// Packets that should have arrived and that did, since the last time this was asked.
+    pub fn measure(&mut self) -> (u64, u64) {
+        let expected = self.range.map_or(0, |(first, highest)| highest - first + 1);
+        let before = std::mem::replace(&mut self.measured, (expected, self.received));
+        (expected - before.0, self.received - before.1)
+    }
+
+    /// By how much packets come earlier or later than they should, on average.
+    pub fn jitter(&self) -> Duration {
+        Duration::from_secs_f64(f64::from(self.jitter >> 4) / f64::from(self.clock_rate))
+    }
+
     /// The next report block; `None` before the first packet.
     pub fn report(&mut self, ssrc: u32, now: Instant) -> Option<ReportBlock> {
         let (first, highest) = self.range?;
@@ -95,7 +110,6 @@ impl ReceiveStats {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::time::Duration;
 
     #[test]
     fn loss_is_reported_per_interval_and_in_total() {

@@ -2,7 +2,12 @@
 
 use protocol::RoomSid;
 
-use crate::{replay::ReplayBuffer, shard::PeerKey, speakers::Speakers};
+use crate::{
+    loudest::Loudest,
+    replay::ReplayBuffer,
+    shard::{PeerKey, UpTrackKey},
+    speakers::Speakers,
+};
 
 /// A room's members, and who of them speaks.
 pub struct Router {
@@ -14,16 +19,19 @@ pub struct Router {
     pub speakers: Speakers<PeerKey>,
     /// Reliable data packets of the last seconds.
     pub replay: ReplayBuffer,
+    /// Whose sound is forwarded.
+    pub loudest: Loudest<UpTrackKey, PeerKey>,
 }
 
 impl Router {
-    /// An empty room.
-    pub fn new(sid: RoomSid) -> Self {
+    /// An empty room, of which so many voices are forwarded; 0: all.
+    pub fn new(sid: RoomSid, audio_top_n: usize) -> Self {
         Self {
             sid,
             members: Vec::new(),
             speakers: Speakers::new(),
             replay: ReplayBuffer::default(),
+            loudest: Loudest::new(audio_top_n),
         }
     }
 }

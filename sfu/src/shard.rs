@@ -381,6 +381,7 @@ mod tests {
             max_tracks_per_peer: 1,
             max_data_rate: 1 << 20,
             congestion_control: true,
+            audio_top_n: 5,
         };
         let mut shard = Shard::new(config);
         let mut rng = StdRng::from_seed([2; 32]);

@@ -40,10 +40,12 @@ pub enum DropReason {
     TooMany,
     /// A repair that would have made repairs outweigh what they repair.
     TooManyRepairs,
+    /// Sound of a room in which enough others are louder.
+    NotAmongLoudest,
 }
 
 /// Number of [`DropReason`]s.
-const REASONS: usize = DropReason::TooManyRepairs as usize + 1;
+const REASONS: usize = DropReason::NotAmongLoudest as usize + 1;
 
 /// Names of the [`DropReason`]s, as they appear in metrics.
 pub const DROP_REASON_NAMES: [&str; REASONS] = [
@@ -65,7 +67,36 @@ pub const DROP_REASON_NAMES: [&str; REASONS] = [
     "layer_not_wanted",
     "too_many",
     "too_many_repairs",
+    "not_among_loudest",
 ];
+
+/// Media that should have arrived and did not, by what was done about it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Repairs {
+    /// Clients that were asked again for sections in which their subscriptions fit.
+    pub asked: u64,
+    /// Subscriptions of which nothing went out: chosen anew, and a key frame asked for.
+    pub restarted: u64,
+    /// Subscriptions that did not arrive: begun anew.
+    pub resubscribed: u64,
+    /// Clients that should connect anew, since that did not help.
+    pub reconnected: u64,
+    /// Publishers that sent nothing of a track they had announced: asked to offer again.
+    pub silent_publishers: u64,
+}
+
+impl Repairs {
+    /// With the names that metrics give them.
+    pub fn by_kind(&self) -> [(&'static str, u64); 5] {
+        [
+            ("asked", self.asked),
+            ("restarted", self.restarted),
+            ("resubscribed", self.resubscribed),
+            ("reconnected", self.reconnected),
+            ("silent_publisher", self.silent_publishers),
+        ]
+    }
+}
 
 /// Counters since birth, and present sizes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -96,6 +127,8 @@ pub struct Stats {
     pub data_in: u64,
     /// See `data_in`; counted per receiver.
     pub data_out: u64,
+    /// Media that did not arrive.
+    pub repairs: Repairs,
     /// Peers closed because of a bug of ours.
     pub panics: u64,
     /// Drops by [`DropReason`].

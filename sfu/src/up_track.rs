@@ -23,6 +23,7 @@ use crate::{
     rtp::RtpTime,
     shard::{PeerKey, RouterKey},
     vp8, vp9,
+    watch::Silence,
 };
 
 /// A layer of a simulcast that missed this many frames of its busiest sibling was switched off by its sender: all layers
@@ -352,6 +353,10 @@ pub struct UpTrack {
     pub batch: Vec<BatchPacket>,
     /// Layers that nobody wants.
     pub dynacast: Dynacast,
+    /// It is among the voices that are forwarded.
+    pub audible: bool,
+    /// Packets that should come and do not.
+    pub silence: Silence,
 }
 
 impl UpTrack {
@@ -371,8 +376,27 @@ impl UpTrack {
             fanout: Fanout::default(),
             batch: Vec::new(),
             dynacast: Dynacast::default(),
+            audible: true,
+            silence: Silence::default(),
             announced,
         }
+    }
+
+    /// It belongs to a shared screen.
+    pub fn is_screen(&self) -> bool {
+        self.announced.stream == "screen"
+    }
+
+    /// Its publisher should send it now.
+    pub fn should_flow(&self) -> bool {
+        let is_wanted = self.kind == MediaKind::Audio || self.dynacast.wanted().is_some();
+        self.codec.is_some() && !self.muted && is_wanted
+    }
+
+    /// A packet of it came within this time.
+    pub fn flows(&self, within: Duration, now: Instant) -> bool {
+        let last = |open: &UpLayer| open.last_packet.is_some_and(|(_, at)| now < at + within);
+        self.layers.iter().flatten().any(|open| last(open))
     }
 
     /// The layer, created with its first stream. A new SSRC replaces the old one: the sender started the stream anew.

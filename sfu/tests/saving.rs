@@ -107,3 +107,110 @@ fn the_first_to_want_a_picture_sees_it_at_once() {
     rig.run(SECOND);
     assert_eq!(rig.received(b, picture).size, (1280, 720));
 }
+
+/// A room of which five voices are forwarded.
+fn large_room(seed: u64) -> Rig {
+    Rig::with(sfu::Config {
+        audio_top_n: 5,
+        ..rig::config(seed, rig::server())
+    })
+}
+
+/// Levels of somebody who speaks, at its loudest with this one.
+fn speech(loudest: u8) -> Option<Vec<u8>> {
+    Some(
+        [0, 3, 9, 14, 4, 1, 20, 8]
+            .map(|softer| loudest + softer)
+            .to_vec(),
+    )
+}
+
+/// How many packets of each voice arrive in this time.
+fn heard(rig: &mut Rig, listener: usize, voices: &[TrackSid], time: Duration) -> Vec<u64> {
+    let packets = |rig: &Rig| -> Vec<u64> {
+        let packets = |voice: &TrackSid| rig.received(listener, *voice).packets;
+        voices.iter().map(packets).collect()
+    };
+    let before = packets(rig);
+    rig.run(time);
+    let after = packets(rig).into_iter();
+    after.zip(before).map(|(now, then)| now - then).collect()
+}
+
+#[test]
+fn of_twenty_voices_the_five_loudest_are_forwarded_and_nobody_misses_a_packet() {
+    let mut rig = large_room(4);
+    let listener = rig.join();
+    let speakers: Vec<_> = (0..20).map(|_| rig.join()).collect();
+    for (i, speaker) in speakers.iter().enumerate() {
+        rig.participants[*speaker].levels = speech(if i % 4 == 0 { 25 } else { 60 });
+    }
+    let publish = |speaker: &usize| rig.publish(*speaker, MediaKind::Audio, &[]);
+    let voices: Vec<_> = speakers.iter().map(publish).collect();
+    rig.run(3 * SECOND);
+    let packets = heard(&mut rig, listener, &voices, 2 * SECOND);
+    for (i, packets) in packets.iter().enumerate() {
+        let expected = if i % 4 == 0 { 99..=101 } else { 0..=0 };
+        assert!(expected.contains(packets), "voice {i}: {packets}");
+    }
+    // Somebody takes the word from somebody.
+    rig.participants[speakers[0]].levels = Some(vec![127]);
+    rig.run(2 * SECOND);
+    rig.participants[speakers[1]].levels = speech(30);
+    let packets = heard(&mut rig, listener, &voices, SECOND);
+    assert!(packets[1] >= 48, "from its first word: {packets:?}");
+    assert!(packets[0] <= 2, "{packets:?}");
+    rig.participants[speakers[1]].levels = Some(vec![127]);
+    rig.run(2 * SECOND);
+    rig.participants[speakers[0]].levels = speech(30);
+    let packets = heard(&mut rig, listener, &voices, SECOND);
+    assert!(packets[0] >= 48, "{packets:?}");
+    for voice in &voices {
+        assert_eq!(rig.received(listener, *voice).lost, 0);
+    }
+    assert_eq!(rig.shard.stats().retransmitted, 0);
+    assert_eq!(rig.shard.stats().repairs, Default::default());
+}
+
+#[test]
+fn voices_without_levels_and_sound_of_screens_are_always_forwarded() {
+    let mut rig = large_room(5);
+    let listener = rig.join();
+    let speakers: Vec<_> = (0..9).map(|_| rig.join()).collect();
+    for speaker in &speakers[..7] {
+        rig.participants[*speaker].levels = speech(25);
+    }
+    rig.participants[speakers[7]].levels = None;
+    rig.participants[speakers[8]].levels = Some(vec![100]);
+    let voices: Vec<_> = (0..8)
+        .map(|i| rig.publish(speakers[i], MediaKind::Audio, &[]))
+        .collect();
+    let screen = rig.publish_in("screen", speakers[8], MediaKind::Audio, &[]);
+    rig.run(3 * SECOND);
+    let packets = heard(&mut rig, listener, &voices, SECOND);
+    let through = packets.iter().filter(|packets| **packets >= 49).count();
+    assert_eq!((through, packets[7] >= 49), (6, true), "{packets:?}");
+    assert!(heard(&mut rig, listener, &[screen], SECOND)[0] >= 49);
+}
+
+#[test]
+fn a_room_decides_for_itself_how_many_voices_are_forwarded() {
+    let mut rig = large_room(6);
+    let listener = rig.join();
+    let (room, limit) = (rig.room, 0);
+    let speakers: Vec<_> = (0..7).map(|_| rig.join()).collect();
+    let voices: Vec<_> = speakers
+        .iter()
+        .map(|speaker| rig.publish(*speaker, MediaKind::Audio, &[]))
+        .collect();
+    rig.run(2 * SECOND);
+    let packets = heard(&mut rig, listener, &voices, SECOND);
+    assert_eq!(packets.iter().filter(|packets| **packets > 0).count(), 5);
+    rig.command(Command::SetAudioTopN { room, limit });
+    let packets = heard(&mut rig, listener, &voices, SECOND);
+    assert!(packets.iter().all(|packets| *packets >= 49), "{packets:?}");
+    let lost = voices
+        .iter()
+        .map(|voice| rig.received(listener, *voice).lost);
+    assert_eq!(lost.sum::<u64>(), 0);
+}

@@ -129,6 +129,7 @@ impl Room {
             tracks: Vec::new(),
             subscriptions: BTreeMap::new(),
             active_subscriptions: 0,
+            quality: sfu::Quality::Excellent,
             audience: Audience::default(),
             missed: Vec::new(),
             replay_due: false,
@@ -154,6 +155,10 @@ impl Room {
                 peer: sid,
                 primary: participant.can_subscribe(),
             });
+        }
+        if let Some(limit) = self.audio_top_n.filter(|_| self.participants.is_empty()) {
+            let room = self.sid;
+            self.command(sfu::Command::SetAudioTopN { room, limit });
         }
         self.identities.insert(participant.identity.clone(), sid);
         self.sessions.insert(session, sid);

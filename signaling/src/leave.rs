@@ -1,6 +1,6 @@
 //! A participant leaves, by itself or not; the room ends.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::{
     ParticipantSid,
@@ -19,6 +19,9 @@ use crate::{
 
 /// The most farewells kept for clients that resume.
 const MAX_DEPARTED: usize = 1000;
+
+/// See [`Room::unreachable`].
+const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
 /// What a participant that is removed hears.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -143,6 +146,21 @@ impl Room {
                 participant.media_by.get_or_insert(now + media_timeout);
             }
         }
+    }
+
+    /// Media does not arrive at the participant, whatever the shard does. A new connection may help, and is tried at most
+    /// once a minute: where it does not help, being thrown out again and again is worse.
+    pub(crate) fn unreachable(&mut self, sid: ParticipantSid, now: Instant) {
+        let Some(participant) = self.participants.get(&sid) else {
+            return;
+        };
+        self.renewed.retain(|_, at| now < *at + RENEWAL_INTERVAL);
+        if self.renewed.contains_key(&participant.identity) {
+            return tracing::warn!(participant = %sid, "media still does not arrive");
+        }
+        self.renewed.insert(participant.identity.clone(), now);
+        let farewell = Farewell::Leave(Action::Reconnect);
+        self.remove(sid, DisconnectReason::MediaFailure, farewell, now);
     }
 
     /// Removes everybody whose time is up.

@@ -116,6 +116,8 @@ impl Room {
                 track,
                 subscriber,
             } => self.track_subscribed(peer, track, subscriber),
+            Event::QualityChanged { peer, quality } => self.quality_changed(peer, quality),
+            Event::Unreachable { peer } => self.unreachable(peer, now),
             Event::WantedLayersChanged {
                 peer,
                 track,

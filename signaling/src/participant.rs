@@ -41,6 +41,8 @@ pub(crate) struct Participant {
     pub subscriptions: BTreeMap<TrackSid, Subscription>,
     /// How many of them are active.
     pub active_subscriptions: usize,
+    /// How good its connection is.
+    pub quality: sfu::Quality,
     /// Who may receive its tracks.
     pub audience: Audience,
     /// Messages that a resumed session still has to hear, oldest first.

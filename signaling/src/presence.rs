@@ -94,33 +94,48 @@ impl Room {
         }
     }
 
-    /// Whoever connected is well connected, until something measures otherwise.
-    pub(crate) fn announce_quality(&mut self, sid: ParticipantSid) {
-        let info = |sid: ParticipantSid| ConnectionQualityInfo {
-            participant_sid: sid.to_string(),
-            quality: ConnectionQuality::Excellent.into(),
-            score: 5.0,
-        };
-        let others = self
+    /// Who connected or came back hears how everybody is connected.
+    pub(crate) fn send_quality(&mut self, sid: ParticipantSid) {
+        let known = self
             .participants
             .values()
-            .filter(|other| other.sid != sid && other.is_visible());
-        let mut updates: Vec<_> = others.map(|other| info(other.sid)).collect();
-        updates.push(info(sid));
+            .filter(|other| other.sid == sid || other.is_visible());
+        let updates = known.map(quality_info).collect();
         self.send(
             sid,
             Message::ConnectionQuality(ConnectionQualityUpdate { updates }),
         );
-        if self
-            .participants
-            .get(&sid)
-            .is_some_and(Participant::is_visible)
-        {
-            let updates = vec![info(sid)];
-            self.broadcast(
-                Message::ConnectionQuality(ConnectionQualityUpdate { updates }),
-                Some(sid),
-            );
+    }
+
+    /// Who connected hears how everybody is connected, and the others that it is.
+    pub(crate) fn announce_quality(&mut self, sid: ParticipantSid) {
+        self.send_quality(sid);
+        let Some(participant) = self.participants.get(&sid).filter(|p| p.is_visible()) else {
+            return;
+        };
+        let updates = vec![quality_info(participant)];
+        self.broadcast(
+            Message::ConnectionQuality(ConnectionQualityUpdate { updates }),
+            Some(sid),
+        );
+    }
+
+    /// A connection became better or worse: its participant hears of it, and those who receive its tracks.
+    pub(crate) fn quality_changed(&mut self, sid: ParticipantSid, quality: sfu::Quality) {
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        participant.quality = quality;
+        let updates = vec![quality_info(participant)];
+        let response = Response::from(Message::ConnectionQuality(ConnectionQualityUpdate {
+            updates,
+        }));
+        let is_visible = participant.is_visible();
+        let listeners: Vec<_> = self.sessions.values().copied().collect();
+        for listener in listeners {
+            if listener == sid || (is_visible && self.hears(listener, sid)) {
+                self.send(listener, response.clone());
+            }
         }
     }
 
@@ -234,6 +249,20 @@ impl Room {
             self.speakers.forget(sid);
             self.tell_speakers(&[(sid, 0.0, false)]);
         }
+    }
+}
+
+fn quality_info(participant: &Participant) -> ConnectionQualityInfo {
+    let (quality, score) = match participant.quality {
+        sfu::Quality::Excellent => (ConnectionQuality::Excellent, 5.0),
+        sfu::Quality::Good => (ConnectionQuality::Good, 4.0),
+        sfu::Quality::Poor => (ConnectionQuality::Poor, 2.0),
+        sfu::Quality::Lost => (ConnectionQuality::Lost, 1.0),
+    };
+    ConnectionQualityInfo {
+        participant_sid: participant.sid.to_string(),
+        quality: quality.into(),
+        score,
     }
 }
 

@@ -90,6 +90,7 @@ impl Room {
         let room = Some(self.info(now));
         self.send(sid, Message::RoomUpdate(RoomUpdate { room }));
         self.send_speakers(sid);
+        self.send_quality(sid);
         self.send_wanted_layers(sid);
     }
 

@@ -25,6 +25,9 @@ use crate::{
 /// The most messages kept for a participant without a signal connection. Only moderators cause them.
 const MAX_MISSED: usize = 256;
 
+/// The tag of a room (`CreateRoom`, or the room configuration of a token) that says how many voices are forwarded.
+const AUDIO_TOP_N: &str = "audio_top_n";
+
 /// One meeting: who is in it, what they publish, and who receives what.
 pub struct Room {
     pub(crate) sid: RoomSid,
@@ -49,6 +52,10 @@ pub struct Room {
     /// Who left lately: a client that resumes may not have heard of it.
     pub(crate) departed: VecDeque<(Instant, ParticipantInfo)>,
     pub(crate) speakers: Speakers,
+    /// Who was told to connect anew because media did not arrive, and when.
+    pub(crate) renewed: BTreeMap<ParticipantIdentity, Instant>,
+    /// Voices that are forwarded, where the room has its own number; 0: all.
+    pub(crate) audio_top_n: Option<usize>,
     /// Calls of participants' methods that wait for an answer, by the id of their request.
     pub(crate) calls: BTreeMap<String, Call>,
     /// The `num_participants` that everybody knows.
@@ -92,6 +99,11 @@ impl Room {
             tracks: BTreeMap::new(),
             departed: VecDeque::new(),
             speakers: Speakers::default(),
+            renewed: BTreeMap::new(),
+            audio_top_n: settings
+                .tags
+                .get(AUDIO_TOP_N)
+                .and_then(|number| number.parse().ok()),
             calls: BTreeMap::new(),
             announced_count: 0,
             close_at: Some(now + seconds(empty_timeout)),
@@ -359,5 +371,31 @@ mod tests {
         assert_eq!(room.departed.len(), 99);
         room.handle_timeout(now + seconds(60));
         assert_eq!(room.departed.len(), 0);
+    }
+
+    #[test]
+    fn the_tag_of_a_room_says_how_many_voices_are_forwarded() {
+        let (config, now) = (Arc::new(Config::default()), Instant::now());
+        for (tag, expected) in [
+            ("0", Some(0)),
+            ("12", Some(12)),
+            ("all", None),
+            ("-1", None),
+        ] {
+            let settings = livekit::RoomConfiguration {
+                tags: [(AUDIO_TOP_N.to_owned(), tag.to_owned())].into(),
+                ..Default::default()
+            };
+            let (name, config) = ("R".into(), config.clone());
+            let seed = [1; 32];
+            let mut room = Room::new(name, Some(&settings), config, seed, Duration::ZERO, now);
+            (0..2).for_each(|session| _ = join(&mut room, session, &session.to_string(), now));
+            let limit = |output: &RoomOutput| match output {
+                RoomOutput::ToMedia(sfu::Command::SetAudioTopN { limit, .. }) => Some(*limit),
+                _ => None,
+            };
+            let limits: Vec<_> = room.outputs.iter().filter_map(limit).collect();
+            assert_eq!(limits, expected.into_iter().collect::<Vec<_>>(), "{tag}");
+        }
     }
 }

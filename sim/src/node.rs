@@ -107,6 +107,7 @@ impl Node {
                 max_tracks_per_peer: 32,
                 max_data_rate: 2 << 20,
                 congestion_control: true,
+                audio_top_n: 5,
             }),
             rooms: 0,
         });
@@ -445,6 +446,8 @@ impl Node {
             | Event::TrackActive { peer, .. }
             | Event::StreamStateChanged { peer, .. }
             | Event::WantedLayersChanged { peer, .. }
+            | Event::QualityChanged { peer, .. }
+            | Event::Unreachable { peer }
             | Event::TrackSubscribed { peer, .. }
             | Event::Reply { peer, .. } => self.peers.get(peer),
         };

@@ -84,6 +84,7 @@ async fn create_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
         departure_timeout: request.departure_timeout,
         max_participants: request.max_participants,
         metadata: request.metadata,
+        tags: request.tags,
         ..RoomConfiguration::default()
     };
     let room = edge

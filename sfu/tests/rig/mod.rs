@@ -60,10 +60,14 @@ pub struct Participant {
     pub key_frame_requests: usize,
     /// What others want of its pictures; a client that does as it is told sends nothing else.
     pub wanted: BTreeMap<TrackSid, Option<SpatialLayer>>,
+    /// Levels of its tone, -dBov, one after the other; `None`: the packets say nothing of it.
+    pub levels: Option<Vec<u8>>,
+    /// The last answer.
+    pub answer: String,
+    pub left: bool,
     offer_id: u32,
     cids: BTreeMap<String, TrackSid>,
     sources: Vec<Source>,
-    left: bool,
 }
 
 /// Media that a participant sends regularly.
@@ -111,6 +115,8 @@ pub struct Rig {
     pub cut: Vec<SocketAddr>,
     /// What reached these addresses, which are no participant's.
     pub strangers: BTreeMap<SocketAddr, Vec<Vec<u8>>>,
+    /// Media with these SSRCs is lost on its way from the shard.
+    pub lost_ssrcs: Vec<u32>,
     /// Links of participants that are slow: towards them.
     pub links: BTreeMap<SocketAddr, Link>,
     /// A clock of nanoseconds, where the shard's own time is to be measured; see [`Rig::shard_ns`].
@@ -148,6 +154,7 @@ pub fn config(seed: u64, server: SocketAddr) -> Config {
         max_tracks_per_peer: 32,
         max_data_rate: 1 << 20,
         congestion_control: true,
+        audio_top_n: 0,
     }
 }
 
@@ -174,6 +181,7 @@ impl Rig {
             loss: 0.0,
             cut: Vec::new(),
             strangers: BTreeMap::new(),
+            lost_ssrcs: Vec::new(),
             links: BTreeMap::new(),
             stopwatch: None,
             shard_ns: 0,
@@ -230,6 +238,8 @@ impl Rig {
             tracks: BTreeMap::new(),
             key_frame_requests: 0,
             wanted: BTreeMap::new(),
+            levels: Some(vec![20]),
+            answer: String::new(),
             offer_id: 0,
             cids: BTreeMap::new(),
             sources: Vec::new(),
@@ -289,7 +299,18 @@ impl Rig {
 
     /// Publishes a tone and, with `layers`, a picture: one stream, or simulcast. Returns the sids.
     pub fn publish(&mut self, index: usize, kind: ClientKind, layers: &[Layer]) -> TrackSid {
-        let (sid, cid) = self.announce(index, kind, layers);
+        self.publish_in("camera", index, kind, layers)
+    }
+
+    /// The same in a stream of this name.
+    pub fn publish_in(
+        &mut self,
+        stream: &str,
+        index: usize,
+        kind: ClientKind,
+        layers: &[Layer],
+    ) -> TrackSid {
+        let (sid, cid) = self.announce_in(stream, index, kind, layers);
         let streams = match layers {
             [] => vec![(None, PictureSize::Medium)],
             layers => layers
@@ -311,9 +332,52 @@ impl Rig {
         sid
     }
 
+    /// Publishes it no longer: it is gone from the next offer.
+    pub fn unpublish(&mut self, index: usize, track: TrackSid) {
+        let p = &mut self.participants[index];
+        let cid = p.cids.iter().find(|(_, sid)| **sid == track);
+        let cid = cid.map(|(cid, _)| cid.clone()).unwrap();
+        p.cids.remove(&cid);
+        p.sources.retain(|source| source.cid != cid);
+        p.connection.remove_track(&cid);
+        let peer = p.sid;
+        self.command(Command::Unpublish { peer, track });
+        self.offer(index);
+    }
+
+    /// The tracks somebody publishes.
+    pub fn published(&self, index: usize) -> Vec<TrackSid> {
+        self.participants[index].cids.values().copied().collect()
+    }
+
+    /// The SSRCs with which a subscriber gets a track, the one of retransmissions last.
+    pub fn ssrcs(&self, index: usize, track: TrackSid) -> Vec<u32> {
+        let p = &self.participants[index];
+        let mid = p.tracks.iter().find(|(_, sid)| **sid == track).unwrap().0;
+        let mut sections = p.answer.split("m=");
+        let line = format!("a=mid:{mid}");
+        let section = sections.find(|section| section.lines().any(|l| l == line));
+        let ssrcs = section.unwrap().split("a=ssrc:").skip(1);
+        let mut ssrcs: Vec<_> = ssrcs
+            .map(|line| line.split(' ').next().unwrap().parse().unwrap())
+            .collect();
+        ssrcs.dedup();
+        ssrcs
+    }
+
     /// Publishes a track whose packets the caller writes. Returns its sid and the client's id of it.
     pub fn announce(
         &mut self,
+        index: usize,
+        kind: ClientKind,
+        layers: &[Layer],
+    ) -> (TrackSid, String) {
+        self.announce_in("camera", index, kind, layers)
+    }
+
+    fn announce_in(
+        &mut self,
+        stream: &str,
         index: usize,
         kind: ClientKind,
         layers: &[Layer],
@@ -328,7 +392,7 @@ impl Rig {
                 MediaKind::Video
             },
             cids: vec![cid.clone()],
-            stream: "camera".into(),
+            stream: stream.into(),
             muted: false,
             audio: AudioFeatures::default(),
             mime_type: String::new(),
@@ -481,6 +545,7 @@ impl Rig {
                 let now = self.now;
                 let p = &mut self.participants[i];
                 p.connection.accept_answer(sdp, now).unwrap();
+                p.answer.clone_from(sdp);
                 if p.subscriber.is_none() {
                     p.tracks = mid_to_track.iter().cloned().collect();
                 }
@@ -554,6 +619,12 @@ impl Rig {
         if self.rng.random_bool(self.loss) || self.cut.contains(&from) || self.cut.contains(&to) {
             return;
         }
+        // RTP, but not RTCP.
+        let is_rtp = bytes.len() >= 12 && bytes[0] >> 6 == 2 && !(192..224).contains(&bytes[1]);
+        let ssrc = |bytes: &[u8]| u32::from_be_bytes(bytes[8..12].try_into().unwrap());
+        if from == self.server && is_rtp && self.lost_ssrcs.contains(&ssrc(&bytes)) {
+            return;
+        }
         let mut leaves = self.now;
         if let Some(link) = self.links.get_mut(&to) {
             let start = link.free_at.max(self.now);
@@ -577,6 +648,7 @@ impl Rig {
         let clients = self
             .participants
             .iter()
+            .filter(|p| !p.left)
             .flat_map(|p| std::iter::once(&p.connection).chain(&p.subscriber))
             .filter_map(PeerConnection::poll_timeout);
         let sources = self
@@ -648,6 +720,9 @@ impl Rig {
         for i in 0..self.participants.len() {
             let now = self.now;
             let p = &mut self.participants[i];
+            if p.left {
+                continue;
+            }
             let mut transmits = Vec::new();
             let mut events = Vec::new();
             for connection in std::iter::once(&mut p.connection).chain(&mut p.subscriber) {
@@ -696,8 +771,8 @@ impl Rig {
                 match &source.kind {
                     SourceKind::Tone => {
                         let frames = tone();
-                        let level = Some(AudioLevel {
-                            dbov: -20,
+                        let level = p.levels.as_ref().map(|levels| AudioLevel {
+                            dbov: -(levels[source.count as usize % levels.len()] as i8),
                             voice: true,
                         });
                         let frame = frames[source.count as usize % frames.len()];

@@ -589,3 +589,70 @@ fn a_publisher_hears_which_layers_are_wanted_and_again_when_it_resumes() {
         .collect();
     assert_eq!(told, [vec![]]);
 }
+
+#[test]
+fn whom_no_media_reaches_connects_anew_at_most_once_a_minute() {
+    let mut meeting = Meeting::new();
+    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    let peer = meeting.sid(bob);
+    meeting.media(Event::Unreachable { peer });
+    assert_eq!(
+        meeting.leave_of(bob),
+        Some((DisconnectReason::MediaFailure, Action::Reconnect))
+    );
+    assert_eq!(meeting.clients[&alice].closed, None);
+    let bob = meeting.enter("bob");
+    let peer = meeting.sid(bob);
+    meeting.advance(Duration::from_secs(50));
+    meeting.media(Event::Unreachable { peer });
+    assert_eq!(meeting.leave_of(bob), None);
+    meeting.advance(Duration::from_secs(20));
+    meeting.media(Event::Unreachable { peer });
+    assert!(meeting.leave_of(bob).is_some());
+}
+
+#[test]
+fn a_connection_that_gets_worse_is_told_to_its_participant_and_to_those_who_receive_it() {
+    use protocol::livekit::ConnectionQuality;
+    let mut meeting = Meeting::new();
+    let (alice, bob, carol) = (
+        meeting.enter("alice"),
+        meeting.enter("bob"),
+        meeting.enter("carol"),
+    );
+    let track = meeting.publish(alice, "cam");
+    let unsubscribe = UpdateSubscription {
+        track_sids: vec![track.to_string()],
+        subscribe: false,
+        ..Default::default()
+    };
+    meeting.ask(carol, Ask::Subscription(unsubscribe));
+    let everybody = [alice, bob, carol];
+    let starts = everybody.map(|one| meeting.heard(one));
+    let peer = meeting.sid(alice);
+    let quality = sfu::Quality::Poor;
+    meeting.media(Event::QualityChanged { peer, quality });
+    let told = |meeting: &Meeting, one, start| {
+        let quality = |told: &Told| match told {
+            Told::ConnectionQuality(update) => Some(update.updates.clone()),
+            _ => None,
+        };
+        let updates = meeting.since(one, start).iter().filter_map(quality);
+        let qualities = updates.flatten().map(|info| info.quality());
+        qualities.collect::<Vec<_>>()
+    };
+    let heard = [0, 1, 2].map(|i| told(&meeting, everybody[i], starts[i]));
+    let poor = vec![ConnectionQuality::Poor];
+    assert_eq!(heard, [poor.clone(), poor, vec![]]);
+    let dave = meeting.enter("dave");
+    let mut known = told(&meeting, dave, 0);
+    known.sort();
+    assert_eq!(
+        known
+            .iter()
+            .filter(|q| **q == ConnectionQuality::Poor)
+            .count(),
+        1
+    );
+    assert_eq!(known.len(), 4);
+}

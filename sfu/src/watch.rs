@@ -1,0 +1,594 @@
+//! Nobody is silently unheard: for each subscription it is known whether media arrives, and where it should and does not,
+//! it is repaired.
+//!
+//! Evidence of arrival is what subscribers report: transport-wide feedback, for which one packet of each stream is
+//! followed at a time, and receiver reports. Against a stream counts only what a receiver says of it: packets that it
+//! reports missing one after the other, or reports that pass it over. Where nothing at all is heard of a receiver, its
+//! network is at fault, which is ICE's business.
+//!
+//! Repairs go step by step: a key frame where nobody could start to decode; the subscription anew, with another SSRC in
+//! another section; the whole connection anew. Each is counted, and none is repeated without end.
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    api::{Command, Event, MediaKind, MediaSections, SendBatch},
+    down_track::DownTrack,
+    fanout::NO_LAYER,
+    peer::Peer,
+    rtcp::TransportCc,
+    rtp::SeqNo,
+    shard::{DownTrackKey, PeerKey, Shard, UpTrackKey},
+    up_track::UpTrack,
+};
+
+/// Time between two looks at a peer.
+const INTERVAL: Duration = Duration::from_millis(250);
+
+/// Media that should flow and did not arrive for this long is repaired.
+const LIMIT: Duration = Duration::from_millis(1900);
+
+/// The same where transport-wide feedback is negotiated and nothing of it comes, while other packets do.
+const SILENT_LIMIT: Duration = Duration::from_millis(2500);
+
+/// Receiver reports in a row in which a stream stands still.
+const STOOD_STILL: u32 = 2;
+
+/// A report is older than the packets sent within this time.
+const REPORT_LAG: Duration = Duration::from_millis(500);
+
+/// The same where receiver reports do not name the stream: clients send them every second or so for a picture, …
+const REPORT_LIMIT_VIDEO: Duration = Duration::from_secs(6);
+
+/// … and every five seconds for sound, at times every seven and a half.
+const REPORT_LIMIT_AUDIO: Duration = Duration::from_secs(16);
+
+/// Reports of a receiver that pass a stream over, besides the time.
+const PASSED_OVER: u32 = 3;
+
+/// Packets without a sign of arrival, besides the time: of a picture that rests one comes now and then, and one may be lost.
+const UNANSWERED: u32 = 8;
+
+/// Followed packets in a row that a receiver reports as missing, besides the time: a burst of losses is no broken path.
+const MISSING: u32 = 5;
+
+/// A stream is asked about again after this.
+const PROBE_INTERVAL: Duration = Duration::from_millis(100);
+
+/// A peer of which nothing was heard for this long is not judged; by its reports, half of their limit.
+const ALIVE: Duration = Duration::from_secs(1);
+
+/// Packets of a track within this time: it is being sent.
+const FLOWING: Duration = Duration::from_secs(1);
+
+/// Subscriptions of one peer that are begun anew within [`REPAIR_WINDOW`]. When that does not help, its connection is.
+const MAX_REPAIRS: u8 = 3;
+
+/// See [`MAX_REPAIRS`].
+const REPAIR_WINDOW: Duration = Duration::from_secs(60);
+
+/// A client that was asked to offer sections for its subscriptions, and did not, is asked again after twice this, then
+/// four times this, …
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+
+/// … but never after more than this.
+const MAX_ASK_AGAIN: Duration = Duration::from_secs(60);
+
+/// A publisher that sends nothing of a track for so long has a problem, of which it is told once.
+const PUBLISHER_LIMIT: Duration = Duration::from_secs(4);
+
+/// What is known of the arrival of one stream at its receiver.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Delivery {
+    /// Packets that went out.
+    count: u32,
+    /// Since when packets with transport-wide numbers went out without a sign of arrival, and how many had by then.
+    unproven: Option<(Instant, u32)>,
+    /// Followed packets in a row that did not arrive.
+    missing: u32,
+    /// The packet that is followed went out; when.
+    probed: Option<Instant>,
+    /// Since when packets went out without a receiver report of progress; how many packets had, and how many
+    /// reports had come by then.
+    unreported: Option<(Instant, u32, u32)>,
+    highest_reported: Option<u32>,
+    /// Reports in a row in which it stands still.
+    still: u32,
+    /// Packets sent, when it was last looked at.
+    seen: u32,
+    /// Since when nothing went out though it should.
+    starved: Option<Instant>,
+    /// Since when no section carries it, and times it was asked for one.
+    unbound: Option<(Instant, u32)>,
+    /// It was begun anew as a repair.
+    repaired: bool,
+}
+
+impl Delivery {
+    /// A packet went out to a receiver that has sent so many reports. True: it should be followed.
+    pub fn sent(&mut self, is_numbered: bool, reports: u32, now: Instant) -> bool {
+        let count = self.count;
+        self.count = count.wrapping_add(1);
+        self.unreported.get_or_insert((now, count, reports));
+        if is_numbered {
+            self.unproven.get_or_insert((now, count));
+        }
+        let due = self.probed.is_none_or(|at| now >= at + PROBE_INTERVAL);
+        if is_numbered && due {
+            self.probed = Some(now);
+        }
+        is_numbered && due
+    }
+
+    /// It was reported as arrived, or as missing.
+    fn followed(&mut self, arrived: bool) {
+        if arrived {
+            self.unproven = None;
+            self.missing = 0;
+            self.repaired = false;
+        } else {
+            self.missing += 1;
+        }
+    }
+
+    /// A receiver report spoke of it.
+    pub fn reported(&mut self, highest_seq: u32, now: Instant) {
+        if self.highest_reported.replace(highest_seq) != Some(highest_seq) {
+            self.unreported = None;
+            self.still = 0;
+            self.repaired = false;
+        } else if self
+            .unreported
+            .is_some_and(|(since, ..)| now >= since + REPORT_LAG)
+        {
+            self.still += 1;
+        }
+    }
+
+    /// It does not arrive, as far as the receiver tells. Where nothing is heard of it, the clocks start again with the
+    /// next packet.
+    fn is_lost(&mut self, kind: MediaKind, receiver: &Watch, now: Instant) -> bool {
+        let silent = receiver.silent(now);
+        if silent >= ALIVE {
+            self.unproven = None;
+            self.missing = 0;
+        }
+        if silent >= report_limit(kind) / 2 {
+            self.unreported = None;
+            self.still = 0;
+        }
+        let enough = |since: u32| self.count.wrapping_sub(since) >= UNANSWERED;
+        let is_missing = self.unproven.is_some_and(|(since, count)| {
+            let waited = now.saturating_duration_since(since);
+            let is_quiet = enough(count) && receiver.feedback.is_none_or(|at| at < since);
+            (waited >= LIMIT && self.missing >= MISSING) || (waited >= SILENT_LIMIT && is_quiet)
+        });
+        let is_passed_over = self.unreported.is_some_and(|(since, count, reports)| {
+            if !enough(count) {
+                return false;
+            }
+            let waited = now.saturating_duration_since(since);
+            waited >= LIMIT && self.still >= STOOD_STILL
+                || waited >= report_limit(kind)
+                    && receiver.reports.wrapping_sub(reports) >= PASSED_OVER
+        });
+        is_missing || is_passed_over
+    }
+
+    /// Nothing is expected of it now.
+    fn rest(&mut self) {
+        self.unproven = None;
+        self.missing = 0;
+        self.unreported = None;
+        self.still = 0;
+    }
+
+    /// Takes note of whether anything went out since the last look. True: nothing did for too long.
+    fn is_starved(&mut self, sent: u32, should_flow: bool, now: Instant) -> bool {
+        if !should_flow || std::mem::replace(&mut self.seen, sent) != sent {
+            self.starved = None;
+            return false;
+        }
+        let since = *self.starved.get_or_insert(now);
+        now >= since + LIMIT
+    }
+
+    /// It has no section. True: the client should be asked for one again.
+    fn must_ask(&mut self, now: Instant) -> bool {
+        let (since, asked) = *self.unbound.get_or_insert((now, 1));
+        let wait = ASK_AGAIN * 2u32.saturating_pow(asked.min(16));
+        if now < since + wait.min(MAX_ASK_AGAIN) {
+            return false;
+        }
+        self.unbound = Some((now, asked.saturating_add(1)));
+        true
+    }
+}
+
+fn report_limit(kind: MediaKind) -> Duration {
+    match kind {
+        MediaKind::Video => REPORT_LIMIT_VIDEO,
+        MediaKind::Audio => REPORT_LIMIT_AUDIO,
+    }
+}
+
+/// Packets that are followed, by their transport-wide number.
+#[derive(Debug, Clone)]
+struct Followed([Option<(SeqNo, DownTrackKey)>; Self::SLOTS]);
+
+impl Followed {
+    /// Feedback comes every 50 to 250 ms, in which a meeting of fifty is asked about.
+    const SLOTS: usize = 128;
+
+    fn slot(&mut self, number: SeqNo) -> &mut Option<(SeqNo, DownTrackKey)> {
+        &mut self.0[usize::from(number.0) % Self::SLOTS]
+    }
+}
+
+/// What is watched of one peer.
+#[derive(Debug)]
+pub struct Watch {
+    next: Instant,
+    followed: Box<Followed>,
+    /// Its last RTP or RTCP packet, and its last transport-wide feedback.
+    heard: Option<Instant>,
+    feedback: Option<Instant>,
+    /// Its reports on what it receives.
+    reports: u32,
+    /// Subscriptions begun anew since the instant.
+    repairs: (Instant, u8),
+    reconnecting: bool,
+}
+
+impl Watch {
+    /// Nothing is known yet.
+    pub fn new(now: Instant) -> Self {
+        Self {
+            next: now,
+            followed: Box::new(Followed([None; Followed::SLOTS])),
+            heard: None,
+            feedback: None,
+            reports: 0,
+            repairs: (now, 0),
+            reconnecting: false,
+        }
+    }
+
+    /// A packet of the peer came.
+    pub fn heard(&mut self, now: Instant) {
+        self.heard = Some(now);
+    }
+
+    /// For how long nothing of it came.
+    pub fn silent(&self, now: Instant) -> Duration {
+        self.heard
+            .map_or(Duration::MAX, |at| now.saturating_duration_since(at))
+    }
+
+    /// A receiver report came, or a sender report, which is one too.
+    pub fn reported(&mut self) {
+        self.reports = self.reports.wrapping_add(1);
+    }
+
+    /// How many of those.
+    pub fn reports(&self) -> u32 {
+        self.reports
+    }
+
+    /// The packet with this number belongs to `down`.
+    pub fn follow(&mut self, number: SeqNo, down: DownTrackKey) {
+        *self.followed.slot(number) = Some((number, down));
+    }
+
+    fn may_repair(&mut self, now: Instant) -> bool {
+        let (since, count) = &mut self.repairs;
+        if now >= *since + REPAIR_WINDOW {
+            (*since, *count) = (now, 0);
+        }
+        *count = count.saturating_add(1);
+        *count <= MAX_REPAIRS
+    }
+}
+
+/// What a publisher should send and does not.
+#[derive(Debug, Default)]
+pub struct Silence {
+    since: Option<Instant>,
+    told: bool,
+}
+
+impl Silence {
+    /// True once: it lasts too long.
+    fn is_new(&mut self, should_flow: bool, flows: bool, now: Instant) -> bool {
+        if flows || !should_flow {
+            self.since = None;
+            self.told &= !flows;
+            return false;
+        }
+        let since = *self.since.get_or_insert(now);
+        now >= since + PUBLISHER_LIMIT && !std::mem::replace(&mut self.told, true)
+    }
+}
+
+enum Finding {
+    Unbound,
+    Starved(UpTrackKey),
+    Lost,
+}
+
+impl Shard {
+    /// Transport-wide feedback says which of the followed packets arrived.
+    pub(crate) fn learn_deliveries(
+        &mut self,
+        peer: PeerKey,
+        feedback: &TransportCc<'_>,
+        now: Instant,
+    ) {
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
+        p.watch.feedback = Some(now);
+        for (number, arrived) in feedback.statuses() {
+            let slot = p.watch.followed.slot(number);
+            let Some((_, down)) = slot.take_if(|(followed, _)| *followed == number) else {
+                continue;
+            };
+            if let Some(d) = self.downs.get_mut(down) {
+                d.delivery.followed(arrived.is_some());
+            }
+        }
+        // What a feedback passes over is missing too.
+        let base = feedback.base_seq.0;
+        let is_older = |number: SeqNo| (1..0x8000).contains(&base.wrapping_sub(number.0));
+        for slot in &mut p.watch.followed.0 {
+            if let Some((_, down)) = slot.take_if(|(number, _)| is_older(*number))
+                && let Some(d) = self.downs.get_mut(down)
+            {
+                d.delivery.followed(false);
+            }
+        }
+    }
+
+    /// Looks at what one peer sends and gets, where it is time.
+    pub(crate) fn watch(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
+        if now < p.watch.next || p.watch.reconnecting {
+            return;
+        }
+        p.watch.next = now + INTERVAL;
+        let downs = p.downs.clone();
+        self.watch_publisher(peer, now);
+        for down in downs {
+            match self.finding(down, now) {
+                None => {}
+                Some(Finding::Unbound) => self.ask_again(peer),
+                Some(Finding::Starved(up)) => self.start_again(down, up, now, out),
+                Some(Finding::Lost) => self.renew_subscription(peer, down, now, out),
+            }
+        }
+    }
+
+    fn finding(&mut self, down: DownTrackKey, now: Instant) -> Option<Finding> {
+        let d = self.downs.get_mut(down)?;
+        let track = self.ups.get(d.up)?;
+        let p = self.peers.get(d.subscriber)?;
+        if d.parameters.is_none() {
+            return d.delivery.must_ask(now).then_some(Finding::Unbound);
+        }
+        d.delivery.unbound = None;
+        let should_flow = should_flow(d, track, p, now);
+        let sent = d.sent.0;
+        if d.delivery.is_starved(sent, should_flow, now) {
+            d.delivery.starved = None;
+            return Some(Finding::Starved(d.up));
+        }
+        if !should_flow {
+            d.delivery.rest();
+            return None;
+        }
+        d.delivery
+            .is_lost(track.kind, &p.watch, now)
+            .then_some(Finding::Lost)
+    }
+
+    /// A subscription has no section: the client did not do what it was asked for, or the word was lost.
+    fn ask_again(&mut self, peer: PeerKey) {
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
+        if p.negotiation.needs_renegotiation() {
+            p.asked = MediaSections::default();
+            self.stats.repairs.asked += 1;
+            self.ask_for_offer(peer);
+        }
+    }
+
+    /// Nothing goes out though packets come in: the choice is made anew, and a key frame asked for.
+    fn start_again(
+        &mut self,
+        down: DownTrackKey,
+        up: UpTrackKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        self.stats.repairs.restarted += 1;
+        let Some(d) = self.downs.get_mut(down) else {
+            return;
+        };
+        d.rewriter.pause();
+        let slot = d.slot;
+        if let Some(track) = self.ups.get_mut(up) {
+            track.fanout.set_current(slot, NO_LAYER);
+        }
+        self.retarget(down);
+        self.request_key_frames(up, now, out);
+    }
+
+    /// The stream leaves us and does not arrive: it is begun anew, once; then the connection is.
+    fn renew_subscription(
+        &mut self,
+        peer: PeerKey,
+        down: DownTrackKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let (Some(d), Some(p)) = (self.downs.get(down), self.peers.get_mut(peer)) else {
+            return;
+        };
+        let (track, setting, sid) = (d.track, d.setting, p.sid);
+        tracing::info!(participant = %sid, %track, repaired = d.delivery.repaired, "media does not arrive");
+        if d.delivery.repaired || !p.watch.may_repair(now) {
+            p.watch.reconnecting = true;
+            self.stats.repairs.reconnected += 1;
+            self.events.push_back(Event::Unreachable { peer: sid });
+            return;
+        }
+        self.stats.repairs.resubscribed += 1;
+        let (peer, repaired) = (sid, track);
+        self.route_command(Command::Unsubscribe { peer, track }, now, out);
+        let again = Command::Subscribe {
+            peer,
+            track,
+            setting,
+        };
+        self.route_command(again, now, out);
+        let newest = self.sids.get(&peer).and_then(|key| self.peers.get(*key));
+        let newest = newest.and_then(|p| p.downs.last().copied());
+        if let Some(d) = newest.and_then(|down| self.downs.get_mut(down))
+            && d.track == repaired
+        {
+            d.delivery.repaired = true;
+        }
+    }
+
+    /// Tracks of the peer that it should send and does not.
+    fn watch_publisher(&mut self, peer: PeerKey, now: Instant) {
+        let Self {
+            peers,
+            ups,
+            stats,
+            events,
+            ..
+        } = self;
+        let Some(p) = peers.get(peer) else { return };
+        let mut is_silent = false;
+        for up in &p.ups {
+            let Some(track) = ups.get_mut(*up) else {
+                continue;
+            };
+            let should_flow = p.transport.is_connected() && track.should_flow();
+            let flows = track.flows(FLOWING, now);
+            is_silent |= track.silence.is_new(should_flow, flows, now);
+        }
+        if is_silent {
+            stats.repairs.silent_publishers += 1;
+            events.push_back(Event::NegotiationNeeded {
+                peer: p.sid,
+                missing: MediaSections::default(),
+            });
+        }
+    }
+}
+
+fn should_flow(d: &DownTrack, track: &UpTrack, p: &Peer, now: Instant) -> bool {
+    let is_paced = track.kind == MediaKind::Video && !p.pacer.is_empty();
+    p.transport.is_connected()
+        && !is_paced
+        && track.audible
+        && !track.muted
+        && track.flows(FLOWING, now)
+        && track.fanout.wanted(d.slot) != NO_LAYER
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_is_lost_when_its_receiver_says_so_and_not_before() {
+        let (mut delivery, now) = (Delivery::default(), Instant::now());
+        let mut receiver = Watch::new(now);
+        let after = |ms| now + Duration::from_millis(ms);
+        for ms in (0..3000).step_by(20) {
+            receiver.heard(after(ms));
+            receiver.feedback = Some(after(ms));
+            if delivery.sent(true, 0, after(ms)) {
+                delivery.followed(false);
+            }
+            let is_lost = delivery.is_lost(MediaKind::Audio, &receiver, after(ms));
+            assert_eq!(is_lost, ms >= 1900, "{ms}");
+        }
+        delivery.followed(true);
+        assert!(!delivery.is_lost(MediaKind::Audio, &receiver, after(3000)));
+        // Nothing more is said of anything, …
+        let mut lost = (3020..9000).step_by(20).filter(|ms| {
+            receiver.heard(after(*ms));
+            delivery.sent(true, 0, after(*ms));
+            delivery.is_lost(MediaKind::Audio, &receiver, after(*ms))
+        });
+        assert_eq!(lost.next(), Some(5520));
+        // … and then nothing is heard of the receiver at all.
+        let mut lost = (9000..19_000).step_by(20).filter(|ms| {
+            delivery.sent(true, 0, after(*ms));
+            delivery.is_lost(MediaKind::Audio, &receiver, after(*ms))
+        });
+        assert_eq!(lost.next(), None);
+    }
+
+    #[test]
+    fn a_report_that_stands_still_is_no_sign_of_arrival() {
+        let (mut delivery, now) = (Delivery::default(), Instant::now());
+        let mut receiver = Watch::new(now);
+        let after = |seconds| now + Duration::from_secs(seconds);
+        let mut lost = (0..40).filter(|second| {
+            receiver.heard(after(*second));
+            receiver.reported();
+            (0..30).for_each(|_| _ = delivery.sent(false, receiver.reports(), after(*second)));
+            delivery.reported(19.min(*second as u32), after(*second));
+            delivery.is_lost(MediaKind::Video, &receiver, after(*second))
+        });
+        assert_eq!(lost.next(), Some(22));
+    }
+
+    #[test]
+    fn a_picture_that_rests_is_not_missed() {
+        let (mut delivery, now) = (Delivery::default(), Instant::now());
+        let mut receiver = Watch::new(now);
+        delivery.sent(true, 0, now);
+        for second in 0..10 {
+            let now = now + Duration::from_secs(second);
+            receiver.heard(now);
+            receiver.reported();
+            delivery.reported(7, now);
+            assert!(!delivery.is_lost(MediaKind::Video, &receiver, now));
+        }
+    }
+
+    #[test]
+    fn a_client_is_asked_for_sections_less_and_less_often() {
+        let (mut delivery, now) = (Delivery::default(), Instant::now());
+        let asked: Vec<_> = (0..300)
+            .filter(|second| delivery.must_ask(now + Duration::from_secs(*second)))
+            .collect();
+        assert_eq!(asked, [2, 6, 14, 30, 62, 122, 182, 242]);
+    }
+
+    #[test]
+    fn a_silent_publisher_is_told_once_until_it_is_heard() {
+        let (mut silence, now) = (Silence::default(), Instant::now());
+        let mut told = |seconds: std::ops::Range<u64>, should_flow, flows| {
+            let is_new = |second: &u64| {
+                silence.is_new(should_flow, flows, now + Duration::from_secs(*second))
+            };
+            seconds.filter(is_new).collect::<Vec<_>>()
+        };
+        let none: [u64; 0] = [];
+        assert_eq!(told(0..60, true, false), [4]);
+        assert_eq!(told(60..70, false, false), none);
+        assert_eq!(told(70..80, true, false), none, "it was told");
+        assert_eq!(told(80..81, true, true), none);
+        assert_eq!(told(81..100, true, false), [85]);
+    }
+}
