@@ -10,6 +10,7 @@ pub mod join_query;
 pub mod json;
 pub mod signal;
 pub mod token;
+pub mod turn;
 
 pub use ids::{ParticipantIdentity, ParticipantSid, RoomName, RoomSid, TrackSid, WebhookSid};
 

@@ -22,7 +22,7 @@ use client::media::{MediaKind, OutgoingPacket};
 use rig::Rig;
 use serde_json::{Value, json};
 use server::udp::{Batch, MediaSockets, Receiver};
-use sfu::{Config, Datagram, Destination, SendBatch};
+use sfu::{Config, Datagram, Destination, SendBatch, TransportProtocol};
 
 /// RTP payload of the packets that are forwarded.
 const PAYLOAD: usize = 1200;
@@ -179,6 +179,7 @@ impl Case {
                     Datagram {
                         remote,
                         local,
+                        protocol: TransportProtocol::Udp,
                         payload,
                     },
                     self.rig.now,

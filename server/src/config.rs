@@ -24,8 +24,8 @@ const MAX_ADDRESSES: usize = 16;
 
 /// The tables of the file. There is no key outside of them: where Kubernetes has a service named `conclave` it sets
 /// `CONCLAVE_PORT` to something else.
-const SECTIONS: [&str; 8] = [
-    "http", "media", "room", "webhook", "limits", "metrics", "log", "shutdown",
+const SECTIONS: [&str; 10] = [
+    "http", "media", "tls", "turn", "room", "webhook", "limits", "metrics", "log", "shutdown",
 ];
 
 /// All settings.
@@ -34,8 +34,12 @@ const SECTIONS: [&str; 8] = [
 pub struct Config {
     /// Pages, API and signal connections.
     pub http: Http,
+    /// The one public port.
+    pub tls: Tls,
     /// Audio, video and data.
     pub media: Media,
+    /// Our relay for clients whose network lets nothing else through.
+    pub turn: Turn,
     /// API keys with their secrets.
     #[serde(deserialize_with = "keys")]
     pub keys: Keys,
@@ -75,6 +79,77 @@ impl Default for Http {
     }
 }
 
+/// One public port for everything: HTTPS and WebSocket, media over TCP, and TURN over TLS. Off until a certificate is
+/// named.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Tls {
+    /// The addresses to listen on.
+    pub bind: Vec<IpAddr>,
+    /// The port, 0 for one that the system chooses.
+    pub port: u16,
+    /// The port as clients reach it, where something before us moves it. 0: the same.
+    pub public_port: u16,
+    /// The name under which clients reach this server, for which the certificate is. TURN over TLS needs it.
+    pub host: String,
+    /// File with the certificate and those of its issuers (PEM). Read again when it changes.
+    pub certificate: PathBuf,
+    /// File with the private key (PEM).
+    pub key: PathBuf,
+}
+
+impl Default for Tls {
+    fn default() -> Self {
+        Self {
+            bind: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
+            port: 443,
+            public_port: 0,
+            host: String::new(),
+            certificate: PathBuf::new(),
+            key: PathBuf::new(),
+        }
+    }
+}
+
+impl Tls {
+    /// Is it wanted?
+    pub fn is_enabled(&self) -> bool {
+        !self.certificate.as_os_str().is_empty()
+    }
+}
+
+/// A TURN server (RFC 8656) that relays to our own media addresses and nowhere else. Clients get credentials for it when
+/// they join.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Turn {
+    /// Serve it over TLS, on the one public port (`tls.port`), where there is one.
+    pub tls: bool,
+    /// Serve it over UDP.
+    pub udp: bool,
+    /// The UDP port. 0: the system chooses.
+    pub port: u16,
+    /// The most allocations of one participant. A browser makes one for each of its interfaces and each of our addresses.
+    pub max_allocations_per_participant: usize,
+    /// The most allocations in all.
+    pub max_allocations: usize,
+    /// Credentials can be used for this long to make allocations, seconds; those that are made may be kept.
+    pub credential_lifetime: u32,
+}
+
+impl Default for Turn {
+    fn default() -> Self {
+        Self {
+            tls: true,
+            udp: false,
+            port: 3478,
+            max_allocations_per_participant: 32,
+            max_allocations: 10_000,
+            credential_lifetime: 43_200,
+        }
+    }
+}
+
 /// Audio, video and data.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -86,6 +161,10 @@ pub struct Media {
     /// The addresses under which clients reach this machine. Empty: those of its interfaces, without loopback ones.
     /// Behind a NAT that maps ports one to one, name its outer address.
     pub addresses: Vec<IpAddr>,
+    /// Take media over TCP too (RFC 6544), from clients whose network lets no UDP through.
+    pub tcp: bool,
+    /// The TCP port for it, shared by all shards. 0: the system chooses.
+    pub tcp_port: u16,
     /// A participant whose ICE and DTLS do not finish within this many milliseconds is closed.
     pub connect_timeout_ms: u32,
     /// A connection without a valid STUN check for this many milliseconds is closed (RFC 7675).
@@ -104,6 +183,8 @@ impl Default for Media {
             port: 7882,
             shards: 0,
             addresses: Vec::new(),
+            tcp: true,
+            tcp_port: 7881,
             connect_timeout_ms: 30_000,
             consent_timeout_ms: 30_000,
             congestion_control: false,
@@ -158,6 +239,8 @@ pub struct Limits {
     /// Bytes of data packets (chat, files, remote calls) that one participant may send per second in the long run, and
     /// twice as many at once. What is above waits at its sender.
     pub max_data_rate: u32,
+    /// Connections that carry media over TCP.
+    pub max_media_connections: usize,
 }
 
 impl Default for Limits {
@@ -169,6 +252,7 @@ impl Default for Limits {
             max_connections: 20_000,
             max_connections_per_address: 10_000,
             max_data_rate: 2 << 20,
+            max_media_connections: 10_000,
         }
     }
 }
@@ -345,6 +429,12 @@ impl Config {
             "media.port leaves too few ports for all shards"
         } else if self.media.addresses.iter().any(IpAddr::is_unspecified) {
             "media.addresses must name addresses that clients can reach, not 0.0.0.0 or ::"
+        } else if self.tls.is_enabled() && self.tls.key.as_os_str().is_empty() {
+            "tls.key names no file, while tls.certificate does"
+        } else if self.tls.is_enabled() && self.tls.bind.is_empty() {
+            "tls.bind names no address"
+        } else if !is_host(&self.tls.host) {
+            "tls.host must be a name like meet.example.org, without scheme and port"
         } else if !self.webhook.urls.iter().all(|url| is_web_address(url)) {
             "webhook.urls must be http: or https: addresses"
         } else {
@@ -397,6 +487,32 @@ impl Config {
         addresses.truncate(MAX_ADDRESSES);
         addresses
     }
+}
+
+impl Config {
+    /// Where connections for media are taken: as for datagrams, on loopback addresses only where there are no others.
+    pub fn tcp_bind(&self) -> Vec<IpAddr> {
+        let addresses = self.media_addresses();
+        if addresses.iter().all(IpAddr::is_loopback) {
+            return addresses;
+        }
+        let mut bind = Vec::new();
+        for ip in addresses {
+            let any: IpAddr = match ip {
+                IpAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
+                IpAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
+            };
+            if !bind.contains(&any) {
+                bind.push(any);
+            }
+        }
+        bind
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    text.chars()
+        .all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '-'))
 }
 
 fn is_web_address(url: &str) -> bool {

@@ -6,9 +6,15 @@
 pub mod cli;
 pub mod config;
 pub mod edge;
+pub mod ice_tcp;
+pub mod links;
+pub mod listen;
 pub mod media;
 pub mod metrics;
+pub mod networks;
 pub mod rooms;
 pub mod serve;
+pub mod tls;
+pub mod turn;
 pub mod udp;
 pub mod webhooks;

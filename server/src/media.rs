@@ -6,7 +6,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -18,10 +18,13 @@ use std::{
 };
 
 use protocol::{ParticipantSid, RoomSid};
-use sfu::{Command, DisconnectReason, Event, Shard, stats::Stats};
+use sfu::{Command, Datagram, DisconnectReason, Event, Shard, stats::Stats};
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::udp::{Batch, MediaSockets, Ready, Receiver, Wake};
+use crate::{
+    links::{Link, datagrams},
+    udp::{Batch, MediaSockets, Ready, Receiver, Wake},
+};
 
 /// Datagrams between two flushes: what the shard's fan-out works on at once.
 const FLUSH_EVERY: usize = 64;
@@ -31,6 +34,13 @@ const MAX_BATCHES: usize = 16;
 
 /// Commands before datagrams have their turn.
 const MAX_COMMANDS: usize = 256;
+
+/// Reads of connections that wait for a media thread; what comes on top is dropped. 1,000 clients who send 50 packets a
+/// second are a twentieth of a second behind then.
+const MAX_ARRIVALS: usize = 4096;
+
+/// Arrivals over links before datagrams have their turn.
+const ARRIVALS_PER_TURN: usize = 256;
 
 /// How long a reader of figures waits for a busy media thread.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
@@ -48,6 +58,7 @@ pub struct Media {
 #[derive(Debug)]
 pub struct ShardHandle {
     commands: mpsc::Sender<ToShard>,
+    arrivals: mpsc::SyncSender<Arrival>,
     wake: Arc<Wake>,
     sockets: Arc<MediaSockets>,
     figures: Arc<ShardFigures>,
@@ -74,6 +85,8 @@ enum ToShard {
     /// A room opens here; its events go to the sender.
     Open(RoomSid, EventSender),
     Command(Command),
+    /// The client's connection, or its allocation, is gone.
+    CloseLink(Arc<Link>),
     /// The engine's counters are wanted.
     Report(mpsc::SyncSender<Stats>),
     #[cfg(test)]
@@ -81,11 +94,20 @@ enum ToShard {
     Stop,
 }
 
+/// Frames that came over a link.
+#[derive(Debug)]
+struct Arrival {
+    link: Arc<Link>,
+    frames: Vec<u8>,
+}
+
 /// Settings that all shards share.
 #[derive(Debug, Clone)]
 pub struct ShardSettings {
     /// DTLS certificate of the process.
     pub certificate: sfu::Certificate,
+    /// The ports that take ICE connections, as clients reach them, best first.
+    pub tcp_ports: Vec<u16>,
     /// See [`sfu::Config`].
     pub connect_timeout_ms: u32,
     /// See [`sfu::Config`].
@@ -103,9 +125,18 @@ pub struct ShardSettings {
 }
 
 impl ShardSettings {
-    fn config(&self, sockets: &MediaSockets) -> sfu::Config {
+    fn config(&self, index: usize, sockets: &MediaSockets) -> sfu::Config {
+        let addresses = sockets.addresses();
+        let on = |port: &u16| {
+            let port = *port;
+            addresses
+                .iter()
+                .map(move |address| SocketAddr::new(address.ip(), port))
+        };
         sfu::Config {
-            addresses: sockets.addresses(),
+            tcp_addresses: self.tcp_ports.iter().flat_map(on).collect(),
+            addresses: addresses.clone(),
+            index: u16::try_from(index).unwrap_or(u16::MAX),
             seed: rand::random(),
             certificate: self.certificate.clone(),
             connect_timeout_ms: self.connect_timeout_ms,
@@ -192,6 +223,7 @@ impl Media {
 impl ShardHandle {
     fn start(index: usize, sockets: MediaSockets, settings: ShardSettings) -> io::Result<Self> {
         let (commands, queue) = mpsc::channel();
+        let (arrivals, arrived) = mpsc::sync_channel(MAX_ARRIVALS);
         let wake = Arc::new(Wake::new()?);
         let sockets = Arc::new(sockets);
         let figures = Arc::new(ShardFigures::default());
@@ -199,10 +231,13 @@ impl ShardHandle {
             let (wake, sockets, figures) = (wake.clone(), sockets.clone(), figures.clone());
             std::thread::Builder::new()
                 .name(format!("media-{index}"))
-                .spawn(move || Worker::new(index, queue, wake, sockets, figures, settings).run())?
+                .spawn(move || {
+                    Worker::new(index, (queue, arrived), wake, sockets, figures, settings).run();
+                })?
         };
         Ok(Self {
             commands,
+            arrivals,
             wake,
             sockets,
             figures,
@@ -218,6 +253,23 @@ impl ShardHandle {
     /// Carries out `command`; the order of commands is kept.
     pub fn command(&self, command: Command) {
         self.send(ToShard::Command(command));
+    }
+
+    /// Hands over the complete frames that came over `link`; they are dropped where the thread is behind. Never waits.
+    pub fn deliver(&self, link: &Arc<Link>, frames: Vec<u8>) {
+        let link = link.clone();
+        if self.arrivals.try_send(Arrival { link, frames }).is_err() {
+            self.sockets
+                .counters()
+                .dropped_link_in
+                .fetch_add(1, Relaxed);
+        }
+        self.wake.signal();
+    }
+
+    /// `link` is gone.
+    pub fn close_link(&self, link: Arc<Link>) {
+        self.send(ToShard::CloseLink(link));
     }
 
     fn send(&self, message: ToShard) {
@@ -319,6 +371,7 @@ fn subject(event: &Event) -> Subject {
 struct Worker {
     index: usize,
     queue: mpsc::Receiver<ToShard>,
+    arrived: mpsc::Receiver<Arrival>,
     wake: Arc<Wake>,
     sockets: Arc<MediaSockets>,
     figures: Arc<ShardFigures>,
@@ -332,19 +385,20 @@ struct Worker {
 impl Worker {
     fn new(
         index: usize,
-        queue: mpsc::Receiver<ToShard>,
+        (queue, arrived): (mpsc::Receiver<ToShard>, mpsc::Receiver<Arrival>),
         wake: Arc<Wake>,
         sockets: Arc<MediaSockets>,
         figures: Arc<ShardFigures>,
         settings: ShardSettings,
     ) -> Self {
         Self {
-            shard: new_shard(&settings, &sockets),
+            shard: new_shard(index, &settings, &sockets),
             batch: Batch::new(sockets.clone()),
             receiver: Receiver::new(),
             members: Members::default(),
             index,
             queue,
+            arrived,
             wake,
             sockets,
             figures,
@@ -367,7 +421,7 @@ impl Worker {
     }
 
     fn restart(&mut self) {
-        self.shard = new_shard(&self.settings, &self.sockets);
+        self.shard = new_shard(self.index, &self.settings, &self.sockets);
         self.batch = Batch::new(self.sockets.clone());
         for &peer in self.members.peers.keys() {
             self.members.deliver(Event::Disconnected {
@@ -402,6 +456,7 @@ impl Worker {
             if !self.carry_out() {
                 return false;
             }
+            self.receive_links();
         }
         let now = Instant::now();
         if self.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
@@ -443,6 +498,33 @@ impl Worker {
         }
     }
 
+    /// Takes what came over connections and allocations.
+    fn receive_links(&mut self) {
+        let now = Instant::now();
+        for count in 0..=ARRIVALS_PER_TURN {
+            if count == ARRIVALS_PER_TURN {
+                // The rest has its turn after the datagrams that came meanwhile.
+                self.wake.signal();
+                break;
+            }
+            let Ok(Arrival { link, frames }) = self.arrived.try_recv() else {
+                break;
+            };
+            self.batch.links.learn(&link);
+            let path = link.path();
+            for payload in datagrams(&frames) {
+                let datagram = Datagram {
+                    remote: path.remote,
+                    local: path.local,
+                    protocol: path.protocol,
+                    payload,
+                };
+                self.shard.handle_datagram(datagram, now, &mut self.batch);
+            }
+        }
+        self.shard.flush(now, &mut self.batch);
+    }
+
     /// Carries out commands. False: the thread is to end.
     fn carry_out(&mut self) -> bool {
         let now = Instant::now();
@@ -461,6 +543,7 @@ impl Worker {
                     // Whoever asked may have given up waiting.
                     drop(reply.try_send(self.shard.stats()));
                 }
+                Ok(ToShard::CloseLink(link)) => self.batch.links.forget(&link),
                 #[cfg(test)]
                 Ok(ToShard::Panic) => panic!("asked to"),
                 Ok(ToShard::Stop) | Err(mpsc::TryRecvError::Disconnected) => return false,
@@ -480,8 +563,8 @@ impl Worker {
     }
 }
 
-fn new_shard(settings: &ShardSettings, sockets: &MediaSockets) -> Shard {
-    Shard::new(settings.config(sockets))
+fn new_shard(index: usize, settings: &ShardSettings, sockets: &MediaSockets) -> Shard {
+    Shard::new(settings.config(index, sockets))
 }
 
 #[cfg(test)]
@@ -498,6 +581,7 @@ mod tests {
         let sockets = bind(&[Ipv4Addr::LOCALHOST.into()], 0, count).unwrap();
         let settings = ShardSettings {
             certificate: generate_certificate().unwrap(),
+            tcp_ports: Vec::new(),
             connect_timeout_ms: 30_000,
             consent_timeout_ms: 30_000,
             max_peers: 10,

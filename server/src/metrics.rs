@@ -39,12 +39,27 @@ pub struct Metrics {
     pub messages_in: Counter,
     /// Signal messages to clients.
     pub messages_out: Counter,
+    /// Connections that carry media (ICE over TCP).
+    pub media_connections: Gauge,
+    /// Connections for media that were refused, or ended for another reason than that the client closed them.
+    pub media_connections_closed: Family<Refusal, Counter>,
+    /// Allocations of our TURN server.
+    pub turn_allocations: Gauge,
+    /// TURN messages that were refused.
+    pub turn_refused: Family<Refusal, Counter>,
     /// What became of webhook events; `failed` counts attempts.
     pub webhooks: Family<WebhookOutcome, Counter>,
     /// Bytes of webhook events that wait.
     pub webhook_queue: Gauge,
     /// Webhook events that are not on disk yet.
     pub webhook_unstored: Gauge,
+}
+
+/// Label of why something was refused or ended.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Refusal {
+    /// Why.
+    pub reason: &'static str,
 }
 
 /// Label of what became of a webhook event.
@@ -113,6 +128,26 @@ impl Exporter {
             "signal_messages_out",
             "Signal messages sent",
             metrics.messages_out.clone(),
+        );
+        registry.register(
+            "media_connections",
+            "Connections that carry media (ICE over TCP)",
+            metrics.media_connections.clone(),
+        );
+        registry.register(
+            "media_connections_closed",
+            "Connections for media that were refused or given up, by reason",
+            metrics.media_connections_closed.clone(),
+        );
+        registry.register(
+            "turn_allocations",
+            "Allocations of the TURN server",
+            metrics.turn_allocations.clone(),
+        );
+        registry.register(
+            "turn_refused",
+            "TURN messages that were refused, by reason; each client is challenged once",
+            metrics.turn_refused.clone(),
         );
         registry.register(
             "webhooks",
@@ -226,11 +261,14 @@ const COUNTERS: [(&str, &str, Read); 20] = [
 ];
 
 /// Reasons for which the sockets drop datagrams. The engine has its own.
-const SOCKET_DROPS: [(&str, Read); 4] = [
+const SOCKET_DROPS: [(&str, Read); 7] = [
     ("foreign_address", |r| load(&r.udp().dropped_in)),
     ("socket_full", |r| load(&r.udp().dropped_would_block)),
     ("socket_refused", |r| load(&r.udp().dropped_refused)),
     ("unsendable", |r| load(&r.udp().dropped_unsendable)),
+    ("link_slow", |r| load(&r.udp().dropped_link_slow)),
+    ("link_gone", |r| load(&r.udp().dropped_link_gone)),
+    ("link_in", |r| load(&r.udp().dropped_link_in)),
 ];
 
 impl Reading<'_> {

@@ -14,11 +14,15 @@ use tokio::{
     sync::mpsc,
 };
 
+use protocol::turn::TurnServers;
+
 use crate::{
     config::{Config, DEV_KEY, DEV_SECRET},
-    edge::{Edge, Listeners, metrics_router},
+    edge::{Edge, PerAddress, metrics_router, serve_http},
+    listen::Listeners,
     media::{self, Media, ShardSettings},
     metrics::{Exporter, Metrics},
+    networks::Networks,
     rooms::{RoomLimits, Rooms},
     udp::MediaSockets,
     webhooks::Webhooks,
@@ -32,6 +36,7 @@ struct Ports {
     http: Listeners,
     metrics: Option<Listeners>,
     media: Vec<MediaSockets>,
+    networks: Networks,
 }
 
 /// Runs the server until it is told to stop.
@@ -44,14 +49,20 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let mut stop = Stop::new()?;
 
     // 2. Start the media threads.
-    let media = Arc::new(start_media(&config, ports.media)?);
+    let tcp_ports = ports.networks.tcp_ports(&config);
+    let turn_urls = ports.networks.turn_urls(&config);
+    let media = Arc::new(start_media(&config, ports.media, tcp_ports.clone())?);
 
     // 3. Open the rooms' table and the edge.
     let metrics = Metrics::default();
     let webhooks = Webhooks::start(&config.webhook, &config.keys, &metrics).await?;
+    let lifetime = config.turn.credential_lifetime.into();
+    let turn_users = TurnServers::new(turn_urls.clone(), &rand::random(), lifetime);
+    let mut room_config = config.room.clone();
+    room_config.turn = Some(turn_users.clone());
     let rooms = Rooms::new(
-        media,
-        Arc::new(config.room.clone()),
+        media.clone(),
+        Arc::new(room_config),
         RoomLimits {
             all: config.limits.max_rooms,
             per_key: config.limits.max_rooms_per_key,
@@ -68,19 +79,24 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     );
     let port = ports.http.port();
     let metrics_port = ports.metrics.as_ref().map(Listeners::port);
+    let router = edge.router();
+    let limits = &config.limits;
+    let addresses = PerAddress::new(limits.max_connections_per_address);
     ports.http.serve(
-        edge.router(),
-        config.limits.max_connections,
-        config.limits.max_connections_per_address,
+        limits.max_connections,
+        Some(addresses.clone()),
+        move |stream, _| serve_http(stream, router.clone()),
     );
     if let Some(listeners) = ports.metrics {
-        listeners.serve(
-            metrics_router(Exporter::new(&metrics, rooms.clone())),
-            METRICS_CONNECTIONS,
-            METRICS_CONNECTIONS,
-        );
+        let router = metrics_router(Exporter::new(&metrics, rooms.clone()));
+        listeners.serve(METRICS_CONNECTIONS, None, move |stream, _| {
+            serve_http(stream, router.clone())
+        });
     }
-    announce(&config, port, metrics_port, &rooms);
+    ports
+        .networks
+        .start(&config, media, turn_users, (&edge, addresses), &metrics)?;
+    announce(&config, port, metrics_port, &tcp_ports, &turn_urls, &rooms);
 
     // 4. Work until told to stop.
     stop.requested().await;
@@ -126,10 +142,15 @@ impl Ports {
             config.shards(),
         )
         .map_err(|error| in_words(error.source.kind(), &error, hint))?;
+        let networks = Networks::take(config).map_err(|error| match error.is_in_use() {
+            true => anyhow::anyhow!("{error}: {hint}"),
+            false => anyhow::anyhow!("{error}"),
+        })?;
         Ok(Self {
             http,
             metrics,
             media,
+            networks,
         })
     }
 }
@@ -142,9 +163,14 @@ fn in_words(kind: io::ErrorKind, error: &impl std::fmt::Display, hint: &str) -> 
     }
 }
 
-fn start_media(config: &Config, sockets: Vec<MediaSockets>) -> anyhow::Result<Media> {
+fn start_media(
+    config: &Config,
+    sockets: Vec<MediaSockets>,
+    tcp_ports: Vec<u16>,
+) -> anyhow::Result<Media> {
     let settings = ShardSettings {
         certificate: media::generate_certificate().context("cannot make a DTLS certificate")?,
+        tcp_ports,
         connect_timeout_ms: config.media.connect_timeout_ms,
         consent_timeout_ms: config.media.consent_timeout_ms,
         max_peers: config.limits.max_participants_per_shard,
@@ -157,14 +183,21 @@ fn start_media(config: &Config, sockets: Vec<MediaSockets>) -> anyhow::Result<Me
 }
 
 /// Says what runs where: in the log, and in development mode with the link on standard output.
-fn announce(config: &Config, port: u16, metrics_port: Option<u16>, rooms: &Rooms) {
+fn announce(
+    config: &Config,
+    port: u16,
+    metrics_port: Option<u16>,
+    tcp_ports: &[u16],
+    turn_urls: &[String],
+    rooms: &Rooms,
+) {
     let media: Vec<u16> = rooms
         .media()
         .shards()
         .iter()
         .map(|shard| shard.sockets().port())
         .collect();
-    tracing::info!(bind = ?config.http.bind, port, ?media, ?metrics_port, "ready");
+    tracing::info!(bind = ?config.http.bind, port, ?media, ?tcp_ports, ?turn_urls, ?metrics_port, "ready");
     if config.keys.is_empty() {
         tracing::warn!(
             "there is no API key, so nobody can join: add one to the table [keys], or set CONCLAVE_KEYS"

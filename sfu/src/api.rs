@@ -10,13 +10,28 @@ use std::net::SocketAddr;
 
 use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
 
-/// One received UDP datagram, borrowed from the owner's receive buffer.
+/// How a datagram travels between a client and us. Part of every path: the same addresses mean something else over
+/// another protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TransportProtocol {
+    /// As it is.
+    Udp,
+    /// In a frame (RFC 4571) of a connection that the client opened (RFC 6544).
+    Tcp,
+    /// Through an allocation of our own TURN server (RFC 8656): the client's address is the relayed one, which no
+    /// socket has.
+    Relay,
+}
+
+/// One received datagram, borrowed from the owner's receive buffer.
 #[derive(Debug)]
 pub struct Datagram<'a> {
     /// Where it came from.
     pub remote: SocketAddr,
-    /// The local address it was sent to (one of [`Config::addresses`]).
+    /// The local address it was sent to (one of [`Config::addresses`], or of [`Config::tcp_addresses`] over TCP).
     pub local: SocketAddr,
+    /// How it came.
+    pub protocol: TransportProtocol,
     /// Its bytes. The shard opens SRTP elsewhere: the buffer is never written.
     pub payload: &'a [u8],
 }
@@ -28,6 +43,19 @@ pub struct Destination {
     pub remote: SocketAddr,
     /// Our address, as the peer knows it.
     pub local: SocketAddr,
+    /// How it goes.
+    pub protocol: TransportProtocol,
+}
+
+impl Datagram<'_> {
+    /// The way it came, which is the way back.
+    pub fn path(&self) -> Destination {
+        Destination {
+            remote: self.remote,
+            local: self.local,
+            protocol: self.protocol,
+        }
+    }
 }
 
 /// The send buffer, owned by the caller. Consecutive reservations for one destination become one GSO run.
@@ -44,6 +72,11 @@ pub trait SendBatch {
 pub struct Config {
     /// The addresses under which this shard's socket is reachable: its ICE host candidates. Not empty.
     pub addresses: Vec<SocketAddr>,
+    /// The addresses at which connections for this shard are taken: its passive TCP candidates (RFC 6544). May be empty.
+    pub tcp_addresses: Vec<SocketAddr>,
+    /// Which shard of the process this is. Its ufrags tell it, so that a port that the shards share can be sorted
+    /// ([`stream_shard`](crate::stream_shard)).
+    pub index: u16,
     /// Seed of the shard's random numbers (SSRCs, ICE credentials): from the operating system, or fixed in tests.
     pub seed: [u8; 32],
     /// DTLS certificate, shared by all peers of the process.

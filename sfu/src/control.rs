@@ -159,8 +159,8 @@ impl Shard {
         now: Instant,
     ) -> PeerKey {
         let opens_channels = negotiation.is_subscriber();
-        let credentials = random_credentials(&mut self.rng);
-        let transport = Transport::new(&self.context, &credentials, opens_channels, now);
+        let credentials = random_credentials(self.config.index, &mut self.rng);
+        let transport = Transport::new(&self.context, credentials, opens_channels, now);
         let ufrag = transport.ice_ufrag().to_owned();
         let key = self.peers.insert(Peer {
             sid,
@@ -476,7 +476,7 @@ impl Shard {
     ) -> Option<LocalParameters> {
         let p = self.peers.get(key)?;
         let ice = match fresh {
-            true => random_credentials(&mut self.rng),
+            true => random_credentials(self.config.index, &mut self.rng),
             false => IceCredentials {
                 ufrag: p.transport.ice_ufrag().to_owned(),
                 pwd: p.transport.ice_pwd().to_owned(),
@@ -486,7 +486,8 @@ impl Shard {
             ice,
             ice_lite: true,
             fingerprint: self.context.fingerprint(),
-            candidates: self.context.addresses().to_vec(),
+            candidates: self.config.addresses.clone(),
+            tcp_candidates: self.config.tcp_addresses.clone(),
             max_message_size: MAX_MESSAGE_SIZE.into(),
         })
     }

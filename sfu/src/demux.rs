@@ -118,6 +118,7 @@ mod tests {
         let path = Destination {
             remote: "10.0.0.1:1".parse().unwrap(),
             local: "10.0.0.2:2".parse().unwrap(),
+            protocol: crate::api::TransportProtocol::Udp,
         };
         let mut demux = Demux::default();
         demux.add_path(path, a);

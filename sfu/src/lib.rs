@@ -53,3 +53,4 @@ mod watch;
 
 pub use api::*;
 pub use shard::Shard;
+pub use transport::stream_shard;

@@ -277,6 +277,8 @@ pub struct Candidate {
     pub port: u16,
     /// `host`, `srflx`, `prflx`, `relay`.
     pub kind: String,
+    /// `active`, `passive` or `so` of a TCP candidate (RFC 6544, section 4.5).
+    pub tcp_type: Option<String>,
 }
 
 /// A payload type with its `a=rtpmap`, `a=fmtp` and `a=rtcp-fb` lines.

@@ -15,7 +15,7 @@ use slotmap::{SlotMap, new_key_type};
 
 use crate::{
     allocator::Demand,
-    api::{Command, Config, Datagram, Destination, DisconnectReason, Event, Reason, SendBatch},
+    api::{Command, Config, Datagram, DisconnectReason, Event, Reason, SendBatch},
     demux::{DatagramKind, Demux, classify},
     down_track::DownTrack,
     peer::Peer,
@@ -129,10 +129,7 @@ impl Shard {
     ) {
         self.stats.datagrams_in += 1;
         self.stats.bytes_in += datagram.payload.len() as u64;
-        let path = Destination {
-            remote: datagram.remote,
-            local: datagram.local,
-        };
+        let path = datagram.path();
         match classify(datagram.payload) {
             Some(DatagramKind::Srtp) => {
                 let Some(peer) = self.demux.by_path(path) else {
@@ -355,7 +352,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Certificate, PeerPermissions};
+    use crate::api::{Certificate, Destination, PeerPermissions};
 
     /// Forgets what it is given.
     struct Discard(Vec<u8>);
@@ -373,6 +370,8 @@ mod tests {
         let certificate = dimpl_certificate();
         let config = Config {
             addresses: vec!["192.0.2.1:7882".parse().unwrap()],
+            tcp_addresses: Vec::new(),
+            index: 0,
             seed: [1; 32],
             certificate,
             connect_timeout_ms: 15_000,

@@ -4,20 +4,18 @@
 //! address; only a check with USE-CANDIDATE moves the address we send to; media flows only after the certificate of
 //! the DTLS peer matched the fingerprint of its SDP.
 
+mod ice;
 mod sctp;
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use aws_lc_rs::digest;
 use dimpl::{Dtls, DtlsCertificate, Output};
-use is::{
-    Candidate, IceAgent, IceAgentEvent, IceCreds, Protocol, stun::StunMessage, stun::StunPacket,
-};
+use is::stun::StunMessage;
 use rand::Rng;
 
 pub use sctp::MAX_MESSAGE_SIZE;
@@ -30,6 +28,7 @@ use crate::{
     sdp::{Fingerprint, HashAlgorithm},
     srtp::{self, DtlsRole, SrtpError, SrtpProfile, SrtpReceiver, SrtpSender},
 };
+use ice::IceLite;
 use sctp::DataChannels;
 
 /// Addresses with a valid STUN check that one peer may have at a time. A phone that changes network has two or three.
@@ -45,9 +44,6 @@ const NEW_ADDRESSES: (u32, u32) = (1, 24);
 /// Counted beside the bytes of a data packet: small ones cost as much to handle.
 const MESSAGE_COST: u32 = 200;
 
-/// The ICE agent's idle housekeeping; checks themselves arrive from the client.
-const ICE_TICK: Duration = Duration::from_secs(3);
-
 /// Checks of the client that are answered when its description comes after them: more than it sends in 5 s.
 const MAX_EARLY_CHECKS: usize = 100;
 
@@ -59,7 +55,6 @@ pub struct TransportContext {
     dtls_config: Arc<dimpl::Config>,
     certificate: DtlsCertificate,
     fingerprint: [u8; 32],
-    addresses: Vec<SocketAddr>,
     max_data_rate: u32,
     consent_timeout: Duration,
     connect_timeout: Duration,
@@ -83,7 +78,6 @@ impl TransportContext {
             dtls_config: Arc::new(dtls_config),
             fingerprint: sha256(&certificate.certificate),
             certificate,
-            addresses: config.addresses.clone(),
             max_data_rate: config.max_data_rate,
             consent_timeout: Duration::from_millis(config.consent_timeout_ms.into()),
             connect_timeout: Duration::from_millis(config.connect_timeout_ms.into()),
@@ -93,11 +87,6 @@ impl TransportContext {
     /// SHA-256 of our certificate, for `a=fingerprint`.
     pub fn fingerprint(&self) -> [u8; 32] {
         self.fingerprint
-    }
-
-    /// Our ICE host candidates.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
     }
 }
 
@@ -135,7 +124,7 @@ pub enum TransportError {
 
 /// One client's transport.
 pub struct Transport {
-    ice: IceAgent,
+    ice: IceLite,
     dtls: Dtls,
     dtls_wake: Option<Instant>,
     dtls_done: bool,
@@ -144,8 +133,9 @@ pub struct Transport {
     certificate_matches: bool,
     srtp: Option<(SrtpSender, SrtpReceiver)>,
     data: Option<DataChannels>,
-    path: Option<Destination>,
     validated: Vec<Destination>,
+    /// Checks that came before the client's description, with the paths they took.
+    early_checks: Vec<(Destination, Vec<u8>)>,
     checks: Budget,
     new_addresses: Budget,
     data_budget: Budget,
@@ -162,7 +152,6 @@ pub struct Transport {
     /// A path it had was given up: only the client can name another (RFC 7675).
     was_lost: bool,
     closed: bool,
-    next_ice_tick: Instant,
     events: VecDeque<TransportEvent>,
 }
 
@@ -171,18 +160,10 @@ impl Transport {
     /// client.
     pub fn new(
         context: &TransportContext,
-        ice: &IceCredentials,
+        ice: IceCredentials,
         opens_channels: bool,
         now: Instant,
     ) -> Self {
-        let mut ice = IceAgent::new(to_is(ice));
-        ice.set_ice_lite(true);
-        ice.set_controlling(false);
-        for address in &context.addresses {
-            if let Ok(candidate) = Candidate::host(*address, Protocol::Udp) {
-                ice.add_local_candidate(candidate);
-            }
-        }
         let mut dtls = Dtls::new_auto(
             context.dtls_config.clone(),
             context.certificate.clone(),
@@ -192,7 +173,7 @@ impl Transport {
         let started = dtls.handle_timeout(now);
         debug_assert!(started.is_ok(), "a fresh DTLS server accepts the time");
         Self {
-            ice,
+            ice: IceLite::new(ice),
             dtls,
             dtls_wake: None,
             dtls_done: false,
@@ -200,8 +181,8 @@ impl Transport {
             certificate_matches: false,
             srtp: None,
             data: None,
-            path: None,
             validated: Vec::new(),
+            early_checks: Vec::new(),
             checks: Budget::new(CHECKS.0, CHECKS.1, now),
             new_addresses: Budget::new(NEW_ADDRESSES.0, NEW_ADDRESSES.1, now),
             data_budget: Budget::new(
@@ -217,25 +198,24 @@ impl Transport {
             connected: false,
             was_lost: false,
             closed: false,
-            next_ice_tick: now + ICE_TICK,
             events: VecDeque::new(),
         }
     }
 
     /// Our `a=ice-ufrag`.
     pub fn ice_ufrag(&self) -> &str {
-        &self.ice.local_credentials().ufrag
+        &self.ice.local().ufrag
     }
 
     /// Our `a=ice-pwd`.
     pub fn ice_pwd(&self) -> &str {
-        &self.ice.local_credentials().pass
+        &self.ice.local().pwd
     }
 
     /// Prepares new credentials for an answer to an ICE restart (RFC 8445 section 9). Media goes on along the old path
     /// until the client nominates a new one. The transport's ufrag changes.
     pub fn restart_ice(&mut self, local: &IceCredentials, now: Instant) {
-        self.ice.ice_restart(to_is(local), true);
+        self.ice.restart(local.clone());
         self.last_check = Some(now);
         self.created = now;
     }
@@ -255,10 +235,7 @@ impl Transport {
         if std::mem::take(&mut self.waits_for_remote) {
             self.created = now;
         }
-        let credentials = to_is(&remote.ice);
-        if self.ice.remote_credentials() != Some(&credentials) {
-            self.ice.set_remote_credentials(credentials);
-        }
+        self.ice.set_remote(&remote.ice);
         self.expected_fingerprints.clone_from(&remote.fingerprints);
         if let Some(sctp) = remote.sctp
             && self.data.is_none()
@@ -268,25 +245,14 @@ impl Transport {
                 self.opens_channels,
             ));
         }
-        self.drive_ice(now);
     }
 
     /// Answers the checks that came before the client's description.
     pub fn answer_checks(&mut self, now: Instant, out: &mut impl SendBatch) {
-        // The agent takes one at a time.
-        for _ in 0..MAX_EARLY_CHECKS {
-            self.drive_ice(now);
-        }
-        self.send_checks(out);
-    }
-
-    fn send_checks(&mut self, out: &mut impl SendBatch) {
-        while let Some(transmit) = self.ice.poll_transmit() {
-            let to = Destination {
-                remote: transmit.destination,
-                local: transmit.source,
-            };
-            send(out, to, &transmit.contents);
+        for (from, bytes) in std::mem::take(&mut self.early_checks) {
+            if let Ok(message) = StunMessage::parse(&bytes) {
+                let _ = self.take_check(&message, from, now, out);
+            }
         }
     }
 
@@ -297,7 +263,7 @@ impl Transport {
 
     /// The outbound keys and path, when media may be sent.
     pub fn sender(&self) -> Option<(&SrtpSender, Destination)> {
-        match (&self.srtp, self.path, self.connected) {
+        match (&self.srtp, self.ice.path(), self.connected) {
             (Some((sender, _)), Some(path), true) => Some((sender, path)),
             _ => None,
         }
@@ -314,27 +280,29 @@ impl Transport {
         if self.closed {
             return Err(TransportError::NotValidated);
         }
-        let nominates = message.is_binding_request() && message.use_candidate();
-        let packet = StunPacket {
-            proto: Protocol::Udp,
-            source: datagram.remote,
-            destination: datagram.local,
-            message,
-        };
-        let from = Destination {
-            remote: datagram.remote,
-            local: datagram.local,
-        };
-        // Limited only once the MAC is known to be the client's: nobody else can use up what it may send.
-        if !self.ice.accepts_message(&packet.message) {
-            return Err(TransportError::Stun);
+        let from = datagram.path();
+        if self.ice.waits_for(&message) {
+            if self.early_checks.len() == MAX_EARLY_CHECKS {
+                return Err(TransportError::TooMany);
+            }
+            self.early_checks.push((from, datagram.payload.to_vec()));
+            return Ok(());
         }
+        self.take_check(&message, from, now, out)
+    }
+
+    fn take_check(
+        &mut self,
+        message: &StunMessage<'_>,
+        from: Destination,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) -> Result<(), TransportError> {
+        // Limited only once the MAC is known to be the client's: nobody else can use up what it may send.
+        let check = self.ice.check(message).ok_or(TransportError::Stun)?;
         let is_new = !self.validated.contains(&from);
         if !self.checks.take(1, now) || (is_new && !self.new_addresses.take(1, now)) {
             return Err(TransportError::TooMany);
-        }
-        if !self.ice.handle_packet(now, packet) {
-            return Err(TransportError::Stun);
         }
         self.last_check = Some(now);
         if is_new {
@@ -342,13 +310,11 @@ impl Transport {
         }
         // Told again each time: the demultiplexer forgets addresses that move to another peer.
         self.events.push_back(TransportEvent::Validated(from));
-        self.drive_ice(now);
-        // The client's last word counts. The agent keeps to the pair it has until that has been silent for long, and so
-        // would we, deaf to a client whose NAT gave it another address.
-        if nominates && self.path.is_some() {
-            self.path = Some(from);
+        if self.ice.checked(from, check, now) {
+            self.update_connected();
         }
-        self.send_checks(out);
+        self.ice
+            .reply(message, from.remote, |reply| send(out, from, reply));
         Ok(())
     }
 
@@ -358,7 +324,7 @@ impl Transport {
             let oldest = self
                 .validated
                 .iter()
-                .position(|address| Some(*address) != self.path)
+                .position(|address| Some(*address) != self.ice.path())
                 .unwrap_or(0);
             let forgotten = self.validated.remove(oldest);
             self.events.push_back(TransportEvent::Forgotten(forgotten));
@@ -414,7 +380,8 @@ impl Transport {
 
     /// Seals a compound RTCP packet and sends it.
     pub fn send_rtcp(&mut self, compound: &[u8], out: &mut impl SendBatch) {
-        let (Some((sender, _)), Some(path), true) = (&mut self.srtp, self.path, self.connected)
+        let (Some((sender, _)), Some(path), true) =
+            (&mut self.srtp, self.ice.path(), self.connected)
         else {
             return;
         };
@@ -456,10 +423,6 @@ impl Transport {
         if self.closed {
             return;
         }
-        if now >= self.next_ice_tick {
-            self.next_ice_tick = now + ICE_TICK;
-            self.drive_ice(now);
-        }
         if self.dtls_wake.is_some_and(|wake| now >= wake) {
             if self.dtls.handle_timeout(now).is_err() {
                 return self.fail(DisconnectReason::DtlsFailed);
@@ -494,7 +457,6 @@ impl Transport {
         }
         let data = self.data.as_ref().and_then(DataChannels::poll_timeout);
         [
-            Some(self.next_ice_tick),
             self.dtls_wake,
             data,
             self.data_wait,
@@ -525,10 +487,7 @@ impl Transport {
     }
 
     fn is_validated(&self, datagram: &Datagram<'_>) -> bool {
-        self.validated.contains(&Destination {
-            remote: datagram.remote,
-            local: datagram.local,
-        })
+        self.validated.contains(&datagram.path())
     }
 
     fn receiver(&mut self, datagram: &Datagram<'_>) -> Result<&mut SrtpReceiver, TransportError> {
@@ -546,33 +505,15 @@ impl Transport {
         match (self.connected, self.last_check) {
             _ if self.waits_for_remote => None,
             (true, Some(check)) => Some(check + context.consent_timeout),
-            (false, _) if self.path.is_none() && self.dtls_done => None,
+            (false, _) if self.ice.path().is_none() && self.dtls_done => None,
             _ => Some(self.created + context.connect_timeout),
-        }
-    }
-
-    fn drive_ice(&mut self, now: Instant) {
-        self.ice.handle_timeout(now);
-        while let Some(event) = self.ice.poll_event() {
-            if let IceAgentEvent::NominatedSend {
-                source,
-                destination,
-                ..
-            } = event
-            {
-                self.path = Some(Destination {
-                    remote: destination,
-                    local: source,
-                });
-                self.update_connected();
-            }
         }
     }
 
     /// Before the client has first nominated a path its validated address will do: what is lost is sent again much later.
     fn path_for_now(&self) -> Option<Destination> {
         let validated = self.validated.last().filter(|_| !self.was_lost);
-        self.path.or(validated.copied())
+        self.ice.path().or(validated.copied())
     }
 
     fn drive_dtls(&mut self, now: Instant, out: &mut impl SendBatch) {
@@ -673,7 +614,7 @@ impl Transport {
     fn update_connected(&mut self) {
         if !self.connected
             && self.dtls_done
-            && self.path.is_some()
+            && self.ice.path().is_some()
             && self.certificate_matches
             && self.srtp.is_some()
         {
@@ -689,7 +630,7 @@ impl Transport {
         }
         self.connected = false;
         self.was_lost = true;
-        self.path = None;
+        self.ice.lose_path();
         self.events.push_back(TransportEvent::Disconnected(reason));
     }
 
@@ -698,7 +639,7 @@ impl Transport {
         if !self.closed {
             self.closed = true;
             self.connected = false;
-            self.path = None;
+            self.ice.lose_path();
             self.events.push_back(TransportEvent::Disconnected(reason));
         }
     }
@@ -735,24 +676,28 @@ fn matches(expected: &Fingerprint, certificate: &[u8]) -> bool {
     digest::digest(algorithm, certificate).as_ref() == expected.digest
 }
 
-fn to_is(credentials: &IceCredentials) -> IceCreds {
-    IceCreds {
-        ufrag: credentials.ufrag.clone(),
-        pass: credentials.pwd.clone(),
-    }
-}
+/// Characters of a ufrag that say which shard made it.
+const SHARD_DIGITS: usize = 4;
 
-/// RFC 8445 section 5.3: at least 24 bits of ufrag and 128 of password. The ufrag also demultiplexes, hence 64 bits.
-pub fn random_credentials(rng: &mut impl Rng) -> IceCredentials {
+/// RFC 8445 section 5.3: at least 24 bits of ufrag and 128 of password. The ufrag also demultiplexes, hence 64 bits; and
+/// it begins with the number of the shard.
+pub fn random_credentials(shard: u16, rng: &mut impl Rng) -> IceCredentials {
     let mut text = |len: usize| -> String {
         (0..len)
             .map(|_| char::from(rng.sample(rand::distr::Alphanumeric)))
             .collect()
     };
     IceCredentials {
-        ufrag: text(11),
+        ufrag: format!("{shard:04x}{}", text(11)),
         pwd: text(24),
     }
+}
+
+/// The index of the shard that a connection's first datagram is for: that of the ufrag in a STUN check. `None` when it
+/// is none. Nothing is proved by it; the shard checks the MAC.
+pub fn stream_shard(datagram: &[u8]) -> Option<u16> {
+    let (ufrag, _) = parse_stun(datagram)?;
+    u16::from_str_radix(ufrag.get(..SHARD_DIGITS)?, 16).ok()
 }
 
 /// A certificate and its key, for tests of this crate.

@@ -10,7 +10,7 @@ use std::{
 
 use client::media::{MediaKind, OutgoingPacket};
 use rig::{Rig, server};
-use sfu::{Datagram, Destination, SendBatch};
+use sfu::{Datagram, Destination, SendBatch, TransportProtocol};
 
 struct Counting;
 
@@ -89,6 +89,7 @@ fn forwarding_allocates_nothing() {
                 Datagram {
                     remote,
                     local: server(),
+                    protocol: TransportProtocol::Udp,
                     payload,
                 },
                 rig.now,

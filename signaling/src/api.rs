@@ -96,6 +96,9 @@ pub struct Config {
     pub region: String,
     /// `ServerInfo.node_id`.
     pub node_id: String,
+    /// The TURN server that clients are told of. Set by the owner, not by the administrator.
+    #[serde(skip)]
+    pub turn: Option<protocol::turn::TurnServers>,
 }
 
 impl Default for Config {
@@ -117,6 +120,7 @@ impl Default for Config {
             token_ttl: 600,
             region: String::new(),
             node_id: String::new(),
+            turn: None,
         }
     }
 }

@@ -6,7 +6,8 @@ use protocol::{
     ParticipantSid,
     error::Error,
     livekit::{
-        ClientConfiguration, Codec, JoinResponse, LeaveRequest, ParticipantInfo, ServerInfo,
+        ClientConfiguration, Codec, IceServer, JoinResponse, LeaveRequest, ParticipantInfo,
+        ServerInfo,
         leave_request::Action,
         participant_info::{Kind, State},
         server_info::Edition,
@@ -178,8 +179,7 @@ impl Room {
             server_version: COMPATIBLE_VERSION.to_owned(),
             server_region: self.config.region.clone(),
             server_info: Some(self.server_info()),
-            // No STUN server of anybody else: clients reach us by our own candidates.
-            ice_servers: Vec::new(),
+            ice_servers: self.ice_servers(sid, now),
             client_configuration: Some(ClientConfiguration::default()),
             subscriber_primary: two.is_some_and(Participant::can_subscribe),
             fast_publish: two.is_some_and(|two| two.grant.video().may_publish()),
@@ -189,6 +189,13 @@ impl Room {
             enabled_publish_codecs: self.codecs(),
             ..JoinResponse::default()
         }
+    }
+
+    /// Our own TURN server. No STUN server of anybody else: clients reach us by our own candidates.
+    pub(crate) fn ice_servers(&self, sid: ParticipantSid, now: Instant) -> Vec<IceServer> {
+        let turn = self.config.turn.as_ref();
+        turn.map(|turn| turn.for_participant(sid, self.clock.unix(now).as_secs()))
+            .unwrap_or_default()
     }
 
     pub(crate) fn server_info(&self) -> ServerInfo {

@@ -71,7 +71,7 @@ impl Room {
 
     fn welcome_back(&mut self, sid: ParticipantSid, now: Instant) {
         let response = ReconnectResponse {
-            ice_servers: Vec::new(),
+            ice_servers: self.ice_servers(sid, now),
             client_configuration: Some(ClientConfiguration::default()),
             server_info: Some(self.server_info()),
             // Zero lets the client repeat what it still holds; receivers drop what they know by its sequence.

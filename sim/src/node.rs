@@ -14,7 +14,7 @@ use protocol::{
     token::{Grant, VideoGrant},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use sfu::{Command, Datagram, Destination, Event, SendBatch, Shard};
+use sfu::{Command, Datagram, Destination, Event, SendBatch, Shard, TransportProtocol};
 use signaling::{Config, Join, Room, RoomInput, RoomOutput, Session, SessionId, SessionOutput};
 
 /// Since 1970, when a run starts.
@@ -99,6 +99,8 @@ impl Node {
             address: *address,
             shard: Shard::new(sfu::Config {
                 addresses: vec![*address],
+                tcp_addresses: Vec::new(),
+                index: 0,
                 seed: rng.random(),
                 certificate: certificate.clone(),
                 connect_timeout_ms: 15_000,
@@ -191,6 +193,7 @@ impl Node {
         let datagram = Datagram {
             remote: from,
             local: to,
+            protocol: TransportProtocol::Udp,
             payload,
         };
         let mut batch = Batch::default();

@@ -60,7 +60,7 @@ export async function launchChromium(extra = []) {
  * Firefox's fake microphone hums one tone for the whole browser. It reaches a server on this machine by an ordinary
  * address only.
  */
-export async function launchFirefox(tone) {
+export async function launchFirefox(tone, options = {}) {
   if (!process.env.CONFORMANCE_ADDRESS) throw new Error('Firefox needs the network of tests/isolated: ./isolated node --test …');
   const profile = mkdtempSync(path.join(tmpdir(), 'conclave-firefox-'));
   const browser = await puppeteer.launch({
@@ -71,6 +71,7 @@ export async function launchFirefox(tone) {
     extraPrefsFirefox: { ...FIREFOX, 'media.navigator.audio.fake_frequency': tone },
     defaultViewport: { width: 1280, height: 800 },
     protocolTimeout: 120_000,
+    ...options,
   });
   const close = browser.close.bind(browser);
   browser.close = async () => {

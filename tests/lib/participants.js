@@ -27,7 +27,8 @@ class BrowserParticipant {
   /**
    * @param {import('puppeteer-core').Browser} browser
    * @param {{name: string, tone: number, hue: number, width?: number, height?: number, fps?: number,
-   *          fakeMicrophone?: boolean, relays?: Record<string, number>}} options
+   *          fakeMicrophone?: boolean, relays?: Record<string, number>, relayAddress?: string, transportPolicy?: 'relay',
+   *          servers?: string, candidates?: string}} options
    */
   constructor(browser, options) {
     this.browser = browser;
@@ -60,6 +61,11 @@ class BrowserParticipant {
 
   stats(kind) {
     return this.page.evaluate((which) => window.__test.stats(which), kind);
+  }
+
+  /** The pair of candidates that media takes. */
+  pair() {
+    return this.page.evaluate(() => window.__test.pair());
   }
 
   events() {

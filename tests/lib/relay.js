@@ -4,9 +4,11 @@ import { XTASK } from './paths.js';
 
 /** A bad network for media: `cargo xtask impair`. */
 export class Relay {
-  static async start(mediaPort, { seed }) {
+  static async start(mediaPort, { seed, address = '127.0.0.1' }) {
     const relay = new Relay();
-    relay.program = new LineProgram(XTASK, ['impair', '--to', `127.0.0.1:${mediaPort}`, '--seed', String(seed)]);
+    const options = ['--listen', `${address}:0`, '--to', `${address}:${mediaPort}`, '--seed', String(seed)];
+    relay.program = new LineProgram(XTASK, ['impair', ...options]);
+    relay.address = address;
     relay.port = Number((await relay.program.read()).listening.split(':').pop());
     return relay;
   }
@@ -21,6 +23,12 @@ export class Relay {
    */
   async impair(down, up = down) {
     this.program.write({ up, down });
+    return this.program.read();
+  }
+
+  /** Every client has another address from now on, as seen from the server; nothing comes back to the old one. */
+  rebind() {
+    this.program.write('rebind');
     return this.program.read();
   }
 

@@ -1,7 +1,8 @@
-import { spawn } from 'node:child_process';
-import { createWriteStream, readFileSync } from 'node:fs';
+import { execFileSync, spawn } from 'node:child_process';
+import { createWriteStream, mkdtempSync, readFileSync } from 'node:fs';
 import dgram from 'node:dgram';
 import net from 'node:net';
+import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { OUTPUT, SERVER } from './paths.js';
 import { until } from './until.js';
@@ -18,11 +19,13 @@ export class Server {
     const server = new Server();
     server.port = await freeTcpPort();
     server.mediaPort = await freeUdpPorts(shards);
+    server.tcpPort = await freeTcpPort();
     server.log = path.join(OUTPUT, `${name}.log`);
     server.metricsUrl = `http://127.0.0.1:${await freeTcpPort()}/metrics`;
     server.settings = {
       CONCLAVE_HTTP_PORT: String(server.port),
       CONCLAVE_MEDIA_PORT: String(server.mediaPort),
+      CONCLAVE_MEDIA_TCP_PORT: String(server.tcpPort),
       CONCLAVE_MEDIA_SHARDS: String(shards),
       CONCLAVE_MEDIA_ADDRESSES: JSON.stringify(['127.0.0.1', process.env.CONFORMANCE_ADDRESS].filter(Boolean)),
       CONCLAVE_METRICS_ADDRESS: new URL(server.metricsUrl).host,
@@ -48,6 +51,29 @@ export class Server {
     const answers = async () => (await fetch(`${this.url}/`)).ok;
     await Promise.race([until('the server answers', answers, { limit: 20_000 }), died]);
     died.catch(() => {});
+  }
+
+  /**
+   * Settings for the one public port and for TURN over UDP; the certificate is for `host` and signed by nobody else.
+   *
+   * @param {string} host
+   */
+  static async publicPort(host) {
+    const directory = mkdtempSync(path.join(tmpdir(), 'conclave-tls-'));
+    const [certificate, key] = ['certificate.pem', 'key.pem'].map((name) => path.join(directory, name));
+    const names = `subjectAltName=DNS:${host},DNS:localhost,IP:127.0.0.1`;
+    const options = ['-newkey', 'ec', '-pkeyopt', 'ec_paramgen_curve:prime256v1', '-nodes', '-days', '2'];
+    execFileSync('openssl', ['req', '-x509', ...options, '-subj', `/CN=${host}`, '-addext', names, '-keyout', key, '-out', certificate], {
+      stdio: 'ignore',
+    });
+    return {
+      CONCLAVE_TLS_PORT: String(await freeTcpPort()),
+      CONCLAVE_TLS_HOST: host,
+      CONCLAVE_TLS_CERTIFICATE: certificate,
+      CONCLAVE_TLS_KEY: key,
+      CONCLAVE_TURN_UDP: 'true',
+      CONCLAVE_TURN_PORT: String(await freeUdpPorts(1)),
+    };
   }
 
   get url() {

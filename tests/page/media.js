@@ -3,7 +3,9 @@
  * else's, and finds others' sound and picture again. `options` come from lib/browsers.js.
  *
  * @param {{tone: number, hue: number, width: number, height: number, fps: number, fakeMicrophone: boolean,
- *          noise?: boolean, relays: Record<string, number>}} options
+ *          noise?: boolean, relays: Record<string, number>, relayAddress?: string, transportPolicy?: 'relay', servers?: string,
+ *          candidates?: string}} options of the server's ICE candidates, and of its TURN servers, only those that match the
+ *          regular expressions `candidates` and `servers` are known to the browser
  */
 export function instrument(options) {
   const SAMPLES = 16384;
@@ -91,7 +93,7 @@ export function instrument(options) {
 
   const relayed = (line) =>
     line.replace(/^((?:a=)?candidate:\S+ \d+ udp \d+) (\S+) (\d+) /i, (whole, head, _address, port) =>
-      port in options.relays ? `${head} 127.0.0.1 ${options.relays[port]} ` : whole,
+      port in options.relays ? `${head} ${options.relayAddress ?? '127.0.0.1'} ${options.relays[port]} ` : whole,
     );
   const connection = RTCPeerConnection.prototype;
   const { setRemoteDescription, addIceCandidate } = connection;
@@ -110,6 +112,32 @@ export function instrument(options) {
     connection.addIceCandidate = function (candidate) {
       if (!candidate?.candidate) return addIceCandidate.call(this, candidate);
       return addIceCandidate.call(this, { ...candidate, candidate: relayed(candidate.candidate) });
+    };
+  }
+
+  if (options.candidates) {
+    const wanted = new RegExp(options.candidates, 'i');
+    const known = connection.setRemoteDescription;
+    connection.setRemoteDescription = function (description) {
+      const kept = description.sdp.split('\r\n').filter((line) => !line.startsWith('a=candidate:') || wanted.test(line));
+      return known.call(this, { type: description.type, sdp: kept.join('\r\n') });
+    };
+  }
+  if (options.transportPolicy) {
+    const wanted = new RegExp(options.servers ?? '', 'i');
+    const strict = (configuration) => ({
+      ...configuration,
+      iceTransportPolicy: options.transportPolicy,
+      iceServers: (configuration?.iceServers ?? []).map((one) => ({ ...one, urls: [one.urls].flat().filter((url) => wanted.test(url)) })),
+    });
+    const Connection = window.RTCPeerConnection;
+    window.RTCPeerConnection = class extends Connection {
+      constructor(configuration, ...rest) {
+        super(strict(configuration), ...rest);
+      }
+      setConfiguration(configuration) {
+        super.setConfiguration(strict(configuration));
+      }
     };
   }
 
@@ -263,6 +291,26 @@ export function instrument(options) {
     return all;
   }
 
+  /** The pair of candidates that media takes, as the browser reports it. */
+  async function pair() {
+    const all = [...((await room().engine.pcManager.publisher.getStats())?.values() ?? [])];
+    const transport = all.find((one) => one.type === 'transport' && one.selectedCandidatePairId);
+    const found = transport
+      ? all.find((one) => one.id === transport.selectedCandidatePairId)
+      : all.find((one) => one.type === 'candidate-pair' && one.selected);
+    if (!found) return null;
+    const [local, remote] = [found.localCandidateId, found.remoteCandidateId].map((id) => all.find((one) => one.id === id) ?? {});
+    return {
+      type: local.candidateType,
+      protocol: local.protocol,
+      relayProtocol: local.relayProtocol,
+      remoteType: remote.candidateType,
+      remoteProtocol: remote.protocol,
+      address: remote.address,
+      port: remote.port,
+    };
+  }
+
   /** Follows the frames of one video: size, RTP time and moment of each. */
   function watch(identity) {
     const { publication } = publications('video', 'camera').find((one) => one.identity === identity) ?? {};
@@ -278,7 +326,7 @@ export function instrument(options) {
   }
 
   const events = [];
-  window.__test = { listen, look, stats, watch, events };
+  window.__test = { listen, look, stats, pair, watch, events };
   const hook = setInterval(() => {
     const current = room();
     if (!current || current.__hooked) return;

@@ -56,6 +56,7 @@ pub fn run() -> Result<(), Box<dyn Error>> {
             .args(["serve", "--dev"])
             .env("CONCLAVE_HTTP_PORT", port.to_string())
             .env("CONCLAVE_MEDIA_PORT", media.to_string())
+            .env("CONCLAVE_MEDIA_TCP", "false")
             .env("CONCLAVE_MEDIA_SHARDS", "1")
             .env("CONCLAVE_METRICS_ADDRESS", metrics.to_string())
             .stdout(Stdio::null())

@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Crates that know no runtime, socket, file, clock, thread, lock or global randomness.
-const PURE: [&str; 3] = ["protocol", "sfu", "signaling"];
+const PURE: [&str; 4] = ["protocol", "sfu", "turn", "signaling"];
 
 /// What the code of a pure crate never names.
 const IMPURE: [&str; 22] = [

@@ -3,7 +3,8 @@
 //! Clients send to the relay's port; each client address gets an upstream socket of its own, so that the server sees
 //! one address per client, as through a NAT. What happens to a packet depends on the seed, the direction, the client's
 //! rank and the packet's index only. Commands come as lines on the standard input:
-//! `{"up":{…},"down":{…}}` sets new impairments, `"stats"` prints counters, the end of the input ends the relay.
+//! `{"up":{…},"down":{…}}` sets new impairments, `"stats"` prints counters, `"rebind"` gives every client another address
+//! as a NAT that has forgotten its mappings does, the end of the input ends the relay.
 
 use std::{
     collections::{BTreeMap, BinaryHeap},
@@ -166,6 +167,8 @@ impl Ord for Parcel {
 
 #[derive(Default)]
 struct State {
+    /// How often the addresses of the clients have changed.
+    generation: u64,
     impairments: BTreeMap<Direction, Impairment>,
     /// When each client's link will have sent what it holds.
     free_at: BTreeMap<(Direction, u64), Instant>,
@@ -225,7 +228,9 @@ impl Relay {
     fn obey(&self) -> Result<(), Box<dyn Error>> {
         for line in std::io::stdin().lock().lines() {
             let command: Value = serde_json::from_str(&line?)?;
-            if command != json!("stats") {
+            if command == json!("rebind") {
+                self.lock().generation += 1;
+            } else if command != json!("stats") {
                 self.impair(
                     Impairment::parse(&command["up"]),
                     Impairment::parse(&command["down"]),
@@ -243,12 +248,17 @@ impl Relay {
 
     fn receive_from_clients(self: Arc<Self>, to: SocketAddr) {
         let mut upstream: BTreeMap<SocketAddr, (u64, Arc<UdpSocket>, u64)> = BTreeMap::new();
+        let mut generation = 0;
         let mut buffer = [0; 65536];
         loop {
             // A closed client port comes back as an error of this call (ICMP): not the end of the others.
             let Ok((len, from)) = self.clients.recv_from(&mut buffer) else {
                 continue;
             };
+            let current = self.lock().generation;
+            if std::mem::replace(&mut generation, current) != current {
+                upstream.clear();
+            }
             let rank = upstream.len() as u64;
             let (rank, socket, index) = match upstream.entry(from) {
                 std::collections::btree_map::Entry::Occupied(entry) => entry.into_mut(),
@@ -256,7 +266,7 @@ impl Relay {
                     let Ok(socket) = connect(to) else { continue };
                     thread::spawn({
                         let (relay, socket) = (self.clone(), socket.clone());
-                        move || relay.receive_from_server(&socket, rank, from)
+                        move || relay.receive_from_server(&socket, generation, rank, from)
                     });
                     entry.insert((rank, socket, 0))
                 }
@@ -267,7 +277,13 @@ impl Relay {
         }
     }
 
-    fn receive_from_server(&self, socket: &UdpSocket, rank: u64, client: SocketAddr) {
+    fn receive_from_server(
+        &self,
+        socket: &UdpSocket,
+        generation: u64,
+        rank: u64,
+        client: SocketAddr,
+    ) {
         let mut buffer = [0; 65536];
         let mut index = 0;
         let route = Route::ToClient(client);
@@ -277,6 +293,10 @@ impl Relay {
                 thread::sleep(Duration::from_millis(20));
                 continue;
             };
+            if self.lock().generation != generation {
+                // Nothing comes through a mapping that is forgotten.
+                return;
+            }
             self.pass(Direction::Down, rank, index, &buffer[..len], &route);
             index += 1;
         }

@@ -1,11 +1,6 @@
-//! Listeners and HTTP connections.
+//! HTTP connections.
 
-use std::{
-    io,
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::time::Duration;
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -13,13 +8,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use socket2::{Domain, Protocol, Socket, Type};
-use tokio::{
-    net::{TcpListener, TcpStream},
-    sync::Semaphore,
-};
-
-use super::per_address::PerAddress;
+use tokio::io::{AsyncRead, AsyncWrite};
 
 /// Request line and headers: join requests and tokens travel in them, up to about 32 KB each.
 const MAX_HEAD: usize = 128 * 1024;
@@ -27,147 +16,11 @@ const MAX_HEAD: usize = 128 * 1024;
 /// A connection that has not sent its request by then is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Connections the kernel may hold until they are accepted.
-const BACKLOG: i32 = 1024;
-
-/// Times the listeners try to agree on one port when the system chooses it.
-const EPHEMERAL_ATTEMPTS: usize = 16;
-
-/// A port that is not to be had.
-#[derive(Debug, thiserror::Error)]
-#[error("cannot listen on {address}: {source}")]
-pub struct BindError {
-    /// Address and port.
-    pub address: SocketAddr,
-    /// Why.
-    pub source: io::Error,
-}
-
-/// The sockets of one port, on one address or several.
-#[derive(Debug)]
-pub struct Listeners {
-    listeners: Vec<TcpListener>,
-    port: u16,
-}
-
-impl Listeners {
-    /// Listens on `port` (0: one that the system chooses) of all `addresses`.
-    ///
-    /// # Errors
-    /// When the port is taken. IPv6 addresses on a machine without IPv6 are left out, unless nothing is left then.
-    pub fn bind(addresses: &[IpAddr], port: u16) -> Result<Self, BindError> {
-        let mut attempts = if port == 0 { EPHEMERAL_ATTEMPTS } else { 1 };
-        loop {
-            attempts -= 1;
-            match Self::bind_once(addresses, port) {
-                Err(error) if error.source.kind() == io::ErrorKind::AddrInUse && attempts > 0 => {}
-                result => return result,
-            }
-        }
-    }
-
-    fn bind_once(addresses: &[IpAddr], mut port: u16) -> Result<Self, BindError> {
-        let mut listeners = Vec::new();
-        let mut missing = None;
-        for &ip in addresses {
-            let address = SocketAddr::new(ip, port);
-            match listen(address) {
-                Ok(listener) => {
-                    port = listener.local_addr().map_or(port, |bound| bound.port());
-                    listeners.push(listener);
-                }
-                Err(source) if ip.is_ipv6() && is_without_ipv6(&source) => {
-                    missing = Some(BindError { address, source })
-                }
-                Err(source) => return Err(BindError { address, source }),
-            }
-        }
-        match missing {
-            Some(error) if listeners.is_empty() => Err(error),
-            _ => Ok(Self { listeners, port }),
-        }
-    }
-
-    /// The port.
-    pub fn port(&self) -> u16 {
-        self.port
-    }
-
-    /// Answers with `router` for as long as the process lives; at most `max_connections` at a time, and
-    /// `max_per_address` of one client address.
-    pub fn serve(self, router: Router, max_connections: usize, max_per_address: usize) {
-        let addresses = PerAddress::new(max_per_address);
-        let slots = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
-        for listener in self.listeners {
-            tokio::spawn(accept(
-                listener,
-                router.clone(),
-                slots.clone(),
-                addresses.clone(),
-            ));
-        }
-    }
-}
-
-fn listen(address: SocketAddr) -> io::Result<TcpListener> {
-    let socket = Socket::new(
-        Domain::for_address(address),
-        Type::STREAM,
-        Some(Protocol::TCP),
-    )?;
-    if address.is_ipv6() {
-        socket.set_only_v6(true)?;
-    }
-    // A server that restarts need not wait for the connections of the one before it to be forgotten.
-    socket.set_reuse_address(true)?;
-    socket.set_nonblocking(true)?;
-    socket.bind(&address.into())?;
-    socket.listen(BACKLOG)?;
-    TcpListener::from_std(socket.into())
-}
-
-fn is_without_ipv6(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT)
-    )
-}
-
-async fn accept(
-    listener: TcpListener,
-    router: Router,
-    slots: Arc<Semaphore>,
-    addresses: PerAddress,
-) {
-    loop {
-        let Ok(slot) = slots.clone().acquire_owned().await else {
-            return;
-        };
-        match listener.accept().await {
-            Ok((stream, client)) => {
-                let Some(admission) = addresses.admit(client.ip()) else {
-                    // Closed without a word: whoever opens that many does not read.
-                    tracing::debug!("a client address has as many connections as it may");
-                    continue;
-                };
-                let router = router.clone();
-                tokio::spawn(async move {
-                    let _held = (slot, admission);
-                    serve_connection(stream, router).await;
-                });
-            }
-            Err(error) => {
-                // Out of descriptors, most likely: they come back as connections end.
-                tracing::warn!(%error, "cannot accept connections");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn serve_connection(stream: TcpStream, router: Router) {
-    // Signal messages are small and urgent.
-    let _ = stream.set_nodelay(true);
+/// Answers the requests of one connection with `router`, until it ends.
+pub async fn serve_http<S>(stream: S, router: Router)
+where
+    S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
+{
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)

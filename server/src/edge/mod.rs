@@ -13,16 +13,17 @@ mod ws;
 use std::sync::Arc;
 
 use axum::{
-    Router,
     extract::{Request, State},
-    http::{HeaderMap, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::get,
 };
 use protocol::token::Keys;
 use tokio::sync::mpsc;
 
-pub use http::{BindError, Listeners};
+pub use axum::Router;
+pub use http::serve_http;
+pub use per_address::PerAddress;
 
 use crate::{
     metrics::{Exporter, Metrics},
@@ -70,6 +71,20 @@ impl Edge {
         // The paths of LiveKit may follow any prefix, so they are not routes.
         Router::new().fallback(answer).with_state(self.clone())
     }
+
+    /// Answers it over TLS.
+    pub fn secure_router(&self) -> Router {
+        Router::new()
+            .fallback(answer_over_tls)
+            .with_state(self.clone())
+    }
+}
+
+/// A proxy with a certificate would say so; here we are that ourselves.
+async fn answer_over_tls(edge: State<Edge>, mut request: Request) -> Response {
+    let https = HeaderValue::from_static("https");
+    request.headers_mut().insert("x-forwarded-proto", https);
+    answer(edge, request).await
 }
 
 /// Answers the port of the figures.

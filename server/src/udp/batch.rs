@@ -2,7 +2,9 @@
 
 use std::{io, os::fd::AsFd, sync::Arc, sync::atomic::Ordering::Relaxed, time::Duration};
 
-use sfu::{Destination, SendBatch};
+use sfu::{Destination, SendBatch, TransportProtocol};
+
+use crate::links::{LinkError, Links};
 
 use super::{
     MediaSockets, Route,
@@ -28,11 +30,13 @@ const FULL_SOCKET_WAIT: Duration = Duration::from_millis(1);
 /// Collects datagrams for [`Batch::send`]. See the crate `sfu` for its use.
 pub struct Batch {
     sockets: Arc<MediaSockets>,
+    /// Where datagrams go that no socket sends.
+    pub links: Links,
     slab: Vec<u8>,
     /// Bytes of the slab in use.
     pub(super) head: usize,
     /// Where the current reservation goes, and its length.
-    to: Option<(Destination, Route)>,
+    to: Option<(Destination, Way)>,
     reserved: usize,
     /// The last datagram was as long as the others of its run, so that another one may follow it.
     open: bool,
@@ -41,10 +45,18 @@ pub struct Batch {
     scratch: sys::Scratch,
 }
 
+/// How a destination is reached.
+#[derive(Clone, Copy)]
+enum Way {
+    Socket(Route),
+    Link,
+}
+
 impl Batch {
     /// An empty buffer that sends through `sockets`.
     pub fn new(sockets: Arc<MediaSockets>) -> Self {
         Self {
+            links: Links::default(),
             slab: vec![0; SLAB],
             head: 0,
             to: None,
@@ -66,6 +78,30 @@ impl Batch {
             }
         }
         self.head = 0;
+        self.links.flush();
+    }
+
+    fn way(&self, to: Destination) -> Option<Way> {
+        match to.protocol {
+            TransportProtocol::Udp => self.sockets.route(to).map(Way::Socket),
+            TransportProtocol::Tcp | TransportProtocol::Relay => Some(Way::Link),
+        }
+    }
+
+    /// What was reserved goes into a link; the slab is free again.
+    #[cold]
+    fn commit_to_link(&mut self, to: Destination, len: usize) {
+        let datagram = &self.slab[self.head..self.head + len];
+        let counters = &self.sockets.counters;
+        match self.links.push(to, datagram) {
+            Ok(()) => {}
+            Err(LinkError::Slow) => {
+                counters.dropped_link_slow.fetch_add(1, Relaxed);
+            }
+            Err(LinkError::Gone) => {
+                counters.dropped_link_gone.fetch_add(1, Relaxed);
+            }
+        }
     }
 
     fn send_socket(&mut self, index: usize) {
@@ -145,11 +181,11 @@ impl SendBatch for Batch {
         let known = self
             .to
             .filter(|(destination, _)| *destination == to)
-            .map(|(_, route)| route);
-        let route = known
-            .or_else(|| self.sockets.route(to))
+            .map(|(_, way)| way);
+        let way = known
+            .or_else(|| self.way(to))
             .filter(|_| len <= MAX_DATAGRAM);
-        let Some(route) = route else {
+        let Some(way) = way else {
             self.sockets
                 .counters
                 .dropped_unsendable
@@ -157,7 +193,7 @@ impl SendBatch for Batch {
             self.reserved = 0;
             return None;
         };
-        self.to = Some((to, route));
+        self.to = Some((to, way));
         if self.head + len > self.slab.len() {
             self.send();
         }
@@ -168,8 +204,11 @@ impl SendBatch for Batch {
     fn commit(&mut self, len: usize) {
         debug_assert!(len <= self.reserved, "committed more than was reserved");
         let len = len.min(std::mem::take(&mut self.reserved));
-        let Some((to, route)) = self.to.filter(|_| len > 0) else {
+        let Some((to, way)) = self.to.filter(|_| len > 0) else {
             return;
+        };
+        let Way::Socket(route) = way else {
+            return self.commit_to_link(to, len);
         };
         let start = self.head;
         self.head += len;

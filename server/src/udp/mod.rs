@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use sfu::{Datagram, Destination};
+use sfu::{Datagram, Destination, TransportProtocol};
 use socket2::{Domain, Protocol, Socket, Type};
 
 pub use batch::Batch;
@@ -57,6 +57,12 @@ pub struct UdpCounters {
     pub dropped_refused: AtomicU64,
     /// Not sent: no socket for the source address, or too long for a datagram.
     pub dropped_unsendable: AtomicU64,
+    /// Not sent: the client does not read its connection, or its allocation, fast enough.
+    pub dropped_link_slow: AtomicU64,
+    /// Not sent: the client's connection or allocation is gone.
+    pub dropped_link_gone: AtomicU64,
+    /// Received over connections and allocations, but the media thread was behind.
+    pub dropped_link_in: AtomicU64,
 }
 
 /// The sockets of one shard.
@@ -195,8 +201,8 @@ impl MediaSockets {
         })
     }
 
-    /// The address that a peer used, given the one a datagram arrived at.
-    fn advertised(&self, local: IpAddr) -> Option<IpAddr> {
+    /// The address that a peer used, given the one a datagram or a connection arrived at.
+    pub fn advertised(&self, local: IpAddr) -> Option<IpAddr> {
         if self.addresses.iter().any(|a| a.advertised == local) {
             return Some(local);
         }
@@ -389,6 +395,7 @@ impl Receiver {
                 handle(Datagram {
                     remote: message.remote,
                     local,
+                    protocol: TransportProtocol::Udp,
                     payload,
                 });
             }

@@ -4,7 +4,7 @@ use std::{
     time::Duration,
 };
 
-use sfu::{Destination, SendBatch};
+use sfu::{Destination, SendBatch, TransportProtocol};
 
 use super::*;
 
@@ -91,6 +91,7 @@ fn everything_arrives_as_sent(address: &str, offload: bool) {
             Destination {
                 remote: peers[to].1,
                 local,
+                protocol: TransportProtocol::Udp,
             },
             &bytes,
         );
@@ -147,7 +148,11 @@ fn equal_sizes_to_one_destination_are_one_run_that_a_shorter_one_ends() {
     ] {
         push(
             &mut batch,
-            Destination { remote, local },
+            Destination {
+                remote,
+                local,
+                protocol: TransportProtocol::Udp,
+            },
             &payload(len, len),
         );
     }
@@ -167,6 +172,7 @@ fn a_run_never_exceeds_what_one_ip_datagram_holds() {
     let to = Destination {
         remote: peer(V4).1,
         local: sockets.addresses()[0],
+        protocol: TransportProtocol::Udp,
     };
     let mut batch = Batch::new(sockets);
     for i in 0..130 {
@@ -195,7 +201,11 @@ fn a_reservation_that_is_not_committed_is_not_sent() {
     let sockets = sockets(&[V4]);
     let local = sockets.addresses()[0];
     let (socket, remote) = peer(V4);
-    let to = Destination { remote, local };
+    let to = Destination {
+        remote,
+        local,
+        protocol: TransportProtocol::Udp,
+    };
     let mut batch = Batch::new(sockets);
     push(&mut batch, to, b"first");
     batch.reserve(to, 5).unwrap().copy_from_slice(b"never");
@@ -213,6 +223,7 @@ fn a_full_batch_is_sent_and_used_anew() {
     let to = Destination {
         remote,
         local: sockets.addresses()[0],
+        protocol: TransportProtocol::Udp,
     };
     let mut batch = Batch::new(sockets.clone());
     for i in 0..30 {
@@ -240,7 +251,8 @@ fn what_can_never_be_sent_is_refused_and_counted() {
             .reserve(
                 Destination {
                     remote,
-                    local: foreign
+                    local: foreign,
+                    protocol: TransportProtocol::Udp,
                 },
                 10
             )
@@ -251,7 +263,8 @@ fn what_can_never_be_sent_is_refused_and_counted() {
             .reserve(
                 Destination {
                     remote: "[::1]:9".parse().unwrap(),
-                    local
+                    local,
+                    protocol: TransportProtocol::Udp,
                 },
                 10
             )
@@ -259,7 +272,14 @@ fn what_can_never_be_sent_is_refused_and_counted() {
     );
     assert!(
         batch
-            .reserve(Destination { remote, local }, 65_001)
+            .reserve(
+                Destination {
+                    remote,
+                    local,
+                    protocol: TransportProtocol::Udp
+                },
+                65_001
+            )
             .is_none()
     );
     batch.commit(0);
@@ -279,10 +299,19 @@ fn a_closed_port_hurts_nobody_else() {
             Destination {
                 remote: closed,
                 local,
+                protocol: TransportProtocol::Udp,
             },
             &payload(i, 100),
         );
-        push(&mut batch, Destination { remote, local }, &payload(i, 100));
+        push(
+            &mut batch,
+            Destination {
+                remote,
+                local,
+                protocol: TransportProtocol::Udp,
+            },
+            &payload(i, 100),
+        );
         batch.send();
     }
     for i in 0..10 {
@@ -309,11 +338,20 @@ fn a_refused_destination_is_counted_and_the_rest_is_sent() {
             Destination {
                 remote: forbidden,
                 local,
+                protocol: TransportProtocol::Udp,
             },
             &payload(i, 100),
         );
     }
-    push(&mut batch, Destination { remote, local }, b"after");
+    push(
+        &mut batch,
+        Destination {
+            remote,
+            local,
+            protocol: TransportProtocol::Udp,
+        },
+        b"after",
+    );
     batch.send();
     assert_eq!(receive_one(&socket), b"after");
     assert_eq!(sockets.counters().dropped_refused.load(Relaxed), 2);
@@ -338,6 +376,7 @@ fn everything_is_received(address: &str, coalesce: bool) {
             Destination {
                 remote: to,
                 local: from,
+                protocol: TransportProtocol::Udp,
             },
             bytes,
         );
@@ -420,6 +459,7 @@ fn a_wildcard_socket_answers_from_the_address_it_was_reached_at() {
                 Destination {
                     remote,
                     local: *local,
+                    protocol: TransportProtocol::Udp,
                 },
                 &payload(i, 500),
             );
@@ -449,6 +489,7 @@ fn behind_a_nat_datagrams_count_as_sent_to_the_outer_address() {
         Destination {
             remote,
             local: outer,
+            protocol: TransportProtocol::Udp,
         },
         b"and back",
     );

@@ -137,6 +137,7 @@ fn command(arguments: &[&str], environment: &[(&str, &str)]) -> Command {
     command
         .env("CONCLAVE_HTTP_PORT", "0")
         .env("CONCLAVE_MEDIA_PORT", "0")
+        .env("CONCLAVE_MEDIA_TCP_PORT", "0")
         .env("CONCLAVE_MEDIA_SHARDS", "1");
     command.env("CONCLAVE_METRICS_ADDRESS", "127.0.0.1:0");
     command.envs(environment.iter().copied());

@@ -18,6 +18,13 @@ pub(super) const DISCARD_PORT: u16 = 9;
 pub(super) const SCTP_PORT: u16 = 5000;
 /// Type preference of host candidates (RFC 8445, section 5.1.2.2).
 const HOST_PREFERENCE: u32 = 126;
+
+/// Type preference of our TCP candidates. RFC 6544 (section 4.2) only asks for less than UDP has; below those of
+/// reflexive UDP candidates too, and above relayed ones: one connection is better than one through a relay.
+const TCP_HOST_PREFERENCE: u32 = 90;
+
+/// Local preference of a passive host candidate: direction preference 4 in the upper three bits (RFC 6544, section 4.2).
+const PASSIVE_PREFERENCE: u16 = (4 << 13) | 0x1fff;
 /// Bytes of an msid's stream part that may come from a client (RFC 8830 allows 64, the publisher's sid takes some).
 const MAX_STREAM_BYTES: usize = 40;
 
@@ -224,20 +231,36 @@ fn stream_name(name: &str) -> Option<String> {
     (!clean.is_empty()).then_some(clean)
 }
 
-/// Our host candidates.
+/// Our host candidates, UDP first. Foundations are by protocol and address, so that no two candidates of one base share theirs.
 pub(super) fn candidates(local: &LocalParameters) -> Vec<Candidate> {
-    let candidate = |(index, address): (usize, &std::net::SocketAddr)| {
-        let local_preference =
-            u32::from(u16::MAX).saturating_sub(u32::try_from(index).unwrap_or(u32::MAX));
-        Candidate {
-            foundation: (index + 1).to_string(),
-            component: 1,
-            transport: "udp".to_owned(),
-            priority: (HOST_PREFERENCE << 24) | (local_preference << 8) | 255,
-            address: address.ip().to_string(),
-            port: address.port(),
-            kind: "host".to_owned(),
-        }
-    };
-    local.candidates.iter().enumerate().map(candidate).collect()
+    let udp = local.candidates.iter().enumerate();
+    let udp = udp.map(|(index, address)| Candidate {
+        foundation: (index + 1).to_string(),
+        component: 1,
+        transport: "udp".to_owned(),
+        priority: (HOST_PREFERENCE << 24) | (local_preference(u16::MAX, index) << 8) | 255,
+        address: address.ip().to_string(),
+        port: address.port(),
+        kind: "host".to_owned(),
+        tcp_type: None,
+    });
+    let tcp = local.tcp_candidates.iter().enumerate();
+    let tcp = tcp.map(|(index, address)| Candidate {
+        foundation: (local.candidates.len() + index + 1).to_string(),
+        component: 1,
+        transport: "tcp".to_owned(),
+        priority: (TCP_HOST_PREFERENCE << 24)
+            | (local_preference(PASSIVE_PREFERENCE, index) << 8)
+            | 255,
+        address: address.ip().to_string(),
+        port: address.port(),
+        kind: "host".to_owned(),
+        tcp_type: Some("passive".to_owned()),
+    });
+    udp.chain(tcp).collect()
+}
+
+/// The first of a list is the best, the others follow one by one.
+fn local_preference(best: u16, index: usize) -> u32 {
+    u32::from(best).saturating_sub(u32::try_from(index).unwrap_or(u32::MAX))
 }

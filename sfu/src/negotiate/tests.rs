@@ -47,6 +47,7 @@ fn local(generation: u32) -> LocalParameters {
             "198.51.100.7:7882".parse().expect("address"),
             "[2001:db8::7]:7882".parse().expect("address"),
         ],
+        tcp_candidates: vec!["198.51.100.7:443".parse().expect("address")],
         max_message_size: 65_536,
     }
 }
@@ -830,7 +831,7 @@ fn sections_we_cannot_use_are_rejected_with_their_mid() {
     assert_eq!(answer.bundle, ["1", "2", "3", "4", "5", "6"]);
     assert_eq!(
         answer.media[1].candidates.len(),
-        2,
+        3,
         "candidates are in the first section of the bundle"
     );
     assert!(answer.media[2].candidates.is_empty());

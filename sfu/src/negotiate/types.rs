@@ -22,6 +22,8 @@ pub struct LocalParameters {
     pub fingerprint: [u8; 32],
     /// Host candidates (UDP), best first.
     pub candidates: Vec<SocketAddr>,
+    /// Passive TCP candidates (RFC 6544), best first; all are worse than those for UDP.
+    pub tcp_candidates: Vec<SocketAddr>,
     /// The largest data channel message we take, bytes.
     pub max_message_size: u64,
 }

@@ -425,7 +425,7 @@ fn fingerprint(value: &str) -> Parsed<Option<Fingerprint>> {
 fn candidate(value: &str) -> Parsed<Candidate> {
     let mut words = value.split_ascii_whitespace();
     let mut word = || words.next().ok_or(MALFORMED_CANDIDATE);
-    let candidate = Candidate {
+    let mut candidate = Candidate {
         foundation: word()?.to_owned(),
         component: word()?.parse().map_err(|_| MALFORMED_CANDIDATE)?,
         transport: word()?.to_ascii_lowercase(),
@@ -436,7 +436,14 @@ fn candidate(value: &str) -> Parsed<Candidate> {
             ("typ", kind) => kind.to_owned(),
             _ => return Err(MALFORMED_CANDIDATE),
         },
+        tcp_type: None,
     };
+    // What follows are pairs of a name and a value.
+    while let (Some(name), Some(value)) = (words.next(), words.next()) {
+        if name == "tcptype" {
+            candidate.tcp_type = Some(value.to_ascii_lowercase());
+        }
+    }
     Ok(candidate)
 }
 

@@ -129,11 +129,16 @@ impl Display for Candidate {
             address,
             port,
             kind,
+            tcp_type,
         } = self;
         write!(
             f,
             "candidate:{foundation} {component} {transport} {priority} {address} {port} typ {kind}"
-        )
+        )?;
+        match tcp_type {
+            Some(tcp_type) => write!(f, " tcptype {tcp_type}"),
+            None => Ok(()),
+        }
     }
 }
 

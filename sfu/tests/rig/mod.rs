@@ -20,6 +20,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use sfu::{
     AudioFeatures, Certificate, Command, Config, Datagram, Destination, Event, LayerSize,
     MediaKind, PeerPermissions, PublishedTrack, SendBatch, Shard, SpatialLayer, TrackSetting,
+    TransportProtocol,
 };
 
 /// Where the shard listens.
@@ -143,6 +144,8 @@ pub fn config(seed: u64, server: SocketAddr) -> Config {
     bytes[..8].copy_from_slice(&seed.to_le_bytes());
     Config {
         addresses: vec![server],
+        tcp_addresses: Vec::new(),
+        index: 0,
         seed: bytes,
         certificate: Certificate {
             certificate: certificate.certificate,
@@ -480,6 +483,7 @@ impl Rig {
         let datagram = Datagram {
             remote: from,
             local: self.server,
+            protocol: TransportProtocol::Udp,
             payload: bytes,
         };
         self.shard.handle_datagram(datagram, self.now, &mut out);
@@ -683,6 +687,7 @@ impl Rig {
                 let datagram = Datagram {
                     remote: flight.from,
                     local: flight.to,
+                    protocol: TransportProtocol::Udp,
                     payload: &flight.bytes,
                 };
                 self.timed(&mut out, |shard, now, out| {

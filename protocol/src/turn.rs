@@ -1,0 +1,93 @@
+//! Credentials for our TURN server: a user name that says whose it is and how long it holds, and a password that only
+//! the server can make of it. Nothing is stored.
+
+use std::fmt;
+
+use aws_lc_rs::hmac;
+use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
+
+use crate::{ParticipantSid, livekit::IceServer};
+
+/// Our TURN server, as clients are told of it.
+#[derive(Clone)]
+pub struct TurnServers {
+    urls: Vec<String>,
+    secret: hmac::Key,
+    lifetime_seconds: u64,
+}
+
+impl TurnServers {
+    /// `urls` (`turn:` and `turns:`), for credentials made with `secret` that hold for `lifetime_seconds`.
+    pub fn new(urls: Vec<String>, secret: &[u8; 32], lifetime_seconds: u64) -> Self {
+        Self {
+            urls,
+            secret: hmac::Key::new(hmac::HMAC_SHA256, secret),
+            lifetime_seconds,
+        }
+    }
+
+    /// What `participant` is told at `now` (seconds since 1970).
+    pub fn for_participant(&self, participant: ParticipantSid, now: u64) -> Vec<IceServer> {
+        if self.urls.is_empty() {
+            return Vec::new();
+        }
+        let username = format!("{}:{participant}", now + self.lifetime_seconds);
+        vec![IceServer {
+            urls: self.urls.clone(),
+            credential: self.mac(&username),
+            username,
+        }]
+    }
+
+    /// The password of a user at `now`; `None` for names that we did not give, and for those whose time is over. A user
+    /// that `is_known` has an allocation already, which does not end with its credentials.
+    pub fn password(&self, username: &str, is_known: bool, now: u64) -> Option<String> {
+        let (expires, participant) = username.split_once(':')?;
+        participant.parse::<ParticipantSid>().ok()?;
+        let expires: u64 = expires.parse().ok()?;
+        (is_known || now < expires).then(|| self.mac(username))
+    }
+
+    fn mac(&self, username: &str) -> String {
+        BASE64.encode(hmac::sign(&self.secret, username.as_bytes()))
+    }
+}
+
+impl fmt::Debug for TurnServers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("TurnServers").field(&self.urls).finish()
+    }
+}
+
+impl PartialEq for TurnServers {
+    fn eq(&self, other: &Self) -> bool {
+        self.urls == other.urls && self.lifetime_seconds == other.lifetime_seconds
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+
+    #[test]
+    fn credentials_are_of_one_participant_and_for_a_time() {
+        let sid = ParticipantSid::random(&mut StdRng::from_seed([1; 32]));
+        let turn = TurnServers::new(vec!["turn:192.0.2.1:3478".to_owned()], &[7; 32], 100);
+        let [server] = turn.for_participant(sid, 1000).try_into().unwrap();
+        assert_eq!(server.username, format!("1100:{sid}"));
+        let password = Some(server.credential);
+        assert_eq!(turn.password(&server.username, false, 1099), password);
+        assert_eq!(turn.password(&server.username, false, 1100), None);
+        assert_eq!(turn.password(&server.username, true, 1100), password);
+        // A longer life is another name, and has another password.
+        assert_ne!(turn.password(&format!("9999:{sid}"), false, 1000), password);
+        for nonsense in ["", ":", "1100", "1100:ada", "x:PA_", &format!("-1:{sid}")] {
+            assert_eq!(turn.password(nonsense, false, 1000), None, "{nonsense}");
+        }
+        let other = TurnServers::new(Vec::new(), &[8; 32], 100);
+        assert_ne!(other.password(&server.username, false, 1000), password);
+        assert!(other.for_participant(sid, 1000).is_empty());
+    }
+}

@@ -1,0 +1,351 @@
+//! ICE over TCP (RFC 6544): connections that clients open where UDP does not get through. A frame (RFC 4571) is a
+//! datagram of the shard whose name is in the ufrag of the connection's first STUN check.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use sfu::{Destination, TransportProtocol};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{
+        TcpStream,
+        tcp::{OwnedReadHalf, OwnedWriteHalf},
+    },
+    sync::Semaphore,
+    time::timeout,
+};
+
+use crate::{
+    links::{Link, LinkReceiver, complete_frames, datagrams, link_queue},
+    media::{Media, ShardHandle},
+    metrics::{Metrics, Refusal},
+};
+
+/// A client checks as soon as it is connected. Who has not passed a check by then is none.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Clients check the path they use every few seconds, and those they keep in reserve twice a minute.
+const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
+
+/// A client that takes nothing for so long is gone.
+const STALL_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// Connections from one address that have not passed a check. A browser opens one to each of our candidates; behind one
+/// address may be a company, but its clients pass within a round trip.
+pub const MAX_UNCHECKED_PER_ADDRESS: usize = 64;
+
+/// What is read at once.
+const READ_BUFFER: usize = 16 * 1024;
+
+/// What the kernel may hold that is not on the wire yet. The rest stays with us, where it is dropped when it is old.
+const NOT_SENT: u32 = 32 * 1024;
+
+/// Takes ICE connections. Cheap to clone.
+#[derive(Clone)]
+pub struct IceTcp(Arc<Inner>);
+
+struct Inner {
+    media: Arc<Media>,
+    metrics: Metrics,
+    slots: Arc<Semaphore>,
+    unchecked: Mutex<HashMap<IpAddr, usize>>,
+}
+
+/// Why a connection came to nothing.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// The client closed it, or it broke.
+    Closed,
+    TooMany,
+    TooManyOfAddress,
+    /// The first frame is no STUN check for one of our shards.
+    NoCheck,
+    /// No check was passed in time.
+    Unchecked,
+    Malformed,
+    Idle,
+    Stalled,
+}
+
+impl End {
+    fn as_str(self) -> Option<&'static str> {
+        match self {
+            Self::Closed => None,
+            Self::TooMany => Some("too_many"),
+            Self::TooManyOfAddress => Some("too_many_of_address"),
+            Self::NoCheck => Some("no_check"),
+            Self::Unchecked => Some("unchecked"),
+            Self::Malformed => Some("malformed"),
+            Self::Idle => Some("idle"),
+            Self::Stalled => Some("stalled"),
+        }
+    }
+}
+
+impl IceTcp {
+    /// For the shards of `media`, at most `max_connections` at a time.
+    pub fn new(media: Arc<Media>, metrics: Metrics, max_connections: usize) -> Self {
+        Self(Arc::new(Inner {
+            media,
+            metrics,
+            slots: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
+            unchecked: Mutex::default(),
+        }))
+    }
+
+    /// Serves one connection until it ends.
+    pub async fn serve(self, stream: TcpStream, remote: SocketAddr) {
+        let end = self.run(stream, remote).await.unwrap_or_else(|end| end);
+        if let Some(reason) = end.as_str() {
+            self.0
+                .metrics
+                .media_connections_closed
+                .get_or_create(&Refusal { reason })
+                .inc();
+        }
+    }
+
+    async fn run(&self, stream: TcpStream, remote: SocketAddr) -> Result<End, End> {
+        let _slot = self
+            .0
+            .slots
+            .clone()
+            .try_acquire_owned()
+            .map_err(|_| End::TooMany)?;
+        let unchecked = self.admit(remote.ip()).ok_or(End::TooManyOfAddress)?;
+        let local = stream.local_addr().map_err(|_| End::Closed)?;
+        let _ = socket2::SockRef::from(&stream).set_tcp_notsent_lowat(NOT_SENT);
+        let (reader, writer) = stream.into_split();
+        let mut reader = FrameReader::new(reader);
+        let first = timeout(CHECK_TIMEOUT, reader.read())
+            .await
+            .map_err(|_| End::Unchecked)??;
+        let check = datagrams(&first).next().ok_or(End::NoCheck)?;
+        let shard = sfu::stream_shard(check)
+            .and_then(|index| self.0.media.shards().get(usize::from(index)))
+            .ok_or(End::NoCheck)?;
+        // Behind a NAT that moves several addresses to one we cannot know which it was; any will do.
+        let ip = shard.sockets().advertised(local.ip()).unwrap_or(local.ip());
+        let path = Destination {
+            remote,
+            local: SocketAddr::new(ip, local.port()),
+            protocol: TransportProtocol::Tcp,
+        };
+        let (sender, receiver) = link_queue();
+        let link = Arc::new(Link::new(path, sender));
+        shard.deliver(&link, first);
+        self.0.metrics.media_connections.inc();
+        let end = tokio::select! {
+            end = receive(reader, shard, &link) => end,
+            end = send(writer, receiver, unchecked) => end,
+        };
+        self.0.metrics.media_connections.dec();
+        shard.close_link(link);
+        Ok(end)
+    }
+
+    /// Takes note of a connection that has still to pass a check, or to log in; `None` when its address has too many of them.
+    pub fn admit(&self, ip: IpAddr) -> Option<Unchecked> {
+        let address = subscriber_address(ip);
+        let mut table = self.unchecked();
+        let count = table.entry(address).or_default();
+        if *count >= MAX_UNCHECKED_PER_ADDRESS {
+            return None;
+        }
+        *count += 1;
+        Some(Unchecked {
+            of: self.clone(),
+            address,
+        })
+    }
+
+    fn unchecked(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
+        // Every change of the table is complete before anything can panic.
+        self.0
+            .unchecked
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A connection that has not proved anything yet, counted by its address.
+pub struct Unchecked {
+    of: IceTcp,
+    address: IpAddr,
+}
+
+impl Drop for Unchecked {
+    fn drop(&mut self) {
+        let mut table = self.of.unchecked();
+        if let Some(count) = table.get_mut(&self.address) {
+            *count -= 1;
+            if *count == 0 {
+                table.remove(&self.address);
+            }
+        }
+    }
+}
+
+/// What one subscriber of a network has: an IPv4 address, or 2^64 IPv6 addresses.
+fn subscriber_address(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V4(_) => ip,
+        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+    }
+}
+
+async fn receive(mut reader: FrameReader, shard: &ShardHandle, link: &Arc<Link>) -> End {
+    loop {
+        match timeout(IDLE_TIMEOUT, reader.read()).await {
+            Ok(Ok(frames)) => shard.deliver(link, frames),
+            Ok(Err(end)) => return end,
+            Err(_) => return End::Idle,
+        }
+    }
+}
+
+/// Nothing is sent to a client before it has passed a check: the first frames are the answer to it.
+async fn send(mut writer: OwnedWriteHalf, mut queue: LinkReceiver, unchecked: Unchecked) -> End {
+    let Ok(mut next) = timeout(CHECK_TIMEOUT, queue.recv()).await else {
+        return End::Unchecked;
+    };
+    drop(unchecked);
+    while let Some(out) = next {
+        match timeout(STALL_TIMEOUT, writer.write_all(&out.frames)).await {
+            Ok(Ok(())) => queue.sent(out.frames.len()),
+            Ok(Err(_)) => return End::Closed,
+            Err(_) => return End::Stalled,
+        }
+        next = queue.recv().await;
+    }
+    End::Closed
+}
+
+/// Cuts what arrives into frames.
+struct FrameReader {
+    stream: OwnedReadHalf,
+    buffer: Vec<u8>,
+}
+
+impl FrameReader {
+    fn new(stream: OwnedReadHalf) -> Self {
+        Self {
+            stream,
+            buffer: Vec::with_capacity(READ_BUFFER),
+        }
+    }
+
+    /// One complete frame or more.
+    async fn read(&mut self) -> Result<Vec<u8>, End> {
+        loop {
+            let complete = complete_frames(&self.buffer).map_err(|_| End::Malformed)?;
+            if complete > 0 {
+                let mut rest = Vec::with_capacity(READ_BUFFER);
+                rest.extend_from_slice(&self.buffer[complete..]);
+                let mut frames = std::mem::replace(&mut self.buffer, rest);
+                frames.truncate(complete);
+                return Ok(frames);
+            }
+            // A frame is never longer than the buffer, so there is always room.
+            let read = self.stream.read_buf(&mut self.buffer).await;
+            match read {
+                Ok(0) => return Err(End::Closed),
+                Ok(_) => {}
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Err(End::Closed),
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::media::{ShardSettings, bind, generate_certificate};
+
+    fn ice_tcp(max_connections: usize) -> IceTcp {
+        let sockets = bind(&[IpAddr::from([127, 0, 0, 1])], 0, 1).unwrap();
+        let settings = ShardSettings {
+            certificate: generate_certificate().unwrap(),
+            tcp_ports: Vec::new(),
+            connect_timeout_ms: 30_000,
+            consent_timeout_ms: 30_000,
+            max_peers: 10,
+            max_tracks_per_peer: 10,
+            max_data_rate: 1 << 20,
+            congestion_control: false,
+            audio_top_n: 0,
+        };
+        let media = Arc::new(Media::start(sockets, &settings).unwrap());
+        IceTcp::new(media, Metrics::default(), max_connections)
+    }
+
+    /// What becomes of a connection that sends `bytes`, and nothing more.
+    async fn end_of(ice_tcp: &IceTcp, bytes: &[u8]) -> End {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (stream, remote) = listener.accept().await.unwrap();
+        client.write_all(bytes).await.unwrap();
+        client.shutdown().await.unwrap();
+        ice_tcp.run(stream, remote).await.unwrap_or_else(|end| end)
+    }
+
+    #[test]
+    fn one_address_has_so_many_connections_that_proved_nothing_and_not_one_more() {
+        let ice_tcp = ice_tcp(1000);
+        let here: IpAddr = "192.0.2.1".parse().unwrap();
+        let mut all: Vec<_> = (0..MAX_UNCHECKED_PER_ADDRESS)
+            .map(|_| ice_tcp.admit(here).unwrap())
+            .collect();
+        assert!(ice_tcp.admit(here).is_none());
+        assert!(ice_tcp.admit("192.0.2.2".parse().unwrap()).is_some());
+        // One of them passed its check.
+        all.pop();
+        all.push(ice_tcp.admit(here).unwrap());
+        assert!(ice_tcp.admit(here).is_none());
+        // A subscriber has a whole network of IPv6 addresses.
+        let v6 = |i: usize| -> IpAddr { format!("2001:db8::{i:x}").parse().unwrap() };
+        let many: Vec<_> = (0..MAX_UNCHECKED_PER_ADDRESS)
+            .map(|i| ice_tcp.admit(v6(i)).unwrap())
+            .collect();
+        assert!(ice_tcp.admit(v6(999)).is_none());
+        drop((all, many));
+        assert!(ice_tcp.unchecked().is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_is_no_check_for_a_shard_ends_at_once() {
+        let ice_tcp = ice_tcp(10);
+        assert_eq!(end_of(&ice_tcp, b"").await, End::Closed);
+        assert_eq!(end_of(&ice_tcp, &[0]).await, End::Closed);
+        assert_eq!(end_of(&ice_tcp, &[0, 0]).await, End::NoCheck);
+        assert_eq!(
+            end_of(&ice_tcp, b"GET / HTTP/1.1\r\n\r\n").await,
+            End::Malformed
+        );
+        assert_eq!(end_of(&ice_tcp, &[0xff; 100]).await, End::Malformed);
+        let junk = [&[0, 100][..], &[1; 100]].concat();
+        assert_eq!(end_of(&ice_tcp, &junk).await, End::NoCheck);
+        assert!(ice_tcp.unchecked().is_empty());
+    }
+
+    #[tokio::test]
+    async fn there_are_so_many_connections_in_all_and_not_one_more() {
+        let ice_tcp = ice_tcp(2);
+        let first = ice_tcp.0.slots.clone().try_acquire_owned().unwrap();
+        assert_eq!(end_of(&ice_tcp, &[0, 0]).await, End::NoCheck);
+        let second = ice_tcp.0.slots.clone().try_acquire_owned().unwrap();
+        assert_eq!(end_of(&ice_tcp, &[0, 0]).await, End::TooMany);
+        drop((first, second));
+        assert_eq!(end_of(&ice_tcp, &[0, 0]).await, End::NoCheck);
+    }
+}

@@ -1,0 +1,17 @@
+//! A TURN server (RFC 8656) that relays to our own media addresses and nowhere else.
+//!
+//! Pure: no socket, no thread, no clock, no global randomness. Since all it relays to is in this process, the relayed
+//! address of an allocation is no socket but a name: what a client sends through it is handed to the shard it is
+//! addressed to, as a datagram from that name, and what the shard sends to the name goes back to the client. There is
+//! no way through it to anything else, whatever a client asks for.
+//!
+//! An [`Association`] is what the server knows of one client (its five-tuple). Its owner hands it each message and does
+//! what the [`Outcome`] says; allocations are given out by one [`Registry`].
+
+pub mod association;
+pub mod auth;
+pub mod registry;
+pub mod stun;
+
+pub use association::{Association, Moment, Outcome, Refusal, Settings};
+pub use registry::{AllocationError, Quotas, Registry};
