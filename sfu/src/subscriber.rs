@@ -124,8 +124,6 @@ impl Shard {
             }
             Ok(Some(answered)) => {
                 p.transport.set_remote(&answered.remote, now);
-                // Checks overtake the answer; what came before it is answered now.
-                p.transport.answer_checks(now, out);
                 self.take_over_subscriptions(key, now);
                 self.offer_changes(key);
                 self.drain_transport(key, now, out);

@@ -44,9 +44,6 @@ const NEW_ADDRESSES: (u32, u32) = (1, 24);
 /// Counted beside the bytes of a data packet: small ones cost as much to handle.
 const MESSAGE_COST: u32 = 200;
 
-/// Checks of the client that are answered when its description comes after them: more than it sends in 5 s.
-const MAX_EARLY_CHECKS: usize = 100;
-
 /// DTLS and SCTP write their records through this buffer: larger than any record we send.
 const RECORD_BUFFER: usize = 2048;
 
@@ -134,8 +131,6 @@ pub struct Transport {
     srtp: Option<(SrtpSender, SrtpReceiver)>,
     data: Option<DataChannels>,
     validated: Vec<Destination>,
-    /// Checks that came before the client's description, with the paths they took.
-    early_checks: Vec<(Destination, Vec<u8>)>,
     checks: Budget,
     new_addresses: Budget,
     data_budget: Budget,
@@ -182,7 +177,6 @@ impl Transport {
             srtp: None,
             data: None,
             validated: Vec::new(),
-            early_checks: Vec::new(),
             checks: Budget::new(CHECKS.0, CHECKS.1, now),
             new_addresses: Budget::new(NEW_ADDRESSES.0, NEW_ADDRESSES.1, now),
             data_budget: Budget::new(
@@ -247,15 +241,6 @@ impl Transport {
         }
     }
 
-    /// Answers the checks that came before the client's description.
-    pub fn answer_checks(&mut self, now: Instant, out: &mut impl SendBatch) {
-        for (from, bytes) in std::mem::take(&mut self.early_checks) {
-            if let Ok(message) = StunMessage::parse(&bytes) {
-                let _ = self.take_check(&message, from, now, out);
-            }
-        }
-    }
-
     /// ICE and DTLS are up.
     pub fn is_connected(&self) -> bool {
         self.connected
@@ -280,26 +265,9 @@ impl Transport {
         if self.closed {
             return Err(TransportError::NotValidated);
         }
-        let from = datagram.path();
-        if self.ice.waits_for(&message) {
-            if self.early_checks.len() == MAX_EARLY_CHECKS {
-                return Err(TransportError::TooMany);
-            }
-            self.early_checks.push((from, datagram.payload.to_vec()));
-            return Ok(());
-        }
-        self.take_check(&message, from, now, out)
-    }
-
-    fn take_check(
-        &mut self,
-        message: &StunMessage<'_>,
-        from: Destination,
-        now: Instant,
-        out: &mut impl SendBatch,
-    ) -> Result<(), TransportError> {
         // Limited only once the MAC is known to be the client's: nobody else can use up what it may send.
-        let check = self.ice.check(message).ok_or(TransportError::Stun)?;
+        let check = self.ice.check(&message).ok_or(TransportError::Stun)?;
+        let from = datagram.path();
         let is_new = !self.validated.contains(&from);
         if !self.checks.take(1, now) || (is_new && !self.new_addresses.take(1, now)) {
             return Err(TransportError::TooMany);
@@ -314,7 +282,7 @@ impl Transport {
             self.update_connected();
         }
         self.ice
-            .reply(message, from.remote, |reply| send(out, from, reply));
+            .reply(&message, from.remote, |reply| send(out, from, reply));
         Ok(())
     }
 

@@ -231,7 +231,8 @@ fn stream_name(name: &str) -> Option<String> {
     (!clean.is_empty()).then_some(clean)
 }
 
-/// Our host candidates, UDP first. Foundations are by protocol and address, so that no two candidates of one base share theirs.
+/// Our host candidates, UDP first. Foundations are by protocol and address, so that no two candidates of one base share
+/// theirs.
 pub(super) fn candidates(local: &LocalParameters) -> Vec<Candidate> {
     let udp = local.candidates.iter().enumerate();
     let udp = udp.map(|(index, address)| Candidate {

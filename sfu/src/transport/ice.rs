@@ -97,24 +97,16 @@ impl IceLite {
         self.rival = None;
     }
 
-    /// A check with a valid MAC, which cannot be judged before the client's description is there.
-    pub fn waits_for(&self, message: &StunMessage<'_>) -> bool {
-        self.remote.is_none()
-            && message.is_binding_request()
-            && message
-                .split_username()
-                .is_some_and(|(to, _)| to == self.local.ufrag)
-            && message.verify(self.local.pwd.as_bytes(), sha1_hmac)
-    }
-
-    /// A check with a valid MAC from a client that knows both ends' names; else `None`.
+    /// A check with a valid MAC from a client that knows both ends' names; else `None`. Whoever knows our password has it
+    /// from our description: where we offered, its checks may come before its answer, and are as good (RFC 8445,
+    /// section 7.3).
     pub fn check(&self, message: &StunMessage<'_>) -> Option<Check> {
         if !message.is_binding_request() {
             return None;
         }
         let (to, from) = message.split_username()?;
         let expected =
-            to == self.local.ufrag && self.remote.as_ref().is_some_and(|r| r.ufrag == from);
+            to == self.local.ufrag && self.remote.as_ref().is_none_or(|r| r.ufrag == from);
         if !expected || !message.verify(self.local.pwd.as_bytes(), sha1_hmac) {
             return None;
         }
@@ -298,10 +290,14 @@ mod tests {
             checked(&ice, &request("other:theirs", password, true, true)),
             None
         );
-        // Before the client's offer nobody is known.
+        // Before its answer to our offer the client has a password, and no name yet.
         let early = IceLite::new(credentials("ours"));
         assert_eq!(
             checked(&early, &request("ours:theirs", password, true, true)),
+            Some(true)
+        );
+        assert_eq!(
+            checked(&early, &request("ours:theirs", "guess", true, true)),
             None
         );
     }
