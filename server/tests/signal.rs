@@ -5,8 +5,8 @@ mod support;
 use futures_util::{SinkExt, StreamExt};
 use protocol::{
     livekit::{
-        DisconnectReason, JoinRequest, Ping, SignalRequest, leave_request::Action, signal_request,
-        signal_response,
+        DisconnectReason, JoinRequest, Ping, SessionDescription, SignalRequest,
+        leave_request::Action, signal_request, signal_response,
     },
     signal::{
         Encoding, Frame, MAX_FRAME_BYTES, decode_response, encode_join_request, encode_request,
@@ -155,6 +155,50 @@ async fn a_bad_token_is_answered_before_the_upgrade() {
         panic!("no refusal")
     };
     assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+}
+
+#[tokio::test]
+async fn who_speaks_the_older_protocol_is_offered_a_second_connection() {
+    let server = Server::dev(&[]);
+    let token = token("room", "elder");
+    let url = format!(
+        "ws://{}/rtc?access_token={token}&auto_subscribe=1&protocol=15",
+        server.address
+    );
+    let mut client = Client(connect_async(&url).await.unwrap().0);
+    let Some(signal_response::Message::Join(join)) = client.response().await else {
+        panic!("no join")
+    };
+    assert!(join.subscriber_primary);
+    let offer = loop {
+        let response = client.response().await.expect("no offer before the end");
+        if let signal_response::Message::Offer(offer) = response {
+            break offer;
+        }
+    };
+    assert!(offer.sdp.contains("a=ice-lite") && offer.sdp.contains("webrtc-datachannel"));
+    // An answer that is none ends this client, and only this one.
+    let mut other = Client::join(&server, "other").await;
+    let answer = signal_request::Message::Answer(SessionDescription {
+        r#type: "answer".into(),
+        sdp: "nonsense".into(),
+        id: offer.id,
+        ..Default::default()
+    });
+    let request = SignalRequest {
+        message: Some(answer),
+    };
+    let Frame::Binary(bytes) = encode_request(&request, Encoding::Protobuf) else {
+        unreachable!()
+    };
+    client.0.send(Message::Binary(bytes)).await.unwrap();
+    client.wait_for_close().await;
+    assert!(other.is_served().await);
+    // Unreadable parameters are refused before the upgrade.
+    let Err(Error::Http(response)) = connect_async(url.replace("=15", "=x")).await else {
+        panic!("no refusal")
+    };
+    assert_eq!(response.status(), StatusCode::BAD_REQUEST);
 }
 
 #[tokio::test]
