@@ -286,14 +286,15 @@ fn n_tracks_are_received_and_one_more_waits_until_another_is_given_up() {
         max_subscriptions: 3,
         ..Config::default()
     });
-    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
-    let mut tracks: Vec<_> = ["a", "b", "c"]
+    let bob = meeting.enter("bob");
+    let publishers = ["one", "two", "three", "four"].map(|identity| meeting.enter(identity));
+    let mut tracks: Vec<_> = publishers[..3]
         .iter()
-        .map(|cid| meeting.publish(alice, cid))
+        .map(|publisher| meeting.publish(*publisher, "cam"))
         .collect();
     assert_eq!(meeting.subscriptions(bob).len(), 3);
     let start = meeting.heard(bob);
-    tracks.push(meeting.publish(alice, "d"));
+    tracks.push(meeting.publish(publishers[3], "cam"));
     assert_eq!(meeting.subscriptions(bob).len(), 3);
     let refused: Vec<_> = meeting
         .since(bob, start)
@@ -324,7 +325,7 @@ fn n_tracks_are_received_and_one_more_waits_until_another_is_given_up() {
     let now = give_up(&mut meeting, tracks[1], true);
     assert!(!now.contains(&tracks[1]) && now.len() == 3);
     // Who publishes no more makes room, too.
-    let peer = meeting.sid(alice);
+    let peer = meeting.sid(publishers[0]);
     meeting.media(sfu::Event::TrackUnbound {
         peer,
         track: tracks[0],
