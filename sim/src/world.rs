@@ -218,7 +218,8 @@ impl World {
                 self.access[person].public = self.public_address(person);
                 self.excuse(person, now, now + AFTER_REBIND);
             }
-            Action::Network(up, down) => {
+            Action::Network(lines) => {
+                let (up, down) = *lines;
                 let access = &mut self.access[person];
                 let old = [access.up.profile, access.down.profile].map(|p| p.delay);
                 access.up.profile = up;
