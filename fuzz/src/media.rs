@@ -58,6 +58,7 @@ fn config() -> Config {
         max_peers: 4,
         max_tracks_per_peer: 8,
         congestion_control: true,
+        max_data_rate: 1_000_000,
     }
 }
 
