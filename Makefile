@@ -5,10 +5,13 @@ SHELL := bash
 .DEFAULT_GOAL := help
 MAKEFLAGS += --no-print-directory
 
-TARGET := $(or $(CARGO_TARGET_DIR),target)
-VENV := $(TARGET)/venv
+BUILD := $(or $(CARGO_TARGET_DIR),target)
+VENV := $(BUILD)/venv
 DENY_VERSION := 0.20.2
-DENY := $(TARGET)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+DENY := $(BUILD)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
+FUZZ_VERSION := 0.13.2
+FUZZ := $(BUILD)/tools/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
+FUZZED := $(or $(TARGET),rtp)
 PURE := -p protocol -p sfu -p turn -p signaling
 
 WEB_SOURCES := $(shell find web-client -path web-client/node_modules -prune -o -path web-client/dist -prune -o -type f -print)
@@ -50,6 +53,13 @@ test-congestion: compiler web browsers tests/node_modules/.ready ## Slow network
 .PHONY: sim
 sim: compiler ## A sweep of simulated meetings: SEEDS=2000 of them, from FIRST=0; SEED=n shows one
 	cargo run --quiet -p sim -- $(or $(SEEDS),2000) $(or $(FIRST),0)
+
+.PHONY: fuzz
+fuzz: compiler $(FUZZ) ## Strangers' bytes without end: TARGET=rtp (they are in fuzz/src/lib.rs), for SECONDS=60; needs a nightly compiler
+	@cp Cargo.lock fuzz/libfuzzer/
+	@mkdir -p $(BUILD)/fuzz/corpus/$(FUZZED)
+	cd fuzz/libfuzzer && RUSTUP_TOOLCHAIN=nightly CARGO_TARGET_DIR=$(abspath $(BUILD))/fuzz $(abspath $(FUZZ)) run --fuzz-dir . $(FUZZED) \
+		$(abspath $(BUILD))/fuzz/corpus/$(FUZZED) ../seeds/$(FUZZED) -- -max_total_time=$(or $(SECONDS),60) -timeout=10 -rss_limit_mb=2048
 
 .PHONY: check
 check: compiler web-client/node_modules/.ready $(DENY) ## Formatting, lints, types, licences, and the invariants of ARCHITECTURE.md
@@ -105,6 +115,11 @@ $(VENV)/.ready: tests/requirements.txt
 # Built for use, not for speed: a minute and a half instead of six.
 $(DENY):
 	CARGO_PROFILE_RELEASE_OPT_LEVEL=0 CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=16 \
-		CARGO_TARGET_DIR=$(TARGET)/tools/build \
-		cargo install cargo-deny --version $(DENY_VERSION) --locked --root $(TARGET)/tools/cargo-deny-$(DENY_VERSION)
-	rm -rf $(TARGET)/tools/build
+		CARGO_TARGET_DIR=$(BUILD)/tools/build \
+		cargo install cargo-deny --version $(DENY_VERSION) --locked --root $(BUILD)/tools/cargo-deny-$(DENY_VERSION)
+	rm -rf $(BUILD)/tools/build
+
+$(FUZZ):
+	RUSTUP_TOOLCHAIN=nightly CARGO_TARGET_DIR=$(BUILD)/tools/build \
+		cargo install cargo-fuzz --version $(FUZZ_VERSION) --locked --root $(BUILD)/tools/cargo-fuzz-$(FUZZ_VERSION)
+	rm -rf $(BUILD)/tools/build

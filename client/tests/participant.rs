@@ -430,6 +430,30 @@ fn a_mute_that_was_lost_with_its_connection_is_repeated() {
 }
 
 #[test]
+fn who_came_back_replaces_a_former_self_whose_farewell_was_lost() {
+    let mut pair = joined();
+    let back = ParticipantInfo {
+        sid: "PA_back".into(),
+        identity: "somebody".into(),
+        ..Default::default()
+    };
+    let former = ParticipantInfo {
+        sid: "PA_former".into(),
+        ..back.clone()
+    };
+    for info in [former, back] {
+        let participants = vec![info];
+        respond(
+            &mut pair,
+            Response::Update(ParticipantUpdate { participants }),
+        );
+    }
+    let others = pair.client.others().iter();
+    let sids: Vec<_> = others.map(|info| info.sid.as_str()).collect();
+    assert_eq!(sids, ["PA_other", "PA_back"]);
+}
+
+#[test]
 fn a_track_that_is_muted_while_it_is_announced_is_muted() {
     let mut pair = joined();
     let cid = pair.client.publish(Publish::microphone(), pair.now);

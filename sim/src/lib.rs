@@ -160,7 +160,7 @@ mod tests {
             loss: 1.0,
             ..Profile::GOOD
         };
-        let complaints = meeting(6 * SECOND, Action::Network(lost, Profile::GOOD));
+        let complaints = meeting(6 * SECOND, Action::Network(Box::new((lost, Profile::GOOD))));
         let noticed = |of: &str| complaints.iter().any(|complaint| complaint.contains(of));
         assert!(
             noticed("0 did not hear 3 of 2") && noticed("1 did not hear 3 of 2"),

@@ -101,7 +101,7 @@ pub struct Person {
     pub talkative: bool,
     link: Link,
     attempt: usize,
-    data_open: bool,
+    pub data_open: bool,
     data_next: Instant,
     rng: StdRng,
     start: Instant,
@@ -326,6 +326,7 @@ impl Person {
             self.complaints
                 .push(format!("message of the server: {error}"));
         }
+        self.drain(now);
     }
 
     pub fn handle_datagram(
@@ -340,6 +341,7 @@ impl Person {
         {
             participant.handle_datagram(to, from, payload, now);
         }
+        self.drain(now);
     }
 
     /// When [`Person::handle_timeout`] is due.

@@ -51,7 +51,7 @@ pub enum Action {
     /// The address that the server sees changes.
     Rebind,
     /// The network becomes another.
-    Network(Profile, Profile),
+    Network(Box<(Profile, Profile)>),
 }
 
 /// A participant.
@@ -165,10 +165,7 @@ fn action(rng: &mut StdRng, people: usize) -> Action {
         21 => Action::CutNetwork(Duration::from_millis(rng.random_range(200..3_000))),
         22 => Action::CutNetwork(Duration::from_millis(rng.random_range(3_000..20_000))),
         23 => Action::Rebind,
-        _ => {
-            let (up, down) = network(rng, people);
-            Action::Network(up, down)
-        }
+        _ => Action::Network(Box::new(network(rng, people))),
     }
 }
 

@@ -19,6 +19,9 @@ const LATE_DATA: Duration = Duration::from_secs(40);
 /// Who was heard or seen within this is there.
 const LATELY: Duration = Duration::from_millis(500);
 
+/// And it must be so for this long.
+const STEADY: Duration = Duration::from_secs(1);
+
 /// For so long it is then looked at closely.
 const WATCHED: Duration = Duration::from_secs(3);
 
@@ -26,12 +29,15 @@ const WATCHED: Duration = Duration::from_secs(3);
 /// nothing may be left. Returns the complaints, and how long it took until all was well.
 pub fn judge(world: &mut World) -> (Vec<String>, Duration) {
     let (mut complaints, quiet) = (Vec::new(), world.now);
-    let mut wrong = wrongs(world);
-    while !wrong.is_empty() && world.now - quiet < RECOVERY {
+    let (mut wrong, mut well_since) = (wrongs(world), world.now);
+    while world.now - well_since < STEADY && well_since - quiet < RECOVERY {
         world.run(Duration::from_millis(250));
         wrong = wrongs(world);
+        if !wrong.is_empty() {
+            well_since = world.now;
+        }
     }
-    let recovery = world.now - quiet;
+    let recovery = well_since - quiet;
     world.note(&format!("all well after {recovery:?}"));
     complaints.extend(wrong);
     if complaints.is_empty() {
@@ -87,6 +93,9 @@ fn wrongs_of(world: &World, me: &Person) -> Vec<String> {
     else {
         return vec![format!("{} is not connected", me.index)];
     };
+    if !me.data_open {
+        wrong.push(format!("{} has no data channel", me.index));
+    }
     let mut known: Vec<_> = participant
         .others()
         .iter()

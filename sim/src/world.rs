@@ -157,8 +157,13 @@ impl World {
         self.log.advance(self.now - self.start);
     }
 
-    /// From now on every network is good.
+    /// From now on every network is good; what is cut comes back first.
     pub fn calm(&mut self) {
+        let cuts = self.access.iter().filter_map(|access| access.cut_until);
+        let cut = cuts
+            .max()
+            .map(|until| until.saturating_duration_since(self.now));
+        self.run(cut.unwrap_or_default());
         self.note("calm");
         for access in &mut self.access {
             access.up.profile = Profile::GOOD;
@@ -213,11 +218,14 @@ impl World {
                 self.access[person].public = self.public_address(person);
                 self.excuse(person, now, now + AFTER_REBIND);
             }
-            Action::Network(up, down) => {
+            Action::Network(lines) => {
+                let (up, down) = *lines;
                 let access = &mut self.access[person];
+                let old = [access.up.profile, access.down.profile].map(|p| p.delay);
                 access.up.profile = up;
                 access.down.profile = down;
-                let silence = up.longest_silence() + down.longest_silence();
+                let later = up.delay.saturating_sub(old[0]) + down.delay.saturating_sub(old[1]);
+                let silence = up.longest_silence() + down.longest_silence() + later;
                 access.silence = access.silence.max(silence);
             }
         }

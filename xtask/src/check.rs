@@ -50,6 +50,7 @@ const CONFINED: [(&str, &[&str]); 6] = [
             "sfu/src/transport/",
             "server/src/media.rs",
             "sim/src/lib.rs",
+            "fuzz/src/media.rs",
         ],
     ),
     (

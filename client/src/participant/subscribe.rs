@@ -148,6 +148,11 @@ impl Participant {
             }
             let known = self.others.iter().position(|other| other.sid == update.sid);
             let gone = update.state() == participant_info::State::Disconnected;
+            if !gone && !update.identity.is_empty() {
+                // Somebody who came back: the farewell of the former sid may have been lost with a connection.
+                self.others
+                    .retain(|other| other.identity != update.identity || other.sid == update.sid);
+            }
             match known {
                 Some(index) if update.version < self.others[index].version && !gone => continue,
                 Some(index) if gone => drop(self.others.remove(index)),

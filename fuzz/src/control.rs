@@ -1,0 +1,166 @@
+//! What comes over HTTP, WebSockets and data channels.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use aws_lc_rs::hmac;
+use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
+use protocol::{
+    RoomName,
+    data_packet::{self as packet, DataPacketView},
+    livekit::{ConnectionSettings, DataPacket, JoinRequest},
+    prost::Message,
+    signal::{Frame, candidate_line, decode_join_request, encode_join_request},
+    token::{Grant, Keys, VideoGrant, verify},
+};
+use signaling::{Config, Join, Room, RoomInput, RoomOutput, Session, SessionId, SessionOutput};
+
+use crate::parts;
+
+/// The payload of a data channel: what is stamped is a packet with the sender that was stamped.
+pub fn data_packet(data: &[u8]) {
+    if let Ok(view) = DataPacketView::parse(data) {
+        view.is_addressed_to("identity", "PA_sid");
+        view.is_addressed_only_to("identity");
+        view.is_reserved_for_agents();
+    }
+    let Ok(stamped) = packet::stamp(data, "identity", "PA_sid") else {
+        return;
+    };
+    if let Ok(decoded) = DataPacket::decode(stamped.as_slice()) {
+        assert_eq!(decoded.participant_identity, "identity");
+        assert_eq!(decoded.participant_sid, "PA_sid");
+    }
+}
+
+/// An access token: as it is, and as signed claims.
+pub fn token(data: &[u8]) {
+    const NOW: u64 = 1_800_000_000;
+    let keys = Keys::new([("key", "secret")]);
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = verify(text, &keys, NOW);
+    }
+    let signed = format!(
+        "{}.{}",
+        BASE64.encode(br#"{"alg":"HS256","typ":"JWT"}"#),
+        BASE64.encode(data)
+    );
+    let key = hmac::Key::new(hmac::HMAC_SHA256, b"secret");
+    let tag = hmac::sign(&key, signed.as_bytes());
+    let _ = verify(&format!("{signed}.{}", BASE64.encode(tag)), &keys, NOW);
+}
+
+/// The `join_request` of a URL: as it is, as wrapped bytes, and as a request that must survive being written again.
+pub fn join_request(data: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(data) {
+        let _ = decode_join_request(text);
+        candidate_line(text);
+    }
+    let _ = decode_join_request(&BASE64.encode(data));
+    if let Ok(request) = JoinRequest::decode(data) {
+        let text = encode_join_request(&request);
+        if let Ok(again) = decode_join_request(&text) {
+            // Compared as bytes: NaN is not itself.
+            assert_eq!(again.encode_to_vec(), request.encode_to_vec());
+        }
+    }
+}
+
+/// A conversation: the first byte says how messages are written, each part is a frame of one of two participants.
+pub fn signal_request(data: &[u8]) {
+    let Some((&kind, data)) = data.split_first() else {
+        return;
+    };
+    let now = Instant::now();
+    let config = Arc::new(Config::default());
+    let (name, unix) = (RoomName::from("room"), Duration::from_secs(1_800_000_000));
+    let mut room = Room::new(name, None, config.clone(), [7; 32], unix, now);
+    let mut sessions = [0, 1].map(|id| Session::new(join(id), &config, unix, now));
+    drain(&mut sessions, &mut room, now);
+    for (index, bytes) in parts(data).enumerate() {
+        let frame = match kind & 1 {
+            0 => Frame::Binary(bytes::Bytes::copy_from_slice(bytes)),
+            _ => Frame::Text(String::from_utf8_lossy(bytes).into_owned()),
+        };
+        let at = now + Duration::from_millis(100) * index as u32;
+        sessions[index % 2].handle_frame(frame, at);
+        drain(&mut sessions, &mut room, at);
+    }
+    let late = now + Duration::from_secs(120);
+    for session in &mut sessions {
+        session.handle_timeout(late);
+    }
+    room.handle_timeout(late);
+    drain(&mut sessions, &mut room, late);
+}
+
+fn join(id: u64) -> Join {
+    let video = VideoGrant {
+        room_join: true,
+        room: "room".into(),
+        can_update_own_metadata: Some(true),
+        ..VideoGrant::default()
+    };
+    Join {
+        session: SessionId(id),
+        two_connections: id % 2 == 1,
+        grant: Grant {
+            identity: format!("identity-{id}"),
+            video: Some(video),
+            ..Grant::default()
+        },
+        request: JoinRequest {
+            connection_settings: Some(ConnectionSettings {
+                auto_subscribe: true,
+                ..Default::default()
+            }),
+            ..Default::default()
+        },
+    }
+}
+
+/// Carries messages between sessions and room; nobody is behind the shard.
+fn drain(sessions: &mut [Session; 2], room: &mut Room, now: Instant) {
+    loop {
+        let mut idle = true;
+        for session in sessions.iter_mut() {
+            while let Some(output) = session.poll_output() {
+                idle = false;
+                match output {
+                    SessionOutput::ToRoom(input) => {
+                        room.handle(input, now);
+                    }
+                    SessionOutput::SignToken(_) => session.handle_token("token".into(), now),
+                    SessionOutput::Send(_) | SessionOutput::Close(_) => {}
+                }
+            }
+        }
+        while let Some(output) = room.poll_output() {
+            idle = false;
+            match output {
+                RoomOutput::ToSession { session, message } => {
+                    sessions[session.0 as usize].handle_message(message, now);
+                }
+                RoomOutput::ToMedia(sfu::Command::AddPeer { peer, .. }) => {
+                    room.handle(RoomInput::Media(sfu::Event::Connected { peer }), now);
+                }
+                RoomOutput::ToMedia(sfu::Command::Publish { peer, track }) => {
+                    let bound = sfu::Event::TrackBound {
+                        peer,
+                        track: track.sid,
+                        mid: "7".into(),
+                        mime_type: "video/VP8".into(),
+                        layers: Vec::new(),
+                    };
+                    room.handle(RoomInput::Media(bound), now);
+                }
+                _ => {}
+            }
+        }
+        if idle {
+            return;
+        }
+    }
+}

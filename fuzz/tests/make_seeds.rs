@@ -1,0 +1,285 @@
+//! Writes the seeds that are made of real messages: `cargo test -p fuzz --test make_seeds -- --ignored`. What fuzzing
+//! has added to `seeds/` stays.
+
+use std::{fs, path::Path, time::Duration};
+
+use protocol::{
+    livekit::{
+        AddTrackRequest, ConnectionSettings, DataPacket, JoinRequest, MuteTrackRequest,
+        SessionDescription, SignalRequest, SimulateScenario, SyncState, TrackSource, TrackType,
+        TrickleRequest, UpdateParticipantMetadata, UpdateSubscription, UpdateTrackSettings,
+        UserPacket, data_packet, signal_request::Message as Ask, simulate_scenario::Scenario,
+    },
+    prost::Message,
+    signal::{Encoding, Frame, encode_join_request, encode_request},
+    token::{Grant, Keys, VideoGrant, sign},
+};
+use sfu::{
+    rtcp::{ReportBlock, RtcpWriter, SenderInfo},
+    rtp::{EgressHeader, SeqNo},
+};
+
+fn write(target: &str, name: &str, bytes: &[u8]) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("seeds")
+        .join(target);
+    fs::create_dir_all(&folder).unwrap();
+    fs::write(folder.join(name), bytes).unwrap();
+}
+
+#[test]
+#[ignore = "writes files"]
+fn write_seeds() {
+    offers();
+    stun();
+    rtp();
+    rtcp();
+    data();
+    conversation();
+    admission();
+}
+
+fn offers() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../sfu/tests/sdp");
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    for name in [
+        "native-join.sdp",
+        "firefox-publish.sdp",
+        "chromium-publish.sdp",
+    ] {
+        write("sdp", name, read(name).as_bytes());
+    }
+    let several = [
+        "chromium-publish.sdp",
+        "chromium-unpublish.sdp",
+        "chromium-restart.sdp",
+    ];
+    write(
+        "sdp",
+        "several.sdp",
+        several.map(read).join("\n---\n").as_bytes(),
+    );
+}
+
+fn stun() {
+    let checks = fuzz::checks();
+    let from = |how: u8, bytes: &[u8]| [&[how], bytes].concat();
+    let hello = [
+        22, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0, 0, 13, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 1, 0,
+    ];
+    let rtp = [
+        0x80, 111, 0, 1, 0, 0, 0, 1, 0, 0, 0, 7, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15,
+        16,
+    ];
+    let meetings: [&[Vec<u8>]; 3] = [
+        &[from(0, &checks[0])],
+        &[
+            from(0, &checks[0]),
+            from(2, &checks[1]),
+            from(0, &hello),
+            from(0, &rtp),
+        ],
+        &[
+            from(0, &checks[1]),
+            from(1, &checks[1]),
+            from(1, &hello),
+            from(254, &checks[1]),
+        ],
+    ];
+    for (index, datagrams) in meetings.into_iter().enumerate() {
+        let bytes = fuzz::join(datagrams.iter().map(Vec::as_slice));
+        write("stun_demux", &format!("checks-{index}"), &bytes);
+    }
+}
+
+fn rtp() {
+    const VP8: [u8; 16] = [
+        0x90, 0xE0, 0xA2, 0x34, 0x56, 0x20, 0x50, 0x01, 0x02, 0x9D, 0x01, 0x2A, 0x00, 0x45, 0xD0,
+        0x02,
+    ];
+    const VP9: [u8; 31] = [
+        0xAA, 0x92, 0x34, 0x10, 0x07, 0x58, 0x01, 0x40, 0x00, 0xB4, 0x02, 0x80, 0x01, 0x68, 0x05,
+        0x00, 0x02, 0xD0, 0x04, 0x14, 0x04, 0x54, 0x01, 0x34, 0x02, 0x54, 0x01, 0xEE, 0xEE, 0xEE,
+        0xEE,
+    ];
+    const STAP_A: [u8; 12] = [0x78, 0, 4, 0x67, 1, 2, 3, 0, 2, 0x65, 9, 9];
+    const RED: [u8; 9] = [0xEF, 0, 0, 2, 0x6F, 1, 2, 3, 4];
+    let long = [7; 20];
+    let extensions: [&[(u8, &[u8])]; 2] = [
+        &[(1, b"0"), (2, b"q"), (4, &[0, 1]), (6, &[0x9b])],
+        &[(1, b"0"), (7, &long)],
+    ];
+    for (name, payload) in [
+        ("vp8", &VP8[..]),
+        ("vp9", &VP9),
+        ("h264", &STAP_A),
+        ("red", &RED),
+    ] {
+        for (index, extensions) in extensions.iter().enumerate() {
+            let mut packet = [0; 200];
+            let header = EgressHeader {
+                seq: SeqNo(65_535),
+                ssrc: 7,
+                payload_type: 96,
+                marker: true,
+                ..EgressHeader::default()
+            };
+            let len = header.write(&mut packet, extensions).unwrap();
+            packet[len..len + payload.len()].copy_from_slice(payload);
+            let packet = &packet[..len + payload.len()];
+            write("rtp", &format!("{name}-{index}"), packet);
+            write("srtp_open", &format!("{name}-{index}"), packet);
+        }
+    }
+    let descriptor = [0xC0, 0x00, 0x01];
+    write(
+        "dependency_descriptor",
+        "mandatory",
+        &fuzz::join([&descriptor[..]]),
+    );
+}
+
+fn rtcp() {
+    let mut out = [0; 500];
+    let mut writer = RtcpWriter::new(&mut out);
+    let block = ReportBlock {
+        ssrc: 7,
+        ..ReportBlock::default()
+    };
+    writer
+        .sender_report(1, &SenderInfo::default(), &[block])
+        .unwrap();
+    writer.receiver_report(1, &[block, block]).unwrap();
+    writer.sdes_cname(1, "name").unwrap();
+    writer
+        .nack(1, 7, &[SeqNo(65_534), SeqNo(0), SeqNo(100)])
+        .unwrap();
+    writer.pli(1, 7).unwrap();
+    writer.fir(1, 7, 3).unwrap();
+    writer.remb(1, 1_000_000, &[7, 8]).unwrap();
+    writer.bye(1).unwrap();
+    let len = writer.len();
+    write("rtcp", "one-of-each", &out[..len]);
+    write("srtp_open", "rtcp", &out[..len]);
+    // Transport-wide feedback: four packets, a run of two, a vector, three deltas.
+    let feedback = [
+        0x8F, 205, 0, 6, 0, 0, 0, 1, 0, 0, 0, 7, 0, 10, 0, 4, 0, 0, 1, 9, 0x20, 2, 0xD1, 0, 4, 8,
+        0, 9,
+    ];
+    write("rtcp", "transport-cc", &feedback);
+}
+
+fn data() {
+    let user = UserPacket {
+        payload: b"hello".to_vec(),
+        topic: Some("lk.chat".into()),
+        ..Default::default()
+    };
+    let packet = DataPacket {
+        value: Some(data_packet::Value::User(user)),
+        participant_identity: "somebody else".into(),
+        destination_identities: vec!["identity".into(), "other".into()],
+        sequence: 3,
+        ..Default::default()
+    };
+    write("data_packet", "chat", &packet.encode_to_vec());
+}
+
+fn asked() -> Vec<Ask> {
+    let add = AddTrackRequest {
+        cid: "camera".into(),
+        name: "camera".into(),
+        r#type: TrackType::Video.into(),
+        source: TrackSource::Camera.into(),
+        ..Default::default()
+    };
+    let sid = "TR_VCAAAAAAAAAA".to_owned();
+    vec![
+        Ask::AddTrack(add),
+        Ask::Offer(SessionDescription {
+            r#type: "offer".into(),
+            sdp: "v=0".into(),
+            id: 1,
+            ..Default::default()
+        }),
+        Ask::Trickle(TrickleRequest {
+            candidate_init: r#"{"candidate":"candidate:1 1 udp 1 192.0.2.1 1 typ host"}"#.into(),
+            ..Default::default()
+        }),
+        Ask::Mute(MuteTrackRequest {
+            sid: sid.clone(),
+            muted: true,
+        }),
+        Ask::Subscription(UpdateSubscription {
+            track_sids: vec![sid.clone()],
+            subscribe: true,
+            ..Default::default()
+        }),
+        Ask::TrackSetting(UpdateTrackSettings {
+            track_sids: vec![sid],
+            width: 320,
+            ..Default::default()
+        }),
+        Ask::UpdateMetadata(UpdateParticipantMetadata {
+            metadata: "m".into(),
+            name: "n".into(),
+            request_id: 1,
+            ..Default::default()
+        }),
+        Ask::SyncState(SyncState::default()),
+        Ask::Simulate(SimulateScenario {
+            scenario: Some(Scenario::SpeakerUpdate(3)),
+        }),
+        Ask::Leave(Default::default()),
+    ]
+}
+
+fn conversation() {
+    for (kind, encoding) in [(0, Encoding::Protobuf), (1, Encoding::Json)] {
+        let frames = asked().into_iter().map(|message| {
+            let request = SignalRequest {
+                message: Some(message),
+            };
+            match encode_request(&request, encoding) {
+                Frame::Binary(bytes) => bytes.to_vec(),
+                Frame::Text(text) => text.into_bytes(),
+            }
+        });
+        let frames: Vec<_> = frames.collect();
+        let mut seed = vec![kind];
+        seed.extend(fuzz::join(frames.iter().map(Vec::as_slice)));
+        write("signal_request", &format!("one-of-each-{kind}"), &seed);
+    }
+}
+
+fn admission() {
+    let grant = Grant {
+        api_key: "key".into(),
+        identity: "identity".into(),
+        video: Some(VideoGrant {
+            room_join: true,
+            room: "room".into(),
+            ..VideoGrant::default()
+        }),
+        ..Grant::default()
+    };
+    let keys = Keys::new([("key", "secret")]);
+    let token = sign(&grant, &keys, 1_800_000_000, Some(Duration::from_secs(600))).unwrap();
+    write("token", "signed", token.as_bytes());
+    let claims = br#"{"iss":"key","sub":"identity","exp":1800000600,"nbf":1799999999.5,"video":{"roomJoin":true,"room":"room"}}"#;
+    write("token", "claims", claims);
+    let request = JoinRequest {
+        connection_settings: Some(ConnectionSettings {
+            auto_subscribe: true,
+            ..Default::default()
+        }),
+        metadata: "metadata".into(),
+        ..Default::default()
+    };
+    write(
+        "join_request",
+        "parameter",
+        encode_join_request(&request).as_bytes(),
+    );
+    write("join_request", "request", &request.encode_to_vec());
+}
