@@ -406,6 +406,7 @@ mod tests {
             let datagram = Datagram {
                 remote: SocketAddr::from(([198, 51, 100, 0], 40_000)),
                 local: address(),
+                protocol: TransportProtocol::Udp,
                 payload: &payload,
             };
             let (now, out) = (meeting.now, &mut meeting.out);
@@ -414,6 +415,7 @@ mod tests {
         let record = Datagram {
             remote: SocketAddr::from(([198, 51, 100, 0], 40_000)),
             local: address(),
+            protocol: TransportProtocol::Udp,
             payload: &[22, 0xfe, 0xfd],
         };
         let (now, out) = (meeting.now, &mut meeting.out);
