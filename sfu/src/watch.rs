@@ -454,7 +454,7 @@ impl Shard {
             setting,
         };
         self.route_command(again, now, out);
-        let newest = self.sids.get(&peer).and_then(|key| self.peers.get(*key));
+        let newest = self.receiver(peer).and_then(|key| self.peers.get(key));
         let newest = newest.and_then(|p| p.downs.last().copied());
         if let Some(d) = newest.and_then(|down| self.downs.get_mut(down))
             && d.track == repaired
