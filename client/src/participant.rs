@@ -13,7 +13,7 @@ mod signal;
 mod subscribe;
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     net::SocketAddr,
     time::{Duration, Instant},
 };
@@ -236,6 +236,8 @@ pub struct Participant {
     negotiation: negotiate::Negotiation,
     heartbeat: signal::Heartbeat,
     reliable_sequence: u32,
+    /// The number of the last reliable packet of each sender, by its sid: what is sent again comes once.
+    received: BTreeMap<String, u32>,
     signals: VecDeque<SignalRequest>,
     events: VecDeque<Event>,
     started: Instant,
@@ -263,6 +265,7 @@ impl Participant {
             negotiation: negotiate::Negotiation::default(),
             heartbeat: signal::Heartbeat::default(),
             reliable_sequence: 0,
+            received: BTreeMap::new(),
             signals: VecDeque::new(),
             events: VecDeque::new(),
             started: now,
@@ -361,6 +364,20 @@ impl Participant {
         self.reliable_sequence += u32::from(reliable);
         self.pump(now);
         Ok(())
+    }
+
+    /// Reliable packets of one sender are numbered from 1; after a lost connection some come again.
+    fn is_repeated(&mut self, channel: DataChannel, packet: &DataPacket) -> bool {
+        if channel != DataChannel::Reliable || packet.sequence == 0 {
+            return false;
+        }
+        let last = self
+            .received
+            .entry(packet.participant_sid.clone())
+            .or_default();
+        let repeated = packet.sequence <= *last;
+        *last = packet.sequence.max(*last);
+        repeated
     }
 
     /// Sends an opaque packet on `_data_track`.
@@ -473,6 +490,7 @@ impl Participant {
                 }
                 PeerEvent::Data { channel, payload } => {
                     match DataPacket::decode(payload.as_slice()) {
+                        Ok(packet) if self.is_repeated(channel, &packet) => {}
                         Ok(packet) => self.events.push_back(Event::Data {
                             channel,
                             packet: Box::new(packet),

@@ -3,8 +3,8 @@
 use std::time::Instant;
 
 use protocol::livekit::{
-    DataChannelInfo, SessionDescription, SignalTarget, SyncState, TrackPublishedResponse,
-    UpdateSubscription, signal_request,
+    DataChannelInfo, DataChannelReceiveState, SessionDescription, SignalTarget, SyncState,
+    TrackPublishedResponse, UpdateSubscription, signal_request,
 };
 
 use super::{Participant, Phase};
@@ -137,6 +137,14 @@ impl Participant {
             }),
             publish_tracks,
             data_channels: data_channels.collect(),
+            datachannel_receive_states: self
+                .received
+                .iter()
+                .map(|(publisher_sid, last_seq)| DataChannelReceiveState {
+                    publisher_sid: publisher_sid.clone(),
+                    last_seq: *last_seq,
+                })
+                .collect(),
             ..Default::default()
         }
     }

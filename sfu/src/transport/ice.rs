@@ -410,7 +410,7 @@ mod tests {
         assert_eq!(
             checked(
                 &ice,
-                &request("fresh:theirs", &credentials("fresh").pwd, true, true)
+                &request("fresh:theirs", &credentials("ours").pwd, true, true)
             ),
             None
         );
