@@ -5,15 +5,17 @@
 
 mod control;
 mod media;
+mod relay;
 
 pub use control::{data_packet, join_request, signal_request, token};
 pub use media::{dependency_descriptor, rtcp, rtp, sdp, srtp_open, stun_demux};
+pub use relay::turn;
 
 /// A target: whatever the bytes, it returns.
 pub type Target = fn(&[u8]);
 
 /// All targets, by name.
-pub const TARGETS: [(&str, Target); 10] = [
+pub const TARGETS: [(&str, Target); 11] = [
     ("data_packet", data_packet),
     ("dependency_descriptor", dependency_descriptor),
     ("join_request", join_request),
@@ -24,6 +26,7 @@ pub const TARGETS: [(&str, Target); 10] = [
     ("srtp_open", srtp_open),
     ("stun_demux", stun_demux),
     ("token", token),
+    ("turn", turn),
 ];
 
 pub use media::{ICE_OFFER, checks};

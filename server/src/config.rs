@@ -169,8 +169,7 @@ pub struct Media {
     pub connect_timeout_ms: u32,
     /// A connection without a valid STUN check for this many milliseconds is closed (RFC 7675).
     pub consent_timeout_ms: u32,
-    /// Estimate what each participant's network carries, and send smaller pictures, or none, where it is little. Off
-    /// while it is new: on a machine without breath a browser reports late, which looks like a slow network.
+    /// Estimate what each participant's network carries, and send smaller pictures, or none, where it is little.
     pub congestion_control: bool,
     /// Voices of a room that are forwarded: the loudest. 0: all. A room may have its own number: the tag `audio_top_n` of
     /// `CreateRoom`, or of the room configuration in a token.
@@ -187,7 +186,7 @@ impl Default for Media {
             tcp_port: 7881,
             connect_timeout_ms: 30_000,
             consent_timeout_ms: 30_000,
-            congestion_control: false,
+            congestion_control: true,
             audio_top_n: 5,
         }
     }

@@ -5,6 +5,8 @@
 
 use std::time::{Duration, Instant};
 
+use protocol::ParticipantSid;
+
 use crate::{
     api::{Event, MediaKind, Quality},
     down_track::{DownTrack, Share},
@@ -82,11 +84,7 @@ impl Shard {
     /// Measures how good a peer's connection is, where it is time.
     pub(crate) fn measure_quality(&mut self, peer: PeerKey, now: Instant) {
         let Self {
-            peers,
-            ups,
-            downs,
-            events,
-            ..
+            peers, ups, downs, ..
         } = self;
         let Some(p) = peers.get_mut(peer) else { return };
         let is_connected = p.transport.is_connected();
@@ -128,11 +126,20 @@ impl Shard {
         if is_lost(p, is_connected, should_send, now) {
             quality = Quality::Lost;
         }
-        if let Some(quality) = p.quality.judge(quality) {
-            events.push_back(Event::QualityChanged {
-                peer: p.sid,
-                quality,
-            });
+        if p.quality.judge(quality).is_some() {
+            let sid = p.sid;
+            self.tell_quality(sid);
+        }
+    }
+
+    /// A participant with two connections is as well off as the worse of them lets it.
+    fn tell_quality(&mut self, sid: ParticipantSid) {
+        let first = self.sids.get(&sid).copied();
+        let of = |key: Option<PeerKey>| self.peers.get(key?)?.quality.told;
+        let quality = [first, self.subscriber(sid)].into_iter().filter_map(of);
+        if let Some(quality) = quality.min() {
+            self.events
+                .push_back(Event::QualityChanged { peer: sid, quality });
         }
     }
 }

@@ -246,6 +246,11 @@ impl Transport {
         self.connected
     }
 
+    /// The client seems to be elsewhere than where we send to.
+    pub fn is_path_in_doubt(&self, now: Instant) -> bool {
+        self.ice.is_in_doubt(now)
+    }
+
     /// The outbound keys and path, when media may be sent.
     pub fn sender(&self) -> Option<(&SrtpSender, Destination)> {
         match (&self.srtp, self.ice.path(), self.connected) {

@@ -378,7 +378,7 @@ impl Shard {
             return d.delivery.must_ask(now).then_some(Finding::Unbound);
         }
         d.delivery.unbound = None;
-        let should_flow = should_flow(d, track, p, now);
+        let should_flow = should_flow(d, track, p, now) && !p.transport.is_path_in_doubt(now);
         let sent = d.sent.0;
         if d.delivery.is_starved(sent, should_flow, now) {
             d.delivery.starved = None;

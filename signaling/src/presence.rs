@@ -125,7 +125,9 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
         };
-        participant.quality = quality;
+        if std::mem::replace(&mut participant.quality, quality) == quality {
+            return;
+        }
         let updates = vec![quality_info(participant)];
         let response = Response::from(Message::ConnectionQuality(ConnectionQualityUpdate {
             updates,

@@ -29,7 +29,7 @@ const NETWORKS = [
 ];
 
 test('a slow network is its owner\'s alone, and costs him pixels rather than sound', { timeout: 10 * 60_000 }, async (t) => {
-  const server = await Server.start('congestion', { shards: 1, settings: { CONCLAVE_MEDIA_CONGESTION_CONTROL: 'true' } });
+  const server = await Server.start('congestion', { shards: 1 });
   t.after(() => server.stop());
   const relay = await Relay.start(server.mediaPort, { seed: chooseSeed() });
   t.after(() => relay.stop());

@@ -26,6 +26,10 @@ const INSISTENCE: u8 = 3;
 /// (RFC 7675, section 5.1), others more often.
 const SILENCE: Duration = Duration::from_secs(7);
 
+/// Chromium checks its path more often than this. Where the checks of this time came from elsewhere, the client's address
+/// may have changed.
+const DOUBT: Duration = Duration::from_secs(3);
+
 /// A check that the client was entitled to.
 #[derive(Debug, Clone, Copy)]
 pub struct Check {
@@ -48,6 +52,8 @@ struct Nominated {
     path: Destination,
     /// Last valid check on it.
     checked: Instant,
+    /// The last valid check came over another path.
+    elsewhere: bool,
     /// `None`: from before an ICE restart; any nomination is better.
     rank: Option<Rank>,
 }
@@ -146,6 +152,7 @@ impl IceLite {
         };
         if current.path == path {
             current.checked = now;
+            current.elsewhere = false;
             if check.nominates {
                 current.rank = Some(rank);
                 self.rival = None;
@@ -159,7 +166,17 @@ impl IceLite {
             self.move_to(path, rank, now);
             return true;
         }
+        if let Some(current) = &mut self.path {
+            current.elsewhere = true;
+        }
         false
+    }
+
+    /// The client seems to be elsewhere than where we send to: what it misses is no fault of a stream.
+    pub fn is_in_doubt(&self, now: Instant) -> bool {
+        self.path.as_ref().is_some_and(|current| {
+            current.elsewhere && now.saturating_duration_since(current.checked) >= DOUBT
+        })
     }
 
     fn insists(&mut self, path: Destination) -> bool {
@@ -175,6 +192,7 @@ impl IceLite {
         self.path = Some(Nominated {
             path,
             checked: now,
+            elsewhere: false,
             rank: Some(rank),
         });
         self.rival = None;
@@ -395,6 +413,26 @@ mod tests {
         assert!(!check(&mut ice, new, u32::MAX, false, 60));
         assert!(check(&mut ice, new, 100, false, 61));
         assert_eq!(ice.path(), Some(new));
+    }
+
+    #[test]
+    fn a_client_that_checks_from_elsewhere_only_is_in_doubt_until_we_follow_it() {
+        let mut ice = agent();
+        let (old, new) = (
+            path(1, TransportProtocol::Udp),
+            path(2, TransportProtocol::Udp),
+        );
+        let second = |at| start() + Duration::from_secs(at);
+        check(&mut ice, old, 100, true, 0);
+        assert!(!check(&mut ice, new, 90, false, 1));
+        assert!(!ice.is_in_doubt(second(2)), "it may keep a path in reserve");
+        assert!(ice.is_in_doubt(second(3)));
+        check(&mut ice, old, 100, false, 4);
+        assert!(!ice.is_in_doubt(second(10)), "silence is another matter");
+        assert!(!check(&mut ice, new, 90, false, 10));
+        assert!(ice.is_in_doubt(second(10)));
+        assert!(check(&mut ice, new, 90, false, 12));
+        assert!(!ice.is_in_doubt(second(12)));
     }
 
     #[test]
