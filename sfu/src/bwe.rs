@@ -79,6 +79,18 @@ impl BandwidthEstimator {
         }
     }
 
+    /// Packets take another way from now on: what was learnt of the one before is void. Their numbers go on.
+    pub fn moved(&mut self) {
+        self.throughput = Throughput::default();
+        self.delay = DelayDetector::default();
+        self.rate = RateControl::new(INITIAL);
+        self.loss = LossControl::default();
+        self.prober = Prober::default();
+        self.remb = None;
+        self.congested_at = None;
+        self.bitrate = INITIAL;
+    }
+
     /// The transport-wide number of the next packet; [`Self::sent`] makes it taken.
     pub fn next_seq(&self) -> SeqNo {
         self.sent.next_seq()

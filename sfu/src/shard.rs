@@ -277,7 +277,14 @@ impl Shard {
             let Some(p) = shard.peers.get_mut(peer) else {
                 return;
             };
+            let before = p.transport.path();
             match p.transport.handle_stun(message, datagram, now, out) {
+                Ok(()) if before.is_some() && p.transport.path() != before => {
+                    // Another network, of which nothing is known yet.
+                    p.estimator
+                        .iter_mut()
+                        .for_each(|estimator| estimator.moved());
+                }
                 Ok(()) => {}
                 Err(TransportError::TooMany) => shard.stats.drop(DropReason::TooMany),
                 Err(_) => shard.stats.drop(DropReason::Stun),

@@ -246,6 +246,11 @@ impl Transport {
         self.connected
     }
 
+    /// Where we send to, once the client has said so.
+    pub fn path(&self) -> Option<Destination> {
+        self.ice.path()
+    }
+
     /// The client seems to be elsewhere than where we send to.
     pub fn is_path_in_doubt(&self, now: Instant) -> bool {
         self.ice.is_in_doubt(now)

@@ -248,6 +248,21 @@ fn a_way_that_becomes_longer_is_not_taken_for_a_queue_for_long() {
 }
 
 #[test]
+fn on_another_way_nothing_is_known_and_packets_are_numbered_on() {
+    let mut world = World::new(link(300_000, 40_000), 4_000_000);
+    world.run(5.0);
+    assert!(world.bitrate() < 400_000, "{}", world.bitrate());
+    let next = world.estimator.next_seq();
+    world.estimator.moved();
+    assert_eq!(world.bitrate(), INITIAL);
+    assert!(!world.estimator.is_congested(world.now));
+    assert_eq!(world.estimator.next_seq(), next);
+    world.link.rate = 20_000_000;
+    world.run(5.0);
+    assert!(world.bitrate() >= 4_000_000, "{}", world.bitrate());
+}
+
+#[test]
 fn a_policer_without_a_queue_is_seen_by_its_losses() {
     let mut world = World::new(link(600_000, 3_000), 2_000_000);
     world.run(8.0);
