@@ -133,6 +133,7 @@ impl Room {
             quality: sfu::Quality::Excellent,
             audience: Audience::default(),
             missed: Vec::new(),
+            resumed: false,
             replay_due: false,
             connect_by: Some(now + seconds(self.config.join_timeout)),
             resume_by: None,

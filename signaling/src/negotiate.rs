@@ -185,7 +185,12 @@ impl Room {
             State::Active => DisconnectReason::MediaFailure,
             _ => DisconnectReason::JoinFailure,
         };
-        self.remove(sid, cause, Farewell::Leave(Action::Disconnect), now);
+        // Who lost an answer with its signal connection comes in anew; who cannot make an offer stays away.
+        let action = match participant.resumed {
+            true => Action::Reconnect,
+            false => Action::Disconnect,
+        };
+        self.remove(sid, cause, Farewell::Leave(action), now);
     }
 
     /// ICE and DTLS are up. The first time, the others hear of the participant.

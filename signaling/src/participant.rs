@@ -47,6 +47,8 @@ pub(crate) struct Participant {
     pub audience: Audience,
     /// Messages that a resumed session still has to hear, oldest first.
     pub missed: Vec<Response>,
+    /// It came back once. An offer whose answer was lost meanwhile it has taken back, and we have not.
+    pub resumed: bool,
     /// It came back, and has not said yet which data packets it got.
     pub replay_due: bool,
     /// Removed at this time if its media has not connected.

@@ -42,6 +42,7 @@ impl Room {
         }
         let old = participant.session.replace(session);
         participant.resume_by = None;
+        participant.resumed = true;
         participant.replay_due = true;
         let grant = Box::new(participant.grant.clone());
         let missed = std::mem::take(&mut participant.missed);

@@ -229,6 +229,25 @@ fn sync_state_restores_wishes_and_orders_a_reconnect_where_tracks_are_unknown() 
 }
 
 #[test]
+fn an_offer_that_no_longer_fits_after_a_resume_brings_its_sender_back_anew_and_once() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.join("alice");
+    let again = meeting.resume("alice", alice);
+    meeting.ask(again, Ask::Offer(offer(1, "broken")));
+    assert_eq!(
+        meeting.leave_of(again),
+        Some((DisconnectReason::JoinFailure, Action::Reconnect))
+    );
+    assert!(meeting.participants().is_empty());
+    // Who sends nothing else is not sent round in circles.
+    let anew = meeting.open(grant("alice"), join_request("broken"));
+    assert_eq!(
+        meeting.leave_of(anew),
+        Some((DisconnectReason::JoinFailure, Action::Disconnect))
+    );
+}
+
+#[test]
 fn data_that_a_client_missed_is_asked_for_once_after_a_resume() {
     let mut meeting = Meeting::new();
     let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
