@@ -75,7 +75,7 @@ pub struct Shard {
     /// Subscribers for whose network packets wait, and when they are looked at.
     pub(crate) paced: Vec<PeerKey>,
     pub(crate) next_pace: Option<Instant>,
-    /// Empty between two divisions of an estimate.
+    /// Work space for going through one peer's subscriptions, so that nothing is allocated for it.
     pub(crate) scratch_downs: Vec<DownTrackKey>,
     pub(crate) pictures: Vec<DownTrackKey>,
     pub(crate) demands: Vec<Demand>,

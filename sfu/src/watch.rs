@@ -358,9 +358,10 @@ impl Shard {
             return;
         }
         p.watch.next = now + INTERVAL;
-        let downs = p.downs.clone();
+        let mut downs = std::mem::take(&mut self.scratch_downs);
+        downs.extend_from_slice(&p.downs);
         self.watch_publisher(peer, now);
-        for down in downs {
+        for down in downs.drain(..) {
             match self.finding(down, now) {
                 None => {}
                 Some(Finding::Unbound) => self.ask_again(peer),
@@ -368,6 +369,7 @@ impl Shard {
                 Some(Finding::Lost) => self.renew_subscription(peer, down, now, out),
             }
         }
+        self.scratch_downs = downs;
     }
 
     fn finding(&mut self, down: DownTrackKey, now: Instant) -> Option<Finding> {
