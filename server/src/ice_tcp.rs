@@ -2,10 +2,9 @@
 //! datagram of the shard whose name is in the ufrag of the connection's first STUN check.
 
 use std::{
-    collections::HashMap,
     io,
-    net::{IpAddr, Ipv6Addr, SocketAddr},
-    sync::{Arc, Mutex, PoisonError},
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 
@@ -24,6 +23,7 @@ use crate::{
     links::{Link, LinkReceiver, complete_frames, datagrams, link_queue},
     media::{Media, ShardHandle},
     metrics::{Metrics, Refusal},
+    per_address::{Admission, PerAddress},
 };
 
 /// A client checks as soon as it is connected. Who has not passed a check by then is none.
@@ -53,7 +53,7 @@ struct Inner {
     media: Arc<Media>,
     metrics: Metrics,
     slots: Arc<Semaphore>,
-    unchecked: Mutex<HashMap<IpAddr, usize>>,
+    unchecked: PerAddress,
 }
 
 /// Why a connection came to nothing.
@@ -94,7 +94,7 @@ impl IceTcp {
             media,
             metrics,
             slots: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
-            unchecked: Mutex::default(),
+            unchecked: PerAddress::new(MAX_UNCHECKED_PER_ADDRESS),
         }))
     }
 
@@ -150,52 +150,8 @@ impl IceTcp {
     }
 
     /// Takes note of a connection that has still to pass a check, or to log in; `None` when its address has too many of them.
-    pub fn admit(&self, ip: IpAddr) -> Option<Unchecked> {
-        let address = subscriber_address(ip);
-        let mut table = self.unchecked();
-        let count = table.entry(address).or_default();
-        if *count >= MAX_UNCHECKED_PER_ADDRESS {
-            return None;
-        }
-        *count += 1;
-        Some(Unchecked {
-            of: self.clone(),
-            address,
-        })
-    }
-
-    fn unchecked(&self) -> std::sync::MutexGuard<'_, HashMap<IpAddr, usize>> {
-        // Every change of the table is complete before anything can panic.
-        self.0
-            .unchecked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// A connection that has not proved anything yet, counted by its address.
-pub struct Unchecked {
-    of: IceTcp,
-    address: IpAddr,
-}
-
-impl Drop for Unchecked {
-    fn drop(&mut self) {
-        let mut table = self.of.unchecked();
-        if let Some(count) = table.get_mut(&self.address) {
-            *count -= 1;
-            if *count == 0 {
-                table.remove(&self.address);
-            }
-        }
-    }
-}
-
-/// What one subscriber of a network has: an IPv4 address, or 2^64 IPv6 addresses.
-fn subscriber_address(ip: IpAddr) -> IpAddr {
-    match ip {
-        IpAddr::V4(_) => ip,
-        IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() & !u128::from(u64::MAX)).into(),
+    pub fn admit(&self, ip: IpAddr) -> Option<Admission> {
+        self.0.unchecked.admit(ip)
     }
 }
 
@@ -210,7 +166,7 @@ async fn receive(mut reader: FrameReader, shard: &ShardHandle, link: &Arc<Link>)
 }
 
 /// Nothing is sent to a client before it has passed a check: the first frames are the answer to it.
-async fn send(mut writer: OwnedWriteHalf, mut queue: LinkReceiver, unchecked: Unchecked) -> End {
+async fn send(mut writer: OwnedWriteHalf, mut queue: LinkReceiver, unchecked: Admission) -> End {
     let Ok(mut next) = timeout(CHECK_TIMEOUT, queue.recv()).await else {
         return End::Unchecked;
     };
@@ -319,7 +275,7 @@ mod tests {
             .collect();
         assert!(ice_tcp.admit(v6(999)).is_none());
         drop((all, many));
-        assert!(ice_tcp.unchecked().is_empty());
+        assert!(ice_tcp.0.unchecked.is_empty());
     }
 
     #[tokio::test]
@@ -335,7 +291,7 @@ mod tests {
         assert_eq!(end_of(&ice_tcp, &[0xff; 100]).await, End::Malformed);
         let junk = [&[0, 100][..], &[1; 100]].concat();
         assert_eq!(end_of(&ice_tcp, &junk).await, End::NoCheck);
-        assert!(ice_tcp.unchecked().is_empty());
+        assert!(ice_tcp.0.unchecked.is_empty());
     }
 
     #[tokio::test]

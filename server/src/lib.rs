@@ -12,6 +12,7 @@ pub mod listen;
 pub mod media;
 pub mod metrics;
 pub mod networks;
+pub mod per_address;
 pub mod rooms;
 pub mod serve;
 pub mod tls;

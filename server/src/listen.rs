@@ -14,7 +14,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use crate::edge::PerAddress;
+use crate::per_address::PerAddress;
 
 /// Connections the kernel may hold until they are accepted.
 const BACKLOG: i32 = 1024;

@@ -331,40 +331,12 @@ impl Members {
     }
 
     fn deliver(&self, event: Event) {
-        let room = match subject(&event) {
-            Subject::Room(room) => Some(room),
-            Subject::Peer(peer) => self.peers.get(&peer).copied(),
-        };
+        let of_peer = |peer| self.peers.get(&peer).copied();
+        let room = event.peer().map_or(event.room(), of_peer);
         // An event about somebody who is gone crossed with the command that removed him.
         if let Some(mailbox) = room.and_then(|room| self.rooms.get(&room)) {
             let _ = mailbox.send(event);
         }
-    }
-}
-
-enum Subject {
-    Room(RoomSid),
-    Peer(ParticipantSid),
-}
-
-fn subject(event: &Event) -> Subject {
-    match event {
-        Event::SpeakersChanged { room, .. } => Subject::Room(*room),
-        Event::Answer { peer, .. }
-        | Event::Offer { peer, .. }
-        | Event::NegotiationFailed { peer, .. }
-        | Event::NegotiationNeeded { peer, .. }
-        | Event::Connected { peer }
-        | Event::Disconnected { peer, .. }
-        | Event::TrackBound { peer, .. }
-        | Event::TrackUnbound { peer, .. }
-        | Event::TrackActive { peer, .. }
-        | Event::StreamStateChanged { peer, .. }
-        | Event::WantedLayersChanged { peer, .. }
-        | Event::Unreachable { peer }
-        | Event::QualityChanged { peer, .. }
-        | Event::TrackSubscribed { peer, .. }
-        | Event::Reply { peer, .. } => Subject::Peer(*peer),
     }
 }
 

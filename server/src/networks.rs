@@ -7,11 +7,12 @@ use protocol::turn::TurnServers;
 
 use crate::{
     config::Config,
-    edge::{Edge, PerAddress},
+    edge::Edge,
     ice_tcp::IceTcp,
     listen::{BindError, Listeners},
     media::{self, Media},
     metrics::Metrics,
+    per_address::PerAddress,
     tls::{Certificates, TlsPort},
     turn::{TurnServer, TurnUdp},
     udp::MediaSockets,

@@ -18,11 +18,12 @@ use protocol::turn::TurnServers;
 
 use crate::{
     config::{Config, DEV_KEY, DEV_SECRET},
-    edge::{Edge, PerAddress, metrics_router, serve_http},
+    edge::{Edge, metrics_router, serve_http},
     listen::Listeners,
     media::{self, Media, ShardSettings},
     metrics::{Exporter, Metrics},
     networks::Networks,
+    per_address::PerAddress,
     rooms::{RoomLimits, Rooms},
     udp::MediaSockets,
     webhooks::Webhooks,

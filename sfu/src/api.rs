@@ -535,6 +535,38 @@ pub enum Quality {
     Excellent,
 }
 
+impl Event {
+    /// The participant it is about; `None` where it is about a whole room.
+    pub fn peer(&self) -> Option<ParticipantSid> {
+        match self {
+            Self::SpeakersChanged { .. } => None,
+            Self::Answer { peer, .. }
+            | Self::Offer { peer, .. }
+            | Self::NegotiationFailed { peer, .. }
+            | Self::NegotiationNeeded { peer, .. }
+            | Self::Connected { peer }
+            | Self::Disconnected { peer, .. }
+            | Self::TrackBound { peer, .. }
+            | Self::TrackUnbound { peer, .. }
+            | Self::TrackActive { peer, .. }
+            | Self::StreamStateChanged { peer, .. }
+            | Self::WantedLayersChanged { peer, .. }
+            | Self::QualityChanged { peer, .. }
+            | Self::Unreachable { peer }
+            | Self::TrackSubscribed { peer, .. }
+            | Self::Reply { peer, .. } => Some(*peer),
+        }
+    }
+
+    /// The room it is about, where it is about no single participant.
+    pub fn room(&self) -> Option<RoomSid> {
+        match self {
+            Self::SpeakersChanged { room, .. } => Some(*room),
+            _ => None,
+        }
+    }
+}
+
 /// Number of media sections, by kind.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct MediaSections {

@@ -242,7 +242,7 @@ impl DownTrack {
         let sealed = self.copy(packet, &rewritten, payload_type, egress, out)?;
         self.sent = (
             self.sent.0.wrapping_add(1),
-            self.sent.1.wrapping_add(packet.payload.len() as u32),
+            self.sent.1.wrapping_add(self.content(packet).len() as u32),
         );
         Ok(sealed)
     }

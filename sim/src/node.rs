@@ -436,23 +436,9 @@ impl Node {
 
     /// An event goes to the room it is about; about somebody who is gone, to nobody.
     fn deliver(&mut self, event: Event, now: Instant) {
-        let room = match &event {
-            Event::SpeakersChanged { room, .. } => self.by_sid.get(room),
-            Event::Answer { peer, .. }
-            | Event::Offer { peer, .. }
-            | Event::NegotiationFailed { peer, .. }
-            | Event::NegotiationNeeded { peer, .. }
-            | Event::Connected { peer }
-            | Event::Disconnected { peer, .. }
-            | Event::TrackBound { peer, .. }
-            | Event::TrackUnbound { peer, .. }
-            | Event::TrackActive { peer, .. }
-            | Event::StreamStateChanged { peer, .. }
-            | Event::WantedLayersChanged { peer, .. }
-            | Event::QualityChanged { peer, .. }
-            | Event::Unreachable { peer }
-            | Event::TrackSubscribed { peer, .. }
-            | Event::Reply { peer, .. } => self.peers.get(peer),
+        let room = match (event.peer(), event.room()) {
+            (Some(peer), _) => self.peers.get(&peer),
+            (None, room) => room.and_then(|room| self.by_sid.get(&room)),
         };
         if let Some(hosted) = room.and_then(|room| self.rooms.get_mut(room)) {
             hosted.room.handle(RoomInput::Media(event), now);

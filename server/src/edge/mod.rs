@@ -4,7 +4,6 @@ mod assets;
 mod dev;
 mod http;
 mod path;
-mod per_address;
 mod room_service;
 mod rtc;
 mod twirp;
@@ -23,7 +22,6 @@ use tokio::sync::mpsc;
 
 pub use axum::Router;
 pub use http::serve_http;
-pub use per_address::PerAddress;
 
 use crate::{
     metrics::{Exporter, Metrics},

@@ -37,6 +37,11 @@ impl PerAddress {
         })
     }
 
+    /// Nobody holds a connection.
+    pub fn is_empty(&self) -> bool {
+        self.counts().is_empty()
+    }
+
     fn counts(&self) -> MutexGuard<'_, HashMap<IpAddr, usize>> {
         // Every change is complete before anything can panic.
         self.counts.lock().unwrap_or_else(PoisonError::into_inner)
