@@ -7,15 +7,14 @@
 //!
 //! What is the same when a seed is run again: the scenario, every virtual instant, which datagram of which line is lost
 //! or late, every SSRC, id and first sequence number, and so the digest of all of it. What is not: the keys, certificates
-//! and signatures of DTLS (see [`entropy`]), and hence the encrypted bytes; nothing here looks at them.
-
-pub mod entropy;
+//! and signatures of DTLS (see [`os`]), and hence the encrypted bytes; nothing here looks at them.
 
 mod ear;
 mod log;
 mod media;
 mod network;
 mod node;
+pub mod os;
 mod person;
 mod scenario;
 mod verdict;
@@ -49,12 +48,6 @@ pub struct Outcome {
 
 /// Runs a seed on a thread of its own. `print` prints what happens, and what the code under test logs up to that level.
 pub fn run(seed: u64, print: Option<tracing::Level>) -> Outcome {
-    let work = move || {
-        entropy::seed_thread(seed);
-        tracing::subscriber::with_default(Listener { print }, || {
-            catch_unwind(AssertUnwindSafe(|| live(seed, print.is_some())))
-        })
-    };
     let failed = |why: String| Outcome {
         seed,
         complaints: vec![why],
@@ -62,16 +55,30 @@ pub fn run(seed: u64, print: Option<tracing::Level>) -> Outcome {
         lasted: Duration::ZERO,
         recovery: Duration::ZERO,
     };
-    let thread = std::thread::Builder::new().name(format!("seed {seed}"));
-    match thread.spawn(work).map(std::thread::JoinHandle::join) {
-        Ok(Ok(Ok(outcome))) => outcome,
-        Ok(Ok(Err(panic)) | Err(panic)) => failed(format!("panic: {}", words(&panic))),
-        Err(error) => failed(format!("no thread: {error}")),
-    }
+    simulate(seed, print, move || {
+        play(seed, &Scenario::draw(seed), print.is_some())
+    })
+    .unwrap_or_else(failed)
 }
 
-fn live(seed: u64, verbose: bool) -> Outcome {
-    play(seed, &Scenario::draw(seed), verbose)
+/// Does `work` on a thread that is a simulation; else says why not.
+fn simulate<T: Send + 'static>(
+    seed: u64,
+    print: Option<tracing::Level>,
+    work: impl FnOnce() -> T + Send + 'static,
+) -> Result<T, String> {
+    let work = move || {
+        os::simulate(seed);
+        tracing::subscriber::with_default(Listener { print }, || {
+            catch_unwind(AssertUnwindSafe(work))
+        })
+    };
+    let thread = std::thread::Builder::new().name(format!("seed {seed}"));
+    match thread.spawn(work).map(std::thread::JoinHandle::join) {
+        Ok(Ok(Ok(result))) => Ok(result),
+        Ok(Ok(Err(panic)) | Err(panic)) => Err(format!("panic: {}", words(&panic))),
+        Err(error) => Err(format!("no thread: {error}")),
+    }
 }
 
 fn play(seed: u64, scenario: &Scenario, verbose: bool) -> Outcome {
@@ -139,9 +146,7 @@ mod tests {
             script,
             quiet_from: 8 * SECOND,
         };
-        tracing::subscriber::with_default(Listener { print: None }, || {
-            play(1, &scenario, false).complaints
-        })
+        simulate(1, None, move || play(1, &scenario, false).complaints).unwrap()
     }
 
     #[test]

@@ -1,16 +1,12 @@
 //! What happened in a run: lines, a digest of them, and what the code under test logged.
 
-use std::{
-    cell::{Cell, RefCell},
-    fmt::Write,
-    time::Duration,
-};
+use std::{cell::RefCell, fmt::Write};
 
 use tracing::{Event, Level, Metadata, Subscriber, field::Visit, span};
 
+use crate::os;
+
 thread_local! {
-    /// The virtual time of the simulation on this thread, for the lines of the code under test.
-    static ELAPSED: Cell<Duration> = const { Cell::new(Duration::ZERO) };
     static ERRORS: RefCell<Vec<String>> = const { RefCell::new(Vec::new()) };
 }
 
@@ -19,27 +15,18 @@ thread_local! {
 pub struct Log {
     digest: u64,
     verbose: bool,
-    elapsed: Duration,
     pub lines: u64,
 }
 
 impl Log {
     /// An empty log; `verbose` prints what it is told.
     pub fn new(verbose: bool) -> Self {
-        ELAPSED.set(Duration::ZERO);
         ERRORS.take();
         Self {
             digest: 0xcbf2_9ce4_8422_2325,
             verbose,
-            elapsed: Duration::ZERO,
             lines: 0,
         }
-    }
-
-    /// It is this late.
-    pub fn advance(&mut self, elapsed: Duration) {
-        self.elapsed = elapsed;
-        ELAPSED.set(elapsed);
     }
 
     /// Something worth a line.
@@ -47,13 +34,13 @@ impl Log {
         self.count(line.as_bytes());
         self.lines += 1;
         if self.verbose {
-            println!("{:9.4} {line}", self.elapsed.as_secs_f64());
+            println!("{:9.4} {line}", os::elapsed().as_secs_f64());
         }
     }
 
     /// Something that is too frequent for a line.
     pub fn count(&mut self, bytes: &[u8]) {
-        let time = self.elapsed.as_nanos() as u64;
+        let time = os::elapsed().as_nanos() as u64;
         for byte in time.to_le_bytes().iter().chain(bytes) {
             self.digest = (self.digest ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
         }
@@ -98,7 +85,7 @@ impl Subscriber for Listener {
         let metadata = event.metadata();
         let mut line = Line(format!("{} {}:", metadata.level(), metadata.target()));
         event.record(&mut line);
-        let at = ELAPSED.get().as_secs_f64();
+        let at = os::elapsed().as_secs_f64();
         if self.print.is_some() {
             println!("{at:9.4}     {}", line.0);
         }

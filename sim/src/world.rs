@@ -19,6 +19,7 @@ use crate::{
     media::Kind,
     network::{Line, Profile, bits},
     node::{Node, Outbox, WireId},
+    os,
     person::{Act, Person},
     scenario::{Action, Scenario},
 };
@@ -150,11 +151,11 @@ impl World {
             standstill = if at > self.now { 0 } else { standstill + 1 };
             assert!(standstill < STANDSTILL, "time stands still");
             self.now = at.max(self.now + STEP);
-            self.log.advance(self.now - self.start);
+            os::set_clock(self.now - self.start);
             self.step();
         }
         self.now = self.now.max(end);
-        self.log.advance(self.now - self.start);
+        os::set_clock(self.now - self.start);
     }
 
     /// From now on every network is good; what is cut comes back first.
