@@ -76,21 +76,34 @@ impl SendBatch for Discard {
     }
 }
 
+/// What is forwarded to how many, and how.
+#[derive(Clone, Copy)]
+struct Shape {
+    subscribers: usize,
+    per_flush: usize,
+    congestion_control: bool,
+}
+
 /// A shard with one publisher and its subscribers, ready to forward.
 struct Case {
     rig: Rig,
     cid: String,
     sequence: u64,
-    per_flush: usize,
-    subscribers: usize,
+    shape: Shape,
 }
 
 impl Case {
-    fn new(server: SocketAddr, sink_port: u16, subscribers: usize, per_flush: usize) -> Self {
+    fn new(server: SocketAddr, sink_port: u16, shape: Shape) -> Self {
+        let Shape {
+            subscribers,
+            per_flush,
+            congestion_control,
+        } = shape;
         // The subscribers are not played while packets are timed: their silence must not count.
         let consent_timeout_ms = u32::MAX;
         let mut rig = Rig::with(Config {
             consent_timeout_ms,
+            congestion_control,
             ..rig::config(1, server)
         });
         let publisher = rig.join_from(SocketAddr::new(Ipv4Addr::new(127, 0, 0, 1).into(), 9));
@@ -110,8 +123,7 @@ impl Case {
             rig,
             cid,
             sequence: 100,
-            per_flush,
-            subscribers,
+            shape,
         };
         let before = case.rig.shard.stats().rtp_out;
         let mut discard = Discard {
@@ -136,7 +148,7 @@ impl Case {
             .mid_of(&self.cid)
             .expect("the track is negotiated");
         let mut payload = [0; PAYLOAD];
-        for i in 0..batches * self.per_flush {
+        for i in 0..batches * self.shape.per_flush {
             self.sequence += 1;
             let picture = (self.sequence / 5) as u16;
             // X and S bits, I bit, 15-bit picture id; then the payload header of a key frame or of another.
@@ -172,7 +184,7 @@ impl Case {
             self.rig.participants[0].connection.local(),
             self.rig.server(),
         );
-        for batch in packets.chunks(self.per_flush) {
+        for batch in packets.chunks(self.shape.per_flush) {
             self.rig.now += Duration::from_millis(1);
             for payload in batch {
                 self.rig.shard.handle_datagram(
@@ -201,7 +213,7 @@ impl Case {
     }
 
     fn batches(&self) -> usize {
-        FORWARDED / (self.subscribers * self.per_flush)
+        FORWARDED / (self.shape.subscribers * self.shape.per_flush)
     }
 }
 
@@ -230,6 +242,7 @@ fn drain(sink: Arc<MediaSockets>, done: Arc<AtomicBool>) {
     }
 }
 
+/// One row of the table: with congestion control, as a server has it, and beside it without.
 fn measure(subscribers: usize, per_flush: usize) -> Value {
     let sockets = Arc::new(
         MediaSockets::bind(&[IpAddr::V4(Ipv4Addr::LOCALHOST)], 0).expect("a media socket"),
@@ -241,59 +254,102 @@ fn measure(subscribers: usize, per_flush: usize) -> Value {
         let (sink, done) = (sink.clone(), done.clone());
         move || drain(sink, done)
     });
-    let mut case = Case::new(sockets.addresses()[0], sink.port(), subscribers, per_flush);
+    let mut cases = [true, false].map(|congestion_control| {
+        let shape = Shape {
+            subscribers,
+            per_flush,
+            congestion_control,
+        };
+        let case = Case::new(sockets.addresses()[0], sink.port(), shape);
+        (case, Timed::default())
+    });
     let mut batch = Batch::new(sockets);
-    let mut discard = Discard {
-        slab: vec![0; 1 << 20],
-        head: 0,
-    };
-    let batches = case.batches();
-    let (mut user, mut total, mut allocations) = (Vec::new(), Vec::new(), 0.0);
+    // In turns, so that whatever else the machine does meets both alike.
     for _ in 0..RUNS {
-        let packets = case.packets(batches);
+        for (case, timed) in &mut cases {
+            timed.run(case, &mut batch);
+        }
+    }
+    done.store(true, Relaxed);
+    drainer.join().expect("the sink ends");
+    let [on, off] = cases.map(|(case, timed)| timed.report(case.shape));
+    let mut row = on;
+    row["without_congestion_control"] = off;
+    row
+}
+
+/// The runs of one case: CPU time per packet, without sending and with it, and allocations.
+#[derive(Default)]
+struct Timed {
+    user: Vec<f64>,
+    total: Vec<f64>,
+    allocations: f64,
+}
+
+impl Timed {
+    fn run(&mut self, case: &mut Case, batch: &mut Batch) {
+        let mut discard = Discard {
+            slab: vec![0; 1 << 20],
+            head: 0,
+        };
+        let packets = case.packets(case.batches());
         let before = case.rig.shard.stats().rtp_out;
         let (cpu, allocated) = (cpu_ns(), ALLOCATIONS.load(Relaxed));
         case.forward(&packets, &mut discard, |_| {});
         let (cpu, allocated) = (cpu_ns() - cpu, ALLOCATIONS.load(Relaxed) - allocated);
         let forwarded = (case.rig.shard.stats().rtp_out - before) as f64;
-        user.push(cpu as f64 / forwarded);
-        allocations = allocated as f64 / forwarded;
+        self.user.push(cpu as f64 / forwarded);
+        self.allocations = allocated as f64 / forwarded;
 
-        let packets = case.packets(batches);
+        let packets = case.packets(case.batches());
         let before = case.rig.shard.stats().rtp_out;
         let cpu = cpu_ns();
-        case.forward(&packets, &mut batch, Batch::send);
+        case.forward(&packets, batch, Batch::send);
         let cpu = cpu_ns() - cpu;
-        total.push(cpu as f64 / (case.rig.shard.stats().rtp_out - before) as f64);
+        self.total
+            .push(cpu as f64 / (case.rig.shard.stats().rtp_out - before) as f64);
     }
-    done.store(true, Relaxed);
-    drainer.join().expect("the sink ends");
-    let spread = (
-        total.iter().copied().fold(f64::MAX, f64::min),
-        total.iter().copied().fold(0.0, f64::max),
-    );
-    let (user, total) = (median(user), median(total));
-    json!({
-        "subscribers": subscribers,
-        "payload": PAYLOAD,
-        "per_flush": per_flush,
-        "ns_user": user.round(),
-        "ns_send": (total - user).round(),
-        "ns_total": total.round(),
-        "ns_total_min": spread.0.round(),
-        "ns_total_max": spread.1.round(),
-        "instructions": instructions(subscribers, per_flush),
-        "allocations": allocations,
-    })
+
+    fn report(self, shape: Shape) -> Value {
+        let spread = (
+            self.total.iter().copied().fold(f64::MAX, f64::min),
+            self.total.iter().copied().fold(0.0, f64::max),
+        );
+        let (user, total) = (median(self.user), median(self.total));
+        json!({
+            "subscribers": shape.subscribers,
+            "payload": PAYLOAD,
+            "per_flush": shape.per_flush,
+            "ns_user": user.round(),
+            "ns_send": (total - user).round(),
+            "ns_total": total.round(),
+            "ns_total_min": spread.0.round(),
+            "ns_total_max": spread.1.round(),
+            "instructions": instructions(shape),
+            "allocations": self.allocations,
+        })
+    }
 }
 
 /// Runs under callgrind: twice with different numbers of batches, so that the handshakes cancel out.
-fn instructions(subscribers: usize, per_flush: usize) -> Option<f64> {
+fn instructions(shape: Shape) -> Option<f64> {
+    let Shape {
+        subscribers,
+        per_flush,
+        congestion_control,
+    } = shape;
     // Long enough that the handshakes' own differences (random signatures) do not show.
     let batches = (20_000 / (subscribers * per_flush)).max(20);
     let count = |forwarded: usize| -> Option<f64> {
-        let numbers =
-            [subscribers, per_flush, 2 * batches, forwarded].map(|number| number.to_string());
+        let congestion_control = usize::from(congestion_control);
+        let numbers = [
+            subscribers,
+            per_flush,
+            congestion_control,
+            2 * batches,
+            forwarded,
+        ]
+        .map(|number| number.to_string());
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
             .arg(std::env::current_exe().ok()?)
@@ -310,14 +366,18 @@ fn instructions(subscribers: usize, per_flush: usize) -> Option<f64> {
 }
 
 /// The part that callgrind counts: as many packets are made in any case, and so many batches of them forwarded.
-fn count(subscribers: usize, per_flush: usize, made: usize, forwarded: usize) {
-    let mut case = Case::new(rig::server(), 9, subscribers, per_flush);
+fn count(shape: Shape, made: usize, forwarded: usize) {
+    let mut case = Case::new(rig::server(), 9, shape);
     let mut discard = Discard {
         slab: vec![0; 1 << 20],
         head: 0,
     };
     let packets = case.packets(made);
-    case.forward(&packets[..forwarded * per_flush], &mut discard, |_| {});
+    case.forward(
+        &packets[..forwarded * shape.per_flush],
+        &mut discard,
+        |_| {},
+    );
 }
 
 /// Live bytes of a shard with `participants`, its clients gone.
@@ -435,28 +495,35 @@ fn machine() -> String {
 fn main() {
     let arguments: Vec<String> = std::env::args().collect();
     if let Some(at) = arguments.iter().position(|argument| argument == "--count") {
-        let number = |i: usize| arguments[at + i].parse().expect("a number");
-        return count(number(1), number(2), number(3), number(4));
+        let number = |i: usize| -> usize { arguments[at + i].parse().expect("a number") };
+        let shape = Shape {
+            subscribers: number(1),
+            per_flush: number(2),
+            congestion_control: number(3) != 0,
+        };
+        return count(shape, number(4), number(5));
     }
     let machine = machine();
     println!("Forwarding a {PAYLOAD}-byte payload: {machine}");
     println!(
-        "subscribers  per flush   ns user   ns send  ns total (min-max)   instructions  allocations"
+        "subscribers  per flush   congestion control   ns user   ns send  ns total (min-max)   instructions  allocations"
     );
     let mut rows = Vec::new();
     for subscribers in [10, 50, 200] {
         for per_flush in [1, 5] {
             let row = measure(subscribers, per_flush);
-            println!(
-                "{subscribers:>11} {per_flush:>10} {:>9} {:>9} {:>9} ({}-{}) {:>14} {:>12.5}",
-                row["ns_user"],
-                row["ns_send"],
-                row["ns_total"],
-                row["ns_total_min"],
-                row["ns_total_max"],
-                row["instructions"],
-                row["allocations"].as_f64().unwrap_or_default(),
-            );
+            for (name, row) in [("on", &row), ("off", &row["without_congestion_control"])] {
+                println!(
+                    "{subscribers:>11} {per_flush:>10} {name:>20} {:>9} {:>9} {:>9} ({}-{}) {:>14} {:>12.5}",
+                    row["ns_user"],
+                    row["ns_send"],
+                    row["ns_total"],
+                    row["ns_total_min"],
+                    row["ns_total_max"],
+                    row["instructions"],
+                    row["allocations"].as_f64().unwrap_or_default(),
+                );
+            }
             rows.push(row);
         }
     }
