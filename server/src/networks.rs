@@ -13,7 +13,7 @@ use crate::{
     media::{self, Media},
     metrics::Metrics,
     per_address::PerAddress,
-    tls::{Certificates, TlsPort},
+    tls::{Certificates, RELOAD_INTERVAL, TlsPort},
     turn::{TurnServer, TurnUdp},
     udp::MediaSockets,
 };
@@ -137,7 +137,7 @@ impl Networks {
         if let Some((listeners, certificates)) = self.tls {
             let turn = config.turn.tls.then_some(turn);
             let port = TlsPort::new(&certificates, edge.secure_router(), ice_tcp.clone(), turn)?;
-            tokio::spawn(certificates.watch());
+            tokio::spawn(certificates.watch(RELOAD_INTERVAL));
             let limit = config.limits.max_connections + most;
             listeners.serve(limit, Some(addresses), move |stream, remote| {
                 port.clone().serve(stream, remote)

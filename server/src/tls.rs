@@ -33,7 +33,7 @@ const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(15);
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How often the files are looked at.
-const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
+pub const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// First byte of a TLS handshake record. A frame of ICE (RFC 4571) that began with it would be 5,632 bytes long.
 const TLS_HANDSHAKE: u8 = 0x16;
@@ -113,8 +113,13 @@ fn provider() -> Arc<CryptoProvider> {
 pub struct Certificates {
     certificate: PathBuf,
     key: PathBuf,
+    /// When the files were written that were read at the start.
+    written: Written,
     current: RwLock<Arc<CertifiedKey>>,
 }
+
+/// When certificate and key were written; `None`: the file system does not say.
+type Written = [Option<SystemTime>; 2];
 
 impl Certificates {
     /// Reads the files.
@@ -122,8 +127,11 @@ impl Certificates {
     /// # Errors
     /// One sentence that names the file that is wrong.
     pub fn load(config: &Tls) -> anyhow::Result<Arc<Self>> {
+        // Asked for before they are read: what is written meanwhile is read again.
+        let written = [&config.certificate, &config.key].map(|path| written(path));
         let current = read(&config.certificate, &config.key)?;
         Ok(Arc::new(Self {
+            written,
             certificate: config.certificate.clone(),
             key: config.key.clone(),
             current: RwLock::new(Arc::new(current)),
@@ -132,20 +140,16 @@ impl Certificates {
 
     /// Reads the files again whenever they have changed, for as long as the process lives. Files that are wrong change
     /// nothing: the old certificate stays, and the log says why.
-    pub async fn watch(self: Arc<Self>) {
-        let mut seen = self.modified();
+    pub async fn watch(self: Arc<Self>, every: Duration) {
+        let mut seen = self.written;
         loop {
-            tokio::time::sleep(RELOAD_INTERVAL).await;
-            let now = self.modified();
+            tokio::time::sleep(every).await;
+            let now = [&self.certificate, &self.key].map(|path| written(path));
             if now != seen {
                 seen = now;
                 self.reload();
             }
         }
-    }
-
-    fn modified(&self) -> [Option<SystemTime>; 2] {
-        [&self.certificate, &self.key].map(|path| path.metadata().and_then(|m| m.modified()).ok())
     }
 
     fn reload(&self) {
@@ -170,6 +174,10 @@ impl ResolvesServerCert for Certificates {
                 .clone(),
         )
     }
+}
+
+fn written(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|file| file.modified()).ok()
 }
 
 fn read(certificate: &Path, key: &Path) -> anyhow::Result<CertifiedKey> {
@@ -293,5 +301,33 @@ mod tests {
         directory.write("key", &second_key);
         certificates.reload();
         assert_ne!(current(), old);
+    }
+    #[tokio::test]
+    async fn files_that_change_are_noticed_while_the_server_runs() {
+        let directory = Directory::new("tls-watch");
+        let (first, first_key) = generate();
+        let path = directory.write("cert", &first);
+        let key_path = directory.write("key", &first_key);
+        let certificates = Certificates::load(&config(path.clone(), key_path)).unwrap();
+        let current = || certificates.current.read().unwrap().cert[0].clone();
+        let old = current();
+        let every = Duration::from_millis(5);
+        let watching = tokio::spawn(certificates.clone().watch(every));
+        let (second, second_key) = generate();
+        directory.write("key", &second_key);
+        directory.write("cert", &second);
+        // The file system's clock is coarse; the renewal of a certificate is weeks younger than the old one.
+        let renewed = fs::File::options().append(true).open(path).unwrap();
+        let later = SystemTime::now() + Duration::from_secs(3600);
+        renewed.set_modified(later).unwrap();
+        let taken = async {
+            while current() == old {
+                tokio::time::sleep(every).await;
+            }
+        };
+        timeout(Duration::from_secs(20), taken)
+            .await
+            .expect("the renewed certificate is taken");
+        watching.abort();
     }
 }
