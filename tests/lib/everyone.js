@@ -81,7 +81,7 @@ function unseen(listener, speaker, source, view, before) {
   const complaints = [];
   if (view.hue === null || hueDistance(view.hue, hue) > 20) complaints.push(`${who}: hue ${view.hue?.toFixed(0)} instead of ${hue}`);
   if (!rightSize(speaker, source, view)) complaints.push(`${who}: size ${view.width}x${view.height}`);
-  if (!before || view.frames <= before.frames) complaints.push(`${who}: no new frames (${before?.frames} -> ${view.frames})`);
+  if (!before || view.frames <= before.frames) complaints.push(`${who}: no new frames (${before?.frames} -> ${view.frames}${view.why ? `; ${view.why}` : ''})`);
   return complaints;
 }
 

@@ -267,6 +267,8 @@ export function instrument(options) {
       seen[identity] = {
         muted: publication.isMuted,
         frames: inbound.framesDecoded ?? 0,
+        // For the words of a failure.
+        why: `${track.streamState}, ${inbound.packetsReceived} packets, ${inbound.framesReceived} frames received, ${inbound.pliCount} PLI, ${inbound.nackCount} NACK`,
         width: video?.videoWidth ?? 0,
         height: video?.videoHeight ?? 0,
         ...(video ? hueAndBar(video) : { hue: null, bar: null }),
