@@ -11,7 +11,7 @@ import { RoomServiceClient } from 'livekit-server-sdk';
 import { serveBarePage } from './lib/bare.js';
 import { launchChromium } from './lib/browsers.js';
 import { LineProgram } from './lib/lines.js';
-import { BareParticipant, SIGNS } from './lib/participants.js';
+import { BareParticipant, NativeParticipant, SIGNS } from './lib/participants.js';
 import { PYTHON, ROOT } from './lib/paths.js';
 import { Server } from './lib/server.js';
 import { KEY, SECRET, token } from './lib/token.js';
@@ -210,10 +210,30 @@ test('RoomService', { timeout: 8 * 60_000 }, async (t) => {
         await bob.until('bob knows', (state) => state.connected && state.room === other);
         const { participants } = await call('list_participants', { room });
         assert.deepEqual(participants.map((person) => person.identity), ['alice']);
-        // Not done is not called done.
-        const forwarded = await call('forward_participant', { ...where, room: other, destination_room: room });
-        assert.deepEqual([forwarded.status, forwarded.code], [501, 'unimplemented']);
+      });
+
+      await t.test('forwarded to another room', async () => {
+        const other = `other ${room}`;
+        const where = { room: other, identity: 'bob', destination_room: room };
+        await until('he is forwarded', async () => (await call('forward_participant', where)).status === undefined);
+        const admin = { roomAdmin: true, room };
+        const { body } = await raw(server, 'GetParticipant', { room, identity: 'bob' }, admin);
+        assert.deepEqual([body.kind_details, body.state], [['FORWARDED'], 'ACTIVE']);
+        const refused = async (method, request) => {
+          const { status, code } = await call(method, request);
+          return [status, code];
+        };
+        assert.deepEqual(await refused('forward_participant', where), [409, 'already_exists']);
+        assert.deepEqual(await refused('forward_participant', { ...where, identity: 'nobody' }), [404, 'not_found']);
+        assert.deepEqual(await refused('forward_participant', { ...where, destination_room: other }), [400, 'invalid_argument']);
+        // Governed where he is connected; and what changes there is seen here.
+        assert.deepEqual(await refused('update_participant', { room, identity: 'bob', name: 'x' }), [412, 'failed_precondition']);
+        await call('update_participant', { room: other, identity: 'bob', name: 'Robert' });
+        await until('his name is known', async () => (await call('get_participant', { room, identity: 'bob' })).name === 'Robert');
+        await call('remove_participant', { room, identity: 'bob' });
+        await until('he can be forwarded again', async () => (await call('forward_participant', where)).status === undefined);
         await call('delete_room', { room: other });
+        await until('he is in neither', async () => (await call('get_participant', { room, identity: 'bob' })).status === 404);
         await bob.until('bob was put out', (state) => !state.connected);
       });
 
@@ -251,6 +271,35 @@ test('RoomService', { timeout: 8 * 60_000 }, async (t) => {
     await until('ada publishes there', async () => (await call('get_participant', { room: 'to', identity: 'ada' })).tracks?.length === 2);
     assert.deepEqual(await ada.page.evaluate(() => window.__moved), ['to']);
     assert.equal(await ada.page.evaluate(() => window.__conclave.room.name), 'to');
+
+    await t.test('and is heard and seen in a room that it is forwarded to', async (t) => {
+      const ben = new NativeParticipant({ name: 'ben', ...SIGNS[1] });
+      t.after(() => ben.close());
+      await ben.join(server.socketUrl, token('side', 'ben'), { publish: false });
+      const where = { room: 'to', identity: 'ada', destination_room: 'side' };
+      assert.deepEqual(await call('forward_participant', where), {});
+      const meets = async () => {
+        let heard, seen;
+        await until('ben hears and sees ada', async () => {
+          [heard, seen] = [await ben.listen([ada.tone]), await ben.look()];
+          return heard.ada?.shares?.[ada.tone] > 0.3 && seen.ada?.width > 0;
+        }, { limit: 60_000, explain: () => JSON.stringify([heard, seen]) });
+      };
+      await meets();
+      const gone = () => until('ben is alone', async () => (await ben.people()).length === 0);
+      await ada.toggleMicrophone();
+      const tracks = async (room) => (await call('get_participant', { room, identity: 'ada' })).tracks ?? [];
+      await until('her mute is seen', async () => (await tracks('side')).some((track) => track.muted === true));
+      await ada.toggleMicrophone();
+      await meets();
+      await call('remove_participant', { room: 'side', identity: 'ada' });
+      await gone();
+      assert.equal((await tracks('to')).length, 2);
+      await until('forwarded again', async () => (await call('forward_participant', where)).status === undefined);
+      await meets();
+      await ada.leave();
+      await gone();
+    });
   });
 });
 

@@ -151,7 +151,10 @@ fn drain(sessions: &mut [Session; 2], room: &mut Room, now: Instant) {
                         peer,
                         track: track.sid,
                         mid: "7".into(),
-                        mime_type: "video/VP8".into(),
+                        codec: sfu::TrackCodec {
+                            mime_type: "video/VP8".into(),
+                            ..Default::default()
+                        },
                         layers: Vec::new(),
                     };
                     room.handle(RoomInput::Media(bound), now);

@@ -75,6 +75,12 @@ pub enum Error {
     /// Not now, but perhaps soon.
     #[error("{0}")]
     Unavailable(&'static str),
+    /// What is to be there once is there already.
+    #[error("{0}")]
+    AlreadyExists(&'static str),
+    /// Somebody who is connected to another room is governed there.
+    #[error("participant is forwarded from another room")]
+    Forwarded,
     /// A participant's method was called, and failed or did not answer.
     #[error("RpcError {code} {message}")]
     Rpc {
@@ -98,6 +104,7 @@ pub enum Error {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[allow(missing_docs)] // The names are the specification's.
 pub enum TwirpCode {
+    AlreadyExists,
     BadRoute,
     Canceled,
     FailedPrecondition,
@@ -115,6 +122,7 @@ impl TwirpCode {
     /// The code as it travels.
     pub fn as_str(self) -> &'static str {
         match self {
+            Self::AlreadyExists => "already_exists",
             Self::BadRoute => "bad_route",
             Self::Canceled => "canceled",
             Self::FailedPrecondition => "failed_precondition",
@@ -162,7 +170,10 @@ impl Error {
             Self::RoomNotFound | Self::ParticipantNotFound => {
                 (404, Code::NotFound, Reason::StateMismatch)
             }
-            Self::RemoteUnmute => (412, Code::FailedPrecondition, Reason::UnknownReason),
+            Self::AlreadyExists(_) => (409, Code::AlreadyExists, Reason::UnknownReason),
+            Self::RemoteUnmute | Self::Forwarded => {
+                (412, Code::FailedPrecondition, Reason::UnknownReason)
+            }
             Self::RoomFull => (429, Code::ResourceExhausted, Reason::JoinFailure),
             Self::Rpc {
                 code: 1400..=1499, ..
@@ -237,6 +248,18 @@ mod tests {
                 412,
                 "failed_precondition",
                 "remote unmute not enabled",
+            ),
+            (
+                Error::AlreadyExists("there already"),
+                409,
+                "already_exists",
+                "there already",
+            ),
+            (
+                Error::Forwarded,
+                412,
+                "failed_precondition",
+                "participant is forwarded from another room",
             ),
             (
                 Error::Malformed { format: "json" },

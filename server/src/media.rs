@@ -11,7 +11,7 @@ use std::{
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
-        mpsc,
+        mpsc::{self, TrySendError},
     },
     thread::JoinHandle,
     time::{Duration, Instant},
@@ -42,6 +42,13 @@ const MAX_ARRIVALS: usize = 4096;
 /// Arrivals over links before datagrams have their turn.
 const ARRIVALS_PER_TURN: usize = 256;
 
+/// Batches from other media threads that wait for one; what comes on top is dropped, as on a network. A thread that is so
+/// far behind would deliver them too late anyway.
+const MAX_RELAYED: usize = 1024;
+
+/// Batches from other media threads before datagrams have their turn.
+const RELAYED_PER_TURN: usize = 64;
+
 /// How long a reader of figures waits for a busy media thread.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
@@ -57,12 +64,34 @@ pub struct Media {
 /// One media thread, seen from outside.
 #[derive(Debug)]
 pub struct ShardHandle {
-    commands: mpsc::Sender<ToShard>,
+    mailbox: Mailbox,
     arrivals: mpsc::SyncSender<Arrival>,
-    wake: Arc<Wake>,
     sockets: Arc<MediaSockets>,
     figures: Arc<ShardFigures>,
     thread: Option<JoinHandle<()>>,
+}
+
+/// The way into a media thread, for everybody and for the other media threads.
+#[derive(Debug, Clone)]
+struct Mailbox {
+    commands: mpsc::Sender<ToShard>,
+    relayed: mpsc::SyncSender<Vec<u8>>,
+    wake: Arc<Wake>,
+}
+
+/// What a media thread reads.
+struct Inbox {
+    queue: mpsc::Receiver<ToShard>,
+    arrived: mpsc::Receiver<Arrival>,
+    relayed: mpsc::Receiver<Vec<u8>>,
+}
+
+impl Mailbox {
+    fn send(&self, message: ToShard) {
+        // It fails only once the thread has been told to stop.
+        let _ = self.commands.send(message);
+        self.wake.signal();
+    }
 }
 
 /// What a media thread tells of itself, for metrics and placement.
@@ -78,6 +107,8 @@ pub struct ShardFigures {
     pub late_nanos: AtomicU64,
     /// Times it had to start anew after a bug of ours.
     pub restarts: AtomicU64,
+    /// Packets for other media threads that were too far behind.
+    pub dropped_relayed: AtomicU64,
 }
 
 #[derive(Debug)]
@@ -197,9 +228,31 @@ impl Media {
     /// # Errors
     /// When the system refuses threads or descriptors.
     pub fn start(sockets: Vec<MediaSockets>, settings: &ShardSettings) -> io::Result<Self> {
-        let start = |(index, sockets)| ShardHandle::start(index, sockets, settings.clone());
+        // Each knows the way to all before the first one runs.
+        let (mut mailboxes, mut inboxes) = (Vec::new(), Vec::new());
+        for sockets in sockets {
+            let (commands, queue) = mpsc::channel();
+            let (arrivals, arrived) = mpsc::sync_channel(MAX_ARRIVALS);
+            let (relays, relayed) = mpsc::sync_channel(MAX_RELAYED);
+            mailboxes.push(Mailbox {
+                commands,
+                relayed: relays,
+                wake: Arc::new(Wake::new()?),
+            });
+            let inbox = Inbox {
+                queue,
+                arrived,
+                relayed,
+            };
+            inboxes.push((sockets, arrivals, inbox));
+        }
+        let mailboxes: Arc<[Mailbox]> = mailboxes.into();
+        let start = |(index, (sockets, arrivals, inbox))| {
+            let all = mailboxes.clone();
+            ShardHandle::start(index, sockets, arrivals, inbox, all, settings.clone())
+        };
         Ok(Self {
-            shards: sockets
+            shards: inboxes
                 .into_iter()
                 .enumerate()
                 .map(start)
@@ -221,24 +274,28 @@ impl Media {
 }
 
 impl ShardHandle {
-    fn start(index: usize, sockets: MediaSockets, settings: ShardSettings) -> io::Result<Self> {
-        let (commands, queue) = mpsc::channel();
-        let (arrivals, arrived) = mpsc::sync_channel(MAX_ARRIVALS);
-        let wake = Arc::new(Wake::new()?);
+    fn start(
+        index: usize,
+        sockets: MediaSockets,
+        arrivals: mpsc::SyncSender<Arrival>,
+        inbox: Inbox,
+        mailboxes: Arc<[Mailbox]>,
+        settings: ShardSettings,
+    ) -> io::Result<Self> {
+        let mailbox = mailboxes[index].clone();
         let sockets = Arc::new(sockets);
         let figures = Arc::new(ShardFigures::default());
         let thread = {
-            let (wake, sockets, figures) = (wake.clone(), sockets.clone(), figures.clone());
+            let (sockets, figures) = (sockets.clone(), figures.clone());
             std::thread::Builder::new()
                 .name(format!("media-{index}"))
                 .spawn(move || {
-                    Worker::new(index, (queue, arrived), wake, sockets, figures, settings).run();
+                    Worker::new(index, inbox, mailboxes, sockets, figures, settings).run();
                 })?
         };
         Ok(Self {
-            commands,
+            mailbox,
             arrivals,
-            wake,
             sockets,
             figures,
             thread: Some(thread),
@@ -264,7 +321,7 @@ impl ShardHandle {
                 .dropped_link_in
                 .fetch_add(1, Relaxed);
         }
-        self.wake.signal();
+        self.mailbox.wake.signal();
     }
 
     /// `link` is gone.
@@ -273,9 +330,7 @@ impl ShardHandle {
     }
 
     fn send(&self, message: ToShard) {
-        // It fails only once the thread has been told to stop.
-        let _ = self.commands.send(message);
-        self.wake.signal();
+        self.mailbox.send(message);
     }
 
     /// The engine's counters, or `None` when the thread is too busy to tell. Blocks until it has answered.
@@ -316,7 +371,7 @@ impl Members {
     /// Learns from a command that passes by.
     fn observe(&mut self, command: &Command) {
         match command {
-            Command::AddPeer { room, peer, .. } => {
+            Command::AddPeer { room, peer, .. } | Command::AddRelayedPeer { room, peer, .. } => {
                 self.peers.insert(*peer, *room);
             }
             Command::RemovePeer { peer } => {
@@ -342,9 +397,11 @@ impl Members {
 
 struct Worker {
     index: usize,
-    queue: mpsc::Receiver<ToShard>,
-    arrived: mpsc::Receiver<Arrival>,
-    wake: Arc<Wake>,
+    inbox: Inbox,
+    /// The ways to all media threads, by index.
+    mailboxes: Arc<[Mailbox]>,
+    /// Packets for each of them.
+    relays: Vec<Vec<u8>>,
     sockets: Arc<MediaSockets>,
     figures: Arc<ShardFigures>,
     settings: ShardSettings,
@@ -357,8 +414,8 @@ struct Worker {
 impl Worker {
     fn new(
         index: usize,
-        (queue, arrived): (mpsc::Receiver<ToShard>, mpsc::Receiver<Arrival>),
-        wake: Arc<Wake>,
+        inbox: Inbox,
+        mailboxes: Arc<[Mailbox]>,
         sockets: Arc<MediaSockets>,
         figures: Arc<ShardFigures>,
         settings: ShardSettings,
@@ -369,9 +426,9 @@ impl Worker {
             receiver: Receiver::new(),
             members: Members::default(),
             index,
-            queue,
-            arrived,
-            wake,
+            inbox,
+            relays: vec![Vec::new(); mailboxes.len()],
+            mailboxes,
             sockets,
             figures,
             settings,
@@ -408,7 +465,8 @@ impl Worker {
     fn turn(&mut self) -> bool {
         let due = self.shard.poll_timeout().map(|(at, _)| at);
         let timeout = due.map(|at| at.saturating_duration_since(Instant::now()));
-        let ready = match self.sockets.wait(&self.wake, timeout) {
+        let wake = &self.mailboxes[self.index].wake;
+        let ready = match self.sockets.wait(wake, timeout) {
             Ok(ready) => ready,
             Err(error) => {
                 // Only a broken descriptor set comes here; do not spin over it.
@@ -424,17 +482,19 @@ impl Worker {
             }
         }
         if ready.woken() {
-            self.wake.clear();
+            self.wake().clear();
             if !self.carry_out() {
                 return false;
             }
             self.receive_links();
+            self.receive_relayed();
         }
         let now = Instant::now();
         if self.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
             self.shard.handle_timeout(now, &mut self.batch);
         }
         self.batch.send();
+        self.relay();
         while let Some(event) = self.shard.poll_event() {
             self.members.deliver(event);
         }
@@ -463,6 +523,7 @@ impl Worker {
             if count > 0 {
                 self.shard.flush(now, &mut self.batch);
                 self.batch.send();
+                self.relay();
             }
             if !more {
                 return;
@@ -476,10 +537,10 @@ impl Worker {
         for count in 0..=ARRIVALS_PER_TURN {
             if count == ARRIVALS_PER_TURN {
                 // The rest has its turn after the datagrams that came meanwhile.
-                self.wake.signal();
+                self.wake().signal();
                 break;
             }
-            let Ok(Arrival { link, frames }) = self.arrived.try_recv() else {
+            let Ok(Arrival { link, frames }) = self.inbox.arrived.try_recv() else {
                 break;
             };
             self.batch.links.learn(&link);
@@ -497,11 +558,65 @@ impl Worker {
         self.shard.flush(now, &mut self.batch);
     }
 
+    /// Takes what other media threads have for rooms of this one.
+    fn receive_relayed(&mut self) {
+        let now = Instant::now();
+        for count in 0..=RELAYED_PER_TURN {
+            if count == RELAYED_PER_TURN {
+                // As above.
+                self.wake().signal();
+                break;
+            }
+            let Ok(packets) = self.inbox.relayed.try_recv() else {
+                break;
+            };
+            for packet in datagrams(&packets) {
+                self.shard.handle_relayed(packet, now, &mut self.batch);
+            }
+            self.shard.flush(now, &mut self.batch);
+        }
+    }
+
+    /// Hands over what this shard has for others, in one batch for each.
+    fn relay(&mut self) {
+        while let Some((shard, request)) = self.shard.poll_request() {
+            if let Some(mailbox) = self.mailboxes.get(usize::from(shard)) {
+                mailbox.send(ToShard::Command(request));
+            }
+        }
+        let relays = &mut self.relays;
+        self.shard.drain_relayed(|shard, packet| {
+            // Framed as on a connection (RFC 4571).
+            if let (Some(batch), Ok(len)) = (
+                relays.get_mut(usize::from(shard)),
+                u16::try_from(packet.len()),
+            ) {
+                batch.extend_from_slice(&len.to_be_bytes());
+                batch.extend_from_slice(packet);
+            }
+        });
+        for (batch, mailbox) in self.relays.iter_mut().zip(&*self.mailboxes) {
+            if batch.is_empty() {
+                continue;
+            }
+            let unsent = mailbox.relayed.try_send(std::mem::take(batch));
+            if let Err(TrySendError::Full(packets) | TrySendError::Disconnected(packets)) = unsent {
+                let lost = datagrams(&packets).count() as u64;
+                self.figures.dropped_relayed.fetch_add(lost, Relaxed);
+            }
+            mailbox.wake.signal();
+        }
+    }
+
+    fn wake(&self) -> &Wake {
+        &self.mailboxes[self.index].wake
+    }
+
     /// Carries out commands. False: the thread is to end.
     fn carry_out(&mut self) -> bool {
         let now = Instant::now();
         for _ in 0..MAX_COMMANDS {
-            match self.queue.try_recv() {
+            match self.inbox.queue.try_recv() {
                 Ok(ToShard::Command(command)) => {
                     self.members.observe(&command);
                     self.shard.handle_command(command, now, &mut self.batch);
@@ -526,7 +641,7 @@ impl Worker {
             }
         }
         // The rest has its turn after the datagrams that came meanwhile.
-        self.wake.signal();
+        self.wake().signal();
         true
     }
 

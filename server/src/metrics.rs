@@ -260,8 +260,8 @@ const COUNTERS: [(&str, &str, Read); 20] = [
     ),
 ];
 
-/// Reasons for which the sockets drop datagrams. The engine has its own.
-const SOCKET_DROPS: [(&str, Read); 7] = [
+/// Reasons for which the shell drops packets. The engine has its own.
+const SOCKET_DROPS: [(&str, Read); 8] = [
     ("foreign_address", |r| load(&r.udp().dropped_in)),
     ("socket_full", |r| load(&r.udp().dropped_would_block)),
     ("socket_refused", |r| load(&r.udp().dropped_refused)),
@@ -269,6 +269,7 @@ const SOCKET_DROPS: [(&str, Read); 7] = [
     ("link_slow", |r| load(&r.udp().dropped_link_slow)),
     ("link_gone", |r| load(&r.udp().dropped_link_gone)),
     ("link_in", |r| load(&r.udp().dropped_link_in)),
+    ("relay_slow", |r| load(&r.shard.figures().dropped_relayed)),
 ];
 
 impl Reading<'_> {

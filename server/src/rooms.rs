@@ -5,7 +5,7 @@
 mod api;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
@@ -15,7 +15,8 @@ use std::{
 
 use protocol::{RoomName, RoomSid, error::Error, livekit};
 use signaling::{
-    ApiCall, CloseCause, Config, Join, Room, RoomInput, RoomOutput, SessionId, SessionMessage,
+    ApiCall, CloseCause, Config, Join, Room, RoomInput, RoomMessage, RoomOutput, SessionId,
+    SessionMessage,
 };
 use tokio::sync::{
     Notify,
@@ -98,6 +99,8 @@ struct Inner {
 #[derive(Default)]
 struct Table {
     by_name: HashMap<RoomName, Entry>,
+    /// Names of the open rooms.
+    by_sid: HashMap<RoomSid, RoomName>,
     /// Rooms on each shard.
     per_shard: Vec<usize>,
     /// Rooms that each API key has opened.
@@ -203,6 +206,14 @@ impl Rooms {
         table.by_name.get(name).map(|entry| entry.mailbox.clone())
     }
 
+    /// Hands something to the room with this sid. False: there is none any more.
+    fn tell(&self, room: RoomSid, input: RoomInput) -> bool {
+        let table = self.0.table();
+        let name = table.by_sid.get(&room);
+        name.and_then(|name| table.by_name.get(name))
+            .is_some_and(|entry| entry.mailbox.0.send(RoomMail::Input(input)).is_ok())
+    }
+
     fn find_or_open(
         &self,
         name: &RoomName,
@@ -246,6 +257,7 @@ impl Rooms {
             name: name.clone(),
             sid,
             shard,
+            correspondents: HashSet::new(),
         };
         let task = RoomTask {
             room,
@@ -261,6 +273,7 @@ impl Rooms {
         tokio::spawn(task.run().instrument(span));
         let mailbox = RoomSender(sender);
         table.per_shard[shard] += 1;
+        table.by_sid.insert(sid, name.clone());
         *table.per_key.entry(key.to_owned()).or_default() += 1;
         table.by_name.insert(
             name,
@@ -306,6 +319,8 @@ struct Place {
     name: RoomName,
     sid: RoomSid,
     shard: usize,
+    /// Rooms to which it said something: they hear of its end, however it ends.
+    correspondents: HashSet<RoomSid>,
 }
 
 impl Place {
@@ -321,6 +336,7 @@ impl Place {
             && let Some(entry) = table.by_name.remove(&self.name)
         {
             table.per_shard[self.shard] -= 1;
+            table.by_sid.remove(&self.sid);
             if let Some(count) = table.per_key.get_mut(&entry.key) {
                 *count -= 1;
                 if *count == 0 {
@@ -336,6 +352,10 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.vacate();
         self.command(sfu::Command::CloseRoom { room: self.sid });
+        for room in self.correspondents.drain() {
+            let gone = RoomInput::RoomGone { room: self.sid };
+            self.rooms.tell(room, gone);
+        }
         tracing::info!("room closed");
     }
 }
@@ -404,6 +424,7 @@ impl RoomTask {
                 }
                 RoomOutput::Webhook(event) => self.place.rooms.0.webhooks.send(*event),
                 RoomOutput::ApiReply { id, reply } => self.answer(id, reply),
+                RoomOutput::ToRoom { room, message } => self.tell_room(room, message),
             }
         }
         closed
@@ -437,6 +458,21 @@ impl RoomTask {
                 },
                 Instant::now(),
             );
+        }
+    }
+
+    fn tell_room(&mut self, room: RoomSid, message: RoomMessage) {
+        let place = &mut self.place;
+        place.correspondents.insert(room);
+        let input = RoomInput::FromRoom {
+            room: place.sid,
+            shard: u16::try_from(place.shard).unwrap_or(u16::MAX),
+            message,
+        };
+        if !place.rooms.tell(room, input) {
+            place.correspondents.remove(&room);
+            let gone = RoomInput::RoomGone { room };
+            self.room.handle(gone, Instant::now());
         }
     }
 

@@ -3,7 +3,9 @@
 //!
 //! A [`Shard`](crate::Shard) is a state machine. Its owner calls
 //! `handle_datagram` for each datagram of a receive batch, then `flush` once; `handle_command` for each
-//! command; `handle_timeout` when the instant of `poll_timeout` has come; and drains `poll_event` after each.
+//! command; `handle_timeout` when the instant of `poll_timeout` has come; and drains `poll_event` after each. Where a
+//! participant is in rooms of several shards, the owner also carries what `drain_relayed` and `poll_request` have for other
+//! shards to their `handle_relayed` and `handle_command`.
 //! The shard never blocks, never asks a clock, and writes ciphertext straight into the owner's send buffer.
 
 use std::net::SocketAddr;
@@ -175,6 +177,17 @@ pub struct AudioFeatures {
     pub dtx: bool,
     /// Redundant encoding (RFC 2198) is negotiated.
     pub red: bool,
+}
+
+/// What a track is encoded with.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct TrackCodec {
+    /// For example `video/VP8`.
+    pub mime_type: String,
+    /// What was answered for it, which tells variants apart.
+    pub fmtp: String,
+    /// Payload type of RED (RFC 2198), where the publisher may send it.
+    pub red: Option<u8>,
 }
 
 /// Announced size of one layer, pixels.
@@ -373,6 +386,57 @@ pub enum Command {
         /// The participant.
         peer: ParticipantSid,
     },
+    /// From now on, copies of the packets of `track` go to a room of another shard (or of this one).
+    Relay {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+        /// Its sid there ([`Command::PublishRelayed`]).
+        relayed: TrackSid,
+        /// [`Config::index`] of that shard.
+        shard: u16,
+    },
+    /// No more copies.
+    StopRelay {
+        /// The track's sid in the other room.
+        relayed: TrackSid,
+    },
+    /// From the other shard: the layers that somebody there wants.
+    RelayWanted {
+        /// The track's sid there.
+        relayed: TrackSid,
+        /// Layers up to this one; `None`: nobody wants any.
+        wanted: Option<SpatialLayer>,
+    },
+    /// From the other shard: somebody there needs a key frame.
+    RelayKeyFrame {
+        /// The track's sid there.
+        relayed: TrackSid,
+        /// Of this layer.
+        layer: SpatialLayer,
+    },
+    /// Somebody who is connected elsewhere is in the room too. What it publishes comes from the shard it is connected to
+    /// ([`Shard::handle_relayed`](crate::Shard::handle_relayed)); it receives nothing. There is no event when it is here.
+    AddRelayedPeer {
+        /// The room; created when it is new.
+        room: RoomSid,
+        /// The participant, by its sid in this room.
+        peer: ParticipantSid,
+        /// Who it is.
+        identity: ParticipantIdentity,
+        /// [`Config::index`] of the shard it is connected to.
+        source: u16,
+    },
+    /// A track of a participant who is connected elsewhere. It can be subscribed to at once.
+    PublishRelayed {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track, by its sid in this room.
+        track: PublishedTrack,
+        /// What it is encoded with.
+        codec: TrackCodec,
+    },
     /// The room ended; peers that are still in it are removed without further events.
     CloseRoom {
         /// The room.
@@ -443,8 +507,8 @@ pub enum Event {
         track: TrackSid,
         /// Section of the publisher's offer.
         mid: String,
-        /// Codec, for example `video/VP8`.
-        mime_type: String,
+        /// Its codec.
+        codec: TrackCodec,
         /// The layers the section declares (empty for one stream without rid).
         layers: Vec<SpatialLayer>,
     },

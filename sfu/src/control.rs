@@ -2,13 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::{ParticipantIdentity, ParticipantSid, TrackSid};
+use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
 use rand::Rng;
 
 use crate::{
     api::{
         Command, Event, MediaKind, MediaSections, PeerPermissions, PublishedTrack, SendBatch,
-        SpatialLayer, TrackSetting,
+        SpatialLayer, TrackCodec, TrackSetting,
     },
     budget::Budget,
     bwe::BandwidthEstimator,
@@ -44,6 +44,12 @@ impl Shard {
     ) {
         match command {
             Command::AddPeer { .. } => self.add_peer(command, now),
+            Command::AddRelayedPeer { .. }
+            | Command::PublishRelayed { .. }
+            | Command::Relay { .. }
+            | Command::StopRelay { .. }
+            | Command::RelayWanted { .. }
+            | Command::RelayKeyFrame { .. } => self.relay_command(command, now, out),
             Command::AddSubscriber { peer, primary } => self.add_subscriber(peer, primary, now),
             Command::RemovePeer { peer } => self.remove_peer(peer, now, out),
             Command::SetPermissions { peer, permissions } => {
@@ -121,14 +127,28 @@ impl Shard {
         else {
             return;
         };
+        let negotiation = Negotiation::new(sid, ENABLED_CODECS);
+        self.add_member(room, sid, identity, permissions, negotiation, now);
+    }
+
+    /// A new member of a room, which is created when it is new.
+    pub(crate) fn add_member(
+        &mut self,
+        room: RoomSid,
+        sid: ParticipantSid,
+        identity: ParticipantIdentity,
+        permissions: PeerPermissions,
+        negotiation: Negotiation,
+        now: Instant,
+    ) -> Option<PeerKey> {
         if self.sids.contains_key(&sid) {
-            return;
+            return None;
         }
         if self.sids.len() >= self.config.max_peers {
             let reason = "the server carries as many participants as it may".to_owned();
             self.events
                 .push_back(Event::NegotiationFailed { peer: sid, reason });
-            return;
+            return None;
         }
         let router = match self.rooms.get(&room) {
             Some(key) => *key,
@@ -140,12 +160,12 @@ impl Shard {
                 key
             }
         };
-        let negotiation = Negotiation::new(sid, ENABLED_CODECS);
         let key = self.insert_peer(sid, identity, permissions, router, negotiation, now);
         self.sids.insert(sid, key);
         if let Some(router) = self.routers.get_mut(router) {
             router.members.push(key);
         }
+        Some(key)
     }
 
     /// A PeerConnection that waits for its first description.
@@ -171,6 +191,7 @@ impl Shard {
             last_reliable: 0,
             waiting: WaitingData::default(),
             router,
+            source: None,
             subscriber: None,
             primary: true,
             lost: false,
@@ -296,7 +317,7 @@ impl Shard {
         self.retarget_track(up);
     }
 
-    fn owned_track(&self, sid: ParticipantSid, track: TrackSid) -> Option<UpTrackKey> {
+    pub(crate) fn owned_track(&self, sid: ParticipantSid, track: TrackSid) -> Option<UpTrackKey> {
         let up = *self.tracks.get(&track)?;
         let publisher = self.sids.get(&sid)?;
         (self.ups.get(up)?.publisher == *publisher).then_some(up)
@@ -430,6 +451,9 @@ impl Shard {
             return;
         };
         self.tracks.remove(&track.sid);
+        for tap in &track.taps {
+            self.taps.remove(&tap.relayed);
+        }
         if let Some(p) = self.peers.get_mut(track.publisher) {
             p.ups.retain(|other| *other != up);
             p.incoming.retain(|_, stream| match stream {
@@ -550,7 +574,7 @@ impl Shard {
         };
         track.codec = Codec::from_mime(bound.mime_type);
         track.mime_type = bound.mime_type.to_owned();
-        track.fmtp = bound.fmtp;
+        track.fmtp.clone_from(&bound.fmtp);
         track.red = bound.red;
         let section = p
             .sections
@@ -573,7 +597,11 @@ impl Shard {
             peer: p.sid,
             track: bound.track,
             mid: bound.mid,
-            mime_type: bound.mime_type.to_owned(),
+            codec: TrackCodec {
+                mime_type: bound.mime_type.to_owned(),
+                fmtp: bound.fmtp,
+                red: bound.red,
+            },
             layers: bound.layers.iter().map(|layer| layer.layer).collect(),
         });
     }

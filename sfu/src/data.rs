@@ -212,7 +212,7 @@ impl Shard {
             .get(member)
             .and_then(|p| p.subscriber)
             .unwrap_or(member);
-        let Some(p) = self.peers.get_mut(member) else {
+        let Some(p) = self.peers.get_mut(member).filter(|p| p.source.is_none()) else {
             return;
         };
         if channel == DataChannel::Reliable && !p.transport.is_open(channel) {

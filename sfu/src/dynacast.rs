@@ -7,7 +7,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    api::{Event, MediaKind, SpatialLayer, TrackSetting},
+    api::{Command, Event, MediaKind, SpatialLayer, TrackSetting},
     shard::{DownTrackKey, Shard, UpTrackKey},
     up_track::{SPATIAL, UpTrack},
 };
@@ -93,6 +93,22 @@ impl Shard {
         }
     }
 
+    /// Somebody in a room of another shard wants this of a track.
+    pub(crate) fn wanted_elsewhere(
+        &mut self,
+        up: UpTrackKey,
+        wanted: Option<SpatialLayer>,
+        now: Instant,
+    ) {
+        let Some(track) = self.ups.get_mut(up) else {
+            return;
+        };
+        track.dynacast.touch();
+        if wanted > track.dynacast.told {
+            self.review_wishes(up, now);
+        }
+    }
+
     /// Tells the publisher what is wanted of a track, where that changed.
     pub(crate) fn review_wishes(&mut self, up: UpTrackKey, now: Instant) {
         let Self {
@@ -103,17 +119,27 @@ impl Shard {
             return;
         }
         let subscriptions = track.fanout.downs().iter();
-        let wish = subscriptions
-            .filter_map(|down| wish(track, &downs.get(*down)?.setting))
-            .max();
-        if track.dynacast.decide(wish, now)
-            && let Some(publisher) = self.peers.get(track.publisher)
-        {
-            events.push_back(Event::WantedLayersChanged {
-                peer: publisher.sid,
-                track: track.sid,
-                wanted: wish,
-            });
+        let here = subscriptions.filter_map(|down| wish(track, &downs.get(*down)?.setting));
+        let elsewhere = track.taps.iter().filter_map(|tap| tap.wanted);
+        let wanted = here.chain(elsewhere).max();
+        if !track.dynacast.decide(wanted, now) {
+            return;
+        }
+        let Some(publisher) = self.peers.get(track.publisher) else {
+            return;
+        };
+        let (peer, track) = (publisher.sid, track.sid);
+        match publisher.source {
+            Some(source) => {
+                let relayed = track;
+                let request = Command::RelayWanted { relayed, wanted };
+                self.requests.push_back((source, request));
+            }
+            None => events.push_back(Event::WantedLayersChanged {
+                peer,
+                track,
+                wanted,
+            }),
         }
     }
 }

@@ -73,6 +73,8 @@ impl Shard {
                 {
                     open.sender_report = Some((info.ntp, info.rtp_time, now));
                     open.stats.sender_report(info.ntp, now);
+                    let (up, layer) = (*up, *layer);
+                    self.tap_sender_report(up, layer, info.ntp, info.rtp_time);
                 }
                 self.handle_reports(peer, reports.clone(), now);
             }
@@ -342,6 +344,12 @@ impl Shard {
                 continue;
             }
             let media_ssrc = open.ssrc;
+            if self.request_relayed_key_frame(up, layer) {
+                continue;
+            }
+            let Some(track) = self.ups.get(up) else {
+                return;
+            };
             self.stats.key_frame_requests += 1;
             let mut buffer = [0; 64];
             let mut writer = RtcpWriter::new(&mut buffer);
@@ -404,7 +412,8 @@ impl Shard {
         let mut buffer = [0; COMPOUND];
         for open in track.layers.iter_mut().flatten() {
             let missing = open.nack.poll(publisher.rtt, now);
-            if missing.is_empty() {
+            // Where the publisher is connected, it is asked already; what it sends again comes from there.
+            if missing.is_empty() || publisher.source.is_some() {
                 continue;
             }
             let mut writer = RtcpWriter::new(&mut buffer);

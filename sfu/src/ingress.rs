@@ -9,7 +9,8 @@ use crate::{
     negotiate::CodecParameters,
     peer::{Incoming, MAX_INCOMING},
     red,
-    rtp::{AudioLevel, Extension, RtpHeader, SeqNo, nearest, transport_cc_seq},
+    relay::Arrival,
+    rtp::{AudioLevel, Extension, RtpHeader, RtpTime, SeqNo, nearest, transport_cc_seq},
     shard::{PeerKey, Shard, UpTrackKey},
     srtp::SrtpError,
     stats::DropReason,
@@ -18,13 +19,24 @@ use crate::{
 };
 
 /// The part of a packet that is needed after it was opened.
-struct Received<'a> {
-    header: RtpHeader,
-    index: u64,
-    payload: &'a [u8],
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Received<'a> {
+    /// Of its stream.
+    pub ssrc: u32,
+    /// Unwrapped sequence number.
+    pub index: u64,
+    /// Timestamp.
+    pub time: RtpTime,
+    /// Payload type; of a retransmission, its own.
+    pub payload_type: u8,
+    /// Marker bit.
+    pub marker: bool,
+    /// Without padding.
+    pub payload: &'a [u8],
     /// Its Dependency Descriptor, or empty.
-    dependencies: &'a [u8],
-    voice: Option<AudioLevel>,
+    pub dependencies: &'a [u8],
+    /// What it says of its level.
+    pub voice: Option<AudioLevel>,
 }
 
 impl Shard {
@@ -98,8 +110,11 @@ impl Shard {
                 up,
                 layer,
                 Received {
-                    header,
+                    ssrc: header.ssrc,
                     index,
+                    time: header.time,
+                    payload_type: header.payload_type,
+                    marker: header.marker,
                     payload,
                     dependencies,
                     voice,
@@ -156,7 +171,7 @@ impl Shard {
     }
 
     /// A media packet.
-    fn receive(
+    pub(crate) fn receive(
         &mut self,
         up: UpTrackKey,
         layer: u8,
@@ -171,7 +186,7 @@ impl Shard {
         {
             router.speakers.record(track.publisher, level, now);
         }
-        let ssrc = received.header.ssrc;
+        let ssrc = received.ssrc;
         let spatial = SPATIAL[usize::from(layer.min(2))];
         if track.is_restart(layer, ssrc)
             && let Some(p) = self.peers.get_mut(track.publisher)
@@ -180,10 +195,12 @@ impl Shard {
             return Err(DropReason::TooMany);
         }
         let open = track.open_layer(spatial, ssrc);
-        open.stats
-            .received(received.index, received.header.time, now);
+        open.stats.received(received.index, received.time, now);
         open.nack.received(received.index, now);
-        let woke = track.arrived(layer, received.header.time, received.header.marker, now);
+        let woke = track.arrived(layer, received.time, received.marker, now);
+        if !track.taps.is_empty() {
+            self.tap(up, Arrival::Media, layer, &received);
+        }
         if let Some(level) = level {
             self.rank_voice(up, level, now);
         }
@@ -220,23 +237,23 @@ impl Shard {
         if !open.nack.recovered(index) {
             return Ok(());
         }
+        let recovered = Received {
+            ssrc: open.ssrc,
+            index,
+            time: header.time,
+            payload_type: header.payload_type,
+            marker: header.marker,
+            payload,
+            dependencies,
+            voice: None,
+        };
         self.stats.recovered += 1;
-        self.remember(
-            up,
-            layer,
-            &Received {
-                header,
-                index,
-                payload,
-                dependencies,
-                voice: None,
-            },
-            now,
-        )
+        self.tap(up, Arrival::Recovered, layer, &recovered);
+        self.remember(up, layer, &recovered, now)
     }
 
     /// Into the history, and into the batch that the flush forwards.
-    fn remember(
+    pub(crate) fn remember(
         &mut self,
         up: UpTrackKey,
         layer: u8,
@@ -251,9 +268,9 @@ impl Shard {
             return Err(DropReason::NotAmongLoudest);
         }
         let codec = track.codec.ok_or(DropReason::UnknownStream)?;
-        let (header, payload) = (&received.header, received.payload);
+        let payload = received.payload;
         // A retransmission has a payload type of its own; RED is only ever sent again as it was.
-        let is_red = track.red.is_some_and(|red| red == header.payload_type);
+        let is_red = track.red.is_some_and(|red| red == received.payload_type);
         let primary = match is_red && !payload.is_empty() {
             true => {
                 red::primary(payload)
@@ -265,7 +282,7 @@ impl Shard {
         let open = track.layer(layer).ok_or(DropReason::UnknownStream)?;
         let layers = open.spatial_layers;
         let picture = open
-            .read(codec, header.time, payload, received.dependencies)
+            .read(codec, received.time, payload, received.dependencies)
             .map_err(|_| DropReason::Malformed)?;
         let spatial = picture.map_or(0, |picture| usize::from(picture.spatial.min(2)));
         open.rates[spatial].add(payload.len() - usize::from(primary), now);
@@ -276,8 +293,8 @@ impl Shard {
         let starts_key_frame = picture.is_some_and(|picture| picture.starts_key_frame);
         let packet = Packet {
             index: received.index,
-            time: header.time,
-            marker: header.marker,
+            time: received.time,
+            marker: received.marker,
             picture,
             primary,
             dependencies: received.dependencies,

@@ -30,6 +30,7 @@ mod peer;
 mod quality;
 pub mod receive_stats;
 pub mod red;
+mod relay;
 mod replay;
 pub mod rewrite;
 mod router;

@@ -66,6 +66,9 @@ pub struct Peer {
     pub waiting: WaitingData,
     /// Its room.
     pub router: RouterKey,
+    /// The shard it is connected to, where that is not this room's: it has no transport, receives nothing, and its packets
+    /// come from there.
+    pub source: Option<u16>,
     /// The PeerConnection on which the participant receives, where that is another one than this.
     pub subscriber: Option<PeerKey>,
     /// The participant is connected when this one is.

@@ -1,6 +1,6 @@
 //! The shard: owns every peer, room and track of one thread, and routes what comes in. The verbs live elsewhere:
 //! `control` (commands), `subscriber` (second PeerConnections), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP),
-//! `congestion` (what a network carries), `data` (data packets).
+//! `congestion` (what a network carries), `data` (data packets), `relay` (rooms of other shards).
 
 use std::{
     collections::VecDeque,
@@ -19,6 +19,7 @@ use crate::{
     demux::{DatagramKind, Demux, classify},
     down_track::DownTrack,
     peer::Peer,
+    relay::RelayQueue,
     router::Router,
     rtp,
     stats::{DropReason, Stats},
@@ -67,6 +68,11 @@ pub struct Shard {
     /// One of them has as many as can be selected at once.
     pub(crate) batch_is_full: bool,
     pub(crate) events: VecDeque<Event>,
+    /// Copies of tracks for rooms elsewhere, by the sids they have there.
+    pub(crate) taps: FxHashMap<TrackSid, UpTrackKey>,
+    pub(crate) relayed: RelayQueue,
+    /// Asked of other shards, by their index.
+    pub(crate) requests: VecDeque<(u16, Command)>,
     pub(crate) stats: Stats,
     pub(crate) scratch: Box<[u8]>,
     /// SSRC of our own RTCP.
@@ -104,6 +110,9 @@ impl Shard {
             pending: Vec::new(),
             batch_is_full: false,
             events: VecDeque::new(),
+            taps: FxHashMap::default(),
+            relayed: RelayQueue::default(),
+            requests: VecDeque::new(),
             stats: Stats::default(),
             scratch: vec![0; SCRATCH].into_boxed_slice(),
             rtcp_ssrc: rand::Rng::random(&mut rng),
@@ -244,7 +253,8 @@ impl Shard {
         if let Some(p) = self.peers.get_mut(peer) {
             tracing::error!(participant = %p.sid, "a bug ended this participant's transport");
             p.transport.fail(DisconnectReason::Internal);
-            let mut ended = None;
+            // One that is connected elsewhere has no transport to fail.
+            let mut ended = p.source.map(|_| DisconnectReason::Internal);
             while let Some(event) = p.transport.poll_event() {
                 if let TransportEvent::Disconnected(reason) = event {
                     ended = Some(reason);

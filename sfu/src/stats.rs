@@ -42,10 +42,12 @@ pub enum DropReason {
     TooManyRepairs,
     /// Sound of a room in which enough others are louder.
     NotAmongLoudest,
+    /// More copies for rooms of other shards than the owner takes.
+    RelayFull,
 }
 
 /// Number of [`DropReason`]s.
-const REASONS: usize = DropReason::NotAmongLoudest as usize + 1;
+const REASONS: usize = DropReason::RelayFull as usize + 1;
 
 /// Names of the [`DropReason`]s, as they appear in metrics.
 pub const DROP_REASON_NAMES: [&str; REASONS] = [
@@ -68,6 +70,7 @@ pub const DROP_REASON_NAMES: [&str; REASONS] = [
     "too_many",
     "too_many_repairs",
     "not_among_loudest",
+    "relay_full",
 ];
 
 /// Media that should have arrived and did not, by what was done about it.

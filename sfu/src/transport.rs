@@ -241,6 +241,11 @@ impl Transport {
         }
     }
 
+    /// There is no network for it: nothing comes in, nothing goes out.
+    pub fn disable(&mut self) {
+        self.closed = true;
+    }
+
     /// ICE and DTLS are up.
     pub fn is_connected(&self) -> bool {
         self.connected

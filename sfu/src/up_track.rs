@@ -18,6 +18,7 @@ use crate::{
     layers::{Picture, Target},
     nack::NackTracker,
     receive_stats::ReceiveStats,
+    relay::Tap,
     rewrite::{Input, Source},
     rtcp::NtpTime,
     rtp::RtpTime,
@@ -349,6 +350,8 @@ pub struct UpTrack {
     pub layers: [Option<Box<UpLayer>>; 3],
     /// Subscribers.
     pub fanout: Fanout,
+    /// Copies for rooms elsewhere.
+    pub taps: Vec<Tap>,
     /// Packets of this receive batch, to be forwarded by the flush.
     pub batch: Vec<BatchPacket>,
     /// Layers that nobody wants.
@@ -374,6 +377,7 @@ impl UpTrack {
             muted: announced.muted,
             layers: [None, None, None],
             fanout: Fanout::default(),
+            taps: Vec::new(),
             batch: Vec::new(),
             dynacast: Dynacast::default(),
             audible: true,

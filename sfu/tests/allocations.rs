@@ -5,12 +5,18 @@ mod rig;
 use std::{
     alloc::{GlobalAlloc, Layout, System},
     cell::Cell,
+    net::SocketAddr,
     time::Duration,
 };
 
 use client::media::{MediaKind, OutgoingPacket};
+use protocol::{ParticipantSid, TrackSid};
+use rand::{SeedableRng, rngs::StdRng};
 use rig::{Rig, server};
-use sfu::{Datagram, Destination, SendBatch, TransportProtocol};
+use sfu::{
+    AudioFeatures, Command, Datagram, Destination, PublishedTrack, SendBatch, TrackCodec,
+    TrackSetting, TransportProtocol,
+};
 
 struct Counting;
 
@@ -46,18 +52,10 @@ impl SendBatch for Discard {
     fn commit(&mut self, _: usize) {}
 }
 
-#[test]
-fn forwarding_allocates_nothing() {
-    const SUBSCRIBERS: usize = 20;
-    let mut rig = Rig::new(1);
-    let publisher = rig.join();
-    let (_, cid) = rig.announce(publisher, MediaKind::Video, &[]);
-    for _ in 0..SUBSCRIBERS {
-        rig.join();
-    }
-    rig.run(Duration::from_secs(3));
+/// A picture of 4000 packets, sealed, and where it comes from.
+fn picture(rig: &mut Rig, publisher: usize, cid: &str) -> (SocketAddr, Vec<Vec<u8>>) {
     let connection = &mut rig.participants[publisher].connection;
-    let (mid, remote) = (connection.mid_of(&cid).unwrap(), connection.local());
+    let (mid, remote) = (connection.mid_of(cid).unwrap(), connection.local());
     // A VP8 descriptor with a 15-bit picture id; the first packet begins a key frame, the others do not.
     for i in 0..4000u64 {
         let mut payload = [0; 1100];
@@ -77,9 +75,21 @@ fn forwarding_allocates_nothing() {
         };
         connection.write_rtp(&mid, None, packet, rig.now).unwrap();
     }
-    let datagrams: Vec<_> = std::iter::from_fn(|| connection.poll_transmit())
-        .map(|transmit| transmit.payload)
-        .collect();
+    let sent = std::iter::from_fn(|| connection.poll_transmit());
+    (remote, sent.map(|transmit| transmit.payload).collect())
+}
+
+#[test]
+fn forwarding_allocates_nothing() {
+    const SUBSCRIBERS: usize = 20;
+    let mut rig = Rig::new(1);
+    let publisher = rig.join();
+    let (_, cid) = rig.announce(publisher, MediaKind::Video, &[]);
+    for _ in 0..SUBSCRIBERS {
+        rig.join();
+    }
+    rig.run(Duration::from_secs(3));
+    let (remote, datagrams) = picture(&mut rig, publisher, &cid);
     let (mut out, mut on_path) = (Discard(vec![0; 2048]), 0);
     for (i, batch) in datagrams.chunks(5).enumerate() {
         rig.now += Duration::from_millis(5);
@@ -108,5 +118,89 @@ fn forwarding_allocates_nothing() {
         "{:?}",
         rig.shard.stats()
     );
+    assert_eq!(on_path, 0);
+}
+
+#[test]
+fn a_copy_for_a_room_of_another_shard_allocates_nothing() {
+    const SUBSCRIBERS: usize = 5;
+    let (mut here, mut there) = (Rig::new(1), Rig::new(2));
+    let mut rng = StdRng::seed_from_u64(3);
+    let publisher = here.join();
+    let (track, cid) = here.announce(publisher, MediaKind::Video, &[]);
+    here.run(Duration::from_secs(1));
+    let (peer, relayed) = (
+        ParticipantSid::random(&mut rng),
+        TrackSid::random("", &mut rng),
+    );
+    there.now = here.now;
+    there.command(Command::AddRelayedPeer {
+        room: there.room,
+        peer,
+        identity: "somebody".into(),
+        source: 0,
+    });
+    there.command(Command::PublishRelayed {
+        peer,
+        track: PublishedTrack {
+            sid: relayed,
+            kind: sfu::MediaKind::Video,
+            cids: Vec::new(),
+            stream: "camera".into(),
+            muted: false,
+            audio: AudioFeatures::default(),
+            mime_type: String::new(),
+            layers: Vec::new(),
+        },
+        codec: TrackCodec {
+            mime_type: "video/VP8".into(),
+            ..TrackCodec::default()
+        },
+    });
+    for _ in 0..SUBSCRIBERS {
+        let index = there.join();
+        there.command(Command::Subscribe {
+            peer: there.participants[index].sid,
+            track: relayed,
+            setting: TrackSetting::default(),
+        });
+    }
+    here.command(Command::Relay {
+        peer: here.participants[publisher].sid,
+        track,
+        relayed,
+        shard: 0,
+    });
+    there.run(Duration::from_secs(3));
+    here.run(Duration::from_secs(3));
+    let (remote, datagrams) = picture(&mut here, publisher, &cid);
+    let (mut out, mut on_path) = (Discard(vec![0; 2048]), 0);
+    for (i, batch) in datagrams.chunks(5).enumerate() {
+        here.now += Duration::from_millis(5);
+        let now = here.now;
+        let before = ALLOCATIONS.get();
+        for payload in batch {
+            let datagram = Datagram {
+                remote,
+                local: server(),
+                protocol: TransportProtocol::Udp,
+                payload,
+            };
+            here.shard.handle_datagram(datagram, now, &mut out);
+        }
+        here.shard.flush(now, &mut out);
+        here.shard
+            .drain_relayed(|_, packet| there.shard.handle_relayed(packet, now, &mut out));
+        there.shard.flush(now, &mut out);
+        // Buffers have found their size after the first half.
+        if i > datagrams.len() / 10 {
+            on_path += ALLOCATIONS.get() - before;
+        }
+        here.shard.handle_timeout(now, &mut out);
+        there.shard.handle_timeout(now, &mut out);
+        while there.shard.poll_request().is_some() {}
+    }
+    let stats = there.shard.stats();
+    assert!(stats.rtp_out >= 3999 * SUBSCRIBERS as u64, "{stats:?}");
     assert_eq!(on_path, 0);
 }

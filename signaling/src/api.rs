@@ -12,15 +12,15 @@
 //! ```
 //!
 //! What the owner has to keep: the order of messages on each of these arrows; a map from [`SessionId`] to the session's
-//! mailbox; a map from `ParticipantSid` to the room for events of the shard (learnt from `AddPeer` and `RemovePeer`
-//! passing by in [`RoomOutput::ToMedia`]). A session whose client does not read is closed by the owner
-//! (`Session::handle_closed`).
+//! mailbox; a map from `ParticipantSid` to the room for events of the shard (learnt from `AddPeer`, `AddRelayedPeer` and
+//! `RemovePeer` passing by in [`RoomOutput::ToMedia`]); a map from `RoomSid` to the room for what rooms say to each
+//! other. A session whose client does not read is closed by the owner (`Session::handle_closed`).
 
 use std::sync::Arc;
 
 use bytes::Bytes;
 use protocol::{
-    ParticipantIdentity,
+    ParticipantIdentity, ParticipantSid, RoomSid,
     error::Error,
     livekit::{self, SignalResponse, signal_request, signal_response},
     prost::Message,
@@ -28,6 +28,8 @@ use protocol::{
     token::Grant,
 };
 use serde::Deserialize;
+
+use crate::forward::ForwardedParticipant;
 
 /// One signal connection (not one participant: a resumed participant has a new session). Chosen by the owner, never
 /// used twice in a process.
@@ -262,7 +264,22 @@ pub enum RoomInput {
     },
     /// From the shard that holds the room's media.
     Media(sfu::Event),
-    /// From the server API. Answered by [`RoomOutput::ApiReply`], in the same turn except for [`ApiCall::PerformRpc`].
+    /// From another room, in the order of its [`RoomOutput::ToRoom`].
+    FromRoom {
+        /// Which.
+        room: RoomSid,
+        /// The shard that holds its media (`sfu::Config::index`).
+        shard: u16,
+        /// What it says.
+        message: RoomMessage,
+    },
+    /// There is no such room (any more), to which this one sent something.
+    RoomGone {
+        /// Which.
+        room: RoomSid,
+    },
+    /// From the server API. Answered by [`RoomOutput::ApiReply`], in the same turn except for [`ApiCall::PerformRpc`] and
+    /// [`ApiCall::ForwardParticipant`].
     Api {
         /// Echoed in the reply.
         id: u64,
@@ -271,6 +288,35 @@ pub enum RoomInput {
     },
     /// The server stops: everybody is told to reconnect, and the room closes.
     Shutdown,
+}
+
+/// From a room to another one: about participants of the one who are in the other too.
+#[derive(Debug, Clone, PartialEq)]
+pub enum RoomMessage {
+    /// Somebody is to be in the other room. Answered by [`RoomMessage::ForwardTaken`] or
+    /// [`RoomMessage::ForwardRefused`].
+    Forward(Box<ForwardedParticipant>),
+    /// Somebody who is there has changed.
+    ForwardChanged(Box<ForwardedParticipant>),
+    /// Somebody who is there has left.
+    ForwardEnded {
+        /// By its sid there.
+        participant: ParticipantSid,
+        /// Why.
+        reason: livekit::DisconnectReason,
+    },
+    /// The answer: it is there.
+    ForwardTaken {
+        /// By its sid there.
+        participant: ParticipantSid,
+    },
+    /// The answer: it may not be there; or later: not any more.
+    ForwardRefused {
+        /// By its sid there.
+        participant: ParticipantSid,
+        /// Why.
+        error: Error,
+    },
 }
 
 /// Out of a room.
@@ -285,6 +331,13 @@ pub enum RoomOutput {
     },
     /// For the shard.
     ToMedia(sfu::Command),
+    /// For another room: [`RoomInput::FromRoom`] there, or [`RoomInput::RoomGone`] here.
+    ToRoom {
+        /// Which.
+        room: RoomSid,
+        /// What.
+        message: RoomMessage,
+    },
     /// Answer to an API call.
     ApiReply {
         /// The call's.
@@ -294,7 +347,8 @@ pub enum RoomOutput {
     },
     /// For the application, if it wants to hear of it. A room's events come in the order in which things happened.
     Webhook(Box<livekit::WebhookEvent>),
-    /// The room has ended; forget it. Nothing but [`RoomOutput::Redirect`] and refused API calls follow.
+    /// The room has ended; forget it. Nothing but [`RoomOutput::Redirect`], refused API calls and refusals for other
+    /// rooms follow.
     Closed,
     /// This join came after [`RoomOutput::Closed`]: hand it to a new room of the name.
     Redirect(Box<Join>),
@@ -350,6 +404,14 @@ pub enum ApiCall {
         identity: ParticipantIdentity,
         /// The room it goes to, which is open.
         destination: Box<livekit::Room>,
+    },
+    /// The participant is in another room too, as long as it is in this one. Answered when the other room has. →
+    /// [`ApiReply::Done`]
+    ForwardParticipant {
+        /// Who.
+        identity: ParticipantIdentity,
+        /// The other room, which is open.
+        destination: RoomSid,
     },
 }
 

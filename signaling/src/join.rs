@@ -1,9 +1,9 @@
 //! A participant joins.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::Instant;
 
 use protocol::{
-    ParticipantSid,
+    ParticipantIdentity, ParticipantSid,
     error::Error,
     livekit::{
         ClientConfiguration, Codec, IceServer, JoinResponse, LeaveRequest, ParticipantInfo,
@@ -23,7 +23,7 @@ use crate::{
     clock::seconds,
     leave::Farewell,
     metadata,
-    participant::{Audience, Participant, kind_of},
+    participant::{Participant, kind_of},
     room::Room,
 };
 
@@ -74,16 +74,28 @@ impl Room {
         metadata::check(&join.grant.name, "participant name", metadata::MAX_NAME)?;
         metadata::check(&join.grant.metadata, "metadata", metadata::MAX_METADATA)?;
         metadata::check_attributes(&join.grant.attributes)?;
-        // Agents do not count; a duplicate gives up its seat first.
+        match self.is_full(&join.grant.identity(), kind_of(&join.grant)) {
+            true => Err(Error::RoomFull),
+            false => Ok(()),
+        }
+    }
+
+    /// No seat is left for this one. Agents do not count; a duplicate gives up its seat first.
+    pub(crate) fn is_full(&self, identity: &ParticipantIdentity, kind: Kind) -> bool {
         let counts = |participant: &&Participant| {
-            participant.kind() != Kind::Agent && participant.identity != join.grant.identity()
+            participant.kind() != Kind::Agent && participant.identity != *identity
         };
         let taken = self.participants.values().filter(counts).count();
         let full = self.max_participants != 0 && taken >= self.max_participants as usize;
-        if full && kind_of(&join.grant) != Kind::Agent {
-            return Err(Error::RoomFull);
+        full && kind != Kind::Agent
+    }
+
+    /// The shard forgets an empty room; the first who comes brings its number of voices along.
+    pub(crate) fn limit_voices(&mut self) {
+        if let Some(limit) = self.audio_top_n.filter(|_| self.participants.is_empty()) {
+            let room = self.sid;
+            self.command(sfu::Command::SetAudioTopN { room, limit });
         }
-        Ok(())
     }
 
     /// A `leave` as the first message tells the client that, and why, it is refused.
@@ -115,32 +127,15 @@ impl Room {
             let _ = metadata::apply(&mut grant, "", &request.metadata, attributes);
         }
         let settings = request.connection_settings.unwrap_or_default();
+        let client = request.client_info.unwrap_or_default();
+        let joined_at = self.clock.unix(now);
         let participant = Participant {
-            sid,
-            identity: grant.identity(),
             session: Some(session),
-            grant,
-            client: request.client_info.unwrap_or_default(),
             two_connections,
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
-            state: State::Joining,
-            joined_at: self.clock.unix(now),
-            version: 1,
-            tracks: Vec::new(),
-            subscriptions: BTreeMap::new(),
-            active_subscriptions: 0,
-            quality: sfu::Quality::Excellent,
-            audience: Audience::default(),
-            missed: Vec::new(),
-            resumed: false,
-            replay_due: false,
             connect_by: Some(now + seconds(self.config.join_timeout)),
-            resume_by: None,
-            media_by: None,
-            media_closed: false,
-            awaited_answer: None,
-            cut_on_resume: None,
+            ..Participant::new(sid, grant, client, joined_at)
         };
         self.tell(
             session,
@@ -158,10 +153,7 @@ impl Room {
                 primary: participant.can_subscribe(),
             });
         }
-        if let Some(limit) = self.audio_top_n.filter(|_| self.participants.is_empty()) {
-            let room = self.sid;
-            self.command(sfu::Command::SetAudioTopN { room, limit });
-        }
+        self.limit_voices();
         self.identities.insert(participant.identity.clone(), sid);
         self.sessions.insert(session, sid);
         self.participants.insert(sid, participant);

@@ -52,6 +52,8 @@ impl Room {
         }
         self.speakers.forget(sid);
         self.abandon_calls(sid);
+        self.end_forwards(&participant, reason);
+        self.return_forwarded(&participant);
         self.notify_left(&participant, reason, now);
         if participant.is_visible() {
             let mut info = participant.farewell(reason);
@@ -68,7 +70,7 @@ impl Room {
             self.departed.push_back((now + self.memory(), info));
         }
         self.announce_count(None, now);
-        if self.participants.is_empty() {
+        if participant.forwarded_from.is_none() && !self.has_own_participants() {
             self.close_at = Some(now + seconds(self.departure_timeout));
         }
     }
@@ -213,7 +215,7 @@ impl Room {
 
     /// Nobody is there any more, or nobody ever came.
     pub(crate) fn close_idle(&mut self, now: Instant) {
-        debug_assert!(self.participants.is_empty());
+        debug_assert!(!self.has_own_participants());
         self.close(DisconnectReason::RoomClosed, Action::Disconnect, now);
     }
 
@@ -231,6 +233,8 @@ impl Room {
             self.dismiss(&participant, reason, Farewell::Leave(action));
             self.command(sfu::Command::RemovePeer { peer: sid });
             self.abandon_calls(sid);
+            self.end_forwards(&participant, reason);
+            self.return_forwarded(&participant);
             self.notify_left(&participant, reason, now);
         }
         self.identities.clear();

@@ -5,6 +5,8 @@
 pub mod api;
 mod clock;
 mod dynacast;
+mod forward;
+mod forwarded;
 mod join;
 mod leave;
 mod metadata;
@@ -22,5 +24,6 @@ mod subscribe;
 mod webhook;
 
 pub use api::*;
+pub use forward::ForwardedParticipant;
 pub use room::Room;
 pub use session::Session;

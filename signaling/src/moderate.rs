@@ -70,7 +70,7 @@ impl Room {
                 identity,
                 destination,
             } => self.move_participant(&identity, *destination, now),
-            ApiCall::PerformRpc(_) => {
+            ApiCall::PerformRpc(_) | ApiCall::ForwardParticipant { .. } => {
                 debug_assert!(false, "calls are answered later");
                 Err(Error::Internal)
             }
@@ -129,7 +129,7 @@ impl Room {
         track_sid: &str,
         muted: bool,
     ) -> Result<ApiReply, Error> {
-        let sid = self.find(identity)?;
+        let sid = self.find_own(identity)?;
         if !muted && !self.config.enable_remote_unmute {
             return Err(Error::RemoteUnmute);
         }
@@ -151,7 +151,7 @@ impl Room {
         request: &UpdateParticipantRequest,
         now: Instant,
     ) -> Result<ApiReply, Error> {
-        let sid = self.find(&request.identity.as_str().into())?;
+        let sid = self.find_own(&request.identity.as_str().into())?;
         let participant = self
             .participants
             .get_mut(&sid)
@@ -172,7 +172,12 @@ impl Room {
     }
 
     /// What is not allowed any more ends now; what is allowed now begins.
-    fn permissions_changed(&mut self, sid: ParticipantSid, was_visible: bool, now: Instant) {
+    pub(crate) fn permissions_changed(
+        &mut self,
+        sid: ParticipantSid,
+        was_visible: bool,
+        now: Instant,
+    ) {
         let Some(participant) = self.participants.get(&sid) else {
             return;
         };
@@ -205,7 +210,7 @@ impl Room {
         &mut self,
         request: UpdateSubscriptionsRequest,
     ) -> Result<ApiReply, Error> {
-        let sid = self.find(&request.identity.as_str().into())?;
+        let sid = self.find_own(&request.identity.as_str().into())?;
         let update = UpdateSubscription {
             track_sids: request.track_sids,
             subscribe: request.subscribe,
@@ -223,7 +228,7 @@ impl Room {
         destination: livekit::Room,
         now: Instant,
     ) -> Result<ApiReply, Error> {
-        let sid = self.find(identity)?;
+        let sid = self.find_own(identity)?;
         let participant = self
             .participants
             .get(&sid)
@@ -257,8 +262,13 @@ impl Room {
             .destination_sids
             .iter()
             .filter_map(|sid| sid.parse().ok());
-        let by_sid = by_sid.filter(|sid| self.participants.contains_key(sid));
-        let mut to: Vec<ParticipantSid> = by_identity.chain(by_sid).collect();
+        // Who is forwarded from another room has no data channel here.
+        let receives = |sid: &ParticipantSid| {
+            let participant = self.participants.get(sid);
+            participant.is_some_and(|participant| participant.forwarded_from.is_none())
+        };
+        let to = by_identity.chain(by_sid).filter(receives);
+        let mut to: Vec<ParticipantSid> = to.collect();
         to.sort_unstable();
         to.dedup();
         let addressed =

@@ -103,10 +103,10 @@ impl Room {
                 peer,
                 track,
                 mid,
-                mime_type,
+                codec,
                 layers: _,
             } => {
-                self.track_bound(peer, track, mid, mime_type, now);
+                self.track_bound(peer, track, mid, codec, now);
             }
             Event::TrackUnbound { peer, track } => self.unpublish(peer, track, now),
             // Known when the track is announced; of interest to recorders later.
@@ -194,7 +194,7 @@ impl Room {
     }
 
     /// ICE and DTLS are up. The first time, the others hear of the participant.
-    fn connected(&mut self, sid: ParticipantSid, now: Instant) {
+    pub(crate) fn connected(&mut self, sid: ParticipantSid, now: Instant) {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
         };

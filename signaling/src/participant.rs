@@ -6,7 +6,7 @@ use std::{
 };
 
 use protocol::{
-    ParticipantIdentity, ParticipantSid, TrackSid,
+    ParticipantIdentity, ParticipantSid, RoomSid, TrackSid,
     livekit::{
         ClientInfo, DisconnectReason, ParticipantInfo, ParticipantPermission,
         SubscriptionPermission, TrackInfo, TrackSource,
@@ -16,7 +16,10 @@ use protocol::{
 };
 use sfu::{SpatialLayer, TrackSetting};
 
-use crate::api::{Response, SessionId};
+use crate::{
+    api::{Response, SessionId},
+    forward::Forward,
+};
 
 /// One participant's stay in the room.
 pub(crate) struct Participant {
@@ -61,6 +64,10 @@ pub(crate) struct Participant {
     pub media_closed: bool,
     /// The offer it has not answered, and when it is told to reconnect for that.
     pub awaited_answer: Option<(u32, Instant)>,
+    /// Rooms that it is in too, from this one.
+    pub forwards: Vec<Forward>,
+    /// The room it is connected to, where that is another one: here it only publishes.
+    pub forwarded_from: Option<RoomSid>,
     /// A simulation its client asked for: cut the signal connection at the next resume.
     pub cut_on_resume: Option<CutOnResume>,
 }
@@ -79,6 +86,10 @@ pub(crate) struct Track {
     /// The client's id of it, from `add_track`.
     pub cid: String,
     pub info: TrackInfo,
+    /// As the shard was told.
+    pub media: sfu::PublishedTrack,
+    /// What it is encoded with, once it is bound.
+    pub encoding: sfu::TrackCodec,
     /// Bound to a section of an offer: others may hear of it.
     pub bound: bool,
     /// Somebody receives it, and the publisher was told.
@@ -108,7 +119,7 @@ pub(crate) struct Subscription {
 }
 
 /// A publisher's `subscription_permission`.
-#[derive(Debug, Default)]
+#[derive(Debug, Default, Clone, PartialEq)]
 pub(crate) enum Audience {
     #[default]
     Everybody,
@@ -117,7 +128,7 @@ pub(crate) enum Audience {
 }
 
 /// Tracks somebody may receive.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Tracks {
     All,
     Some(BTreeSet<TrackSid>),
@@ -168,6 +179,39 @@ impl Audience {
 }
 
 impl Participant {
+    /// Somebody of whom nothing is known but its grant and its client, and who joined at this time (since 1970).
+    pub fn new(sid: ParticipantSid, grant: Grant, client: ClientInfo, joined_at: Duration) -> Self {
+        Self {
+            sid,
+            identity: grant.identity(),
+            session: None,
+            grant,
+            client,
+            two_connections: false,
+            auto_subscribe: false,
+            adaptive_stream: false,
+            state: State::Joining,
+            joined_at,
+            version: 1,
+            tracks: Vec::new(),
+            subscriptions: BTreeMap::new(),
+            active_subscriptions: 0,
+            quality: sfu::Quality::Excellent,
+            audience: Audience::default(),
+            missed: Vec::new(),
+            resumed: false,
+            replay_due: false,
+            connect_by: None,
+            resume_by: None,
+            media_by: None,
+            media_closed: false,
+            awaited_answer: None,
+            forwards: Vec::new(),
+            forwarded_from: None,
+            cut_on_resume: None,
+        }
+    }
+
     /// Do others see it?
     pub fn is_visible(&self) -> bool {
         self.state == State::Active && !self.is_hidden()
@@ -178,7 +222,7 @@ impl Participant {
     }
 
     pub fn can_subscribe(&self) -> bool {
-        self.grant.video().may_subscribe()
+        self.forwarded_from.is_none() && self.grant.video().may_subscribe()
     }
 
     pub fn can_publish(&self, source: TrackSource) -> bool {
@@ -224,6 +268,15 @@ impl Participant {
         kind_of(&self.grant)
     }
 
+    fn kind_details(&self) -> Vec<i32> {
+        let mut details = kind_details_of(&self.grant);
+        let forwarded = KindDetail::Forwarded.into();
+        if self.forwarded_from.is_some() && !details.contains(&forwarded) {
+            details.push(forwarded);
+        }
+        details
+    }
+
     /// As others see it.
     pub fn info(&self) -> ParticipantInfo {
         ParticipantInfo {
@@ -244,7 +297,7 @@ impl Participant {
             permission: Some(permission_of(&self.grant)),
             is_publisher: self.is_publisher(),
             kind: self.kind().into(),
-            kind_details: kind_details_of(&self.grant),
+            kind_details: self.kind_details(),
             attributes: self.grant.attributes.clone().into_iter().collect(),
             client_protocol: self.client.client_protocol,
             // Values we do not know could not be written as JSON.

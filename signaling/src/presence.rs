@@ -83,6 +83,7 @@ impl Room {
         if to_itself {
             self.send(sid, response);
         }
+        self.forward_changes(sid);
     }
 
     /// Tells everybody but `except` (who has just read it in `join`) how many they are, when that changed.
@@ -139,6 +140,7 @@ impl Room {
                 self.send(listener, response.clone());
             }
         }
+        self.forward_changes(sid);
     }
 
     /// The shard names all who speak; clients are told the differences.

@@ -15,7 +15,7 @@ use protocol::{
         signal_response::Message,
     },
 };
-use sfu::{AudioFeatures, LayerSize, MediaKind, PublishedTrack, SpatialLayer};
+use sfu::{AudioFeatures, LayerSize, MediaKind, PublishedTrack, SpatialLayer, TrackCodec};
 
 use crate::{participant::Track, room::Room};
 
@@ -45,7 +45,7 @@ impl Room {
                 return self.send(sid, Message::RequestResponse(response));
             }
         };
-        let published = track.for_media(&request);
+        let published = track.media.clone();
         let response = TrackPublishedResponse {
             cid: request.cid,
             track: Some(track.info.clone()),
@@ -128,7 +128,7 @@ impl Room {
         sid: ParticipantSid,
         track: TrackSid,
         mid: String,
-        mime_type: String,
+        codec: TrackCodec,
         now: Instant,
     ) {
         let Some(participant) = self.participants.get_mut(&sid) else {
@@ -138,13 +138,11 @@ impl Room {
         let Some(track_state) = participant.track_mut(track) else {
             return;
         };
-        if track_state.bound
-            && (&track_state.info.mid, &track_state.info.mime_type) == (&mid, &mime_type)
-        {
+        if track_state.bound && (&track_state.info.mid, &track_state.encoding) == (&mid, &codec) {
             return;
         }
         let is_new = !track_state.bound;
-        track_state.bind(mid, mime_type);
+        track_state.bind(mid, codec);
         let track_info = track_state.info.clone();
         if is_new && active {
             let publisher = participant.info();
@@ -154,6 +152,8 @@ impl Room {
             // The `update` must be out before any subscription to it is.
             self.announce(sid, false);
             self.reconcile_track(track);
+        } else {
+            self.forward_changes(sid);
         }
     }
 
@@ -365,6 +365,8 @@ impl Track {
         };
         Self {
             sid,
+            media: for_media(&info, sid, kind, request),
+            encoding: TrackCodec::default(),
             cid: request.cid.clone(),
             codec: codec
                 .map(|codec| codec.codec.to_ascii_lowercase())
@@ -376,49 +378,51 @@ impl Track {
         }
     }
 
-    fn bind(&mut self, mid: String, mime_type: String) {
+    fn bind(&mut self, mid: String, codec: TrackCodec) {
         self.bound = true;
-        if let Some(codec) = self.info.codecs.first_mut() {
-            codec.mid.clone_from(&mid);
-            codec.mime_type.clone_from(&mime_type);
+        if let Some(first) = self.info.codecs.first_mut() {
+            first.mid.clone_from(&mid);
+            first.mime_type.clone_from(&codec.mime_type);
         }
         self.info.mid = mid;
-        self.info.mime_type = mime_type;
-    }
-
-    #[allow(deprecated)] // Older clients write the deprecated fields.
-    fn for_media(&self, request: &AddTrackRequest) -> PublishedTrack {
-        let feature = |feature: AudioTrackFeature| request.audio_features.contains(&feature.into());
-        let codec_cids = request
-            .simulcast_codecs
-            .iter()
-            .map(|codec| codec.cid.clone());
-        let mut cids = vec![request.cid.clone()];
-        cids.extend(codec_cids.filter(|cid| !cid.is_empty() && *cid != request.cid));
-        let is_audio = self.info.r#type == TrackType::Audio as i32;
-        PublishedTrack {
-            sid: self.sid,
-            kind: if is_audio {
-                MediaKind::Audio
-            } else {
-                MediaKind::Video
-            },
-            cids,
-            stream: self.info.stream.clone(),
-            muted: self.info.muted,
-            audio: AudioFeatures {
-                stereo: request.stereo || feature(AudioTrackFeature::TfStereo),
-                dtx: !(request.disable_dtx || feature(AudioTrackFeature::TfNoDtx)),
-                // Encrypted frames do not survive it: the packets within would be taken for other ones.
-                red: is_audio && !request.disable_red && self.info.encryption() == Encryption::None,
-            },
-            mime_type: self.info.mime_type.clone(),
-            layers: self.info.layers.iter().filter_map(layer_size).collect(),
-        }
+        self.info.mime_type.clone_from(&codec.mime_type);
+        self.encoding = codec;
     }
 }
 
-fn sid_hint(kind: MediaKind, source: TrackSource) -> &'static str {
+#[allow(deprecated)] // Older clients write the deprecated fields.
+fn for_media(
+    info: &TrackInfo,
+    sid: TrackSid,
+    kind: MediaKind,
+    request: &AddTrackRequest,
+) -> PublishedTrack {
+    let feature = |feature: AudioTrackFeature| request.audio_features.contains(&feature.into());
+    let codec_cids = request
+        .simulcast_codecs
+        .iter()
+        .map(|codec| codec.cid.clone());
+    let mut cids = vec![request.cid.clone()];
+    cids.extend(codec_cids.filter(|cid| !cid.is_empty() && *cid != request.cid));
+    let is_audio = kind == MediaKind::Audio;
+    PublishedTrack {
+        sid,
+        kind,
+        cids,
+        stream: info.stream.clone(),
+        muted: info.muted,
+        audio: AudioFeatures {
+            stereo: request.stereo || feature(AudioTrackFeature::TfStereo),
+            dtx: !(request.disable_dtx || feature(AudioTrackFeature::TfNoDtx)),
+            // Encrypted frames do not survive it: the packets within would be taken for other ones.
+            red: is_audio && !request.disable_red && info.encryption() == Encryption::None,
+        },
+        mime_type: info.mime_type.clone(),
+        layers: info.layers.iter().filter_map(layer_size).collect(),
+    }
+}
+
+pub(crate) fn sid_hint(kind: MediaKind, source: TrackSource) -> &'static str {
     match (kind, source) {
         (MediaKind::Audio, TrackSource::Microphone) => "AM",
         (MediaKind::Audio, TrackSource::ScreenShareAudio) => "AS",

@@ -67,7 +67,8 @@ impl Room {
         let sid = join.request.participant_sid.parse().ok()?;
         let participant = self.participants.get(&sid)?;
         // The sid is no secret: others know it.
-        (participant.identity == join.grant.identity()).then_some(sid)
+        let is_its_own = participant.identity == join.grant.identity();
+        (is_its_own && participant.forwarded_from.is_none()).then_some(sid)
     }
 
     fn welcome_back(&mut self, sid: ParticipantSid, now: Instant) {

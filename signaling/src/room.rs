@@ -1,6 +1,6 @@
 //! One meeting. This file holds its state and routes; each group of verbs has its own file:
 //! `join`, `resume`, `leave`, `negotiate`, `publish`, `subscribe`, `metadata`, `presence`, `moderate`, `simulate`,
-//! `rpc`, `webhook`, `dynacast`.
+//! `rpc`, `webhook`, `dynacast`, `forward` (to other rooms) and `forwarded` (from other rooms).
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -138,10 +138,24 @@ impl Room {
                 id,
                 call: ApiCall::PerformRpc(request),
             } => self.perform_rpc(id, *request, now),
+            RoomInput::Api {
+                id,
+                call:
+                    ApiCall::ForwardParticipant {
+                        identity,
+                        destination,
+                    },
+            } => self.forward_participant(id, &identity, destination),
             RoomInput::Api { id, call } => {
                 let reply = self.api(call, now);
                 self.outputs.push_back(RoomOutput::ApiReply { id, reply });
             }
+            RoomInput::FromRoom {
+                room,
+                shard,
+                message,
+            } => self.room_message(room, shard, message, now),
+            RoomInput::RoomGone { room } => self.room_gone(room, now),
             RoomInput::Shutdown => self.shutdown(now),
         }
     }
@@ -234,6 +248,8 @@ impl Room {
         let response = response.into();
         match participant.session {
             Some(session) => self.tell(session, SessionMessage::Response(response)),
+            // Nobody comes back for it.
+            None if participant.forwarded_from.is_some() => {}
             None if outlives_connection(&response) && participant.missed.len() < MAX_MISSED => {
                 participant.missed.push(response);
             }
@@ -331,12 +347,16 @@ mod tests {
                 now,
             );
             let track = room.participants[&peer].tracks[0].sid;
-            let (mid, mime_type) = ("3".to_owned(), "audio/opus".to_owned());
+            let mid = "3".to_owned();
+            let codec = sfu::TrackCodec {
+                mime_type: "audio/opus".to_owned(),
+                ..Default::default()
+            };
             let bound = sfu::Event::TrackBound {
                 peer,
                 track,
                 mid,
-                mime_type,
+                codec,
                 layers: Vec::new(),
             };
             room.handle(RoomInput::Media(bound), now);

@@ -89,7 +89,7 @@ impl Room {
             return Err(failed(REQUEST_TOO_LARGE, "Request payload too large"));
         }
         let identity = request.destination_identity.as_str().into();
-        let callee = self.find(&identity)?;
+        let callee = self.find_own(&identity)?;
         if self.calls.len() >= MAX_CALLS {
             return Err(Error::Overloaded("too many calls"));
         }
@@ -189,7 +189,7 @@ impl Room {
         }
     }
 
-    fn reply(&mut self, id: u64, reply: Result<ApiReply, Error>) {
+    pub(crate) fn reply(&mut self, id: u64, reply: Result<ApiReply, Error>) {
         self.outputs.push_back(RoomOutput::ApiReply { id, reply });
     }
 }

@@ -261,6 +261,10 @@ impl Room {
         if unchanged {
             return;
         }
+        self.forward_changes(sid);
+        let Some(participant) = self.participants.get(&sid) else {
+            return;
+        };
         let tracks: Vec<_> = participant.tracks.iter().map(|track| track.sid).collect();
         for track in tracks {
             self.reconcile_track(track);

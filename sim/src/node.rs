@@ -15,7 +15,9 @@ use protocol::{
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sfu::{Command, Datagram, Destination, Event, SendBatch, Shard, TransportProtocol};
-use signaling::{Config, Join, Room, RoomInput, RoomOutput, Session, SessionId, SessionOutput};
+use signaling::{
+    Config, Join, Room, RoomInput, RoomMessage, RoomOutput, Session, SessionId, SessionOutput,
+};
 
 /// Since 1970, when a run starts.
 const UNIX_START: Duration = Duration::from_secs(1_800_000_000);
@@ -95,24 +97,27 @@ impl Node {
         start: Instant,
     ) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
-        let threads = addresses.iter().map(|address| MediaThread {
-            address: *address,
-            shard: Shard::new(sfu::Config {
-                addresses: vec![*address],
-                tcp_addresses: Vec::new(),
-                index: 0,
-                seed: rng.random(),
-                certificate: certificate.clone(),
-                connect_timeout_ms: 15_000,
-                consent_timeout_ms: 30_000,
-                max_peers: 1000,
-                max_tracks_per_peer: 32,
-                max_data_rate: 2 << 20,
-                congestion_control: true,
-                audio_top_n: 5,
-            }),
-            rooms: 0,
-        });
+        let threads = addresses
+            .iter()
+            .zip(0..)
+            .map(|(address, index)| MediaThread {
+                address: *address,
+                shard: Shard::new(sfu::Config {
+                    addresses: vec![*address],
+                    tcp_addresses: Vec::new(),
+                    index,
+                    seed: rng.random(),
+                    certificate: certificate.clone(),
+                    connect_timeout_ms: 15_000,
+                    consent_timeout_ms: 30_000,
+                    max_peers: 1000,
+                    max_tracks_per_peer: 32,
+                    max_data_rate: 2 << 20,
+                    congestion_control: true,
+                    audio_top_n: 5,
+                }),
+                rooms: 0,
+            });
         Self {
             threads: threads.collect(),
             rooms: BTreeMap::new(),
@@ -261,6 +266,7 @@ impl Node {
             for id in rooms {
                 idle &= !self.drain_room(id, now, out);
             }
+            idle &= !self.relay(now, out);
             for index in 0..self.threads.len() {
                 while let Some(event) = self.threads[index].shard.poll_event() {
                     idle = false;
@@ -389,6 +395,7 @@ impl Node {
                 RoomOutput::ToMedia(command) => self.command(id, command, now, out),
                 RoomOutput::Redirect(join) => self.join(join, now),
                 RoomOutput::Closed => closed = true,
+                RoomOutput::ToRoom { room, message } => self.tell_room(id, room, message, now),
                 RoomOutput::ApiReply { .. } | RoomOutput::Webhook(_) => {}
             }
             if closed {
@@ -398,6 +405,52 @@ impl Node {
         if closed {
             self.close_room(id, now, out);
         }
+        busy
+    }
+
+    fn tell_room(&mut self, from: u64, to: RoomSid, message: RoomMessage, now: Instant) {
+        let Some(sender) = self.rooms.get(&from) else {
+            return;
+        };
+        let input = RoomInput::FromRoom {
+            room: sender.sid,
+            shard: sender.thread as u16,
+            message,
+        };
+        let receiver = self.by_sid.get(&to).and_then(|id| self.rooms.get_mut(id));
+        match receiver {
+            Some(hosted) => hosted.room.handle(input, now),
+            None => {
+                if let Some(hosted) = self.rooms.get_mut(&from) {
+                    hosted.room.handle(RoomInput::RoomGone { room: to }, now);
+                }
+            }
+        }
+    }
+
+    /// Carries packets and requests between shards. True: there were any.
+    fn relay(&mut self, now: Instant, out: &mut Outbox) -> bool {
+        let (mut packets, mut requests) = (Vec::new(), Vec::new());
+        for thread in &mut self.threads {
+            thread
+                .shard
+                .drain_relayed(|shard, packet| packets.push((shard, packet.to_vec())));
+            requests.extend(std::iter::from_fn(|| thread.shard.poll_request()));
+        }
+        let busy = !packets.is_empty() || !requests.is_empty();
+        let mut batch = Batch::default();
+        for (shard, request) in requests {
+            if let Some(thread) = self.threads.get_mut(usize::from(shard)) {
+                thread.shard.handle_command(request, now, &mut batch);
+            }
+        }
+        for (shard, packet) in packets {
+            if let Some(thread) = self.threads.get_mut(usize::from(shard)) {
+                thread.shard.handle_relayed(&packet, now, &mut batch);
+                thread.shard.flush(now, &mut batch);
+            }
+        }
+        send(batch, out);
         busy
     }
 
@@ -420,7 +473,9 @@ impl Node {
 
     fn command(&mut self, id: u64, command: Command, now: Instant, out: &mut Outbox) {
         match &command {
-            Command::AddPeer { peer, .. } => drop(self.peers.insert(*peer, id)),
+            Command::AddPeer { peer, .. } | Command::AddRelayedPeer { peer, .. } => {
+                self.peers.insert(*peer, id);
+            }
             Command::RemovePeer { peer } => drop(self.peers.remove(peer)),
             _ => {}
         }

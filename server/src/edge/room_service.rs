@@ -265,7 +265,19 @@ async fn forward_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
         &request.destination_room,
     )
     .await?;
-    Err(Error::Unimplemented("ForwardParticipant"))
+    let destination = RoomName::from(request.destination_room);
+    let settings = RoomConfiguration::default();
+    let destination = edge
+        .0
+        .rooms
+        .create(&destination, &settings, call.api_key())
+        .await?;
+    let question = ApiCall::ForwardParticipant {
+        identity: request.identity.into(),
+        destination: destination.sid.parse().map_err(|_| Error::Internal)?,
+    };
+    ask(edge, request.room, question).await?;
+    call.reply(&livekit::ForwardParticipantResponse::default(), json::EMPTY)
 }
 
 /// A room that is left may not be the one that is entered, and nobody opens a room for somebody who is not there.

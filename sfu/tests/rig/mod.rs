@@ -491,6 +491,14 @@ impl Rig {
         self.after_shard(out);
     }
 
+    /// A packet comes from another shard.
+    pub fn relayed(&mut self, packet: &[u8]) {
+        let mut out = VecBatch::default();
+        self.shard.handle_relayed(packet, self.now, &mut out);
+        self.shard.flush(self.now, &mut out);
+        self.after_shard(out);
+    }
+
     /// What `index` received of `track`.
     pub fn received(&self, index: usize, track: TrackSid) -> ReceiveStats {
         let p = &self.participants[index];

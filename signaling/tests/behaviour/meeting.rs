@@ -7,7 +7,7 @@ use std::{
 };
 
 use protocol::{
-    ParticipantSid, TrackSid,
+    ParticipantSid, RoomSid, TrackSid,
     error::Error,
     livekit::{
         self, AddTrackRequest, ConnectionSettings, JoinRequest, SessionDescription,
@@ -18,8 +18,8 @@ use protocol::{
 };
 use sfu::{Command, Event};
 use signaling::{
-    ApiCall, ApiReply, CloseCause, Config, Join, Room, RoomInput, RoomOutput, Session, SessionId,
-    SessionOutput,
+    ApiCall, ApiReply, CloseCause, Config, Join, Room, RoomInput, RoomMessage, RoomOutput, Session,
+    SessionId, SessionOutput,
 };
 
 pub use protocol::livekit::{
@@ -63,7 +63,7 @@ impl FakeShard {
     fn handle(&mut self, command: Command) {
         self.commands.push(command.clone());
         match command {
-            Command::AddPeer { peer, .. } => {
+            Command::AddPeer { peer, .. } | Command::AddRelayedPeer { peer, .. } => {
                 assert!(
                     self.peers.insert(peer, FakePeer::default()).is_none(),
                     "a sid is used once"
@@ -105,7 +105,7 @@ impl FakeShard {
                 }
             }
             Command::Offer { peer, id, sdp } => self.offer(peer, id, &sdp),
-            Command::Publish { peer, track } => {
+            Command::Publish { peer, track } | Command::PublishRelayed { peer, track, .. } => {
                 self.peers
                     .get_mut(&peer)
                     .expect("published by a peer")
@@ -211,12 +211,16 @@ impl FakeShard {
             let offered = track.cids.iter().any(|cid| words.contains(&cid.as_str()));
             let (peer, track) = (peer, track.sid);
             if offered && state.bound.insert(track) {
-                let (mid, mime_type) = ("7".to_owned(), "video/VP8".to_owned());
+                let mid = "7".to_owned();
+                let codec = sfu::TrackCodec {
+                    mime_type: "video/VP8".to_owned(),
+                    ..Default::default()
+                };
                 self.events.push_back(Event::TrackBound {
                     peer,
                     track,
                     mid,
-                    mime_type,
+                    codec,
                     layers: Vec::new(),
                 });
             } else if !offered && state.bound.remove(&track) {
@@ -260,6 +264,8 @@ pub struct Meeting {
     /// Webhook events, in order.
     pub events: Vec<livekit::WebhookEvent>,
     pub redirected: Vec<Join>,
+    /// What the room said to others.
+    pub to_rooms: Vec<(RoomSid, RoomMessage)>,
     /// Who joins from now on speaks the older protocol.
     pub two_connections: bool,
     next_session: u64,
@@ -316,13 +322,18 @@ impl Meeting {
     }
 
     pub fn with(config: Config) -> Self {
+        Self::seeded(config, 7)
+    }
+
+    /// Rooms with different seeds have different sids.
+    pub fn seeded(config: Config, seed: u8) -> Self {
         let (config, now) = (Arc::new(config), Instant::now());
         Self {
             room: Room::new(
                 "Room".into(),
                 None,
                 config.clone(),
-                [7; 32],
+                [seed; 32],
                 UNIX_START,
                 now,
             ),
@@ -333,6 +344,7 @@ impl Meeting {
             closed: false,
             events: Vec::new(),
             redirected: Vec::new(),
+            to_rooms: Vec::new(),
             next_session: 1,
             api_reply: None,
             two_connections: false,
@@ -440,6 +452,11 @@ impl Meeting {
 
     pub fn media(&mut self, event: Event) {
         self.room.handle(RoomInput::Media(event), self.now);
+        self.settle();
+    }
+
+    pub fn input(&mut self, input: RoomInput) {
+        self.room.handle(input, self.now);
         self.settle();
     }
 
@@ -568,6 +585,7 @@ impl Meeting {
             RoomOutput::Webhook(event) => self.events.push(*event),
             RoomOutput::Closed => self.closed = true,
             RoomOutput::Redirect(join) => self.redirected.push(*join),
+            RoomOutput::ToRoom { room, message } => self.to_rooms.push((room, message)),
         }
     }
 

@@ -1,0 +1,461 @@
+//! Somebody is in two rooms, on two shards: what the other room hears and sees, and that neither disturbs the other.
+
+mod rig;
+
+use std::time::Duration;
+
+use client::media::{Layer, MediaKind};
+use protocol::{ParticipantSid, TrackSid};
+use rand::{SeedableRng, rngs::StdRng};
+use rig::Rig;
+use sfu::{
+    AudioFeatures, Command, Event, LayerSize, PublishedTrack, SpatialLayer, TrackCodec,
+    TrackSetting, stats::DropReason,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+
+/// Time between two looks of one shard at what the other has for it.
+const STEP: Duration = Duration::from_millis(1);
+
+/// The room somebody joined, and another one that they are in too.
+struct Rooms {
+    here: Rig,
+    there: Rig,
+    rng: StdRng,
+    /// Packets and requests from shard to shard.
+    packets: usize,
+    requests: Vec<Command>,
+}
+
+impl Rooms {
+    fn new(seed: u64) -> Self {
+        Self::with(seed, 0)
+    }
+
+    /// Of `here`, so many voices are forwarded.
+    fn with(seed: u64, audio_top_n: usize) -> Self {
+        let here = Rig::with(sfu::Config {
+            audio_top_n,
+            ..rig::config(seed, rig::server())
+        });
+        let mut there = Rig::with(sfu::Config {
+            index: 1,
+            ..rig::config(seed + 1000, rig::server())
+        });
+        there.now = here.now;
+        Self {
+            here,
+            there,
+            rng: StdRng::seed_from_u64(seed),
+            packets: 0,
+            requests: Vec::new(),
+        }
+    }
+
+    /// A participant of the first room is in the second one too. Returns its sid there.
+    fn forward(&mut self) -> ParticipantSid {
+        let peer = ParticipantSid::random(&mut self.rng);
+        self.there.command(Command::AddRelayedPeer {
+            room: self.there.room,
+            peer,
+            identity: "somebody".into(),
+            source: 0,
+        });
+        peer
+    }
+
+    /// And so is a track of it, for everybody who is there. Returns its sid there.
+    fn relay(&mut self, who: usize, track: TrackSid, peer: ParticipantSid) -> TrackSid {
+        let codec = self.here.events.iter().find_map(|event| match event {
+            Event::TrackBound {
+                track: bound,
+                codec,
+                ..
+            } if *bound == track => Some(codec.clone()),
+            _ => None,
+        });
+        let codec: TrackCodec = codec.expect("bound");
+        let relayed = TrackSid::random("", &mut self.rng);
+        let sizes = [(320, 180), (640, 360), (1280, 720)];
+        let layers = [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High]
+            .into_iter()
+            .zip(sizes)
+            .map(|(layer, (width, height))| LayerSize {
+                layer,
+                width,
+                height,
+            });
+        let track_there = PublishedTrack {
+            sid: relayed,
+            kind: match codec.mime_type.starts_with("audio") {
+                true => sfu::MediaKind::Audio,
+                false => sfu::MediaKind::Video,
+            },
+            cids: Vec::new(),
+            stream: "camera".into(),
+            muted: false,
+            audio: AudioFeatures::default(),
+            mime_type: String::new(),
+            layers: layers.collect(),
+        };
+        self.there.command(Command::PublishRelayed {
+            peer,
+            track: track_there,
+            codec,
+        });
+        let publisher = self.here.participants[who].sid;
+        self.here.command(Command::Relay {
+            peer: publisher,
+            track,
+            relayed,
+            shard: 1,
+        });
+        for listener in 0..self.there.participants.len() {
+            self.watch(listener, relayed, TrackSetting::default());
+        }
+        relayed
+    }
+
+    /// Somebody in the other room subscribes.
+    fn watch(&mut self, listener: usize, track: TrackSid, setting: TrackSetting) {
+        let peer = self.there.participants[listener].sid;
+        self.there.command(Command::Subscribe {
+            peer,
+            track,
+            setting,
+        });
+    }
+
+    fn wish(&mut self, listener: usize, track: TrackSid, setting: TrackSetting) {
+        let peer = self.there.participants[listener].sid;
+        self.there.command(Command::SetTrackSetting {
+            peer,
+            track,
+            setting,
+        });
+    }
+
+    fn run(&mut self, duration: Duration) {
+        let end = self.here.now + duration;
+        while self.here.now < end {
+            self.here.run(STEP);
+            self.there.run(STEP);
+            self.carry();
+        }
+    }
+
+    fn run_until(&mut self, limit: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.here.now + limit;
+        while self.here.now < end && !done(self) {
+            self.run(5 * STEP);
+        }
+        done(self)
+    }
+
+    /// What the shell does.
+    fn carry(&mut self) {
+        let mut packets = Vec::new();
+        self.here.shard.drain_relayed(|shard, packet| {
+            assert_eq!(shard, 1);
+            packets.push(packet.to_vec());
+        });
+        self.packets += packets.len();
+        for packet in packets {
+            self.there.relayed(&packet);
+        }
+        self.there
+            .shard
+            .drain_relayed(|_, _| panic!("nothing goes back"));
+        while let Some((shard, request)) = self.there.shard.poll_request() {
+            assert_eq!(shard, 0);
+            self.requests.push(request.clone());
+            self.here.command(request);
+        }
+        assert!(self.here.shard.poll_request().is_none());
+    }
+}
+
+fn up_to(max_layer: SpatialLayer) -> TrackSetting {
+    TrackSetting {
+        max_layer,
+        ..TrackSetting::default()
+    }
+}
+
+const NOTHING: TrackSetting = TrackSetting {
+    disabled: true,
+    max_layer: SpatialLayer::High,
+    width: 0,
+    height: 0,
+};
+
+/// What the publisher was told is wanted, one after the other.
+fn told(rig: &Rig) -> Vec<Option<SpatialLayer>> {
+    let wanted = |event: &Event| match event {
+        Event::WantedLayersChanged { wanted, .. } => Some(*wanted),
+        _ => None,
+    };
+    rig.events.iter().filter_map(wanted).collect()
+}
+
+#[test]
+fn both_rooms_hear_and_see_each_with_its_own_choice_of_layer() {
+    let mut rooms = Rooms::new(1);
+    let (alice, bob) = (rooms.here.join(), rooms.here.join());
+    let (carol, dave) = (rooms.there.join(), rooms.there.join());
+    let sound = rooms.here.publish(alice, MediaKind::Audio, &[]);
+    let picture = rooms.here.publish(alice, MediaKind::Video, &Layer::ALL);
+    rooms.run(2 * SECOND);
+    let peer = rooms.forward();
+    let sound_there = rooms.relay(alice, sound, peer);
+    let picture_there = rooms.relay(alice, picture, peer);
+    rooms.wish(dave, picture_there, up_to(SpatialLayer::Low));
+    rooms.run(4 * SECOND);
+    assert_eq!(rooms.there.received(carol, picture_there).size, (1280, 720));
+    assert_eq!(rooms.there.received(dave, picture_there).size, (320, 180));
+    assert_eq!(rooms.here.received(bob, picture).size, (1280, 720));
+    for listener in [carol, dave] {
+        let heard = rooms.there.received(listener, sound_there);
+        assert!(heard.packets > 150, "{heard:?}");
+        let seen = rooms.there.received(listener, picture_there);
+        assert_eq!((seen.lost, seen.dropped_frames), (0, 0), "{seen:?}");
+    }
+    rooms.wish(dave, picture_there, up_to(SpatialLayer::Medium));
+    rooms.run(2 * SECOND);
+    assert_eq!(rooms.there.received(dave, picture_there).size, (640, 360));
+    let speaks = |event: &Event| match event {
+        Event::SpeakersChanged { speakers, .. } => speakers.iter().any(|s| s.peer == peer),
+        _ => false,
+    };
+    assert!(rooms.there.events.iter().any(speaks));
+    // The connection of somebody who is elsewhere is not judged here.
+    let of_peer = |event: &Event| matches!(event, Event::QualityChanged { .. });
+    assert!(!rooms.there.events.iter().any(of_peer));
+}
+
+#[test]
+fn who_comes_later_sees_the_picture_at_once() {
+    let mut rooms = Rooms::new(2);
+    let alice = rooms.here.join();
+    let picture = rooms.here.publish(alice, MediaKind::Video, &Layer::ALL);
+    rooms.run(SECOND);
+    let peer = rooms.forward();
+    let there = rooms.relay(alice, picture, peer);
+    rooms.run(3 * SECOND);
+    let requests = rooms.here.participants[alice].key_frame_requests;
+    let carol = rooms.there.join();
+    rooms.watch(carol, there, TrackSetting::default());
+    let is_seen = |rooms: &Rooms| rooms.there.received(carol, there).decodable_frames > 0;
+    assert!(rooms.run_until(SECOND / 2, is_seen));
+    assert!(rooms.here.participants[alice].key_frame_requests > requests);
+    let key_frame = |request: &Command| matches!(request, Command::RelayKeyFrame { .. });
+    assert!(rooms.requests.iter().any(key_frame));
+    rooms.run(2 * SECOND);
+    let seen = rooms.there.received(carol, there);
+    assert_eq!((seen.size, seen.lost), ((1280, 720), 0), "{seen:?}");
+}
+
+#[test]
+fn what_nobody_wants_in_either_room_is_not_sent() {
+    let mut rooms = Rooms::new(3);
+    let (alice, bob, carol) = (rooms.here.join(), rooms.here.join(), rooms.there.join());
+    let picture = rooms.here.publish(alice, MediaKind::Video, &Layer::ALL);
+    rooms.run(2 * SECOND);
+    let peer = rooms.forward();
+    let there = rooms.relay(alice, picture, peer);
+    rooms.run(SECOND);
+    let peer_here = rooms.here.participants[bob].sid;
+    rooms.here.command(Command::Unsubscribe {
+        peer: peer_here,
+        track: picture,
+    });
+    rooms.run(8 * SECOND);
+    assert_eq!(told(&rooms.here), [], "the other room wants it");
+    rooms.wish(carol, there, up_to(SpatialLayer::Low));
+    rooms.run(12 * SECOND);
+    assert_eq!(told(&rooms.here), [Some(SpatialLayer::Low)]);
+    rooms.wish(carol, there, NOTHING);
+    rooms.run(12 * SECOND);
+    assert_eq!(told(&rooms.here)[1..], [None]);
+    let packets = rooms.packets;
+    rooms.run(2 * SECOND);
+    assert!(rooms.packets - packets <= 9, "at most sender reports");
+    rooms.wish(carol, there, TrackSetting::default());
+    let is_back = |rooms: &Rooms| rooms.there.received(carol, there).size == (1280, 720);
+    assert!(rooms.run_until(SECOND, is_back), "{:?}", told(&rooms.here));
+}
+
+#[test]
+fn what_only_one_room_wants_does_not_go_to_the_other() {
+    let mut rooms = Rooms::new(4);
+    let (alice, bob, carol) = (rooms.here.join(), rooms.here.join(), rooms.there.join());
+    let picture = rooms.here.publish(alice, MediaKind::Video, &Layer::ALL);
+    rooms.run(2 * SECOND);
+    let peer = rooms.forward();
+    let there = rooms.relay(alice, picture, peer);
+    rooms.wish(carol, there, NOTHING);
+    rooms.run(8 * SECOND);
+    let packets = rooms.packets;
+    rooms.run(2 * SECOND);
+    assert!(rooms.packets - packets <= 9, "sender reports");
+    assert_eq!(told(&rooms.here), []);
+    assert_eq!(rooms.here.received(bob, picture).size, (1280, 720));
+}
+
+#[test]
+fn losses_of_the_publishers_network_are_repaired_in_both_rooms() {
+    let mut rooms = Rooms::new(5);
+    let (alice, bob, carol) = (rooms.here.join(), rooms.here.join(), rooms.there.join());
+    let picture = rooms.here.publish(alice, MediaKind::Video, &[]);
+    rooms.run(2 * SECOND);
+    let peer = rooms.forward();
+    let there = rooms.relay(alice, picture, peer);
+    rooms.run(2 * SECOND);
+    let frames = rooms.there.received(carol, there).decodable_frames;
+    rooms.here.loss = 0.05;
+    rooms.run(10 * SECOND);
+    rooms.here.loss = 0.0;
+    rooms.run(SECOND);
+    assert!(rooms.here.shard.stats().recovered > 20);
+    let seen = rooms.there.received(carol, there);
+    assert!(seen.decodable_frames - frames > 250, "{seen:?}");
+    assert_eq!(
+        rooms.there.shard.stats().nacked,
+        0,
+        "nobody is there to be asked"
+    );
+    assert!(rooms.here.received(bob, picture).decodable_frames > 250);
+}
+
+#[test]
+fn a_muted_track_is_muted_in_both_rooms() {
+    let mut rooms = Rooms::new(6);
+    let (alice, carol) = (rooms.here.join(), rooms.there.join());
+    let sound = rooms.here.publish(alice, MediaKind::Audio, &[]);
+    rooms.run(2 * SECOND);
+    let peer = rooms.forward();
+    let there = rooms.relay(alice, sound, peer);
+    rooms.run(2 * SECOND);
+    let publisher = rooms.here.participants[alice].sid;
+    let mute = |peer, track, muted| Command::SetMuted { peer, track, muted };
+    rooms.here.command(mute(publisher, sound, true));
+    rooms.run(SECOND / 10);
+    let (packets, heard) = (rooms.packets, rooms.there.received(carol, there).packets);
+    rooms.run(SECOND);
+    assert!(rooms.packets - packets <= 2, "at most sender reports");
+    assert_eq!(rooms.there.received(carol, there).packets, heard);
+    rooms.here.command(mute(publisher, sound, false));
+    rooms.run(SECOND);
+    assert!(rooms.there.received(carol, there).packets >= heard + 45);
+}
+
+#[test]
+fn who_is_too_quiet_for_one_room_is_heard_in_the_other() {
+    let mut rooms = Rooms::with(7, 1);
+    let (alice, bob, carol) = (rooms.here.join(), rooms.here.join(), rooms.there.join());
+    let speech = |loudest: u8| Some((0..50).map(|i| loudest + i % 13).collect());
+    rooms.here.participants[alice].levels = speech(60);
+    rooms.here.participants[bob].levels = speech(25);
+    rooms.here.publish(bob, MediaKind::Audio, &[]);
+    rooms.run(SECOND);
+    let sound = rooms.here.publish(alice, MediaKind::Audio, &[]);
+    rooms.run(SECOND);
+    let peer = rooms.forward();
+    let there = rooms.relay(alice, sound, peer);
+    rooms.run(3 * SECOND);
+    let left_out = rooms.here.shard.stats().drops(DropReason::NotAmongLoudest);
+    assert!(left_out > 100, "{left_out}");
+    assert!(rooms.there.received(carol, there).packets > 120);
+}
+
+#[test]
+fn the_end_in_either_room_leaves_the_other_as_it_was() {
+    let mut rooms = Rooms::new(8);
+    let (alice, bob, carol) = (rooms.here.join(), rooms.here.join(), rooms.there.join());
+    let sound = rooms.here.publish(alice, MediaKind::Audio, &[]);
+    let own = rooms.there.publish(carol, MediaKind::Audio, &[]);
+    rooms.run(2 * SECOND);
+    let peer = rooms.forward();
+    let there = rooms.relay(alice, sound, peer);
+    let second = rooms.relay(alice, sound, peer);
+    rooms.run(2 * SECOND);
+    assert!(rooms.there.received(carol, second).packets > 80);
+    // One of two copies ends.
+    rooms.here.command(Command::StopRelay { relayed: second });
+    rooms.run(SECOND / 10);
+    let heard = rooms.there.received(carol, second).packets;
+    rooms.run(SECOND);
+    assert_eq!(rooms.there.received(carol, second).packets, heard);
+    assert!(rooms.there.received(carol, there).packets > 130);
+    // The other room ends before the first one knows: what comes then is for nobody.
+    rooms.there.command(Command::RemovePeer { peer });
+    let unknown = rooms.there.shard.stats().drops(DropReason::UnknownStream);
+    let before = rooms.here.received(bob, sound).packets;
+    rooms.run(SECOND);
+    assert!(rooms.there.shard.stats().drops(DropReason::UnknownStream) > unknown + 40);
+    assert!(rooms.here.received(bob, sound).packets >= before + 45);
+    assert!(rooms.there.shard.stats().up_tracks == 1 && !own.as_str().is_empty());
+    // And the publisher leaves.
+    rooms.here.leave(alice);
+    let packets = rooms.packets;
+    rooms.run(SECOND);
+    assert_eq!(rooms.packets, packets);
+    rooms.here.command(Command::RelayKeyFrame {
+        relayed: there,
+        layer: SpatialLayer::High,
+    });
+    assert_eq!(
+        rooms.here.shard.stats().panics + rooms.there.shard.stats().panics,
+        0
+    );
+}
+
+#[test]
+fn nobody_who_is_connected_is_written_to_by_another_shard() {
+    let mut rooms = Rooms::new(9);
+    let (alice, carol) = (rooms.here.join(), rooms.there.join());
+    let dave = rooms.there.join();
+    let sound = rooms.here.publish(alice, MediaKind::Audio, &[]);
+    let own = rooms.there.publish(carol, MediaKind::Audio, &[]);
+    rooms.run(2 * SECOND);
+    // A copy under the sid of a track whose publisher is connected there.
+    let publisher = rooms.here.participants[alice].sid;
+    rooms.here.command(Command::Relay {
+        peer: publisher,
+        track: sound,
+        relayed: own,
+        shard: 1,
+    });
+    let refused = rooms.there.shard.stats().drops(DropReason::UnknownStream);
+    let heard = rooms.there.received(dave, own).packets;
+    rooms.run(SECOND);
+    let stats = rooms.there.shard.stats();
+    assert!(stats.drops(DropReason::UnknownStream) >= refused + 45);
+    let now = rooms.there.received(dave, own).packets - heard;
+    assert!((45..=55).contains(&now), "{now}");
+}
+
+#[test]
+fn a_shard_takes_no_more_people_from_elsewhere_than_it_may() {
+    let mut rooms = Rooms::new(10);
+    rooms.there = Rig::with(sfu::Config {
+        index: 1,
+        max_peers: 1,
+        ..rig::config(11, rig::server())
+    });
+    let taken = rooms.forward();
+    let refused = rooms.forward();
+    let failed = |event: &Event| match event {
+        Event::NegotiationFailed { peer, .. } => Some(*peer),
+        _ => None,
+    };
+    let failed: Vec<_> = rooms.there.events.iter().filter_map(failed).collect();
+    assert_eq!(failed, [refused]);
+    assert_ne!(taken, refused);
+    assert_eq!(rooms.there.shard.stats().peers, 1);
+    // Who comes from elsewhere has no transport that could time out.
+    rooms.there.run(60 * SECOND);
+    let lost = |event: &Event| matches!(event, Event::Disconnected { .. });
+    assert!(!rooms.there.events.iter().any(lost));
+}

@@ -1,0 +1,251 @@
+//! Somebody who is connected to another room is in this one too: as a participant without a session, who publishes and
+//! receives nothing. What it is and publishes, the room it is connected to says (`forward`).
+
+use std::time::Instant;
+
+use protocol::{
+    ParticipantSid, RoomSid,
+    error::Error,
+    livekit::{DisconnectReason, participant_info::State},
+};
+
+use crate::{
+    api::{RoomMessage, RoomOutput},
+    forward::{ForwardedParticipant, ForwardedTrack},
+    leave::Farewell,
+    participant::{Participant, Track, kind_of},
+    room::Room,
+};
+
+impl Room {
+    /// Another room says something. Its media is on `shard`.
+    pub(crate) fn room_message(
+        &mut self,
+        room: RoomSid,
+        shard: u16,
+        message: RoomMessage,
+        now: Instant,
+    ) {
+        match message {
+            RoomMessage::Forward(forwarded) => self.take_forwarded(room, shard, *forwarded, now),
+            RoomMessage::ForwardChanged(forwarded) => {
+                self.forwarded_changed(room, *forwarded, now);
+            }
+            RoomMessage::ForwardEnded {
+                participant,
+                reason,
+            } => {
+                if self.is_forwarded_from(participant, room) {
+                    self.remove(participant, reason, Farewell::Silent, now);
+                }
+            }
+            RoomMessage::ForwardTaken { participant } => {
+                self.forward_taken(room, participant, shard);
+            }
+            RoomMessage::ForwardRefused { participant, error } => {
+                self.forward_refused(room, participant, error);
+            }
+        }
+    }
+
+    /// Another room has ended, or there never was one.
+    pub(crate) fn room_gone(&mut self, room: RoomSid, now: Instant) {
+        self.end_forwards_to(room);
+        let forwarded = self.participants.values();
+        let forwarded: Vec<_> = forwarded
+            .filter(|participant| participant.forwarded_from == Some(room))
+            .map(|participant| participant.sid)
+            .collect();
+        for sid in forwarded {
+            let reason = DisconnectReason::RoomClosed;
+            self.remove(sid, reason, Farewell::Silent, now);
+        }
+    }
+
+    /// Is anybody here who is connected to this room? Others do not keep it open.
+    pub(crate) fn has_own_participants(&self) -> bool {
+        self.participants
+            .values()
+            .any(|participant| participant.forwarded_from.is_none())
+    }
+
+    /// Who is forwarded is governed where it is connected.
+    pub(crate) fn find_own(
+        &self,
+        identity: &protocol::ParticipantIdentity,
+    ) -> Result<ParticipantSid, Error> {
+        let sid = self.find(identity)?;
+        let participant = self.participants.get(&sid);
+        match participant.and_then(|participant| participant.forwarded_from) {
+            Some(_) => Err(Error::Forwarded),
+            None => Ok(sid),
+        }
+    }
+
+    /// Tells the room that a forwarded participant is connected to that it is not here (any more).
+    pub(crate) fn return_forwarded(&mut self, gone: &Participant) {
+        if let Some(room) = gone.forwarded_from {
+            self.refuse_forwarded(room, gone.sid, Error::ParticipantNotFound);
+        }
+    }
+
+    fn refuse_forwarded(&mut self, room: RoomSid, participant: ParticipantSid, error: Error) {
+        self.outputs.push_back(RoomOutput::ToRoom {
+            room,
+            message: RoomMessage::ForwardRefused { participant, error },
+        });
+    }
+
+    fn is_forwarded_from(&self, sid: ParticipantSid, room: RoomSid) -> bool {
+        let participant = self.participants.get(&sid);
+        participant.is_some_and(|participant| participant.forwarded_from == Some(room))
+    }
+
+    fn take_forwarded(
+        &mut self,
+        room: RoomSid,
+        shard: u16,
+        forwarded: ForwardedParticipant,
+        now: Instant,
+    ) {
+        if let Err(error) = self.admit_forwarded(&forwarded) {
+            return self.refuse_forwarded(room, forwarded.sid, error);
+        }
+        let sid = forwarded.sid;
+        let mut participant =
+            Participant::new(sid, forwarded.grant, forwarded.client, self.clock.unix(now));
+        participant.forwarded_from = Some(room);
+        participant.state = State::Joined;
+        participant.quality = forwarded.quality;
+        participant.audience = forwarded.audience;
+        self.command(sfu::Command::AddRelayedPeer {
+            room: self.sid,
+            peer: sid,
+            identity: participant.identity.clone(),
+            source: shard,
+        });
+        self.limit_voices();
+        self.identities.insert(participant.identity.clone(), sid);
+        self.participants.insert(sid, participant);
+        for track in forwarded.tracks {
+            self.add_forwarded_track(sid, track);
+        }
+        self.outputs.push_back(RoomOutput::ToRoom {
+            room,
+            message: RoomMessage::ForwardTaken { participant: sid },
+        });
+        self.connected(sid, now);
+    }
+
+    fn admit_forwarded(&self, forwarded: &ForwardedParticipant) -> Result<(), Error> {
+        if self.closed {
+            let text = "the destination room has just ended";
+            return Err(Error::Unavailable(text));
+        }
+        let identity = forwarded.grant.identity();
+        if self.identities.contains_key(&identity) {
+            let text = "the identity is in the destination room already";
+            return Err(Error::AlreadyExists(text));
+        }
+        match self.is_full(&identity, kind_of(&forwarded.grant)) {
+            true => Err(Error::RoomFull),
+            false => Ok(()),
+        }
+    }
+
+    /// Its room has said what is to be said to others when it has come.
+    fn add_forwarded_track(&mut self, sid: ParticipantSid, forwarded: ForwardedTrack) {
+        let ForwardedTrack { info, media, codec } = forwarded;
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        self.tracks.insert(media.sid, sid);
+        participant.tracks.push(Track {
+            sid: media.sid,
+            cid: String::new(),
+            info,
+            media: media.clone(),
+            encoding: codec.clone(),
+            bound: true,
+            subscribed: false,
+            codec: String::new(),
+            wanted: None,
+        });
+        self.command(sfu::Command::PublishRelayed {
+            peer: sid,
+            track: media,
+            codec,
+        });
+    }
+
+    fn forwarded_changed(&mut self, room: RoomSid, forwarded: ForwardedParticipant, now: Instant) {
+        let sid = forwarded.sid;
+        if !self.is_forwarded_from(sid, room) {
+            return;
+        }
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        let was_visible = participant.is_visible();
+        let audience = std::mem::replace(&mut participant.audience, forwarded.audience);
+        let has_other_audience = audience != participant.audience;
+        let grant = std::mem::replace(&mut participant.grant, forwarded.grant);
+        let has_other_grant = grant != participant.grant;
+        participant.client = forwarded.client;
+        let known: Vec<_> = participant.tracks.iter().map(|track| track.sid).collect();
+        let is_gone = |sid| forwarded.tracks.iter().all(|track| track.media.sid != sid);
+        for track in known.iter().copied().filter(|sid| is_gone(*sid)) {
+            self.unpublish(sid, track, now);
+        }
+        let (old, new): (Vec<_>, Vec<_>) = forwarded
+            .tracks
+            .into_iter()
+            .partition(|track| known.contains(&track.media.sid));
+        let mut is_changed = has_other_grant || !new.is_empty();
+        for track in old {
+            is_changed |= self.update_forwarded_track(sid, track);
+        }
+        let new_sids: Vec<_> = new.iter().map(|track| track.media.sid).collect();
+        for track in new {
+            let info = track.info.clone();
+            self.add_forwarded_track(sid, track);
+            if let Some(publisher) = self.participants.get(&sid).map(Participant::info) {
+                self.notify_published(publisher, info, now);
+            }
+        }
+        if is_changed {
+            self.announce(sid, false);
+        }
+        if has_other_grant {
+            self.permissions_changed(sid, was_visible, now);
+        }
+        let again = if has_other_audience {
+            known
+        } else {
+            Vec::new()
+        };
+        for track in again.into_iter().chain(new_sids) {
+            self.reconcile_track(track);
+        }
+        self.quality_changed(sid, forwarded.quality);
+    }
+
+    /// True: it is not as it was.
+    fn update_forwarded_track(&mut self, sid: ParticipantSid, forwarded: ForwardedTrack) -> bool {
+        let participant = self.participants.get_mut(&sid);
+        let track = participant.and_then(|p| p.track_mut(forwarded.media.sid));
+        let Some(track) = track.filter(|track| track.info != forwarded.info) else {
+            return false;
+        };
+        let was_muted = std::mem::replace(&mut track.info, forwarded.info).muted;
+        let (track, muted) = (track.sid, track.info.muted);
+        if muted != was_muted {
+            self.command(sfu::Command::SetMuted {
+                peer: sid,
+                track,
+                muted,
+            });
+        }
+        true
+    }
+}
