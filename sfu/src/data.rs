@@ -8,6 +8,7 @@ use protocol::data_packet::DataPacketView;
 
 use crate::{
     api::{Command, DataChannel, Event, SendBatch},
+    peer::Peer,
     shard::{PeerKey, Shard},
     stats::DropReason,
 };
@@ -15,27 +16,29 @@ use crate::{
 /// Bytes of reliable packets that wait for one participant's data channel to open.
 const MAX_WAITING: usize = 64 * 1024;
 
-/// Packets that wait for a data channel to open. Where there are too many the first ones are kept, in their order.
+/// Packets that wait for a data channel to open. Where there are too many the first ones are kept, in their order, and
+/// nothing that comes after the first one too many: receivers drop what comes behind a newer packet of the same sender.
 #[derive(Debug, Default)]
 pub struct WaitingData {
     packets: Vec<Vec<u8>>,
     bytes: usize,
+    /// Since when there is no room.
+    full_since: Option<Instant>,
 }
 
 impl WaitingData {
     /// Keeps a packet; false when there is no room for it.
-    fn push(&mut self, packet: &[u8]) -> bool {
+    fn push(&mut self, packet: &[u8], now: Instant) -> bool {
         let fits = self.bytes + packet.len() <= MAX_WAITING && self.packets.len() < 256;
-        if fits {
-            self.bytes += packet.len();
-            self.packets.push(packet.to_vec());
+        if !fits {
+            self.full_since.get_or_insert(now);
         }
-        fits
-    }
-
-    fn take(&mut self) -> Vec<Vec<u8>> {
-        self.bytes = 0;
-        std::mem::take(&mut self.packets)
+        if self.full_since.is_some() {
+            return false;
+        }
+        self.bytes += packet.len();
+        self.packets.push(packet.to_vec());
+        true
     }
 }
 
@@ -85,7 +88,7 @@ impl Shard {
         }
     }
 
-    /// [`Command::ReplayData`].
+    /// [`Command::ReplayData`]. Where the channel is not open yet, all there was for it waits already.
     pub(crate) fn replay_data(
         &mut self,
         peer: ParticipantSid,
@@ -96,13 +99,31 @@ impl Shard {
         let Some(key) = self.sids.get(&peer).copied() else {
             return;
         };
+        let receiving = self.receiving(key);
+        let is_open = |p: &Peer| p.transport.is_open(DataChannel::Reliable);
+        if self.peers.get(receiving).is_some_and(is_open) {
+            self.replay(key, received, None, now, out);
+        }
+    }
+
+    /// Sends once more what went through the room since `since`, or since the participant joined.
+    fn replay(
+        &mut self,
+        key: PeerKey,
+        received: &[(ParticipantSid, u32)],
+        since: Option<Instant>,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
         let Some(p) = self.peers.get(key) else { return };
         let Some(router) = self.routers.get(p.router) else {
             return;
         };
-        let missed = router.replay.missed(received, p.joined, now);
+        let missed = router
+            .replay
+            .missed(received, since.unwrap_or(p.joined), now);
         let addressed = missed
-            .filter(|packet| packet.from != peer)
+            .filter(|packet| packet.from != p.sid)
             .filter(|packet| {
                 DataPacketView::parse(&packet.payload)
                     .is_ok_and(|view| view.is_addressed_to(p.identity.as_str(), p.sid.as_str()))
@@ -113,7 +134,8 @@ impl Shard {
         }
     }
 
-    /// The peer's channel is open: what waited for it goes out.
+    /// The peer's channel is open: what waited for it goes out, and what came when there was no more room to wait, as far
+    /// as the room keeps it.
     pub(crate) fn channel_opened(
         &mut self,
         peer: PeerKey,
@@ -124,9 +146,15 @@ impl Shard {
         if channel != DataChannel::Reliable {
             return;
         }
-        let waiting = self.peers.get_mut(peer).map(|p| p.waiting.take());
-        for packet in waiting.unwrap_or_default() {
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
+        let (sid, waiting) = (p.sid, std::mem::take(&mut p.waiting));
+        for packet in waiting.packets {
             self.deliver(peer, channel, &packet, now, out);
+        }
+        if let (Some(since), Some(key)) = (waiting.full_since, self.sids.get(&sid).copied()) {
+            self.replay(key, &[], Some(since), now, out);
         }
     }
 
@@ -207,16 +235,12 @@ impl Shard {
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        let member = self
-            .peers
-            .get(member)
-            .and_then(|p| p.subscriber)
-            .unwrap_or(member);
+        let member = self.receiving(member);
         let Some(p) = self.peers.get_mut(member).filter(|p| p.source.is_none()) else {
             return;
         };
         if channel == DataChannel::Reliable && !p.transport.is_open(channel) {
-            if !p.waiting.push(message) {
+            if !p.waiting.push(message, now) {
                 self.stats.drop(DropReason::DataUndelivered);
             }
             return;
@@ -227,5 +251,11 @@ impl Shard {
         p.transport.flush_data(now, out);
         self.stats.data_out += 1;
         self.reschedule(member, now);
+    }
+
+    /// The PeerConnection on which a participant receives.
+    fn receiving(&self, member: PeerKey) -> PeerKey {
+        let subscriber = self.peers.get(member).and_then(|p| p.subscriber);
+        subscriber.unwrap_or(member)
     }
 }

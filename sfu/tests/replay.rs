@@ -33,7 +33,7 @@ fn say(rig: &mut Rig, who: usize, sequence: u32, to: &[&str]) {
     connection
         .send_data(client::DataChannel::Reliable, &packet(sequence, to), now)
         .unwrap();
-    rig.run(SECOND / 10);
+    rig.run(SECOND / 50);
 }
 
 /// The sequence numbers that `who` got since it was last asked.
@@ -140,4 +140,47 @@ fn what_waits_for_a_channel_is_bounded() {
     }
     let dropped = rig.shard.stats().drops(DropReason::DataUndelivered);
     assert_eq!(dropped, 1000 - 256);
+}
+
+/// Somebody joins whom no datagram reaches and from whom none comes, and leaves the rig's part of signalling alone.
+fn unreachable(rig: &mut Rig) -> (usize, std::net::SocketAddr) {
+    let address = "198.51.100.77:1".parse().unwrap();
+    rig.cut.push(address);
+    (rig.join_from(address), address)
+}
+
+#[test]
+fn who_resumes_before_its_channel_is_open_gets_everything_once() {
+    let mut rig = Rig::new(84);
+    let a = rig.join();
+    rig.run(SECOND);
+    let (b, address) = unreachable(&mut rig);
+    // What waits, and as much again by a replay, would be more than may wait.
+    for sequence in 1..=100 {
+        say(&mut rig, a, sequence, &[]);
+    }
+    let (peer, received) = (rig.participants[b].sid, Vec::new());
+    rig.command(Command::ReplayData { peer, received });
+    for sequence in 101..=180 {
+        say(&mut rig, a, sequence, &[]);
+    }
+    rig.cut.retain(|cut| *cut != address);
+    rig.offer(b);
+    rig.run(10 * SECOND);
+    assert_eq!(heard(&mut rig, b), (1..=180).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_does_not_fit_into_the_waiting_room_is_taken_from_what_the_room_keeps() {
+    let mut rig = Rig::new(85);
+    let a = rig.join();
+    rig.run(SECOND);
+    let (b, address) = unreachable(&mut rig);
+    for sequence in 1..=300 {
+        say(&mut rig, a, sequence, &[]);
+    }
+    rig.cut.retain(|cut| *cut != address);
+    rig.offer(b);
+    rig.run(10 * SECOND);
+    assert_eq!(heard(&mut rig, b), (1..=300).collect::<Vec<_>>());
 }
