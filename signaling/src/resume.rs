@@ -20,6 +20,11 @@ use crate::{
 /// Publishers of whom a client that comes back may say which data packets it got.
 const MAX_PUBLISHERS: usize = 5000;
 
+/// What a client that comes back is told of its reliable data packets: that the first one arrived, so that it repeats all
+/// others it still holds. For zero npm `livekit-client` repeats nothing, not even what it held back while it was away.
+/// What has arrived is dropped by its number (`sfu`).
+const REPEAT_ALL: u32 = 1;
+
 impl Room {
     /// `reconnect` first, then what happened meanwhile. Media goes on all the time; the client's next offer restarts ICE, and
     /// ours that of a second PeerConnection.
@@ -76,8 +81,7 @@ impl Room {
             ice_servers: self.ice_servers(sid, now),
             client_configuration: Some(ClientConfiguration::default()),
             server_info: Some(self.server_info()),
-            // Zero lets the client repeat what it still holds; receivers drop what they know by its sequence.
-            last_message_seq: 0,
+            last_message_seq: REPEAT_ALL,
         };
         self.send(sid, Message::Reconnect(response));
         // Clients remove by identity: the farewell of an identity that is back must not be repeated.
