@@ -38,6 +38,8 @@ pub struct PeerConfig {
     pub packets: bool,
     /// Report every received frame ([`PeerEvent::Frame`]). Frames are counted in any case.
     pub frames: bool,
+    /// Take VP9 beside VP8, and send it where the other side takes nothing else: packets only, frames are VP8.
+    pub vp9: bool,
 }
 
 impl Default for PeerConfig {
@@ -47,6 +49,7 @@ impl Default for PeerConfig {
             video_sections: 3,
             packets: false,
             frames: true,
+            vp9: false,
         }
     }
 }
@@ -198,6 +201,7 @@ impl PeerConnection {
             .clear_codecs()
             .enable_opus(true, false)
             .enable_vp8(true)
+            .enable_vp9(config.vp9)
             .set_rtp_mode(true)
             .build(now);
         let candidate = Candidate::host(local, "udp").map_err(|_| Error::LocalAddress(local))?;

@@ -125,6 +125,7 @@ impl Meeting {
                 muted: false,
                 audio: AudioFeatures::default(),
                 mime_type: String::new(),
+                backup_of: None,
                 layers: Vec::new(),
             },
         });

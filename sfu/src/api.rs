@@ -154,7 +154,7 @@ pub struct PublishedTrack {
     pub sid: TrackSid,
     /// Audio or video.
     pub kind: MediaKind,
-    /// The client's id of the track: the track part of `a=msid` in its offer. Several when a backup codec is announced.
+    /// The client's ids of the track: the track part of `a=msid` in its offer. None of a backup that is not sent yet.
     pub cids: Vec<String>,
     /// Stream part of the msid given to subscribers: `camera`, `screen`, or the name the client gave.
     pub stream: String,
@@ -166,6 +166,18 @@ pub struct PublishedTrack {
     pub mime_type: String,
     /// Sizes of the announced layers (`VideoLayer`), used to map a subscriber's wanted size to a layer. May be empty.
     pub layers: Vec<LayerSize>,
+    /// It is another track once more, in another codec.
+    pub backup_of: Option<BackupOf>,
+}
+
+/// A backup is a picture in a second codec, for subscribers that cannot decode the first. It is a track of its own, with
+/// a sid that no client sees; nobody subscribes to it, but who subscribes to the first track may get it instead.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BackupOf {
+    /// The track, of the same publisher.
+    pub track: TrackSid,
+    /// As soon as it is sent to somebody, everybody gets it who can decode it, so that the publisher encodes once.
+    pub for_all: bool,
 }
 
 /// Wishes for an Opus track.
@@ -305,7 +317,8 @@ pub enum Command {
         /// `candidate:…`.
         candidate: String,
     },
-    /// `add_track` was accepted. May come before or after the offer that carries it.
+    /// `add_track` was accepted. May come before or after the offer that carries it. A backup is announced with its track,
+    /// and once more when the publisher is about to send it.
     Publish {
         /// The publisher.
         peer: ParticipantSid,

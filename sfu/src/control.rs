@@ -10,6 +10,7 @@ use crate::{
         Command, Event, MediaKind, MediaSections, PeerPermissions, PublishedTrack, SendBatch,
         SpatialLayer, TrackCodec, TrackSetting,
     },
+    backup::codec_to_send,
     budget::Budget,
     bwe::BandwidthEstimator,
     data::WaitingData,
@@ -17,7 +18,8 @@ use crate::{
     fanout::NO_LAYER,
     feedback::FEEDBACK,
     negotiate::{
-        Bound, ENABLED_CODECS, IceCredentials, LocalParameters, Negotiated, Negotiation, SendTrack,
+        Bound, ENABLED_CODECS, IceCredentials, LocalParameters, Negotiated, Negotiation,
+        PublishOutcome, SendTrack,
     },
     pacer::Pacer,
     peer::{Incoming, MAX_INCOMING, Peer, RESTARTS, Ssrcs},
@@ -272,10 +274,24 @@ impl Shard {
         let Some(key) = self.sids.get(&sid).copied() else {
             return;
         };
+        if self.tracks.contains_key(&track.sid) {
+            if let Some(up) = self.owned_track(sid, track.sid) {
+                self.announce_backup(up, track);
+            }
+            return;
+        }
+        let Ok(first) = self.backed_up(key, &track) else {
+            return;
+        };
         let Some(p) = self.peers.get_mut(key) else {
             return;
         };
-        if self.tracks.contains_key(&track.sid) || p.ups.len() >= limit {
+        // Each track may have a backup besides.
+        let is_track = |up: &&UpTrackKey| {
+            let track = self.ups.get(**up);
+            track.is_some_and(|track| track.announced.backup_of.is_none())
+        };
+        if first.is_none() && p.ups.iter().filter(is_track).count() >= limit {
             return;
         }
         let outcome = p.negotiation.publish(&track);
@@ -284,11 +300,21 @@ impl Shard {
         let up = self.ups.insert(UpTrack::new(track, key, p.router));
         p.ups.push(up);
         self.tracks.insert(track_sid, up);
+        if let Some(first) = first.and_then(|first| self.ups.get_mut(first)) {
+            first.backup = Some(up);
+        }
+        self.after_publish(key, outcome);
+    }
+
+    /// An announced track may have been offered before.
+    pub(crate) fn after_publish(&mut self, key: PeerKey, outcome: PublishOutcome) {
+        let Some(sid) = self.peers.get(key).map(|p| p.sid) else {
+            return;
+        };
         if let Some(track) = outcome.unbound {
             self.events
                 .push_back(Event::TrackUnbound { peer: sid, track });
         }
-        // The section was offered before `add_track` came.
         if let Some(bound) = outcome.bound {
             self.bind(key, bound);
         }
@@ -298,9 +324,6 @@ impl Shard {
         let Some(up) = self.owned_track(sid, track) else {
             return;
         };
-        if let Some(p) = self.peer_mut(sid) {
-            p.negotiation.unpublish(track);
-        }
         self.drop_up_track(up);
     }
 
@@ -308,13 +331,16 @@ impl Shard {
         let Some(up) = self.owned_track(sid, track) else {
             return;
         };
-        if let Some(track) = self.ups.get_mut(up) {
-            track.muted = muted;
-            if let Some(router) = self.routers.get_mut(track.router) {
-                router.loudest.remove(up);
+        let backup = self.ups.get(up).and_then(|track| track.backup);
+        for up in [Some(up), backup].into_iter().flatten() {
+            if let Some(track) = self.ups.get_mut(up) {
+                track.muted = muted;
+                if let Some(router) = self.routers.get_mut(track.router) {
+                    router.loudest.remove(up);
+                }
             }
+            self.retarget_track(up);
         }
-        self.retarget_track(up);
     }
 
     pub(crate) fn owned_track(&self, sid: ParticipantSid, track: TrackSid) -> Option<UpTrackKey> {
@@ -344,20 +370,26 @@ impl Shard {
         else {
             return;
         };
-        let (Some(p), Some(source)) = (self.peers.get_mut(key), self.ups.get_mut(up)) else {
+        let (codecs, begins_with) = self.codecs(up);
+        let (Some(p), Some(source)) = (self.peers.get_mut(key), self.ups.get(up)) else {
             return;
         };
-        let (Some(codec), false) = (source.codec, publisher == sid || source.router != p.router)
-        else {
+        let is_own = publisher == sid || source.router != p.router;
+        if source.codec.is_none() || source.announced.backup_of.is_some() || is_own {
             return;
-        };
+        }
         if p.downs
             .iter()
             .any(|down| self.downs.get(*down).is_some_and(|d| d.track == track))
         {
             return;
         }
+        let up = begins_with;
+        let Some(source) = self.ups.get_mut(up) else {
+            return;
+        };
         let (ssrc, rtx_ssrc) = (p.ssrcs.fresh(), p.ssrcs.fresh());
+        let codec = codec_to_send(source);
         let down = DownTrack::new(up, track, key, codec, (ssrc, rtx_ssrc), setting, now);
         let down = self.downs.insert(down);
         let slot = source.fanout.add(down);
@@ -372,8 +404,7 @@ impl Shard {
             publisher,
             stream: source.announced.stream.clone(),
             kind: source.kind,
-            mime_type: source.mime_type.clone(),
-            fmtp: source.fmtp.clone(),
+            codecs,
             ssrc,
             rtx_ssrc: (source.kind == MediaKind::Video).then_some(rtx_ssrc),
         });
@@ -417,17 +448,25 @@ impl Shard {
         }
     }
 
+    /// The track of a subscription forwards nothing to it any more.
+    pub(crate) fn leave_fanout(&mut self, down: DownTrackKey) {
+        let Some((up, slot)) = self.downs.get(down).map(|d| (d.up, d.slot)) else {
+            return;
+        };
+        if let Some(track) = self.ups.get_mut(up) {
+            track.dynacast.touch();
+            let moved = track.fanout.remove(slot);
+            if let Some(moved) = moved.and_then(|moved| self.downs.get_mut(moved)) {
+                moved.slot = slot;
+            }
+        }
+    }
+
     fn drop_down_track(&mut self, down: DownTrackKey) {
+        self.leave_fanout(down);
         let Some(d) = self.downs.remove(down) else {
             return;
         };
-        if let Some(track) = self.ups.get_mut(d.up) {
-            track.dynacast.touch();
-            let moved = track.fanout.remove(d.slot);
-            if let Some(moved) = moved.and_then(|moved| self.downs.get_mut(moved)) {
-                moved.slot = d.slot;
-            }
-        }
         if let Some(p) = self.peers.get_mut(d.subscriber) {
             p.pacer.forget(down);
             p.downs.retain(|other| *other != down);
@@ -439,6 +478,16 @@ impl Shard {
     }
 
     fn drop_up_track(&mut self, up: UpTrackKey) {
+        let first = self.first_of(up);
+        match self.ups.get(first).and_then(|track| track.backup) {
+            Some(backup) if first == up => self.drop_up_track(backup),
+            Some(_) => self
+                .ups
+                .get_mut(first)
+                .iter_mut()
+                .for_each(|t| t.backup = None),
+            None => {}
+        }
         let downs = self
             .ups
             .get(up)
@@ -455,6 +504,7 @@ impl Shard {
             self.taps.remove(&tap.relayed);
         }
         if let Some(p) = self.peers.get_mut(track.publisher) {
+            p.negotiation.unpublish(track.sid);
             p.ups.retain(|other| *other != up);
             p.incoming.retain(|_, stream| match stream {
                 Incoming::Media { up: other, .. } | Incoming::Rtx { up: other, .. } => *other != up,
@@ -529,16 +579,27 @@ impl Shard {
         p.transport.set_remote(&remote, now);
         p.asked = negotiated.missing;
         p.take_over_sections();
-        self.events.push_back(Event::Answer {
-            peer: p.sid,
+        let sid = p.sid;
+        // Clients know a backup by the sid of its track.
+        let known = |(mid, track): (String, TrackSid)| {
+            let up = self.tracks.get(&track).map(|up| self.first_of(*up));
+            let first = up.and_then(|up| self.ups.get(up));
+            (mid, first.map_or(track, |first| first.sid))
+        };
+        let event = Event::Answer {
+            peer: sid,
             id,
             sdp: negotiated.answer,
-            mid_to_track: negotiated.mid_to_track,
+            mid_to_track: negotiated.mid_to_track.into_iter().map(known).collect(),
             missing: negotiated.missing,
-        });
+        };
+        self.events.push_back(event);
         for track in negotiated.unbound {
             self.events
-                .push_back(Event::TrackUnbound { peer: p.sid, track });
+                .push_back(Event::TrackUnbound { peer: sid, track });
+            if let Some(up) = self.tracks.get(&track).copied() {
+                self.backup_unbound(up);
+            }
         }
         for bound in negotiated.newly_bound {
             self.bind(key, bound);
@@ -604,6 +665,7 @@ impl Shard {
             },
             layers: bound.layers.iter().map(|layer| layer.layer).collect(),
         });
+        self.backup_bound(up);
     }
 
     /// Which subscriptions the client's sections carry now.
@@ -613,6 +675,16 @@ impl Shard {
         };
         let is_controlled = self.config.congestion_control;
         let sections = p.negotiation.send_sections();
+        for down in p.downs.clone() {
+            let track = self.downs.get(down).map(|d| d.track);
+            let section = sections.iter().find(|s| Some(s.track) == track);
+            if let Some(section) = section {
+                self.follow_codec(down, section.codec.mime_type, now);
+            }
+        }
+        let Some(p) = self.peers.get_mut(key) else {
+            return;
+        };
         let mut changed = Vec::new();
         for down in p.downs.iter().copied() {
             let Some(d) = self.downs.get_mut(down) else {
@@ -658,7 +730,7 @@ impl Shard {
     }
 
     /// Subscriptions changed: where a description must say so, we offer or the client is told to.
-    fn negotiate(&mut self, key: PeerKey) {
+    pub(crate) fn negotiate(&mut self, key: PeerKey) {
         match self.peers.get(key).map(|p| p.negotiation.is_subscriber()) {
             Some(true) => self.offer_changes(key),
             Some(false) => self.ask_for_offer(key),

@@ -213,6 +213,13 @@ impl DownTrack {
         };
     }
 
+    /// Gets its packets from another track from now on, of this codec.
+    pub fn begin_with(&mut self, up: UpTrackKey, slot: usize, codec: Codec) {
+        (self.up, self.slot, self.codec) = (up, slot, codec);
+        self.filter = LayerFilter::default();
+        self.rewriter.pause();
+    }
+
     /// What its section says now. True when it said something else before.
     pub fn set_parameters(&mut self, parameters: Option<SendParameters>) -> bool {
         let changed = self.parameters != parameters;

@@ -40,6 +40,14 @@ impl Default for Dynacast {
 }
 
 impl Dynacast {
+    /// Of a backup, which no client sends unasked.
+    pub fn of_backup() -> Self {
+        Self {
+            told: None,
+            ..Self::default()
+        }
+    }
+
     /// The highest layer the publisher should send; `None`: nothing.
     pub fn wanted(&self) -> Option<SpatialLayer> {
         self.told
@@ -75,6 +83,17 @@ impl Dynacast {
         self.told = wish;
         self.changed_at = Some(now);
         true
+    }
+
+    /// Something is wanted and does not come. True when it is time to ask again: clients lose what comes while they are
+    /// still busy publishing.
+    fn must_repeat(&mut self, now: Instant) -> bool {
+        let is_due = self.changed_at.is_some_and(|at| now >= at + DEBOUNCE);
+        let repeats = is_due && self.told.is_some();
+        if repeats {
+            self.changed_at = Some(now);
+        }
+        repeats
     }
 }
 
@@ -115,16 +134,21 @@ impl Shard {
             ups, downs, events, ..
         } = self;
         let Some(track) = ups.get_mut(up) else { return };
-        if track.kind != MediaKind::Video || !track.dynacast.is_due(now) {
+        if track.kind != MediaKind::Video {
+            return;
+        }
+        let repeats = track.codec.is_none() && track.dynacast.must_repeat(now);
+        if !repeats && !track.dynacast.is_due(now) {
             return;
         }
         let subscriptions = track.fanout.downs().iter();
         let here = subscriptions.filter_map(|down| wish(track, &downs.get(*down)?.setting));
         let elsewhere = track.taps.iter().filter_map(|tap| tap.wanted);
         let wanted = here.chain(elsewhere).max();
-        if !track.dynacast.decide(wanted, now) {
+        if !track.dynacast.decide(wanted, now) && !repeats {
             return;
         }
+        let wanted = track.dynacast.wanted();
         let Some(publisher) = self.peers.get(track.publisher) else {
             return;
         };

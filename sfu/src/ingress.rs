@@ -338,6 +338,7 @@ impl Shard {
             self.events.extend(active);
         }
         self.retarget_track(up);
+        self.backup_woke(up);
     }
 }
 

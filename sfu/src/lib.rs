@@ -5,6 +5,7 @@
 mod allocator;
 pub mod api;
 pub mod av1;
+mod backup;
 pub mod budget;
 pub mod bwe;
 mod congestion;

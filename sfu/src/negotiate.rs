@@ -26,7 +26,7 @@ pub use types::*;
 use codecs::RED;
 use subscriber::Offering;
 
-use crate::{AudioFeatures, MediaKind, MediaSections, PublishedTrack, sdp::Direction};
+use crate::{AudioFeatures, MediaKind, MediaSections, PublishedTrack, TrackCodec, sdp::Direction};
 
 /// The state of offer and answer of one client.
 #[derive(Debug, Clone)]
@@ -136,8 +136,18 @@ impl Published {
 #[derive(Debug, Clone)]
 struct Subscription {
     send: SendTrack,
+    /// The codec in which its section carries it, or did so last.
+    codec: Option<TrackCodec>,
     /// A free section was there, without the codec.
     unsupported: bool,
+}
+
+impl Subscription {
+    /// With which the section carries its codec.
+    fn payload_type(&self, section: &Section) -> Option<u8> {
+        let parameters = section.codec_for(self.codec.as_ref()?)?;
+        Some(parameters.payload_type)
+    }
 }
 
 impl Negotiation {
@@ -189,7 +199,7 @@ impl Negotiation {
             let unknown = Role::Receiving(Binding::Unknown);
             let fits =
                 |section: &Section| section.role == unknown && section.kind == Some(new.kind);
-            if was_bound || self.section_of(new.sid).is_some() {
+            if was_bound || new.cids.is_empty() || self.section_of(new.sid).is_some() {
                 None
             } else {
                 self.sections.iter().position(fits)
@@ -236,8 +246,22 @@ impl Negotiation {
         {
             self.subscriptions.push(Subscription {
                 send,
+                codec: None,
                 unsupported: false,
             });
+        }
+    }
+
+    /// There is a track in these codecs now. Where its section should carry another one than it does, the next offer or
+    /// answer says so, with other SSRCs; until then all stays as it is.
+    pub fn set_codecs(&mut self, track: TrackSid, codecs: &[TrackCodec]) {
+        let known = self
+            .subscriptions
+            .iter_mut()
+            .find(|known| known.send.track == track);
+        if let Some(known) = known.filter(|known| known.send.codecs != codecs) {
+            known.send.codecs = codecs.to_vec();
+            known.unsupported = false;
         }
     }
 
@@ -293,7 +317,8 @@ impl Negotiation {
     }
 
     /// The client should offer again: a subscription waits (for a free section, or for one that the client has to
-    /// add: see [`Self::missing`]), a section must become inactive, or an answered wish for Opus changed.
+    /// add: see [`Self::missing`]), a section must become inactive or change its codec, or an answered wish for Opus
+    /// changed.
     /// False before the first offer.
     pub fn needs_renegotiation(&self) -> bool {
         let waits = |kind| {
@@ -302,6 +327,7 @@ impl Negotiation {
         };
         let stale = |section: &Section| match section.role {
             Role::Draining => true,
+            Role::Sending(_) => self.is_outdated(section),
             Role::Receiving(_) => {
                 section.kind == Some(MediaKind::Audio)
                     && section.answered_audio != self.wishes(section)
@@ -347,16 +373,17 @@ impl Negotiation {
 
     /// How `section` carries `track`.
     fn stream_in(&self, section: &Section, track: TrackSid) -> Option<SendSection> {
-        let send = &self
-            .subscriptions
-            .iter()
-            .find(|known| known.send.track == track)?
-            .send;
-        let mut codec = section.best_codec(send)?.clone();
+        let known = self.subscription(track)?;
+        let send = &known.send;
+        let (wanted, codec) = match (section.role, &known.codec) {
+            (Role::Sending(_), Some(codec)) => (codec, section.codec_for(codec)?),
+            _ => section.best_codec(&send.codecs)?,
+        };
+        let mut codec = codec.clone();
         // The blocks within say the publisher's payload types, which must be this client's too.
         let is_red = |other: &&CodecParameters| {
             let wrapped = other.fmtp.split('/').next().map(str::parse);
-            let is_same = other.mime_type == send.mime_type && other.fmtp == send.fmtp;
+            let is_same = other.mime_type == wanted.mime_type && other.fmtp == wanted.fmtp;
             other.mime_type == RED && is_same && wrapped == Some(Ok(codec.payload_type))
         };
         let red = section.codecs.iter().find(is_red).cloned();
@@ -374,6 +401,43 @@ impl Negotiation {
             extensions: section.extensions.sent,
             cname: send.publisher.as_str().to_owned(),
         })
+    }
+
+    fn subscription(&self, track: TrackSid) -> Option<&Subscription> {
+        self.subscriptions
+            .iter()
+            .find(|known| known.send.track == track)
+    }
+
+    /// The section carries its track in another codec than it should.
+    fn is_outdated(&self, section: &Section) -> bool {
+        let Role::Sending(track) = section.role else {
+            return false;
+        };
+        self.subscription(track).is_some_and(|known| {
+            let best = section.best_codec(&known.send.codecs);
+            best.is_some_and(|(_, best)| known.payload_type(section) != Some(best.payload_type))
+        })
+    }
+
+    /// Its section carries the track in the best codec from now on, which [`Self::is_outdated`] compares with. True when
+    /// that was another one before.
+    fn take_codec(&mut self, index: usize) -> bool {
+        let Some(section) = self.sections.get(index) else {
+            return false;
+        };
+        let known = self
+            .subscriptions
+            .iter_mut()
+            .find(|known| section.role.sent() == Some(known.send.track));
+        let Some(known) = known else { return false };
+        let Some((best, parameters)) = section.best_codec(&known.send.codecs) else {
+            return false;
+        };
+        let is_other =
+            known.codec.is_some() && known.payload_type(section) != Some(parameters.payload_type);
+        known.codec = Some(best.clone());
+        is_other
     }
 
     /// Subscriptions without a section, in order of arrival.
@@ -448,14 +512,25 @@ impl Negotiation {
 }
 
 impl Section {
-    /// The codec in which this section takes a track best.
-    fn best_codec(&self, send: &SendTrack) -> Option<&CodecParameters> {
+    /// The first of these codecs that this section takes, and how.
+    fn best_codec<'c>(
+        &self,
+        codecs: &'c [TrackCodec],
+    ) -> Option<(&'c TrackCodec, &CodecParameters)> {
+        let mut takes = codecs
+            .iter()
+            .filter_map(|wanted| Some((wanted, self.codec_for(wanted)?)));
+        takes.next()
+    }
+
+    /// How this section takes a codec best.
+    fn codec_for(&self, wanted: &TrackCodec) -> Option<&CodecParameters> {
         // RED is a wrapping: what is wrapped decides.
-        let mime_type = match send.mime_type.as_str() {
+        let mime_type = match wanted.mime_type.as_str() {
             RED => "audio/opus",
             other => other,
         };
-        let fitness = |codec: &CodecParameters| codec.fitness(mime_type, &send.fmtp);
+        let fitness = |codec: &CodecParameters| codec.fitness(mime_type, &wanted.fmtp);
         let takes = |codec: &&CodecParameters| fitness(codec).is_some();
         self.codecs
             .iter()

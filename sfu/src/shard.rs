@@ -1,6 +1,7 @@
 //! The shard: owns every peer, room and track of one thread, and routes what comes in. The verbs live elsewhere:
 //! `control` (commands), `subscriber` (second PeerConnections), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP),
-//! `congestion` (what a network carries), `data` (data packets), `relay` (rooms of other shards).
+//! `congestion` (what a network carries), `backup` (pictures in two codecs), `data` (data packets), `relay` (rooms of
+//! other shards).
 
 use std::{
     collections::VecDeque,

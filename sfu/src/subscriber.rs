@@ -7,6 +7,7 @@ use protocol::ParticipantSid;
 use crate::{
     api::{DisconnectReason, Event, SendBatch},
     negotiate::Negotiation,
+    peer::Peer,
     shard::{PeerKey, Shard},
 };
 
@@ -89,7 +90,10 @@ impl Shard {
     ) -> Option<crate::negotiate::IceCredentials> {
         let local = self.local_parameters(key, fresh_ice)?;
         let p = self.peers.get_mut(key)?;
-        let offer = p.negotiation.create_offer(&local);
+        let Peer {
+            negotiation, ssrcs, ..
+        } = p;
+        let offer = negotiation.create_offer(&local, || ssrcs.fresh());
         self.events.push_back(Event::Offer {
             peer: p.sid,
             id: offer.id,

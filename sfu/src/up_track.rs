@@ -22,7 +22,7 @@ use crate::{
     rewrite::{Input, Source},
     rtcp::NtpTime,
     rtp::RtpTime,
-    shard::{PeerKey, RouterKey},
+    shard::{PeerKey, RouterKey, UpTrackKey},
     vp8, vp9,
     watch::Silence,
 };
@@ -360,6 +360,10 @@ pub struct UpTrack {
     pub audible: bool,
     /// Packets that should come and do not.
     pub silence: Silence,
+    /// The same picture in another codec.
+    pub backup: Option<UpTrackKey>,
+    /// Who can, gets the backup.
+    pub regressed: bool,
 }
 
 impl UpTrack {
@@ -379,9 +383,14 @@ impl UpTrack {
             fanout: Fanout::default(),
             taps: Vec::new(),
             batch: Vec::new(),
-            dynacast: Dynacast::default(),
+            dynacast: match announced.backup_of {
+                Some(_) => Dynacast::of_backup(),
+                None => Dynacast::default(),
+            },
             audible: true,
             silence: Silence::default(),
+            backup: None,
+            regressed: false,
             announced,
         }
     }
@@ -598,6 +607,7 @@ mod tests {
             muted: false,
             audio: Default::default(),
             mime_type: String::new(),
+            backup_of: None,
             layers: vec![
                 size(SpatialLayer::Low, 320, 180),
                 size(SpatialLayer::Medium, 640, 360),

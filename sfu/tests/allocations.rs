@@ -150,6 +150,7 @@ fn a_copy_for_a_room_of_another_shard_allocates_nothing() {
             muted: false,
             audio: AudioFeatures::default(),
             mime_type: String::new(),
+            backup_of: None,
             layers: Vec::new(),
         },
         codec: TrackCodec {

@@ -97,6 +97,7 @@ impl Rooms {
             muted: false,
             audio: AudioFeatures::default(),
             mime_type: String::new(),
+            backup_of: None,
             layers: layers.collect(),
         };
         self.there.command(Command::PublishRelayed {

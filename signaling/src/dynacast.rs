@@ -28,13 +28,21 @@ impl Room {
         track: TrackSid,
         wanted: WantedLayers,
     ) {
-        let track = self
-            .participants
-            .get_mut(&publisher)
-            .and_then(|publisher| publisher.track_mut(track));
-        let Some(track) = track else { return };
-        track.wanted = Some(wanted);
-        let update = quality_update(track, wanted);
+        let Some(publisher_state) = self.participants.get_mut(&publisher) else {
+            return;
+        };
+        let track = if let Some(state) = publisher_state.track_with_backup(track) {
+            if let Some(backup) = &mut state.backup {
+                backup.wanted = wanted;
+            }
+            state
+        } else if let Some(state) = publisher_state.track_mut(track) {
+            state.wanted = Some(wanted);
+            state
+        } else {
+            return;
+        };
+        let update = quality_update(track);
         self.send(publisher, update);
     }
 
@@ -43,8 +51,12 @@ impl Room {
         let Some(participant) = self.participants.get(&publisher) else {
             return;
         };
-        let told = |track: &Track| Some(quality_update(track, track.wanted?));
-        let updates: Vec<_> = participant.tracks.iter().filter_map(told).collect();
+        let is_told = |track: &&Track| {
+            let backup = track.backup.as_ref();
+            track.wanted.is_some() || backup.is_some_and(|backup| backup.wanted.is_some())
+        };
+        let told = participant.tracks.iter().filter(is_told);
+        let updates: Vec<_> = told.map(quality_update).collect();
         for update in updates {
             self.send(publisher, update);
         }
@@ -52,12 +64,9 @@ impl Room {
 }
 
 #[allow(deprecated)] // Older clients read `subscribed_qualities`.
-fn quality_update(track: &Track, wanted: WantedLayers) -> Message {
-    let quality = |(layer, quality): (SpatialLayer, VideoQuality)| SubscribedQuality {
-        quality: quality.into(),
-        enabled: Some(layer) <= wanted,
-    };
-    let qualities: Vec<_> = QUALITIES.into_iter().map(quality).collect();
+fn quality_update(track: &Track) -> Message {
+    // All layers of a picture are wanted until something else was said, and none of a backup.
+    let first = qualities(track.wanted.unwrap_or(Some(SpatialLayer::High)));
     // A client takes the name of another codec than its own for the wish to publish that one too: it reads its own
     // name for it, where it gave one.
     let negotiated = track.info.mime_type.rsplit('/').next().unwrap_or_default();
@@ -65,9 +74,26 @@ fn quality_update(track: &Track, wanted: WantedLayers) -> Message {
         "" => negotiated.to_ascii_lowercase(),
         name => name.to_owned(),
     };
+    let mut subscribed_codecs = vec![SubscribedCodec {
+        codec,
+        qualities: first.clone(),
+    }];
+    // Always named: clients remember the whole list, and a codec they do not send yet they publish when it is wanted.
+    subscribed_codecs.extend(track.backup.as_ref().map(|backup| SubscribedCodec {
+        codec: backup.codec.clone(),
+        qualities: qualities(backup.wanted),
+    }));
     Message::SubscribedQualityUpdate(SubscribedQualityUpdate {
         track_sid: track.sid.to_string(),
-        subscribed_qualities: qualities.clone(),
-        subscribed_codecs: vec![SubscribedCodec { codec, qualities }],
+        subscribed_qualities: first,
+        subscribed_codecs,
     })
+}
+
+fn qualities(wanted: WantedLayers) -> Vec<SubscribedQuality> {
+    let quality = |(layer, quality): (SpatialLayer, VideoQuality)| SubscribedQuality {
+        quality: quality.into(),
+        enabled: Some(layer) <= wanted,
+    };
+    QUALITIES.into_iter().map(quality).collect()
 }

@@ -170,6 +170,7 @@ impl Room {
             subscribed: false,
             codec: String::new(),
             wanted: None,
+            backup: None,
         });
         self.command(sfu::Command::PublishRelayed {
             peer: sid,

@@ -3,6 +3,7 @@
 //! Pure: no tokio, no socket, no clock, no global randomness. Start with [`api`].
 
 pub mod api;
+mod backup;
 mod clock;
 mod dynacast;
 mod forward;

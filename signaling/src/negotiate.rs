@@ -106,9 +106,15 @@ impl Room {
                 codec,
                 layers: _,
             } => {
-                self.track_bound(peer, track, mid, codec, now);
+                if !self.backup_bound(peer, track, &mid, &codec.mime_type) {
+                    self.track_bound(peer, track, mid, codec, now);
+                }
             }
-            Event::TrackUnbound { peer, track } => self.unpublish(peer, track, now),
+            Event::TrackUnbound { peer, track } => {
+                if !self.backup_unbound(peer, track) {
+                    self.unpublish(peer, track, now);
+                }
+            }
             // Known when the track is announced; of interest to recorders later.
             Event::TrackActive { .. } => {}
             Event::TrackSubscribed {

@@ -18,6 +18,7 @@ use sfu::{SpatialLayer, TrackSetting};
 
 use crate::{
     api::{Response, SessionId},
+    backup::Backup,
     forward::Forward,
 };
 
@@ -98,6 +99,8 @@ pub(crate) struct Track {
     pub codec: String,
     /// The layers that somebody wants, as the publisher was told.
     pub wanted: Option<WantedLayers>,
+    /// Its second codec, where it has one.
+    pub backup: Option<Backup>,
 }
 
 /// Layers up to this one, or none.

@@ -17,7 +17,7 @@ use protocol::{
 };
 use sfu::{AudioFeatures, LayerSize, MediaKind, PublishedTrack, SpatialLayer, TrackCodec};
 
-use crate::{participant::Track, room::Room};
+use crate::{backup::Backup, participant::Track, room::Room};
 
 /// Longest client id, name or stream name of a track, bytes.
 const MAX_TEXT: usize = 256;
@@ -28,6 +28,9 @@ const MAX_LAYERS: usize = 16;
 impl Room {
     /// `add_track`: may come before or after the offer that carries the track.
     pub(crate) fn add_track(&mut self, sid: ParticipantSid, request: AddTrackRequest) {
+        if !request.sid.is_empty() {
+            return self.add_backup(sid, request);
+        }
         if let Some(response) = self.announced_before(sid, &request) {
             return self.send(sid, Message::TrackPublished(response));
         }
@@ -45,7 +48,7 @@ impl Room {
                 return self.send(sid, Message::RequestResponse(response));
             }
         };
-        let published = track.media.clone();
+        let published = [Some(track.media.clone()), track.backup_for_media()];
         let response = TrackPublishedResponse {
             cid: request.cid,
             track: Some(track.info.clone()),
@@ -55,10 +58,9 @@ impl Room {
             participant.tracks.push(track);
         }
         self.send(sid, Message::TrackPublished(response));
-        self.command(sfu::Command::Publish {
-            peer: sid,
-            track: published,
-        });
+        for track in published.into_iter().flatten() {
+            self.command(sfu::Command::Publish { peer: sid, track });
+        }
     }
 
     /// A request that was sent twice is answered twice.
@@ -88,32 +90,12 @@ impl Room {
         if !participant.can_publish(request.source()) {
             return Err((Reason::NotAllowed, "does not have permission to publish"));
         }
-        if !request.sid.is_empty() {
-            return Err((Reason::UnsupportedType, "backup codecs are not supported"));
-        }
         let kind = match TrackType::try_from(request.r#type) {
             Ok(TrackType::Audio) => MediaKind::Audio,
             Ok(TrackType::Video) => MediaKind::Video,
             _ => return Err((Reason::UnsupportedType, "tracks are audio or video")),
         };
-        let layers = request
-            .simulcast_codecs
-            .iter()
-            .map(|codec| codec.layers.len())
-            .sum::<usize>();
-        let too_long = [&request.cid, &request.name, &request.stream]
-            .iter()
-            .any(|text| text.len() > MAX_TEXT)
-            || request.simulcast_codecs.len() > MAX_LAYERS
-            || request
-                .simulcast_codecs
-                .iter()
-                .any(|codec| codec.cid.len() + codec.codec.len() > MAX_TEXT)
-            || request.layers.len() > MAX_LAYERS
-            || request.audio_features.len() > MAX_LAYERS
-            || request.packet_trailer_features.len() > MAX_LAYERS
-            || layers > MAX_LAYERS;
-        if too_long || request.cid.is_empty() {
+        if is_too_long(request) || request.cid.is_empty() {
             return Err((Reason::InvalidRequest, "malformed track"));
         }
         if participant.tracks.len() >= self.config.max_tracks {
@@ -334,13 +316,15 @@ impl Track {
             _ => &request.layers,
         };
         let layers: Vec<_> = layers.iter().map(known_layer).collect();
-        let codecs = codec.map(|codec| SimulcastCodecInfo {
+        let first = codec.map(|codec| SimulcastCodecInfo {
             mime_type: mime_type.clone(),
             cid: request.cid.clone(),
             layers: layers.clone(),
             video_layer_mode: codec.video_layer_mode().into(),
             ..SimulcastCodecInfo::default()
         });
+        let backup = Backup::announced(request, rng);
+        let codecs = first.into_iter().chain(backup.as_ref().map(Backup::info));
         let info = TrackInfo {
             sid: sid.to_string(),
             r#type: request.r#type,
@@ -353,7 +337,7 @@ impl Track {
             source: source.into(),
             layers,
             mime_type,
-            codecs: codecs.into_iter().collect(),
+            codecs: codecs.collect(),
             stereo: request.stereo,
             disable_red: request.disable_red,
             encryption: request.encryption().into(),
@@ -375,6 +359,7 @@ impl Track {
             bound: false,
             subscribed: false,
             wanted: None,
+            backup,
         }
     }
 
@@ -398,12 +383,10 @@ fn for_media(
     request: &AddTrackRequest,
 ) -> PublishedTrack {
     let feature = |feature: AudioTrackFeature| request.audio_features.contains(&feature.into());
-    let codec_cids = request
-        .simulcast_codecs
-        .iter()
-        .map(|codec| codec.cid.clone());
+    let codec = request.simulcast_codecs.first();
     let mut cids = vec![request.cid.clone()];
-    cids.extend(codec_cids.filter(|cid| !cid.is_empty() && *cid != request.cid));
+    let other = codec.filter(|codec| !codec.cid.is_empty() && codec.cid != request.cid);
+    cids.extend(other.map(|codec| codec.cid.clone()));
     let is_audio = kind == MediaKind::Audio;
     PublishedTrack {
         sid,
@@ -419,7 +402,25 @@ fn for_media(
         },
         mime_type: info.mime_type.clone(),
         layers: info.layers.iter().filter_map(layer_size).collect(),
+        backup_of: None,
     }
+}
+
+/// More than any client has to say of one track.
+pub(crate) fn is_too_long(request: &AddTrackRequest) -> bool {
+    let codecs = &request.simulcast_codecs;
+    let layers: usize = codecs.iter().map(|codec| codec.layers.len()).sum();
+    [&request.cid, &request.name, &request.stream]
+        .iter()
+        .any(|text| text.len() > MAX_TEXT)
+        || codecs.len() > MAX_LAYERS
+        || codecs
+            .iter()
+            .any(|codec| codec.cid.len() + codec.codec.len() > MAX_TEXT)
+        || request.layers.len() > MAX_LAYERS
+        || request.audio_features.len() > MAX_LAYERS
+        || request.packet_trailer_features.len() > MAX_LAYERS
+        || layers > MAX_LAYERS
 }
 
 pub(crate) fn sid_hint(kind: MediaKind, source: TrackSource) -> &'static str {
@@ -451,14 +452,14 @@ fn known<E: Into<i32>>(values: impl Iterator<Item = E>) -> Vec<i32> {
     values.map(Into::into).collect()
 }
 
-fn known_layer(layer: &VideoLayer) -> VideoLayer {
+pub(crate) fn known_layer(layer: &VideoLayer) -> VideoLayer {
     VideoLayer {
         quality: layer.quality().into(),
         ..layer.clone()
     }
 }
 
-fn layer_size(layer: &VideoLayer) -> Option<LayerSize> {
+pub(crate) fn layer_size(layer: &VideoLayer) -> Option<LayerSize> {
     let spatial = match VideoQuality::try_from(layer.quality).ok()? {
         VideoQuality::Low => SpatialLayer::Low,
         VideoQuality::Medium => SpatialLayer::Medium,

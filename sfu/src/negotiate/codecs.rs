@@ -1,6 +1,6 @@
 //! Which codecs, header extensions and simulcast layers are negotiated: tables, and the functions that read them.
 
-use super::{CodecParameters, ExtensionIds, RidLayer, SendTrack};
+use super::{CodecParameters, ExtensionIds, RidLayer, SendTrack, TrackCodec};
 use crate::{
     AudioFeatures, MediaKind, SpatialLayer,
     sdp::{Codec, Direction, ExtMap, MediaDescription, MediaType, Rid, Simulcast, SimulcastStream},
@@ -258,8 +258,19 @@ const OPUS_RED: u8 = 63;
 /// The codecs of a section that we offer for this track, best first; none for a codec that is not enabled. Numbers and
 /// parameters are the same in all offers: those of decoders are wide enough for every stream of the codec.
 pub(super) fn offered_codecs(enabled: &[EnabledCodec], send: &SendTrack) -> Vec<CodecParameters> {
+    let codecs = send.codecs.iter();
+    codecs
+        .flat_map(|codec| offered_codec(enabled, send, codec))
+        .collect()
+}
+
+fn offered_codec(
+    enabled: &[EnabledCodec],
+    send: &SendTrack,
+    wanted: &TrackCodec,
+) -> Vec<CodecParameters> {
     match send.kind {
-        MediaKind::Audio => offered_audio(send),
+        MediaKind::Audio => offered_audio(wanted),
         MediaKind::Video => {
             let rows = enabled.iter().filter(|row| row.kind == MediaKind::Video);
             let codecs = rows.enumerate().filter_map(|(index, row)| {
@@ -271,7 +282,7 @@ pub(super) fn offered_codecs(enabled: &[EnabledCodec], send: &SendTrack) -> Vec<
                     ..offered(row.mime_type, payload_type, offered_fmtp(row), 90_000, 1)
                 })
             });
-            let fitness = |codec: &CodecParameters| codec.fitness(&send.mime_type, &send.fmtp);
+            let fitness = |codec: &CodecParameters| codec.fitness(&wanted.mime_type, &wanted.fmtp);
             let mut fitting: Vec<_> = codecs.filter(|codec| fitness(codec).is_some()).collect();
             fitting.sort_by_key(fitness);
             fitting
@@ -279,20 +290,20 @@ pub(super) fn offered_codecs(enabled: &[EnabledCodec], send: &SendTrack) -> Vec<
     }
 }
 
-fn offered_audio(send: &SendTrack) -> Vec<CodecParameters> {
+fn offered_audio(wanted: &TrackCodec) -> Vec<CodecParameters> {
     let opus = |payload_type, fmtp: String| offered("audio/opus", payload_type, fmtp, 48_000, 2);
     let plain = opus_fmtp(AudioFeatures::default());
-    let wraps_opus = send.fmtp == format!("{OPUS}/{OPUS}");
-    match send.mime_type.as_str() {
+    let wraps_opus = wanted.fmtp == format!("{OPUS}/{OPUS}");
+    match wanted.mime_type.as_str() {
         // What is wrapped by another number is sent without the wrapping.
         RED if wraps_opus => {
             let red = CodecParameters {
                 nack: false,
-                ..offered(RED, OPUS_RED, send.fmtp.clone(), 48_000, 2)
+                ..offered(RED, OPUS_RED, wanted.fmtp.clone(), 48_000, 2)
             };
             vec![red, opus(OPUS, plain)]
         }
-        "audio/opus" if parameters(&send.fmtp).parameter("stereo") == Some("1") => {
+        "audio/opus" if parameters(&wanted.fmtp).parameter("stereo") == Some("1") => {
             vec![opus(OPUS_STEREO, format!("{plain};sprop-stereo=1"))]
         }
         "audio/opus" | RED => vec![opus(OPUS, plain)],

@@ -29,7 +29,7 @@ impl Negotiation {
     ) -> Result<Negotiated, NegotiationError> {
         let offer = SessionDescription::parse(sdp)?;
         self.check_sections(&offer)?;
-        let (mut lost, rebuilt) = self.read_sections(&offer)?;
+        let (mut lost, mut rebuilt) = self.read_sections(&offer)?;
         let remote = self.read_transport(&offer)?;
         self.check_sections_agree()?;
         let newly_bound = self.bind_published(&mut lost);
@@ -37,7 +37,7 @@ impl Negotiation {
         lost.retain(|track| self.section_of(*track).is_none());
         lost.sort_unstable();
         lost.dedup();
-        self.bind_subscriptions();
+        self.bind_subscriptions(&mut rebuilt);
         self.renew_streams(&rebuilt, fresh_ssrc);
 
         if remote.ice_restarted || self.local_ice.is_none() {
@@ -165,7 +165,11 @@ impl Negotiation {
     /// New SSRCs for the pictures in sections whose codecs changed, if only by a parameter. libwebrtc replaces its
     /// decoder then, and a packet that arrives at that moment detaches the picture from its track for good; a stream
     /// with another SSRC is attached anew. The native SDKs change all sections when they first publish a picture.
-    fn renew_streams(&mut self, rebuilt: &[TrackSid], fresh_ssrc: &mut dyn FnMut() -> u32) {
+    pub(super) fn renew_streams(
+        &mut self,
+        rebuilt: &[TrackSid],
+        fresh_ssrc: &mut dyn FnMut() -> u32,
+    ) {
         for subscription in &mut self.subscriptions {
             let send = &mut subscription.send;
             if send.kind == MediaKind::Video && rebuilt.contains(&send.track) {
@@ -329,6 +333,7 @@ impl Negotiation {
             let waits = self.published.iter().find(|published| {
                 Some(published.kind) == section.kind
                     && !published.was_bound
+                    && !published.cids.is_empty()
                     && self.section_of(published.sid).is_none()
             });
             if let Some(track) = waits.map(|published| published.sid) {
@@ -338,16 +343,23 @@ impl Negotiation {
         bound
     }
 
-    /// Free sections in order, to waiting subscriptions in order of arrival.
-    fn bind_subscriptions(&mut self) {
+    /// Free sections in order, to waiting subscriptions in order of arrival. Tracks that go on in another codec are added
+    /// to `rebuilt`.
+    fn bind_subscriptions(&mut self, rebuilt: &mut Vec<TrackSid>) {
         for index in 0..self.sections.len() {
             let Some(section) = self.sections.get(index) else {
                 break;
             };
-            let sends = matches!(section.role, Role::Sending(_));
-            if sends && self.send_section(section).is_none() {
-                // The client no longer offers the track's codec here.
+            let Role::Sending(track) = section.role else {
+                continue;
+            };
+            let known = self.subscription(track);
+            let speaks = known.is_some_and(|k| section.best_codec(&k.send.codecs).is_some());
+            if !speaks {
+                // The client no longer offers a codec of the track here.
                 self.release(index);
+            } else if self.take_codec(index) {
+                rebuilt.push(track);
             }
         }
         for subscription in 0..self.subscriptions.len() {
@@ -362,7 +374,7 @@ impl Negotiation {
             {
                 continue;
             }
-            let speaks = |section: &Section| section.best_codec(&known.send).is_some();
+            let speaks = |section: &Section| section.best_codec(&known.send.codecs).is_some();
             let fits = self
                 .sections
                 .iter()
@@ -370,8 +382,13 @@ impl Negotiation {
             let lacks_codec =
                 fits.is_none() && self.sections.iter().any(|section| section.is_free(kind));
             let found = fits.is_some();
-            if let Some(section) = fits.and_then(|index| self.sections.get_mut(index)) {
+            if let Some(index) = fits
+                && let Some(section) = self.sections.get_mut(index)
+            {
                 section.role = Role::Sending(track);
+                if self.take_codec(index) {
+                    rebuilt.push(track);
+                }
             }
             if let Some(known) = self.subscriptions.get_mut(subscription) {
                 // Once seen, it stays: else each further section would be asked for in vain.

@@ -57,16 +57,27 @@ impl Negotiation {
         is_idle
             && !self.sections.is_empty()
             && (self.sections.iter().any(drains)
+                || self
+                    .sections
+                    .iter()
+                    .any(|section| self.is_outdated(section))
                 || fits(MediaKind::Audio)
                 || fits(MediaKind::Video))
     }
 
     /// The next offer, of all there is. One that is under way is forgotten: its answer will be ignored.
-    /// `local.ice` is said as it is: other credentials than before restart ICE.
-    pub fn create_offer(&mut self, local: &LocalParameters) -> Offered {
+    /// `local.ice` is said as it is: other credentials than before restart ICE. A stream that goes on in another codec gets
+    /// SSRCs from `fresh_ssrc`, which never returns one twice.
+    pub fn create_offer(
+        &mut self,
+        local: &LocalParameters,
+        mut fresh_ssrc: impl FnMut() -> u32,
+    ) -> Offered {
         if self.sections.is_empty() {
             self.add_section(None, Role::Data, Vec::new());
         }
+        let rebuilt = self.offer_other_codecs();
+        self.renew_streams(&rebuilt, &mut fresh_ssrc);
         self.offer_subscriptions();
         for section in &mut self.sections {
             if section.role == Role::Draining {
@@ -106,6 +117,26 @@ impl Negotiation {
         let answered = next.read_answer(sdp)?;
         *self = next;
         Ok(Some(answered))
+    }
+
+    /// Sections that should carry their track in another codec offer it. Returns those tracks.
+    fn offer_other_codecs(&mut self) -> Vec<TrackSid> {
+        let mut rebuilt = Vec::new();
+        for index in 0..self.sections.len() {
+            let Some(section) = self.sections.get(index).filter(|s| self.is_outdated(s)) else {
+                continue;
+            };
+            let Some(known) = section.role.sent().and_then(|t| self.subscription(t)) else {
+                continue;
+            };
+            let (track, codecs) = (known.send.track, offered_codecs(self.enabled, &known.send));
+            if let Some(section) = self.sections.get_mut(index) {
+                section.role = Role::Offered(track);
+                section.codecs = codecs;
+                rebuilt.push(track);
+            }
+        }
+        rebuilt
     }
 
     /// Each subscription without a section gets a free one, or a new one.
@@ -237,6 +268,9 @@ impl Negotiation {
             section.check(index, media)?;
             let bundled = answer.bundle.contains(&section.mid);
             unsupported.extend(section.accept(media, bundled)?);
+        }
+        for index in 0..self.sections.len() {
+            self.take_codec(index);
         }
         let remote = self.read_transport(&answer)?;
         if remote.setup != Setup::Active {

@@ -75,6 +75,15 @@ fn published(track: &str, kind: MediaKind, cid: &str) -> PublishedTrack {
         audio: AudioFeatures::default(),
         mime_type: String::new(),
         layers: Vec::new(),
+        backup_of: None,
+    }
+}
+
+fn codec(mime_type: &str, fmtp: &str) -> TrackCodec {
+    TrackCodec {
+        mime_type: mime_type.to_owned(),
+        fmtp: fmtp.to_owned(),
+        red: None,
     }
 }
 
@@ -85,8 +94,7 @@ fn send(track: &str, kind: MediaKind, ssrc: u32) -> SendTrack {
         publisher: "PA_other".parse().expect("sid"),
         stream: "camera".to_owned(),
         kind,
-        mime_type: if video { "video/VP8" } else { "audio/opus" }.to_owned(),
-        fmtp: String::new(),
+        codecs: vec![codec(if video { "video/VP8" } else { "audio/opus" }, "")],
         ssrc,
         rtx_ssrc: video.then_some(ssrc + 1),
     }
@@ -494,25 +502,105 @@ fn names_win_over_guesses_and_order_does_not_matter() {
 }
 
 #[test]
-fn a_backup_codec_binds_a_second_section_to_the_same_track() {
+fn a_backup_waits_for_its_name_and_takes_the_announced_codec() {
     let mut state = negotiation();
-    let mut track = published("TR_VC", MediaKind::Video, "camera");
-    track.cids.push("backup".to_owned());
-    state.publish(&track);
-    let layout = [
-        Offered::new("0", "video", "sendonly").cid("camera"),
-        Offered::new("1", "video", "sendonly").cid("backup"),
-        Offered::new("2", "video", "sendonly").cid("camera"),
+    let backup = |cids: &[&str]| PublishedTrack {
+        cids: cids.iter().map(|cid| (*cid).to_owned()).collect(),
+        mime_type: "video/vp8".to_owned(),
+        ..published("TR_B", MediaKind::Video, "")
+    };
+    state.publish(&PublishedTrack {
+        mime_type: "video/vp9".to_owned(),
+        ..published("TR_VC", MediaKind::Video, "camera")
+    });
+    state.publish(&backup(&[]));
+    let vp9 = "a=rtpmap:40 VP9/90000\r\n";
+    let mut layout = vec![
+        Offered::new("0", "video", "sendonly")
+            .cid("camera")
+            .extra(vp9),
+        Offered::new("1", "video", "sendonly")
+            .cid("second")
+            .extra(vp9),
     ];
-    let negotiated = state
-        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+    let bound = |state: &mut Negotiation, layout: &[Offered]| {
+        let text = offer(layout).replace("SAVPF 96 97 98", "SAVPF 40 96 97 98");
+        let negotiated = state.handle_offer(&text, &local(1), fresh_ssrc);
+        let bound = negotiated.expect("offer").newly_bound.into_iter();
+        let what = bound.map(|bound| (bound.mid, bound.mime_type));
+        what.collect::<Vec<_>>()
+    };
+    assert_eq!(
+        bound(&mut state, &layout),
+        [("0".to_owned(), "video/VP9")],
+        "it is not guessed"
+    );
+    let late = state.publish(&backup(&["second"])).bound.expect("named");
+    assert_eq!((late.mid.as_str(), late.mime_type), ("1", "video/VP8"));
+    state.unpublish(sid("TR_B"));
+    state.publish(&backup(&["third"]));
+    layout.push(
+        Offered::new("2", "video", "sendonly")
+            .cid("third")
+            .extra(vp9),
+    );
+    assert_eq!(bound(&mut state, &layout), [("2".to_owned(), "video/VP8")]);
+}
+
+#[test]
+fn of_two_codecs_a_client_gets_the_first_it_offers() {
+    let vp9 = "a=rtpmap:40 VP9/90000\r\n";
+    let both = [codec("video/VP9", ""), codec("video/VP8", "")];
+    let text = |takes_vp9: bool| {
+        let section = Offered::new("0", "video", "recvonly");
+        match takes_vp9 {
+            true => offer(&[section.extra(vp9)]).replace("SAVPF 96 97 98", "SAVPF 40 96 97 98"),
+            false => offer(&[section]),
+        }
+    };
+    for (takes_vp9, expected) in [(true, "video/VP9"), (false, "video/VP8")] {
+        let mut state = negotiation();
+        state.subscribe(SendTrack {
+            codecs: both.to_vec(),
+            ..send("TR_V", MediaKind::Video, 10)
+        });
+        let answer = state.handle_offer(&text(takes_vp9), &local(1), fresh_ssrc);
+        assert!(answer.expect("offer").unsupported.is_empty());
+        assert_eq!(state.send_sections()[0].codec.mime_type, expected);
+    }
+}
+
+#[test]
+fn a_track_goes_on_in_another_codec_with_other_ssrcs_from_the_next_answer_on() {
+    let vp9 = "a=rtpmap:40 VP9/90000\r\n";
+    let text = offer(&[Offered::new("0", "video", "recvonly").extra(vp9)])
+        .replace("SAVPF 96 97 98", "SAVPF 40 96 97 98");
+    let mut state = negotiation();
+    let mut both = vec![codec("video/VP9", ""), codec("video/VP8", "")];
+    state.subscribe(SendTrack {
+        codecs: both.clone(),
+        ..send("TR_V", MediaKind::Video, 10)
+    });
+    state
+        .handle_offer(&text, &local(1), fresh_ssrc)
         .expect("offer");
-    let mids: Vec<_> = negotiated
-        .newly_bound
-        .iter()
-        .map(|bound| bound.mid.as_str())
-        .collect();
-    assert_eq!(mids, ["0", "1"], "one section per cid");
+    assert!(!state.needs_renegotiation());
+    both.reverse();
+    state.set_codecs(sid("TR_V"), &both);
+    let sent = |state: &Negotiation| {
+        let section = &state.send_sections()[0];
+        (section.codec.mime_type, section.ssrc, section.rtx_ssrc)
+    };
+    assert!(state.needs_renegotiation());
+    assert_eq!(sent(&state).0, "video/VP9", "until it is agreed");
+    let mut fresh = 100..;
+    let answer = state
+        .handle_offer(&text, &local(1), || fresh.next().expect("ssrc"))
+        .expect("offer")
+        .answer;
+    assert_eq!(section(&answer, "0").formats, ["96", "97"]);
+    assert_eq!(sent(&state), ("video/VP8", 100, Some(101)));
+    assert!(!state.needs_renegotiation());
 }
 
 #[test]
@@ -734,8 +822,7 @@ fn variants_of_h264_go_to_whoever_can_decode_them() {
             .replace("SAVPF 96 97 98", &format!("SAVPF 96 97 98 {formats}"));
         let mut state = negotiation();
         state.subscribe(SendTrack {
-            mime_type: "video/H264".to_owned(),
-            fmtp: fmtp(stream),
+            codecs: vec![codec("video/H264", &fmtp(stream))],
             ..send("TR_V", MediaKind::Video, 10)
         });
         state
@@ -773,8 +860,10 @@ fn a_publisher_is_answered_with_one_codec_and_red_around_opus_where_wanted() {
             ..published("TR_V", MediaKind::Video, "v")
         });
         state.subscribe(SendTrack {
-            mime_type: if red { "audio/red" } else { "audio/opus" }.to_owned(),
-            fmtp: if red { "111/111" } else { "" }.to_owned(),
+            codecs: vec![match red {
+                true => codec("audio/red", "111/111"),
+                false => codec("audio/opus", ""),
+            }],
             ..send("TR_B", MediaKind::Audio, 10)
         });
         let negotiated = state
@@ -798,7 +887,7 @@ fn a_publisher_is_answered_with_one_codec_and_red_around_opus_where_wanted() {
 fn a_track_whose_codec_the_client_lacks_waits_without_asking_for_sections() {
     let mut state = negotiation();
     let av1 = SendTrack {
-        mime_type: "video/AV1".to_owned(),
+        codecs: vec![codec("video/AV1", "")],
         ..send("TR_V", MediaKind::Video, 10)
     };
     state.subscribe(av1);

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use protocol::{ParticipantSid, TrackSid};
 
 use crate::{
-    MediaKind, MediaSections, SpatialLayer,
+    MediaKind, MediaSections, SpatialLayer, TrackCodec,
     sdp::{Fingerprint, SdpError, Setup},
 };
 
@@ -54,10 +54,9 @@ pub struct SendTrack {
     pub stream: String,
     /// Audio or video.
     pub kind: MediaKind,
-    /// Codec of the track, as in [`Bound::mime_type`]: only sections that offer it are used.
-    pub mime_type: String,
-    /// And its fmtp, as in [`Bound::fmtp`]: variants of a codec that the client cannot take are not sent to it.
-    pub fmtp: String,
+    /// Codecs in which there is the track, preferred first: only sections that offer one of them are used, with the first
+    /// that they offer; variants that the client cannot take are not sent to it.
+    pub codecs: Vec<TrackCodec>,
     /// SSRC we send with.
     pub ssrc: u32,
     /// SSRC of retransmissions, used where the client takes RTX.

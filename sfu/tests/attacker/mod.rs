@@ -230,6 +230,7 @@ impl Attacker {
             muted: false,
             audio: AudioFeatures::default(),
             mime_type: String::new(),
+            backup_of: None,
             layers: Vec::new(),
         };
         let peer = self.sid;

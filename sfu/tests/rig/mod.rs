@@ -13,12 +13,12 @@ use std::{
 use client::{
     PeerConfig, PeerConnection, PeerEvent, SendTrack,
     fixtures::{PictureSize, moving_picture, tone},
-    media::{AudioLevel, Layer, MediaKind as ClientKind, ReceiveStats},
+    media::{AudioLevel, Layer, MediaKind as ClientKind, OutgoingPacket, ReceiveStats},
 };
 use protocol::{ParticipantSid, RoomSid, TrackSid};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sfu::{
-    AudioFeatures, Certificate, Command, Config, Datagram, Destination, Event, LayerSize,
+    AudioFeatures, BackupOf, Certificate, Command, Config, Datagram, Destination, Event, LayerSize,
     MediaKind, PeerPermissions, PublishedTrack, SendBatch, Shard, SpatialLayer, TrackSetting,
     TransportProtocol,
 };
@@ -81,6 +81,8 @@ struct Source {
 
 enum SourceKind {
     Tone,
+    /// Packets that begin and end a key picture of VP9 each, by their descriptors; there is no picture in them.
+    Vp9,
     Video(Vec<(Option<Layer>, PictureSize)>),
 }
 
@@ -124,6 +126,8 @@ pub struct Rig {
     pub stopwatch: Option<fn() -> u64>,
     /// What the shard has needed by that clock so far.
     pub shard_ns: u64,
+    /// Who joins knows VP9.
+    pub vp9: bool,
     /// Participants behind a NAT: their own address, and the one the shard sees.
     nat: BTreeMap<SocketAddr, SocketAddr>,
     server: SocketAddr,
@@ -188,6 +192,7 @@ impl Rig {
             links: BTreeMap::new(),
             stopwatch: None,
             shard_ns: 0,
+            vp9: false,
             nat: BTreeMap::new(),
             server,
             rng,
@@ -212,6 +217,18 @@ impl Rig {
         self.join_with(address, false)
     }
 
+    /// Somebody joins who does not know VP9.
+    pub fn join_without_vp9(&mut self, two: bool) -> usize {
+        self.vp9 = false;
+        let index = if two {
+            self.join_with_two()
+        } else {
+            self.join()
+        };
+        self.vp9 = true;
+        index
+    }
+
     /// Somebody joins who receives on a second PeerConnection, and subscribes to all there is.
     pub fn join_with_two(&mut self) -> usize {
         let index = self.participants.len();
@@ -222,7 +239,10 @@ impl Rig {
     fn join_with(&mut self, address: SocketAddr, two: bool) -> usize {
         let index = self.participants.len();
         let sid = ParticipantSid::random(&mut self.rng);
-        let mut config = PeerConfig::default();
+        let mut config = PeerConfig {
+            vp9: self.vp9,
+            ..PeerConfig::default()
+        };
         let mut subscriber = None;
         if two {
             config.audio_sections = 0;
@@ -335,6 +355,74 @@ impl Rig {
         sid
     }
 
+    /// Publishes a picture in VP9, and announces one in VP8 for those who need it. Returns the sids of both.
+    pub fn publish_with_backup(&mut self, index: usize, for_all: bool) -> (TrackSid, TrackSid) {
+        let (first, cid) = self.announce_as("video/vp9", "camera", index, ClientKind::Video, &[]);
+        self.participants[index].sources.push(Source {
+            cid,
+            next: self.now,
+            count: 0,
+            kind: SourceKind::Vp9,
+        });
+        let sid = TrackSid::random("", &mut self.rng);
+        let backup = self.backup(sid, first, for_all, Vec::new());
+        let peer = self.participants[index].sid;
+        let track = backup;
+        self.command(Command::Publish { peer, track });
+        self.offer(index);
+        (first, sid)
+    }
+
+    pub fn backup(
+        &self,
+        sid: TrackSid,
+        track: TrackSid,
+        for_all: bool,
+        cids: Vec<String>,
+    ) -> PublishedTrack {
+        PublishedTrack {
+            sid,
+            kind: MediaKind::Video,
+            cids,
+            stream: "camera".into(),
+            muted: false,
+            audio: AudioFeatures::default(),
+            mime_type: "video/vp8".into(),
+            backup_of: Some(BackupOf { track, for_all }),
+            layers: layer_sizes(),
+        }
+    }
+
+    /// Sends the announced backup: all three layers, as far as they are wanted.
+    pub fn publish_backup(
+        &mut self,
+        index: usize,
+        backup: TrackSid,
+        first: TrackSid,
+        for_all: bool,
+    ) {
+        let cid = format!("cid-{}", backup.as_str());
+        let track = self.backup(backup, first, for_all, vec![cid.clone()]);
+        let p = &mut self.participants[index];
+        p.connection.add_track(SendTrack {
+            cid: cid.clone(),
+            stream: "stream".into(),
+            kind: ClientKind::Video,
+            layers: Layer::ALL.to_vec(),
+        });
+        p.cids.insert(cid.clone(), backup);
+        let streams = Layer::ALL.map(|layer| (Some(layer), size_of_layer(layer)));
+        p.sources.push(Source {
+            cid,
+            next: self.now,
+            count: 0,
+            kind: SourceKind::Video(streams.to_vec()),
+        });
+        let peer = p.sid;
+        self.command(Command::Publish { peer, track });
+        self.offer(index);
+    }
+
     /// Publishes it no longer: it is gone from the next offer.
     pub fn unpublish(&mut self, index: usize, track: TrackSid) {
         let p = &mut self.participants[index];
@@ -385,6 +473,20 @@ impl Rig {
         kind: ClientKind,
         layers: &[Layer],
     ) -> (TrackSid, String) {
+        let announced = self.announce_as("", stream, index, kind, layers);
+        self.offer(index);
+        announced
+    }
+
+    /// Without the offer.
+    fn announce_as(
+        &mut self,
+        mime_type: &str,
+        stream: &str,
+        index: usize,
+        kind: ClientKind,
+        layers: &[Layer],
+    ) -> (TrackSid, String) {
         let sid = TrackSid::random("", &mut self.rng);
         let cid = format!("cid-{}", sid.as_str());
         let track = PublishedTrack {
@@ -398,16 +500,9 @@ impl Rig {
             stream: stream.into(),
             muted: false,
             audio: AudioFeatures::default(),
-            mime_type: String::new(),
-            layers: [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High]
-                .into_iter()
-                .zip(PictureSize::ALL.map(PictureSize::pixels))
-                .map(|(layer, (width, height))| LayerSize {
-                    layer,
-                    width: width.into(),
-                    height: height.into(),
-                })
-                .collect(),
+            mime_type: mime_type.into(),
+            backup_of: None,
+            layers: layer_sizes(),
         };
         let p = &mut self.participants[index];
         p.connection.add_track(SendTrack {
@@ -419,7 +514,6 @@ impl Rig {
         p.cids.insert(cid.clone(), sid);
         let peer = p.sid;
         self.command(Command::Publish { peer, track });
-        self.offer(index);
         (sid, cid)
     }
 
@@ -753,7 +847,9 @@ impl Rig {
                         p.key_frame_requests += 1;
                         // The canned picture begins again with its key frame.
                         for source in &mut p.sources {
-                            if p.connection.mid_of(&source.cid).as_deref() == Some(&mid) {
+                            let is_canned = !matches!(source.kind, SourceKind::Vp9);
+                            let own = p.connection.mid_of(&source.cid);
+                            if is_canned && own.as_deref() == Some(&mid) {
                                 source.count = 0;
                             }
                         }
@@ -795,6 +891,16 @@ impl Rig {
                             .unwrap();
                         source.next = self.now + Duration::from_millis(20) - elapsed;
                     }
+                    SourceKind::Vp9 => {
+                        let wanted = p.wanted.get(&p.cids[&source.cid]);
+                        if wanted != Some(&None) {
+                            let packet = vp9_key_picture(source.count, self.now);
+                            p.connection
+                                .write_rtp(&mid, None, packet, self.now)
+                                .unwrap();
+                        }
+                        source.next = self.now + Duration::from_millis(33) - elapsed;
+                    }
                     SourceKind::Video(streams) => {
                         let time = media_time(self.now, 90_000);
                         let wanted = p.wanted.get(&p.cids[&source.cid]);
@@ -818,6 +924,32 @@ impl Rig {
                 source.count += 1;
             }
         }
+    }
+}
+
+fn layer_sizes() -> Vec<LayerSize> {
+    let layers = [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High];
+    let sizes = layers
+        .into_iter()
+        .zip(PictureSize::ALL.map(PictureSize::pixels));
+    sizes
+        .map(|(layer, (width, height))| LayerSize {
+            layer,
+            width: width.into(),
+            height: height.into(),
+        })
+        .collect()
+}
+
+/// RFC 9628, section 4.2: a picture id, and the bits that say that a picture begins and ends.
+fn vp9_key_picture(count: u64, now: Instant) -> OutgoingPacket {
+    let id = (count as u16 & 0x7fff | 0x8000).to_be_bytes();
+    OutgoingPacket {
+        sequence: count,
+        timestamp: media_time(now, 90_000),
+        marker: true,
+        payload: vec![0x8c, id[0], id[1], 0x82, 0x49, 0x83, 0x42].into(),
+        audio_level: None,
     }
 }
 

@@ -162,7 +162,7 @@ fn odd_tracks_are_refused() {
     );
     assert_eq!(
         refused(&|request| request.sid = "TR_x".into()),
-        Some(Reason::UnsupportedType)
+        Some(Reason::NotFound)
     );
     assert_eq!(refused(&|request| request.cid = "x".repeat(256)), None);
 }

@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods)] // The start of the virtual clock is a real instant.
 
+mod backup;
 mod forwarding;
 mod joining;
 mod limits;

@@ -106,11 +106,15 @@ impl FakeShard {
             }
             Command::Offer { peer, id, sdp } => self.offer(peer, id, &sdp),
             Command::Publish { peer, track } | Command::PublishRelayed { peer, track, .. } => {
-                self.peers
+                let tracks = &mut self
+                    .peers
                     .get_mut(&peer)
                     .expect("published by a peer")
-                    .tracks
-                    .push(track);
+                    .tracks;
+                match tracks.iter_mut().find(|known| known.sid == track.sid) {
+                    Some(known) => *known = track,
+                    None => tracks.push(track),
+                }
             }
             Command::Unpublish { peer, track } => {
                 let tracks = &mut self
@@ -118,7 +122,8 @@ impl FakeShard {
                     .get_mut(&peer)
                     .expect("unpublished by a peer")
                     .tracks;
-                tracks.retain(|published| published.sid != track);
+                let is_backup = |of: sfu::BackupOf| of.track == track;
+                tracks.retain(|t| t.sid != track && !t.backup_of.is_some_and(is_backup));
                 self.drop_track(track);
             }
             Command::Subscribe {

@@ -60,7 +60,23 @@ fn act(meeting: &mut Meeting, sessions: &mut Vec<SessionId>, (kind, who, what): 
     let cid = ["a", "b", "c"][what as usize % 3];
     let track_sids = vec![track.clone()];
     match kind {
-        4..6 => meeting.ask(session, Ask::AddTrack(camera(cid))),
+        4 => meeting.ask(session, Ask::AddTrack(camera(cid))),
+        5 => {
+            let codec = |codec: &str, cid: &str| livekit::SimulcastCodec {
+                codec: codec.into(),
+                cid: cid.into(),
+                ..Default::default()
+            };
+            let mut request = camera(cid);
+            request.simulcast_codecs = match what % 2 {
+                0 => vec![codec("vp9", cid), codec("vp8", "")],
+                _ => vec![codec("vp8", cid)],
+            };
+            if what % 2 == 1 {
+                request.sid = track;
+            }
+            meeting.ask(session, Ask::AddTrack(request));
+        }
         6..9 => {
             let sdp = ["v=0", "v=0 a", "v=0 a b c", "v=0 b", "broken"][what as usize % 5];
             meeting.ask(session, Ask::Offer(offer(what.into(), sdp)));

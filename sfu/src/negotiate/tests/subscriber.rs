@@ -31,7 +31,7 @@ fn answer_to(offer: &str, change: impl Fn(&mut MediaDescription)) -> String {
 
 /// Offers, and has it answered.
 fn settle(negotiation: &mut Negotiation) -> super::super::Offered {
-    let offer = negotiation.create_offer(&local(1));
+    let offer = negotiation.create_offer(&local(1), fresh_ssrc);
     let answer = answer_to(&offer.sdp, |_| {});
     let answered = negotiation.handle_answer(offer.id, &answer).expect("taken");
     assert_eq!(answered.expect("of now").unsupported, []);
@@ -62,13 +62,13 @@ fn the_first_offer_is_as_recorded() {
     negotiation.subscribe(send("TR_mic", MediaKind::Audio, 1000));
     negotiation.subscribe(send("TR_cam", MediaKind::Video, 2000));
     let mut h264 = send("TR_room", MediaKind::Video, 3000);
-    h264.mime_type = "video/H264".to_owned();
-    h264.fmtp = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640c1f".to_owned();
+    let high = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=640c1f";
+    h264.codecs = vec![codec("video/H264", high)];
     negotiation.subscribe(h264);
     let mut red = send("TR_red", MediaKind::Audio, 4000);
-    (red.mime_type, red.fmtp) = ("audio/red".to_owned(), "111/111".to_owned());
+    red.codecs = vec![codec("audio/red", "111/111")];
     negotiation.subscribe(red);
-    let offer = negotiation.create_offer(&local(1));
+    let offer = negotiation.create_offer(&local(1), fresh_ssrc);
     assert_snapshot("subscriber-offer", &offer.sdp);
     let tracks: Vec<_> = offer
         .mid_to_track
@@ -84,7 +84,7 @@ fn nothing_is_sent_before_the_answer() {
     negotiation.subscribe(send("TR_cam", MediaKind::Video, 2000));
     // The client hears of the connection when the caller says so, not before.
     assert!(!negotiation.wants_offer());
-    let offer = negotiation.create_offer(&local(1));
+    let offer = negotiation.create_offer(&local(1), fresh_ssrc);
     assert_eq!(sent(&negotiation), []);
     let answered = negotiation.handle_answer(offer.id, &answer_to(&offer.sdp, |_| {}));
     let remote = answered.expect("taken").expect("of now").remote;
@@ -110,7 +110,7 @@ fn nothing_is_sent_before_the_answer() {
 fn a_change_while_an_offer_is_under_way_is_in_the_next() {
     let mut negotiation = subscriber();
     negotiation.subscribe(send("TR_a", MediaKind::Audio, 1000));
-    let first = negotiation.create_offer(&local(1));
+    let first = negotiation.create_offer(&local(1), fresh_ssrc);
     negotiation.subscribe(send("TR_b", MediaKind::Audio, 2000));
     negotiation.unsubscribe(sid("TR_a"));
     assert!(!negotiation.wants_offer());
@@ -144,7 +144,7 @@ fn a_section_is_used_again_after_it_was_inactive() {
         [Direction::Inactive, Direction::SendOnly]
     );
     let mut vp9 = send("TR_c", MediaKind::Video, 3000);
-    (vp9.mime_type, vp9.fmtp) = ("video/VP9".to_owned(), "profile-id=0".to_owned());
+    vp9.codecs = vec![codec("video/VP9", "profile-id=0")];
     negotiation.subscribe(vp9);
     let third = settle(&mut negotiation);
     assert_eq!(
@@ -198,9 +198,9 @@ fn sections_keep_their_order_and_the_data_channels_the_first() {
 fn late_answers_and_answers_to_nothing_are_ignored() {
     let mut negotiation = subscriber();
     negotiation.subscribe(send("TR_a", MediaKind::Audio, 1000));
-    let lost = negotiation.create_offer(&local(1));
+    let lost = negotiation.create_offer(&local(1), fresh_ssrc);
     // The signal connection broke; ICE starts anew.
-    let offer = negotiation.create_offer(&local(2));
+    let offer = negotiation.create_offer(&local(2), fresh_ssrc);
     assert!(offer.sdp.contains("a=ice-ufrag:ours2") && !offer.sdp.contains("ours1"));
     assert_eq!(directions(&offer.sdp), [Direction::SendOnly]);
     let answer = answer_to(&offer.sdp, |_| {});
@@ -220,7 +220,7 @@ fn late_answers_and_answers_to_nothing_are_ignored() {
 #[test]
 fn a_client_that_knows_no_ids_is_answered_too() {
     let mut negotiation = subscriber();
-    let offer = negotiation.create_offer(&local(1));
+    let offer = negotiation.create_offer(&local(1), fresh_ssrc);
     let answer = answer_to(&offer.sdp, |_| {});
     assert!(
         negotiation
@@ -241,7 +241,7 @@ fn a_track_the_client_refuses_does_not_hold_up_the_others() {
         let mut negotiation = subscriber();
         negotiation.subscribe(send("TR_no", MediaKind::Video, 1000));
         negotiation.subscribe(send("TR_yes", MediaKind::Video, 2000));
-        let offer = negotiation.create_offer(&local(1));
+        let offer = negotiation.create_offer(&local(1), fresh_ssrc);
         let answer = answer_to(&offer.sdp, |media| {
             if media.mid.as_deref() == Some("1") {
                 refuse(media);
@@ -270,7 +270,7 @@ fn bad_answers_are_refused_and_change_nothing() {
     use NegotiationError as E;
     let mut negotiation = subscriber();
     negotiation.subscribe(send("TR_a", MediaKind::Audio, 1000));
-    let offer = negotiation.create_offer(&local(1));
+    let offer = negotiation.create_offer(&local(1), fresh_ssrc);
     let good = answer_to(&offer.sdp, |_| {});
     let without_last = {
         let mut answer = SessionDescription::parse(&good).expect("good");
@@ -341,7 +341,7 @@ fn the_certificate_cannot_change() {
     let mut negotiation = subscriber();
     settle(&mut negotiation);
     negotiation.subscribe(send("TR_a", MediaKind::Audio, 1000));
-    let offer = negotiation.create_offer(&local(1));
+    let offer = negotiation.create_offer(&local(1), fresh_ssrc);
     let answer = answer_to(&offer.sdp, |media| {
         for fingerprint in &mut media.transport.fingerprints {
             fingerprint.digest[0] = 0;
@@ -373,11 +373,11 @@ fn payload_types_mean_the_same_in_the_whole_bundle() {
             false => MediaKind::Video,
         };
         let mut track = send(&format!("TR_{index}"), kind, 1000 + 10 * index as u32);
-        (track.mime_type, track.fmtp) = (mime_type.to_owned(), fmtp.to_owned());
+        track.codecs = vec![codec(mime_type, fmtp)];
         negotiation.subscribe(track);
     }
     let mut unknown = send("TR_unknown", MediaKind::Video, 9000);
-    unknown.mime_type = "video/H265".to_owned();
+    unknown.codecs = vec![codec("video/H265", "")];
     negotiation.subscribe(unknown);
     let offer = settle(&mut negotiation);
     let parsed = SessionDescription::parse(&offer.sdp).expect("our offer");
@@ -431,7 +431,7 @@ proptest! {
         let mut negotiation = subscriber();
         negotiation.subscribe(send("TR_a", MediaKind::Audio, 1000));
         negotiation.subscribe(send("TR_b", MediaKind::Video, 2000));
-        let offer = negotiation.create_offer(&local(1));
+        let offer = negotiation.create_offer(&local(1), fresh_ssrc);
         let good = answer_to(&offer.sdp, |_| {});
         let shortened: String = good.chars().take(cut).collect();
         let mut lines: Vec<&str> = good.split("\r\n").collect();
