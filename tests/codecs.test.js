@@ -3,10 +3,13 @@
  * subscriber that asks HIGH, LOW, HIGH decodes each.
  */
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
+import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { serveBarePage } from './lib/bare.js';
 import { launchChromium, launchFirefox } from './lib/browsers.js';
 import { BareParticipant, SIGNS } from './lib/participants.js';
+import { ROOT } from './lib/paths.js';
 import { Server } from './lib/server.js';
 import { token } from './lib/token.js';
 import { until } from './lib/until.js';
@@ -14,7 +17,7 @@ import { until } from './lib/until.js';
 /** LiveKit's VideoQuality. */
 const [LOW, , HIGH] = [0, 1, 2];
 
-/** LiveKit's end-to-end encryption knows no AV1. `layers`: how the client makes its layers. */
+/** LiveKit's end-to-end encryption knows no AV1 (see the test of that). `layers`: how the client makes its layers. */
 const MATRIX = [
   { codec: 'vp8', layers: 'simulcast' },
   { codec: 'h264', layers: 'simulcast' },
@@ -27,14 +30,15 @@ const MATRIX = [
   { codec: 'vp8', layers: 'simulcast', encrypted: true },
   { codec: 'h264', layers: 'simulcast', encrypted: true },
   { codec: 'vp9', layers: 'SVC L3T3_KEY', options: { scalabilityMode: 'L3T3_KEY' }, encrypted: true },
+  { codec: 'vp9', layers: 'simulcast', options: { scalabilityMode: 'L1T3', simulcast: true }, encrypted: true },
 ];
 
 /**
  * Firefox as a subscriber (no H.264: its decoder would be fetched from elsewhere), and as a publisher: there
  * livekit-client knows VP8 only, and publishes that whatever the app asks for.
  */
-const TO_FIREFOX = MATRIX.filter((one) => one.codec !== 'h264' && one.layers !== 'SVC L3T3' && !one.encrypted);
-const FROM_FIREFOX = { codec: 'vp8', layers: 'simulcast' };
+const TO_FIREFOX = MATRIX.filter((one) => one.codec !== 'h264' && one.layers !== 'SVC L3T3' && !(one.encrypted && one.options?.simulcast));
+const FROM_FIREFOX = [false, true].map((encrypted) => ({ codec: 'vp8', layers: 'simulcast', encrypted }));
 
 const rows = [];
 let server, page;
@@ -44,9 +48,18 @@ before(async () => {
 });
 after(async () => {
   console.log(rows.map((row) => `# ${row}`).join('\n'));
+  for (const browser of browsers.values()) await browser.close();
   await page?.stop();
   await server?.stop();
 });
+
+/** Who sends and who receives have a browser each; the same ones in all tests, for starting them takes long. */
+const browsers = new Map();
+async function browser(kind, role) {
+  const name = `${kind} ${role}`;
+  if (!browsers.has(name)) browsers.set(name, await (kind === 'Firefox' ? launchFirefox(SIGNS[3].tone) : launchChromium()));
+  return browsers.get(name);
+}
 
 const inbound = async (who) => (await who.stats('inbound-rtp')).find((one) => one.kind === 'video') ?? {};
 
@@ -81,12 +94,10 @@ async function decodes(who, publisher, quality, fits) {
 
 async function check(t, from, to, { codec, layers, options = {}, encrypted = false }) {
   const room = `codecs-${from}-${to}-${codec}-${layers}-${encrypted}`.replaceAll(' ', '-');
-  const launch = (kind) => (kind === 'Firefox' ? launchFirefox(SIGNS[3].tone) : launchChromium());
-  const browsers = [await launch(from), await launch(to)];
-  t.after(() => Promise.all(browsers.map((browser) => browser.close())));
   const fake = (kind) => (kind === 'Firefox' ? { ...SIGNS[3], fakeMicrophone: true } : SIGNS[0]);
-  const ada = new BareParticipant(browsers[0], { name: 'ada', width: 1280, height: 720, fps: 20, ...fake(from) });
-  const ben = new BareParticipant(browsers[1], { name: 'ben', ...fake(to) });
+  const ada = new BareParticipant(await browser(from, 'sends'), { name: 'ada', width: 1280, height: 720, fps: 20, ...fake(from) });
+  const ben = new BareParticipant(await browser(to, 'receives'), { name: 'ben', ...fake(to) });
+  t.after(() => Promise.all([ada.close(), ben.close()]));
   const wish = { dynacast: false, publishDefaults: { videoCodec: codec, dtx: false, backupCodec: false, ...options } };
   const secret = encrypted ? 'correct horse battery staple' : undefined;
   await ada.join(page.url, server.socketUrl, token(room, 'ada'), { room: wish, secret });
@@ -103,6 +114,11 @@ async function check(t, from, to, { codec, layers, options = {}, encrypted = fal
   assert.equal(mime?.toLowerCase(), `video/${codec}`);
   const isEncrypted = await ben.page.evaluate(() => [...window.__conclave.room.remoteParticipants.get('ada').videoTrackPublications.values()][0].isEncrypted);
   assert.equal(isEncrypted, encrypted);
+  if (encrypted) {
+    await until('the tone is heard', async () => (await ben.listen([ada.tone])).ada?.shares?.[ada.tone] > 0.3, {
+      explain: async () => JSON.stringify(await ben.listen([ada.tone])),
+    });
+  }
   const sent = (await ada.stats('outbound-rtp')).filter((one) => one.kind === 'video');
   const mode = sent.map((one) => one.scalabilityMode).find(Boolean) ?? `${sent.length} streams`;
   const row = [`${from} to ${to}`, codec, encrypted ? 'encrypted' : 'clear', layers, mode, `HIGH ${high}`, `LOW ${low}`, `HIGH ${again}`];
@@ -120,14 +136,21 @@ const combine = (from, to, combination) => {
 
 for (const combination of MATRIX) combine('Chromium', 'Chromium', combination);
 for (const combination of TO_FIREFOX) combine('Chromium', 'Firefox', combination);
-combine('Firefox', 'Chromium', FROM_FIREFOX);
+for (const combination of FROM_FIREFOX) combine('Firefox', 'Chromium', combination);
+
+test('AV1, end-to-end encrypted: not in livekit-client', { skip: pick && !'av1'.includes(pick) }, (t) => {
+  const worker = readFileSync(path.join(ROOT, 'tests/node_modules/livekit-client/dist/livekit-client.e2ee.worker.js'), 'utf8');
+  // Once it is gone, AV1 belongs into the matrix.
+  assert.match(worker, /av1.{0,200}is not yet supported for end to end encryption/s);
+  rows.push('AV1 | encrypted | livekit-client 2.23 refuses to encrypt it: nothing for a server to forward');
+  t.diagnostic(rows.at(-1));
+});
 
 test('redundant audio reaches who knows it, and plain Opus who does not', { skip: pick && pick !== 'red' }, async (t) => {
-  const browsers = [await launchChromium(), await launchChromium(), await launchFirefox(SIGNS[3].tone)];
-  t.after(() => Promise.all(browsers.map((browser) => browser.close())));
-  const ada = new BareParticipant(browsers[0], { name: 'ada', ...SIGNS[0] });
-  const ben = new BareParticipant(browsers[1], { name: 'ben', ...SIGNS[1] });
-  const cleo = new BareParticipant(browsers[2], { name: 'cleo', ...SIGNS[3], fakeMicrophone: true });
+  const ada = new BareParticipant(await browser('Chromium', 'sends'), { name: 'ada', ...SIGNS[0] });
+  const ben = new BareParticipant(await browser('Chromium', 'receives'), { name: 'ben', ...SIGNS[1] });
+  const cleo = new BareParticipant(await browser('Firefox', 'receives'), { name: 'cleo', ...SIGNS[3], fakeMicrophone: true });
+  t.after(() => Promise.all([ada, ben, cleo].map((one) => one.close())));
   await ada.join(page.url, server.socketUrl, token('red', 'ada'));
   // What is within the redundancy counts as the codec received; its size tells. A packet holds the one before it too.
   const size = {};
