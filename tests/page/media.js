@@ -3,8 +3,9 @@
  * else's, and finds others' sound and picture again. `options` come from lib/browsers.js.
  *
  * @param {{tone: number, hue: number, width: number, height: number, fps: number, fakeMicrophone: boolean,
- *          noise?: boolean, relays: Record<string, number>, relayAddress?: string, transportPolicy?: 'relay', servers?: string,
- *          candidates?: string}} options of the server's ICE candidates, and of its TURN servers, only those that match the
+ *          noise?: boolean, speech?: boolean, volume?: number, relays: Record<string, number>, relayAddress?: string, transportPolicy?: 'relay', servers?: string,
+ *          candidates?: string}} options `speech`: a sound that comes and goes like syllables, `volume` times as loud as
+ * others' hums; of the server's ICE candidates, and of its TURN servers, only those that match the
  *          regular expressions `candidates` and `servers` are known to the browser
  */
 export function instrument(options) {
@@ -17,10 +18,12 @@ export function instrument(options) {
     const context = new AudioContext({ sampleRate: 48000 });
     const sine = new OscillatorNode(context, { frequency: options.tone });
     const breath = new OscillatorNode(context, { frequency: 3 });
-    const depth = new GainNode(context, { gain: 0.1 });
+    const depth = new GainNode(context, { gain: options.speech ? 0.27 : 0.1 });
     const loudness = new GainNode(context, { gain: 0.3 });
+    const volume = new GainNode(context, { gain: options.volume ?? 1 });
     const out = new MediaStreamAudioDestinationNode(context, { channelCount: 1 });
-    sine.connect(loudness).connect(out);
+    sine.connect(loudness).connect(volume).connect(out);
+    window.__test.speak = (times) => (volume.gain.value = times);
     breath.connect(depth).connect(loudness.gain);
     sine.start();
     breath.start();
