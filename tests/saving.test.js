@@ -9,7 +9,7 @@ import { token } from './lib/token.js';
 import { until } from './lib/until.js';
 
 /** LiveKit's VideoQuality. */
-const [LOW, MEDIUM, HIGH] = [0, 1, 2];
+const [MEDIUM, HIGH] = [1, 2];
 const VOICES = 5;
 
 let server, page, browser;
@@ -70,8 +70,6 @@ test('Chromium does not encode layers that nobody wants, and does so again when 
   await wants('all', ['q', 'h', 'f'], 1280);
   await publication('setVideoQuality', MEDIUM);
   await wants('MEDIUM', ['q', 'h'], 640);
-  await publication('setVideoQuality', LOW);
-  await wants('LOW', ['q'], 320);
   await publication('setVideoQuality', HIGH);
   await wants('HIGH', ['q', 'h', 'f'], 1280);
   await publication('setEnabled', false);

@@ -142,3 +142,24 @@ fn a_backup_ends_with_its_track_and_has_none_itself() {
     assert_eq!(rig.shard.stats().down_tracks, 1, "of the other's picture");
     rig.run(SECOND);
 }
+
+#[test]
+fn a_publisher_that_gives_its_backup_up_is_asked_again_and_who_can_has_the_first_codec_back() {
+    let mut rig = rig(5);
+    let (a, b, c) = (rig.join(), rig.join(), rig.join_without_vp9(false));
+    let (first, backup) = rig.publish_with_backup(a, true);
+    rig.publish_backup(a, backup, first, true);
+    for who in [b, c] {
+        let sees = rig.run_until(3 * SECOND, |rig| sees_all_of_it(rig, who, first));
+        assert!(sees, "{who}: {:?}", rig.received(who, first));
+    }
+    let asked = told(&rig, backup).len();
+    let cid = format!("cid-{}", backup.as_str());
+    rig.participants[a].connection.remove_track(&cid);
+    rig.offer(a);
+    rig.run(SECOND);
+    assert_eq!(told(&rig, backup)[asked..], [Some(SpatialLayer::High)]);
+    let frames = rig.received(b, first).frames;
+    assert!(packets(&mut rig, b, first, SECOND) >= 25);
+    assert_eq!(rig.received(b, first).frames, frames, "that is VP9");
+}
