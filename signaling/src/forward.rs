@@ -260,6 +260,8 @@ impl Forward {
             let (sid, codec) = self.tracks.get(&track.sid)?;
             let mut info = track.info.clone();
             info.sid = sid.to_string();
+            // A backup stays in its room.
+            info.codecs.truncate(1);
             let media = sfu::PublishedTrack {
                 sid: *sid,
                 cids: Vec::new(),
