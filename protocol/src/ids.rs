@@ -109,6 +109,10 @@ sid! {
 }
 
 sid! {
+    /// One published data track: `DTR_…`.
+    DataTrackSid, "DTR_"
+}
+sid! {
     /// One webhook event: `EV_…`. An event that is sent again keeps it.
     WebhookSid, "EV_"
 }
@@ -124,6 +128,13 @@ impl ParticipantSid {
     /// A new random sid.
     pub fn random(rng: &mut impl Rng) -> Self {
         Self(Sid::random("PA_", rng))
+    }
+}
+
+impl DataTrackSid {
+    /// A new random sid.
+    pub fn random(rng: &mut impl Rng) -> Self {
+        Self(Sid::random("DTR_", rng))
     }
 }
 

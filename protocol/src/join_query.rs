@@ -38,7 +38,7 @@ pub fn join_request_of_query(query: &[(String, String)]) -> Result<JoinRequest, 
         adaptive_stream: query.flag("adaptive_stream")?.unwrap_or_default(),
         subscriber_allow_pause: query.flag("subscriber_allow_pause")?,
         disable_ice_lite: query.flag("disable_ice_lite")?.unwrap_or_default(),
-        ..ConnectionSettings::default()
+        auto_subscribe_data_track: query.flag("auto_subscribe_data_track")?,
     };
     let client = ClientInfo {
         sdk: sdk(&query.text("sdk")).into(),

@@ -29,9 +29,11 @@ pub enum Field {
     List,
     /// `{}`
     Map,
+    /// Nothing: one of several, of which one is there.
+    Either,
 }
 
-use Field::{Bool, Enum, List, Long, Map, Message, Messages, Number, Text};
+use Field::{Bool, Either, Enum, List, Long, Map, Message, Messages, Number, Text};
 
 /// A message without fields.
 pub const EMPTY: Shape = &[];
@@ -78,7 +80,7 @@ pub const PARTICIPANT: Shape = &[
     ("attributes", Map),
     ("disconnect_reason", Enum("UNKNOWN_REASON")),
     ("kind_details", List),
-    ("data_tracks", List),
+    ("data_tracks", Messages(DATA_TRACK)),
     ("client_protocol", Number),
     ("capabilities", List),
 ];
@@ -141,6 +143,21 @@ const TRACK: Shape = &[
     ("packet_trailer_features", List),
 ];
 
+const DATA_TRACK: Shape = &[
+    ("pub_handle", Number),
+    ("sid", Text),
+    ("name", Text),
+    ("encryption", Enum("NONE")),
+    ("frame_encoding", Message(ENCODING)),
+    (
+        "schema",
+        Message(&[("name", Text), ("encoding", Message(ENCODING))]),
+    ),
+];
+
+/// One of two, of which the other is not written.
+const ENCODING: Shape = &[("well_known", Either), ("custom", Either)];
+
 const LAYER: Shape = &[
     ("quality", Enum("LOW")),
     ("width", Number),
@@ -165,6 +182,9 @@ fn complete(value: Value, shape: Shape) -> Value {
     let mut complete = serde_json::Map::new();
     for (name, field) in shape {
         let value = object.remove(&camel_case(name));
+        if value.is_none() && matches!(field, Either) {
+            continue;
+        }
         complete.insert((*name).to_owned(), field.complete(value));
     }
     debug_assert!(object.is_empty(), "fields without a shape: {object:?}");
@@ -185,7 +205,7 @@ impl Field {
             (Number, None) => 0.into(),
             (Long, None) => "0".into(),
             (Enum(zero), None) => zero.into(),
-            (Message(_), None) => Value::Null,
+            (Message(_) | Either, None) => Value::Null,
             (Messages(_) | List, None) => Value::Array(Vec::new()),
             (Map, None) => Value::Object(serde_json::Map::new()),
         }
@@ -209,7 +229,8 @@ mod tests {
     use super::*;
     use crate::livekit::{
         self, ListRoomsResponse, MuteRoomTrackResponse, ParticipantInfo, Room, SimulcastCodecInfo,
-        TimedVersion, TrackInfo, VideoLayer,
+        TimedVersion, TrackInfo, VideoLayer, data_track_frame_encoding::Value as FrameEncoding,
+        data_track_schema_encoding::Value as SchemaEncoding,
     };
     use serde_json::json;
 
@@ -311,12 +332,34 @@ mod tests {
             attributes: [("k".to_owned(), "v".to_owned())].into(),
             disconnect_reason: 1,
             kind_details: vec![1],
-            data_tracks: Vec::new(),
+            data_tracks: vec![livekit::DataTrackInfo {
+                pub_handle: 1,
+                sid: "DTR_1".into(),
+                name: "n".into(),
+                encryption: 1,
+                frame_encoding: Some(livekit::DataTrackFrameEncoding {
+                    value: Some(FrameEncoding::WellKnown(7)),
+                }),
+                schema: Some(livekit::DataTrackSchemaId {
+                    name: "s".into(),
+                    encoding: Some(livekit::DataTrackSchemaEncoding {
+                        value: Some(SchemaEncoding::Custom("c".into())),
+                    }),
+                }),
+            }],
             client_protocol: 2,
             capabilities: vec![1],
         };
         let written = write(&person, PARTICIPANT).unwrap();
         assert_eq!(written["tracks"][0]["codecs"][0]["layers"][0]["rid"], "q");
+        assert_eq!(
+            written["data_tracks"][0]["frame_encoding"],
+            json!({"well_known": "WELL_KNOWN_FRAME_ENCODING_JSON"})
+        );
+        assert_eq!(
+            written["data_tracks"][0]["schema"]["encoding"],
+            json!({"custom": "c"})
+        );
         assert_eq!(written["joined_at"], "1");
         assert_eq!(written["attributes"], json!({"k": "v"}));
         let empty = write(&ParticipantInfo::default(), PARTICIPANT).unwrap();

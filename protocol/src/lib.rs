@@ -12,7 +12,9 @@ pub mod signal;
 pub mod token;
 pub mod turn;
 
-pub use ids::{ParticipantIdentity, ParticipantSid, RoomName, RoomSid, TrackSid, WebhookSid};
+pub use ids::{
+    DataTrackSid, ParticipantIdentity, ParticipantSid, RoomName, RoomSid, TrackSid, WebhookSid,
+};
 
 /// LiveKit's protobuf messages, under the names they have on the wire.
 pub mod livekit {

@@ -10,7 +10,9 @@
 
 use std::net::SocketAddr;
 
-use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
+use protocol::{DataTrackSid, ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
+
+pub use crate::data_track::Handle as DataTrackHandle;
 
 /// How a datagram travels between a client and us. Part of every path: the same addresses mean something else over
 /// another protocol.
@@ -244,7 +246,7 @@ pub enum DataChannel {
     Reliable,
     /// `_lossy`: unordered, never retransmitted.
     Lossy,
-    /// `_data_track`: unordered, never retransmitted; payload is opaque.
+    /// `_data_track`: unordered, never retransmitted; packets of data tracks, which go to subscribers only.
     DataTrack,
 }
 
@@ -392,6 +394,38 @@ pub enum Command {
         peer: ParticipantSid,
         /// Publishers, and the last sequence number of each.
         received: Vec<(ParticipantSid, u32)>,
+    },
+    /// The participant publishes a data track.
+    PublishData {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track.
+        track: DataTrackSid,
+        /// What names it in the publisher's packets.
+        handle: DataTrackHandle,
+    },
+    /// The data track ends.
+    UnpublishData {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track.
+        track: DataTrackSid,
+    },
+    /// `peer` receives this data track of another peer of its room.
+    SubscribeData {
+        /// The subscriber.
+        peer: ParticipantSid,
+        /// The track.
+        track: DataTrackSid,
+        /// What names it in the packets to this subscriber; no other track it receives has it.
+        handle: DataTrackHandle,
+    },
+    /// `peer` receives this data track no longer.
+    UnsubscribeData {
+        /// The subscriber.
+        peer: ParticipantSid,
+        /// The track.
+        track: DataTrackSid,
     },
     /// The participant is about to acknowledge and to answer something: its next two reliable packets that are addressed
     /// to nobody but itself become [`Event::Reply`]. Counted, so that a participant cannot flood the control side.

@@ -101,6 +101,10 @@ impl Shard {
             Command::ReplayData { peer, received } => {
                 self.replay_data(peer, &received, now, out);
             }
+            Command::PublishData { .. }
+            | Command::UnpublishData { .. }
+            | Command::SubscribeData { .. }
+            | Command::UnsubscribeData { .. } => self.change_data_tracks(command),
             Command::CloseRoom { room } => {
                 let members = self.rooms.get(&room).and_then(|key| self.routers.get(*key));
                 let members = members
@@ -242,6 +246,7 @@ impl Shard {
         };
         router.members.retain(|member| *member != key);
         router.speakers.remove(key);
+        router.data_tracks.remove(key);
         if router.members.is_empty()
             && let Some(key) = self.rooms.remove(&router.sid)
         {

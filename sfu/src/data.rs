@@ -1,4 +1,5 @@
-//! Data packets: taken from a participant's data channel, stamped with who sent them, passed to whom they are for.
+//! Data packets: taken from a participant's data channel, stamped with who sent them, passed to whom they are for. Packets
+//! of data tracks have no sender in them, but a handle.
 
 use std::time::Instant;
 
@@ -8,6 +9,7 @@ use protocol::data_packet::DataPacketView;
 
 use crate::{
     api::{Command, DataChannel, Event, SendBatch},
+    data_track::{self, DataTracks},
     peer::Peer,
     shard::{PeerKey, Shard},
     stats::DropReason,
@@ -48,7 +50,7 @@ impl Shard {
         &mut self,
         peer: PeerKey,
         channel: DataChannel,
-        message: &[u8],
+        message: &mut [u8],
         now: Instant,
         out: &mut impl SendBatch,
     ) {
@@ -58,8 +60,50 @@ impl Shard {
         let Some(peer) = sid.and_then(|sid| self.sids.get(&sid).copied()) else {
             return;
         };
-        if self.route_data(peer, channel, message, now, out).is_none() {
+        let routed = match channel {
+            DataChannel::DataTrack => self.route_data_track(peer, message, now, out),
+            _ => self.route_data(peer, channel, message, now, out),
+        };
+        if routed.is_none() {
             self.stats.drop(DropReason::Data);
+        }
+    }
+
+    /// Commands about data tracks.
+    pub(crate) fn change_data_tracks(&mut self, command: Command) {
+        match command {
+            Command::PublishData {
+                peer,
+                track,
+                handle,
+            } => self.with_data_tracks(peer, |key, tracks| tracks.publish(track, key, handle)),
+            Command::UnpublishData { peer, track } => {
+                self.with_data_tracks(peer, |key, tracks| tracks.unpublish(track, key));
+            }
+            Command::SubscribeData {
+                peer,
+                track,
+                handle,
+            } => self.with_data_tracks(peer, |key, tracks| tracks.subscribe(track, key, handle)),
+            Command::UnsubscribeData { peer, track } => {
+                self.with_data_tracks(peer, |key, tracks| tracks.unsubscribe(track, key));
+            }
+            _ => {}
+        }
+    }
+
+    /// The data tracks of the participant's room.
+    fn with_data_tracks(
+        &mut self,
+        peer: ParticipantSid,
+        change: impl FnOnce(PeerKey, &mut DataTracks<PeerKey>),
+    ) {
+        let Some(key) = self.sids.get(&peer).copied() else {
+            return;
+        };
+        let router = self.peers.get(key).map(|p| p.router);
+        if let Some(router) = router.and_then(|router| self.routers.get_mut(router)) {
+            change(key, &mut router.data_tracks);
         }
     }
 
@@ -171,13 +215,6 @@ impl Shard {
             return None;
         }
         let members = self.routers.get(sender.router)?.members.clone();
-        // Data tracks have a framing of their own and no sender field.
-        if channel == DataChannel::DataTrack {
-            for member in members.into_iter().filter(|member| *member != peer) {
-                self.deliver(member, channel, message, now, out);
-            }
-            return Some(());
-        }
         let view = DataPacketView::parse(message).ok()?;
         if channel == DataChannel::Reliable && view.sequence != 0 {
             let sender = self.peers.get_mut(peer)?;
@@ -223,6 +260,28 @@ impl Shard {
             if wanted {
                 self.deliver(member, channel, &stamped, now, out);
             }
+        }
+        Some(())
+    }
+
+    /// A packet of one of the sender's data tracks: to each subscriber under its own handle.
+    fn route_data_track(
+        &mut self,
+        peer: PeerKey,
+        message: &mut [u8],
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) -> Option<()> {
+        let sender = self.peers.get(peer)?;
+        if !sender.permissions.can_publish_data {
+            return None;
+        }
+        let handle = data_track::handle(message)?;
+        let tracks = &self.routers.get(sender.router)?.data_tracks;
+        let subscribers = tracks.subscribers(peer, handle)?.to_vec();
+        for (member, handle) in subscribers {
+            data_track::set_handle(message, handle);
+            self.deliver(member, DataChannel::DataTrack, message, now, out);
         }
         Some(())
     }

@@ -11,6 +11,7 @@ pub mod bwe;
 mod congestion;
 mod control;
 mod data;
+pub mod data_track;
 mod demux;
 pub mod dependency_descriptor;
 mod down_track;

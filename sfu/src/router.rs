@@ -3,6 +3,7 @@
 use protocol::RoomSid;
 
 use crate::{
+    data_track::DataTracks,
     loudest::Loudest,
     replay::ReplayBuffer,
     shard::{PeerKey, UpTrackKey},
@@ -19,6 +20,8 @@ pub struct Router {
     pub speakers: Speakers<PeerKey>,
     /// Reliable data packets of the last seconds.
     pub replay: ReplayBuffer,
+    /// Data tracks, and who gets them.
+    pub data_tracks: DataTracks<PeerKey>,
     /// Whose sound is forwarded.
     pub loudest: Loudest<UpTrackKey, PeerKey>,
 }
@@ -31,6 +34,7 @@ impl Router {
             members: Vec::new(),
             speakers: Speakers::new(),
             replay: ReplayBuffer::default(),
+            data_tracks: DataTracks::default(),
             loudest: Loudest::new(audio_top_n),
         }
     }

@@ -345,8 +345,8 @@ impl Shard {
                     self.retarget_peer(peer);
                 }
                 TransportEvent::Opened(channel) => self.channel_opened(peer, channel, now, out),
-                TransportEvent::Data(channel, message) => {
-                    self.handle_data(peer, channel, &message, now, out)
+                TransportEvent::Data(channel, mut message) => {
+                    self.handle_data(peer, channel, &mut message, now, out)
                 }
             }
         }

@@ -78,9 +78,10 @@ pub struct Config {
     pub resume_timeout: u32,
     /// A participant whose media transport is gone is told to reconnect after this many seconds.
     pub media_timeout: u32,
-    /// The most tracks of one participant.
+    /// The most tracks of one participant, and the most data tracks beside them.
     pub max_tracks: usize,
-    /// The most tracks one participant receives at a time. What it asks for beyond waits until it gives one up.
+    /// The most tracks one participant receives at a time. What it asks for beyond waits until it gives one up. Beside
+    /// them as many data tracks; one more is refused.
     pub max_subscriptions: usize,
     /// The codecs clients may publish with, in order of preference, as MIME types.
     pub enabled_codecs: Vec<String>,

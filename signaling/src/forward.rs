@@ -5,7 +5,7 @@
 //! finds the differences. It gives the participant and its tracks the sids they have there. Media goes from shard to shard
 //! (`sfu::Command::Relay`), from the moment the other room has taken the participant.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use protocol::{
     ParticipantIdentity, ParticipantSid, RoomSid, TrackSid,
@@ -288,9 +288,13 @@ impl Forward {
         };
         let translate = |tracks: &Tracks| match tracks {
             Tracks::All => Tracks::All,
-            Tracks::Some(tracks) => {
-                let known = tracks.iter().filter_map(|track| self.tracks.get(track));
-                Tracks::Some(known.map(|(relayed, _)| *relayed).collect())
+            Tracks::Some { media, .. } => {
+                let known = media.iter().filter_map(|track| self.tracks.get(track));
+                Tracks::Some {
+                    media: known.map(|(relayed, _)| *relayed).collect(),
+                    // Data tracks are not forwarded.
+                    data: BTreeSet::new(),
+                }
             }
         };
         let translated = allowed

@@ -21,6 +21,7 @@ use crate::{
         SessionId, SessionMessage,
     },
     clock::seconds,
+    data_tracks::DataTracks,
     leave::Farewell,
     metadata,
     participant::{Participant, kind_of},
@@ -56,6 +57,7 @@ impl Room {
             self.add_track(sid, request);
         }
         self.reconcile_subscriber(sid);
+        self.reconcile_data_subscriber(sid);
         self.offer_subscriber(sid, false);
         if let Some(offer) = offer {
             self.offer(sid, offer);
@@ -134,6 +136,7 @@ impl Room {
             two_connections,
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
+            data: DataTracks::new(settings.auto_subscribe_data_track()),
             connect_by: Some(now + seconds(self.config.join_timeout)),
             ..Participant::new(sid, grant, client, joined_at)
         };

@@ -50,6 +50,9 @@ impl Room {
         for track in &participant.tracks {
             self.forget_track(track.sid);
         }
+        for track in &participant.data.published {
+            self.forget_data_track(track.sid);
+        }
         self.speakers.forget(sid);
         self.abandon_calls(sid);
         self.end_forwards(&participant, reason);
@@ -240,6 +243,7 @@ impl Room {
         self.identities.clear();
         self.sessions.clear();
         self.tracks.clear();
+        self.data_tracks.clear();
         self.departed.clear();
         self.command(sfu::Command::CloseRoom { room: self.sid });
         self.closed = true;

@@ -5,6 +5,7 @@
 pub mod api;
 mod backup;
 mod clock;
+mod data_tracks;
 mod dynacast;
 mod forward;
 mod forwarded;

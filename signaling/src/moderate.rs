@@ -197,11 +197,14 @@ impl Room {
             permissions,
         });
         self.unpublish_forbidden(sid, now);
+        self.end_forbidden_data_tracks(sid);
         self.reconcile_subscriber(sid);
+        self.reconcile_data_subscriber(sid);
         if was_visible != visible {
             for track in tracks {
                 self.reconcile_track(track);
             }
+            self.reconcile_data_publisher(sid);
             self.announce_count(None, now);
         }
     }

@@ -224,6 +224,7 @@ impl Room {
         for track in tracks {
             self.reconcile_track(track);
         }
+        self.reconcile_data_publisher(sid);
     }
 }
 

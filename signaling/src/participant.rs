@@ -6,7 +6,7 @@ use std::{
 };
 
 use protocol::{
-    ParticipantIdentity, ParticipantSid, RoomSid, TrackSid,
+    DataTrackSid, ParticipantIdentity, ParticipantSid, RoomSid, TrackSid,
     livekit::{
         ClientInfo, DisconnectReason, ParticipantInfo, ParticipantPermission,
         SubscriptionPermission, TrackInfo, TrackSource,
@@ -19,6 +19,7 @@ use sfu::{SpatialLayer, TrackSetting};
 use crate::{
     api::{Response, SessionId},
     backup::Backup,
+    data_tracks::DataTracks,
     forward::Forward,
 };
 
@@ -45,6 +46,8 @@ pub(crate) struct Participant {
     pub subscriptions: BTreeMap<TrackSid, Subscription>,
     /// How many of them are active.
     pub active_subscriptions: usize,
+    /// What it publishes and receives of data tracks.
+    pub data: DataTracks,
     /// How good its connection is.
     pub quality: sfu::Quality,
     /// Who may receive its tracks.
@@ -134,7 +137,19 @@ pub(crate) enum Audience {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Tracks {
     All,
-    Some(BTreeSet<TrackSid>),
+    Some {
+        media: BTreeSet<TrackSid>,
+        data: BTreeSet<DataTrackSid>,
+    },
+}
+
+impl Tracks {
+    fn some(sids: &[String]) -> Self {
+        Self::Some {
+            media: sids.iter().filter_map(|sid| sid.parse().ok()).collect(),
+            data: sids.iter().filter_map(|sid| sid.parse().ok()).collect(),
+        }
+    }
 }
 
 impl Audience {
@@ -155,13 +170,7 @@ impl Audience {
             let Some(identity) = identity else { continue };
             let tracks = match entry.all_tracks {
                 true => Tracks::All,
-                false => Tracks::Some(
-                    entry
-                        .track_sids
-                        .iter()
-                        .filter_map(|sid| sid.parse().ok())
-                        .collect(),
-                ),
+                false => Tracks::some(&entry.track_sids),
             };
             allowed.insert(identity, tracks);
         }
@@ -175,7 +184,19 @@ impl Audience {
             Self::Only(allowed) => match allowed.get(identity) {
                 None => false,
                 Some(Tracks::All) => true,
-                Some(Tracks::Some(tracks)) => tracks.contains(&track),
+                Some(Tracks::Some { media, .. }) => media.contains(&track),
+            },
+        }
+    }
+
+    /// The same of a data track.
+    pub fn allows_data(&self, identity: &ParticipantIdentity, track: DataTrackSid) -> bool {
+        match self {
+            Self::Everybody => true,
+            Self::Only(allowed) => match allowed.get(identity) {
+                None => false,
+                Some(Tracks::All) => true,
+                Some(Tracks::Some { data, .. }) => data.contains(&track),
             },
         }
     }
@@ -199,6 +220,7 @@ impl Participant {
             tracks: Vec::new(),
             subscriptions: BTreeMap::new(),
             active_subscriptions: 0,
+            data: DataTracks::default(),
             quality: sfu::Quality::Excellent,
             audience: Audience::default(),
             missed: Vec::new(),
@@ -292,6 +314,12 @@ impl Participant {
                 .filter(|track| track.bound)
                 .map(|track| track.info.clone())
                 .collect(),
+            data_tracks: self
+                .data
+                .published
+                .iter()
+                .map(|track| track.info.clone())
+                .collect(),
             metadata: self.grant.metadata.clone(),
             joined_at: self.joined_at.as_secs() as i64,
             joined_at_ms: self.joined_at.as_millis() as i64,
@@ -315,6 +343,7 @@ impl Participant {
             state: State::Disconnected.into(),
             disconnect_reason: reason.into(),
             tracks: Vec::new(),
+            data_tracks: Vec::new(),
             is_publisher: false,
             ..self.info()
         }

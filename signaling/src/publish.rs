@@ -5,10 +5,9 @@ use std::time::Instant;
 use protocol::{
     ParticipantSid, TrackSid,
     livekit::{
-        AddTrackRequest, AudioTrackFeature, MuteTrackRequest, PublishDataTrackRequest,
-        RequestResponse, SimulcastCodecInfo, TrackInfo, TrackPublishedResponse, TrackSource,
-        TrackType, TrackUnpublishedResponse, UpdateLocalAudioTrack, UpdateLocalVideoTrack,
-        VideoLayer, VideoQuality,
+        AddTrackRequest, AudioTrackFeature, MuteTrackRequest, RequestResponse, SimulcastCodecInfo,
+        TrackInfo, TrackPublishedResponse, TrackSource, TrackType, TrackUnpublishedResponse,
+        UpdateLocalAudioTrack, UpdateLocalVideoTrack, VideoLayer, VideoQuality,
         encryption::Type as Encryption,
         participant_info::State,
         request_response::{Reason, Request},
@@ -270,20 +269,6 @@ impl Room {
         if track.bound {
             self.announce(sid, false);
         }
-    }
-
-    pub(crate) fn refuse_data_track(
-        &mut self,
-        sid: ParticipantSid,
-        request: PublishDataTrackRequest,
-    ) {
-        let response = RequestResponse {
-            reason: Reason::UnsupportedType.into(),
-            message: "data tracks are not supported".to_owned(),
-            request: Some(Request::PublishDataTrack(request)),
-            ..RequestResponse::default()
-        };
-        self.send(sid, Message::RequestResponse(response));
     }
 
     pub(crate) fn refuse_blob(&mut self, sid: ParticipantSid, request_id: u32) {

@@ -93,6 +93,7 @@ impl Room {
         participants.extend(self.participants.get(&sid).map(Participant::info));
         participants.extend(self.visible_to(sid));
         self.send(sid, Message::Update(ParticipantUpdate { participants }));
+        self.send_all_data_handles(sid);
         let room = Some(self.info(now));
         self.send(sid, Message::RoomUpdate(RoomUpdate { room }));
         self.send_speakers(sid);
@@ -136,6 +137,7 @@ impl Room {
         if let Some(subscription) = &state.subscription {
             self.update_subscription(sid, subscription);
         }
+        self.sync_data_tracks(sid, state);
         let disabled: Vec<TrackSid> = state
             .track_sids_disabled
             .iter()

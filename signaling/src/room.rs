@@ -1,6 +1,6 @@
 //! One meeting. This file holds its state and routes; each group of verbs has its own file:
 //! `join`, `resume`, `leave`, `negotiate`, `publish`, `subscribe`, `metadata`, `presence`, `moderate`, `simulate`,
-//! `rpc`, `webhook`, `dynacast`, `forward` (to other rooms) and `forwarded` (from other rooms).
+//! `rpc`, `webhook`, `dynacast`, `data_tracks`, `forward` (to other rooms) and `forwarded` (from other rooms).
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -9,7 +9,7 @@ use std::{
 };
 
 use protocol::{
-    ParticipantIdentity, ParticipantSid, RoomName, RoomSid, TrackSid,
+    DataTrackSid, ParticipantIdentity, ParticipantSid, RoomName, RoomSid, TrackSid,
     livekit::{self, ParticipantInfo, signal_request, signal_response},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -49,6 +49,8 @@ pub struct Room {
     pub(crate) revoked: BTreeMap<ParticipantIdentity, u64>,
     /// Every published track, and who publishes it.
     pub(crate) tracks: BTreeMap<TrackSid, ParticipantSid>,
+    /// Every published data track, and who publishes it.
+    pub(crate) data_tracks: BTreeMap<DataTrackSid, ParticipantSid>,
     /// Who left lately: a client that resumes may not have heard of it.
     pub(crate) departed: VecDeque<(Instant, ParticipantInfo)>,
     pub(crate) speakers: Speakers,
@@ -97,6 +99,7 @@ impl Room {
             sessions: BTreeMap::new(),
             revoked: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            data_tracks: BTreeMap::new(),
             departed: VecDeque::new(),
             speakers: Speakers::default(),
             renewed: BTreeMap::new(),
@@ -178,15 +181,13 @@ impl Room {
             M::SyncState(state) => self.sync_state(sid, &state, now),
             M::Leave(_) => self.client_leaves(sid, now),
             M::Simulate(scenario) => self.simulate(sid, &scenario, now),
-            M::PublishDataTrackRequest(request) => self.refuse_data_track(sid, request),
+            M::PublishDataTrackRequest(request) => self.publish_data_track(sid, request),
+            M::UnpublishDataTrackRequest(request) => self.unpublish_data_track(sid, request),
+            M::UpdateDataSubscription(update) => self.update_data_subscription(sid, &update),
             M::StoreDataBlobRequest(request) => self.refuse_blob(sid, request.request_id),
             M::GetDataBlobRequest(request) => self.refuse_blob(sid, request.request_id),
             // `update_layers` is deprecated; pings are the session's.
-            M::UpdateLayers(_)
-            | M::UnpublishDataTrackRequest(_)
-            | M::UpdateDataSubscription(_)
-            | M::Ping(_)
-            | M::PingReq(_) => {}
+            M::UpdateLayers(_) | M::Ping(_) | M::PingReq(_) => {}
         }
     }
 
@@ -289,6 +290,8 @@ fn outlives_connection(response: &Response) -> bool {
                 | M::RequestResponse(_)
                 | M::TrackSubscribed(_)
                 | M::SubscriptionPermissionUpdate(_)
+                | M::PublishDataTrackResponse(_)
+                | M::UnpublishDataTrackResponse(_)
         )
     )
 }

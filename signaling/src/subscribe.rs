@@ -269,6 +269,7 @@ impl Room {
         for track in tracks {
             self.reconcile_track(track);
         }
+        self.reconcile_data_publisher(sid);
     }
 
     /// Media flows to a subscriber. The publisher hears of the first one.

@@ -106,6 +106,9 @@ class Participant:
         self.events = []
         self.texts = []
         self.packets = []
+        self.data_track = None
+        self.data_tracks = {}
+        self.data_frames = []
         self.tasks = []
         self.microphone = None
         self.camera = None
@@ -119,6 +122,7 @@ class Participant:
         for name in ("reconnecting", "reconnected", "disconnected"):
             room.on(name, lambda *detail, name=name: self.events.append({"name": name, "detail": str(detail)}))
         room.register_text_stream_handler("lk.chat", self.chat)
+        room.on("data_track_published", lambda track: self.data_tracks.update({track.info.name: track}))
         room.on("data_received", lambda packet: self.packets.append(bytes(packet.data).decode()))
         self.joined_at = asyncio.get_running_loop().time()
         await room.connect(url, token, rtc.RoomOptions(single_peer_connection=single))
@@ -232,6 +236,29 @@ class Participant:
 
     async def got(self):
         return self.packets
+
+    async def publish_data(self, name):
+        self.data_track = await self.room.local_participant.publish_data_track(name=name)
+        return True
+
+    async def push(self, text):
+        self.data_track.try_push(rtc.DataTrackFrame(payload=text.encode()))
+        return True
+
+    async def subscribe_data(self, name):
+        while name not in self.data_tracks:
+            await asyncio.sleep(0.02)
+        stream = self.data_tracks[name].subscribe()
+
+        async def read():
+            async for frame in stream:
+                self.data_frames.append(bytes(frame.payload).decode())
+
+        self.tasks.append(asyncio.create_task(read()))
+        return True
+
+    async def frames(self):
+        return self.data_frames
 
     async def beginnings(self):
         """Milliseconds from the wish to join until connected, the first sound and the first picture of others."""

@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // The start of the virtual clock is a real instant.
 
 mod backup;
+mod data_tracks;
 mod forwarding;
 mod joining;
 mod limits;

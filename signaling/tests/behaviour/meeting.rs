@@ -7,7 +7,7 @@ use std::{
 };
 
 use protocol::{
-    ParticipantSid, RoomSid, TrackSid,
+    DataTrackSid, ParticipantSid, RoomSid, TrackSid,
     error::Error,
     livekit::{
         self, AddTrackRequest, ConnectionSettings, JoinRequest, SessionDescription,
@@ -36,6 +36,8 @@ pub struct FakeShard {
     pub peers: BTreeMap<ParticipantSid, FakePeer>,
     pub commands: Vec<Command>,
     pub room_closed: bool,
+    /// Who publishes which data tracks under which handles.
+    pub data_tracks: BTreeMap<DataTrackSid, (ParticipantSid, u16)>,
     events: VecDeque<Event>,
 }
 
@@ -44,6 +46,8 @@ pub struct FakePeer {
     pub tracks: Vec<sfu::PublishedTrack>,
     pub subscriptions: BTreeMap<TrackSid, sfu::TrackSetting>,
     pub offered: bool,
+    /// Data tracks it gets, and under which handles.
+    pub data: BTreeMap<DataTrackSid, u16>,
     /// Of a peer with a second PeerConnection.
     pub subscriber: Option<FakeSubscriber>,
     bound: BTreeSet<TrackSid>,
@@ -103,6 +107,7 @@ impl FakeShard {
                 for track in gone.tracks {
                     self.drop_track(track.sid);
                 }
+                self.drop_data_tracks(|_, publisher| publisher != peer);
             }
             Command::Offer { peer, id, sdp } => self.offer(peer, id, &sdp),
             Command::Publish { peer, track } | Command::PublishRelayed { peer, track, .. } => {
@@ -162,6 +167,32 @@ impl FakeShard {
                     .subscriptions
                     .get_mut(&track)
                     .expect("set where subscribed") = setting;
+            }
+            Command::PublishData {
+                peer,
+                track,
+                handle,
+            } => {
+                let taken = self.data_tracks.insert(track, (peer, handle.get()));
+                assert_eq!(taken, None, "published once");
+            }
+            Command::UnpublishData { peer, track } => {
+                assert_eq!(self.data_tracks[&track].0, peer, "its own");
+                self.drop_data_tracks(|other, _| other != track);
+            }
+            Command::SubscribeData {
+                peer,
+                track,
+                handle,
+            } => {
+                assert_ne!(self.data_tracks[&track].0, peer, "another's");
+                let data = &mut self.peers.get_mut(&peer).expect("a peer").data;
+                let taken = data.values().any(|other| *other == handle.get());
+                assert!(!taken && data.insert(track, handle.get()).is_none());
+            }
+            Command::UnsubscribeData { peer, track } => {
+                let data = &mut self.peers.get_mut(&peer).expect("a peer").data;
+                data.remove(&track).expect("unsubscribed once");
             }
             Command::CloseRoom { .. } => self.room_closed = true,
             _ => {}
@@ -242,6 +273,15 @@ impl FakeShard {
             mid_to_track,
             missing: Default::default(),
         });
+    }
+
+    fn drop_data_tracks(&mut self, stays: impl Fn(DataTrackSid, ParticipantSid) -> bool) {
+        self.data_tracks
+            .retain(|track, (publisher, _)| stays(*track, *publisher));
+        for peer in self.peers.values_mut() {
+            peer.data
+                .retain(|track, _| self.data_tracks.contains_key(track));
+        }
     }
 
     fn drop_track(&mut self, track: TrackSid) {

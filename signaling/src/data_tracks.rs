@@ -1,0 +1,484 @@
+//! Data tracks: published, subscribed to, ended. Packets of theirs go through the shard only; here is who gets them, and
+//! what handles mean.
+
+use std::collections::BTreeMap;
+
+use protocol::{
+    DataTrackSid, ParticipantSid,
+    livekit::{
+        DataTrackFrameEncoding, DataTrackInfo, DataTrackSchemaId, DataTrackSubscriberHandles,
+        PublishDataTrackRequest, PublishDataTrackResponse, RequestResponse, SubscriptionError,
+        SubscriptionResponse, SyncState, UnpublishDataTrackRequest, UnpublishDataTrackResponse,
+        UpdateDataSubscription, data_track_frame_encoding as frame,
+        data_track_schema_encoding as schema,
+        data_track_subscriber_handles::PublishedDataTrack,
+        request_response::{Reason, Request},
+        signal_response::Message,
+    },
+};
+use sfu::DataTrackHandle as Handle;
+
+use crate::{participant::Participant, room::Room};
+
+/// Longest name of a data track or schema, characters.
+const MAX_NAME: usize = 256;
+
+/// Longest name of an encoding that LiveKit does not know, characters.
+const MAX_ENCODING: usize = 32;
+
+/// What a participant publishes and receives of data tracks.
+#[derive(Debug, Default)]
+pub(crate) struct DataTracks {
+    /// It receives what it has said nothing about.
+    auto_subscribe: bool,
+    /// In the order of publication.
+    pub published: Vec<DataTrack>,
+    subscriptions: BTreeMap<DataTrackSid, DataSubscription>,
+    /// The last handle that was given out for a subscription.
+    last_handle: u16,
+}
+
+/// A published data track.
+#[derive(Debug)]
+pub(crate) struct DataTrack {
+    pub sid: DataTrackSid,
+    /// In the publisher's packets; also in `info`.
+    handle: Handle,
+    pub info: DataTrackInfo,
+}
+
+/// What a participant wants of one data track, and has.
+#[derive(Debug, Default)]
+struct DataSubscription {
+    /// What it asked for; `None`: whatever [`DataTracks::auto_subscribe`] says.
+    wish: Option<bool>,
+    /// In the packets it gets, once it got any: the same until the track ends.
+    handle: Option<Handle>,
+    /// The shard was told to send it.
+    active: bool,
+}
+
+impl DataTracks {
+    /// Nothing yet.
+    pub fn new(auto_subscribe: bool) -> Self {
+        Self {
+            auto_subscribe,
+            ..Self::default()
+        }
+    }
+
+    fn wants(&self, track: DataTrackSid) -> bool {
+        let wish = self
+            .subscriptions
+            .get(&track)
+            .and_then(|wanted| wanted.wish);
+        wish.unwrap_or(self.auto_subscribe)
+    }
+
+    fn active(&self) -> usize {
+        let subscriptions = self.subscriptions.values();
+        subscriptions
+            .filter(|subscription| subscription.active)
+            .count()
+    }
+
+    /// The handle of a subscription, a new one where it has none. `None`: there is none left.
+    fn handle_for(&mut self, track: DataTrackSid) -> Option<Handle> {
+        if let Some(known) = self
+            .subscriptions
+            .get(&track)
+            .and_then(|known| known.handle)
+        {
+            return Some(known);
+        }
+        let taken = |handle: Handle| {
+            let mut subscriptions = self.subscriptions.values();
+            subscriptions.any(|subscription| subscription.handle == Some(handle))
+        };
+        // Each is used once before one is used again: packets of the former track may still be under way.
+        let next = (1..=u16::MAX).map(|step| self.last_handle.wrapping_add(step));
+        let handle = next
+            .filter_map(Handle::new)
+            .find(|handle| !taken(*handle))?;
+        self.last_handle = handle.get();
+        Some(handle)
+    }
+}
+
+impl Room {
+    /// `publish_data_track_request`.
+    pub(crate) fn publish_data_track(
+        &mut self,
+        sid: ParticipantSid,
+        request: PublishDataTrackRequest,
+    ) {
+        let handle = match self.admit_data_track(sid, &request) {
+            Ok(handle) => handle,
+            Err((reason, message)) => {
+                let response = RequestResponse {
+                    reason: reason.into(),
+                    message: message.to_owned(),
+                    // Clients find their request by the handle.
+                    request: Some(Request::PublishDataTrack(PublishDataTrackRequest {
+                        pub_handle: request.pub_handle,
+                        ..PublishDataTrackRequest::default()
+                    })),
+                    ..RequestResponse::default()
+                };
+                return self.send(sid, Message::RequestResponse(response));
+            }
+        };
+        let track = DataTrackSid::random(&mut self.rng);
+        let info = DataTrackInfo {
+            pub_handle: request.pub_handle,
+            sid: track.to_string(),
+            encryption: request.encryption().into(),
+            name: request.name,
+            frame_encoding: request.frame_encoding.map(known_encoding),
+            schema: request.schema.map(known_schema),
+        };
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        participant.data.published.push(DataTrack {
+            sid: track,
+            handle,
+            info: info.clone(),
+        });
+        self.data_tracks.insert(track, sid);
+        let info = Some(info);
+        self.send(
+            sid,
+            Message::PublishDataTrackResponse(PublishDataTrackResponse { info }),
+        );
+        self.command(sfu::Command::PublishData {
+            peer: sid,
+            track,
+            handle,
+        });
+        // The `update` must be out before any handle for it is.
+        self.announce(sid, false);
+        self.reconcile_data_track(track);
+    }
+
+    fn admit_data_track(
+        &self,
+        sid: ParticipantSid,
+        request: &PublishDataTrackRequest,
+    ) -> Result<Handle, (Reason, &'static str)> {
+        let Some(participant) = self.participants.get(&sid) else {
+            return Err((Reason::NotFound, "participant does not exist"));
+        };
+        if !participant.grant.video().may_publish_data() {
+            return Err((
+                Reason::NotAllowed,
+                "does not have permission to publish data",
+            ));
+        }
+        let handle = u16::try_from(request.pub_handle).ok().and_then(Handle::new);
+        let Some(handle) = handle else {
+            return Err((
+                Reason::InvalidHandle,
+                "a handle is a number from 1 to 65535",
+            ));
+        };
+        if request.name.is_empty() || request.name.chars().count() > MAX_NAME {
+            return Err((Reason::InvalidName, "a name has 1 to 256 characters"));
+        }
+        if !is_typed_well(request) {
+            return Err((Reason::InvalidRequest, "malformed encoding or schema"));
+        }
+        let published = &participant.data.published;
+        if published.iter().any(|track| track.handle == handle) {
+            return Err((
+                Reason::DuplicateHandle,
+                "another data track has this handle",
+            ));
+        }
+        if published
+            .iter()
+            .any(|track| track.info.name == request.name)
+        {
+            return Err((Reason::DuplicateName, "another data track has this name"));
+        }
+        if published.len() >= self.config.max_tracks {
+            return Err((Reason::LimitExceeded, "too many data tracks"));
+        }
+        Ok(handle)
+    }
+
+    /// `unpublish_data_track_request`.
+    pub(crate) fn unpublish_data_track(
+        &mut self,
+        sid: ParticipantSid,
+        request: UnpublishDataTrackRequest,
+    ) {
+        let published = self.participants.get(&sid).and_then(|participant| {
+            let mut published = participant.data.published.iter();
+            published.find(|track| track.info.pub_handle == request.pub_handle)
+        });
+        if let Some(track) = published.map(|track| track.sid) {
+            return self.end_data_track(sid, track);
+        }
+        let response = RequestResponse {
+            reason: Reason::InvalidHandle.into(),
+            message: "no data track has this handle".to_owned(),
+            request: Some(Request::UnpublishDataTrack(request)),
+            ..RequestResponse::default()
+        };
+        self.send(sid, Message::RequestResponse(response));
+    }
+
+    /// Ends all its data tracks if the participant may not publish any.
+    pub(crate) fn end_forbidden_data_tracks(&mut self, sid: ParticipantSid) {
+        let Some(participant) = self.participants.get(&sid) else {
+            return;
+        };
+        if participant.grant.video().may_publish_data() {
+            return;
+        }
+        for track in published_by(participant) {
+            self.end_data_track(sid, track);
+        }
+    }
+
+    fn end_data_track(&mut self, sid: ParticipantSid, track: DataTrackSid) {
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        let published = &mut participant.data.published;
+        let Some(index) = published
+            .iter()
+            .position(|candidate| candidate.sid == track)
+        else {
+            return;
+        };
+        let info = Some(published.remove(index).info);
+        self.forget_data_track(track);
+        self.command(sfu::Command::UnpublishData { peer: sid, track });
+        self.send(
+            sid,
+            Message::UnpublishDataTrackResponse(UnpublishDataTrackResponse { info }),
+        );
+        self.announce(sid, false);
+    }
+
+    /// Nobody can be subscribed to the track any more.
+    pub(crate) fn forget_data_track(&mut self, track: DataTrackSid) {
+        self.data_tracks.remove(&track);
+        for participant in self.participants.values_mut() {
+            participant.data.subscriptions.remove(&track);
+        }
+    }
+
+    /// `update_data_subscription`.
+    pub(crate) fn update_data_subscription(
+        &mut self,
+        sid: ParticipantSid,
+        update: &UpdateDataSubscription,
+    ) {
+        let mut asked = Vec::new();
+        for wish in &update.updates {
+            // Wishes for tracks that nobody publishes are not kept.
+            let track = wish.track_sid.parse().ok();
+            let Some(track) = track.filter(|track| self.data_tracks.contains_key(track)) else {
+                continue;
+            };
+            if let Some(participant) = self.participants.get_mut(&sid) {
+                let subscription = participant.data.subscriptions.entry(track).or_default();
+                subscription.wish = Some(wish.subscribe);
+                asked.push(track);
+            }
+        }
+        self.reconcile_data(sid, &asked);
+        // All of them: who asks for what it has waits for the handle all the same.
+        self.send_data_handles(sid, &asked);
+    }
+
+    /// Brings what the shard sends to a subscriber in line with the rule. Returns the subscriptions that begin.
+    fn reconcile_data(
+        &mut self,
+        sid: ParticipantSid,
+        tracks: &[DataTrackSid],
+    ) -> Vec<DataTrackSid> {
+        let mut began = Vec::new();
+        for &track in tracks {
+            let should = self.should_receive_data(sid, track);
+            let Some(participant) = self.participants.get_mut(&sid) else {
+                break;
+            };
+            let data = &mut participant.data;
+            let known = data.subscriptions.get(&track);
+            if known.is_some_and(|known| known.active) == should {
+                continue;
+            }
+            if !should {
+                if let Some(subscription) = data.subscriptions.get_mut(&track) {
+                    subscription.active = false;
+                }
+                self.command(sfu::Command::UnsubscribeData { peer: sid, track });
+                continue;
+            }
+            let has_room = data.active() < self.config.max_subscriptions;
+            let Some(handle) = data.handle_for(track).filter(|_| has_room) else {
+                let response = SubscriptionResponse {
+                    track_sid: track.to_string(),
+                    err: SubscriptionError::SeUnknown.into(),
+                };
+                self.send(sid, Message::SubscriptionResponse(response));
+                continue;
+            };
+            let subscription = data.subscriptions.entry(track).or_default();
+            (subscription.handle, subscription.active) = (Some(handle), true);
+            self.command(sfu::Command::SubscribeData {
+                peer: sid,
+                track,
+                handle,
+            });
+            began.push(track);
+        }
+        began
+    }
+
+    fn should_receive_data(&self, sid: ParticipantSid, track: DataTrackSid) -> bool {
+        let publisher = self.data_tracks.get(&track);
+        let publisher = publisher.and_then(|publisher| self.participants.get(publisher));
+        let (Some(publisher), Some(subscriber)) = (publisher, self.participants.get(&sid)) else {
+            return false;
+        };
+        subscriber.sid != publisher.sid
+            && publisher.is_visible()
+            && subscriber.can_subscribe()
+            && subscriber.data.wants(track)
+            && publisher.audience.allows_data(&subscriber.identity, track)
+    }
+
+    /// For everybody.
+    pub(crate) fn reconcile_data_track(&mut self, track: DataTrackSid) {
+        let subscribers: Vec<_> = self.participants.keys().copied().collect();
+        for subscriber in subscribers {
+            let began = self.reconcile_data(subscriber, &[track]);
+            self.send_data_handles(subscriber, &began);
+        }
+    }
+
+    /// For all that the participant publishes.
+    pub(crate) fn reconcile_data_publisher(&mut self, sid: ParticipantSid) {
+        let tracks = self.participants.get(&sid).map(published_by);
+        for track in tracks.unwrap_or_default() {
+            self.reconcile_data_track(track);
+        }
+    }
+
+    /// For everything others publish.
+    pub(crate) fn reconcile_data_subscriber(&mut self, sid: ParticipantSid) {
+        let tracks: Vec<_> = self.data_tracks.keys().copied().collect();
+        let began = self.reconcile_data(sid, &tracks);
+        self.send_data_handles(sid, &began);
+    }
+
+    /// Who is back hears again what the handles in its packets mean.
+    pub(crate) fn send_all_data_handles(&mut self, sid: ParticipantSid) {
+        let tracks: Vec<_> = self.data_tracks.keys().copied().collect();
+        self.send_data_handles(sid, &tracks);
+    }
+
+    /// What the handles of active subscriptions among these mean.
+    fn send_data_handles(&mut self, sid: ParticipantSid, tracks: &[DataTrackSid]) {
+        let Some(participant) = self.participants.get(&sid) else {
+            return;
+        };
+        let meaning = |track: &DataTrackSid| {
+            let subscription = participant.data.subscriptions.get(track)?;
+            let handle = subscription.handle.filter(|_| subscription.active)?;
+            let publisher = self.participants.get(self.data_tracks.get(track)?)?;
+            let published = PublishedDataTrack {
+                publisher_identity: publisher.identity.as_str().to_owned(),
+                publisher_sid: publisher.sid.to_string(),
+                track_sid: track.to_string(),
+            };
+            Some((handle.get().into(), published))
+        };
+        let handles = DataTrackSubscriberHandles {
+            sub_handles: tracks.iter().filter_map(meaning).collect(),
+        };
+        if !handles.sub_handles.is_empty() {
+            self.send(sid, Message::DataTrackSubscriberHandles(handles));
+        }
+    }
+
+    /// A client that comes back says what it publishes. What has ended meanwhile, or was never heard of, it is told.
+    pub(crate) fn sync_data_tracks(&mut self, sid: ParticipantSid, state: &SyncState) {
+        let Some(participant) = self.participants.get(&sid) else {
+            return;
+        };
+        let known = |handle: u32| {
+            let mut published = participant.data.published.iter();
+            published.any(|track| track.info.pub_handle == handle)
+        };
+        let infos = state.publish_data_tracks.iter();
+        let ended: Vec<_> = infos
+            .filter_map(|published| published.info.as_ref())
+            .filter(|info| !known(info.pub_handle))
+            .take(self.config.max_tracks)
+            .map(|info| DataTrackInfo {
+                pub_handle: info.pub_handle,
+                sid: info.sid.clone(),
+                ..DataTrackInfo::default()
+            })
+            .collect();
+        for info in ended {
+            let info = Some(info);
+            self.send(
+                sid,
+                Message::UnpublishDataTrackResponse(UnpublishDataTrackResponse { info }),
+            );
+        }
+        if let Some(update) = &state.data_subscription {
+            self.update_data_subscription(sid, update);
+        }
+    }
+}
+
+fn published_by(participant: &Participant) -> Vec<DataTrackSid> {
+    let published = participant.data.published.iter();
+    published.map(|track| track.sid).collect()
+}
+
+/// Names of its encodings and of its schema are as long as they may be.
+fn is_typed_well(request: &PublishDataTrackRequest) -> bool {
+    let is_name = |name: &str, max: usize| !name.is_empty() && name.chars().count() <= max;
+    let encoding = request.frame_encoding.as_ref();
+    let encoding_fits = match encoding.and_then(|encoding| encoding.value.as_ref()) {
+        Some(frame::Value::Custom(name)) => is_name(name, MAX_ENCODING),
+        _ => true,
+    };
+    let Some(described) = &request.schema else {
+        return encoding_fits;
+    };
+    let encoding = described.encoding.as_ref();
+    let schema_fits = match encoding.and_then(|encoding| encoding.value.as_ref()) {
+        Some(schema::Value::Custom(name)) => is_name(name, MAX_ENCODING),
+        _ => true,
+    };
+    encoding_fits && schema_fits && is_name(&described.name, MAX_NAME)
+}
+
+/// Only values of an enum that we know: others could not be written as JSON.
+fn known_encoding(mut encoding: DataTrackFrameEncoding) -> DataTrackFrameEncoding {
+    if let Some(frame::Value::WellKnown(value)) = &mut encoding.value {
+        let known = frame::WellKnownFrameEncoding::try_from(*value);
+        *value = known.map(Into::into).unwrap_or_default();
+    }
+    encoding
+}
+
+/// The same of a schema.
+fn known_schema(mut described: DataTrackSchemaId) -> DataTrackSchemaId {
+    let encoding = described.encoding.as_mut();
+    if let Some(schema::Value::WellKnown(value)) = encoding.and_then(|it| it.value.as_mut()) {
+        let known = schema::WellKnownSchemaEncoding::try_from(*value);
+        *value = known.map(Into::into).unwrap_or_default();
+    }
+    described
+}
