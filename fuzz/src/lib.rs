@@ -8,15 +8,16 @@ mod media;
 mod relay;
 
 pub use control::{data_packet, join_request, signal_request, token};
-pub use media::{dependency_descriptor, rtcp, rtp, sdp, srtp_open, stun_demux};
+pub use media::{data_track, dependency_descriptor, rtcp, rtp, sdp, srtp_open, stun_demux};
 pub use relay::turn;
 
 /// A target: whatever the bytes, it returns.
 pub type Target = fn(&[u8]);
 
 /// All targets, by name.
-pub const TARGETS: [(&str, Target); 11] = [
+pub const TARGETS: [(&str, Target); 12] = [
     ("data_packet", data_packet),
+    ("data_track", data_track),
     ("dependency_descriptor", dependency_descriptor),
     ("join_request", join_request),
     ("rtcp", rtcp),

@@ -5,10 +5,13 @@ use std::{fs, path::Path, time::Duration};
 
 use protocol::{
     livekit::{
-        AddTrackRequest, ConnectionSettings, DataPacket, JoinRequest, MuteTrackRequest,
-        SessionDescription, SignalRequest, SimulateScenario, SyncState, TrackSource, TrackType,
-        TrickleRequest, UpdateParticipantMetadata, UpdateSubscription, UpdateTrackSettings,
-        UserPacket, data_packet, signal_request::Message as Ask, simulate_scenario::Scenario,
+        AddTrackRequest, ConnectionSettings, DataPacket, DataTrackFrameEncoding, JoinRequest,
+        MuteTrackRequest, PublishDataTrackRequest, SessionDescription, SignalRequest,
+        SimulateScenario, SyncState, TrackSource, TrackType, TrickleRequest,
+        UnpublishDataTrackRequest, UpdateDataSubscription, UpdateParticipantMetadata,
+        UpdateSubscription, UpdateTrackSettings, UserPacket, data_packet,
+        data_track_frame_encoding, signal_request::Message as Ask, simulate_scenario::Scenario,
+        update_data_subscription,
     },
     prost::Message,
     signal::{Encoding, Frame, encode_join_request, encode_request},
@@ -183,6 +186,22 @@ fn data() {
         ..Default::default()
     };
     write("data_packet", "chat", &packet.encode_to_vec());
+    // Version 0, a whole frame; handle, sequence and frame number, timestamp.
+    let mut header = vec![0x18, 0, 0, 1, 0, 7, 0, 3, 1, 2, 3, 4];
+    write("data_track", "frame", &[&header[..], b"payload"].concat());
+    // With extensions: encrypted under a key, with a time of the sender.
+    header[0] |= 0x04;
+    let encrypted = [1, 13, 5, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+    let at = [2, 8, 0, 0, 1, 0x9a, 1, 2, 3, 4];
+    header.extend([0, 6]);
+    header.extend(encrypted);
+    header.extend(at);
+    header.push(0);
+    write(
+        "data_track",
+        "extensions",
+        &[&header[..], b"payload"].concat(),
+    );
 }
 
 fn asked() -> Vec<Ask> {
@@ -226,6 +245,22 @@ fn asked() -> Vec<Ask> {
             request_id: 1,
             ..Default::default()
         }),
+        Ask::PublishDataTrackRequest(PublishDataTrackRequest {
+            pub_handle: 1,
+            name: "position".into(),
+            frame_encoding: Some(DataTrackFrameEncoding {
+                value: Some(data_track_frame_encoding::Value::WellKnown(7)),
+            }),
+            ..Default::default()
+        }),
+        Ask::UpdateDataSubscription(UpdateDataSubscription {
+            updates: vec![update_data_subscription::Update {
+                track_sid: "DTR_AAAAAAAAAAAA".into(),
+                subscribe: true,
+                options: None,
+            }],
+        }),
+        Ask::UnpublishDataTrackRequest(UnpublishDataTrackRequest { pub_handle: 1 }),
         Ask::SyncState(SyncState::default()),
         Ask::Simulate(SimulateScenario {
             scenario: Some(Scenario::SpeakerUpdate(3)),
