@@ -1,17 +1,18 @@
-//! Publishers hear which layers of their pictures nobody wants, so that they do not encode and send them. Every client
-//! is told: those that did not switch dynacast on ignore it.
+//! Publishers hear which layers of their pictures nobody wants, so that they do not encode and send them; and which of
+//! the codecs they announced for a sound somebody needs. Every client is told: those that did not switch dynacast on
+//! ignore it.
 
 use protocol::{
     ParticipantSid, TrackSid,
     livekit::{
-        SubscribedCodec, SubscribedQuality, SubscribedQualityUpdate, VideoQuality,
-        signal_response::Message,
+        SubscribedAudioCodec, SubscribedAudioCodecUpdate, SubscribedCodec, SubscribedQuality,
+        SubscribedQualityUpdate, VideoQuality, signal_response::Message,
     },
 };
 use sfu::SpatialLayer;
 
 use crate::{
-    participant::{Track, WantedLayers},
+    participant::{Participant, Track, WantedLayers},
     room::Room,
 };
 
@@ -44,6 +45,62 @@ impl Room {
         };
         let update = quality_update(track);
         self.send(publisher, update);
+    }
+
+    /// Subscriptions to a sound began or ended: the publisher hears whether its codecs are needed, where it announced
+    /// several of them.
+    pub(crate) fn update_audio_codecs(&mut self, track: TrackSid) {
+        let is_active = |subscriber: &Participant| {
+            let subscription = subscriber.subscriptions.get(&track);
+            subscription.is_some_and(|subscription| subscription.active)
+        };
+        let Some(&publisher) = self.tracks.get(&track) else {
+            return;
+        };
+        // Somebody may listen in another room.
+        let is_forwarded = |publisher: &Participant| !publisher.forwards.is_empty();
+        let needed = self.participants.get(&publisher).is_some_and(is_forwarded)
+            || self.participants.values().any(is_active);
+        let state = self
+            .participants
+            .get_mut(&publisher)
+            .and_then(|publisher| publisher.track_mut(track));
+        let Some(state) = state.filter(|state| state.bound && state.audio_codecs.len() > 1) else {
+            return;
+        };
+        if state.needed.replace(needed) == Some(needed) {
+            return;
+        }
+        let update = audio_codec_update(state, needed);
+        self.send(publisher, update);
+    }
+
+    /// Other rooms began or ceased to have the publisher.
+    pub(crate) fn update_all_audio_codecs(&mut self, publisher: ParticipantSid) {
+        let tracks = self
+            .participants
+            .get(&publisher)
+            .map(|publisher| &publisher.tracks);
+        let tracks: Vec<_> = tracks
+            .into_iter()
+            .flatten()
+            .map(|track| track.sid)
+            .collect();
+        for track in tracks {
+            self.update_audio_codecs(track);
+        }
+    }
+
+    /// The same, for who is back.
+    pub(crate) fn send_audio_codecs(&mut self, publisher: ParticipantSid) {
+        let Some(participant) = self.participants.get(&publisher) else {
+            return;
+        };
+        let told = |track: &Track| Some(audio_codec_update(track, track.needed?));
+        let updates: Vec<_> = participant.tracks.iter().filter_map(told).collect();
+        for update in updates {
+            self.send(publisher, update);
+        }
     }
 
     /// A publisher is back: it may have missed what was wanted meanwhile.
@@ -96,4 +153,23 @@ fn qualities(wanted: WantedLayers) -> Vec<SubscribedQuality> {
         enabled: Some(layer) <= wanted,
     };
     QUALITIES.into_iter().map(quality).collect()
+}
+
+/// Of the codecs of a sound we forward the one that was negotiated, to everybody.
+fn audio_codec_update(track: &Track, needed: bool) -> Message {
+    let negotiated = track.info.mime_type.rsplit('/').next().unwrap_or_default();
+    let codecs = &track.audio_codecs;
+    let forwarded = codecs
+        .iter()
+        .position(|codec| codec.eq_ignore_ascii_case(negotiated))
+        .unwrap_or_default();
+    let codecs = codecs.iter().enumerate();
+    let codecs = codecs.map(|(index, codec)| SubscribedAudioCodec {
+        codec: codec.clone(),
+        enabled: needed && index == forwarded,
+    });
+    Message::SubscribedAudioCodecUpdate(SubscribedAudioCodecUpdate {
+        track_sid: track.sid.to_string(),
+        subscribed_audio_codecs: codecs.collect(),
+    })
 }

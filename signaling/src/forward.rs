@@ -105,6 +105,7 @@ impl Room {
             tracks: BTreeMap::new(),
         });
         self.tell_forwards(sid, |forward| forward.sid == there, RoomMessage::Forward);
+        self.update_all_audio_codecs(sid);
         Ok(())
     }
 
@@ -178,6 +179,7 @@ impl Room {
         if let Some(call) = forward.call {
             self.reply(call, Err(error));
         }
+        self.update_all_audio_codecs(peer);
     }
 
     /// Nobody is forwarded any more to a room that has ended.

@@ -169,6 +169,8 @@ impl Room {
             bound: true,
             subscribed: false,
             codec: String::new(),
+            audio_codecs: Vec::new(),
+            needed: None,
             wanted: None,
             backup: None,
         });

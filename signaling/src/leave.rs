@@ -53,6 +53,9 @@ impl Room {
         for track in &participant.data.published {
             self.forget_data_track(track.sid);
         }
+        for track in participant.subscriptions.keys() {
+            self.update_audio_codecs(*track);
+        }
         self.speakers.forget(sid);
         self.abandon_calls(sid);
         self.end_forwards(&participant, reason);

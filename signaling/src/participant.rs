@@ -100,6 +100,10 @@ pub(crate) struct Track {
     pub subscribed: bool,
     /// The codec as its client names it, without `video/`.
     pub codec: String,
+    /// The codecs its client could send, if it is a sound; as the client names them.
+    pub audio_codecs: Vec<String>,
+    /// Somebody needs one of them, as the publisher was told.
+    pub needed: Option<bool>,
     /// The layers that somebody wants, as the publisher was told.
     pub wanted: Option<WantedLayers>,
     /// Its second codec, where it has one.

@@ -136,6 +136,7 @@ impl Room {
         } else {
             self.forward_changes(sid);
         }
+        self.update_audio_codecs(track);
     }
 
     /// The track is gone from the publisher's offer, or may not be published any more.
@@ -343,6 +344,11 @@ impl Track {
             info,
             bound: false,
             subscribed: false,
+            audio_codecs: match kind {
+                MediaKind::Audio => codec_names(request),
+                MediaKind::Video => Vec::new(),
+            },
+            needed: None,
             wanted: None,
             backup,
         }
@@ -406,6 +412,11 @@ pub(crate) fn is_too_long(request: &AddTrackRequest) -> bool {
         || request.audio_features.len() > MAX_LAYERS
         || request.packet_trailer_features.len() > MAX_LAYERS
         || layers > MAX_LAYERS
+}
+
+fn codec_names(request: &AddTrackRequest) -> Vec<String> {
+    let codecs = request.simulcast_codecs.iter();
+    codecs.map(|codec| codec.codec.clone()).collect()
 }
 
 pub(crate) fn sid_hint(kind: MediaKind, source: TrackSource) -> &'static str {

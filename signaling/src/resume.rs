@@ -99,6 +99,7 @@ impl Room {
         self.send_speakers(sid);
         self.send_quality(sid);
         self.send_wanted_layers(sid);
+        self.send_audio_codecs(sid);
     }
 
     /// After `reconnect` the client says what it believes. Where we cannot agree, it starts anew.

@@ -90,6 +90,9 @@ impl Room {
             }
             _ => {}
         }
+        if received != receive {
+            self.update_audio_codecs(track);
+        }
         if waits && !waited {
             let response = SubscriptionResponse {
                 track_sid: track.to_string(),

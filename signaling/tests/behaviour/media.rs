@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use protocol::livekit::{
-    DisconnectReason, MuteTrackRequest, SubscriptionPermission, TrackPermission,
+    AddTrackRequest, DisconnectReason, MuteTrackRequest, SubscriptionPermission, TrackPermission,
     UpdateSubscription, UpdateTrackSettings, VideoQuality, leave_request::Action,
     request_response::Reason,
 };
@@ -655,4 +655,84 @@ fn a_connection_that_gets_worse_is_told_to_its_participant_and_to_those_who_rece
         1
     );
     assert_eq!(known.len(), 4);
+}
+
+#[test]
+fn who_announced_several_codecs_for_a_sound_hears_whether_they_are_needed() {
+    use protocol::livekit::{SimulcastCodec, SubscribedAudioCodecUpdate, TrackType};
+
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let named = |codec: &str| SimulcastCodec {
+        codec: codec.into(),
+        cid: "mic".into(),
+        ..Default::default()
+    };
+    let sound = |codecs: &[&str]| AddTrackRequest {
+        cid: "mic".into(),
+        r#type: TrackType::Audio.into(),
+        simulcast_codecs: codecs.iter().map(|codec| named(codec)).collect(),
+        ..Default::default()
+    };
+    let updates = |heard: &[Told]| -> Vec<SubscribedAudioCodecUpdate> {
+        let updates = heard.iter().filter_map(|told| match told {
+            Told::SubscribedAudioCodecUpdate(update) => Some(update.clone()),
+            _ => None,
+        });
+        updates.collect()
+    };
+    let enabled = |update: &SubscribedAudioCodecUpdate| -> Vec<(String, bool)> {
+        let codecs = update.subscribed_audio_codecs.iter();
+        codecs
+            .map(|codec| (codec.codec.clone(), codec.enabled))
+            .collect()
+    };
+    let told = |opus| vec![("opus".to_owned(), opus), ("pcma".to_owned(), false)];
+
+    meeting.ask(alice, Ask::AddTrack(sound(&["opus", "pcma"])));
+    let track = meeting.published(alice, "mic").unwrap();
+    meeting.ask(alice, Ask::Offer(offer(2, "v=0 mic")));
+    let heard = updates(&meeting.take_heard(alice));
+    assert_eq!(heard.iter().map(enabled).collect::<Vec<_>>(), [told(false)]);
+    assert_eq!(heard[0].track_sid, track.to_string());
+
+    let bob = meeting.enter("bob");
+    let carol = meeting.enter("carol");
+    let heard = updates(&meeting.take_heard(alice));
+    assert_eq!(heard.iter().map(enabled).collect::<Vec<_>>(), [told(true)]);
+    meeting.ask(carol, Ask::Leave(Default::default()));
+    assert!(
+        updates(&meeting.take_heard(alice)).is_empty(),
+        "bob still listens"
+    );
+    let wish = |subscribe| {
+        Ask::Subscription(UpdateSubscription {
+            track_sids: vec![track.to_string()],
+            subscribe,
+            ..Default::default()
+        })
+    };
+    meeting.ask(bob, wish(false));
+    meeting.ask(bob, wish(true));
+    meeting.ask(bob, Ask::Leave(Default::default()));
+    let heard = updates(&meeting.take_heard(alice));
+    let expected = [told(false), told(true), told(false)];
+    assert_eq!(heard.iter().map(enabled).collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn who_announced_one_codec_for_a_sound_hears_nothing_about_it() {
+    use protocol::livekit::TrackType;
+
+    let mut meeting = Meeting::new();
+    let (alice, _bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    let sound = AddTrackRequest {
+        cid: "mic".into(),
+        r#type: TrackType::Audio.into(),
+        ..Default::default()
+    };
+    meeting.ask(alice, Ask::AddTrack(sound));
+    meeting.ask(alice, Ask::Offer(offer(2, "v=0 mic")));
+    let about_codecs = |told: &Told| matches!(told, Told::SubscribedAudioCodecUpdate(_));
+    assert!(!meeting.clients[&alice].heard.iter().any(about_codecs));
 }
