@@ -93,6 +93,22 @@ test('media finds its way through every network', { timeout: 10 * 60_000 }, asyn
     await until('the connections are closed', async () => (await server.metrics()).conclave_media_connections === 0);
   });
 
+  await t.test('a client that asks for it comes back over TCP alone, and over TLS alone', async () => {
+    const during = async (people) => {
+      const [ada] = people;
+      const isSo = {
+        'force-tcp': (way) => way.protocol === 'tcp' && way.type !== 'relay',
+        'force-tls': (way) => way.type === 'relay' && way.relayProtocol === 'tls',
+      };
+      for (const [scenario, wanted] of Object.entries(isSo)) {
+        await ada.page.evaluate((name) => window.__conclave.room.simulateScenario(name), scenario);
+        await until(`${scenario} has its way`, async () => wanted((await ada.pair()) ?? {}), { explain: async () => JSON.stringify(await ada.pair()) });
+        await everyoneHearsAndSees(people);
+      }
+    };
+    await meet('switching', {}, { during, base: `https://${HOST}:${tlsPort}` });
+  });
+
   await t.test('nothing but a relay: TURN over UDP', async () => {
     const options = { transportPolicy: 'relay', servers: '^turn:' };
     for (const way of await meet('with-turn-udp', options)) {

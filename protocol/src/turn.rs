@@ -26,6 +26,11 @@ impl TurnServers {
         }
     }
 
+    /// One of them is reached over TLS.
+    pub fn has_tls(&self) -> bool {
+        self.urls.iter().any(|url| is_tls(url))
+    }
+
     /// What `participant` is told at `now` (seconds since 1970).
     pub fn for_participant(&self, participant: ParticipantSid, now: u64) -> Vec<IceServer> {
         if self.urls.is_empty() {
@@ -51,6 +56,11 @@ impl TurnServers {
     fn mac(&self, username: &str) -> String {
         BASE64.encode(hmac::sign(&self.secret, username.as_bytes()))
     }
+}
+
+/// The URL of a TURN server over TLS (RFC 7065).
+pub fn is_tls(url: &str) -> bool {
+    url.starts_with("turns:")
 }
 
 impl fmt::Debug for TurnServers {

@@ -395,6 +395,21 @@ pub enum Command {
         /// Publishers, and the last sequence number of each.
         received: Vec<(ParticipantSid, u32)>,
     },
+    /// Our descriptions name to this participant candidates of this protocol only, if there are any. Said before its first
+    /// offer, and before ours. For tests of clients.
+    RestrictCandidates {
+        /// The participant.
+        peer: ParticipantSid,
+        /// UDP or TCP.
+        protocol: TransportProtocol,
+    },
+    /// The network of this participant is taken to carry no more than this, however much it does. For tests of clients.
+    LimitBandwidth {
+        /// The participant.
+        peer: ParticipantSid,
+        /// Bits per second towards it; `None`: as much as it carries.
+        limit: Option<u64>,
+    },
     /// The participant publishes a data track.
     PublishData {
         /// The publisher.

@@ -45,7 +45,8 @@ impl Shard {
         let Some(estimator) = &p.estimator else {
             return;
         };
-        if let Some(bitrate) = estimator.bitrate()
+        let known = estimator.bitrate().into_iter();
+        if let Some(bitrate) = known.chain(p.bandwidth_limit).min()
             && now >= p.next_allocation
         {
             p.next_allocation = now + ALLOCATION_INTERVAL;
@@ -88,7 +89,8 @@ impl Shard {
         let mut shares = std::mem::take(&mut self.shares);
         divide(budget, &demands, &mut shares);
         if let Some(p) = self.peers.get_mut(peer) {
-            p.wanted_bitrate = (wanted as f64 * WANTED / USABLE) as Bitrate;
+            let wanted = (wanted as f64 * WANTED / USABLE) as Bitrate;
+            p.wanted_bitrate = p.bandwidth_limit.map_or(wanted, |limit| wanted.min(limit));
         }
         for ((key, demand), share) in pictures.drain(..).zip(demands.drain(..)).zip(&shares) {
             self.give(key, &demand, *share, budget);

@@ -8,11 +8,11 @@ use rand::Rng;
 use crate::{
     api::{
         Command, Event, MediaKind, MediaSections, PeerPermissions, PublishedTrack, SendBatch,
-        SpatialLayer, TrackCodec, TrackSetting,
+        SpatialLayer, TrackCodec, TrackSetting, TransportProtocol,
     },
     backup::codec_to_send,
     budget::Budget,
-    bwe::BandwidthEstimator,
+    bwe::{BandwidthEstimator, HIGHEST},
     data::WaitingData,
     down_track::{DownTrack, MidElement, SendParameters},
     fanout::NO_LAYER,
@@ -100,6 +100,20 @@ impl Shard {
             Command::SendData { .. } => self.send_data(command, now, out),
             Command::ReplayData { peer, received } => {
                 self.replay_data(peer, &received, now, out);
+            }
+            Command::RestrictCandidates { peer, protocol } => {
+                let both = [self.sids.get(&peer).copied(), self.subscriber(peer)];
+                for key in both.into_iter().flatten() {
+                    if let Some(p) = self.peers.get_mut(key) {
+                        p.candidates = Some(protocol);
+                    }
+                }
+            }
+            Command::LimitBandwidth { peer, limit } => {
+                let key = self.receiver(peer);
+                if let Some(p) = key.and_then(|key| self.peers.get_mut(key)) {
+                    p.bandwidth_limit = Some(limit.unwrap_or(HIGHEST));
+                }
             }
             Command::PublishData { .. }
             | Command::UnpublishData { .. }
@@ -219,6 +233,8 @@ impl Shard {
             next_receiver_report: now,
             rtt: INITIAL_RTT,
             estimator: None,
+            bandwidth_limit: None,
+            candidates: None,
             pacer: Pacer::default(),
             wanted_bitrate: 0,
             primary_only: false,
@@ -554,6 +570,13 @@ impl Shard {
         fresh: bool,
     ) -> Option<LocalParameters> {
         let p = self.peers.get(key)?;
+        let mut candidates = self.config.addresses.clone();
+        let mut tcp_candidates = self.config.tcp_addresses.clone();
+        match p.candidates {
+            Some(TransportProtocol::Udp) => tcp_candidates.clear(),
+            Some(TransportProtocol::Tcp) if !tcp_candidates.is_empty() => candidates.clear(),
+            _ => {}
+        }
         let ice = match fresh {
             true => random_credentials(self.config.index, &mut self.rng),
             false => IceCredentials {
@@ -565,8 +588,8 @@ impl Shard {
             ice,
             ice_lite: true,
             fingerprint: self.context.fingerprint(),
-            candidates: self.config.addresses.clone(),
-            tcp_candidates: self.config.tcp_addresses.clone(),
+            candidates,
+            tcp_candidates,
             max_message_size: MAX_MESSAGE_SIZE.into(),
         })
     }

@@ -6,7 +6,7 @@ use protocol::{ParticipantIdentity, ParticipantSid};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    api::{MediaSections, PeerPermissions},
+    api::{MediaSections, PeerPermissions, TransportProtocol},
     budget::Budget,
     bwe::{BandwidthEstimator, Bitrate},
     data::WaitingData,
@@ -111,6 +111,10 @@ pub struct Peer {
     pub rtt: Duration,
     /// What its network carries; there once a section says that it reports arrivals.
     pub estimator: Option<Box<BandwidthEstimator>>,
+    /// It is given no more than this, whatever its network carries.
+    pub bandwidth_limit: Option<Bitrate>,
+    /// Our candidates of this protocol only are named to it.
+    pub candidates: Option<TransportProtocol>,
     /// Packets that its network must wait for.
     pub pacer: Pacer,
     /// Bits per second that would give it all it wants.

@@ -6,13 +6,13 @@ use protocol::{
     ParticipantIdentity, ParticipantSid,
     error::Error,
     livekit::{
-        ClientConfiguration, Codec, IceServer, JoinResponse, LeaveRequest, ParticipantInfo,
-        ServerInfo,
+        Codec, IceServer, JoinResponse, LeaveRequest, ParticipantInfo, ServerInfo,
         leave_request::Action,
         participant_info::{Kind, State},
         server_info::Edition,
         signal_response::Message,
     },
+    turn::is_tls,
 };
 
 use crate::{
@@ -128,6 +128,7 @@ impl Room {
             // Too much of it is ignored: the token's own values stand.
             let _ = metadata::apply(&mut grant, "", &request.metadata, attributes);
         }
+        let identity = grant.identity();
         let settings = request.connection_settings.unwrap_or_default();
         let client = request.client_info.unwrap_or_default();
         let joined_at = self.clock.unix(now);
@@ -138,6 +139,11 @@ impl Room {
             adaptive_stream: settings.adaptive_stream,
             data: DataTracks::new(settings.auto_subscribe_data_track()),
             connect_by: Some(now + seconds(self.config.join_timeout)),
+            protocol: self
+                .switched
+                .remove(&identity)
+                .filter(|(_, until)| now < *until)
+                .map(|(protocol, _)| protocol),
             ..Participant::new(sid, grant, client, joined_at)
         };
         self.tell(
@@ -157,9 +163,10 @@ impl Room {
             });
         }
         self.limit_voices();
-        self.identities.insert(participant.identity.clone(), sid);
+        self.identities.insert(identity, sid);
         self.sessions.insert(session, sid);
         self.participants.insert(sid, participant);
+        self.restrict_candidates(sid);
         self.close_at = None;
         sid
     }
@@ -176,7 +183,7 @@ impl Room {
             server_region: self.config.region.clone(),
             server_info: Some(self.server_info()),
             ice_servers: self.ice_servers(sid, now),
-            client_configuration: Some(ClientConfiguration::default()),
+            client_configuration: Some(self.client_configuration(sid)),
             subscriber_primary: two.is_some_and(Participant::can_subscribe),
             fast_publish: two.is_some_and(|two| two.grant.video().may_publish()),
             ping_interval: PING_INTERVAL_SECONDS as i32,
@@ -189,9 +196,16 @@ impl Room {
 
     /// Our own TURN server. No STUN server of anybody else: clients reach us by our own candidates.
     pub(crate) fn ice_servers(&self, sid: ParticipantSid, now: Instant) -> Vec<IceServer> {
-        let turn = self.config.turn.as_ref();
-        turn.map(|turn| turn.for_participant(sid, self.clock.unix(now).as_secs()))
-            .unwrap_or_default()
+        let Some(turn) = &self.config.turn else {
+            return Vec::new();
+        };
+        let mut servers = turn.for_participant(sid, self.clock.unix(now).as_secs());
+        if self.is_relayed(sid) {
+            for server in &mut servers {
+                server.urls.retain(|url| is_tls(url));
+            }
+        }
+        servers
     }
 
     pub(crate) fn server_info(&self) -> ServerInfo {

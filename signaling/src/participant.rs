@@ -8,7 +8,7 @@ use std::{
 use protocol::{
     DataTrackSid, ParticipantIdentity, ParticipantSid, RoomSid, TrackSid,
     livekit::{
-        ClientInfo, DisconnectReason, ParticipantInfo, ParticipantPermission,
+        CandidateProtocol, ClientInfo, DisconnectReason, ParticipantInfo, ParticipantPermission,
         SubscriptionPermission, TrackInfo, TrackSource,
         participant_info::{Kind, KindDetail, State},
     },
@@ -72,6 +72,8 @@ pub(crate) struct Participant {
     pub forwards: Vec<Forward>,
     /// The room it is connected to, where that is another one: here it only publishes.
     pub forwarded_from: Option<RoomSid>,
+    /// A simulation its client asked for: it is reached over this protocol only.
+    pub protocol: Option<CandidateProtocol>,
     /// A simulation its client asked for: cut the signal connection at the next resume.
     pub cut_on_resume: Option<CutOnResume>,
 }
@@ -237,6 +239,7 @@ impl Participant {
             awaited_answer: None,
             forwards: Vec::new(),
             forwarded_from: None,
+            protocol: None,
             cut_on_resume: None,
         }
     }

@@ -5,8 +5,8 @@ use std::time::Instant;
 use protocol::{
     ParticipantSid, TrackSid,
     livekit::{
-        ClientConfiguration, DisconnectReason, ParticipantUpdate, ReconnectResponse, RoomUpdate,
-        SyncState, leave_request::Action, signal_response::Message,
+        DisconnectReason, ParticipantUpdate, ReconnectResponse, RoomUpdate, SyncState,
+        leave_request::Action, signal_response::Message,
     },
 };
 
@@ -79,7 +79,7 @@ impl Room {
     fn welcome_back(&mut self, sid: ParticipantSid, now: Instant) {
         let response = ReconnectResponse {
             ice_servers: self.ice_servers(sid, now),
-            client_configuration: Some(ClientConfiguration::default()),
+            client_configuration: Some(self.client_configuration(sid)),
             server_info: Some(self.server_info()),
             last_message_seq: REPEAT_ALL,
         };

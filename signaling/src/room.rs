@@ -56,6 +56,8 @@ pub struct Room {
     pub(crate) speakers: Speakers,
     /// Who was told to connect anew because media did not arrive, and when.
     pub(crate) renewed: BTreeMap<ParticipantIdentity, Instant>,
+    /// Who was told to come back over another protocol, and until when that is remembered.
+    pub(crate) switched: BTreeMap<ParticipantIdentity, (livekit::CandidateProtocol, Instant)>,
     /// Voices that are forwarded, where the room has its own number; 0: all.
     pub(crate) audio_top_n: Option<usize>,
     /// Calls of participants' methods that wait for an answer, by the id of their request.
@@ -103,6 +105,7 @@ impl Room {
             departed: VecDeque::new(),
             speakers: Speakers::default(),
             renewed: BTreeMap::new(),
+            switched: BTreeMap::new(),
             audio_top_n: settings
                 .tags
                 .get(AUDIO_TOP_N)

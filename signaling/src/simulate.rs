@@ -5,7 +5,8 @@ use std::time::{Duration, Instant};
 use protocol::{
     ParticipantSid,
     livekit::{
-        DisconnectReason, SimulateScenario, leave_request::Action, simulate_scenario::Scenario,
+        CandidateProtocol, ClientConfigSetting, ClientConfiguration, DisconnectReason,
+        SimulateScenario, leave_request::Action, simulate_scenario::Scenario,
     },
 };
 
@@ -13,6 +14,9 @@ use crate::{clock::seconds, leave::Farewell, participant::CutOnResume, room::Roo
 
 /// A cut that was asked for and did not come is forgotten after this time.
 const CUT_WITHIN: Duration = Duration::from_secs(5);
+
+/// Who was told to come back over another protocol does so within this time, or as it likes.
+const SWITCH_WITHIN: Duration = Duration::from_secs(30);
 
 /// Longest simulated speech, seconds.
 const MAX_SPEECH: i32 = 60;
@@ -52,10 +56,62 @@ impl Room {
             Some(Scenario::DisconnectSignalOnResumeNoMessages(_)) => {
                 self.cut_on_resume(sid, true, now)
             }
-            // There is UDP only, and no artificial limit of bandwidth.
-            Some(Scenario::SwitchCandidateProtocol(_) | Scenario::SubscriberBandwidth(_))
-            | None => {}
+            Some(Scenario::SwitchCandidateProtocol(protocol)) => {
+                self.switch_protocol(sid, protocol, now);
+            }
+            Some(Scenario::SubscriberBandwidth(bits)) => {
+                let limit = u64::try_from(bits).ok().filter(|bits| *bits > 0);
+                self.command(sfu::Command::LimitBandwidth { peer: sid, limit });
+            }
+            None => {}
         }
+    }
+
+    /// It comes in anew, and this once is offered candidates of this protocol only. Clients do not wait for the `leave`:
+    /// they behave as if they had got it.
+    fn switch_protocol(&mut self, sid: ParticipantSid, protocol: i32, now: Instant) {
+        let Ok(protocol) = CandidateProtocol::try_from(protocol) else {
+            return;
+        };
+        let Some(participant) = self.participants.get(&sid) else {
+            return;
+        };
+        let identity = participant.identity.clone();
+        self.switched.retain(|_, (_, until)| now < *until);
+        self.switched
+            .insert(identity, (protocol, now + SWITCH_WITHIN));
+        let farewell = Farewell::Leave(Action::Reconnect);
+        self.remove(sid, DisconnectReason::UnknownReason, farewell, now);
+    }
+
+    /// Tells the shard which candidates a participant is offered, where they are not all. With TLS its relay reaches us
+    /// over any.
+    pub(crate) fn restrict_candidates(&mut self, sid: ParticipantSid) {
+        let protocol = self.participants.get(&sid).and_then(|it| it.protocol);
+        let protocol = match protocol {
+            Some(CandidateProtocol::Udp) => sfu::TransportProtocol::Udp,
+            Some(CandidateProtocol::Tcp) => sfu::TransportProtocol::Tcp,
+            Some(CandidateProtocol::Tls) | None => return,
+        };
+        self.command(sfu::Command::RestrictCandidates {
+            peer: sid,
+            protocol,
+        });
+    }
+
+    /// The participant reaches us through TURN over TLS only; never so where there is none.
+    pub(crate) fn is_relayed(&self, sid: ParticipantSid) -> bool {
+        let protocol = self.participants.get(&sid).and_then(|it| it.protocol);
+        let turn = self.config.turn.as_ref();
+        protocol == Some(CandidateProtocol::Tls) && turn.is_some_and(|turn| turn.has_tls())
+    }
+
+    pub(crate) fn client_configuration(&self, sid: ParticipantSid) -> ClientConfiguration {
+        let mut configuration = ClientConfiguration::default();
+        if self.is_relayed(sid) {
+            configuration.set_force_relay(ClientConfigSetting::Enabled);
+        }
+        configuration
     }
 
     fn cut_on_resume(&mut self, sid: ParticipantSid, silently: bool, now: Instant) {

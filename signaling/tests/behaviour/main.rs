@@ -13,5 +13,6 @@ mod moderation;
 mod random;
 mod remote_calls;
 mod resuming;
+mod simulating;
 mod two_connections;
 mod webhooks;
