@@ -394,6 +394,21 @@ pub fn srtp_open(data: &[u8]) {
     }
 }
 
+/// A packet of a data track: if it has a handle, another one can be written into it, and nothing else changes.
+pub fn data_track(data: &[u8]) {
+    let mut packet = data.to_vec();
+    sfu::data_track::set_handle(&mut packet, sfu::DataTrackHandle::MAX);
+    let Some(handle) = sfu::data_track::handle(data) else {
+        return;
+    };
+    assert_eq!(
+        sfu::data_track::handle(&packet),
+        Some(sfu::DataTrackHandle::MAX)
+    );
+    sfu::data_track::set_handle(&mut packet, handle);
+    assert_eq!(packet, data);
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -425,19 +440,4 @@ mod tests {
         assert_eq!(stats.drops(DropReason::Stun), 0);
         assert_eq!(stats.drops(DropReason::NotValidated), 0);
     }
-}
-
-/// A packet of a data track: if it has a handle, another one can be written into it, and nothing else changes.
-pub fn data_track(data: &[u8]) {
-    let mut packet = data.to_vec();
-    sfu::data_track::set_handle(&mut packet, sfu::DataTrackHandle::MAX);
-    let Some(handle) = sfu::data_track::handle(data) else {
-        return;
-    };
-    assert_eq!(
-        sfu::data_track::handle(&packet),
-        Some(sfu::DataTrackHandle::MAX)
-    );
-    sfu::data_track::set_handle(&mut packet, handle);
-    assert_eq!(packet, data);
 }
