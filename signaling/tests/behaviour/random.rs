@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use proptest::prelude::*;
 use protocol::{
+    error::Error,
     livekit::{
         self, MuteTrackRequest, SimulateScenario, SubscriptionPermission, SyncState,
         TrackPermission, UpdateSubscription, UpdateTrackSettings, participant_info::State,
@@ -12,7 +13,7 @@ use protocol::{
     signal::Frame,
 };
 use sfu::Event;
-use signaling::{ApiCall, SessionId};
+use signaling::{ApiCall, RoomInput, SessionId};
 
 use crate::meeting::*;
 
@@ -183,9 +184,8 @@ fn act(meeting: &mut Meeting, sessions: &mut Vec<SessionId>, (kind, who, what): 
                 permission: Some(permission),
                 ..Default::default()
             };
-            meeting
-                .api(ApiCall::UpdateParticipant(Box::new(request)))
-                .unwrap();
+            let answer = meeting.api(ApiCall::UpdateParticipant(Box::new(request)));
+            assert!(matches!(answer, Ok(_) | Err(Error::Forwarded)));
         }
         26 => {
             let _ = meeting.api(ApiCall::MuteTrack {
@@ -194,12 +194,36 @@ fn act(meeting: &mut Meeting, sessions: &mut Vec<SessionId>, (kind, who, what): 
                 muted: true,
             });
         }
+        27 => forward(meeting, participant.identity, who, what),
         _ => {
             let _ = meeting.api(ApiCall::RemoveParticipant {
                 identity: participant.identity.into(),
                 revoke_before: None,
             });
         }
+    }
+}
+
+/// Somebody goes to another room, which repeats what it was told as if it were its own: people come, change and leave.
+fn forward(meeting: &mut Meeting, identity: String, who: u8, what: u8) {
+    let room = "RM_another".parse().unwrap();
+    let said = meeting.to_rooms.len();
+    if what % 3 == 0 || said == 0 {
+        meeting.call(ApiCall::ForwardParticipant {
+            identity: identity.into(),
+            destination: room,
+        });
+        // At once or later.
+        meeting.answer();
+    } else if what == 1 {
+        meeting.input(RoomInput::RoomGone { room });
+    } else {
+        let (_, message) = meeting.to_rooms[usize::from(who) % said].clone();
+        meeting.input(RoomInput::FromRoom {
+            room,
+            shard: 1,
+            message,
+        });
     }
 }
 
@@ -247,7 +271,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
 
     #[test]
-    fn random_meetings_never_panic_and_never_leak(steps in prop::collection::vec((0u8..28, any::<u8>(), any::<u8>()), 1..80)) {
+    fn random_meetings_never_panic_and_never_leak(steps in prop::collection::vec((0u8..29, any::<u8>(), any::<u8>()), 1..80)) {
         let mut meeting = Meeting::new();
         let mut sessions = Vec::new();
         for step in steps {
