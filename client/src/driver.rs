@@ -42,7 +42,8 @@ const COMMAND_QUEUE: usize = 256;
 /// How to connect.
 #[derive(Debug, Clone, Default)]
 pub struct ConnectOptions {
-    /// How to join.
+    /// How to join. There is one socket, for datagrams: [`Options::subscriber`] and [`crate::PeerConfig::tcp`] are not
+    /// heeded.
     pub participant: Options,
     /// Our address for media. By default the one from which the server was reached.
     pub local: Option<IpAddr>,
@@ -86,7 +87,10 @@ impl Client {
         };
         let udp = UdpSocket::bind(bind).await.map_err(refused)?;
         let address = udp.local_addr().map_err(refused)?;
-        let participant = Participant::new(options.participant, address, Instant::now())?;
+        let mut settings = options.participant;
+        // One socket, for datagrams.
+        (settings.subscriber, settings.peer.tcp) = (None, false);
+        let participant = Participant::new(settings, address, Instant::now())?;
         let (calls, call_queue) = mpsc::channel(COMMAND_QUEUE);
         let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
         let (ready_sender, ready) = oneshot::channel();

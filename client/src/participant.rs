@@ -54,6 +54,10 @@ pub struct Options {
     pub attributes: HashMap<String, String>,
     /// The peer connection.
     pub peer: PeerConfig,
+    /// Speak the older protocol, with two peer connections: the address of the one on which we receive, and which the
+    /// server offers. The other, at the address of [`Participant::new`], sends. Not with [`Client`](crate::Client), which
+    /// has one socket.
+    pub subscriber: Option<SocketAddr>,
 }
 
 impl Default for Options {
@@ -65,6 +69,7 @@ impl Default for Options {
             metadata: String::new(),
             attributes: HashMap::new(),
             peer: PeerConfig::default(),
+            subscriber: None,
         }
     }
 }
@@ -227,12 +232,18 @@ pub struct Participant {
     options: Options,
     local: SocketAddr,
     peer: PeerConnection,
+    /// Of two, the one on which we receive.
+    subscriber: Option<PeerConnection>,
+    /// ICE lost the server, on one of them.
+    lost: bool,
     phase: Phase,
     me: Option<ParticipantInfo>,
     others: Vec<ParticipantInfo>,
     publications: Vec<Publication>,
     published: u32,
     subscriptions: Vec<Subscription>,
+    /// Our wishes, for the server to hear again after a resume.
+    settings: BTreeMap<TrackSid, TrackSetting>,
     negotiation: negotiate::Negotiation,
     heartbeat: signal::Heartbeat,
     reliable_sequence: u32,
@@ -251,17 +262,20 @@ impl Participant {
     /// # Errors
     /// [`Error::LocalAddress`].
     pub fn new(options: Options, local: SocketAddr, now: Instant) -> Result<Self, Error> {
-        let peer = PeerConnection::new(options.peer.clone(), local, now)?;
+        let (peer, subscriber) = connections(&options, local, now)?;
         Ok(Self {
             options,
             local,
             peer,
+            subscriber,
+            lost: false,
             phase: Phase::Joining,
             me: None,
             others: Vec::new(),
             publications: Vec::new(),
             published: 0,
             subscriptions: Vec::new(),
+            settings: BTreeMap::new(),
             negotiation: negotiate::Negotiation::default(),
             heartbeat: signal::Heartbeat::default(),
             reliable_sequence: 0,
@@ -284,9 +298,10 @@ impl Participant {
         &self.others
     }
 
-    /// ICE and DTLS are up.
+    /// ICE and DTLS are up, on both peer connections where there are two.
     pub fn is_connected(&self) -> bool {
-        self.peer.is_connected()
+        let subscriber = self.subscriber.as_ref();
+        self.peer.is_connected() && subscriber.is_none_or(PeerConnection::is_connected)
     }
 
     /// The session is over.
@@ -302,14 +317,20 @@ impl Participant {
         payload: &[u8],
         now: Instant,
     ) {
-        self.peer.handle_datagram(local, remote, payload, now);
+        let peer = match &mut self.subscriber {
+            Some(subscriber) if subscriber.local() == local => subscriber,
+            _ => &mut self.peer,
+        };
+        peer.handle_datagram(local, remote, payload, now);
         self.pump(now);
     }
 
     /// The instant of [`Self::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
-        if self.peer.poll_timeout().is_some_and(|at| at <= now) {
-            self.peer.handle_timeout(now);
+        for peer in std::iter::once(&mut self.peer).chain(&mut self.subscriber) {
+            if peer.poll_timeout().is_some_and(|at| at <= now) {
+                peer.handle_timeout(now);
+            }
         }
         self.beat(now);
         self.pump(now);
@@ -320,7 +341,10 @@ impl Participant {
         let beat = (self.phase == Phase::Joined)
             .then(|| self.heartbeat.due())
             .flatten();
-        [self.peer.poll_timeout(), beat].into_iter().flatten().min()
+        let subscriber = self.subscriber.as_ref();
+        let subscriber = subscriber.and_then(PeerConnection::poll_timeout);
+        let wakes = [self.peer.poll_timeout(), subscriber, beat];
+        wakes.into_iter().flatten().min()
     }
 
     /// The next message for the server. While a resume is under way there is none.
@@ -333,7 +357,9 @@ impl Participant {
 
     /// The next datagram to send.
     pub fn poll_transmit(&mut self) -> Option<Transmit> {
-        self.peer.poll_transmit()
+        let subscriber = &mut self.subscriber;
+        let sent = self.peer.poll_transmit();
+        sent.or_else(|| subscriber.as_mut()?.poll_transmit())
     }
 
     /// The next event.
@@ -446,7 +472,9 @@ impl Participant {
                 publisher: subscription.publisher,
                 kind: subscription.kind,
                 received: self
-                    .peer
+                    .subscriber
+                    .as_ref()
+                    .unwrap_or(&self.peer)
                     .receive_stats(&subscription.mid)
                     .cloned()
                     .unwrap_or_default(),
@@ -469,14 +497,14 @@ impl Participant {
 
     /// Turns what the peer connection reports into what a participant reports.
     fn pump(&mut self, now: Instant) {
-        while let Some(event) = self.peer.poll_event() {
+        while let Some(event) = self.next_peer_event() {
             match event {
-                PeerEvent::Connected => {
-                    self.connected = Some(now);
-                    self.events.push_back(Event::Connected);
+                PeerEvent::Connected | PeerEvent::Reconnected => self.on_connected(now),
+                PeerEvent::Disconnected if self.lost => {}
+                PeerEvent::Disconnected => {
+                    self.lost = true;
+                    self.events.push_back(Event::ConnectionLost);
                 }
-                PeerEvent::Disconnected => self.events.push_back(Event::ConnectionLost),
-                PeerEvent::Reconnected => self.events.push_back(Event::ConnectionRestored),
                 PeerEvent::Closed if self.phase == Phase::Left => {}
                 PeerEvent::Closed => self.reconnect_fully(now),
                 PeerEvent::ChannelOpen(channel) => {
@@ -523,4 +551,49 @@ impl Participant {
             }
         }
     }
+
+    fn next_peer_event(&mut self) -> Option<PeerEvent> {
+        if let Some(event) = self.peer.poll_event() {
+            return Some(event);
+        }
+        let subscriber = self.subscriber.as_mut()?;
+        // What we send goes over the channels of the other.
+        std::iter::from_fn(|| subscriber.poll_event())
+            .find(|event| !matches!(event, PeerEvent::ChannelOpen(_)))
+    }
+
+    /// One is up, perhaps again; of two, perhaps not the last.
+    fn on_connected(&mut self, now: Instant) {
+        if !self.is_connected() {
+            return;
+        }
+        let was_lost = std::mem::take(&mut self.lost);
+        if self.connected.is_none() {
+            self.connected = Some(now);
+            self.events.push_back(Event::Connected);
+        } else if was_lost {
+            self.events.push_back(Event::ConnectionRestored);
+        }
+    }
+
+    /// The peer connection on which we receive.
+    fn receiving(&mut self) -> &mut PeerConnection {
+        self.subscriber.as_mut().unwrap_or(&mut self.peer)
+    }
+}
+
+/// The only peer connection; or the one that sends, and the one that receives.
+fn connections(
+    options: &Options,
+    local: SocketAddr,
+    now: Instant,
+) -> Result<(PeerConnection, Option<PeerConnection>), Error> {
+    let mut config = options.peer.clone();
+    let Some(receiving) = options.subscriber else {
+        return Ok((PeerConnection::new(config, local, now)?, None));
+    };
+    (config.audio_sections, config.video_sections) = (0, 0);
+    let subscriber = PeerConnection::new(config.clone(), receiving, now)?;
+    let publisher = PeerConnection::new(config, local, now)?;
+    Ok((publisher, Some(subscriber)))
 }

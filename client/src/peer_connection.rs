@@ -40,6 +40,8 @@ pub struct PeerConfig {
     pub frames: bool,
     /// Take VP9 beside VP8, and send it where the other side takes nothing else: packets only, frames are VP8.
     pub vp9: bool,
+    /// The datagrams travel in TCP connections that we open (ICE-TCP, RFC 6544).
+    pub tcp: bool,
 }
 
 impl Default for PeerConfig {
@@ -50,6 +52,7 @@ impl Default for PeerConfig {
             packets: false,
             frames: true,
             vp9: false,
+            tcp: false,
         }
     }
 }
@@ -204,7 +207,8 @@ impl PeerConnection {
             .enable_vp9(config.vp9)
             .set_rtp_mode(true)
             .build(now);
-        let candidate = Candidate::host(local, "udp").map_err(|_| Error::LocalAddress(local))?;
+        let candidate = Candidate::host(local, protocol(&config));
+        let candidate = candidate.map_err(|_| Error::LocalAddress(local))?;
         rtc.add_local_candidate(candidate);
         let wanted = offer::first_changes(&config);
         let mut connection = Self {
@@ -250,7 +254,7 @@ impl PeerConnection {
         payload: &[u8],
         now: Instant,
     ) {
-        let Ok(receive) = Receive::new(Protocol::Udp, remote, local, payload) else {
+        let Ok(receive) = Receive::new(protocol(&self.config), remote, local, payload) else {
             self.malformed += 1;
             return;
         };
@@ -371,14 +375,6 @@ impl PeerConnection {
     fn on_event(&mut self, event: Event, now: Instant) {
         match event {
             Event::RtpPacket(packet) => self.on_packet(&packet, now),
-            // By an offer of the other side; ours are known.
-            Event::MediaAdded(added) if self.section(&added.mid).is_none() => {
-                let kind = match added.kind {
-                    str0m::media::MediaKind::Audio => MediaKind::Audio,
-                    str0m::media::MediaKind::Video => MediaKind::Video,
-                };
-                self.sections.push(Section::new(added.mid, kind, None, 0));
-            }
             Event::Connected => {
                 self.connected = true;
                 self.events.push_back(PeerEvent::Connected);
@@ -429,6 +425,13 @@ impl PeerConnection {
         self.sections
             .iter_mut()
             .find(|section| &*section.mid == mid)
+    }
+}
+
+fn protocol(config: &PeerConfig) -> Protocol {
+    match config.tcp {
+        true => Protocol::Tcp,
+        false => Protocol::Udp,
     }
 }
 

@@ -423,10 +423,15 @@ fn a_mute_that_was_lost_with_its_connection_is_repeated() {
     respond(&mut pair, Response::Reconnect(ReconnectResponse::default()));
     respond(&mut pair, update(false));
     assert!(requests(&mut pair).contains(&mute(true)));
-    // Once it is heard, a moderator may think otherwise.
+    // A moderator may think otherwise, and says so before the update that shows it.
+    let request = MuteTrackRequest {
+        sid: "TR_mine".into(),
+        muted: false,
+    };
     respond(&mut pair, update(true));
+    respond(&mut pair, Response::Mute(request));
     respond(&mut pair, update(false));
-    assert_eq!(requests(&mut pair), []);
+    assert_eq!(requests(&mut pair), [mute(false)]);
 }
 
 #[test]
@@ -794,4 +799,49 @@ fn a_server_that_breaks_the_protocol_is_named() {
         pair.client.handle_signal(broken, pair.now),
         Err(client::Error::Answer(_))
     ));
+}
+
+#[test]
+fn wishes_are_said_again_after_a_resume() {
+    let mut pair = joined();
+    requests(&mut pair);
+    let more = MediaSectionsRequirement {
+        num_audios: 1,
+        num_videos: 0,
+    };
+    respond(&mut pair, Response::MediaSectionsRequirement(more));
+    let offer = offers(&requests(&mut pair)).remove(0);
+    answer(&mut pair, &offer, &[("audio", "TR_AMother")]);
+    let track = "TR_AMother".parse().unwrap();
+    let setting = TrackSetting {
+        disabled: true,
+        ..TrackSetting::default()
+    };
+    pair.client.set_track_setting(track, setting);
+    // It is sent, and perhaps never arrives.
+    requests(&mut pair);
+    pair.client.signal_lost(pair.now);
+    join_request(&mut pair);
+    respond(&mut pair, Response::Reconnect(ReconnectResponse::default()));
+    let again =
+        |request: &&Request| matches!(request, Request::TrackSetting(setting) if setting.disabled);
+    assert_eq!(requests(&mut pair).iter().filter(again).count(), 1);
+}
+
+#[test]
+fn a_restart_of_ice_gives_up_an_offer_that_adds_nothing_and_waits_for_one_that_does() {
+    let (mut pair, _) = publishing(Publish::microphone());
+    requests(&mut pair);
+    pair.client.renegotiate(false, pair.now).unwrap();
+    let first = offers(&requests(&mut pair)).remove(0);
+    pair.client.renegotiate(true, pair.now).unwrap();
+    let second = offers(&requests(&mut pair)).remove(0);
+    assert!(second.id > first.id);
+    pair.client.publish(Publish::camera(1280, 720), pair.now);
+    assert_eq!(offers(&requests(&mut pair)), []);
+    pair.client.renegotiate(true, pair.now).unwrap();
+    let third = offers(&requests(&mut pair)).remove(0);
+    assert!(third.sdp.contains("a=msid:- camera"));
+    pair.client.renegotiate(true, pair.now).unwrap();
+    assert_eq!(offers(&requests(&mut pair)), []);
 }

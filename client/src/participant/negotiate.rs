@@ -57,13 +57,54 @@ impl Participant {
             return Ok(());
         }
         self.peer.accept_answer(&answer.sdp, now)?;
-        self.update_subscriptions(&answer.mid_to_track_id);
+        if self.subscriber.is_none() {
+            self.update_subscriptions(&answer.mid_to_track_id);
+        }
         for publication in &mut self.publications {
             publication.negotiated = self.peer.can_send(&publication.cid);
         }
         self.negotiation.last_answer = Some(answer);
         self.report_published();
         self.pump(now);
+        self.offer_if_needed(now)
+    }
+
+    /// The server offers the peer connection on which we receive.
+    pub(super) fn on_offer(
+        &mut self,
+        offer: SessionDescription,
+        now: Instant,
+    ) -> Result<(), Error> {
+        let Some(subscriber) = &mut self.subscriber else {
+            return Err(Error::Protocol(
+                "an offer on a single peer connection".into(),
+            ));
+        };
+        let sdp = subscriber.accept_offer(&offer.sdp, now)?;
+        self.update_subscriptions(&offer.mid_to_track_id);
+        self.send(signal_request::Message::Answer(SessionDescription {
+            r#type: "answer".into(),
+            sdp,
+            id: offer.id,
+            ..Default::default()
+        }));
+        self.pump(now);
+        Ok(())
+    }
+
+    /// Offers anew without a change, or to restart ICE, as clients do that believe their network to have changed. An offer
+    /// in flight that adds nothing is rolled back for a restart; otherwise its answer is waited for.
+    ///
+    /// # Errors
+    /// As [`PeerConnection::create_offer`](crate::PeerConnection::create_offer).
+    pub fn renegotiate(&mut self, restart_ice: bool, now: Instant) -> Result<(), Error> {
+        self.negotiation.renew = true;
+        if restart_ice {
+            if self.peer.is_pending_offer_plain() {
+                self.peer.roll_back();
+            }
+            self.peer.restart_ice();
+        }
         self.offer_if_needed(now)
     }
 

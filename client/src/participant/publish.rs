@@ -114,8 +114,6 @@ pub(super) struct Publication {
     pub(super) track: Option<TrackSid>,
     pub(super) info: Option<TrackInfo>,
     pub(super) muted: bool,
-    /// The server was asked to mute or unmute it, and has not said since that it is so.
-    pub(super) asked: bool,
     /// An answer accepted its section.
     pub(super) negotiated: bool,
     /// The caller knows.
@@ -141,7 +139,6 @@ impl Participant {
             lost: false,
             track: None,
             info: None,
-            asked: false,
             negotiated: false,
             reported: false,
         });
@@ -171,7 +168,6 @@ impl Participant {
         let index = self.publication_index(cid)?;
         let publication = &mut self.publications[index];
         publication.muted = muted;
-        publication.asked = true;
         if let Some(track) = publication.track {
             self.send(signal_request::Message::Mute(MuteTrackRequest {
                 sid: track.to_string(),
@@ -239,7 +235,6 @@ impl Participant {
             publication.info = Some(info);
             // It was muted or unmuted since it was announced.
             if announced != muted {
-                publication.asked = true;
                 self.send(signal_request::Message::Mute(MuteTrackRequest {
                     sid: track.to_string(),
                     muted,
@@ -300,34 +295,29 @@ impl Participant {
         self.offer_if_needed(now)
     }
 
-    pub(super) fn on_mute(&mut self, request: &MuteTrackRequest) {
-        for publication in &mut self.publications {
-            if publication
-                .track
-                .is_some_and(|track| track.as_str() == request.sid)
-            {
-                publication.muted = request.muted;
-                publication.asked = false;
-                let cid = publication.cid.clone();
-                self.events.push_back(Event::TrackMuted {
-                    cid,
-                    muted: request.muted,
-                });
-            }
+    /// A moderator mutes or unmutes a track of ours. We say so too: a wish of ours may be under way to the server.
+    pub(super) fn on_mute(&mut self, request: MuteTrackRequest) {
+        let is = |track: Option<TrackSid>| track.is_some_and(|sid| sid.as_str() == request.sid);
+        let Some(publication) = self.publications.iter_mut().find(|p| is(p.track)) else {
+            return;
+        };
+        let (cid, muted) = (publication.cid.clone(), request.muted);
+        if std::mem::replace(&mut publication.muted, muted) != muted {
+            self.events.push_back(Event::TrackMuted { cid, muted });
+            self.send(signal_request::Message::Mute(request));
         }
     }
 
-    /// What the server says of our tracks. A request to mute may have been lost with its connection: it is repeated.
+    /// What the server says of our tracks. Where it is not what we know, a message was lost with its connection or is under
+    /// way: the server is corrected.
     pub(super) fn reconcile_muted(&mut self, tracks: &[TrackInfo]) {
         let mut again = Vec::new();
-        for publication in self.publications.iter_mut().filter(|p| p.asked) {
+        for publication in &self.publications {
             let track = publication.track;
             let is = |info: &&TrackInfo| track.is_some_and(|sid| sid.as_str() == info.sid);
-            let Some(info) = tracks.iter().find(is) else {
-                continue;
-            };
-            publication.asked = info.muted != publication.muted;
-            if publication.asked {
+            if let Some(info) = tracks.iter().find(is)
+                && info.muted != publication.muted
+            {
                 again.push(MuteTrackRequest {
                     sid: info.sid.clone(),
                     muted: publication.muted,

@@ -17,7 +17,7 @@ use protocol::{
 };
 
 use super::{Event, Participant, Phase, Reconnect};
-use crate::{Error, peer_connection::PeerConnection};
+use crate::Error;
 
 /// The version of the signal protocol we speak, as LiveKit's Rust SDK.
 const PROTOCOL_VERSION: i32 = 18;
@@ -76,7 +76,8 @@ impl Participant {
     /// [`Error::OfferPending`] never, unless called twice for one connection.
     pub fn join_parameter(&mut self, now: Instant) -> Result<String, Error> {
         let resume = self.phase == Phase::Resuming;
-        let offer = match !resume && self.options.offer_with_join {
+        let offers = self.options.offer_with_join && self.subscriber.is_none();
+        let offer = match !resume && offers {
             true => Some(self.next_offer(now)?),
             false => None,
         };
@@ -135,16 +136,12 @@ impl Participant {
         match message {
             M::Join(join) => self.on_join(join, now)?,
             M::Answer(answer) => self.on_answer(answer, now)?,
-            M::Offer(_) => {
-                return Err(Error::Protocol(
-                    "an offer on a single peer connection".into(),
-                ));
-            }
+            M::Offer(offer) => self.on_offer(offer, now)?,
             M::Trickle(trickle) => self.on_trickle(&trickle.candidate_init, now),
             M::Update(update) => self.update_participants(update.participants)?,
             M::TrackPublished(response) => self.on_track_published(response)?,
             M::TrackUnpublished(response) => self.on_track_unpublished(&response.track_sid, now)?,
-            M::Mute(request) => self.on_mute(&request),
+            M::Mute(request) => self.on_mute(request),
             M::SpeakersChanged(changed) => self
                 .events
                 .push_back(Event::SpeakersChanged(changed.speakers)),
@@ -158,6 +155,7 @@ impl Participant {
                 self.events.push_back(Event::Resumed);
                 self.note_lost();
                 self.send_sync_state(now)?;
+                self.repeat_track_settings();
                 self.announce(now);
             }
             M::Leave(leave) => self.on_leave(&leave, now),
@@ -192,8 +190,8 @@ impl Participant {
         if self.phase == Phase::Left {
             return;
         }
-        match PeerConnection::new(self.options.peer.clone(), self.local, now) {
-            Ok(peer) => self.peer = peer,
+        match super::connections(&self.options, self.local, now) {
+            Ok((peer, subscriber)) => (self.peer, self.subscriber) = (peer, subscriber),
             Err(error) => {
                 // It was possible with this address before.
                 debug_assert!(false, "{error}");
@@ -207,6 +205,8 @@ impl Participant {
         self.others.clear();
         self.me = None;
         self.connected = None;
+        self.lost = false;
+        self.settings.clear();
         for subscription in std::mem::take(&mut self.subscriptions) {
             self.events.push_back(Event::TrackUnsubscribed {
                 track: subscription.track,
@@ -215,7 +215,6 @@ impl Participant {
         for publication in &mut self.publications {
             publication.announced = false;
             publication.lost = false;
-            publication.asked = false;
             publication.track = None;
             publication.info = None;
             publication.negotiated = false;
@@ -235,7 +234,7 @@ impl Participant {
             action: leave_request::Action::Disconnect.into(),
             ..Default::default()
         }));
-        self.peer.close(now);
+        self.close(now);
         self.end(DisconnectReason::ClientInitiated);
     }
 
@@ -297,15 +296,21 @@ impl Participant {
         match leave.action() {
             // A refusal before the join is final, whatever it says: there is no session to go on with.
             _ if self.phase == Phase::Joining => {
-                self.peer.close(now);
+                self.close(now);
                 self.end(reason);
             }
             Action::Resume if self.phase == Phase::Joined => self.signal_lost(now),
             Action::Resume | Action::Reconnect => self.reconnect_fully(now),
             Action::Disconnect => {
-                self.peer.close(now);
+                self.close(now);
                 self.end(reason);
             }
+        }
+    }
+
+    fn close(&mut self, now: Instant) {
+        for peer in std::iter::once(&mut self.peer).chain(&mut self.subscriber) {
+            peer.close(now);
         }
     }
 

@@ -62,6 +62,7 @@ impl Participant {
 
     /// Tells the server which layer or size of a track is wanted.
     pub fn set_track_setting(&mut self, track: TrackSid, setting: TrackSetting) {
+        self.settings.insert(track, setting);
         self.send(signal_request::Message::TrackSetting(UpdateTrackSettings {
             track_sids: vec![track.to_string()],
             disabled: setting.disabled,
@@ -71,6 +72,16 @@ impl Participant {
             fps: setting.fps,
             ..Default::default()
         }));
+    }
+
+    /// After a resume: what was said last may have been lost with the connection.
+    pub(super) fn repeat_track_settings(&mut self) {
+        let settings = std::mem::take(&mut self.settings);
+        for (track, setting) in settings {
+            if self.subscriptions.iter().any(|s| s.track == track) {
+                self.set_track_setting(track, setting);
+            }
+        }
     }
 
     /// Asks for a key frame of a received track (PLI).
@@ -83,7 +94,7 @@ impl Participant {
             .iter()
             .find(|subscription| subscription.track == track);
         let mid = subscription.ok_or(Error::NotSubscribed(track))?.mid.clone();
-        self.peer.request_key_frame(&mid, now)
+        self.receiving().request_key_frame(&mid, now)
     }
 
     /// The track a section carries to us.
@@ -97,7 +108,7 @@ impl Participant {
     /// Reads which section carries which track, from an answer that was accepted.
     pub(super) fn update_subscriptions(&mut self, mid_to_track: &HashMap<String, String>) {
         let mut present = Vec::new();
-        for (mid, kind) in self.peer.receive_sections() {
+        for (mid, kind) in self.receiving().receive_sections() {
             let Some(track) = mid_to_track.get(&mid).and_then(|sid| sid.parse().ok()) else {
                 continue;
             };
@@ -117,12 +128,13 @@ impl Participant {
             self.events
                 .push_back(Event::TrackUnsubscribed { track: gone.track });
         }
+        let receiving = self.subscriber.as_mut().unwrap_or(&mut self.peer);
         for new in self
             .subscriptions
             .iter()
             .filter(|new| !before.iter().any(|old| same(old, new)))
         {
-            self.peer.restart_receiving(&new.mid);
+            receiving.restart_receiving(&new.mid);
             let (track, publisher, kind) = (new.track, new.publisher, new.kind);
             self.events.push_back(Event::TrackSubscribed {
                 track,

@@ -161,8 +161,34 @@ impl PeerConnection {
         let accepted = self.rtc.sdp_api().accept_offer(offer);
         self.settle(Ok(()), now);
         let answer = accepted.map_err(|error| refused(&error))?;
+        self.adopt_sections(&sdp);
         self.handle_timeout(now);
         Ok(answer.to_sdp_string())
+    }
+
+    /// The sections of an offer of the other side. str0m reports them only when media can flow.
+    fn adopt_sections(&mut self, offer: &str) {
+        for section in sections_of(offer) {
+            let kind = match section.get(..7) {
+                Some("m=audio") => MediaKind::Audio,
+                Some("m=video") => MediaKind::Video,
+                _ => continue,
+            };
+            let mid = section.lines().find_map(|line| line.strip_prefix("a=mid:"));
+            if let Some(mid) = mid.map(Mid::from)
+                && self.rtc.media(mid).is_some()
+                && self.section(&mid).is_none()
+            {
+                self.sections.push(Section::new(mid, kind, None, 0));
+            }
+        }
+    }
+
+    /// The offer in flight adds nothing: without it all sections are as they were.
+    pub fn is_pending_offer_plain(&self) -> bool {
+        let plain = |change: &Change| matches!(change, Change::Stop(_) | Change::IceRestart);
+        let pending = self.pending.as_ref();
+        pending.is_some_and(|(_, changes)| changes.iter().all(plain))
     }
 
     /// Forgets the offer in flight: its answer will not come. The next offer carries its changes.
