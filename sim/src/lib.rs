@@ -12,6 +12,7 @@
 mod ear;
 mod log;
 mod media;
+mod moderate;
 mod network;
 mod node;
 pub mod os;
@@ -124,22 +125,28 @@ mod tests {
     use super::*;
     use media::Kind;
     use network::Profile;
-    use scenario::{Action, Cast};
+    use scenario::{Action, Cast, Moderation};
 
     const SECOND: Duration = Duration::from_secs(1);
 
     /// Three people with microphones; something happens to the last of them.
     fn meeting(at: Duration, what: Action) -> Vec<String> {
-        let cast = |_| Cast {
+        meeting_on(Profile::GOOD, vec![(at, what)])
+    }
+
+    fn meeting_on(network: Profile, what: Vec<(Duration, Action)>) -> Vec<String> {
+        let cast = move |_| Cast {
             room: 0,
             offer_with_join: true,
+            two_connections: false,
+            tcp: false,
             sources: vec![Kind::Sound],
-            network: (Profile::GOOD, Profile::GOOD),
+            network: (network, network),
         };
         let mut script: Vec<_> = (0..3)
             .map(|person| (Duration::ZERO, person, Action::Join))
             .collect();
-        script.push((at, 2, what));
+        script.extend(what.into_iter().map(|(at, what)| (at, 2, what)));
         let scenario = Scenario {
             shards: 1,
             cast: (0..3).map(cast).collect(),
@@ -171,6 +178,33 @@ mod tests {
             noticed("0 did not hear 3 of 2") && noticed("1 did not hear 3 of 2"),
             "{complaints:?}"
         );
+    }
+
+    #[test]
+    fn who_unmutes_far_away_is_heard_when_its_voice_has_come_that_far() {
+        let far = Profile {
+            delay: Duration::from_millis(250),
+            ..Profile::GOOD
+        };
+        let toggles = [5, 6].map(|at| (at * SECOND, Action::ToggleMute(0)));
+        assert_eq!(meeting_on(far, toggles.to_vec()), Vec::<String>::new());
+    }
+
+    #[test]
+    fn who_is_moderated_is_as_the_server_says() {
+        let cases = [
+            Moderation::MuteTrack(0),
+            Moderation::Remove,
+            Moderation::SetMetadata(7),
+            Moderation::Move,
+        ];
+        for what in cases {
+            let complaints = meeting(5 * SECOND, Action::Moderate(what.clone()));
+            assert_eq!(complaints, Vec::<String>::new(), "{what:?}");
+        }
+        // Who may not receive gets its permission back when all is calm.
+        let deaf = meeting(5 * SECOND, Action::Moderate(Moderation::MayReceive(false)));
+        assert_eq!(deaf, Vec::<String>::new());
     }
 
     #[test]

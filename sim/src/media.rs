@@ -105,3 +105,36 @@ pub fn mark(kind: client::media::MediaKind, frame: &[u8]) -> Option<Mark> {
     };
     Mark::read(frame.get(at..)?)
 }
+
+/// The name of a track.
+pub fn name(person: usize, source: u32) -> String {
+    format!("{person}-{source}")
+}
+
+/// Whose track that is, and which.
+pub fn parse_name(name: &str) -> Option<(u8, u32)> {
+    let (person, source) = name.split_once('-')?;
+    Some((person.parse().ok()?, source.parse().ok()?))
+}
+
+/// A data message: whose, in which of its lives, which.
+pub fn write_data(person: u8, life: u32, count: u32) -> Vec<u8> {
+    let mut bytes = vec![person];
+    bytes.extend_from_slice(&life.to_le_bytes());
+    bytes.extend_from_slice(&count.to_le_bytes());
+    bytes
+}
+
+/// The same, read.
+pub fn read_data(bytes: &[u8]) -> Option<(u8, u32, u32)> {
+    let [person, rest @ ..] = bytes else {
+        return None;
+    };
+    let (life, rest) = rest.split_first_chunk()?;
+    let count = rest.try_into().ok()?;
+    Some((
+        *person,
+        u32::from_le_bytes(*life),
+        u32::from_le_bytes(count),
+    ))
+}

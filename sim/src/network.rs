@@ -40,6 +40,11 @@ impl Profile {
         queue: Duration::ZERO,
     };
 
+    /// Some datagrams do not arrive.
+    pub fn loses(&self) -> bool {
+        self.loss > 0.0 || self.burst.is_some()
+    }
+
     /// How long a network like this may keep sound away at a time.
     pub fn longest_silence(&self) -> Duration {
         let mut silence = self.jitter + self.queue;
@@ -55,6 +60,9 @@ impl Profile {
         silence
     }
 }
+
+/// Until the sender of a TCP connection misses an acknowledgement (the least that Linux waits).
+const RETRANSMIT_AFTER: Duration = Duration::from_millis(200);
 
 /// One way of one person's network.
 #[derive(Debug)]
@@ -122,6 +130,20 @@ impl Line {
         let again = (twice < p.duplicate).then(|| arrives + Duration::from_millis(3));
         [Some(arrives), again]
     }
+
+    /// When what is sent over TCP at `now` arrives: late where datagrams are lost, and all behind it as well, but it does.
+    pub fn carry_in_order(&mut self, now: Instant) -> Instant {
+        let p = self.profile;
+        let (mut arrives, mut wait) = (now, RETRANSMIT_AFTER + p.delay);
+        while self.carry(0, now)[0].is_none() && wait < Duration::from_secs(1) {
+            arrives += wait;
+            wait *= 2;
+        }
+        arrives += p.delay + p.jitter / 2;
+        let arrives = self.last_arrival.map_or(arrives, |last| last.max(arrives));
+        self.last_arrival = Some(arrives);
+        arrives
+    }
 }
 
 /// What a datagram costs on a line, bits. Handshakes differ in length from run to run, so all of DTLS costs the same.
@@ -185,6 +207,28 @@ mod tests {
             .count();
         let mean = lost as f64 / bursts as f64;
         assert!((8.0..12.0).contains(&mean), "{mean}");
+    }
+
+    #[test]
+    fn over_tcp_what_is_lost_is_late_and_so_is_all_behind_it() {
+        let profile = Profile {
+            loss: 0.05,
+            reorder: 0.1,
+            duplicate: 0.1,
+            ..Profile::GOOD
+        };
+        let (mut line, start) = (Line::new(profile, 1), Instant::now());
+        let mut late = 0;
+        let mut last = start;
+        for i in 0..1000 {
+            let now = start + Duration::from_millis(10) * i;
+            let at = line.carry_in_order(now);
+            assert!(at >= last && at >= now + profile.delay);
+            late += u32::from(at > now + RETRANSMIT_AFTER);
+            last = at;
+        }
+        // About fifty are lost, and hold up several each.
+        assert!((100..400).contains(&late), "{late}");
     }
 
     #[test]

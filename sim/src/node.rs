@@ -9,6 +9,7 @@ use std::{
 
 use protocol::{
     ParticipantSid, RoomName, RoomSid,
+    error::Error,
     livekit::JoinRequest,
     signal::Frame,
     token::{Grant, VideoGrant},
@@ -16,7 +17,8 @@ use protocol::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sfu::{Command, Datagram, Destination, Event, SendBatch, Shard, TransportProtocol};
 use signaling::{
-    Config, Join, Room, RoomInput, RoomMessage, RoomOutput, Session, SessionId, SessionOutput,
+    ApiCall, ApiReply, Config, Join, Room, RoomInput, RoomMessage, RoomOutput, Session, SessionId,
+    SessionOutput,
 };
 
 /// Since 1970, when a run starts.
@@ -52,8 +54,22 @@ impl SendBatch for Batch {
     }
 }
 
+/// What a client brings when it opens a WebSocket.
+#[derive(Debug)]
+pub struct Caller {
+    pub identity: String,
+    /// Of the token that its application gave it.
+    pub room: RoomName,
+    /// The token that the server gave it since.
+    pub token: Option<String>,
+    pub request: JoinRequest,
+    pub two_connections: bool,
+}
+
 struct MediaThread {
     address: SocketAddr,
+    /// Where TCP connections are taken.
+    tcp_address: SocketAddr,
     shard: Shard,
     rooms: usize,
 }
@@ -80,6 +96,9 @@ pub struct Node {
     peers: BTreeMap<ParticipantSid, u64>,
     seats: BTreeMap<SessionId, Seat>,
     wires: BTreeMap<WireId, SessionId>,
+    /// What was signed: a token is its place here.
+    tokens: Vec<Grant>,
+    replies: Vec<Result<ApiReply, Error>>,
     config: Arc<Config>,
     rng: StdRng,
     start: Instant,
@@ -97,14 +116,16 @@ impl Node {
         start: Instant,
     ) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
+        let over_tcp = |address: &SocketAddr| SocketAddr::new(address.ip(), address.port() + 1000);
         let threads = addresses
             .iter()
             .zip(0..)
             .map(|(address, index)| MediaThread {
                 address: *address,
+                tcp_address: over_tcp(address),
                 shard: Shard::new(sfu::Config {
                     addresses: vec![*address],
-                    tcp_addresses: Vec::new(),
+                    tcp_addresses: vec![over_tcp(address)],
                     index,
                     seed: rng.random(),
                     certificate: certificate.clone(),
@@ -126,6 +147,8 @@ impl Node {
             peers: BTreeMap::new(),
             seats: BTreeMap::new(),
             wires: BTreeMap::new(),
+            tokens: Vec::new(),
+            replies: Vec::new(),
             config: Arc::new(config),
             rng,
             start,
@@ -135,32 +158,27 @@ impl Node {
     }
 
     /// A client opened a WebSocket and was admitted.
-    pub fn open(
-        &mut self,
-        wire: WireId,
-        identity: &str,
-        room: &RoomName,
-        request: JoinRequest,
-        now: Instant,
-    ) {
+    pub fn open(&mut self, wire: WireId, caller: Caller, now: Instant) {
         let session = SessionId(self.next_session);
         self.next_session += 1;
-        let grant = Grant {
+        let place = caller.token.and_then(|token| token.parse::<usize>().ok());
+        let grant = place.and_then(|place| self.tokens.get(place).cloned());
+        let grant = grant.unwrap_or_else(|| Grant {
             api_key: "key".into(),
-            identity: identity.into(),
-            name: identity.into(),
+            identity: caller.identity.clone(),
+            name: caller.identity,
             video: Some(VideoGrant {
                 room_join: true,
-                room: room.as_str().to_owned(),
+                room: caller.room.as_str().to_owned(),
                 ..VideoGrant::default()
             }),
             ..Grant::default()
-        };
+        });
         let join = Join {
             session,
             grant,
-            request,
-            two_connections: false,
+            request: caller.request,
+            two_connections: caller.two_connections,
         };
         let state = Session::new(join, &self.config, self.unix(now), now);
         let seat = Seat {
@@ -192,18 +210,52 @@ impl Node {
         now: Instant,
         out: &mut Outbox,
     ) {
-        let Some(thread) = self.threads.iter_mut().find(|thread| thread.address == to) else {
+        let mut threads = self.threads.iter_mut();
+        let Some(thread) = threads.find(|t| t.address == to || t.tcp_address == to) else {
             return;
+        };
+        let protocol = match thread.address == to {
+            true => TransportProtocol::Udp,
+            false => TransportProtocol::Tcp,
         };
         let datagram = Datagram {
             remote: from,
             local: to,
-            protocol: TransportProtocol::Udp,
+            protocol,
             payload,
         };
         let mut batch = Batch::default();
         thread.shard.handle_datagram(datagram, now, &mut batch);
         send(batch, out);
+    }
+
+    /// A call of the server API.
+    pub fn api(
+        &mut self,
+        room: &RoomName,
+        call: ApiCall,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<ApiReply, Error> {
+        let id = *self.by_name.get(room).ok_or(Error::RoomNotFound)?;
+        if let Some(hosted) = self.rooms.get_mut(&id) {
+            hosted.room.handle(RoomInput::Api { id: 0, call }, now);
+        }
+        self.drain_room(id, now, out);
+        self.replies.pop().ok_or(Error::RoomNotFound)?
+    }
+
+    /// Opens a room, if it is not open, and says what it is.
+    pub fn opened(
+        &mut self,
+        name: &RoomName,
+        now: Instant,
+        out: &mut Outbox,
+    ) -> Result<ApiReply, Error> {
+        if !self.by_name.contains_key(name) {
+            self.open_room(name.clone(), now);
+        }
+        self.api(name, ApiCall::GetRoom, now, out)
     }
 
     /// Does what is due.
@@ -324,7 +376,11 @@ impl Node {
         };
         match output {
             SessionOutput::Send(frame) => out.frames.push((seat.wire, Some(frame))),
-            SessionOutput::SignToken(_) => seat.session.handle_token("token".into(), now),
+            SessionOutput::SignToken(grant) => {
+                let token = self.tokens.len().to_string();
+                self.tokens.push(*grant);
+                seat.session.handle_token(token, now);
+            }
             SessionOutput::Close(_) => {
                 out.frames.push((seat.wire, None));
                 self.wires.remove(&seat.wire);
@@ -396,7 +452,8 @@ impl Node {
                 RoomOutput::Redirect(join) => self.join(join, now),
                 RoomOutput::Closed => closed = true,
                 RoomOutput::ToRoom { room, message } => self.tell_room(id, room, message, now),
-                RoomOutput::ApiReply { .. } | RoomOutput::Webhook(_) => {}
+                RoomOutput::ApiReply { reply, .. } => self.replies.push(reply),
+                RoomOutput::Webhook(_) => {}
             }
             if closed {
                 self.by_name.retain(|_, room| *room != id);

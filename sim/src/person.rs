@@ -1,5 +1,7 @@
 //! A person in a meeting: a native client, what it sends, what it hears, and how it dials.
 
+mod speak;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     net::SocketAddr,
@@ -7,20 +9,23 @@ use std::{
 };
 
 use client::{
-    DataChannel, Event, Options, Participant, Publish, Reconnect, TrackSetting, Transmit,
-    media::{AudioLevel, Frame as MediaFrame, Layer},
+    DataChannel, Event, Options, Participant, Reconnect, TrackSetting, Transmit,
+    media::{Frame as MediaFrame, Layer},
 };
 use protocol::{
     RoomName, TrackSid,
-    livekit::{DataPacket, TrackSource, UserPacket, data_packet},
+    livekit::{DataPacket, DisconnectReason, JoinRequest, data_packet, signal_response::Message},
     signal::{self, Encoding, Frame},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
+use speak::publish;
+
 use crate::{
     ear::Ear,
-    media::{self, Kind, Mark, PICTURE_EVERY, SOUND_EVERY},
-    node::WireId,
+    media::{Kind, parse_name, read_data},
+    node::{Caller, WireId},
+    scenario::Cast,
 };
 
 /// Waits before each attempt to dial, milliseconds: those of LiveKit's clients.
@@ -35,13 +40,20 @@ const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 /// From one data message to the next.
 const DATA_EVERY: Duration = Duration::from_millis(400);
 
+/// From the port of the first peer connection to that of the second.
+pub const SECOND: u16 = 20_000;
+
 /// What a person wants of the world.
 #[derive(Debug)]
 pub enum Act {
     /// Send a datagram.
     Send(Transmit),
     /// Open a WebSocket.
-    Dial { wire: WireId, parameter: String },
+    Dial {
+        wire: WireId,
+        parameter: String,
+        token: Option<String>,
+    },
     /// Send a frame.
     Frame(WireId, Frame),
     /// Close a WebSocket.
@@ -94,6 +106,15 @@ pub struct Person {
     pub participant: Option<Participant>,
     pub ear: Ear,
     pub local: SocketAddr,
+    /// The server gave it this one; the page, when it is loaded, gets one of its own.
+    token: Option<String>,
+    two_connections: bool,
+    /// Somebody threw it out, or tried.
+    pub unwelcome: bool,
+    /// Its metadata, as the server said last.
+    pub metadata: Option<String>,
+    /// Sources that the server mutes, and since when: we may not know.
+    pub muting: Vec<(u32, Instant)>,
     /// Wishes for pictures, by source.
     pub wishes: BTreeMap<u32, TrackSetting>,
     /// Data messages sent in this life, and which life that is.
@@ -121,13 +142,12 @@ pub struct Person {
 }
 
 impl Person {
-    pub fn new(
-        index: usize,
-        room: RoomName,
-        offer_with_join: bool,
-        seed: u64,
-        start: Instant,
-    ) -> Self {
+    pub fn new(index: usize, room: RoomName, cast: &Cast, seed: u64, start: Instant) -> Self {
+        let mut options = Options {
+            offer_with_join: cast.offer_with_join,
+            ..Options::default()
+        };
+        options.peer.tcp = cast.tcp;
         Self {
             index,
             identity: format!("person-{index}"),
@@ -137,6 +157,11 @@ impl Person {
             participant: None,
             ear: Ear::default(),
             local: SocketAddr::from(([10, 0, 0, index as u8 + 1], 20_000)),
+            token: None,
+            two_connections: cast.two_connections,
+            unwelcome: false,
+            metadata: None,
+            muting: Vec::new(),
             wishes: BTreeMap::new(),
             data_sent: (0, 0),
             talkative: true,
@@ -147,10 +172,7 @@ impl Person {
             rng: StdRng::seed_from_u64(seed),
             start,
             next_wire: index as WireId * 1_000_000,
-            options: Options {
-                offer_with_join,
-                ..Options::default()
-            },
+            options,
             acts: VecDeque::new(),
             notes: Vec::new(),
             complaints: Vec::new(),
@@ -160,10 +182,29 @@ impl Person {
         }
     }
 
+    /// What it brings to the server.
+    pub fn caller(&self, token: Option<String>, request: JoinRequest) -> Caller {
+        Caller {
+            identity: self.identity.clone(),
+            room: self.room.clone(),
+            token,
+            request,
+            two_connections: self.two_connections,
+        }
+    }
+
+    /// Where it receives, with two peer connections.
+    pub fn second(&self) -> Option<SocketAddr> {
+        self.options.subscriber
+    }
+
     /// Comes into the room, from a new socket.
     pub fn join(&mut self, now: Instant) {
         self.present = true;
         self.local.set_port(self.local.port() + 1);
+        self.token = None;
+        let second = SocketAddr::new(self.local.ip(), self.local.port() + SECOND);
+        self.options.subscriber = self.two_connections.then_some(second);
         let mut participant = match Participant::new(self.options.clone(), self.local, now) {
             Ok(participant) => participant,
             Err(error) => return self.complaints.push(format!("cannot join: {error}")),
@@ -173,7 +214,7 @@ impl Person {
             source.cid = participant.publish(publish(self.index, source), now);
         }
         self.participant = Some(participant);
-        self.begin_life();
+        self.begin_life(now);
         self.attempt = 0;
         self.dial(now);
     }
@@ -212,6 +253,15 @@ impl Person {
     pub fn reconnect_fully(&mut self, now: Instant) {
         if let Some(participant) = &mut self.participant {
             participant.reconnect_fully(now);
+        }
+    }
+
+    /// Offers anew.
+    pub fn renegotiate(&mut self, restart_ice: bool, now: Instant) {
+        if let Some(participant) = self.participant.as_mut().filter(|p| !p.has_left())
+            && let Err(error) = participant.renegotiate(restart_ice, now)
+        {
+            self.complaints.push(format!("cannot offer: {error}"));
         }
     }
 
@@ -336,7 +386,8 @@ impl Person {
         payload: &[u8],
         now: Instant,
     ) {
-        if to == self.local
+        let second = self.options.subscriber;
+        if (to == self.local || Some(to) == second)
             && let Some(participant) = &mut self.participant
         {
             participant.handle_datagram(to, from, payload, now);
@@ -372,7 +423,12 @@ impl Person {
                 let wire = self.next_wire;
                 self.next_wire += 1;
                 let parameter = std::mem::take(parameter);
-                self.acts.push_back(Act::Dial { wire, parameter });
+                let token = self.token.clone();
+                self.acts.push_back(Act::Dial {
+                    wire,
+                    parameter,
+                    token,
+                });
                 self.link = Link::Opening {
                     wire,
                     by: now + DIAL_TIMEOUT,
@@ -432,6 +488,8 @@ impl Person {
             }
             Event::Resumed => {
                 self.attempt = 0;
+                // What it was told meanwhile may be lost: our client corrects the server.
+                self.end_muting(None, now + Duration::from_secs(1));
                 self.notes.push("resumed".into());
             }
             // LiveKit's clients resume then, which restarts ICE.
@@ -478,21 +536,52 @@ impl Person {
                 channel: DataChannel::Reliable,
                 packet,
             } => self.on_data(&packet),
+            Event::TrackMuted { cid, muted } => {
+                if let Some(source) = self.sources.iter_mut().find(|source| source.cid == cid) {
+                    source.muted = muted;
+                    let id = source.id;
+                    self.end_muting(Some(id), now);
+                    self.notes.push(format!("{id} was muted: {muted}"));
+                }
+            }
+            Event::TokenRefreshed(token) => self.token = Some(token),
+            Event::Signal(message) => self.on_signal(*message),
             Event::ParticipantsChanged(_)
             | Event::ChannelOpen(_)
             | Event::Data { .. }
             | Event::DataTrack(_)
             | Event::Packet { .. }
-            | Event::SpeakersChanged(_)
-            | Event::TrackMuted { .. }
-            | Event::TokenRefreshed(_)
-            | Event::Signal(_) => {}
+            | Event::SpeakersChanged(_) => {}
         }
         self.tell_wishes();
     }
 
-    fn on_left(&mut self, reason: protocol::livekit::DisconnectReason) {
+    fn on_signal(&mut self, message: Message) {
+        if let Message::RoomMoved(moved) = message
+            && let Some(room) = moved.room
+        {
+            self.notes.push(format!("moved to {}", room.name));
+            self.room = RoomName::from(room.name.as_str());
+            self.token = Some(moved.token);
+        }
+    }
+
+    /// From now on we know that the source is muted; `None`: or all of them are not.
+    fn end_muting(&mut self, source: Option<u32>, now: Instant) {
+        let (pauses, is) = (&mut self.pauses, |id| source.is_none_or(|s| s == id));
+        self.muting.retain(|(id, since)| {
+            if is(*id) {
+                pauses.push((*id, *since, now));
+            }
+            !is(*id)
+        });
+    }
+
+    fn on_left(&mut self, reason: DisconnectReason) {
         self.notes.push(format!("left: {}", reason.as_str_name()));
+        if self.unwelcome && reason == DisconnectReason::ParticipantRemoved {
+            self.present = false;
+        }
         if self.present {
             self.complaints
                 .push(format!("thrown out: {}", reason.as_str_name()));
@@ -502,7 +591,7 @@ impl Person {
     fn on_reconnecting(&mut self, kind: Reconnect, now: Instant) {
         self.notes.push(format!("reconnecting: {kind:?}"));
         if kind == Reconnect::Full {
-            self.begin_life();
+            self.begin_life(now);
             for source in &mut self.sources {
                 source.live = false;
             }
@@ -513,7 +602,8 @@ impl Person {
     }
 
     /// A new peer connection: nothing of the old one goes on.
-    fn begin_life(&mut self) {
+    fn begin_life(&mut self, now: Instant) {
+        self.end_muting(None, now);
         self.ear.deafen();
         self.wished.clear();
         self.data_open = false;
@@ -589,134 +679,4 @@ impl Person {
             }
         }
     }
-
-    fn play(&mut self, now: Instant) {
-        let Some(participant) = self.participant.as_mut().filter(|p| !p.has_left()) else {
-            return;
-        };
-        let elapsed = now - self.start;
-        for source in self.sources.iter_mut().filter(|s| s.live && s.next <= now) {
-            let every = match source.kind {
-                Kind::Sound => SOUND_EVERY,
-                _ => PICTURE_EVERY,
-            };
-            source.next = now + Duration::from_millis(every);
-            if source.muted || !participant.is_connected() {
-                continue;
-            }
-            if let Some(sent) = source
-                .sent
-                .filter(|sent| now - *sent > Duration::from_millis(2 * every))
-            {
-                self.pauses.push((source.id, sent, now));
-            } else if source.sent.is_none() {
-                self.pauses.push((source.id, self.start, now));
-            }
-            source.sent = Some(now);
-            let mark = Mark {
-                person: self.index as u8,
-                source: source.id,
-                count: source.count,
-            };
-            source.count += 1;
-            let ticks = |clock: u128| (elapsed.as_micros() * clock / 1_000_000) as u32;
-            for layer in source.kind.layers() {
-                let written = if source.kind == Kind::Sound {
-                    let level = AudioLevel {
-                        dbov: -20,
-                        voice: true,
-                    };
-                    let frame = media::sound(mark);
-                    participant.write_frame(
-                        &source.cid,
-                        None,
-                        &frame,
-                        ticks(48_000),
-                        Some(level),
-                        now,
-                    )
-                } else {
-                    let size = source.kind.size(layer.unwrap_or(Layer::High));
-                    let key = source.keys.contains(layer);
-                    let frame = media::picture(mark, size, key);
-                    participant.write_frame(&source.cid, *layer, &frame, ticks(90_000), None, now)
-                };
-                if let Err(error) = written {
-                    self.complaints.push(format!("cannot send: {error}"));
-                }
-            }
-            source.keys.clear();
-        }
-    }
-
-    fn talk(&mut self, now: Instant) {
-        if !self.data_open || !self.talkative || self.data_next > now {
-            return;
-        }
-        self.data_next = now + DATA_EVERY;
-        let (count, life) = self.data_sent;
-        let user = UserPacket {
-            payload: write_data(self.index as u8, life, count),
-            ..Default::default()
-        };
-        let packet = DataPacket {
-            value: Some(data_packet::Value::User(user)),
-            ..Default::default()
-        };
-        let Some(participant) = self.participant.as_mut().filter(|p| !p.has_left()) else {
-            return;
-        };
-        match participant.send_data(DataChannel::Reliable, packet, now) {
-            Ok(()) => self.data_sent.0 += 1,
-            Err(error) => self.complaints.push(format!("cannot send data: {error}")),
-        }
-    }
-}
-
-fn publish(person: usize, source: &Source) -> Publish {
-    let base = match source.kind {
-        Kind::Sound => Publish::microphone(),
-        Kind::Picture => Publish::camera(1280, 720),
-        Kind::Simulcast => Publish::simulcast_camera(1280, 720),
-    };
-    let from = match source.kind {
-        Kind::Picture => TrackSource::ScreenShare,
-        _ => base.source,
-    };
-    Publish {
-        name: name(person, source.id),
-        source: from,
-        muted: source.muted,
-        ..base
-    }
-}
-
-/// The name of a track.
-pub fn name(person: usize, source: u32) -> String {
-    format!("{person}-{source}")
-}
-
-fn parse_name(name: &str) -> Option<(u8, u32)> {
-    let (person, source) = name.split_once('-')?;
-    Some((person.parse().ok()?, source.parse().ok()?))
-}
-
-fn write_data(person: u8, life: u32, count: u32) -> Vec<u8> {
-    let mut bytes = vec![person];
-    bytes.extend_from_slice(&life.to_le_bytes());
-    bytes.extend_from_slice(&count.to_le_bytes());
-    bytes
-}
-
-fn read_data(bytes: &[u8]) -> Option<(u8, u32, u32)> {
-    let [person, rest @ ..] = bytes else {
-        return None;
-    };
-    let (life, rest) = rest.split_first_chunk()?;
-    let count = rest.try_into().ok()?;
-    Some((
-        *person,
-        u32::from_le_bytes(*life),
-        u32::from_le_bytes(count),
-    ))
 }

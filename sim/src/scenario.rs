@@ -8,7 +8,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use crate::{media::Kind, network::Profile};
 
 /// The most microphones of a room: a server may leave out the quietest of more.
-const MICROPHONES: usize = 5;
+pub const MICROPHONES: usize = 5;
 
 /// Something that happens to a person. Indices count what there is at that moment, and wrap.
 #[derive(Debug, Clone, PartialEq)]
@@ -52,6 +52,28 @@ pub enum Action {
     Rebind,
     /// The network becomes another.
     Network(Box<(Profile, Profile)>),
+    /// The client offers anew, whatever else is being negotiated.
+    Renegotiate {
+        /// And restarts ICE, for which it gives up an offer in flight.
+        restart_ice: bool,
+    },
+    /// An application does something to the person.
+    Moderate(Moderation),
+}
+
+/// What applications do to people through the server API.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Moderation {
+    /// Mutes one of its tracks.
+    MuteTrack(usize),
+    /// Throws it out; its token still lets it in.
+    Remove,
+    /// Gives it metadata.
+    SetMetadata(u32),
+    /// It may receive, or not.
+    MayReceive(bool),
+    /// Sends it to the other room.
+    Move,
 }
 
 /// A participant.
@@ -60,6 +82,10 @@ pub struct Cast {
     /// Which room.
     pub room: usize,
     pub offer_with_join: bool,
+    /// The older protocol.
+    pub two_connections: bool,
+    /// No datagrams get through, only TCP.
+    pub tcp: bool,
     pub sources: Vec<Kind>,
     /// Up and down.
     pub network: (Profile, Profile),
@@ -107,11 +133,18 @@ impl Scenario {
                         Kind::Picture
                     });
                 }
+                let tcp = rng.random_bool(0.15);
+                let mut network = network(&mut rng, people);
+                if tcp {
+                    unlimited(&mut network);
+                }
                 Cast {
                     room,
                     offer_with_join: rng.random_bool(0.7),
+                    two_connections: rng.random_bool(0.25),
+                    tcp,
                     sources,
-                    network: network(&mut rng, people),
+                    network,
                 }
             })
             .collect();
@@ -128,7 +161,15 @@ impl Scenario {
         for _ in 0..rng.random_range(2..=9) {
             let at = Duration::from_millis(rng.random_range(2_000..2_000 + busy));
             let person = rng.random_range(0..people);
-            let action = action(&mut rng, people);
+            let mut action = action(&mut rng, people);
+            if action == Action::Moderate(Moderation::MayReceive(false)) {
+                let later = at + Duration::from_millis(rng.random_range(100..4_000));
+                let again = Action::Moderate(Moderation::MayReceive(true));
+                script.push((later, person, again));
+            }
+            if let (Action::Network(network), true) = (&mut action, cast[person].tcp) {
+                unlimited(network);
+            }
             script.push((at, person, action));
         }
         script.sort_by_key(|(at, person, _)| (*at, *person));
@@ -142,7 +183,7 @@ impl Scenario {
 }
 
 fn action(rng: &mut StdRng, people: usize) -> Action {
-    match rng.random_range(0..25) {
+    match rng.random_range(0..32) {
         0..2 => Action::Join,
         2..4 => Action::Leave,
         4..7 => Action::Reload {
@@ -165,8 +206,23 @@ fn action(rng: &mut StdRng, people: usize) -> Action {
         21 => Action::CutNetwork(Duration::from_millis(rng.random_range(200..3_000))),
         22 => Action::CutNetwork(Duration::from_millis(rng.random_range(3_000..20_000))),
         23 => Action::Rebind,
+        24..27 => Action::Renegotiate {
+            restart_ice: rng.random_bool(0.4),
+        },
+        27 => Action::Moderate(Moderation::MuteTrack(rng.random_range(0..4))),
+        28 => Action::Moderate(Moderation::SetMetadata(rng.random_range(0..1000))),
+        29 => Action::Moderate(Moderation::MayReceive(false)),
+        30 => Action::Moderate(match rng.random_bool(0.5) {
+            true => Moderation::Remove,
+            false => Moderation::Move,
+        }),
         _ => Action::Network(Box::new(network(rng, people))),
     }
+}
+
+/// A TCP connection that is too narrow fills its buffers, and all is late by many seconds: no meeting to judge.
+fn unlimited((up, down): &mut (Profile, Profile)) {
+    (up.rate, down.rate) = (None, None);
 }
 
 fn network(rng: &mut StdRng, people: usize) -> (Profile, Profile) {

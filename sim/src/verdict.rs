@@ -5,8 +5,8 @@ use std::time::{Duration, Instant};
 use client::TrackSetting;
 
 use crate::{
-    media::{Kind, PICTURE_EVERY, SOUND_EVERY},
-    person::{self, Person, Source},
+    media::{Kind, PICTURE_EVERY, SOUND_EVERY, name},
+    person::{Person, Source},
     world::World,
 };
 
@@ -29,9 +29,12 @@ const WATCHED: Duration = Duration::from_secs(3);
 /// nothing may be left. Returns the complaints, and how long it took until all was well.
 pub fn judge(world: &mut World) -> (Vec<String>, Duration) {
     let (mut complaints, quiet) = (Vec::new(), world.now);
+    world.look_up();
     let (mut wrong, mut well_since) = (wrongs(world), world.now);
     while world.now - well_since < STEADY && well_since - quiet < RECOVERY {
+        world.allow_all();
         world.run(Duration::from_millis(250));
+        world.look_up();
         wrong = wrongs(world);
         if !wrong.is_empty() {
             well_since = world.now;
@@ -120,6 +123,13 @@ fn wrongs_of(world: &World, me: &Person) -> Vec<String> {
         else {
             continue;
         };
+        let (seen, is) = (&info.metadata, &other.metadata);
+        if is.as_ref() != Some(seen) {
+            wrong.push(format!(
+                "{} sees {seen:?} as metadata of {}, which is {is:?}",
+                me.index, other.index
+            ));
+        }
         let mut tracks: Vec<_> = info
             .tracks
             .iter()
@@ -127,7 +137,7 @@ fn wrongs_of(world: &World, me: &Person) -> Vec<String> {
             .collect();
         let sources = other.sources.iter();
         let mut sources: Vec<_> = sources
-            .map(|s| (person::name(other.index, s.id), s.muted))
+            .map(|s| (name(other.index, s.id), s.muted))
             .collect();
         tracks.sort();
         sources.sort();
@@ -257,7 +267,9 @@ fn gaps(world: &World) -> Vec<String> {
             let mut times: Vec<_> = excuses.map(|excuse| (excuse.from, excuse.to)).collect();
             let pauses = world.people[from].pauses.iter();
             let pauses = pauses.filter(|(source, ..)| *source == gap.source);
-            times.extend(pauses.map(|(_, from, to)| (*from, *to)));
+            // What is sent again is still on its way.
+            let transit = world.transit(from, me.index);
+            times.extend(pauses.map(|(_, from, to)| (*from, *to + transit)));
             let left = uncovered(gap.from, gap.to, times);
             let allowed = gap.allowed + world.silence(from, me.index);
             if left > allowed {

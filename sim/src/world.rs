@@ -20,8 +20,8 @@ use crate::{
     network::{Line, Profile, bits},
     node::{Node, Outbox, WireId},
     os,
-    person::{Act, Person},
-    scenario::{Action, Scenario},
+    person::{Act, Person, SECOND},
+    scenario::{Action, Moderation, Scenario},
 };
 
 /// Time goes in steps of at least this: what happens together is handled together, as by a real loop.
@@ -47,6 +47,7 @@ enum Flight {
     Dial {
         wire: WireId,
         parameter: String,
+        token: Option<String>,
     },
     Dialled(WireId),
     ToServer(WireId, Option<Frame>),
@@ -57,11 +58,14 @@ enum Flight {
 struct Access {
     up: Line,
     down: Line,
-    /// How the server sees the person.
+    /// How the server sees the person, on its first peer connection.
     public: SocketAddr,
+    tcp: bool,
     cut_until: Option<Instant>,
     /// Sounds may be away for so long, at the worst of its networks.
     silence: Duration,
+    /// And are so long on their way, up and down.
+    delay: [Duration; 2],
     /// Arrival of the last frame of a WebSocket, each way: frames do not overtake.
     frames: [Option<Instant>; 2],
 }
@@ -89,6 +93,38 @@ pub struct World {
     sequence: u64,
     next_source: u32,
     next_port: u16,
+    /// Who was forbidden to receive, and since when it is, if it still is.
+    pub deaf: BTreeMap<usize, Option<Instant>>,
+}
+
+impl Access {
+    /// To which of its ports.
+    fn is_at(&self, address: SocketAddr) -> bool {
+        let ports = [self.public.port(), self.public.port() + SECOND];
+        self.public.ip() == address.ip() && ports.contains(&address.port())
+    }
+
+    fn change(&mut self, (up, down): (Profile, Profile)) {
+        let old = [self.up.profile, self.down.profile].map(|p| p.delay);
+        self.up.profile = up;
+        self.down.profile = down;
+        let later = up.delay.saturating_sub(old[0]) + down.delay.saturating_sub(old[1]);
+        self.excuse(up, down, later);
+    }
+
+    /// Behind what is sent again over TCP all else waits, and over both ways in a row.
+    fn excuse(&mut self, up: Profile, down: Profile, later: Duration) {
+        let tcp = match self.tcp && (up.loses() || down.loses()) {
+            true => Duration::from_secs(2),
+            false => Duration::ZERO,
+        };
+        let silence = up.longest_silence() + down.longest_silence() + later + tcp;
+        self.silence = self.silence.max(silence);
+        self.delay = [
+            self.delay[0].max(up.delay + up.jitter),
+            self.delay[1].max(down.delay + down.jitter),
+        ];
+    }
 }
 
 impl World {
@@ -100,6 +136,7 @@ impl World {
         // Ghosts of pages that vanished would keep a run going for long.
         let config = Config {
             resume_timeout: 8,
+            empty_timeout: 20,
             ..Config::default()
         };
         let mut world = Self {
@@ -116,28 +153,33 @@ impl World {
             sequence: 0,
             next_source: 1,
             next_port: 30_000,
+            deaf: BTreeMap::new(),
         };
         for (index, cast) in scenario.cast.iter().enumerate() {
             let room = RoomName::from(format!("room-{}", cast.room).as_str());
             let lot = seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-            let person = Person::new(index, room, cast.offer_with_join, lot, start);
+            let person = Person::new(index, room, cast, lot, start);
             world.people.push(person);
             for kind in &cast.sources {
                 world.publish(index, *kind);
             }
             let (up, down) = cast.network;
             let public = world.public_address(index);
-            world.access.push(Access {
+            let mut access = Access {
                 up: Line::new(up, lot ^ 1),
                 down: Line::new(down, lot ^ 2),
                 public,
+                tcp: cast.tcp,
                 cut_until: None,
-                silence: up.longest_silence() + down.longest_silence(),
+                silence: Duration::ZERO,
+                delay: [Duration::ZERO; 2],
                 frames: [None; 2],
-            });
+            };
+            access.excuse(up, down, Duration::ZERO);
+            world.access.push(access);
             world.note(&format!(
-                "person {index} has {:?}, up {up:?}, down {down:?}",
-                cast.sources
+                "person {index} has {:?}, two connections: {}, TCP: {}, up {up:?}, down {down:?}",
+                cast.sources, cast.two_connections, cast.tcp
             ));
         }
         world
@@ -219,16 +261,9 @@ impl World {
                 self.access[person].public = self.public_address(person);
                 self.excuse(person, now, now + AFTER_REBIND);
             }
-            Action::Network(lines) => {
-                let (up, down) = *lines;
-                let access = &mut self.access[person];
-                let old = [access.up.profile, access.down.profile].map(|p| p.delay);
-                access.up.profile = up;
-                access.down.profile = down;
-                let later = up.delay.saturating_sub(old[0]) + down.delay.saturating_sub(old[1]);
-                let silence = up.longest_silence() + down.longest_silence() + later;
-                access.silence = access.silence.max(silence);
-            }
+            Action::Network(lines) => self.access[person].change(*lines),
+            Action::Renegotiate { restart_ice } => p.renegotiate(restart_ice, now),
+            Action::Moderate(what) => self.moderate(person, what),
         }
         self.settle();
     }
@@ -236,6 +271,11 @@ impl World {
     /// How long sound from one person to another may be away, beyond what excuses cover.
     pub fn silence(&self, publisher: usize, listener: usize) -> Duration {
         self.access[publisher].silence + self.access[listener].silence
+    }
+
+    /// How long a sound from one person to another may be on its way.
+    pub fn transit(&self, publisher: usize, listener: usize) -> Duration {
+        self.access[publisher].delay[0] + self.access[listener].delay[1]
     }
 
     pub fn note(&mut self, line: &str) {
@@ -247,6 +287,8 @@ impl World {
         match action {
             Action::Join => !p.present && p.participant.is_none(),
             Action::CutNetwork(_) | Action::Rebind | Action::Network(..) => true,
+            // Who is not there can be allowed to receive all the same.
+            Action::Moderate(Moderation::MayReceive(true)) => true,
             Action::ToggleMute(_) | Action::Unpublish(_) | Action::Republish(_) => {
                 p.present && !p.sources.is_empty()
             }
@@ -254,7 +296,7 @@ impl World {
         }
     }
 
-    fn excuse(&mut self, person: usize, from: Instant, to: Instant) {
+    pub fn excuse(&mut self, person: usize, from: Instant, to: Instant) {
         self.excuses.push(Excuse { person, from, to });
     }
 
@@ -330,22 +372,23 @@ impl World {
         let now = self.now;
         match flight {
             Flight::Datagram { from, to, bytes } => {
-                if let Some(index) = self.access.iter().position(|access| access.public == to) {
-                    let local = self.people[index].local;
+                if let Some(index) = self.access.iter().position(|access| access.is_at(to)) {
+                    let mut local = self.people[index].local;
+                    local.set_port(local.port() + (to.port() - self.access[index].public.port()));
                     self.people[index].handle_datagram(from, local, &bytes, now);
                 } else {
                     self.node.handle_datagram(from, to, &bytes, now, out);
                 }
             }
-            Flight::Dial { wire, parameter } => {
-                let index = owner(wire);
-                let (identity, room) = (
-                    self.people[index].identity.clone(),
-                    self.people[index].room.clone(),
-                );
+            Flight::Dial {
+                wire,
+                parameter,
+                token,
+            } => {
+                let person = &mut self.people[owner(wire)];
                 match decode_join_request(&parameter) {
-                    Ok(request) => self.node.open(wire, &identity, &room, request, now),
-                    Err(error) => self.people[index].complaints.push(error.to_string()),
+                    Ok(request) => self.node.open(wire, person.caller(token, request), now),
+                    Err(error) => person.complaints.push(error.to_string()),
                 }
                 self.post_frame(wire, 1, Flight::Dialled(wire));
             }
@@ -362,9 +405,18 @@ impl World {
         for index in 0..self.people.len() {
             while let Some(act) = self.people[index].poll_act(self.now) {
                 match act {
-                    Act::Send(transmit) => self.post_up(index, transmit.remote, transmit.payload),
-                    Act::Dial { wire, parameter } => {
-                        self.post_frame(wire, 0, Flight::Dial { wire, parameter });
+                    Act::Send(transmit) => self.post_up(index, transmit),
+                    Act::Dial {
+                        wire,
+                        parameter,
+                        token,
+                    } => {
+                        let dial = Flight::Dial {
+                            wire,
+                            parameter,
+                            token,
+                        };
+                        self.post_frame(wire, 0, dial);
                     }
                     Act::Frame(wire, frame) => {
                         self.post_frame(wire, 0, Flight::ToServer(wire, Some(frame)));
@@ -378,15 +430,10 @@ impl World {
         }
     }
 
-    fn post(&mut self, out: Outbox) {
+    pub fn post(&mut self, out: Outbox) {
         for (from, to, bytes) in out.datagrams {
-            let Some(index) = self.access.iter().position(|access| access.public == to) else {
-                continue;
-            };
-            let access = &mut self.access[index];
-            if access.cut_until.is_none_or(|until| until <= self.now) {
-                let arrivals = access.down.carry(bits(&bytes), self.now);
-                self.fly_datagram(arrivals, from, to, bytes);
+            if let Some(index) = self.access.iter().position(|access| access.is_at(to)) {
+                self.post_datagram(index, 1, from, to, bytes);
             }
         }
         for (wire, frame) in out.frames {
@@ -394,13 +441,34 @@ impl World {
         }
     }
 
-    fn post_up(&mut self, index: usize, to: SocketAddr, bytes: Vec<u8>) {
-        let access = &mut self.access[index];
-        if access.cut_until.is_none_or(|until| until <= self.now) {
-            let arrivals = access.up.carry(bits(&bytes), self.now);
-            let from = access.public;
-            self.fly_datagram(arrivals, from, to, bytes);
+    fn post_up(&mut self, index: usize, transmit: client::Transmit) {
+        let mut from = self.access[index].public;
+        if Some(transmit.local) == self.people[index].second() {
+            from.set_port(from.port() + SECOND);
         }
+        self.post_datagram(index, 0, from, transmit.remote, transmit.payload);
+    }
+
+    fn post_datagram(
+        &mut self,
+        index: usize,
+        way: usize,
+        from: SocketAddr,
+        to: SocketAddr,
+        bytes: Vec<u8>,
+    ) {
+        let access = &mut self.access[index];
+        let line = match way {
+            0 => &mut access.up,
+            _ => &mut access.down,
+        };
+        let cut_until = access.cut_until.filter(|until| *until > self.now);
+        let arrivals = match (access.tcp, cut_until) {
+            (true, until) => [Some(line.carry_in_order(until.unwrap_or(self.now))), None],
+            (false, Some(_)) => return,
+            (false, None) => line.carry(bits(&bytes), self.now),
+        };
+        self.fly_datagram(arrivals, from, to, bytes);
     }
 
     fn fly_datagram(

@@ -1,4 +1,4 @@
-//! Two hundred runs, and those that once failed.
+//! Two hundred runs. What such runs have found so far has a test in the crate that was wrong.
 
 /// Runs the seeds and says of which people would complain.
 fn run(seeds: impl IntoIterator<Item = u64>) {
@@ -55,15 +55,10 @@ fn seeds_175_to_199() {
     run(175..200);
 }
 
-/// Found among the above, each with what it found:
-/// - 13: a mute that was lost with its WebSocket was never repeated by our client.
-/// - 54: after a NAT rebinding the server sent to the old address for a quarter of a minute.
-/// - 3: data messages came as late after a cut as the cut had lasted.
-/// - 124: a track muted before its `track_published` stayed unmuted for the others.
-/// - 191: a track announced over a WebSocket that was dying was never announced again.
+/// With older clients, TCP and moderators among them.
 #[test]
 fn the_same_seed_is_the_same_run() {
-    for seed in [3, 13, 124] {
+    for seed in [2, 20, 27, 40] {
         assert_eq!(sim::run(seed, None), sim::run(seed, None));
     }
 }

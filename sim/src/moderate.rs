@@ -1,0 +1,154 @@
+//! What applications do to people through the server API.
+
+use std::time::Duration;
+
+use protocol::{
+    RoomName,
+    error::Error,
+    livekit::{ParticipantPermission, UpdateParticipantRequest},
+};
+use signaling::{ApiCall, ApiReply};
+
+use crate::{
+    media::{Kind, parse_name},
+    node::Outbox,
+    scenario::{MICROPHONES, Moderation},
+    world::World,
+};
+
+/// After somebody may receive again, until it does.
+const AFTER_DEAFNESS: Duration = Duration::from_secs(3);
+
+impl World {
+    /// Does it, unless the person is not there.
+    pub fn moderate(&mut self, person: usize, what: Moderation) {
+        let identity = self.people[person].identity.clone();
+        let done = match what {
+            Moderation::MuteTrack(index) => self.mute_track(person, index),
+            Moderation::Remove => {
+                self.people[person].unwelcome = true;
+                let call = ApiCall::RemoveParticipant {
+                    identity: identity.as_str().into(),
+                    revoke_before: None,
+                };
+                self.api(person, call).map(drop)
+            }
+            Moderation::SetMetadata(number) => {
+                let request = UpdateParticipantRequest {
+                    identity,
+                    metadata: format!("metadata {number}"),
+                    ..Default::default()
+                };
+                self.api(person, ApiCall::UpdateParticipant(Box::new(request)))
+                    .map(drop)
+            }
+            Moderation::MayReceive(may) => self.allow_receiving(person, may),
+            Moderation::Move => self.move_person(person),
+        };
+        if let Err(error) = done {
+            self.note(&format!("{person} was not to be had: {error}"));
+        }
+    }
+
+    /// Whoever was forbidden to receive may again; it may have come back with a token that says otherwise.
+    pub fn allow_all(&mut self) {
+        for person in self.deaf.keys().copied().collect::<Vec<_>>() {
+            if let Err(error) = self.allow_receiving(person, true) {
+                self.note(&format!("{person} was not to be had: {error}"));
+            }
+        }
+    }
+
+    /// Asks the server what it knows of everybody.
+    pub fn look_up(&mut self) {
+        for person in 0..self.people.len() {
+            let identity = self.people[person].identity.as_str().into();
+            let metadata = match self.api(person, ApiCall::GetParticipant { identity }) {
+                Ok(ApiReply::Participant(info)) => Some(info.metadata),
+                _ => None,
+            };
+            self.people[person].metadata = metadata;
+        }
+    }
+
+    fn api(&mut self, person: usize, call: ApiCall) -> Result<ApiReply, Error> {
+        let (room, mut out) = (self.people[person].room.clone(), Outbox::default());
+        let reply = self.node.api(&room, call, self.now, &mut out);
+        self.node.pump(self.now, &mut out);
+        self.post(out);
+        reply
+    }
+
+    fn mute_track(&mut self, person: usize, index: usize) -> Result<(), Error> {
+        let identity = || self.people[person].identity.as_str().into();
+        let (asked, call) = (
+            identity(),
+            ApiCall::GetParticipant {
+                identity: identity(),
+            },
+        );
+        let ApiReply::Participant(info) = self.api(person, call)? else {
+            return Ok(());
+        };
+        let Some(track) = info.tracks.get(index % info.tracks.len().max(1)) else {
+            return Ok(());
+        };
+        if let Some((_, source)) = parse_name(&track.name) {
+            let now = self.now;
+            self.people[person].muting.push((source, now));
+        }
+        let call = ApiCall::MuteTrack {
+            identity: asked,
+            track_sid: track.sid.clone(),
+            muted: true,
+        };
+        self.api(person, call).map(drop)
+    }
+
+    fn allow_receiving(&mut self, person: usize, may: bool) -> Result<(), Error> {
+        let permission = ParticipantPermission {
+            can_subscribe: may,
+            can_publish: true,
+            can_publish_data: true,
+            ..Default::default()
+        };
+        let request = UpdateParticipantRequest {
+            identity: self.people[person].identity.clone(),
+            permission: Some(permission),
+            ..Default::default()
+        };
+        self.api(person, ApiCall::UpdateParticipant(Box::new(request)))?;
+        let since = self.deaf.entry(person).or_default();
+        if !may {
+            since.get_or_insert(self.now);
+        } else if let Some(since) = since.take() {
+            self.excuse(person, since, self.now + AFTER_DEAFNESS);
+        }
+        Ok(())
+    }
+
+    fn move_person(&mut self, person: usize) -> Result<(), Error> {
+        let there = match self.people[person].room.as_str() {
+            "room-0" => RoomName::from("room-1"),
+            _ => RoomName::from("room-0"),
+        };
+        let people = self.people.iter().enumerate();
+        let together = people.filter(|(index, p)| *index == person || p.room == there);
+        let sources = together.flat_map(|(_, p)| &p.sources);
+        if sources.filter(|source| source.kind == Kind::Sound).count() > MICROPHONES {
+            return Ok(());
+        }
+        let mut out = Outbox::default();
+        let opened = self.node.opened(&there, self.now, &mut out);
+        self.post(out);
+        let ApiReply::Room(destination) = opened? else {
+            return Ok(());
+        };
+        let identity = self.people[person].identity.as_str().into();
+        let call = ApiCall::MoveParticipant {
+            identity,
+            destination,
+        };
+        self.api(person, call).map(drop)
+    }
+}
