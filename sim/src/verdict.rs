@@ -214,7 +214,8 @@ fn watch(world: &mut World) -> Vec<String> {
             PICTURE_EVERY
         };
         let all = WATCHED.as_millis() as u64 / every;
-        let got = after - before;
+        // Where the subscription began anew meanwhile, what came since.
+        let got = after.checked_sub(before).unwrap_or(after);
         let none = source.muted || source.kind != Kind::Sound && wish(me, source).disabled;
         if none && got > 0 {
             complaints.push(format!(
