@@ -27,6 +27,7 @@ pub mod layers;
 mod loudest;
 pub mod nack;
 pub mod negotiate;
+mod offer;
 mod pacer;
 mod peer;
 mod quality;

@@ -1,5 +1,5 @@
 //! The shard: owns every peer, room and track of one thread, and routes what comes in. The verbs live elsewhere:
-//! `control` (commands), `subscriber` (second PeerConnections), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP),
+//! `control` (commands), `offer` (offers), `subscriber` (second PeerConnections), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP),
 //! `congestion` (what a network carries), `backup` (pictures in two codecs), `data` (data packets), `relay` (rooms of
 //! other shards).
 
