@@ -66,12 +66,24 @@ test('reconnecting', { timeout: 6 * 60_000 }, async (t) => {
 
   await t.test('what happens while the signal connection is away is known after the resume', async () => {
     const since = (await ada.events()).length;
+    await ben.page.evaluate(() => {
+      window.__words = [];
+      window.__conclave.room.on('dataReceived', (payload) => window.__words.push(new TextDecoder().decode(payload)));
+    });
+    const say = (word) => ada.page.evaluate((word) => void window.__conclave.room.localParticipant.publishData(new TextEncoder().encode(word), { reliable: true }), word);
+    await say('before');
     wire.cut({ stay: true });
     await until('ada notices', async () => (await happened(ada, 'signalReconnecting', since)) || (await happened(ada, 'reconnecting', since)));
+    // The client keeps it back until it has resumed.
+    await say('meanwhile');
     await ben.page.evaluate(() => window.__conclave.room.localParticipant.setMicrophoneEnabled(false));
     ben.microphone = false;
     wire.mend();
     await everyoneHearsAndSees(people);
+    await say('after');
+    const words = () => ben.page.evaluate(() => window.__words);
+    await until('ben has every word', async () => (await words()).includes('after'));
+    assert.deepEqual(await words(), ['before', 'meanwhile', 'after']);
     await ben.page.evaluate(() => window.__conclave.room.localParticipant.setMicrophoneEnabled(true));
     ben.microphone = true;
     await everyoneHearsAndSees(people);

@@ -208,7 +208,7 @@ fn act(meeting: &mut Meeting, sessions: &mut Vec<SessionId>, (kind, who, what): 
 fn forward(meeting: &mut Meeting, identity: String, who: u8, what: u8) {
     let room = "RM_another".parse().unwrap();
     let said = meeting.to_rooms.len();
-    if what % 3 == 0 || said == 0 {
+    if what.is_multiple_of(3) || said == 0 {
         meeting.call(ApiCall::ForwardParticipant {
             identity: identity.into(),
             destination: room,
