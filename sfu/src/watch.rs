@@ -92,8 +92,9 @@ pub struct Delivery {
     /// reports had come by then.
     unreported: Option<(Instant, u32, u32)>,
     highest_reported: Option<u32>,
-    /// Reports in a row in which it stands still.
+    /// Reports in a row in which it stands still, and when the last of them came.
     still: u32,
+    still_at: Option<Instant>,
     /// Packets sent, when it was last looked at.
     seen: u32,
     /// Since when nothing went out though it should.
@@ -140,8 +141,11 @@ impl Delivery {
         } else if self
             .unreported
             .is_some_and(|(since, ..)| now >= since + REPORT_LAG)
+            // Those that a network held back come all at once, and say what was.
+            && self.still_at.is_none_or(|at| now >= at + REPORT_LAG)
         {
             self.still += 1;
+            self.still_at = Some(now);
         }
     }
 
@@ -566,6 +570,25 @@ mod tests {
             delivery.reported(7, now);
             assert!(!delivery.is_lost(MediaKind::Video, &receiver, now));
         }
+    }
+
+    #[test]
+    fn reports_that_were_held_back_count_as_one() {
+        let (mut delivery, now) = (Delivery::default(), Instant::now());
+        let mut receiver = Watch::new(now);
+        let later = |ms| now + Duration::from_millis(ms);
+        delivery.reported(7, now);
+        for packet in 0..100 {
+            delivery.sent(true, 0, later(packet * 40));
+        }
+        for _ in 0..5 {
+            receiver.reported();
+            delivery.reported(7, later(600));
+        }
+        receiver.heard(later(2300));
+        assert!(!delivery.is_lost(MediaKind::Audio, &receiver, later(2300)));
+        delivery.reported(7, later(2400));
+        assert!(delivery.is_lost(MediaKind::Audio, &receiver, later(2400)));
     }
 
     #[test]
