@@ -55,6 +55,12 @@ fn seeds_175_to_199() {
     run(175..200);
 }
 
+/// 787: receiver reports that a cut had held back came all at once, and a voice was begun anew.
+#[test]
+fn seeds_beyond_that_once_failed() {
+    run([787]);
+}
+
 /// With older clients, TCP and moderators among them.
 #[test]
 fn the_same_seed_is_the_same_run() {
