@@ -302,6 +302,7 @@ mod tests {
         certificates.reload();
         assert_ne!(current(), old);
     }
+
     #[tokio::test]
     async fn files_that_change_are_noticed_while_the_server_runs() {
         let directory = Directory::new("tls-watch");

@@ -1,0 +1,146 @@
+use super::*;
+
+fn parse(text: &str, environment: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    let environment = environment
+        .iter()
+        .map(|(name, value)| (name.to_string(), value.to_string()));
+    let config = Config::parse("conclave.toml", text)?.overridden(text, environment)?;
+    config.validate()?;
+    Ok(config)
+}
+
+fn error(text: &str, environment: &[(&str, &str)]) -> String {
+    parse(text, environment).unwrap_err().to_string()
+}
+
+#[test]
+fn an_empty_file_is_a_working_node() {
+    let config = parse("", &[]).unwrap();
+    assert_eq!((config.http.port, config.media.port), (7880, 7882));
+    assert_eq!(config.metrics.address.to_string(), "127.0.0.1:7889");
+    assert!(config.shards() >= 1);
+    assert!(!config.media_addresses().is_empty());
+    assert!(!config.dev);
+}
+
+#[test]
+fn an_unknown_key_is_refused_with_its_line() {
+    let message = error("[http]\nport = 1\n\n[media]\nport = 2\nports = 3\n", &[]);
+    assert!(
+        message.starts_with("conclave.toml, line 6: unknown field `ports`"),
+        "{message}"
+    );
+    assert!(error("dev = true", &[]).starts_with("conclave.toml, line 1: unknown field `dev`"));
+    assert!(error("\n[room]\nempty_time = 3", &[]).contains("line 3: unknown field `empty_time`"));
+    assert!(error("\n\n[http\n", &[]).contains("line 3"));
+}
+
+#[test]
+fn the_environment_wins_over_the_file() {
+    let text = "[http]\nport = 1\n[keys]\nold = \"a\"\n";
+    let environment = [
+        ("CONCLAVE_HTTP_PORT", "8080"),
+        ("CONCLAVE_HTTP_BIND", "['127.0.0.1', '::1']"),
+        ("CONCLAVE_ROOM_EMPTY_TIMEOUT", "7"),
+        ("CONCLAVE_ROOM_REGION", "paris"),
+        ("CONCLAVE_LOG_FILTER", "warn,sfu=debug"),
+        ("CONCLAVE_METRICS_ENABLED", "false"),
+        ("PATH", "/bin"),
+    ];
+    let config = parse(text, &environment).unwrap();
+    assert_eq!((config.http.port, config.http.bind.len()), (8080, 2));
+    assert_eq!(
+        (config.room.empty_timeout, config.room.region.as_str()),
+        (7, "paris")
+    );
+    assert_eq!(config.log.filter, "warn,sfu=debug");
+    assert!(!config.metrics.enabled);
+    assert_eq!(config.keys.ids().collect::<Vec<_>>(), ["old"]);
+}
+
+#[test]
+fn keys_of_the_environment_replace_those_of_the_file() {
+    let text = "[keys]\nold = \"a\"\n";
+    let environment = [
+        ("CONCLAVE_KEYS", "one: s1, two:s2"),
+        ("CONCLAVE_HTTP_PORT", "1"),
+    ];
+    let config = parse(text, &environment).unwrap();
+    assert_eq!(config.keys.ids().collect::<Vec<_>>(), ["one", "two"]);
+    assert!(error("", &[("CONCLAVE_KEYS", "nonsense")]).contains("CONCLAVE_KEYS"));
+    assert!(error("", &[("CONCLAVE_KEYS", "id:")]).contains("needs a secret"));
+}
+
+#[test]
+fn a_wrong_variable_is_named() {
+    let message = error("", &[("CONCLAVE_HTTP_PORTS", "1")]);
+    assert!(
+        message.starts_with("environment variable CONCLAVE_HTTP_PORTS: unknown field"),
+        "{message}"
+    );
+    assert!(error("", &[("CONCLAVE_HTTP_PORT", "many")]).contains("CONCLAVE_HTTP_PORT"));
+}
+
+#[test]
+fn what_kubernetes_sets_for_a_service_of_our_name_is_not_ours() {
+    let environment = [
+        ("CONCLAVE_PORT", "tcp://10.0.0.1:7880"),
+        ("CONCLAVE_SERVICE_HOST", "10.0.0.1"),
+        ("CONCLAVE_PORT_7880_TCP_ADDR", "10.0.0.1"),
+    ];
+    assert_eq!(parse("", &environment).unwrap().http.port, 7880);
+}
+
+#[test]
+fn secrets_are_never_printed() {
+    let config = parse("[keys]\nmine = \"hush-hush\"\n", &[]).unwrap();
+    let printed = format!("{config:?}");
+    assert!(
+        printed.contains("mine") && !printed.contains("hush"),
+        "{printed}"
+    );
+    assert!(!error("[keys]\nmine = 4711\n", &[]).contains("4711"));
+    assert!(error("[keys]\nmine = \"\"\n", &[]).contains("API key mine needs a secret"));
+}
+
+#[test]
+fn development_mode_stays_on_loopback_unless_told_otherwise() {
+    let config = Config::default().into_dev(None);
+    assert!(
+        config
+            .http
+            .bind
+            .iter()
+            .chain(&config.media.addresses)
+            .all(IpAddr::is_loopback)
+    );
+    assert_eq!(config.keys.ids().collect::<Vec<_>>(), [DEV_KEY]);
+    let config = Config::default().into_dev(Some("192.0.2.7".parse().unwrap()));
+    assert_eq!(
+        (
+            config.http.bind[0].to_string(),
+            config.media.addresses.len()
+        ),
+        ("192.0.2.7".to_owned(), 1)
+    );
+    let config = Config::default().into_dev(Some("0.0.0.0".parse().unwrap()));
+    assert!(config.media.addresses.contains(&Ipv4Addr::LOCALHOST.into()));
+    config.validate().unwrap();
+}
+
+#[test]
+fn values_that_cannot_work_are_refused() {
+    assert!(error("[http]\nbind = []", &[]).contains("http.bind"));
+    assert!(error("[media]\nport = 65530\nshards = 10", &[]).contains("media.port"));
+    assert!(error("[media]\naddresses = ['0.0.0.0']", &[]).contains("media.addresses"));
+    for url in [
+        "",
+        "meet.example.org",
+        "ftp://meet.example.org",
+        "https://",
+        "/hook",
+    ] {
+        let text = format!("[webhook]\nurls = ['{url}']");
+        assert!(error(&text, &[]).contains("webhook.urls"), "{url}");
+    }
+}
