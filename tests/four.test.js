@@ -15,7 +15,8 @@ import { until } from './lib/until.js';
 const ROOM = 'four-four-two';
 const ROUNDS = Number(process.env.ROUNDS ?? 30);
 
-test('four clients of three kinds', { timeout: 15 * 60_000 }, async (t) => {
+// A round takes 2 to 3 seconds.
+test('four clients of three kinds', { timeout: (600 + 10 * ROUNDS) * 1000 }, async (t) => {
   const server = await Server.start('four');
   t.after(() => server.stop());
   const [chromium, second, firefox] = await Promise.all([launchChromium(), launchChromium(), launchFirefox(SIGNS[2].tone)]);

@@ -10,6 +10,7 @@ pub mod fixtures;
 pub mod media;
 
 mod driver;
+mod dtls;
 mod error;
 mod participant;
 mod peer_connection;

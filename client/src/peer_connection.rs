@@ -21,7 +21,7 @@ use str0m::{
 };
 
 use crate::{
-    Error,
+    Error, dtls,
     media::{Frame, FrameAssembler, IncomingPacket, Layer, MediaKind, Packetizer},
 };
 
@@ -206,6 +206,7 @@ impl PeerConnection {
             .enable_vp8(true)
             .enable_vp9(config.vp9)
             .set_rtp_mode(true)
+            .set_crypto_provider(dtls::provider())
             .build(now);
         let candidate = Candidate::host(local, protocol(&config));
         let candidate = candidate.map_err(|_| Error::LocalAddress(local))?;

@@ -47,6 +47,14 @@ const MESSAGE_COST: u32 = 200;
 /// DTLS and SCTP write their records through this buffer: larger than any record we send.
 const RECORD_BUFFER: usize = 2048;
 
+/// Until a flight of the DTLS handshake is sent again, the first time; doubled each time after. RFC 6347 (section 4.2.4.1)
+/// says a second, for a path nobody knows; ICE has just seen this one answer, and browsers begin with 50 ms. It also
+/// spaces our answers to a client that repeats its last flight because ours was lost.
+const DTLS_FIRST_RETRANSMISSION: Duration = Duration::from_millis(50);
+
+/// The last is sent after 25 s: a connection that takes so long is given up before.
+const DTLS_RETRANSMISSIONS: usize = 8;
+
 /// Parts of a transport that all transports of a shard share.
 pub struct TransportContext {
     dtls_config: Arc<dimpl::Config>,
@@ -69,6 +77,8 @@ impl TransportContext {
             .mtu(1200)
             .use_server_cookie(false)
             .require_client_certificate(true)
+            .flight_start_rto(DTLS_FIRST_RETRANSMISSION)
+            .flight_retries(DTLS_RETRANSMISSIONS)
             .build()
             .unwrap_or_default();
         Self {

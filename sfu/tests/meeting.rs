@@ -162,6 +162,19 @@ fn losses_are_repaired_in_both_directions() {
 }
 
 #[test]
+fn a_handshake_whose_end_is_lost_again_and_again_still_ends_soon() {
+    let mut rig = Rig::new(7);
+    let first = rig.join();
+    let voice = rig.publish(first, MediaKind::Audio, &[]);
+    rig.run(SECOND);
+    rig.lost_handshake_ends = 3;
+    let second = rig.join();
+    rig.run(SECOND);
+    assert_eq!(rig.lost_handshake_ends, 0);
+    assert!(rig.received(second, voice).packets > 0);
+}
+
+#[test]
 fn a_muted_track_is_silent_and_comes_back_without_a_gap() {
     let mut rig = Rig::new(6);
     let (a, b) = (rig.join(), rig.join());

@@ -1,9 +1,6 @@
 //! The packets in flight, and what feedback says of them.
 
-use std::{
-    collections::VecDeque,
-    time::{Duration, Instant},
-};
+use std::{collections::VecDeque, time::Instant};
 
 use crate::{
     rtcp::TransportCc,
@@ -13,8 +10,8 @@ use crate::{
 /// Packets that are remembered: two seconds at 20 Mbit/s.
 const MAX_PACKETS: usize = 4096;
 
-/// Feedback on older packets is of no use.
-const MAX_AGE: Duration = Duration::from_secs(2);
+/// Feedback on older packets is of no use, microseconds.
+const MAX_AGE: u32 = 2_000_000;
 
 /// Wrap of the reference time, ticks of 250 us: 24 bits of 64 ms.
 const REFERENCE_WRAP: i64 = 256 << 24;
@@ -41,13 +38,23 @@ pub struct Reported {
     pub lost: u32,
 }
 
+/// Eight bytes: one is written with each packet that goes out, to memory that nobody else looks at meanwhile.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
-    /// Microseconds since `epoch`.
-    at: i64,
+    /// Microseconds since `epoch`, modulo 2^32.
+    at: u32,
     len: u16,
     probe: u8,
     state: State,
+}
+
+const _: () = assert!(size_of::<Sent>() == 8);
+
+impl Sent {
+    /// How long before `now_us` it went out, microseconds.
+    fn age(&self, now_us: i64) -> u32 {
+        (now_us as u32).wrapping_sub(self.at)
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -86,24 +93,32 @@ impl SentPackets {
 
     /// It went out.
     pub fn record(&mut self, len: usize, probe: u8, now: Instant) {
-        let at = now.saturating_duration_since(self.epoch).as_micros() as i64;
-        let oldest = at - MAX_AGE.as_micros() as i64;
-        // Room is made before it is needed, so that the buffer does not grow for packets nobody asks about.
-        while self.packets.len() >= MAX_PACKETS
-            || self
-                .packets
-                .front()
-                .is_some_and(|packet| packet.at < oldest)
-        {
-            self.packets.pop_front();
+        let at = self.micros(now);
+        if self.packets.len() == self.packets.capacity() {
+            self.make_room(at);
         }
         self.packets.push_back(Sent {
-            at,
+            at: at as u32,
             len: len.min(usize::from(u16::MAX)) as u16,
             probe,
             state: State::Unknown,
         });
         self.next += 1;
+    }
+
+    /// Forgets what is too old, so that the buffer does not grow for packets nobody asks about. Only when it is full: the
+    /// oldest packets are far from the caches.
+    #[cold]
+    fn make_room(&mut self, now_us: i64) {
+        let is_old = |packet: &Sent| packet.age(now_us) > MAX_AGE;
+        let old = self.packets.iter().take_while(|packet| is_old(packet));
+        let excess = (self.packets.len() + 1).saturating_sub(MAX_PACKETS);
+        let forgotten = old.count().max(excess);
+        self.packets.drain(..forgotten);
+    }
+
+    fn micros(&self, now: Instant) -> i64 {
+        now.saturating_duration_since(self.epoch).as_micros() as i64
     }
 
     /// Adds the packets that a feedback reports as arrived to `acked`, in the order of sending.
@@ -116,14 +131,13 @@ impl SentPackets {
         let shift = self.unwrap_reference(i64::from(feedback.reference_time) * 256);
         let mut reported = Reported::default();
         let first = self.next - self.packets.len() as u64;
-        let oldest = now.saturating_duration_since(self.epoch).as_micros() as i64
-            - MAX_AGE.as_micros() as i64;
+        let now_us = self.micros(now);
         for (seq, arrival) in feedback.statuses() {
             let index = nearest(self.next, seq);
             let Some(packet) = index
                 .checked_sub(first)
                 .and_then(|offset| self.packets.get_mut(offset as usize))
-                .filter(|packet| packet.at >= oldest)
+                .filter(|packet| packet.age(now_us) <= MAX_AGE)
             else {
                 continue;
             };
@@ -132,7 +146,7 @@ impl SentPackets {
                     packet.state = State::Received;
                     reported.received += 1;
                     acked.push(Acked {
-                        sent_us: packet.at,
+                        sent_us: now_us - i64::from(packet.age(now_us)),
                         arrived_us: (ticks + shift) * 250,
                         len: packet.len.into(),
                         probe: packet.probe,

@@ -120,6 +120,9 @@ pub struct Rig {
     pub strangers: BTreeMap<SocketAddr, Vec<Vec<u8>>>,
     /// Media with these SSRCs is lost on its way from the shard.
     pub lost_ssrcs: Vec<u32>,
+    /// So many times the end of the shard's DTLS handshake (RFC 6347, section 4.2.4: the flight that begins with
+    /// ChangeCipherSpec) is lost yet.
+    pub lost_handshake_ends: u32,
     /// Links of participants that are slow: towards them.
     pub links: BTreeMap<SocketAddr, Link>,
     /// A clock of nanoseconds, where the shard's own time is to be measured; see [`Rig::shard_ns`].
@@ -189,6 +192,7 @@ impl Rig {
             cut: Vec::new(),
             strangers: BTreeMap::new(),
             lost_ssrcs: Vec::new(),
+            lost_handshake_ends: 0,
             links: BTreeMap::new(),
             stopwatch: None,
             shard_ns: 0,
@@ -729,6 +733,10 @@ impl Rig {
         let is_rtp = bytes.len() >= 12 && bytes[0] >> 6 == 2 && !(192..224).contains(&bytes[1]);
         let ssrc = |bytes: &[u8]| u32::from_be_bytes(bytes[8..12].try_into().unwrap());
         if from == self.server && is_rtp && self.lost_ssrcs.contains(&ssrc(&bytes)) {
+            return;
+        }
+        if from == self.server && bytes[0] == 20 && self.lost_handshake_ends > 0 {
+            self.lost_handshake_ends -= 1;
             return;
         }
         let mut leaves = self.now;
