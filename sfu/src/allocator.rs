@@ -88,19 +88,22 @@ impl Demand {
         self.layers[usize::from(layer)].unwrap_or(0)
     }
 
-    /// What it costs to give all that is wanted.
+    /// What must be there for all that is wanted to be given. Each layer on the way up must fit by itself, and a lower one
+    /// may cost more than one above it that has just begun.
     pub fn full_cost(&self) -> Bitrate {
-        let mut layer = None;
+        let (mut layer, mut most) = (None, 0);
         while let Some(next) = self.above(layer) {
             layer = Some(next);
+            most = most.max(self.cost(next));
         }
-        layer.map_or(0, |layer| self.cost(layer))
+        most
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn camera(wanted: u8, current: Option<u8>) -> Demand {
         Demand {
@@ -149,6 +152,27 @@ mod tests {
         assert_eq!(shares(560_000, &[camera(1, Some(0))]), [Some(1)]);
     }
 
+    proptest! {
+        #[test]
+        fn all_is_given_where_there_is_room_for_all_that_is_wanted(
+            pictures in proptest::collection::vec(
+                (proptest::array::uniform3(proptest::option::of(1u64..3_000_000)), 0u8..3, proptest::option::of(0u8..3)),
+                0..12,
+            ),
+        ) {
+            let demand = |(layers, wanted, current)| Demand { layers, current, ..camera(wanted, None) };
+            let demands: Vec<_> = pictures.into_iter().map(demand).collect();
+            let wanted = demands.iter().map(Demand::full_cost).sum::<Bitrate>();
+            let given = shares((wanted as f64 * 1.1) as Bitrate + 12, &demands);
+            for (demand, share) in demands.iter().zip(given) {
+                prop_assert_eq!(share, (0..3).filter(|layer| {
+                    let exists = demand.layers[usize::from(*layer)].is_some();
+                    exists && (*layer <= demand.wanted || Some(*layer) == demand.above(None))
+                }).max());
+            }
+        }
+    }
+
     #[test]
     fn layers_that_do_not_exist_are_passed_over() {
         let high_only = Demand {
@@ -157,6 +181,11 @@ mod tests {
         };
         assert_eq!(shares(1_000_000, &[high_only]), [Some(2)]);
         assert_eq!(high_only.full_cost(), 900_000);
+        let begins = Demand {
+            layers: [Some(71_000), Some(24_000), None],
+            ..camera(1, None)
+        };
+        assert_eq!(begins.full_cost(), 71_000);
         let nothing = Demand {
             layers: [None; 3],
             ..camera(2, None)

@@ -19,7 +19,7 @@ use crate::{rtcp::TransportCc, rtp::SeqNo};
 use aimd::RateControl;
 use loss::LossControl;
 use probe::{Begin, Prober};
-use sent::{Acked, SentPackets};
+use sent::{Acked, SentPackets, Stream};
 use throughput::Throughput;
 use trendline::{DelayDetector, Usage};
 
@@ -97,9 +97,9 @@ impl BandwidthEstimator {
     }
 
     /// The packet with the number of [`Self::next_seq`] went out; `len` in bytes as on the wire.
-    pub fn sent(&mut self, len: usize, now: Instant) {
+    pub fn sent(&mut self, len: usize, stream: Stream, now: Instant) {
         let probe = self.prober.sent(len);
-        self.sent.record(len, probe, now);
+        self.sent.record(len, probe, stream, now);
     }
 
     /// Transport-wide feedback came.
@@ -147,7 +147,20 @@ impl BandwidthEstimator {
             self.congested_at = Some(now);
             self.rate.limit(limit);
         }
-        self.bitrate = self.rate.bitrate().clamp(LOWEST, HIGHEST);
+        let bitrate = self.rate.bitrate().clamp(LOWEST, HIGHEST);
+        if bitrate < self.bitrate {
+            let (queue, loss) = (self.delay.queue(), self.loss.fraction());
+            tracing::debug!(
+                bitrate,
+                was = self.bitrate,
+                ?acked,
+                ?usage,
+                queue,
+                loss,
+                "estimate fell"
+            );
+        }
+        self.bitrate = bitrate;
     }
 
     /// The estimate; `None` while nobody reports anything: nothing is known then, and nothing is held back.

@@ -7,7 +7,7 @@ use crate::{
     allocator::{Demand, Priority, divide},
     api::{Event, MediaKind, SendBatch},
     bwe::Bitrate,
-    down_track::{Egress, Share},
+    down_track::{DownTrack, Egress, Share},
     fanout::NO_LAYER,
     pacer::PACE,
     rtp::SeqNo,
@@ -183,6 +183,7 @@ impl Shard {
             && let Some(peer) = self.peers.get(subscriber).map(|p| p.sid)
         {
             let paused = !was_paused;
+            tracing::debug!(participant = %peer, track = %track_sid, paused, budget, demand = ?demand.layers, "network");
             self.stats.paused += u64::from(paused);
             self.events.push_back(Event::StreamStateChanged {
                 peer,
@@ -221,12 +222,8 @@ impl Shard {
         if bytes == 0 {
             return;
         }
-        let carrier = p.downs.iter().copied().filter(|down| {
-            self.downs.get(*down).is_some_and(|d| {
-                d.parameters
-                    .is_some_and(|known| known.rtx_payload_type.is_some())
-            })
-        });
+        let downs = p.downs.iter().copied();
+        let carrier = downs.filter(|down| self.downs.get(*down).is_some_and(can_carry_padding));
         // One that flows has packets to repeat.
         let newest = carrier.max_by_key(|down| self.downs.get(*down).map(|d| d.sent.0));
         if let Some(down) = newest {
@@ -355,6 +352,12 @@ impl Shard {
             }
         }
     }
+}
+
+/// Only a stream that its receiver has spoken of. Where a retransmission comes before the first packet of the stream
+/// itself, Firefox takes the one for the other, and never shows the picture.
+fn can_carry_padding(d: &DownTrack) -> bool {
+    d.recognised && d.takes_rtx()
 }
 
 enum Wish {

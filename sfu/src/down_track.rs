@@ -7,6 +7,7 @@ use protocol::TrackSid;
 use crate::{
     api::{Destination, SendBatch, TrackSetting},
     bwe::BandwidthEstimator,
+    bwe::sent::Stream,
     dependency_descriptor,
     history::Packet,
     layers::{LayerFilter, Picture, PictureIds},
@@ -436,6 +437,12 @@ impl DownTrack {
         }
     }
 
+    /// The subscriber takes retransmissions in a stream of their own (RFC 4588).
+    pub fn takes_rtx(&self) -> bool {
+        self.parameters
+            .is_some_and(|parameters| parameters.rtx_payload_type.is_some())
+    }
+
     /// The subscriber could have redundant audio.
     pub fn takes_red(&self) -> bool {
         self.parameters
@@ -612,7 +619,11 @@ impl DownTrack {
             && sent.transport_cc.is_some()
             && let Some(estimator) = &mut egress.estimator
         {
-            estimator.sent(sealed, egress.now);
+            let stream = match self.delivery.is_proven() {
+                true => Stream::Known,
+                false => Stream::New,
+            };
+            estimator.sent(sealed, stream, egress.now);
         }
     }
 

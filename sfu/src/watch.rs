@@ -84,6 +84,8 @@ pub struct Delivery {
     count: u32,
     /// Since when packets with transport-wide numbers went out without a sign of arrival, and how many had by then.
     unproven: Option<(Instant, u32)>,
+    /// Something of it has arrived.
+    proven: bool,
     /// Followed packets in a row that did not arrive.
     missing: u32,
     /// The packet that is followed went out; when.
@@ -125,6 +127,7 @@ impl Delivery {
     fn followed(&mut self, arrived: bool) {
         if arrived {
             self.unproven = None;
+            self.proven = true;
             self.missing = 0;
             self.repaired = false;
         } else {
@@ -132,8 +135,14 @@ impl Delivery {
         }
     }
 
+    /// Something of it has arrived: its receiver knows the stream.
+    pub fn is_proven(&self) -> bool {
+        self.proven
+    }
+
     /// A receiver report spoke of it.
     pub fn reported(&mut self, highest_seq: u32, now: Instant) {
+        self.proven = true;
         if self.highest_reported.replace(highest_seq) != Some(highest_seq) {
             self.unreported = None;
             self.still = 0;

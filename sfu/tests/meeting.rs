@@ -5,6 +5,7 @@ mod rig;
 use std::time::Duration;
 
 use client::media::{Layer, MediaKind};
+use protocol::TrackSid;
 use rig::{Rig, server};
 use sfu::{
     Command, DataChannel, DisconnectReason, Event, SpatialLayer, TrackSetting, stats::DropReason,
@@ -588,4 +589,60 @@ fn a_network_that_carries_no_picture_still_carries_the_voice_and_says_so() {
     rig.run(3 * SECOND);
     let seen = rig.received(slow, picture);
     assert!(seen.decodable_frames > before + 40, "{seen:?}");
+}
+
+/// Somebody tells whether the picture is paused for him.
+fn is_paused(rig: &Rig, picture: TrackSid) -> bool {
+    let state = |event: &Event| match event {
+        Event::StreamStateChanged { track, paused, .. } if *track == picture => Some(*paused),
+        _ => None,
+    };
+    rig.events.iter().rev().find_map(state) == Some(true)
+}
+
+#[test]
+fn a_picture_that_its_receiver_does_not_know_yet_is_not_taken_for_a_slow_network() {
+    let mut rig = Rig::new(17);
+    let (a, b) = (rig.join(), rig.join());
+    rig.publish(a, MediaKind::Audio, &[]);
+    rig.run(2 * SECOND);
+    let picture = rig.publish(a, MediaKind::Video, &[]);
+    // Browsers need a while to digest an answer: until then nothing of what it describes is theirs.
+    rig.lost_ssrcs = rig.ssrcs(b, picture);
+    rig.run(SECOND);
+    rig.lost_ssrcs.clear();
+    rig.run(SECOND);
+    let events = format!("{:?}", rig.events);
+    assert!(!events.contains("StreamStateChanged"), "it was paused");
+    let seen = rig.received(b, picture);
+    assert!(seen.decodable_frames > 20, "{seen:?}");
+}
+
+#[test]
+fn a_picture_comes_also_where_none_fitted_and_none_is_left() {
+    let mut rig = Rig::new(18);
+    // The last one keeps the picture alive.
+    let (a, slow, _) = (rig.join(), rig.join(), rig.join());
+    rig.publish(a, MediaKind::Audio, &[]);
+    let picture = rig.publish(a, MediaKind::Video, &[]);
+    rig.run(3 * SECOND);
+    rig.narrow(slow, 120_000, SECOND / 4);
+    assert!(rig.run_until(5 * SECOND, |rig| is_paused(rig, picture)));
+    // With it goes all that padding could be sent with.
+    let (peer, track) = (rig.participants[slow].sid, picture);
+    rig.command(Command::Unsubscribe { peer, track });
+    rig.run(SECOND);
+    rig.widen(slow);
+    rig.run(SECOND);
+    // The key frame is not there before it is decided what fits.
+    rig.narrow(a, 12_000, SECOND);
+    rig.command(Command::Subscribe {
+        peer,
+        track,
+        setting: TrackSetting::default(),
+    });
+    rig.run(SECOND / 5);
+    let before = rig.received(slow, picture).decodable_frames;
+    let is_seen = |rig: &Rig| rig.received(slow, picture).decodable_frames > before + 60;
+    assert!(rig.run_until(10 * SECOND, is_seen));
 }

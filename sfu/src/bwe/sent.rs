@@ -34,8 +34,18 @@ pub struct Acked {
 pub struct Reported {
     /// Reported for the first time, as arrived.
     pub received: u32,
-    /// Reported for the first time, as missing.
+    /// Reported for the first time, as missing, though the receiver knew their stream: the network lost them.
     pub lost: u32,
+}
+
+/// What the receiver is known to do with the stream of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stream {
+    /// It has received packets of it.
+    Known,
+    /// Nothing is known. Firefox reports packets as missing whose stream it has not been told of yet, though they
+    /// arrived: while it digests a description that is all of them.
+    New,
 }
 
 /// Eight bytes: one is written with each packet that goes out, to memory that nobody else looks at meanwhile.
@@ -60,6 +70,8 @@ impl Sent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Unknown,
+    /// The same, and it would prove nothing if it were missing.
+    UnknownOfNew,
     Lost,
     Received,
 }
@@ -92,7 +104,7 @@ impl SentPackets {
     }
 
     /// It went out.
-    pub fn record(&mut self, len: usize, probe: u8, now: Instant) {
+    pub fn record(&mut self, len: usize, probe: u8, stream: Stream, now: Instant) {
         let at = self.micros(now);
         if self.packets.len() == self.packets.capacity() {
             self.make_room(at);
@@ -101,7 +113,10 @@ impl SentPackets {
             at: at as u32,
             len: len.min(usize::from(u16::MAX)) as u16,
             probe,
-            state: State::Unknown,
+            state: match stream {
+                Stream::Known => State::Unknown,
+                Stream::New => State::UnknownOfNew,
+            },
         });
         self.next += 1;
     }
@@ -142,7 +157,7 @@ impl SentPackets {
                 continue;
             };
             match (arrival, packet.state) {
-                (Some(ticks), State::Unknown | State::Lost) => {
+                (Some(ticks), State::Unknown | State::UnknownOfNew | State::Lost) => {
                     packet.state = State::Received;
                     reported.received += 1;
                     acked.push(Acked {
@@ -152,6 +167,7 @@ impl SentPackets {
                         probe: packet.probe,
                     });
                 }
+                (None, State::UnknownOfNew) => packet.state = State::Lost,
                 (None, State::Unknown) => {
                     packet.state = State::Lost;
                     reported.lost += 1;

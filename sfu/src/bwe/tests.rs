@@ -89,7 +89,7 @@ impl World {
 
     fn send(&mut self, len: usize) {
         let seq = self.estimator.next_seq();
-        self.estimator.sent(len, self.now);
+        self.estimator.sent(len, Stream::Known, self.now);
         let start = self.free_at.max(self.now);
         let waiting = (start - self.now).as_secs_f64() * self.link.rate as f64 / 8.0;
         if waiting > self.link.queue as f64 || self.rng.random_bool(self.link.loss) {
@@ -161,6 +161,42 @@ fn link(rate: Bitrate, queue: u64) -> Link {
         delay: Duration::from_millis(20),
         loss: 0.0,
     }
+}
+
+#[test]
+fn packets_of_a_stream_that_the_receiver_does_not_know_yet_are_no_loss() {
+    let report_all_lost = |stream| {
+        let mut now = Instant::now();
+        let mut estimator = BandwidthEstimator::new(now);
+        let mut receiver = TwccRecorder::new();
+        for i in 0..400 {
+            now += Duration::from_millis(5);
+            // A voice arrives, and between its packets nothing of a picture.
+            let is_voice = i % 4 == 0;
+            let seq = estimator.next_seq();
+            let (len, stream) = if is_voice {
+                (100, Stream::Known)
+            } else {
+                (1000, stream)
+            };
+            estimator.sent(len, stream, now);
+            if is_voice {
+                receiver.record(seq, now);
+            }
+            let mut buffer = [0; 1200];
+            let mut writer = RtcpWriter::new(&mut buffer);
+            while receiver.write(1, 2, now, &mut writer) {}
+            let len = writer.len();
+            for packet in rtcp::parse(&buffer[..len]) {
+                if let RtcpPacket::TransportCc(feedback) = packet {
+                    estimator.handle_feedback(&feedback, Duration::from_millis(10), now);
+                }
+            }
+        }
+        estimator.bitrate()
+    };
+    assert!(report_all_lost(Stream::New) >= Some(INITIAL));
+    assert!(report_all_lost(Stream::Known) < Some(INITIAL / 10));
 }
 
 #[test]
@@ -291,7 +327,7 @@ fn a_link_that_loses_at_random_is_not_starved() {
 fn without_feedback_nothing_is_known_and_remb_is_believed() {
     let now = Instant::now();
     let mut estimator = BandwidthEstimator::new(now);
-    estimator.sent(1000, now);
+    estimator.sent(1000, Stream::Known, now);
     assert_eq!(estimator.bitrate(), None);
     assert_eq!(estimator.probe_bytes(5_000_000, true, now), 0);
     estimator.handle_remb(0);
@@ -309,7 +345,7 @@ fn feedback_that_lies_changes_nothing_and_never_panics() {
     let mut estimator = BandwidthEstimator::new(now);
     for _ in 0..3000 {
         now += Duration::from_millis(3);
-        estimator.sent(rng.random_range(0..2000), now);
+        estimator.sent(rng.random_range(0..2000), Stream::Known, now);
         let mut packet = vec![0x8f, 205, 0, 0];
         packet.extend((0..rng.random_range(4..30) * 4).map(|_| rng.random::<u8>()));
         let words = (packet.len() / 4 - 1) as u16;
