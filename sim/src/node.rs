@@ -242,6 +242,10 @@ impl Node {
             hosted.room.handle(RoomInput::Api { id: 0, call }, now);
         }
         self.drain_room(id, now, out);
+        // Some ask others first.
+        if self.replies.is_empty() {
+            self.pump(now, out);
+        }
         self.replies.pop().ok_or(Error::RoomNotFound)?
     }
 
