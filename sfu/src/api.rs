@@ -479,7 +479,8 @@ pub enum Command {
         layer: SpatialLayer,
     },
     /// Somebody who is connected elsewhere is in the room too. What it publishes comes from the shard it is connected to
-    /// ([`Shard::handle_relayed`](crate::Shard::handle_relayed)); it receives nothing. There is no event when it is here.
+    /// ([`Shard::handle_relayed`](crate::Shard::handle_relayed)); it receives nothing. Answered by [`Event::Connected`] or
+    /// [`Event::NegotiationFailed`].
     AddRelayedPeer {
         /// The room; created when it is new.
         room: RoomSid,
@@ -533,7 +534,7 @@ pub enum Event {
         /// For each section that carries a track to the client: mid and track.
         mid_to_track: Vec<(String, TrackSid)>,
     },
-    /// The offer or answer was refused; the peer is as it was before.
+    /// The offer or answer was refused; the peer is as it was before. Or the shard takes no more peers.
     NegotiationFailed {
         /// The participant.
         peer: ParticipantSid,
@@ -549,7 +550,7 @@ pub enum Event {
         missing: MediaSections,
     },
     /// ICE and DTLS are up (again after an ICE restart that had lost the connection). Of two PeerConnections: of the
-    /// primary, and the other is not lost.
+    /// primary, and the other is not lost. Of somebody who is connected elsewhere: it is here.
     Connected {
         /// The participant.
         peer: ParticipantSid,

@@ -13,7 +13,8 @@ use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
 
 use crate::{
     api::{
-        Command, MediaKind, PeerPermissions, PublishedTrack, SendBatch, SpatialLayer, TrackCodec,
+        Command, Event, MediaKind, PeerPermissions, PublishedTrack, SendBatch, SpatialLayer,
+        TrackCodec,
     },
     ingress::Received,
     negotiate::{ENABLED_CODECS, Negotiation},
@@ -505,6 +506,7 @@ mod tests {
         let mut carried = Vec::new();
         queue.drain(|shard, bytes| carried.push((shard, bytes.to_vec())));
         assert_eq!([carried[0].0, carried[1].0], [3, 700]);
+        self.events.push_back(Event::Connected { peer: sid });
         let sid = tap(0).relayed;
         let first = parse(&carried[0].1).unwrap();
         assert_eq!(first, (sid, Arrival::Media as u8, 1, packet(b"sound")));

@@ -460,3 +460,5 @@ fn a_shard_takes_no_more_people_from_elsewhere_than_it_may() {
     let lost = |event: &Event| matches!(event, Event::Disconnected { .. });
     assert!(!rooms.there.events.iter().any(lost));
 }
+    let here = Event::Connected { peer: taken };
+    assert!(rooms.there.events.contains(&here));

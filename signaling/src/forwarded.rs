@@ -130,11 +130,23 @@ impl Room {
         for track in forwarded.tracks {
             self.add_forwarded_track(sid, track);
         }
+    }
+
+    /// The shard has it. The room that it is connected to sends its media from now on.
+    pub(crate) fn forwarded_arrived(&mut self, room: RoomSid, participant: ParticipantSid) {
         self.outputs.push_back(RoomOutput::ToRoom {
             room,
-            message: RoomMessage::ForwardTaken { participant: sid },
+            message: RoomMessage::ForwardTaken { participant },
         });
-        self.connected(sid, now);
+    }
+
+    /// The shard does not take it.
+    pub(crate) fn forwarded_failed(&mut self, room: RoomSid, sid: ParticipantSid, now: Instant) {
+        let text = "the destination room's media thread carries as many participants as it may";
+        self.refuse_forwarded(room, sid, Error::Overloaded(text));
+        // That it is not here is then no news there.
+        let reason = DisconnectReason::JoinFailure;
+        self.remove(sid, reason, Farewell::Silent, now);
     }
 
     fn admit_forwarded(&self, forwarded: &ForwardedParticipant) -> Result<(), Error> {
@@ -147,10 +159,14 @@ impl Room {
             let text = "the identity is in the destination room already";
             return Err(Error::AlreadyExists(text));
         }
-        match self.is_full(&identity, kind_of(&forwarded.grant)) {
-            true => Err(Error::RoomFull),
-            false => Ok(()),
+        if self.is_full(&identity, kind_of(&forwarded.grant)) {
+            return Err(Error::RoomFull);
         }
+        if forwarded.tracks.len() > self.config.max_tracks {
+            let text = "participant has more tracks than the destination room takes";
+            return Err(Error::Overloaded(text));
+        }
+        Ok(())
     }
 
     /// Its room has said what is to be said to others when it has come.
@@ -189,7 +205,8 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
         };
-        let was_visible = participant.is_visible();
+        let (was_visible, is_active) =
+            (participant.is_visible(), participant.state == State::Active);
         let audience = std::mem::replace(&mut participant.audience, forwarded.audience);
         let has_other_audience = audience != participant.audience;
         let grant = std::mem::replace(&mut participant.grant, forwarded.grant);
@@ -212,7 +229,8 @@ impl Room {
         for track in new {
             let info = track.info.clone();
             self.add_forwarded_track(sid, track);
-            if let Some(publisher) = self.participants.get(&sid).map(Participant::info) {
+            let publisher = self.participants.get(&sid).map(Participant::info);
+            if let Some(publisher) = publisher.filter(|_| is_active) {
                 self.notify_published(publisher, info, now);
             }
         }

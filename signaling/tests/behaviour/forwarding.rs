@@ -458,6 +458,74 @@ fn a_full_room_takes_nobody() {
 }
 
 #[test]
+fn a_full_shard_takes_nobody_and_the_caller_is_told() {
+    let mut rooms = Rooms::new();
+    let alice = rooms.here.enter("alice");
+    let camera = rooms.here.publish(alice, "cam");
+    let bob = rooms.there.enter("bob");
+    rooms.there.shard.full = true;
+    let answer = rooms.forward("alice");
+    let error = answer.expect_err("refused");
+    assert!(matches!(error, Error::Overloaded(_)), "{error:?}");
+    assert_eq!(error.row().code.as_str(), "unavailable");
+    assert_eq!((rooms.alice_there(), rooms.copies()), (None, vec![]));
+    assert_eq!(
+        rooms.here.leave_of(alice).or(rooms.there.leave_of(bob)),
+        None
+    );
+    // When there is room again.
+    rooms.there.shard.full = false;
+    assert_eq!(rooms.forward("alice"), Ok(ApiReply::Done));
+    assert_eq!(rooms.copies().len(), 1);
+    assert_eq!(rooms.copies()[0].0, camera);
+}
+
+#[test]
+fn nobody_is_taken_with_more_tracks_than_people_there_may_have() {
+    let mut rooms = Rooms::with(Config {
+        max_tracks: 1,
+        ..Config::default()
+    });
+    let alice = rooms.here.enter("alice");
+    rooms.here.ask(alice, Ask::AddTrack(camera("front")));
+    rooms.here.ask(alice, Ask::AddTrack(camera("back")));
+    rooms
+        .here
+        .ask(alice, Ask::Offer(offer(2, "v=0 front back")));
+    let answer = rooms.forward("alice");
+    assert!(matches!(answer, Err(Error::Overloaded(_))), "{answer:?}");
+    assert_eq!((rooms.alice_there(), rooms.copies()), (None, vec![]));
+}
+
+#[test]
+fn what_happens_before_the_shard_has_taken_her_is_told_once() {
+    let (mut rooms, alice) = (Rooms::new(), SessionId(1));
+    assert_eq!(rooms.here.enter("alice"), alice);
+    let bob = rooms.there.enter("bob");
+    rooms.there.shard.silent = true;
+    rooms.here.call(ApiCall::ForwardParticipant {
+        identity: "alice".into(),
+        destination: rooms.there.room.sid(),
+    });
+    rooms.settle();
+    rooms.here.publish(alice, "cam");
+    rooms.settle();
+    assert_eq!(rooms.here.answer(), None);
+    assert_eq!(rooms.copies(), []);
+    let peer = rooms.alice_there().unwrap().sid.parse().unwrap();
+    rooms.there.media(Event::Connected { peer });
+    rooms.settle();
+    assert_eq!(rooms.here.answer(), Some(Ok(ApiReply::Done)));
+    assert_eq!(rooms.copies().len(), 1);
+    let told = webhooks(&rooms.there);
+    assert_eq!(
+        told[told.len() - 2..],
+        ["participant_joined alice", "track_published alice"]
+    );
+    assert_eq!(rooms.there.leave_of(bob), None);
+}
+
+#[test]
 fn a_room_with_only_forwarded_people_closes_as_an_empty_one() {
     let config = Config::default();
     let mut rooms = Rooms::new();
