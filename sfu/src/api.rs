@@ -478,6 +478,18 @@ pub enum Command {
         /// Of this layer.
         layer: SpatialLayer,
     },
+    /// From the other shard: packets were lost on the way there. Those that are kept go there once more, as far as they do
+    /// not outweigh what went there.
+    RelayMissing {
+        /// The track's sid there.
+        relayed: TrackSid,
+        /// Of this layer.
+        layer: SpatialLayer,
+        /// Of this stream, which the layer may not have any more.
+        ssrc: u32,
+        /// Sequence numbers.
+        seqs: Vec<u16>,
+    },
     /// Somebody who is connected elsewhere is in the room too. What it publishes comes from the shard it is connected to
     /// ([`Shard::handle_relayed`](crate::Shard::handle_relayed)); it receives nothing. Answered by [`Event::Connected`] or
     /// [`Event::NegotiationFailed`].

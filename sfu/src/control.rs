@@ -47,7 +47,8 @@ impl Shard {
             | Command::Relay { .. }
             | Command::StopRelay { .. }
             | Command::RelayWanted { .. }
-            | Command::RelayKeyFrame { .. } => self.relay_command(command, now, out),
+            | Command::RelayKeyFrame { .. }
+            | Command::RelayMissing { .. } => self.relay_command(command, now, out),
             Command::AddSubscriber { peer, primary } => self.add_subscriber(peer, primary, now),
             Command::RemovePeer { peer } => self.remove_peer(peer, now, out),
             Command::SetPermissions { peer, permissions } => {

@@ -2,8 +2,8 @@
 //!
 //! Where such a participant's packets come in, a [`Tap`] copies each of them, opened, into the shard's [`RelayQueue`]; the
 //! owner carries them to the other shard. There a peer without a network of its own publishes them: from the history on
-//! all is as for any other publisher, with layers, repairs and speakers of its own. Back go two wishes only, as commands:
-//! which layers somebody wants, and key frames.
+//! all is as for any other publisher, with layers, repairs and speakers of its own. Back go three wishes only, as commands:
+//! which layers somebody wants, key frames, and packets that were lost on the way.
 //!
 //! A packet between shards is never seen by a network, and nothing from a network is taken for one.
 
@@ -17,9 +17,10 @@ use crate::{
         TrackCodec,
     },
     ingress::Received,
+    nack::NackThrottle,
     negotiate::{ENABLED_CODECS, Negotiation},
     rtcp::NtpTime,
-    rtp::{AudioLevel, RtpTime},
+    rtp::{AudioLevel, RtpTime, SeqNo, nearest},
     shard::{Shard, UpTrackKey},
     stats::DropReason,
     up_track::{Codec, SPATIAL, UpTrack},
@@ -38,6 +39,9 @@ const FIXED: usize = 23;
 const MARKER: u8 = 1;
 const HAS_LEVEL: u8 = 2;
 
+/// In the place of an [`Arrival`]: as it was sent, and what came shortly before it was left out on purpose.
+const RESUMED: u8 = 3;
+
 /// A copy of a track for a room elsewhere.
 #[derive(Debug)]
 pub struct Tap {
@@ -47,6 +51,32 @@ pub struct Tap {
     pub shard: u16,
     /// Layers of a picture that somebody there wants.
     pub wanted: Option<SpatialLayer>,
+    /// Layers whose last packet was left out, a bit for each.
+    left_out: u8,
+    /// Bytes that went there, a count that wraps; and what may be sent again.
+    sent: u32,
+    repairs: NackThrottle,
+}
+
+impl Tap {
+    fn new(relayed: TrackSid, shard: u16, wanted: Option<SpatialLayer>) -> Self {
+        Self {
+            relayed,
+            shard,
+            wanted,
+            left_out: 0,
+            sent: 0,
+            repairs: NackThrottle::default(),
+        }
+    }
+
+    /// A layer goes to a room in which nobody wants it when it is the lowest there is: it is what everybody gets then.
+    fn wants(&self, kind: MediaKind, layer: u8, is_lowest: bool) -> bool {
+        kind == MediaKind::Audio
+            || self
+                .wanted
+                .is_some_and(|wanted| layer <= wanted as u8 || is_lowest)
+    }
 }
 
 /// How a packet came to the first shard.
@@ -143,15 +173,6 @@ fn parse(bytes: &[u8]) -> Option<(TrackSid, u8, u8, Received<'_>)> {
     (layer < 3).then_some((track, kind, layer, packet))
 }
 
-/// A layer goes to a room in which nobody wants it when it is the lowest there is: it is what everybody gets then.
-fn is_wanted(track: &UpTrack, tap: &Tap, layer: u8) -> bool {
-    let lower = track.layers.iter().take(layer.into()).flatten();
-    track.kind == MediaKind::Audio
-        || tap.wanted.is_some_and(|wanted| {
-            layer <= wanted as u8 || !lower.into_iter().any(|open| open.active)
-        })
-}
-
 impl Shard {
     /// Commands about participants who are in rooms of several shards.
     pub(crate) fn relay_command(
@@ -176,6 +197,12 @@ impl Shard {
             Command::RelayKeyFrame { relayed, layer } => {
                 self.relay_key_frame(relayed, layer, now, out);
             }
+            Command::RelayMissing {
+                relayed,
+                layer,
+                ssrc,
+                seqs,
+            } => self.relay_missing(relayed, layer, ssrc, &seqs),
             Command::AddRelayedPeer {
                 room,
                 peer,
@@ -212,12 +239,26 @@ impl Shard {
             stats,
             ..
         } = self;
-        let Some(track) = ups.get(up).filter(|track| !track.muted) else {
+        let Some(track) = ups.get_mut(up) else {
             return;
         };
-        for tap in &track.taps {
-            if is_wanted(track, tap, layer) && !relayed.push(tap, kind as u8, layer, packet) {
+        let mut lower = track.layers.iter().take(layer.into()).flatten();
+        let is_lowest = !lower.any(|open| open.active);
+        for tap in &mut track.taps {
+            let bit = 1 << layer;
+            if track.muted || !tap.wants(track.kind, layer, is_lowest) {
+                tap.left_out |= bit;
+                continue;
+            }
+            let resumes = kind == Arrival::Media && tap.left_out & bit != 0;
+            let kind = if resumes { RESUMED } else { kind as u8 };
+            if !relayed.push(tap, kind, layer, packet) {
                 stats.drop(DropReason::RelayFull);
+                continue;
+            }
+            tap.sent = tap.sent.wrapping_add(packet.payload.len() as u32);
+            if resumes {
+                tap.left_out &= !bit;
             }
         }
     }
@@ -272,11 +313,7 @@ impl Shard {
         self.taps.insert(relayed, up);
         // As every track begins: until the room says otherwise, everything is wanted.
         let wanted = Some(SpatialLayer::High);
-        track.taps.push(Tap {
-            relayed,
-            shard,
-            wanted,
-        });
+        track.taps.push(Tap::new(relayed, shard, wanted));
         self.wanted_elsewhere(up, wanted, now);
     }
 
@@ -320,6 +357,54 @@ impl Shard {
         }
         self.request_key_frames(up, now, out);
     }
+
+    /// [`Command::RelayMissing`]. What is too quiet to be forwarded here is not kept, and cannot be had again.
+    fn relay_missing(&mut self, sid: TrackSid, layer: SpatialLayer, ssrc: u32, seqs: &[u16]) {
+        let Self {
+            taps,
+            ups,
+            relayed,
+            stats,
+            ..
+        } = self;
+        let Some(UpTrack {
+            taps, layers, red, ..
+        }) = taps.get(&sid).and_then(|up| ups.get_mut(*up))
+        else {
+            return;
+        };
+        let tap = taps.iter_mut().find(|tap| tap.relayed == sid);
+        let open = layers[layer as usize].as_deref();
+        let (Some(tap), Some(open)) = (tap, open.filter(|open| open.ssrc == ssrc)) else {
+            return;
+        };
+        let Some(highest) = open.stats.highest() else {
+            return;
+        };
+        for seq in seqs {
+            if !tap.repairs.has_credit(tap.sent) {
+                return stats.drop(DropReason::TooManyRepairs);
+            }
+            let Some(packet) = open.history.get(nearest(highest, SeqNo(*seq))) else {
+                continue;
+            };
+            let lost = Received {
+                ssrc,
+                index: packet.index,
+                time: packet.time,
+                // Of the others it does not matter.
+                payload_type: red.filter(|_| packet.primary != 0).unwrap_or(u8::MAX),
+                marker: packet.marker,
+                payload: packet.payload,
+                dependencies: packet.dependencies,
+                voice: None,
+            };
+            if !relayed.push(tap, Arrival::Recovered as u8, layer as u8, &lost) {
+                return stats.drop(DropReason::RelayFull);
+            }
+            tap.repairs.spend(packet.payload.len());
+        }
+    }
 }
 
 /// On the shard of the other room.
@@ -346,6 +431,13 @@ impl Shard {
                 SENDER_REPORT => shard.take_sender_report(up, layer, &packet, now),
                 kind if kind == Arrival::Recovered as u8 => {
                     shard.take_recovered(up, layer, &packet, now)
+                }
+                RESUMED => {
+                    let open = shard.ups.get_mut(up).and_then(|track| track.layer(layer));
+                    if let Some(open) = open.filter(|open| open.ssrc == packet.ssrc) {
+                        open.nack.skip();
+                    }
+                    shard.receive(up, layer, packet, now)
                 }
                 _ => shard.receive(up, layer, packet, now),
             };
@@ -414,6 +506,7 @@ impl Shard {
         // No datagram leads to it, and none leaves it.
         p.transport.disable();
         self.demux.remove_ufrag(p.transport.ice_ufrag());
+        self.events.push_back(Event::Connected { peer: sid });
     }
 
     /// [`Command::PublishRelayed`].
@@ -469,11 +562,7 @@ mod tests {
     use super::*;
 
     fn tap(shard: u16) -> Tap {
-        Tap {
-            relayed: "TR_VCabcdefghijkl".parse().unwrap(),
-            shard,
-            wanted: None,
-        }
+        Tap::new("TR_VCabcdefghijkl".parse().unwrap(), shard, None)
     }
 
     fn packet(payload: &[u8]) -> Received<'_> {
@@ -506,7 +595,6 @@ mod tests {
         let mut carried = Vec::new();
         queue.drain(|shard, bytes| carried.push((shard, bytes.to_vec())));
         assert_eq!([carried[0].0, carried[1].0], [3, 700]);
-        self.events.push_back(Event::Connected { peer: sid });
         let sid = tap(0).relayed;
         let first = parse(&carried[0].1).unwrap();
         assert_eq!(first, (sid, Arrival::Media as u8, 1, packet(b"sound")));

@@ -26,6 +26,8 @@ struct Rooms {
     /// Packets and requests from shard to shard.
     packets: usize,
     requests: Vec<Command>,
+    /// Of the packets, one in so many is lost with the two after it.
+    loss: Option<usize>,
 }
 
 impl Rooms {
@@ -50,6 +52,7 @@ impl Rooms {
             rng: StdRng::seed_from_u64(seed),
             packets: 0,
             requests: Vec::new(),
+            loss: None,
         }
     }
 
@@ -161,9 +164,11 @@ impl Rooms {
             assert_eq!(shard, 1);
             packets.push(packet.to_vec());
         });
-        self.packets += packets.len();
         for packet in packets {
-            self.there.relayed(&packet);
+            self.packets += 1;
+            if self.loss.is_none_or(|every| self.packets % every > 2) {
+                self.there.relayed(&packet);
+            }
         }
         self.there
             .shard
@@ -330,6 +335,108 @@ fn losses_of_the_publishers_network_are_repaired_in_both_rooms() {
 }
 
 #[test]
+fn what_is_lost_between_the_shards_comes_once_more() {
+    let mut rooms = Rooms::new(12);
+    let (alice, carol) = (rooms.here.join(), rooms.there.join());
+    let sound = rooms.here.publish(alice, MediaKind::Audio, &[]);
+    let picture = rooms.here.publish(alice, MediaKind::Video, &[]);
+    rooms.run(2 * SECOND);
+    let peer = rooms.forward();
+    let sound_there = rooms.relay(alice, sound, peer);
+    let picture_there = rooms.relay(alice, picture, peer);
+    rooms.run(2 * SECOND);
+    let received = |rooms: &Rooms| {
+        let (sound, picture) = (sound_there, picture_there);
+        [sound, picture].map(|track| rooms.there.received(carol, track).clone())
+    };
+    let requests = rooms.requests.len();
+    let before = received(&rooms);
+    rooms.loss = Some(30);
+    rooms.run(5 * SECOND);
+    rooms.loss = None;
+    rooms.run(SECOND);
+    let after = received(&rooms);
+    // 50 and 30 a second.
+    let [heard, seen] = [0, 1].map(|i| after[i].decodable_frames - before[i].decodable_frames);
+    assert!(heard >= 299 && seen >= 179, "{heard}, {seen}: {after:?}");
+    assert_eq!([after[0].lost, after[1].lost], [0, 0], "{after:?}");
+    let asked = rooms.requests[requests..].iter();
+    let missing = |request: &&Command| matches!(request, Command::RelayMissing { .. });
+    let asked = asked.filter(missing).count();
+    assert!((10..200).contains(&asked), "{asked}");
+    // No key frame was needed.
+    assert_eq!(rooms.requests.len() - requests, asked);
+    // And when nothing is lost, nothing is asked for.
+    rooms.run(2 * SECOND);
+    assert_eq!(rooms.requests.len() - requests, asked);
+}
+
+#[test]
+fn what_was_left_out_on_purpose_is_not_asked_for() {
+    let mut rooms = Rooms::new(13);
+    let (alice, carol) = (rooms.here.join(), rooms.there.join());
+    let sound = rooms.here.publish(alice, MediaKind::Audio, &[]);
+    let picture = rooms.here.publish(alice, MediaKind::Video, &Layer::ALL);
+    rooms.run(2 * SECOND);
+    let peer = rooms.forward();
+    let sound_there = rooms.relay(alice, sound, peer);
+    let picture_there = rooms.relay(alice, picture, peer);
+    rooms.run(2 * SECOND);
+    let publisher = rooms.here.participants[alice].sid;
+    for muted in [true, false] {
+        rooms.here.command(Command::SetMuted {
+            peer: publisher,
+            track: sound,
+            muted,
+        });
+        rooms.run(SECOND);
+    }
+    for wanted in [None, Some(SpatialLayer::High)] {
+        rooms.here.command(Command::RelayWanted {
+            relayed: picture_there,
+            wanted,
+        });
+        rooms.run(SECOND);
+    }
+    assert!(rooms.there.received(carol, sound_there).packets > 140);
+    let missing = |request: &Command| matches!(request, Command::RelayMissing { .. });
+    assert!(!rooms.requests.iter().any(missing), "{:?}", rooms.requests);
+}
+
+#[test]
+fn who_asks_for_too_much_again_gets_no_more_than_twice_the_stream() {
+    let mut rooms = Rooms::new(14);
+    let alice = rooms.here.join();
+    let picture = rooms.here.publish(alice, MediaKind::Video, &[]);
+    rooms.run(2 * SECOND);
+    let peer = rooms.forward();
+    let there = rooms.relay(alice, picture, peer);
+    rooms.loss = Some(10);
+    rooms.run(SECOND);
+    let ssrc = rooms.requests.iter().find_map(|request| match request {
+        Command::RelayMissing { ssrc, .. } => Some(*ssrc),
+        _ => None,
+    });
+    let ssrc = ssrc.expect("something was lost");
+    let before = rooms.packets;
+    for _ in 0..100 {
+        rooms.here.command(Command::RelayMissing {
+            relayed: there,
+            layer: SpatialLayer::High,
+            ssrc,
+            seqs: (0..=u16::MAX).collect(),
+        });
+        rooms.carry();
+    }
+    let got = rooms.packets - before;
+    let refused = rooms.here.shard.stats().drops(DropReason::TooManyRepairs);
+    assert!(
+        (1..10_000).contains(&got) && refused > 0,
+        "{got}, {refused}"
+    );
+}
+
+#[test]
 fn a_muted_track_is_muted_in_both_rooms() {
     let mut rooms = Rooms::new(6);
     let (alice, carol) = (rooms.here.join(), rooms.there.join());
@@ -453,6 +560,8 @@ fn a_shard_takes_no_more_people_from_elsewhere_than_it_may() {
     };
     let failed: Vec<_> = rooms.there.events.iter().filter_map(failed).collect();
     assert_eq!(failed, [refused]);
+    let here = Event::Connected { peer: taken };
+    assert!(rooms.there.events.contains(&here));
     assert_ne!(taken, refused);
     assert_eq!(rooms.there.shard.stats().peers, 1);
     // Who comes from elsewhere has no transport that could time out.
@@ -460,5 +569,3 @@ fn a_shard_takes_no_more_people_from_elsewhere_than_it_may() {
     let lost = |event: &Event| matches!(event, Event::Disconnected { .. });
     assert!(!rooms.there.events.iter().any(lost));
 }
-    let here = Event::Connected { peer: taken };
-    assert!(rooms.there.events.contains(&here));

@@ -161,6 +161,7 @@ mod tests {
         script.extend(what.into_iter().map(|(at, what)| (at, 2, what)));
         let scenario = Scenario {
             shards: 2,
+            relay_loss: 0.0,
             cast: rooms.map(cast).into(),
             script,
             quiet_from: 8 * SECOND,

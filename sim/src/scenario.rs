@@ -103,6 +103,8 @@ pub struct Cast {
 pub struct Scenario {
     /// Media threads of the server.
     pub shards: usize,
+    /// Share of what is lost between them, until the end: it must be repaired.
+    pub relay_loss: f64,
     /// Who there is.
     pub cast: Vec<Cast>,
     /// When, to whom, what; in order.
@@ -182,6 +184,7 @@ impl Scenario {
         let shards = rng.random_range(1..=2);
         let mut scenario = Self {
             shards,
+            relay_loss: 0.0,
             cast,
             script,
             quiet_from: Duration::from_millis(2_500 + busy),
@@ -216,6 +219,9 @@ impl Scenario {
             let at = Duration::from_millis(rng.random_range(0..5000));
             let person = self.cast.len() - 1;
             self.script.push((at, person, Action::Join));
+        }
+        if rng.random_bool(0.3) {
+            self.relay_loss = rng.random_range(0.01..0.15);
         }
         for _ in 0..rng.random_range(1..=3) {
             let at = rng.random_range(1_000..2_000 + busy);

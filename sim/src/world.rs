@@ -159,7 +159,9 @@ impl World {
             deaf: BTreeMap::new(),
             forwards: BTreeMap::new(),
         };
-        world.note(&format!("{} shards", scenario.shards));
+        world.node.lose_relayed(scenario.relay_loss);
+        let (shards, loss) = (scenario.shards, scenario.relay_loss);
+        world.note(&format!("{shards} shards, {loss} lost between them"));
         for (index, cast) in scenario.cast.iter().enumerate() {
             let room = RoomName::from(format!("room-{}", cast.room).as_str());
             let lot = seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
