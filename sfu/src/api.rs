@@ -464,6 +464,16 @@ pub enum Command {
         /// The track's sid in the other room.
         relayed: TrackSid,
     },
+    /// From now on, copies of the packets of all data tracks of a participant go to a room of another shard (or of this
+    /// one). They are the same there, under the same handles ([`Command::PublishData`]).
+    RelayData {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// Its sid there ([`Command::AddRelayedPeer`]).
+        relayed: ParticipantSid,
+        /// [`Config::index`] of that shard; `None`: no more copies.
+        shard: Option<u16>,
+    },
     /// From the other shard: the layers that somebody there wants.
     RelayWanted {
         /// The track's sid there.

@@ -46,6 +46,7 @@ impl Shard {
             | Command::PublishRelayed { .. }
             | Command::Relay { .. }
             | Command::StopRelay { .. }
+            | Command::RelayData { .. }
             | Command::RelayWanted { .. }
             | Command::RelayKeyFrame { .. }
             | Command::RelayMissing { .. } => self.relay_command(command, now, out),
@@ -209,6 +210,7 @@ impl Shard {
             waiting: WaitingData::default(),
             router,
             source: None,
+            data_taps: Vec::new(),
             subscriber: None,
             primary: true,
             lost: false,

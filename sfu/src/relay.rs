@@ -5,6 +5,8 @@
 //! all is as for any other publisher, with layers, repairs and speakers of its own. Back go three wishes only, as commands:
 //! which layers somebody wants, key frames, and packets that were lost on the way.
 //!
+//! Packets of its data tracks go the same way; what is lost of them is lost, as on their channel.
+//!
 //! A packet between shards is never seen by a network, and nothing from a network is taken for one.
 
 use std::time::Instant;
@@ -21,7 +23,7 @@ use crate::{
     negotiate::{ENABLED_CODECS, Negotiation},
     rtcp::NtpTime,
     rtp::{AudioLevel, RtpTime, SeqNo, nearest},
-    shard::{Shard, UpTrackKey},
+    shard::{PeerKey, Shard, UpTrackKey},
     stats::DropReason,
     up_track::{Codec, SPATIAL, UpTrack},
 };
@@ -41,6 +43,9 @@ const HAS_LEVEL: u8 = 2;
 
 /// In the place of an [`Arrival`]: as it was sent, and what came shortly before it was left out on purpose.
 const RESUMED: u8 = 3;
+
+/// In the place of an [`Arrival`]: a packet of a data track, and the sid is its publisher's.
+const DATA: u8 = 4;
 
 /// A copy of a track for a room elsewhere.
 #[derive(Debug)]
@@ -99,8 +104,18 @@ pub struct RelayQueue(Vec<u8>);
 impl RelayQueue {
     /// False: it is full.
     fn push(&mut self, tap: &Tap, kind: u8, layer: u8, packet: &Received<'_>) -> bool {
-        let sid = tap.relayed;
-        let sid = sid.as_str().as_bytes();
+        self.push_to(tap.shard, tap.relayed.as_str(), kind, layer, packet)
+    }
+
+    fn push_to(
+        &mut self,
+        shard: u16,
+        sid: &str,
+        kind: u8,
+        layer: u8,
+        packet: &Received<'_>,
+    ) -> bool {
+        let sid = sid.as_bytes();
         let len = FIXED + sid.len() + packet.dependencies.len() + packet.payload.len();
         let (Ok(dependencies), Ok(size)) =
             (u8::try_from(packet.dependencies.len()), u16::try_from(len))
@@ -113,7 +128,7 @@ impl RelayQueue {
         }
         let has_level = if packet.voice.is_some() { HAS_LEVEL } else { 0 };
         let flags = u8::from(packet.marker) * MARKER + has_level;
-        queue.extend_from_slice(&tap.shard.to_be_bytes());
+        queue.extend_from_slice(&shard.to_be_bytes());
         queue.extend_from_slice(&size.to_be_bytes());
         queue.extend_from_slice(&[kind, layer, flags, packet.payload_type]);
         queue.push(packet.voice.map_or(0, AudioLevel::to_byte));
@@ -144,8 +159,8 @@ impl RelayQueue {
     }
 }
 
-/// Reads what [`RelayQueue::push`] wrote: track, kind, layer, packet.
-fn parse(bytes: &[u8]) -> Option<(TrackSid, u8, u8, Received<'_>)> {
+/// Reads what [`RelayQueue::push_to`] wrote: sid, kind, layer, packet.
+fn parse(bytes: &[u8]) -> Option<(&str, u8, u8, Received<'_>)> {
     let (fixed, rest) = bytes.split_first_chunk::<FIXED>()?;
     let [
         kind,
@@ -159,7 +174,7 @@ fn parse(bytes: &[u8]) -> Option<(TrackSid, u8, u8, Received<'_>)> {
     ] = *fixed;
     let (sid, rest) = rest.split_at_checked(sid.into())?;
     let (dependencies, payload) = rest.split_at_checked(dependencies.into())?;
-    let track = std::str::from_utf8(sid).ok()?.parse().ok()?;
+    let sid = std::str::from_utf8(sid).ok()?;
     let packet = Received {
         ssrc: u32::from_be_bytes(*fixed[7..].first_chunk()?),
         index: u64::from_be_bytes(*fixed[11..].first_chunk()?),
@@ -170,7 +185,7 @@ fn parse(bytes: &[u8]) -> Option<(TrackSid, u8, u8, Received<'_>)> {
         dependencies,
         voice: AudioLevel::parse(&[level]).filter(|_| flags & HAS_LEVEL != 0),
     };
-    (layer < 3).then_some((track, kind, layer, packet))
+    (layer < 3).then_some((sid, kind, layer, packet))
 }
 
 impl Shard {
@@ -193,6 +208,11 @@ impl Shard {
                 }
             }
             Command::StopRelay { relayed } => self.stop_relay(relayed),
+            Command::RelayData {
+                peer,
+                relayed,
+                shard,
+            } => self.relay_data(peer, relayed, shard),
             Command::RelayWanted { relayed, wanted } => self.relay_wanted(relayed, wanted, now),
             Command::RelayKeyFrame { relayed, layer } => {
                 self.relay_key_frame(relayed, layer, now, out);
@@ -263,6 +283,23 @@ impl Shard {
         }
     }
 
+    /// Copies a packet of a data track for each room elsewhere.
+    pub(crate) fn tap_data(&mut self, peer: PeerKey, message: &[u8]) {
+        let Some(p) = self.peers.get(peer) else {
+            return;
+        };
+        let packet = Received {
+            payload: message,
+            ..Received::default()
+        };
+        for (sid, shard) in &p.data_taps {
+            let queue = &mut self.relayed;
+            if !queue.push_to(*shard, sid.as_str(), DATA, 0, &packet) {
+                self.stats.drop(DropReason::RelayFull);
+            }
+        }
+    }
+
     /// A sender report of a layer.
     pub(crate) fn tap_sender_report(
         &mut self,
@@ -289,11 +326,7 @@ impl Shard {
             ssrc: open.ssrc,
             index: ntp.0,
             time,
-            payload_type: 0,
-            marker: false,
-            payload: &[],
-            dependencies: &[],
-            voice: None,
+            ..Received::default()
         };
         for tap in &track.taps {
             if !relayed.push(tap, SENDER_REPORT, layer, &report) {
@@ -323,6 +356,15 @@ impl Shard {
         if let Some(track) = up.and_then(|up| self.ups.get_mut(up)) {
             track.taps.retain(|tap| tap.relayed != relayed);
             track.dynacast.touch();
+        }
+    }
+
+    /// [`Command::RelayData`].
+    fn relay_data(&mut self, peer: ParticipantSid, relayed: ParticipantSid, shard: Option<u16>) {
+        let key = self.sids.get(&peer).copied();
+        if let Some(p) = key.and_then(|key| self.peers.get_mut(key)) {
+            p.data_taps.retain(|(known, _)| *known != relayed);
+            p.data_taps.extend(shard.map(|shard| (relayed, shard)));
         }
     }
 
@@ -412,13 +454,17 @@ impl Shard {
     /// Takes a packet from the shard that [`Command::AddRelayedPeer`] named. Media is forwarded by the next
     /// [`Shard::flush`].
     pub fn handle_relayed(&mut self, packet: &[u8], now: Instant, out: &mut impl SendBatch) {
-        let Some((track, kind, layer, packet)) = parse(packet) else {
+        let Some((sid, kind, layer, packet)) = parse(packet) else {
             debug_assert!(false, "shards write what they can read");
             return self.stats.drop(DropReason::Malformed);
         };
+        if kind == DATA {
+            return self.handle_relayed_data(sid, packet.payload, now, out);
+        }
         // On its way it may have crossed with the end of its track. A track of somebody who is connected here is not for
         // others to write.
-        let relayed = self.tracks.get(&track).copied().and_then(|up| {
+        let up = sid.parse().ok().and_then(|sid| self.tracks.get(&sid));
+        let relayed = up.copied().and_then(|up| {
             let publisher = self.ups.get(up)?.publisher;
             self.peers.get(publisher)?.source?;
             Some((up, publisher))
@@ -448,6 +494,32 @@ impl Shard {
         if self.batch_is_full {
             self.flush(now, out);
         }
+    }
+
+    fn handle_relayed_data(
+        &mut self,
+        sid: &str,
+        message: &[u8],
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let publisher = sid.parse().ok().and_then(|sid| self.sids.get(&sid));
+        let publisher = publisher.copied().filter(|key| {
+            let publisher = self.peers.get(*key);
+            publisher.is_some_and(|p| p.source.is_some())
+        });
+        let Some(publisher) = publisher else {
+            return self.stats.drop(DropReason::UnknownStream);
+        };
+        self.guard(publisher, now, |shard| {
+            let mut message = message.to_vec();
+            if shard
+                .forward_data_track(publisher, &mut message, now, out)
+                .is_none()
+            {
+                shard.stats.drop(DropReason::Data);
+            }
+        });
     }
 
     fn take_sender_report(
@@ -596,6 +668,7 @@ mod tests {
         queue.drain(|shard, bytes| carried.push((shard, bytes.to_vec())));
         assert_eq!([carried[0].0, carried[1].0], [3, 700]);
         let sid = tap(0).relayed;
+        let sid = sid.as_str();
         let first = parse(&carried[0].1).unwrap();
         assert_eq!(first, (sid, Arrival::Media as u8, 1, packet(b"sound")));
         let second = parse(&carried[1].1).unwrap();

@@ -5,12 +5,12 @@ mod rig;
 use std::time::Duration;
 
 use client::media::{Layer, MediaKind};
-use protocol::{ParticipantSid, TrackSid};
+use protocol::{DataTrackSid, ParticipantSid, TrackSid};
 use rand::{SeedableRng, rngs::StdRng};
 use rig::Rig;
 use sfu::{
-    AudioFeatures, Command, Event, LayerSize, PublishedTrack, SpatialLayer, TrackCodec,
-    TrackSetting, stats::DropReason,
+    AudioFeatures, Command, DataTrackHandle, Event, LayerSize, PublishedTrack, SpatialLayer,
+    TrackCodec, TrackSetting, stats::DropReason,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -332,6 +332,79 @@ fn losses_of_the_publishers_network_are_repaired_in_both_rooms() {
         "nobody is there to be asked"
     );
     assert!(rooms.here.received(bob, picture).decodable_frames > 250);
+}
+
+#[test]
+fn data_tracks_go_to_the_other_room_under_the_same_handles() {
+    let mut rooms = Rooms::new(15);
+    let (alice, bob) = (rooms.here.join(), rooms.here.join());
+    let (carol, dave) = (rooms.there.join(), rooms.there.join());
+    rooms.run(SECOND);
+    let peer = rooms.forward();
+    let number = |number| DataTrackHandle::new(number).unwrap();
+    let [here, there] = [(); 2].map(|()| DataTrackSid::random(&mut rooms.rng));
+    let publisher = rooms.here.participants[alice].sid;
+    let publish = |peer, track| Command::PublishData {
+        peer,
+        track,
+        handle: number(7),
+    };
+    let subscribe = |rig: &mut Rig, who: usize, track, handle| {
+        let peer = rig.participants[who].sid;
+        let handle = number(handle);
+        rig.command(Command::SubscribeData {
+            peer,
+            track,
+            handle,
+        });
+    };
+    let relay = |shard| Command::RelayData {
+        peer: publisher,
+        relayed: peer,
+        shard,
+    };
+    rooms.here.command(publish(publisher, here));
+    rooms.there.command(publish(peer, there));
+    subscribe(&mut rooms.here, bob, here, 20);
+    subscribe(&mut rooms.there, carol, there, 30);
+    rooms.here.command(relay(Some(1)));
+    let packet = |handle: u8, text: &[u8]| {
+        let header = [0, 0, 0, handle, 0, 1, 0, 1, 1, 2, 3, 4];
+        [&header, text].concat()
+    };
+    let send = |rooms: &mut Rooms, handle, text: &[u8]| {
+        let now = rooms.here.now;
+        let connection = &mut rooms.here.participants[alice].connection;
+        let channel = client::DataChannel::DataTrack;
+        connection
+            .send_data(channel, &packet(handle, text), now)
+            .unwrap();
+        rooms.run(SECOND / 5);
+        let got = |rig: &mut Rig, who: usize| std::mem::take(&mut rig.participants[who].data);
+        let (bob, carol) = (got(&mut rooms.here, bob), got(&mut rooms.there, carol));
+        assert!(got(&mut rooms.there, dave).is_empty(), "nobody asked");
+        (bob, carol)
+    };
+    let both = (vec![packet(20, b"one")], vec![packet(30, b"one")]);
+    assert_eq!(send(&mut rooms, 7, b"one"), both);
+    // What is no track of hers goes nowhere.
+    let packets = rooms.packets;
+    assert_eq!(send(&mut rooms, 8, b"two"), (vec![], vec![]));
+    assert_eq!(rooms.packets, packets);
+    // Nor do those of somebody who is connected there.
+    let own = rooms.there.participants[carol].sid;
+    rooms.here.command(Command::RelayData {
+        peer: publisher,
+        relayed: own,
+        shard: Some(1),
+    });
+    let both = (vec![packet(20, b"three")], vec![packet(30, b"three")]);
+    assert_eq!(send(&mut rooms, 7, b"three"), both);
+    let refused = rooms.there.shard.stats().drops(DropReason::UnknownStream);
+    assert_eq!(refused, 1);
+    rooms.here.command(relay(None));
+    let one = (vec![packet(20, b"four")], vec![]);
+    assert_eq!(send(&mut rooms, 7, b"four"), one);
 }
 
 #[test]

@@ -458,6 +458,90 @@ fn a_full_room_takes_nobody() {
 }
 
 #[test]
+fn data_tracks_are_in_the_other_room_too() {
+    use livekit::{PublishDataTrackRequest, UnpublishDataTrackRequest};
+    let (mut rooms, alice, bob, _) = Rooms::met();
+    let publish = |rooms: &mut Rooms, pub_handle, name: &str| {
+        let request = PublishDataTrackRequest {
+            pub_handle,
+            name: name.into(),
+            ..Default::default()
+        };
+        rooms.here.ask(alice, Ask::PublishDataTrackRequest(request));
+        rooms.settle();
+    };
+    publish(&mut rooms, 7, "position");
+    publish(&mut rooms, 8, "speed");
+    let there = rooms.alice_there().unwrap();
+    let names = |info: &ParticipantInfo| -> Vec<String> {
+        let tracks = info.data_tracks.iter();
+        tracks.map(|track| track.name.clone()).collect()
+    };
+    assert_eq!(names(&there), ["position", "speed"]);
+    let here = rooms.here.participants();
+    assert_ne!(here[0].data_tracks[0].sid, there.data_tracks[0].sid);
+    // Packets come from the one shard, with her handles, to the other.
+    let relayed = |rooms: &Rooms| {
+        let commands = rooms.here.shard.commands.iter().rev();
+        let shard = commands.filter_map(|command| match command {
+            Command::RelayData { relayed, shard, .. } => Some((relayed.to_string(), *shard)),
+            _ => None,
+        });
+        shard.take(1).last().unwrap()
+    };
+    assert_eq!(relayed(&rooms), (there.sid.clone(), Some(SHARDS[1])));
+    let track = there.data_tracks[0].sid.parse().unwrap();
+    assert_eq!(rooms.there.shard.data_tracks[&track].1, 7);
+    let update = livekit::UpdateDataSubscription {
+        updates: vec![livekit::update_data_subscription::Update {
+            track_sid: track.to_string(),
+            subscribe: true,
+            options: None,
+        }],
+    };
+    rooms.there.ask(bob, Ask::UpdateDataSubscription(update));
+    let received = |rooms: &Rooms| {
+        let peer = &rooms.there.shard.peers[&rooms.there.sid(bob)];
+        peer.data.keys().copied().collect::<Vec<_>>()
+    };
+    assert_eq!(received(&rooms), [track]);
+    // She wants Bob to have the other one only.
+    let other = here[0].data_tracks[1].sid.clone();
+    let permission = SubscriptionPermission {
+        all_participants: false,
+        track_permissions: vec![TrackPermission {
+            participant_identity: "bob".into(),
+            track_sids: vec![other],
+            ..Default::default()
+        }],
+    };
+    let everybody = SubscriptionPermission {
+        all_participants: true,
+        ..Default::default()
+    };
+    for (permission, expected) in [(permission, vec![]), (everybody, vec![track])] {
+        rooms
+            .here
+            .ask(alice, Ask::SubscriptionPermission(permission));
+        rooms.settle();
+        assert_eq!(received(&rooms), expected);
+    }
+    let end = UnpublishDataTrackRequest { pub_handle: 7 };
+    rooms.here.ask(alice, Ask::UnpublishDataTrackRequest(end));
+    rooms.settle();
+    assert_eq!(names(&rooms.alice_there().unwrap()), ["speed"]);
+    assert_eq!(received(&rooms), []);
+    // Who comes later finds what is there; and it all ends with her being there.
+    assert_eq!(rooms.there.api(remove("alice")), Ok(ApiReply::Done));
+    rooms.settle();
+    assert_eq!(relayed(&rooms), (there.sid, None));
+    assert!(rooms.there.shard.data_tracks.is_empty());
+    assert_eq!(rooms.forward("alice"), Ok(ApiReply::Done));
+    assert_eq!(names(&rooms.alice_there().unwrap()), ["speed"]);
+    assert_eq!(rooms.there.shard.data_tracks.len(), 1);
+}
+
+#[test]
 fn a_full_shard_takes_nobody_and_the_caller_is_told() {
     let mut rooms = Rooms::new();
     let alice = rooms.here.enter("alice");
