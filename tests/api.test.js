@@ -303,6 +303,22 @@ test('RoomService', { timeout: 8 * 60_000 }, async (t) => {
   });
 });
 
+test('nobody is forwarded to a media thread that is full', { timeout: 2 * 60_000 }, async (t) => {
+  const settings = { CONCLAVE_MEDIA_SHARDS: '2', CONCLAVE_LIMITS_MAX_PARTICIPANTS_PER_SHARD: '1' };
+  const server = await Server.start('full', { settings });
+  t.after(() => server.stop());
+  const call = npmService(server);
+  for (const [room, name] of [['here', 'alice'], ['there', 'bob']]) {
+    const person = new Native();
+    t.after(() => person.close());
+    await person.do('join', { url: server.socketUrl, token: token(room, name) });
+  }
+  const { status, code } = await call('forward_participant', { room: 'here', identity: 'alice', destination_room: 'there' });
+  assert.deepEqual([status, code], [503, 'unavailable']);
+  const people = async (room) => (await call('list_participants', { room })).participants.map((person) => person.identity);
+  assert.deepEqual([await people('here'), await people('there')], [['alice'], ['bob']]);
+});
+
 test('webhooks', { timeout: 5 * 60_000 }, async (t) => {
   const folder = mkdtempSync(path.join(os.tmpdir(), 'conclave-webhooks-'));
   t.after(() => rmSync(folder, { recursive: true }));

@@ -464,6 +464,16 @@ pub enum Command {
         /// The track's sid in the other room.
         relayed: TrackSid,
     },
+    /// From now on, copies of the packets of all data tracks of a participant go to a room of another shard (or of this
+    /// one). They are the same there, under the same handles ([`Command::PublishData`]).
+    RelayData {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// Its sid there ([`Command::AddRelayedPeer`]).
+        relayed: ParticipantSid,
+        /// [`Config::index`] of that shard; `None`: no more copies.
+        shard: Option<u16>,
+    },
     /// From the other shard: the layers that somebody there wants.
     RelayWanted {
         /// The track's sid there.
@@ -478,8 +488,21 @@ pub enum Command {
         /// Of this layer.
         layer: SpatialLayer,
     },
+    /// From the other shard: packets were lost on the way there. Those that are kept go there once more, as far as they do
+    /// not outweigh what went there.
+    RelayMissing {
+        /// The track's sid there.
+        relayed: TrackSid,
+        /// Of this layer.
+        layer: SpatialLayer,
+        /// Of this stream, which the layer may not have any more.
+        ssrc: u32,
+        /// Sequence numbers.
+        seqs: Vec<u16>,
+    },
     /// Somebody who is connected elsewhere is in the room too. What it publishes comes from the shard it is connected to
-    /// ([`Shard::handle_relayed`](crate::Shard::handle_relayed)); it receives nothing. There is no event when it is here.
+    /// ([`Shard::handle_relayed`](crate::Shard::handle_relayed)); it receives nothing. Answered by [`Event::Connected`] or
+    /// [`Event::NegotiationFailed`].
     AddRelayedPeer {
         /// The room; created when it is new.
         room: RoomSid,
@@ -533,7 +556,7 @@ pub enum Event {
         /// For each section that carries a track to the client: mid and track.
         mid_to_track: Vec<(String, TrackSid)>,
     },
-    /// The offer or answer was refused; the peer is as it was before.
+    /// The offer or answer was refused; the peer is as it was before. Or the shard takes no more peers.
     NegotiationFailed {
         /// The participant.
         peer: ParticipantSid,
@@ -549,7 +572,7 @@ pub enum Event {
         missing: MediaSections,
     },
     /// ICE and DTLS are up (again after an ICE restart that had lost the connection). Of two PeerConnections: of the
-    /// primary, and the other is not lost.
+    /// primary, and the other is not lost. Of somebody who is connected elsewhere: it is here.
     Connected {
         /// The participant.
         peer: ParticipantSid,

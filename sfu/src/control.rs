@@ -46,8 +46,10 @@ impl Shard {
             | Command::PublishRelayed { .. }
             | Command::Relay { .. }
             | Command::StopRelay { .. }
+            | Command::RelayData { .. }
             | Command::RelayWanted { .. }
-            | Command::RelayKeyFrame { .. } => self.relay_command(command, now, out),
+            | Command::RelayKeyFrame { .. }
+            | Command::RelayMissing { .. } => self.relay_command(command, now, out),
             Command::AddSubscriber { peer, primary } => self.add_subscriber(peer, primary, now),
             Command::RemovePeer { peer } => self.remove_peer(peer, now, out),
             Command::SetPermissions { peer, permissions } => {
@@ -208,6 +210,7 @@ impl Shard {
             waiting: WaitingData::default(),
             router,
             source: None,
+            data_taps: Vec::new(),
             subscriber: None,
             primary: true,
             lost: false,

@@ -276,9 +276,22 @@ impl Shard {
         if !sender.permissions.can_publish_data {
             return None;
         }
+        self.forward_data_track(peer, message, now, out)
+    }
+
+    /// The same, wherever the sender is connected.
+    pub(crate) fn forward_data_track(
+        &mut self,
+        peer: PeerKey,
+        message: &mut [u8],
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) -> Option<()> {
+        let sender = self.peers.get(peer)?;
         let handle = data_track::handle(message)?;
         let tracks = &self.routers.get(sender.router)?.data_tracks;
         let subscribers = tracks.subscribers(peer, handle)?.to_vec();
+        self.tap_data(peer, message);
         for (member, handle) in subscribers {
             data_track::set_handle(message, handle);
             self.deliver(member, DataChannel::DataTrack, message, now, out);

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    api::{Datagram, Event, MediaKind, SendBatch, Speaker},
+    api::{Command, Datagram, Event, MediaKind, SendBatch, Speaker},
     down_track::{Egress, SENDER_REPORT_INTERVAL},
     fanout::NO_LAYER,
     peer::{Incoming, Peer},
@@ -11,7 +11,7 @@ use crate::{
     rtp::SeqNo,
     shard::{DownTrackKey, PeerKey, SCRATCH, Shard, UpTrackKey},
     stats::DropReason,
-    up_track::Codec,
+    up_track::{Codec, SPATIAL},
 };
 
 /// Time between receiver reports to a publisher.
@@ -410,10 +410,21 @@ impl Shard {
             return;
         };
         let mut buffer = [0; COMPOUND];
-        for open in track.layers.iter_mut().flatten() {
+        for (open, layer) in track.layers.iter_mut().zip(SPATIAL) {
+            let Some(open) = open else { continue };
             let missing = open.nack.poll(publisher.rtt, now);
-            // Where the publisher is connected, it is asked already; what it sends again comes from there.
-            if missing.is_empty() || publisher.source.is_some() {
+            if missing.is_empty() {
+                continue;
+            }
+            if let Some(source) = publisher.source {
+                // Lost on the way from there. What was lost before, is asked for there, and comes when it comes.
+                let request = Command::RelayMissing {
+                    relayed: track.sid,
+                    layer,
+                    ssrc: open.ssrc,
+                    seqs: missing.iter().map(|seq| seq.0).collect(),
+                };
+                self.requests.push_back((source, request));
                 continue;
             }
             let mut writer = RtcpWriter::new(&mut buffer);

@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// The part of a packet that is needed after it was opened.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Received<'a> {
     /// Of its stream.
     pub ssrc: u32,

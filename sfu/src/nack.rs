@@ -98,6 +98,12 @@ impl NackTracker {
         &self.due
     }
 
+    /// What is missing until now never was to come: the next packet is as the first one.
+    pub fn skip(&mut self) {
+        self.missing.clear();
+        self.highest = None;
+    }
+
     /// Whether packets were given up since the last call: a video cannot be repaired without a key frame.
     pub fn take_gave_up(&mut self) -> bool {
         std::mem::take(&mut self.gave_up)

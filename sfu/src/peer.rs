@@ -69,6 +69,8 @@ pub struct Peer {
     /// The shard it is connected to, where that is not this room's: it has no transport, receives nothing, and its packets
     /// come from there.
     pub source: Option<u16>,
+    /// Rooms elsewhere that get its data tracks: its sid there, and the shard.
+    pub data_taps: Vec<(ParticipantSid, u16)>,
     /// The PeerConnection on which the participant receives, where that is another one than this.
     pub subscriber: Option<PeerKey>,
     /// The participant is connected when this one is.

@@ -2,8 +2,10 @@
 //!
 //! Where such a participant's packets come in, a [`Tap`] copies each of them, opened, into the shard's [`RelayQueue`]; the
 //! owner carries them to the other shard. There a peer without a network of its own publishes them: from the history on
-//! all is as for any other publisher, with layers, repairs and speakers of its own. Back go two wishes only, as commands:
-//! which layers somebody wants, and key frames.
+//! all is as for any other publisher, with layers, repairs and speakers of its own. Back go three wishes only, as commands:
+//! which layers somebody wants, key frames, and packets that were lost on the way.
+//!
+//! Packets of its data tracks go the same way; what is lost of them is lost, as on their channel.
 //!
 //! A packet between shards is never seen by a network, and nothing from a network is taken for one.
 
@@ -13,13 +15,15 @@ use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
 
 use crate::{
     api::{
-        Command, MediaKind, PeerPermissions, PublishedTrack, SendBatch, SpatialLayer, TrackCodec,
+        Command, Event, MediaKind, PeerPermissions, PublishedTrack, SendBatch, SpatialLayer,
+        TrackCodec,
     },
     ingress::Received,
+    nack::NackThrottle,
     negotiate::{ENABLED_CODECS, Negotiation},
     rtcp::NtpTime,
-    rtp::{AudioLevel, RtpTime},
-    shard::{Shard, UpTrackKey},
+    rtp::{AudioLevel, RtpTime, SeqNo, nearest},
+    shard::{PeerKey, Shard, UpTrackKey},
     stats::DropReason,
     up_track::{Codec, SPATIAL, UpTrack},
 };
@@ -37,6 +41,12 @@ const FIXED: usize = 23;
 const MARKER: u8 = 1;
 const HAS_LEVEL: u8 = 2;
 
+/// In the place of an [`Arrival`]: as it was sent, and what came shortly before it was left out on purpose.
+const RESUMED: u8 = 3;
+
+/// In the place of an [`Arrival`]: a packet of a data track, and the sid is its publisher's.
+const DATA: u8 = 4;
+
 /// A copy of a track for a room elsewhere.
 #[derive(Debug)]
 pub struct Tap {
@@ -46,6 +56,32 @@ pub struct Tap {
     pub shard: u16,
     /// Layers of a picture that somebody there wants.
     pub wanted: Option<SpatialLayer>,
+    /// Layers whose last packet was left out, a bit for each.
+    left_out: u8,
+    /// Bytes that went there, a count that wraps; and what may be sent again.
+    sent: u32,
+    repairs: NackThrottle,
+}
+
+impl Tap {
+    fn new(relayed: TrackSid, shard: u16, wanted: Option<SpatialLayer>) -> Self {
+        Self {
+            relayed,
+            shard,
+            wanted,
+            left_out: 0,
+            sent: 0,
+            repairs: NackThrottle::default(),
+        }
+    }
+
+    /// A layer goes to a room in which nobody wants it when it is the lowest there is: it is what everybody gets then.
+    fn wants(&self, kind: MediaKind, layer: u8, is_lowest: bool) -> bool {
+        kind == MediaKind::Audio
+            || self
+                .wanted
+                .is_some_and(|wanted| layer <= wanted as u8 || is_lowest)
+    }
 }
 
 /// How a packet came to the first shard.
@@ -68,8 +104,18 @@ pub struct RelayQueue(Vec<u8>);
 impl RelayQueue {
     /// False: it is full.
     fn push(&mut self, tap: &Tap, kind: u8, layer: u8, packet: &Received<'_>) -> bool {
-        let sid = tap.relayed;
-        let sid = sid.as_str().as_bytes();
+        self.push_to(tap.shard, tap.relayed.as_str(), kind, layer, packet)
+    }
+
+    fn push_to(
+        &mut self,
+        shard: u16,
+        sid: &str,
+        kind: u8,
+        layer: u8,
+        packet: &Received<'_>,
+    ) -> bool {
+        let sid = sid.as_bytes();
         let len = FIXED + sid.len() + packet.dependencies.len() + packet.payload.len();
         let (Ok(dependencies), Ok(size)) =
             (u8::try_from(packet.dependencies.len()), u16::try_from(len))
@@ -82,7 +128,7 @@ impl RelayQueue {
         }
         let has_level = if packet.voice.is_some() { HAS_LEVEL } else { 0 };
         let flags = u8::from(packet.marker) * MARKER + has_level;
-        queue.extend_from_slice(&tap.shard.to_be_bytes());
+        queue.extend_from_slice(&shard.to_be_bytes());
         queue.extend_from_slice(&size.to_be_bytes());
         queue.extend_from_slice(&[kind, layer, flags, packet.payload_type]);
         queue.push(packet.voice.map_or(0, AudioLevel::to_byte));
@@ -113,8 +159,8 @@ impl RelayQueue {
     }
 }
 
-/// Reads what [`RelayQueue::push`] wrote: track, kind, layer, packet.
-fn parse(bytes: &[u8]) -> Option<(TrackSid, u8, u8, Received<'_>)> {
+/// Reads what [`RelayQueue::push_to`] wrote: sid, kind, layer, packet.
+fn parse(bytes: &[u8]) -> Option<(&str, u8, u8, Received<'_>)> {
     let (fixed, rest) = bytes.split_first_chunk::<FIXED>()?;
     let [
         kind,
@@ -128,7 +174,7 @@ fn parse(bytes: &[u8]) -> Option<(TrackSid, u8, u8, Received<'_>)> {
     ] = *fixed;
     let (sid, rest) = rest.split_at_checked(sid.into())?;
     let (dependencies, payload) = rest.split_at_checked(dependencies.into())?;
-    let track = std::str::from_utf8(sid).ok()?.parse().ok()?;
+    let sid = std::str::from_utf8(sid).ok()?;
     let packet = Received {
         ssrc: u32::from_be_bytes(*fixed[7..].first_chunk()?),
         index: u64::from_be_bytes(*fixed[11..].first_chunk()?),
@@ -139,16 +185,7 @@ fn parse(bytes: &[u8]) -> Option<(TrackSid, u8, u8, Received<'_>)> {
         dependencies,
         voice: AudioLevel::parse(&[level]).filter(|_| flags & HAS_LEVEL != 0),
     };
-    (layer < 3).then_some((track, kind, layer, packet))
-}
-
-/// A layer goes to a room in which nobody wants it when it is the lowest there is: it is what everybody gets then.
-fn is_wanted(track: &UpTrack, tap: &Tap, layer: u8) -> bool {
-    let lower = track.layers.iter().take(layer.into()).flatten();
-    track.kind == MediaKind::Audio
-        || tap.wanted.is_some_and(|wanted| {
-            layer <= wanted as u8 || !lower.into_iter().any(|open| open.active)
-        })
+    (layer < 3).then_some((sid, kind, layer, packet))
 }
 
 impl Shard {
@@ -171,10 +208,21 @@ impl Shard {
                 }
             }
             Command::StopRelay { relayed } => self.stop_relay(relayed),
+            Command::RelayData {
+                peer,
+                relayed,
+                shard,
+            } => self.relay_data(peer, relayed, shard),
             Command::RelayWanted { relayed, wanted } => self.relay_wanted(relayed, wanted, now),
             Command::RelayKeyFrame { relayed, layer } => {
                 self.relay_key_frame(relayed, layer, now, out);
             }
+            Command::RelayMissing {
+                relayed,
+                layer,
+                ssrc,
+                seqs,
+            } => self.relay_missing(relayed, layer, ssrc, &seqs),
             Command::AddRelayedPeer {
                 room,
                 peer,
@@ -211,12 +259,43 @@ impl Shard {
             stats,
             ..
         } = self;
-        let Some(track) = ups.get(up).filter(|track| !track.muted) else {
+        let Some(track) = ups.get_mut(up) else {
             return;
         };
-        for tap in &track.taps {
-            if is_wanted(track, tap, layer) && !relayed.push(tap, kind as u8, layer, packet) {
+        let mut lower = track.layers.iter().take(layer.into()).flatten();
+        let is_lowest = !lower.any(|open| open.active);
+        for tap in &mut track.taps {
+            let bit = 1 << layer;
+            if track.muted || !tap.wants(track.kind, layer, is_lowest) {
+                tap.left_out |= bit;
+                continue;
+            }
+            let resumes = kind == Arrival::Media && tap.left_out & bit != 0;
+            let kind = if resumes { RESUMED } else { kind as u8 };
+            if !relayed.push(tap, kind, layer, packet) {
                 stats.drop(DropReason::RelayFull);
+                continue;
+            }
+            tap.sent = tap.sent.wrapping_add(packet.payload.len() as u32);
+            if resumes {
+                tap.left_out &= !bit;
+            }
+        }
+    }
+
+    /// Copies a packet of a data track for each room elsewhere.
+    pub(crate) fn tap_data(&mut self, peer: PeerKey, message: &[u8]) {
+        let Some(p) = self.peers.get(peer) else {
+            return;
+        };
+        let packet = Received {
+            payload: message,
+            ..Received::default()
+        };
+        for (sid, shard) in &p.data_taps {
+            let queue = &mut self.relayed;
+            if !queue.push_to(*shard, sid.as_str(), DATA, 0, &packet) {
+                self.stats.drop(DropReason::RelayFull);
             }
         }
     }
@@ -247,11 +326,7 @@ impl Shard {
             ssrc: open.ssrc,
             index: ntp.0,
             time,
-            payload_type: 0,
-            marker: false,
-            payload: &[],
-            dependencies: &[],
-            voice: None,
+            ..Received::default()
         };
         for tap in &track.taps {
             if !relayed.push(tap, SENDER_REPORT, layer, &report) {
@@ -271,11 +346,7 @@ impl Shard {
         self.taps.insert(relayed, up);
         // As every track begins: until the room says otherwise, everything is wanted.
         let wanted = Some(SpatialLayer::High);
-        track.taps.push(Tap {
-            relayed,
-            shard,
-            wanted,
-        });
+        track.taps.push(Tap::new(relayed, shard, wanted));
         self.wanted_elsewhere(up, wanted, now);
     }
 
@@ -285,6 +356,15 @@ impl Shard {
         if let Some(track) = up.and_then(|up| self.ups.get_mut(up)) {
             track.taps.retain(|tap| tap.relayed != relayed);
             track.dynacast.touch();
+        }
+    }
+
+    /// [`Command::RelayData`].
+    fn relay_data(&mut self, peer: ParticipantSid, relayed: ParticipantSid, shard: Option<u16>) {
+        let key = self.sids.get(&peer).copied();
+        if let Some(p) = key.and_then(|key| self.peers.get_mut(key)) {
+            p.data_taps.retain(|(known, _)| *known != relayed);
+            p.data_taps.extend(shard.map(|shard| (relayed, shard)));
         }
     }
 
@@ -319,6 +399,54 @@ impl Shard {
         }
         self.request_key_frames(up, now, out);
     }
+
+    /// [`Command::RelayMissing`]. What is too quiet to be forwarded here is not kept, and cannot be had again.
+    fn relay_missing(&mut self, sid: TrackSid, layer: SpatialLayer, ssrc: u32, seqs: &[u16]) {
+        let Self {
+            taps,
+            ups,
+            relayed,
+            stats,
+            ..
+        } = self;
+        let Some(UpTrack {
+            taps, layers, red, ..
+        }) = taps.get(&sid).and_then(|up| ups.get_mut(*up))
+        else {
+            return;
+        };
+        let tap = taps.iter_mut().find(|tap| tap.relayed == sid);
+        let open = layers[layer as usize].as_deref();
+        let (Some(tap), Some(open)) = (tap, open.filter(|open| open.ssrc == ssrc)) else {
+            return;
+        };
+        let Some(highest) = open.stats.highest() else {
+            return;
+        };
+        for seq in seqs {
+            if !tap.repairs.has_credit(tap.sent) {
+                return stats.drop(DropReason::TooManyRepairs);
+            }
+            let Some(packet) = open.history.get(nearest(highest, SeqNo(*seq))) else {
+                continue;
+            };
+            let lost = Received {
+                ssrc,
+                index: packet.index,
+                time: packet.time,
+                // Of the others it does not matter.
+                payload_type: red.filter(|_| packet.primary != 0).unwrap_or(u8::MAX),
+                marker: packet.marker,
+                payload: packet.payload,
+                dependencies: packet.dependencies,
+                voice: None,
+            };
+            if !relayed.push(tap, Arrival::Recovered as u8, layer as u8, &lost) {
+                return stats.drop(DropReason::RelayFull);
+            }
+            tap.repairs.spend(packet.payload.len());
+        }
+    }
 }
 
 /// On the shard of the other room.
@@ -326,13 +454,17 @@ impl Shard {
     /// Takes a packet from the shard that [`Command::AddRelayedPeer`] named. Media is forwarded by the next
     /// [`Shard::flush`].
     pub fn handle_relayed(&mut self, packet: &[u8], now: Instant, out: &mut impl SendBatch) {
-        let Some((track, kind, layer, packet)) = parse(packet) else {
+        let Some((sid, kind, layer, packet)) = parse(packet) else {
             debug_assert!(false, "shards write what they can read");
             return self.stats.drop(DropReason::Malformed);
         };
+        if kind == DATA {
+            return self.handle_relayed_data(sid, packet.payload, now, out);
+        }
         // On its way it may have crossed with the end of its track. A track of somebody who is connected here is not for
         // others to write.
-        let relayed = self.tracks.get(&track).copied().and_then(|up| {
+        let up = sid.parse().ok().and_then(|sid| self.tracks.get(&sid));
+        let relayed = up.copied().and_then(|up| {
             let publisher = self.ups.get(up)?.publisher;
             self.peers.get(publisher)?.source?;
             Some((up, publisher))
@@ -346,6 +478,13 @@ impl Shard {
                 kind if kind == Arrival::Recovered as u8 => {
                     shard.take_recovered(up, layer, &packet, now)
                 }
+                RESUMED => {
+                    let open = shard.ups.get_mut(up).and_then(|track| track.layer(layer));
+                    if let Some(open) = open.filter(|open| open.ssrc == packet.ssrc) {
+                        open.nack.skip();
+                    }
+                    shard.receive(up, layer, packet, now)
+                }
                 _ => shard.receive(up, layer, packet, now),
             };
             if let Err(reason) = taken {
@@ -355,6 +494,32 @@ impl Shard {
         if self.batch_is_full {
             self.flush(now, out);
         }
+    }
+
+    fn handle_relayed_data(
+        &mut self,
+        sid: &str,
+        message: &[u8],
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let publisher = sid.parse().ok().and_then(|sid| self.sids.get(&sid));
+        let publisher = publisher.copied().filter(|key| {
+            let publisher = self.peers.get(*key);
+            publisher.is_some_and(|p| p.source.is_some())
+        });
+        let Some(publisher) = publisher else {
+            return self.stats.drop(DropReason::UnknownStream);
+        };
+        self.guard(publisher, now, |shard| {
+            let mut message = message.to_vec();
+            if shard
+                .forward_data_track(publisher, &mut message, now, out)
+                .is_none()
+            {
+                shard.stats.drop(DropReason::Data);
+            }
+        });
     }
 
     fn take_sender_report(
@@ -413,6 +578,7 @@ impl Shard {
         // No datagram leads to it, and none leaves it.
         p.transport.disable();
         self.demux.remove_ufrag(p.transport.ice_ufrag());
+        self.events.push_back(Event::Connected { peer: sid });
     }
 
     /// [`Command::PublishRelayed`].
@@ -468,11 +634,7 @@ mod tests {
     use super::*;
 
     fn tap(shard: u16) -> Tap {
-        Tap {
-            relayed: "TR_VCabcdefghijkl".parse().unwrap(),
-            shard,
-            wanted: None,
-        }
+        Tap::new("TR_VCabcdefghijkl".parse().unwrap(), shard, None)
     }
 
     fn packet(payload: &[u8]) -> Received<'_> {
@@ -506,6 +668,7 @@ mod tests {
         queue.drain(|shard, bytes| carried.push((shard, bytes.to_vec())));
         assert_eq!([carried[0].0, carried[1].0], [3, 700]);
         let sid = tap(0).relayed;
+        let sid = sid.as_str();
         let first = parse(&carried[0].1).unwrap();
         assert_eq!(first, (sid, Arrival::Media as u8, 1, packet(b"sound")));
         let second = parse(&carried[1].1).unwrap();

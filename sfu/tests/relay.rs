@@ -5,12 +5,12 @@ mod rig;
 use std::time::Duration;
 
 use client::media::{Layer, MediaKind};
-use protocol::{ParticipantSid, TrackSid};
+use protocol::{DataTrackSid, ParticipantSid, TrackSid};
 use rand::{SeedableRng, rngs::StdRng};
 use rig::Rig;
 use sfu::{
-    AudioFeatures, Command, Event, LayerSize, PublishedTrack, SpatialLayer, TrackCodec,
-    TrackSetting, stats::DropReason,
+    AudioFeatures, Command, DataTrackHandle, Event, LayerSize, PublishedTrack, SpatialLayer,
+    TrackCodec, TrackSetting, stats::DropReason,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -26,6 +26,8 @@ struct Rooms {
     /// Packets and requests from shard to shard.
     packets: usize,
     requests: Vec<Command>,
+    /// Of the packets, one in so many is lost with the two after it.
+    loss: Option<usize>,
 }
 
 impl Rooms {
@@ -50,6 +52,7 @@ impl Rooms {
             rng: StdRng::seed_from_u64(seed),
             packets: 0,
             requests: Vec::new(),
+            loss: None,
         }
     }
 
@@ -161,9 +164,11 @@ impl Rooms {
             assert_eq!(shard, 1);
             packets.push(packet.to_vec());
         });
-        self.packets += packets.len();
         for packet in packets {
-            self.there.relayed(&packet);
+            self.packets += 1;
+            if self.loss.is_none_or(|every| self.packets % every > 2) {
+                self.there.relayed(&packet);
+            }
         }
         self.there
             .shard
@@ -330,6 +335,181 @@ fn losses_of_the_publishers_network_are_repaired_in_both_rooms() {
 }
 
 #[test]
+fn data_tracks_go_to_the_other_room_under_the_same_handles() {
+    let mut rooms = Rooms::new(15);
+    let (alice, bob) = (rooms.here.join(), rooms.here.join());
+    let (carol, dave) = (rooms.there.join(), rooms.there.join());
+    rooms.run(SECOND);
+    let peer = rooms.forward();
+    let number = |number| DataTrackHandle::new(number).unwrap();
+    let [here, there] = [(); 2].map(|()| DataTrackSid::random(&mut rooms.rng));
+    let publisher = rooms.here.participants[alice].sid;
+    let publish = |peer, track| Command::PublishData {
+        peer,
+        track,
+        handle: number(7),
+    };
+    let subscribe = |rig: &mut Rig, who: usize, track, handle| {
+        let peer = rig.participants[who].sid;
+        let handle = number(handle);
+        rig.command(Command::SubscribeData {
+            peer,
+            track,
+            handle,
+        });
+    };
+    let relay = |shard| Command::RelayData {
+        peer: publisher,
+        relayed: peer,
+        shard,
+    };
+    rooms.here.command(publish(publisher, here));
+    rooms.there.command(publish(peer, there));
+    subscribe(&mut rooms.here, bob, here, 20);
+    subscribe(&mut rooms.there, carol, there, 30);
+    rooms.here.command(relay(Some(1)));
+    let packet = |handle: u8, text: &[u8]| {
+        let header = [0, 0, 0, handle, 0, 1, 0, 1, 1, 2, 3, 4];
+        [&header, text].concat()
+    };
+    let send = |rooms: &mut Rooms, handle, text: &[u8]| {
+        let now = rooms.here.now;
+        let connection = &mut rooms.here.participants[alice].connection;
+        let channel = client::DataChannel::DataTrack;
+        connection
+            .send_data(channel, &packet(handle, text), now)
+            .unwrap();
+        rooms.run(SECOND / 5);
+        let got = |rig: &mut Rig, who: usize| std::mem::take(&mut rig.participants[who].data);
+        let (bob, carol) = (got(&mut rooms.here, bob), got(&mut rooms.there, carol));
+        assert!(got(&mut rooms.there, dave).is_empty(), "nobody asked");
+        (bob, carol)
+    };
+    let both = (vec![packet(20, b"one")], vec![packet(30, b"one")]);
+    assert_eq!(send(&mut rooms, 7, b"one"), both);
+    // What is no track of hers goes nowhere.
+    let packets = rooms.packets;
+    assert_eq!(send(&mut rooms, 8, b"two"), (vec![], vec![]));
+    assert_eq!(rooms.packets, packets);
+    // Nor do those of somebody who is connected there.
+    let own = rooms.there.participants[carol].sid;
+    rooms.here.command(Command::RelayData {
+        peer: publisher,
+        relayed: own,
+        shard: Some(1),
+    });
+    let both = (vec![packet(20, b"three")], vec![packet(30, b"three")]);
+    assert_eq!(send(&mut rooms, 7, b"three"), both);
+    let refused = rooms.there.shard.stats().drops(DropReason::UnknownStream);
+    assert_eq!(refused, 1);
+    rooms.here.command(relay(None));
+    let one = (vec![packet(20, b"four")], vec![]);
+    assert_eq!(send(&mut rooms, 7, b"four"), one);
+}
+
+#[test]
+fn what_is_lost_between_the_shards_comes_once_more() {
+    let mut rooms = Rooms::new(12);
+    let (alice, carol) = (rooms.here.join(), rooms.there.join());
+    let sound = rooms.here.publish(alice, MediaKind::Audio, &[]);
+    let picture = rooms.here.publish(alice, MediaKind::Video, &[]);
+    rooms.run(2 * SECOND);
+    let peer = rooms.forward();
+    let sound_there = rooms.relay(alice, sound, peer);
+    let picture_there = rooms.relay(alice, picture, peer);
+    rooms.run(2 * SECOND);
+    let received = |rooms: &Rooms| {
+        let (sound, picture) = (sound_there, picture_there);
+        [sound, picture].map(|track| rooms.there.received(carol, track).clone())
+    };
+    let requests = rooms.requests.len();
+    let before = received(&rooms);
+    rooms.loss = Some(30);
+    rooms.run(5 * SECOND);
+    rooms.loss = None;
+    rooms.run(SECOND);
+    let after = received(&rooms);
+    // 50 and 30 a second.
+    let [heard, seen] = [0, 1].map(|i| after[i].decodable_frames - before[i].decodable_frames);
+    assert!(heard >= 299 && seen >= 179, "{heard}, {seen}: {after:?}");
+    assert_eq!([after[0].lost, after[1].lost], [0, 0], "{after:?}");
+    let asked = rooms.requests[requests..].iter();
+    let missing = |request: &&Command| matches!(request, Command::RelayMissing { .. });
+    let asked = asked.filter(missing).count();
+    assert!((10..200).contains(&asked), "{asked}");
+    // No key frame was needed.
+    assert_eq!(rooms.requests.len() - requests, asked);
+    // And when nothing is lost, nothing is asked for.
+    rooms.run(2 * SECOND);
+    assert_eq!(rooms.requests.len() - requests, asked);
+}
+
+#[test]
+fn what_was_left_out_on_purpose_is_not_asked_for() {
+    let mut rooms = Rooms::new(13);
+    let (alice, carol) = (rooms.here.join(), rooms.there.join());
+    let sound = rooms.here.publish(alice, MediaKind::Audio, &[]);
+    let picture = rooms.here.publish(alice, MediaKind::Video, &Layer::ALL);
+    rooms.run(2 * SECOND);
+    let peer = rooms.forward();
+    let sound_there = rooms.relay(alice, sound, peer);
+    let picture_there = rooms.relay(alice, picture, peer);
+    rooms.run(2 * SECOND);
+    let publisher = rooms.here.participants[alice].sid;
+    for muted in [true, false] {
+        rooms.here.command(Command::SetMuted {
+            peer: publisher,
+            track: sound,
+            muted,
+        });
+        rooms.run(SECOND);
+    }
+    for wanted in [None, Some(SpatialLayer::High)] {
+        rooms.here.command(Command::RelayWanted {
+            relayed: picture_there,
+            wanted,
+        });
+        rooms.run(SECOND);
+    }
+    assert!(rooms.there.received(carol, sound_there).packets > 140);
+    let missing = |request: &Command| matches!(request, Command::RelayMissing { .. });
+    assert!(!rooms.requests.iter().any(missing), "{:?}", rooms.requests);
+}
+
+#[test]
+fn who_asks_for_too_much_again_gets_no_more_than_twice_the_stream() {
+    let mut rooms = Rooms::new(14);
+    let alice = rooms.here.join();
+    let picture = rooms.here.publish(alice, MediaKind::Video, &[]);
+    rooms.run(2 * SECOND);
+    let peer = rooms.forward();
+    let there = rooms.relay(alice, picture, peer);
+    rooms.loss = Some(10);
+    rooms.run(SECOND);
+    let ssrc = rooms.requests.iter().find_map(|request| match request {
+        Command::RelayMissing { ssrc, .. } => Some(*ssrc),
+        _ => None,
+    });
+    let ssrc = ssrc.expect("something was lost");
+    let before = rooms.packets;
+    for _ in 0..100 {
+        rooms.here.command(Command::RelayMissing {
+            relayed: there,
+            layer: SpatialLayer::High,
+            ssrc,
+            seqs: (0..=u16::MAX).collect(),
+        });
+        rooms.carry();
+    }
+    let got = rooms.packets - before;
+    let refused = rooms.here.shard.stats().drops(DropReason::TooManyRepairs);
+    assert!(
+        (1..10_000).contains(&got) && refused > 0,
+        "{got}, {refused}"
+    );
+}
+
+#[test]
 fn a_muted_track_is_muted_in_both_rooms() {
     let mut rooms = Rooms::new(6);
     let (alice, carol) = (rooms.here.join(), rooms.there.join());
@@ -453,6 +633,8 @@ fn a_shard_takes_no_more_people_from_elsewhere_than_it_may() {
     };
     let failed: Vec<_> = rooms.there.events.iter().filter_map(failed).collect();
     assert_eq!(failed, [refused]);
+    let here = Event::Connected { peer: taken };
+    assert!(rooms.there.events.contains(&here));
     assert_ne!(taken, refused);
     assert_eq!(rooms.there.shard.stats().peers, 1);
     // Who comes from elsewhere has no transport that could time out.

@@ -39,12 +39,21 @@ pub(crate) struct DataTracks {
 }
 
 /// A published data track.
-#[derive(Debug)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct DataTrack {
     pub sid: DataTrackSid,
     /// In the publisher's packets; also in `info`.
     handle: Handle,
     pub info: DataTrackInfo,
+}
+
+impl DataTrack {
+    /// As it is in another room: under another sid, and the same handle.
+    pub fn elsewhere(&self, sid: DataTrackSid) -> Self {
+        let mut info = self.info.clone();
+        info.sid = sid.to_string();
+        Self { sid, info, ..*self }
+    }
 }
 
 /// What a participant wants of one data track, and has.
@@ -137,28 +146,37 @@ impl Room {
             frame_encoding: request.frame_encoding.map(known_encoding),
             schema: request.schema.map(known_schema),
         };
-        let Some(participant) = self.participants.get_mut(&sid) else {
-            return;
-        };
-        participant.data.published.push(DataTrack {
-            sid: track,
-            handle,
-            info: info.clone(),
-        });
-        self.data_tracks.insert(track, sid);
-        let info = Some(info);
         self.send(
             sid,
-            Message::PublishDataTrackResponse(PublishDataTrackResponse { info }),
+            Message::PublishDataTrackResponse(PublishDataTrackResponse {
+                info: Some(info.clone()),
+            }),
         );
-        self.command(sfu::Command::PublishData {
-            peer: sid,
-            track,
-            handle,
-        });
+        self.add_data_track(
+            sid,
+            DataTrack {
+                sid: track,
+                handle,
+                info,
+            },
+        );
         // The `update` must be out before any handle for it is.
         self.announce(sid, false);
         self.reconcile_data_track(track);
+    }
+
+    /// What the others are to hear of it, is the caller's.
+    pub(crate) fn add_data_track(&mut self, sid: ParticipantSid, added: DataTrack) {
+        let (track, handle) = (added.sid, added.handle);
+        if let Some(participant) = self.participants.get_mut(&sid) {
+            participant.data.published.push(added);
+            self.data_tracks.insert(track, sid);
+            self.command(sfu::Command::PublishData {
+                peer: sid,
+                track,
+                handle,
+            });
+        }
     }
 
     fn admit_data_track(
@@ -242,7 +260,7 @@ impl Room {
         }
     }
 
-    fn end_data_track(&mut self, sid: ParticipantSid, track: DataTrackSid) {
+    pub(crate) fn end_data_track(&mut self, sid: ParticipantSid, track: DataTrackSid) {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
         };

@@ -5,10 +5,10 @@
 //! finds the differences. It gives the participant and its tracks the sids they have there. Media goes from shard to shard
 //! (`sfu::Command::Relay`), from the moment the other room has taken the participant.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use protocol::{
-    ParticipantIdentity, ParticipantSid, RoomSid, TrackSid,
+    DataTrackSid, ParticipantIdentity, ParticipantSid, RoomSid, TrackSid,
     error::Error,
     livekit::{ClientInfo, DisconnectReason, TrackInfo, participant_info::State},
     token::Grant,
@@ -16,6 +16,7 @@ use protocol::{
 
 use crate::{
     api::{ApiReply, RoomMessage, RoomOutput},
+    data_tracks::DataTrack,
     participant::{Audience, Participant, Track, Tracks},
     publish::sid_hint,
     room::Room,
@@ -34,6 +35,7 @@ pub struct ForwardedParticipant {
     pub(crate) quality: sfu::Quality,
     pub(crate) audience: Audience,
     pub(crate) tracks: Vec<ForwardedTrack>,
+    pub(crate) data: Vec<DataTrack>,
 }
 
 /// One of its tracks. All sids are those of the other room.
@@ -56,6 +58,8 @@ pub(crate) struct Forward {
     call: Option<u64>,
     /// Its tracks, with the sids they have there. One that changes its codec is another track there.
     tracks: BTreeMap<TrackSid, (TrackSid, sfu::TrackCodec)>,
+    /// The same of its data tracks.
+    data: BTreeMap<DataTrackSid, DataTrackSid>,
 }
 
 impl Room {
@@ -103,6 +107,7 @@ impl Room {
             shard: None,
             call: Some(call),
             tracks: BTreeMap::new(),
+            data: BTreeMap::new(),
         });
         self.tell_forwards(sid, |forward| forward.sid == there, RoomMessage::Forward);
         self.update_all_audio_codecs(sid);
@@ -149,9 +154,10 @@ impl Room {
         forward.shard = Some(shard);
         let call = forward.call.take();
         let tracks = forward.tracks.iter();
-        let commands: Vec<_> = tracks
+        let mut commands: Vec<_> = tracks
             .map(|(track, (relayed, _))| relay(peer, *track, *relayed, shard))
             .collect();
+        commands.push(relay_data(peer, there, Some(shard)));
         commands
             .into_iter()
             .for_each(|command| self.command(command));
@@ -176,6 +182,7 @@ impl Room {
         for (relayed, _) in forward.tracks.into_values() {
             self.command(sfu::Command::StopRelay { relayed });
         }
+        self.command(relay_data(peer, there, None));
         if let Some(call) = forward.call {
             self.reply(call, Err(error));
         }
@@ -233,6 +240,13 @@ impl Forward {
         participant: &Participant,
         rng: &mut impl rand::Rng,
     ) -> Vec<sfu::Command> {
+        let published = || participant.data.published.iter().map(|track| track.sid);
+        self.data
+            .retain(|track, _| published().any(|sid| sid == *track));
+        for track in published() {
+            let there = self.data.entry(track);
+            there.or_insert_with(|| DataTrackSid::random(rng));
+        }
         let mut commands = Vec::new();
         self.tracks.retain(|track, (relayed, codec)| {
             let published = participant.track(*track);
@@ -280,6 +294,12 @@ impl Forward {
             quality: participant.quality,
             audience: self.translate(&participant.audience),
             tracks: participant.tracks.iter().filter_map(describe).collect(),
+            data: participant
+                .data
+                .published
+                .iter()
+                .filter_map(|track| Some(track.elsewhere(*self.data.get(&track.sid)?)))
+                .collect(),
         }
     }
 
@@ -290,12 +310,12 @@ impl Forward {
         };
         let translate = |tracks: &Tracks| match tracks {
             Tracks::All => Tracks::All,
-            Tracks::Some { media, .. } => {
-                let known = media.iter().filter_map(|track| self.tracks.get(track));
+            Tracks::Some { media, data } => {
+                let media = media.iter().filter_map(|track| self.tracks.get(track));
+                let data = data.iter().filter_map(|track| self.data.get(track));
                 Tracks::Some {
-                    media: known.map(|(relayed, _)| *relayed).collect(),
-                    // Data tracks are not forwarded.
-                    data: BTreeSet::new(),
+                    media: media.map(|(relayed, _)| *relayed).collect(),
+                    data: data.copied().collect(),
                 }
             }
         };
@@ -310,6 +330,14 @@ fn relay(peer: ParticipantSid, track: TrackSid, relayed: TrackSid, shard: u16) -
     sfu::Command::Relay {
         peer,
         track,
+        relayed,
+        shard,
+    }
+}
+
+fn relay_data(peer: ParticipantSid, relayed: ParticipantSid, shard: Option<u16>) -> sfu::Command {
+    sfu::Command::RelayData {
+        peer,
         relayed,
         shard,
     }

@@ -4,13 +4,14 @@
 use std::time::Instant;
 
 use protocol::{
-    ParticipantSid, RoomSid,
+    DataTrackSid, ParticipantSid, RoomSid,
     error::Error,
     livekit::{DisconnectReason, participant_info::State},
 };
 
 use crate::{
     api::{RoomMessage, RoomOutput},
+    data_tracks::DataTrack,
     forward::{ForwardedParticipant, ForwardedTrack},
     leave::Farewell,
     participant::{Participant, Track, kind_of},
@@ -130,11 +131,26 @@ impl Room {
         for track in forwarded.tracks {
             self.add_forwarded_track(sid, track);
         }
+        for track in forwarded.data {
+            self.add_data_track(sid, track);
+        }
+    }
+
+    /// The shard has it. The room that it is connected to sends its media from now on.
+    pub(crate) fn forwarded_arrived(&mut self, room: RoomSid, participant: ParticipantSid) {
         self.outputs.push_back(RoomOutput::ToRoom {
             room,
-            message: RoomMessage::ForwardTaken { participant: sid },
+            message: RoomMessage::ForwardTaken { participant },
         });
-        self.connected(sid, now);
+    }
+
+    /// The shard does not take it.
+    pub(crate) fn forwarded_failed(&mut self, room: RoomSid, sid: ParticipantSid, now: Instant) {
+        let text = "the destination room's media thread carries as many participants as it may";
+        self.refuse_forwarded(room, sid, Error::Overloaded(text));
+        // That it is not here is then no news there.
+        let reason = DisconnectReason::JoinFailure;
+        self.remove(sid, reason, Farewell::Silent, now);
     }
 
     fn admit_forwarded(&self, forwarded: &ForwardedParticipant) -> Result<(), Error> {
@@ -147,10 +163,14 @@ impl Room {
             let text = "the identity is in the destination room already";
             return Err(Error::AlreadyExists(text));
         }
-        match self.is_full(&identity, kind_of(&forwarded.grant)) {
-            true => Err(Error::RoomFull),
-            false => Ok(()),
+        if self.is_full(&identity, kind_of(&forwarded.grant)) {
+            return Err(Error::RoomFull);
         }
+        if forwarded.tracks.len().max(forwarded.data.len()) > self.config.max_tracks {
+            let text = "participant has more tracks than the destination room takes";
+            return Err(Error::Overloaded(text));
+        }
+        Ok(())
     }
 
     /// Its room has said what is to be said to others when it has come.
@@ -189,7 +209,8 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
         };
-        let was_visible = participant.is_visible();
+        let (was_visible, is_active) =
+            (participant.is_visible(), participant.state == State::Active);
         let audience = std::mem::replace(&mut participant.audience, forwarded.audience);
         let has_other_audience = audience != participant.audience;
         let grant = std::mem::replace(&mut participant.grant, forwarded.grant);
@@ -200,11 +221,12 @@ impl Room {
         for track in known.iter().copied().filter(|sid| is_gone(*sid)) {
             self.unpublish(sid, track, now);
         }
+        let new_data = self.forwarded_data_changed(sid, forwarded.data);
         let (old, new): (Vec<_>, Vec<_>) = forwarded
             .tracks
             .into_iter()
             .partition(|track| known.contains(&track.media.sid));
-        let mut is_changed = has_other_grant || !new.is_empty();
+        let mut is_changed = has_other_grant || !new.is_empty() || !new_data.is_empty();
         for track in old {
             is_changed |= self.update_forwarded_track(sid, track);
         }
@@ -212,7 +234,8 @@ impl Room {
         for track in new {
             let info = track.info.clone();
             self.add_forwarded_track(sid, track);
-            if let Some(publisher) = self.participants.get(&sid).map(Participant::info) {
+            let publisher = self.participants.get(&sid).map(Participant::info);
+            if let Some(publisher) = publisher.filter(|_| is_active) {
                 self.notify_published(publisher, info, now);
             }
         }
@@ -230,7 +253,39 @@ impl Room {
         for track in again.into_iter().chain(new_sids) {
             self.reconcile_track(track);
         }
+        if has_other_audience {
+            self.reconcile_data_publisher(sid);
+        }
+        for track in new_data {
+            self.reconcile_data_track(track);
+        }
         self.quality_changed(sid, forwarded.quality);
+    }
+
+    /// Ends what is gone. Returns what has come.
+    fn forwarded_data_changed(
+        &mut self,
+        sid: ParticipantSid,
+        tracks: Vec<DataTrack>,
+    ) -> Vec<DataTrackSid> {
+        let published = self.participants.get(&sid).map(|p| &p.data.published);
+        let known: Vec<_> = published
+            .into_iter()
+            .flatten()
+            .map(|track| track.sid)
+            .collect();
+        for gone in &known {
+            if tracks.iter().all(|track| track.sid != *gone) {
+                self.end_data_track(sid, *gone);
+            }
+        }
+        let new = tracks.into_iter().filter(|t| !known.contains(&t.sid));
+        let mut added = Vec::new();
+        for track in new {
+            added.push(track.sid);
+            self.add_data_track(sid, track);
+        }
+        added
     }
 
     /// True: it is not as it was.

@@ -187,6 +187,10 @@ impl Room {
             return;
         };
         tracing::info!(participant = %sid, reason, "offer or answer refused");
+        // With somebody who is connected elsewhere nothing is negotiated.
+        if let Some(room) = participant.forwarded_from {
+            return self.forwarded_failed(room, sid, now);
+        }
         let cause = match participant.state {
             State::Active => DisconnectReason::MediaFailure,
             _ => DisconnectReason::JoinFailure,
@@ -199,7 +203,7 @@ impl Room {
         self.remove(sid, cause, Farewell::Leave(action), now);
     }
 
-    /// ICE and DTLS are up. The first time, the others hear of the participant.
+    /// ICE and DTLS are up, or need not be. The first time, the others hear of the participant.
     pub(crate) fn connected(&mut self, sid: ParticipantSid, now: Instant) {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
@@ -213,6 +217,9 @@ impl Room {
         participant.state = State::Active;
         let tracks: Vec<_> = participant.tracks.iter().map(|track| track.sid).collect();
         let info = participant.info();
+        if let Some(room) = participant.forwarded_from {
+            self.forwarded_arrived(room, sid);
+        }
         self.notify_joined(info.clone(), now);
         for track in &info.tracks {
             self.notify_published(info.clone(), track.clone(), now);

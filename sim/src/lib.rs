@@ -10,6 +10,7 @@
 //! and signatures of DTLS (see [`os`]), and hence the encrypted bytes; nothing here looks at them.
 
 mod ear;
+mod forward;
 mod log;
 mod media;
 mod moderate;
@@ -122,6 +123,8 @@ fn words(panic: &Box<dyn std::any::Any + Send>) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::slice;
+
     use super::*;
     use media::Kind;
     use network::Profile;
@@ -135,8 +138,17 @@ mod tests {
     }
 
     fn meeting_on(network: Profile, what: Vec<(Duration, Action)>) -> Vec<String> {
-        let cast = move |_| Cast {
-            room: 0,
+        meeting_in([0; 3], network, what)
+    }
+
+    /// Each in a room, which are on two shards.
+    fn meeting_in(
+        rooms: [usize; 3],
+        network: Profile,
+        what: Vec<(Duration, Action)>,
+    ) -> Vec<String> {
+        let cast = move |room| Cast {
+            room,
             offer_with_join: true,
             two_connections: false,
             tcp: false,
@@ -148,8 +160,9 @@ mod tests {
             .collect();
         script.extend(what.into_iter().map(|(at, what)| (at, 2, what)));
         let scenario = Scenario {
-            shards: 1,
-            cast: (0..3).map(cast).collect(),
+            shards: 2,
+            relay_loss: 0.0,
+            cast: rooms.map(cast).into(),
             script,
             quiet_from: 8 * SECOND,
         };
@@ -205,6 +218,27 @@ mod tests {
         // Who may not receive gets its permission back when all is calm.
         let deaf = meeting(5 * SECOND, Action::Moderate(Moderation::MayReceive(false)));
         assert_eq!(deaf, Vec::<String>::new());
+    }
+
+    #[test]
+    fn who_is_forwarded_is_heard_in_the_other_room_and_missed_when_it_falls_silent() {
+        let forward = (3 * SECOND, Action::Moderate(Moderation::Forward));
+        let stop = (5 * SECOND, Action::Moderate(Moderation::StopForwarding));
+        let lost = Profile {
+            loss: 1.0,
+            ..Profile::GOOD
+        };
+        let silence = Action::Network(Box::new((lost, Profile::GOOD)));
+        let meeting = |what: &[_]| meeting_in([0, 1, 0], Profile::GOOD, what.to_vec());
+        assert_eq!(meeting(slice::from_ref(&forward)), Vec::<String>::new());
+        assert_eq!(meeting(&[forward.clone(), stop]), Vec::<String>::new());
+        let complaints = meeting(&[forward, (6 * SECOND, silence)]);
+        assert!(
+            complaints
+                .iter()
+                .any(|complaint| complaint.contains("1 did not hear 3 of 2")),
+            "{complaints:?}"
+        );
     }
 
     #[test]

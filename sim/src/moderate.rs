@@ -10,10 +10,7 @@ use protocol::{
 use signaling::{ApiCall, ApiReply};
 
 use crate::{
-    media::{Kind, parse_name},
-    node::Outbox,
-    scenario::{MICROPHONES, Moderation},
-    world::World,
+    forward::other_room, media::parse_name, node::Outbox, scenario::Moderation, world::World,
 };
 
 /// After somebody may receive again, until it does.
@@ -44,6 +41,8 @@ impl World {
             }
             Moderation::MayReceive(may) => self.allow_receiving(person, may),
             Moderation::Move => self.move_person(person),
+            Moderation::Forward => self.forward(person),
+            Moderation::StopForwarding => self.stop_forwarding(person),
         };
         if let Err(error) = done {
             self.note(&format!("{person} was not to be had: {error}"));
@@ -71,9 +70,15 @@ impl World {
         }
     }
 
-    fn api(&mut self, person: usize, call: ApiCall) -> Result<ApiReply, Error> {
-        let (room, mut out) = (self.people[person].room.clone(), Outbox::default());
-        let reply = self.node.api(&room, call, self.now, &mut out);
+    /// A call about somebody, of the room it is connected to.
+    pub fn api(&mut self, person: usize, call: ApiCall) -> Result<ApiReply, Error> {
+        let room = self.people[person].room.clone();
+        self.api_of(&room, call)
+    }
+
+    pub fn api_of(&mut self, room: &RoomName, call: ApiCall) -> Result<ApiReply, Error> {
+        let mut out = Outbox::default();
+        let reply = self.node.api(room, call, self.now, &mut out);
         self.node.pump(self.now, &mut out);
         self.post(out);
         reply
@@ -128,22 +133,11 @@ impl World {
     }
 
     fn move_person(&mut self, person: usize) -> Result<(), Error> {
-        let there = match self.people[person].room.as_str() {
-            "room-0" => RoomName::from("room-1"),
-            _ => RoomName::from("room-0"),
-        };
-        let people = self.people.iter().enumerate();
-        let together = people.filter(|(index, p)| *index == person || p.room == there);
-        let sources = together.flat_map(|(_, p)| &p.sources);
-        if sources.filter(|source| source.kind == Kind::Sound).count() > MICROPHONES {
+        let there = other_room(&self.people[person].room);
+        if !self.has_place_for(person, &there) {
             return Ok(());
         }
-        let mut out = Outbox::default();
-        let opened = self.node.opened(&there, self.now, &mut out);
-        self.post(out);
-        let ApiReply::Room(destination) = opened? else {
-            return Ok(());
-        };
+        let destination = self.open(&there)?;
         let identity = self.people[person].identity.as_str().into();
         let call = ApiCall::MoveParticipant {
             identity,

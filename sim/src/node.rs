@@ -101,6 +101,8 @@ pub struct Node {
     replies: Vec<Result<ApiReply, Error>>,
     config: Arc<Config>,
     rng: StdRng,
+    /// Of the batches of packets from shard to shard, so many are lost, and which.
+    relay_loss: (f64, StdRng),
     start: Instant,
     next_room: u64,
     next_session: u64,
@@ -151,10 +153,16 @@ impl Node {
             replies: Vec::new(),
             config: Arc::new(config),
             rng,
+            relay_loss: (0.0, StdRng::seed_from_u64(!seed)),
             start,
             next_room: 1,
             next_session: 1,
         }
+    }
+
+    /// From now on, this share of what goes from shard to shard is lost.
+    pub fn lose_relayed(&mut self, share: f64) {
+        self.relay_loss.0 = share;
     }
 
     /// A client opened a WebSocket and was admitted.
@@ -242,6 +250,10 @@ impl Node {
             hosted.room.handle(RoomInput::Api { id: 0, call }, now);
         }
         self.drain_room(id, now, out);
+        // Some ask others first.
+        if self.replies.is_empty() {
+            self.pump(now, out);
+        }
         self.replies.pop().ok_or(Error::RoomNotFound)?
     }
 
@@ -488,10 +500,15 @@ impl Node {
     /// Carries packets and requests between shards. True: there were any.
     fn relay(&mut self, now: Instant, out: &mut Outbox) -> bool {
         let (mut packets, mut requests) = (Vec::new(), Vec::new());
+        let (loss, rng) = &mut self.relay_loss;
         for thread in &mut self.threads {
+            let before = packets.len();
             thread
                 .shard
                 .drain_relayed(|shard, packet| packets.push((shard, packet.to_vec())));
+            if *loss > 0.0 && packets.len() > before && rng.random_bool(*loss) {
+                packets.truncate(before);
+            }
             requests.extend(std::iter::from_fn(|| thread.shard.poll_request()));
         }
         let busy = !packets.is_empty() || !requests.is_empty();

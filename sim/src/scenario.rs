@@ -10,6 +10,9 @@ use crate::{media::Kind, network::Profile};
 /// The most microphones of a room: a server may leave out the quietest of more.
 pub const MICROPHONES: usize = 5;
 
+/// Into the seed, for whom is forwarded.
+const FORWARDING: u64 = 0x666f_7277_6172_6400;
+
 /// Something that happens to a person. Indices count what there is at that moment, and wrap.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
@@ -74,6 +77,10 @@ pub enum Moderation {
     MayReceive(bool),
     /// Sends it to the other room.
     Move,
+    /// It is to be in the other room too.
+    Forward,
+    /// And not any more.
+    StopForwarding,
 }
 
 /// A participant.
@@ -96,6 +103,8 @@ pub struct Cast {
 pub struct Scenario {
     /// Media threads of the server.
     pub shards: usize,
+    /// Share of what is lost between them, until the end: it must be repaired.
+    pub relay_loss: f64,
     /// Who there is.
     pub cast: Vec<Cast>,
     /// When, to whom, what; in order.
@@ -172,12 +181,60 @@ impl Scenario {
             }
             script.push((at, person, action));
         }
-        script.sort_by_key(|(at, person, _)| (*at, *person));
-        Self {
-            shards: rng.random_range(1..=2),
+        let shards = rng.random_range(1..=2);
+        let mut scenario = Self {
+            shards,
+            relay_loss: 0.0,
             cast,
             script,
             quiet_from: Duration::from_millis(2_500 + busy),
+        };
+        // From numbers of its own: what else happens in a seed's run is the same with and without.
+        let mut rng = StdRng::seed_from_u64(seed ^ FORWARDING);
+        if rng.random_bool(0.4) {
+            scenario.forward(rooms, busy, &mut rng);
+        }
+        scenario
+            .script
+            .sort_by_key(|(at, person, _)| (*at, *person));
+        scenario
+    }
+
+    /// Some people are in both rooms. Where there was one only, somebody is in the other.
+    fn forward(&mut self, rooms: usize, busy: u64, rng: &mut StdRng) {
+        if rooms == 1 {
+            let mut network = network(rng, self.cast.len());
+            let tcp = rng.random_bool(0.15);
+            if tcp {
+                unlimited(&mut network);
+            }
+            self.cast.push(Cast {
+                room: 1,
+                offer_with_join: rng.random_bool(0.7),
+                two_connections: rng.random_bool(0.25),
+                tcp,
+                sources: vec![Kind::Sound],
+                network,
+            });
+            let at = Duration::from_millis(rng.random_range(0..5000));
+            let person = self.cast.len() - 1;
+            self.script.push((at, person, Action::Join));
+        }
+        if rng.random_bool(0.3) {
+            self.relay_loss = rng.random_range(0.01..0.15);
+        }
+        for _ in 0..rng.random_range(1..=3) {
+            let at = rng.random_range(1_000..2_000 + busy);
+            let person = rng.random_range(0..self.cast.len());
+            let mut then = |at, what| {
+                let at = Duration::from_millis(at);
+                self.script.push((at, person, Action::Moderate(what)));
+            };
+            then(at, Moderation::Forward);
+            if rng.random_bool(0.4) {
+                let later = rng.random_range(at..2_000 + busy);
+                then(later, Moderation::StopForwarding);
+            }
         }
     }
 }

@@ -33,6 +33,7 @@ pub fn judge(world: &mut World) -> (Vec<String>, Duration) {
     let (mut wrong, mut well_since) = (wrongs(world), world.now);
     while world.now - well_since < STEADY && well_since - quiet < RECOVERY {
         world.allow_all();
+        world.forward_all();
         world.run(Duration::from_millis(250));
         world.look_up();
         wrong = wrongs(world);
@@ -45,6 +46,7 @@ pub fn judge(world: &mut World) -> (Vec<String>, Duration) {
     complaints.extend(wrong);
     if complaints.is_empty() {
         complaints.extend(watch(world));
+        complaints.extend(world.end_forwards());
     }
     silence_data(world);
     complaints.extend(missing_data(world));
@@ -71,10 +73,11 @@ pub fn judge(world: &mut World) -> (Vec<String>, Duration) {
     (complaints, recovery)
 }
 
-/// The others in the room.
+/// The others in the room, forwarded ones too.
 fn others<'a>(world: &'a World, me: &'a Person) -> impl Iterator<Item = &'a Person> {
     let others = world.people.iter();
-    others.filter(|other| other.present && other.index != me.index && other.room == me.room)
+    let others = others.filter(|other| other.present && other.index != me.index);
+    others.filter(|other| world.is_in(other, &me.room))
 }
 
 fn wish(me: &Person, source: &Source) -> TrackSetting {
@@ -82,7 +85,7 @@ fn wish(me: &Person, source: &Source) -> TrackSetting {
 }
 
 /// What is not as it should be at this moment.
-fn wrongs(world: &World) -> Vec<String> {
+pub fn wrongs(world: &World) -> Vec<String> {
     let present = world.people.iter().filter(|person| person.present);
     present.flat_map(|me| wrongs_of(world, me)).collect()
 }
@@ -243,7 +246,8 @@ fn silence_data(world: &mut World) {
 fn missing_data(world: &World) -> Vec<String> {
     let mut missing = Vec::new();
     for me in world.people.iter().filter(|person| person.present) {
-        for other in others(world, me) {
+        // Data is not forwarded.
+        for other in others(world, me).filter(|other| other.room == me.room) {
             let (count, life) = other.data_sent;
             let got = me.ear.last_data(other.index, life);
             if count > 0 && got != Some(count - 1) {

@@ -15,6 +15,7 @@ use protocol::{
 use signaling::Config;
 
 use crate::{
+    forward::Forward,
     log::Log,
     media::Kind,
     network::{Line, Profile, bits},
@@ -95,6 +96,8 @@ pub struct World {
     next_port: u16,
     /// Who was forbidden to receive, and since when it is, if it still is.
     pub deaf: BTreeMap<usize, Option<Instant>>,
+    /// Who is to be in another room too.
+    pub forwards: BTreeMap<usize, Forward>,
 }
 
 impl Access {
@@ -154,7 +157,11 @@ impl World {
             next_source: 1,
             next_port: 30_000,
             deaf: BTreeMap::new(),
+            forwards: BTreeMap::new(),
         };
+        world.node.lose_relayed(scenario.relay_loss);
+        let (shards, loss) = (scenario.shards, scenario.relay_loss);
+        world.note(&format!("{shards} shards, {loss} lost between them"));
         for (index, cast) in scenario.cast.iter().enumerate() {
             let room = RoomName::from(format!("room-{}", cast.room).as_str());
             let lot = seed ^ (index as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
@@ -308,7 +315,8 @@ impl World {
 
     fn wish(&mut self, person: usize, picture: usize, disabled: bool, layer: client::media::Layer) {
         let others = self.people.iter().filter(|other| other.index != person);
-        let others = others.filter(|other| other.room == self.people[person].room);
+        let room = &self.people[person].room;
+        let others = others.filter(|other| self.is_in(other, room));
         let pictures: Vec<_> = others
             .flat_map(|other| &other.sources)
             .filter(|source| source.kind != Kind::Sound)

@@ -61,10 +61,10 @@ fn seeds_beyond_that_once_failed() {
     run([787]);
 }
 
-/// With older clients, TCP and moderators among them.
+/// With older clients, TCP, moderators, and people in rooms of two shards among them.
 #[test]
 fn the_same_seed_is_the_same_run() {
-    for seed in [2, 20, 27, 40] {
+    for seed in [2, 20, 27, 40, 46] {
         assert_eq!(sim::run(seed, None), sim::run(seed, None));
     }
 }

@@ -458,6 +458,158 @@ fn a_full_room_takes_nobody() {
 }
 
 #[test]
+fn data_tracks_are_in_the_other_room_too() {
+    use livekit::{PublishDataTrackRequest, UnpublishDataTrackRequest};
+    let (mut rooms, alice, bob, _) = Rooms::met();
+    let publish = |rooms: &mut Rooms, pub_handle, name: &str| {
+        let request = PublishDataTrackRequest {
+            pub_handle,
+            name: name.into(),
+            ..Default::default()
+        };
+        rooms.here.ask(alice, Ask::PublishDataTrackRequest(request));
+        rooms.settle();
+    };
+    publish(&mut rooms, 7, "position");
+    publish(&mut rooms, 8, "speed");
+    let there = rooms.alice_there().unwrap();
+    let names = |info: &ParticipantInfo| -> Vec<String> {
+        let tracks = info.data_tracks.iter();
+        tracks.map(|track| track.name.clone()).collect()
+    };
+    assert_eq!(names(&there), ["position", "speed"]);
+    let here = rooms.here.participants();
+    assert_ne!(here[0].data_tracks[0].sid, there.data_tracks[0].sid);
+    // Packets come from the one shard, with her handles, to the other.
+    let relayed = |rooms: &Rooms| {
+        let commands = rooms.here.shard.commands.iter().rev();
+        let shard = commands.filter_map(|command| match command {
+            Command::RelayData { relayed, shard, .. } => Some((relayed.to_string(), *shard)),
+            _ => None,
+        });
+        shard.take(1).last().unwrap()
+    };
+    assert_eq!(relayed(&rooms), (there.sid.clone(), Some(SHARDS[1])));
+    let track = there.data_tracks[0].sid.parse().unwrap();
+    assert_eq!(rooms.there.shard.data_tracks[&track].1, 7);
+    let update = livekit::UpdateDataSubscription {
+        updates: vec![livekit::update_data_subscription::Update {
+            track_sid: track.to_string(),
+            subscribe: true,
+            options: None,
+        }],
+    };
+    rooms.there.ask(bob, Ask::UpdateDataSubscription(update));
+    let received = |rooms: &Rooms| {
+        let peer = &rooms.there.shard.peers[&rooms.there.sid(bob)];
+        peer.data.keys().copied().collect::<Vec<_>>()
+    };
+    assert_eq!(received(&rooms), [track]);
+    // She wants Bob to have the other one only.
+    let other = here[0].data_tracks[1].sid.clone();
+    let permission = SubscriptionPermission {
+        all_participants: false,
+        track_permissions: vec![TrackPermission {
+            participant_identity: "bob".into(),
+            track_sids: vec![other],
+            ..Default::default()
+        }],
+    };
+    let everybody = SubscriptionPermission {
+        all_participants: true,
+        ..Default::default()
+    };
+    for (permission, expected) in [(permission, vec![]), (everybody, vec![track])] {
+        rooms
+            .here
+            .ask(alice, Ask::SubscriptionPermission(permission));
+        rooms.settle();
+        assert_eq!(received(&rooms), expected);
+    }
+    let end = UnpublishDataTrackRequest { pub_handle: 7 };
+    rooms.here.ask(alice, Ask::UnpublishDataTrackRequest(end));
+    rooms.settle();
+    assert_eq!(names(&rooms.alice_there().unwrap()), ["speed"]);
+    assert_eq!(received(&rooms), []);
+    // Who comes later finds what is there; and it all ends with her being there.
+    assert_eq!(rooms.there.api(remove("alice")), Ok(ApiReply::Done));
+    rooms.settle();
+    assert_eq!(relayed(&rooms), (there.sid, None));
+    assert!(rooms.there.shard.data_tracks.is_empty());
+    assert_eq!(rooms.forward("alice"), Ok(ApiReply::Done));
+    assert_eq!(names(&rooms.alice_there().unwrap()), ["speed"]);
+    assert_eq!(rooms.there.shard.data_tracks.len(), 1);
+}
+
+#[test]
+fn a_full_shard_takes_nobody_and_the_caller_is_told() {
+    let mut rooms = Rooms::new();
+    let alice = rooms.here.enter("alice");
+    let camera = rooms.here.publish(alice, "cam");
+    let bob = rooms.there.enter("bob");
+    rooms.there.shard.full = true;
+    let answer = rooms.forward("alice");
+    let error = answer.expect_err("refused");
+    assert!(matches!(error, Error::Overloaded(_)), "{error:?}");
+    assert_eq!(error.row().code.as_str(), "unavailable");
+    assert_eq!((rooms.alice_there(), rooms.copies()), (None, vec![]));
+    assert_eq!(
+        rooms.here.leave_of(alice).or(rooms.there.leave_of(bob)),
+        None
+    );
+    // When there is room again.
+    rooms.there.shard.full = false;
+    assert_eq!(rooms.forward("alice"), Ok(ApiReply::Done));
+    assert_eq!(rooms.copies().len(), 1);
+    assert_eq!(rooms.copies()[0].0, camera);
+}
+
+#[test]
+fn nobody_is_taken_with_more_tracks_than_people_there_may_have() {
+    let mut rooms = Rooms::with(Config {
+        max_tracks: 1,
+        ..Config::default()
+    });
+    let alice = rooms.here.enter("alice");
+    rooms.here.ask(alice, Ask::AddTrack(camera("front")));
+    rooms.here.ask(alice, Ask::AddTrack(camera("back")));
+    rooms
+        .here
+        .ask(alice, Ask::Offer(offer(2, "v=0 front back")));
+    let answer = rooms.forward("alice");
+    assert!(matches!(answer, Err(Error::Overloaded(_))), "{answer:?}");
+    assert_eq!((rooms.alice_there(), rooms.copies()), (None, vec![]));
+}
+
+#[test]
+fn what_happens_before_the_shard_has_taken_her_is_told_once() {
+    let (mut rooms, alice) = (Rooms::new(), SessionId(1));
+    assert_eq!(rooms.here.enter("alice"), alice);
+    let bob = rooms.there.enter("bob");
+    rooms.there.shard.silent = true;
+    rooms.here.call(ApiCall::ForwardParticipant {
+        identity: "alice".into(),
+        destination: rooms.there.room.sid(),
+    });
+    rooms.settle();
+    rooms.here.publish(alice, "cam");
+    rooms.settle();
+    assert_eq!(rooms.here.answer(), None);
+    assert_eq!(rooms.copies(), []);
+    let peer = rooms.alice_there().unwrap().sid.parse().unwrap();
+    rooms.there.media(Event::Connected { peer });
+    rooms.settle();
+    assert_eq!(rooms.here.answer(), Some(Ok(ApiReply::Done)));
+    assert_eq!(rooms.copies().len(), 1);
+    let told = webhooks(&rooms.there);
+    assert_eq!(
+        told[told.len() - 2..],
+        ["participant_joined alice", "track_published alice"]
+    );
+    assert_eq!(rooms.there.leave_of(bob), None);
+}
+
+#[test]
 fn a_room_with_only_forwarded_people_closes_as_an_empty_one() {
     let config = Config::default();
     let mut rooms = Rooms::new();

@@ -36,6 +36,10 @@ pub struct FakeShard {
     pub peers: BTreeMap<ParticipantSid, FakePeer>,
     pub commands: Vec<Command>,
     pub room_closed: bool,
+    /// It takes nobody who is forwarded.
+    pub full: bool,
+    /// It does not answer yet when somebody is forwarded.
+    pub silent: bool,
     /// Who publishes which data tracks under which handles.
     pub data_tracks: BTreeMap<DataTrackSid, (ParticipantSid, u16)>,
     events: VecDeque<Event>,
@@ -66,6 +70,16 @@ pub struct FakeSubscriber {
 impl FakeShard {
     fn handle(&mut self, command: Command) {
         self.commands.push(command.clone());
+        if let Command::AddRelayedPeer { peer, .. } = command {
+            let reason = "full".into();
+            match (self.full, self.silent) {
+                (true, _) => self
+                    .events
+                    .push_back(Event::NegotiationFailed { peer, reason }),
+                (_, false) => self.events.push_back(Event::Connected { peer }),
+                (false, true) => {}
+            }
+        }
         match command {
             Command::AddPeer { peer, .. } | Command::AddRelayedPeer { peer, .. } => {
                 assert!(
