@@ -109,6 +109,9 @@ impl Shard {
                 self.backup_unbound(up);
             }
         }
+        if remote.ice_restarted {
+            self.quality_restarted(key, now);
+        }
         for bound in negotiated.newly_bound {
             self.bind(key, bound);
         }
