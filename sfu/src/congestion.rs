@@ -267,6 +267,7 @@ impl Shard {
             sender,
             to,
             estimator: p.estimator.as_deref_mut(),
+            number: &mut p.watch.number,
             now,
         };
         let sent = d.pad(&mut egress, out).ok()?;
@@ -343,6 +344,7 @@ impl Shard {
                 sender,
                 to,
                 estimator: p.estimator.as_deref_mut(),
+                number: &mut p.watch.number,
                 now,
             };
             match down.forward(&packet, &input, &mut egress, out) {

@@ -212,7 +212,7 @@ impl Shard {
                 transport_cc: section
                     .extensions
                     .transport_cc
-                    .filter(|_| is_controlled && section.codec.transport_cc),
+                    .filter(|_| section.codec.transport_cc),
                 dependencies: section.extensions.dependency_descriptor,
                 red: section.red.as_ref().map(|red| red.payload_type),
             });
