@@ -93,7 +93,7 @@ test('a meeting goes on where a computer changes its network', { timeout: 5 * 60
       desks[0].down('wifi');
     }),
   );
-  // Firefox 140: DTLS fails for good when it wants to send where there is no network at all, a heartbeat of SCTP for example.
+  // Firefox 153: DTLS fails for good when it wants to send where there is no network at all, a heartbeat of SCTP for example.
   // The client finds that out by itself, and comes in anew.
   await t.test('Firefox: the cable is pulled before there is Wi-Fi', () =>
     roam(
