@@ -185,9 +185,42 @@ fn the_older_protocol_validates_its_query() {
     ] {
         assert_eq!(ask(query), (400, body.to_owned()));
     }
+    // Of no meaning here, to LiveKit neither; and the room is the token's, whatever the query says.
+    assert_eq!(ask("&room=other&publish=&simulate=1&ping=x"), success);
+    let roomless = server.get(&format!(
+        "/rtc/validate?access_token={}&room=room",
+        self::token("", "identity")
+    ));
+    assert_eq!(
+        (roomless.status, roomless.body.as_str()),
+        (400, "no room name")
+    );
     // {"a":"b"}, which this token may not set.
     let refused = (401, "permissions denied".to_owned());
     assert_eq!(ask("&attributes=eyJhIjoiYiJ9"), refused);
+}
+
+#[test]
+fn who_may_not_publish_may_not_join_to_publish_only() {
+    let server = Server::dev(&[]);
+    let ask = |can_publish, identity: &str, publish: &str| {
+        let mut grant = grant("room", identity);
+        if let Some(video) = grant.video.as_mut() {
+            video.can_publish = can_publish;
+        }
+        let token = signed(&grant, "secret", now());
+        let answer = server.get(&format!(
+            "/rtc/validate?access_token={token}&publish={publish}"
+        ));
+        (answer.status, answer.body)
+    };
+    assert_eq!(ask(None, "ada", "screen").0, 200);
+    let refused = (401, "permissions denied".to_owned());
+    assert_eq!(ask(Some(false), "ada", "screen"), refused);
+    let nobody = (400, "identity cannot be empty".to_owned());
+    assert_eq!(ask(None, "", "screen"), nobody);
+    assert_eq!(ask(None, "ada", &"x".repeat(252)).0, 200);
+    assert_eq!(ask(None, "ada", &"x".repeat(253)).0, 400);
 }
 
 #[test]

@@ -202,6 +202,50 @@ async fn who_speaks_the_older_protocol_is_offered_a_second_connection() {
 }
 
 #[tokio::test]
+async fn who_joins_to_publish_only_is_somebody_else_beside_the_person_and_receives_nothing() {
+    let server = Server::dev(&[]);
+    let mut person = Client::join(&server, "ada").await;
+    let connect = async |token: &str| {
+        let url = format!(
+            "ws://{}/rtc?access_token={token}&publish=screen",
+            server.address
+        );
+        let mut client = Client(connect_async(&url).await.unwrap().0);
+        let Some(signal_response::Message::Join(join)) = client.response().await else {
+            panic!("no join")
+        };
+        (client, join)
+    };
+    let (mut screen, join) = connect(&token("room", "ada")).await;
+    let own = join.participant.unwrap();
+    assert_eq!(own.identity, "ada#screen");
+    let permission = own.permission.unwrap();
+    assert!(permission.can_publish && !permission.can_subscribe);
+    assert!(!join.subscriber_primary);
+    assert!(person.is_served().await, "nobody took her place");
+    let refreshed = loop {
+        let response = screen.response().await.expect("no token before the end");
+        if let signal_response::Message::RefreshToken(token) = response {
+            break token;
+        }
+    };
+    let (_, join) = connect(&refreshed).await;
+    assert_eq!(join.participant.unwrap().identity, "ada#screen");
+    // The newer protocol knows no such thing.
+    let request = encode_join_request(&JoinRequest::default());
+    let token = token("room", "eve");
+    let url = format!(
+        "ws://{}/rtc?access_token={token}&join_request={request}&publish=screen",
+        server.address
+    );
+    let mut eve = Client(connect_async(&url).await.unwrap().0);
+    let Some(signal_response::Message::Join(join)) = eve.response().await else {
+        panic!("no join")
+    };
+    assert_eq!(join.participant.unwrap().identity, "eve");
+}
+
+#[tokio::test]
 async fn the_end_of_the_server_sends_everybody_elsewhere() {
     let server = Server::dev(&[]);
     let mut client = Client::join(&server, "client").await;

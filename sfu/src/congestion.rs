@@ -264,6 +264,7 @@ impl Shard {
             sender,
             to,
             estimator: p.estimator.as_deref_mut(),
+            number: &mut p.watch.number,
             now,
         };
         let sent = d.pad(&mut egress, out).ok()?;
@@ -340,6 +341,7 @@ impl Shard {
                 sender,
                 to,
                 estimator: p.estimator.as_deref_mut(),
+                number: &mut p.watch.number,
                 now,
             };
             match down.forward(&packet, &input, &mut egress, out) {

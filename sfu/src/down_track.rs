@@ -20,7 +20,7 @@ use crate::{
     stats::DropReason,
     up_track::Codec,
     vp8, vp9,
-    watch::Delivery,
+    watch::{Delivery, Watch},
 };
 
 /// Payload of a packet that is only padding: its last byte says how long it is.
@@ -151,6 +151,8 @@ pub struct Egress<'a> {
     pub to: Destination,
     /// Numbers the packets, and remembers them until it is told of their arrival.
     pub estimator: Option<&'a mut BandwidthEstimator>,
+    /// Where there is no estimator: the next transport-wide number. Only packets that are followed have one.
+    pub number: &'a mut SeqNo,
     /// When they go.
     pub now: Instant,
 }
@@ -416,11 +418,13 @@ impl DownTrack {
         })
     }
 
-    /// The transport-wide number of the next packet, where packets have one.
+    /// The transport-wide number of the next packet, where it has one.
     fn next_number(&self, egress: &Egress<'_>) -> Option<SeqNo> {
         self.parameters?.transport_cc?;
-        let estimator = egress.estimator.as_ref()?;
-        Some(estimator.next_seq())
+        match &egress.estimator {
+            Some(estimator) => Some(estimator.next_seq()),
+            None => self.delivery.is_due(egress.now).then_some(*egress.number),
+        }
     }
 
     fn header(&self, packet: &Packet<'_>, rewritten: &Rewritten, payload_type: u8) -> EgressHeader {
@@ -615,33 +619,32 @@ impl DownTrack {
         out: &mut impl SendBatch,
     ) {
         out.commit(sealed);
-        if sent.is_new
-            && sent.transport_cc.is_some()
-            && let Some(estimator) = &mut egress.estimator
-        {
-            let stream = match self.delivery.is_proven() {
-                true => Stream::Known,
-                false => Stream::New,
-            };
-            estimator.sent(sealed, stream, egress.now);
+        if !sent.is_new || sent.transport_cc.is_none() {
+            return;
+        }
+        let stream = match self.delivery.is_proven() {
+            true => Stream::Known,
+            false => Stream::New,
+        };
+        match &mut egress.estimator {
+            Some(estimator) => estimator.sent(sealed, stream, egress.now),
+            None => egress.number.0 = egress.number.0.wrapping_add(1),
         }
     }
 
-    /// A packet of it went out to a receiver that has sent so many reports: whether it is followed, and by which
-    /// transport-wide number.
+    /// A packet of it went out: whether it is followed, and by which transport-wide number.
     pub fn follow(
         &mut self,
         estimator: Option<&BandwidthEstimator>,
-        reports: u32,
+        watch: &Watch,
         now: Instant,
     ) -> Option<SeqNo> {
         let is_numbered = self
             .parameters
             .is_some_and(|parameters| parameters.transport_cc.is_some());
-        let next = estimator.filter(|_| is_numbered).map(|e| e.next_seq().0);
-        let is_followed = self.delivery.sent(next.is_some(), reports, now);
-        next.filter(|_| is_followed)
-            .map(|next| SeqNo(next.wrapping_sub(1)))
+        let is_followed = self.delivery.sent(is_numbered, watch.reports(), now);
+        let next = estimator.map_or(watch.number, BandwidthEstimator::next_seq);
+        is_followed.then(|| SeqNo(next.0.wrapping_sub(1)))
     }
 
     /// The subscriber's view of an RTP time of the layer it gets now.

@@ -274,6 +274,7 @@ impl Shard {
             transport,
             estimator,
             pacer,
+            watch,
             ..
         } = peers.get_mut(d.subscriber)?;
         let (sender, to) = transport.sender()?;
@@ -290,6 +291,7 @@ impl Shard {
             sender,
             to,
             estimator: estimator.as_deref_mut(),
+            number: &mut watch.number,
             now,
         };
         // Its layer is not sent any more, or never was: what the subscriber misses has no content for it.

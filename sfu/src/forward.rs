@@ -85,12 +85,12 @@ impl Shard {
                         sender,
                         to,
                         estimator: estimator.as_deref_mut(),
+                        number: &mut watch.number,
                         now,
                     };
                     match down.forward(&packet, &input, &mut egress, out) {
                         Ok(bytes) => {
-                            let reports = watch.reports();
-                            if let Some(number) = down.follow(estimator.as_deref(), reports, now) {
+                            if let Some(number) = down.follow(estimator.as_deref(), watch, now) {
                                 watch.follow(number, key);
                             }
                             pacer.spend(bytes);

@@ -38,7 +38,10 @@ pub struct Negotiation {
     subscriptions: Vec<Subscription>,
     local_ice: Option<IceCredentials>,
     remote: Option<RemoteParameters>,
+    /// Number of the last description of ours.
     version: u64,
+    /// The client is known to have this answer and all before.
+    arrived: u64,
     /// We offer, the client answers.
     offering: Option<Offering>,
 }
@@ -62,6 +65,10 @@ struct Section {
     ssrcs: Vec<DeclaredSsrc>,
     /// Opus wishes the last answer expressed.
     answered_audio: AudioFeatures,
+    /// Number of the answer that first had it; 0 for the first answer and for sections of ours.
+    since: u64,
+    /// Number of the answer that last took a track of ours out of it.
+    ended: u64,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -162,6 +169,7 @@ impl Negotiation {
             local_ice: None,
             remote: None,
             version: 0,
+            arrived: 0,
             offering: None,
         }
     }

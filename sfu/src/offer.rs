@@ -109,6 +109,9 @@ impl Shard {
                 self.backup_unbound(up);
             }
         }
+        if remote.ice_restarted {
+            self.quality_restarted(key, now);
+        }
         for bound in negotiated.newly_bound {
             self.bind(key, bound);
         }
@@ -209,7 +212,7 @@ impl Shard {
                 transport_cc: section
                     .extensions
                     .transport_cc
-                    .filter(|_| is_controlled && section.codec.transport_cc),
+                    .filter(|_| section.codec.transport_cc),
                 dependencies: section.extensions.dependency_descriptor,
                 red: section.red.as_ref().map(|red| red.payload_type),
             });

@@ -65,6 +65,16 @@ impl QualityMeter {
         f64::from(sum) / 256.0 / f64::from(count.max(1))
     }
 
+    /// Its network changed: what was lost may come back, and is measured anew. True where that has to be told.
+    fn restarted(&mut self, now: Instant) -> bool {
+        let was_lost = self.told == Some(Quality::Lost);
+        if was_lost {
+            self.told = Some(Quality::Poor);
+            self.next = Some(now + INTERVAL);
+        }
+        was_lost
+    }
+
     /// What to tell, where that changed. Everybody begins excellent.
     fn judge(&mut self, quality: Quality) -> Option<Quality> {
         let told = self.told.unwrap_or(Quality::Excellent);
@@ -127,6 +137,17 @@ impl Shard {
             quality = Quality::Lost;
         }
         if p.quality.judge(quality).is_some() {
+            let sid = p.sid;
+            self.tell_quality(sid);
+        }
+    }
+
+    /// A peer restarts ICE. Clients that are told for ten seconds that they are lost give up.
+    pub(crate) fn quality_restarted(&mut self, peer: PeerKey, now: Instant) {
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
+        if p.quality.restarted(now) {
             let sid = p.sid;
             self.tell_quality(sid);
         }

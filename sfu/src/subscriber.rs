@@ -78,6 +78,7 @@ impl Shard {
             self.demux.remove_ufrag(&before.unwrap_or_default());
             self.demux.add_ufrag(&ice.ufrag, key);
             p.transport.restart_ice(&ice, now);
+            self.quality_restarted(key, now);
         }
         self.reschedule(key, now);
     }

@@ -83,3 +83,32 @@ fn lost_is_who_should_send_and_of_whom_nothing_comes() {
         assert!(!told(&rig, one).contains(&Quality::Lost));
     }
 }
+
+#[test]
+fn who_was_lost_and_restarts_ice_is_lost_only_if_nothing_comes_after() {
+    for two in [false, true] {
+        let mut rig = Rig::new(5);
+        let lost = if two { rig.join_with_two() } else { rig.join() };
+        rig.publish(lost, MediaKind::Audio, &[]);
+        rig.join();
+        rig.run(10 * SECOND);
+        let away = rig.participants[lost].connection.local();
+        rig.cut.push(away);
+        rig.run(15 * SECOND);
+        assert_eq!(told(&rig, lost), [Quality::Lost]);
+        // Signalling has another way than media here.
+        rig.participants[lost].connection.restart_ice();
+        rig.offer(lost);
+        assert_eq!(told(&rig, lost), [Quality::Lost, Quality::Poor], "{two}");
+        rig.run(3 * SECOND);
+        assert_eq!(told(&rig, lost).len(), 2);
+        rig.run(3 * SECOND);
+        let all = [Quality::Lost, Quality::Poor, Quality::Lost];
+        assert_eq!(told(&rig, lost), all, "{two}");
+        rig.cut.clear();
+        rig.participants[lost].connection.restart_ice();
+        rig.offer(lost);
+        rig.run(20 * SECOND);
+        assert!(!told(&rig, lost)[3..].contains(&Quality::Lost));
+    }
+}

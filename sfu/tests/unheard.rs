@@ -61,14 +61,22 @@ fn a_voice_that_stops_arriving_is_begun_anew() {
     break_one(Rig::new(1), MediaKind::Audio);
 }
 
+fn without_congestion_control(seed: u64) -> Rig {
+    Rig::with(sfu::Config {
+        congestion_control: false,
+        ..rig::config(seed, rig::server())
+    })
+}
+
 #[test]
 fn a_picture_that_stops_arriving_is_begun_anew() {
     // With congestion control it would be paused: what is lost looks like a network that carries nothing.
-    let config = sfu::Config {
-        congestion_control: false,
-        ..rig::config(6, rig::server())
-    };
-    break_one(Rig::with(config), MediaKind::Video);
+    break_one(without_congestion_control(6), MediaKind::Video);
+}
+
+#[test]
+fn a_voice_that_stops_arriving_is_found_as_soon_without_congestion_control() {
+    break_one(without_congestion_control(9), MediaKind::Audio);
 }
 
 #[test]
@@ -107,7 +115,12 @@ fn where_that_does_not_help_the_client_is_to_connect_anew_once() {
 
 #[test]
 fn bad_networks_mutes_and_silences_are_no_broken_paths() {
-    let mut rig = Rig::new(4);
+    for rig in [Rig::new(4), without_congestion_control(10)] {
+        is_left_alone(rig);
+    }
+}
+
+fn is_left_alone(mut rig: Rig) {
     let (a, b, c) = (rig.join(), rig.join(), rig.join());
     let voice = rig.publish(a, MediaKind::Audio, &[]);
     let picture = rig.publish(a, MediaKind::Video, &Layer::ALL);

@@ -124,7 +124,9 @@ impl Room {
     ) -> ParticipantSid {
         let sid = ParticipantSid::random(&mut self.rng);
         if grant.video().may_update_own_metadata() {
-            let attributes = request.participant_attributes.into_iter().collect();
+            let attributes = request.participant_attributes.into_iter();
+            // An empty value would delete the token's, which LiveKit does not let a join do.
+            let attributes = attributes.filter(|(_, value)| !value.is_empty()).collect();
             // Too much of it is ignored: the token's own values stand.
             let _ = metadata::apply(&mut grant, "", &request.metadata, attributes);
         }

@@ -97,10 +97,13 @@ impl Room {
 
     /// Who connected or came back hears how everybody is connected.
     pub(crate) fn send_quality(&mut self, sid: ParticipantSid) {
-        let known = self
-            .participants
-            .values()
-            .filter(|other| other.sid == sid || other.is_visible());
+        // That its own connection was lost, who comes back knows. npm livekit-client would begin to count: ten seconds
+        // later it gives up what it has just restored.
+        let is_known = |other: &&Participant| match other.sid == sid {
+            true => other.quality != sfu::Quality::Lost,
+            false => other.is_visible(),
+        };
+        let known = self.participants.values().filter(is_known);
         let updates = known.map(quality_info).collect();
         self.send(
             sid,

@@ -45,7 +45,7 @@ const FIREFOX = {
 };
 
 /** @returns {Promise<import('puppeteer-core').Browser>} */
-export async function launchChromium(extra = []) {
+export async function launchChromium(extra = [], options = {}) {
   return puppeteer.launch({
     browser: 'chrome',
     executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium',
@@ -53,6 +53,7 @@ export async function launchChromium(extra = []) {
     args: [...CHROMIUM, ...extra],
     defaultViewport: { width: 1280, height: 800 },
     protocolTimeout: 120_000,
+    ...options,
   });
 }
 

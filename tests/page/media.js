@@ -309,6 +309,7 @@ export function instrument(options) {
       type: local.candidateType,
       protocol: local.protocol,
       relayProtocol: local.relayProtocol,
+      localAddress: local.address,
       remoteType: remote.candidateType,
       remoteProtocol: remote.protocol,
       address: remote.address,

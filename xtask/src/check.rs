@@ -49,6 +49,7 @@ const CONFINED: [(&str, &[&str]); 6] = [
             "sfu/src/transport.rs",
             "sfu/src/transport/",
             "server/src/media.rs",
+            "client/src/dtls.rs",
             "sim/src/lib.rs",
             "fuzz/src/media.rs",
         ],

@@ -31,6 +31,9 @@ pub(super) struct Parameters {
     #[serde(default)]
     pub(super) access_token: String,
     join_request: Option<String>,
+    /// See [`publish_only`].
+    #[serde(default)]
+    publish: String,
 }
 
 /// Whoever passed the checks.
@@ -76,13 +79,16 @@ pub(super) fn validate(edge: &Edge, request: &Request, v1: bool) -> Response {
 /// Checks a join.
 fn admit(edge: &Edge, headers: &HeaderMap, uri: &Uri, v1: bool) -> Result<Admitted, Error> {
     let Query(parameters) = Query::<Parameters>::try_from_uri(uri).unwrap_or_default();
-    let grant = authenticate(headers, &parameters.access_token, &edge.0.keys)?
+    let mut grant = authenticate(headers, &parameters.access_token, &edge.0.keys)?
         .ok_or(Error::NoRoomPermission)?;
-    let room = check(&grant)?;
     let request = parameters
         .join_request
         .filter(|request| !request.is_empty());
     let two_connections = !v1 && request.is_none();
+    if two_connections && !parameters.publish.is_empty() {
+        publish_only(&mut grant, &parameters.publish)?;
+    }
+    let room = check(&grant)?;
     let request = match request {
         Some(request) => decode_join_request(&request)?,
         None if v1 => return Err(JoinRequestError::Missing.into()),
@@ -105,6 +111,22 @@ fn older_request(uri: &Uri, grant: &Grant) -> Result<JoinRequest, Error> {
         return Err(Error::PermissionDenied);
     }
     Ok(request)
+}
+
+/// `publish=NAME` in the older protocol: the same person once more, who publishes from another device or process, for
+/// example a screen, and receives nothing. The others know it as `IDENTITY#NAME`.
+fn publish_only(grant: &mut Grant, name: &str) -> Result<(), Error> {
+    let video = grant.video.as_mut().ok_or(Error::NoRoomPermission)?;
+    if !video.may_publish() {
+        return Err(Error::PermissionDenied);
+    }
+    video.can_subscribe = Some(false);
+    let suffix = format!("#{name}");
+    // The token with which it comes back, from `refresh_token`, has the name already.
+    if !grant.identity.is_empty() && !grant.identity.ends_with(&suffix) {
+        grant.identity.push_str(&suffix);
+    }
+    Ok(())
 }
 
 /// The grant of the request's token, if it has one. A header wins over the query, even a bad one.

@@ -28,10 +28,17 @@ impl Negotiation {
         fresh_ssrc: &mut dyn FnMut() -> u32,
     ) -> Result<Negotiated, NegotiationError> {
         let offer = SessionDescription::parse(sdp)?;
+        let mut lost = Vec::new();
+        let is_rolled_back = self.roll_back(&offer, &mut lost);
         self.check_sections(&offer)?;
-        let (mut lost, mut rebuilt) = self.read_sections(&offer)?;
+        let mut rebuilt = self.read_sections(&offer, &mut lost)?;
         let remote = self.read_transport(&offer)?;
         self.check_sections_agree()?;
+        // ICE is restarted where the signal connection broke, with which our last answer may have been lost.
+        if !remote.ice_restarted && !is_rolled_back {
+            self.arrived = self.version;
+        }
+        self.end_again();
         let newly_bound = self.bind_published(&mut lost);
         // One that only moved to another section was not lost.
         lost.retain(|track| self.section_of(*track).is_none());
@@ -49,6 +56,7 @@ impl Negotiation {
         for section in &mut self.sections {
             if section.role == Role::Draining {
                 section.role = Role::Free;
+                section.ended = self.version;
             }
         }
         self.remote = Some(remote.clone());
@@ -68,6 +76,41 @@ impl Negotiation {
                 .map(|subscription| subscription.send.track)
                 .collect(),
         })
+    }
+
+    /// A client may take back an offer whose answer it did not use (RFC 9429, section 4.1.10.2). The sections that came
+    /// with it are gone then: the next offer lacks them, or has others in their places. True for such an offer; the
+    /// tracks they carried are added to `lost`.
+    fn roll_back(&mut self, offer: &SessionDescription, lost: &mut Vec<TrackSid>) -> bool {
+        let arrived = self.arrived;
+        let is_gone = |index: usize, section: &Section| {
+            let media = offer.media.get(index);
+            section.since > arrived && !media.is_some_and(|media| section.goes_on_in(media))
+        };
+        let mut any = false;
+        for (index, section) in self.sections.iter_mut().enumerate() {
+            if is_gone(index, section) {
+                any = true;
+                lost.extend(section.role.published());
+                section.role = Role::Rejected;
+            }
+        }
+        while self.sections.len() > offer.media.len()
+            && self.sections.last().is_some_and(|s| s.since > arrived)
+        {
+            self.sections.pop();
+        }
+        any
+    }
+
+    /// Sections that an answer made inactive are made so once more before they carry something else, where that answer
+    /// may not have arrived: see [`Role::Draining`].
+    fn end_again(&mut self) {
+        for section in &mut self.sections {
+            if section.role == Role::Free && section.ended > self.arrived {
+                section.role = Role::Draining;
+            }
+        }
     }
 
     /// Sections keep place, mid and kind for ever; only a rejected one may return as something else.
@@ -100,22 +143,21 @@ impl Negotiation {
                     offered,
                 });
             }
-            let is_data = known.role == Role::Data;
-            if known.kind != media_kind(&media.kind)
-                || is_data != (media.kind == MediaType::Application)
-            {
+            if !known.is_of_kind(media) {
                 return Err(NegotiationError::KindChanged(mid.to_owned()));
             }
         }
         Ok(())
     }
 
-    /// Returns the tracks that lost their section, and those we send in sections whose codecs changed.
+    /// Tracks that lose their section are added to `lost`. Returns those we send in sections whose codecs changed.
     fn read_sections(
         &mut self,
         offer: &SessionDescription,
-    ) -> Result<(Vec<TrackSid>, Vec<TrackSid>), NegotiationError> {
-        let (mut lost, mut rebuilt) = (Vec::new(), Vec::new());
+        lost: &mut Vec<TrackSid>,
+    ) -> Result<Vec<TrackSid>, NegotiationError> {
+        let mut rebuilt = Vec::new();
+        let is_first = self.sections.is_empty();
         let mut data = false;
         for (index, media) in offer.media.iter().enumerate() {
             let mid = media.mid.clone().unwrap_or_default();
@@ -150,16 +192,21 @@ impl Negotiation {
             {
                 rebuilt.push(track);
             }
-            section.answered_audio = self
-                .sections
-                .get(index)
-                .map_or_else(AudioFeatures::default, |s| s.answered_audio);
+            let known = self.sections.get(index);
+            section.answered_audio = known.map(|s| s.answered_audio).unwrap_or_default();
+            section.ended = known.map_or(0, |s| s.ended);
+            section.since = match known {
+                // A PeerConnection whose first offer came to nothing is not used again.
+                _ if is_first => 0,
+                Some(known) if before != Role::Rejected => known.since,
+                _ => self.version + 1,
+            };
             match self.sections.get_mut(index) {
                 Some(known) => *known = section,
                 None => self.sections.push(section),
             }
         }
-        Ok((lost, rebuilt))
+        Ok(rebuilt)
     }
 
     /// New SSRCs for the pictures in sections whose codecs changed, if only by a parameter. libwebrtc replaces its
@@ -453,7 +500,23 @@ impl Section {
                 })
                 .collect(),
             answered_audio: AudioFeatures::default(),
+            since: 0,
+            ended: 0,
         }
+    }
+
+    /// Whether the offered section is this one.
+    fn goes_on_in(&self, media: &MediaDescription) -> bool {
+        let track = media.msid.as_ref().and_then(|msid| msid.track.as_ref());
+        let both = track.zip(self.offered_track.as_ref());
+        media.mid.as_ref() == Some(&self.mid)
+            && self.is_of_kind(media)
+            && both.is_none_or(|(offered, known)| offered == known)
+    }
+
+    fn is_of_kind(&self, media: &MediaDescription) -> bool {
+        let is_data = self.role == Role::Data;
+        self.kind == media_kind(&media.kind) && is_data == (media.kind == MediaType::Application)
     }
 }
 

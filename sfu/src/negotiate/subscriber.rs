@@ -188,6 +188,8 @@ impl Negotiation {
             layers: Vec::new(),
             ssrcs: Vec::new(),
             answered_audio: AudioFeatures::default(),
+            since: 0,
+            ended: 0,
         });
     }
 

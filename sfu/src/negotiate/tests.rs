@@ -9,6 +9,7 @@ use crate::{
 };
 
 mod model;
+mod roll_back;
 mod subscriber;
 
 const FIXTURES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/sdp");

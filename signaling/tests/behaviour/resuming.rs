@@ -359,3 +359,37 @@ fn simulated_speech_begins_and_ends() {
         .collect();
     assert_eq!(active, [true, false]);
 }
+
+#[test]
+fn who_comes_back_is_not_told_that_it_is_lost() {
+    use protocol::livekit::ConnectionQuality;
+
+    let mut meeting = Meeting::new();
+    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    for one in [alice, bob] {
+        let quality = sfu::Quality::Lost;
+        let peer = meeting.sid(one);
+        meeting.media(sfu::Event::QualityChanged { peer, quality });
+    }
+    let (own, other) = (meeting.sid(bob), meeting.sid(alice));
+    meeting.cut(bob);
+    let again = meeting.resume("bob", bob);
+    let told = |meeting: &Meeting| {
+        let heard = meeting.clients[&again].heard.iter();
+        let updates = heard.filter_map(|told| match told {
+            Told::ConnectionQuality(update) => Some(update.updates.clone()),
+            _ => None,
+        });
+        let info = updates
+            .flatten()
+            .map(|info| (info.participant_sid.clone(), info.quality()));
+        info.collect::<Vec<_>>()
+    };
+    let lost = |sid: protocol::ParticipantSid| (sid.to_string(), ConnectionQuality::Lost);
+    assert_eq!(told(&meeting), [lost(other)]);
+    // Unless it still is.
+    for quality in [sfu::Quality::Poor, sfu::Quality::Lost] {
+        meeting.media(sfu::Event::QualityChanged { peer: own, quality });
+    }
+    assert_eq!(told(&meeting).last(), Some(&lost(own)));
+}

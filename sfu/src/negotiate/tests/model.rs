@@ -1,6 +1,6 @@
 //! Random sessions and damaged offers, against what any answer must keep to.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 
@@ -225,6 +225,7 @@ enum Step {
     OfferTrack(u8, bool),
     StopSection(u8, bool),
     Offer,
+    LoseAnswer(bool),
 }
 
 fn step() -> impl Strategy<Value = Step> {
@@ -236,6 +237,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0u8..5, any::<bool>()).prop_map(|(track, video)| Step::OfferTrack(track, video)),
         2 => (any::<u8>(), any::<bool>()).prop_map(|(section, rejected)| Step::StopSection(section, rejected)),
         3 => Just(Step::Offer),
+        2 => any::<bool>().prop_map(Step::LoseAnswer),
     ]
 }
 
@@ -243,7 +245,11 @@ fn step() -> impl Strategy<Value = Step> {
 struct Client {
     state: Negotiation,
     sections: Vec<Offered>,
+    /// The same after the last answer that arrived, and the tracks that answer put into them.
+    applied: Vec<Offered>,
+    seen: BTreeMap<String, TrackSid>,
     next_mid: u32,
+    ice: u32,
     /// Mids of sections whose end the server has answered: browsers use those again.
     ended: BTreeSet<String>,
 }
@@ -265,12 +271,8 @@ impl Client {
 
     fn offer(&mut self) {
         for _ in 0..4 {
-            let text = offer(&self.sections);
-            let negotiated = self
-                .state
-                .handle_offer(&text, &local(1), fresh_ssrc)
-                .expect("a well-behaved client");
-            check(&self.state, &text, &negotiated);
+            let negotiated = self.negotiate();
+            self.apply(&negotiated);
             let ended = self.sections.iter().filter(|section| section.rejected);
             self.ended = ended.map(|section| section.mid.clone()).collect();
             if !self.state.needs_renegotiation() {
@@ -284,6 +286,44 @@ impl Client {
             }
         }
         panic!("the client would be asked for ever");
+    }
+
+    fn negotiate(&mut self) -> Negotiated {
+        let text = offer_of(&self.sections, &format!("theirs{}", self.ice), 0x11);
+        let negotiated = self
+            .state
+            .handle_offer(&text, &local(self.ice), fresh_ssrc)
+            .expect("a well-behaved client");
+        check(&self.state, &text, &negotiated);
+        negotiated
+    }
+
+    /// Clients fire no event for a track that follows another one in a section without a pause.
+    fn apply(&mut self, negotiated: &Negotiated) {
+        let sent = self.state.send_sections().into_iter();
+        let sent: BTreeMap<_, _> = sent.map(|section| (section.mid, section.track)).collect();
+        for (mid, track) in &sent {
+            let before = self.seen.get(mid).unwrap_or(track);
+            assert_eq!(before, track, "{}", negotiated.answer);
+        }
+        self.seen = sent;
+        self.applied.clone_from(&self.sections);
+    }
+
+    /// The signal connection breaks with the answer; the next offer restarts ICE. The client offers the same again, or
+    /// rolls its offer back and makes another one, in which what is new has another name.
+    fn lose_answer(&mut self, rolls_back: bool) {
+        self.negotiate();
+        self.ice += 1;
+        if !rolls_back {
+            return;
+        }
+        for (index, section) in self.sections.iter_mut().enumerate() {
+            if self.applied.get(index).is_none_or(|s| s.mid != section.mid) {
+                section.mid = self.next_mid.to_string();
+                self.next_mid += 1;
+            }
+        }
     }
 
     fn step(&mut self, step: &Step) {
@@ -340,6 +380,7 @@ impl Client {
                 }
             }
             Step::Offer => self.offer(),
+            Step::LoseAnswer(rolls_back) => self.lose_answer(*rolls_back),
         }
     }
 }
@@ -371,7 +412,15 @@ proptest! {
     fn every_session_of_a_willing_client_settles_with_all_subscriptions_served(
         steps in prop::collection::vec(step(), 1..60),
     ) {
-        let mut client = Client { state: negotiation(), sections: first_layout(), next_mid: 7, ended: BTreeSet::new() };
+        let mut client = Client {
+            state: negotiation(),
+            sections: first_layout(),
+            applied: Vec::new(),
+            seen: BTreeMap::new(),
+            next_mid: 7,
+            ice: 1,
+            ended: BTreeSet::new(),
+        };
         client.offer();
         for step in &steps {
             client.step(step);

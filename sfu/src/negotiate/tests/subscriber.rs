@@ -444,3 +444,83 @@ proptest! {
         }
     }
 }
+
+/// What a client knows of our offers, when some of them and some of its answers are lost.
+#[derive(Default)]
+struct Listener {
+    /// Mids of the sections it has, in order, and the track in each.
+    sections: Vec<(String, Option<TrackSid>)>,
+}
+
+impl Listener {
+    /// Clients keep to RFC 9429, section 5.10: what they have stays where it is. And they fire no event for a track that
+    /// follows another one in a section without a pause.
+    fn take(&mut self, offer: &super::super::Offered) {
+        let parsed = SessionDescription::parse(&offer.sdp).expect("our offer");
+        assert!(parsed.media.len() >= self.sections.len());
+        let track = |media: &MediaDescription| media.msid.as_ref()?.track.as_deref().map(sid);
+        let offered = parsed.media.iter();
+        let offered: Vec<_> = offered
+            .map(|media| (media.mid.clone().expect("mid"), track(media)))
+            .collect();
+        for ((mid, before), (offered, after)) in self.sections.iter().zip(&offered) {
+            assert_eq!(mid, offered);
+            assert!(before.is_none() || after.is_none() || before == after);
+        }
+        self.sections = offered;
+    }
+}
+
+#[derive(Debug, Clone)]
+enum Step {
+    Subscribe(u8, bool),
+    Unsubscribe(u8),
+    Answered,
+    /// The signal connection breaks with the offer, or with its answer: the next offer comes unasked for.
+    OfferLost,
+    AnswerLost,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        3 => (0u8..8, any::<bool>()).prop_map(|(track, video)| Step::Subscribe(track, video)),
+        2 => (0u8..8).prop_map(Step::Unsubscribe),
+        3 => Just(Step::Answered),
+        1 => Just(Step::OfferLost),
+        1 => Just(Step::AnswerLost),
+    ]
+}
+
+proptest! {
+    #[test]
+    fn offers_and_answers_may_be_lost_and_all_subscriptions_are_served(steps in prop::collection::vec(step(), 1..40)) {
+        let (mut negotiation, mut client) = (subscriber(), Listener::default());
+        let settled = std::iter::repeat_n(Step::Answered, 3);
+        for (number, step) in steps.into_iter().chain(settled).enumerate() {
+            let ice = local(u32::try_from(number).expect("few"));
+            match step {
+                Step::Subscribe(track, video) => {
+                    let kind = if video { MediaKind::Video } else { MediaKind::Audio };
+                    negotiation.subscribe(send(&format!("TR_{kind:?}{track}"), kind, 100 + 2 * u32::from(track)));
+                }
+                Step::Unsubscribe(track) => {
+                    negotiation.unsubscribe(sid(&format!("TR_Audio{track}")));
+                    negotiation.unsubscribe(sid(&format!("TR_Video{track}")));
+                }
+                Step::OfferLost => _ = negotiation.create_offer(&ice, fresh_ssrc),
+                Step::AnswerLost => client.take(&negotiation.create_offer(&ice, fresh_ssrc)),
+                Step::Answered => {
+                    let offer = negotiation.create_offer(&ice, fresh_ssrc);
+                    client.take(&offer);
+                    let answer = answer_to(&offer.sdp, |_| {});
+                    let answered = negotiation.handle_answer(offer.id, &answer).expect("taken");
+                    prop_assert_eq!(answered.expect("of now").unsupported, []);
+                }
+            }
+        }
+        prop_assert!(!negotiation.wants_offer());
+        let known = client.sections.iter().filter_map(|(mid, track)| Some((mid.clone(), (*track)?)));
+        prop_assert_eq!(known.collect::<Vec<_>>(), sent(&negotiation));
+        prop_assert_eq!(sent(&negotiation).len(), negotiation.subscriptions.len());
+    }
+}
