@@ -273,7 +273,7 @@ impl Transport {
 
     /// The outbound keys and path, when media may be sent.
     pub fn sender(&self) -> Option<(&SrtpSender, Destination)> {
-        match (&self.srtp, self.ice.path(), self.connected) {
+        match (&self.srtp, self.path_for_now(), self.connected) {
             (Some((sender, _)), Some(path), true) => Some((sender, path)),
             _ => None,
         }
@@ -373,9 +373,8 @@ impl Transport {
 
     /// Seals a compound RTCP packet and sends it.
     pub fn send_rtcp(&mut self, compound: &[u8], out: &mut impl SendBatch) {
-        let (Some((sender, _)), Some(path), true) =
-            (&mut self.srtp, self.ice.path(), self.connected)
-        else {
+        let path = self.path_for_now();
+        let (Some((sender, _)), Some(path), true) = (&mut self.srtp, path, self.connected) else {
             return;
         };
         let Some(buffer) = out.reserve(path, compound.len() + srtp::MAX_RTCP_OVERHEAD) else {
@@ -503,7 +502,9 @@ impl Transport {
         }
     }
 
-    /// Before the client has first nominated a path its validated address will do: what is lost is sent again much later.
+    /// Before the client has first nominated a path its validated address will do (RFC 8445, section 12.1: any valid pair
+    /// may carry data until one is selected). A nomination that is lost is repeated after seconds by some clients, and
+    /// nobody would be heard until then.
     fn path_for_now(&self) -> Option<Destination> {
         let validated = self.validated.last().filter(|_| !self.was_lost);
         self.ice.path().or(validated.copied())
@@ -607,7 +608,7 @@ impl Transport {
     fn update_connected(&mut self) {
         if !self.connected
             && self.dtls_done
-            && self.ice.path().is_some()
+            && self.path_for_now().is_some()
             && self.certificate_matches
             && self.srtp.is_some()
         {

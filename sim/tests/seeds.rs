@@ -56,9 +56,10 @@ fn seeds_175_to_199() {
 }
 
 /// 787: receiver reports that a cut had held back came all at once, and a voice was begun anew.
+/// 2929: a client's nomination was lost, and media waited for the next one.
 #[test]
 fn seeds_beyond_that_once_failed() {
-    run([787]);
+    run([787, 2929]);
 }
 
 /// With older clients, TCP, moderators, and people in rooms of two shards among them.
