@@ -110,6 +110,7 @@ impl Shard {
             Command::LimitBandwidth { peer, limit } => {
                 let key = self.receiver(peer);
                 if let Some(p) = key.and_then(|key| self.peers.get_mut(key)) {
+                    // Without a limit there may be no estimate either, and nobody to lift the pauses of the one before.
                     p.bandwidth_limit = Some(limit.unwrap_or(HIGHEST));
                 }
             }
