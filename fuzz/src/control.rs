@@ -62,8 +62,8 @@ pub fn join_request(data: &[u8]) {
     if let Ok(request) = JoinRequest::decode(data) {
         let text = encode_join_request(&request);
         if let Ok(again) = decode_join_request(&text) {
-            // Compared as bytes: NaN is not itself.
-            assert_eq!(again.encode_to_vec(), request.encode_to_vec());
+            // Not as bytes: a map is written in any order.
+            assert_eq!(again, request);
         }
     }
 }

@@ -21,8 +21,24 @@ use sfu::{
 
 use crate::parts;
 
-/// The offer of the participant that [`stun_demux`] talks to.
-pub const ICE_OFFER: &str = include_str!("../../sfu/tests/sdp/chromium-join.sdp");
+/// The offer of the participant that [`stun_demux`] talks to: short, as it is answered again for every input.
+pub const ICE_OFFER: &str = "\
+v=0
+o=- 8209078003737955739 2 IN IP4 127.0.0.1
+s=-
+t=0 0
+a=group:BUNDLE 0
+m=application 9 UDP/DTLS/SCTP webrtc-datachannel
+c=IN IP4 0.0.0.0
+a=ice-ufrag:KwIU
+a=ice-pwd:wrL7vH1YsTiPLJiWZUHRf7Su
+a=ice-options:trickle
+a=fingerprint:sha-256 0A:F9:98:5D:9E:02:C9:1F:4C:17:7F:B4:E7:C3:6E:45:59:08:3B:21:79:95:82:11:BC:B9:34:D4:70:8D:2B:3B
+a=setup:actpass
+a=mid:0
+a=sctp-port:5000
+a=max-message-size:262144
+";
 
 /// Forgets what it is given.
 struct Discard(Vec<u8>);
