@@ -31,7 +31,7 @@ const PAYLOAD: usize = 1200;
 const FORWARDED: usize = 300_000;
 
 /// Timed runs of each case; the median counts.
-const RUNS: usize = 5;
+const RUNS: usize = 9;
 
 struct Counting;
 
@@ -232,6 +232,12 @@ fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// What a run costs against the run beside it: the median of the quotients, in hundredths.
+fn ratio(on: &[f64], off: &[f64]) -> f64 {
+    let quotients = on.iter().zip(off).map(|(on, off)| on / off).collect();
+    (median(quotients) * 100.0).round() / 100.0
+}
+
 /// Receives what is sent, on one socket for all subscribers' addresses, so that the kernel delivers every packet.
 fn drain(sink: Arc<MediaSockets>, done: Arc<AtomicBool>) {
     let mut receiver = Receiver::new();
@@ -272,9 +278,15 @@ fn measure(subscribers: usize, per_flush: usize) -> Value {
     }
     done.store(true, Relaxed);
     drainer.join().expect("the sink ends");
+    let [on, off] = &cases;
+    let ratios = [
+        ratio(&on.1.user, &off.1.user),
+        ratio(&on.1.total, &off.1.total),
+    ];
     let [on, off] = cases.map(|(case, timed)| timed.report(case.shape));
     let mut row = on;
     row["without_congestion_control"] = off;
+    row["on_to_off"] = json!({ "ns_user": ratios[0], "ns_total": ratios[1] });
     row
 }
 
@@ -339,7 +351,7 @@ fn instructions(shape: Shape) -> Option<f64> {
         congestion_control,
     } = shape;
     // Long enough that the handshakes' own differences (random signatures) do not show.
-    let batches = (20_000 / (subscribers * per_flush)).max(20);
+    let batches = (50_000 / (subscribers * per_flush)).max(50);
     let count = |forwarded: usize| -> Option<f64> {
         let congestion_control = usize::from(congestion_control);
         let numbers = [
@@ -524,6 +536,10 @@ fn main() {
                     row["allocations"].as_f64().unwrap_or_default(),
                 );
             }
+            println!(
+                "{subscribers:>11} {per_flush:>10} {:>20} {:>9} {:>19}",
+                "on / off", row["on_to_off"]["ns_user"], row["on_to_off"]["ns_total"],
+            );
             rows.push(row);
         }
     }

@@ -19,6 +19,8 @@ import { pause, until } from '../lib/until.js';
 const ROOM = 'narrow';
 const TOP = 640;
 const FPS = 20;
+/** Fills the large layer's rate, and leaves the small layer's encoder all its frames. */
+const GRAIN = 35;
 /** How long each network is looked at, in decoded seconds of sound. */
 const SPAN = 10;
 
@@ -38,7 +40,7 @@ test('a slow network is its owner\'s alone, and costs him pixels rather than sou
   const browsers = [await launchChromium(), await launchChromium()];
   t.after(() => Promise.all(browsers.map((browser) => browser.close())));
 
-  const ada = new BareParticipant(browsers[0], { name: 'ada', ...SIGNS[0], width: TOP, height: 360, fps: FPS, noise: true });
+  const ada = new BareParticipant(browsers[0], { name: 'ada', ...SIGNS[0], width: TOP, height: 360, fps: FPS, noise: GRAIN });
   // As many bits as a large picture has, on as few pixels as a small machine decodes five times over.
   const layer = (part, maxBitrate) => ({ width: TOP / part, height: 360 / part, encoding: { maxBitrate, maxFramerate: FPS } });
   const publishDefaults = { videoCodec: 'vp8', dtx: false, videoEncoding: layer(1, 1_700_000).encoding, videoSimulcastLayers: [layer(2, 180_000)] };
@@ -117,9 +119,7 @@ test('a slow network is its owner\'s alone, and costs him pixels rather than sou
 
   for (const [index, figure] of figures.entries()) {
     if (NETWORKS[index].smaller) assert.ok(figure.slow.width < TOP, `${figure.network}: a smaller picture`);
-    // What the publisher's encoder leaves out nobody can forward.
-    const { framesPerSecond } = figure.layers[figure.slow.width === TOP ? 'h' : 'q'];
-    assert.ok(figure.slow.framesPerSecond >= framesPerSecond * 0.75, `${figure.network}: ${figure.slow.framesPerSecond} of ${framesPerSecond} frames a second`);
+    assert.ok(figure.slow.framesPerSecond >= 15, `${figure.network}: ${figure.slow.framesPerSecond} frames a second`);
     assert.ok(figure.slow.concealed < 0.05, `${figure.network}: ${(figure.slow.concealed * 100).toFixed(1)} % of the sound is made up`);
     for (const other of figure.others) {
       assert.equal(other.width, TOP, `${figure.network}: the others keep the large picture`);

@@ -3,8 +3,8 @@
  * else's, and finds others' sound and picture again. `options` come from lib/browsers.js.
  *
  * @param {{tone: number, hue: number, width: number, height: number, fps: number, fakeMicrophone: boolean,
- *          noise?: boolean, speech?: boolean, volume?: number, relays: Record<string, number>, relayAddress?: string, transportPolicy?: 'relay', servers?: string,
- *          candidates?: string}} options `speech`: a sound that comes and goes like syllables, `volume` times as loud as
+ *          noise?: number, speech?: boolean, volume?: number, relays: Record<string, number>, relayAddress?: string, transportPolicy?: 'relay', servers?: string,
+ *          candidates?: string}} options `noise`: how much of each picture, of 255, is chance; `speech`: a sound that comes and goes like syllables, `volume` times as loud as
  * others' hums; of the server's ICE candidates, and of its TURN servers, only those that match the
  *          regular expressions `candidates` and `servers` are known to the browser
  */
@@ -46,7 +46,7 @@ export function instrument(options) {
       const dots = grainPen.createImageData(grain.width, grain.height);
       for (let i = 0; i < dots.data.length; i += 4) {
         dots.data.fill(Math.random() * 255, i, i + 3);
-        dots.data[i + 3] = 70;
+        dots.data[i + 3] = options.noise;
       }
       grainPen.putImageData(dots, 0, 0);
       pen.drawImage(grain, 0, 0, width, height);
