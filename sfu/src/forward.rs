@@ -91,7 +91,7 @@ impl Shard {
                     match down.forward(&packet, &input, &mut egress, out) {
                         Ok(bytes) => {
                             if let Some(number) = down.follow(estimator.as_deref(), watch, now) {
-                                watch.follow(number, key);
+                                watch.follow(number, key, now);
                             }
                             pacer.spend(bytes);
                             stats.rtp_out += 1;

@@ -296,6 +296,7 @@ impl Shard {
                         .iter_mut()
                         .for_each(|estimator| estimator.moved());
                 }
+                Ok(()) if before == Some(datagram.path()) => p.watch.checked(now),
                 Ok(()) => {}
                 Err(TransportError::TooMany) => shard.stats.drop(DropReason::TooMany),
                 Err(_) => shard.stats.drop(DropReason::Stun),

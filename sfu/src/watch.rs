@@ -13,11 +13,16 @@
 //! know, and any of them may be lost. Less than two of the longest intervals are no silence, and of reports in which a
 //! stream stands still one may be older than a full queue. Sooner would mean to begin voices anew that arrive.
 //!
+//! A client that is not heard at all while its path is checked is deaf ([`deafness`]): its connection is begun anew at once.
+//!
 //! Repairs go step by step: a key frame where nobody could start to decode; the subscription anew, with another SSRC in
 //! another section; the whole connection anew. Each is counted, and none is repeated without end.
 
+mod deafness;
+
 use std::time::{Duration, Instant};
 
+use self::deafness::Deafness;
 use crate::{
     api::{Command, Event, MediaKind, MediaSections, SendBatch},
     down_track::DownTrack,
@@ -260,6 +265,7 @@ pub struct Watch {
     /// Its last RTP or RTCP packet, and its last transport-wide feedback.
     heard: Option<Instant>,
     feedback: Option<Instant>,
+    deafness: Deafness,
     /// Its reports on what it receives.
     reports: u32,
     /// Subscriptions begun anew since the instant.
@@ -276,15 +282,22 @@ impl Watch {
             followed: Box::new(Followed([None; Followed::SLOTS])),
             heard: None,
             feedback: None,
+            deafness: Deafness::default(),
             reports: 0,
             repairs: (now, 0),
             reconnecting: false,
         }
     }
 
-    /// A packet of the peer came.
+    /// RTP or RTCP of the peer came.
     pub fn heard(&mut self, now: Instant) {
         self.heard = Some(now);
+        self.deafness.heard();
+    }
+
+    /// It checked the path that we send to.
+    pub fn checked(&mut self, now: Instant) {
+        self.deafness.checked(now);
     }
 
     /// For how long nothing of it came.
@@ -303,9 +316,10 @@ impl Watch {
         self.reports
     }
 
-    /// The packet with this number belongs to `down`.
-    pub fn follow(&mut self, number: SeqNo, down: DownTrackKey) {
+    /// The packet with this number went out, and belongs to `down`.
+    pub fn follow(&mut self, number: SeqNo, down: DownTrackKey, now: Instant) {
         *self.followed.slot(number) = Some((number, down));
+        self.deafness.sent(now);
     }
 
     fn may_repair(&mut self, now: Instant) -> bool {
@@ -386,6 +400,10 @@ impl Shard {
             return;
         }
         p.watch.next = now + INTERVAL;
+        if p.watch.deafness.is_certain(now) {
+            tracing::info!(participant = %p.sid, "nothing but checks comes");
+            return self.connect_anew(peer);
+        }
         let mut downs = std::mem::take(&mut self.scratch_downs);
         downs.extend_from_slice(&p.downs);
         self.watch_publisher(peer, now);
@@ -470,10 +488,7 @@ impl Shard {
         let (track, setting, sid) = (d.track, d.setting, p.sid);
         tracing::info!(participant = %sid, %track, repaired = d.delivery.repaired, "media does not arrive");
         if d.delivery.repaired || !p.watch.may_repair(now) {
-            p.watch.reconnecting = true;
-            self.stats.repairs.reconnected += 1;
-            self.events.push_back(Event::Unreachable { peer: sid });
-            return;
+            return self.connect_anew(peer);
         }
         self.stats.repairs.resubscribed += 1;
         let (peer, repaired) = (sid, track);
@@ -490,6 +505,15 @@ impl Shard {
             && d.track == repaired
         {
             d.delivery.repaired = true;
+        }
+    }
+
+    /// Nothing else helps.
+    fn connect_anew(&mut self, peer: PeerKey) {
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.watch.reconnecting = true;
+            self.stats.repairs.reconnected += 1;
+            self.events.push_back(Event::Unreachable { peer: p.sid });
         }
     }
 

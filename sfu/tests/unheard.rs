@@ -114,6 +114,30 @@ fn where_that_does_not_help_the_client_is_to_connect_anew_once() {
 }
 
 #[test]
+fn a_client_whose_dtls_has_died_is_to_connect_anew_once() {
+    for mut rig in [Rig::new(11), without_congestion_control(12)] {
+        let (a, b) = (rig.join(), rig.join());
+        rig.publish(a, MediaKind::Audio, &[]);
+        rig.run(5 * SECOND);
+        let deaf = rig.participants[b].connection.local();
+        rig.deaf.push(deaf);
+        let began = rig.now;
+        let is_told = |rig: &Rig| repairs(rig).reconnected > 0;
+        assert!(rig.run_until(10 * SECOND, is_told));
+        println!("found after {:?}", rig.now - began);
+        rig.run(20 * SECOND);
+        let peer = rig.participants[b].sid;
+        let told = rig
+            .events
+            .iter()
+            .filter(|event| matches!(event, Event::Unreachable { peer: p } if *p == peer));
+        assert_eq!(told.count(), 1);
+        let found = repairs(&rig);
+        assert_eq!((found.resubscribed, found.reconnected), (0, 1), "{found:?}");
+    }
+}
+
+#[test]
 fn bad_networks_mutes_and_silences_are_no_broken_paths() {
     for rig in [Rig::new(4), without_congestion_control(10)] {
         is_left_alone(rig);

@@ -116,6 +116,8 @@ pub struct Rig {
     pub loss: f64,
     /// Datagrams from these addresses are lost.
     pub cut: Vec<SocketAddr>,
+    /// Of what comes from and goes to these addresses only STUN arrives: their DTLS is dead.
+    pub deaf: Vec<SocketAddr>,
     /// What reached these addresses, which are no participant's.
     pub strangers: BTreeMap<SocketAddr, Vec<Vec<u8>>>,
     /// Media with these SSRCs is lost on its way from the shard.
@@ -190,6 +192,7 @@ impl Rig {
             room: RoomSid::random(&mut rng),
             loss: 0.0,
             cut: Vec::new(),
+            deaf: Vec::new(),
             strangers: BTreeMap::new(),
             lost_ssrcs: Vec::new(),
             lost_handshake_ends: 0,
@@ -727,6 +730,9 @@ impl Rig {
 
     fn post(&mut self, from: SocketAddr, to: SocketAddr, bytes: Vec<u8>) {
         if self.rng.random_bool(self.loss) || self.cut.contains(&from) || self.cut.contains(&to) {
+            return;
+        }
+        if bytes[0] > 3 && (self.deaf.contains(&from) || self.deaf.contains(&to)) {
             return;
         }
         // RTP, but not RTCP.
