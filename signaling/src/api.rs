@@ -37,9 +37,13 @@ use crate::forward::ForwardedParticipant;
 pub struct SessionId(pub u64);
 
 /// Clients send a ping this often, seconds.
-pub const PING_INTERVAL_SECONDS: u32 = 5;
+pub const PING_INTERVAL_SECONDS: u32 = 3;
 
-/// A connection that was silent for so long is dead, seconds. Holds both for us and for the client.
+/// A client that hears nothing for so long takes its connection for dead, seconds: by this it notices that its network has
+/// changed, and resumes. Nobody notices a resume for nothing, and everybody a silence.
+pub const PONG_TIMEOUT_SECONDS: u32 = 8;
+
+/// For us a connection that was silent for so long is dead, seconds: browsers put off what hidden pages want to do.
 pub const PING_TIMEOUT_SECONDS: u32 = 15;
 
 /// The version we claim in `ServerInfo`. Clients switch features on by it: below 1.8.0 they refuse RPC, above 1.13.6

@@ -17,7 +17,7 @@ use protocol::{
 
 use crate::{
     api::{
-        COMPATIBLE_VERSION, Join, PING_INTERVAL_SECONDS, PING_TIMEOUT_SECONDS, PROTOCOL_VERSION,
+        COMPATIBLE_VERSION, Join, PING_INTERVAL_SECONDS, PONG_TIMEOUT_SECONDS, PROTOCOL_VERSION,
         SessionId, SessionMessage,
     },
     clock::seconds,
@@ -189,7 +189,7 @@ impl Room {
             subscriber_primary: two.is_some_and(Participant::can_subscribe),
             fast_publish: two.is_some_and(|two| two.grant.video().may_publish()),
             ping_interval: PING_INTERVAL_SECONDS as i32,
-            ping_timeout: PING_TIMEOUT_SECONDS as i32,
+            ping_timeout: PONG_TIMEOUT_SECONDS as i32,
             sif_trailer: self.sif_trailer.clone(),
             enabled_publish_codecs: self.codecs(),
             ..JoinResponse::default()

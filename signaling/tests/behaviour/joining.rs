@@ -30,7 +30,7 @@ fn join_is_the_first_message_and_says_what_clients_need() {
             join.ping_timeout,
             join.subscriber_primary
         ),
-        (5, 15, false)
+        (3, 8, false)
     );
     let codecs: Vec<_> = join
         .enabled_publish_codecs
