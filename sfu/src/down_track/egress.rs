@@ -1,0 +1,223 @@
+//! How a packet goes out: its header written, its payload sealed in place.
+
+use std::time::Instant;
+
+use super::{DownTrack, MidElement};
+use crate::{
+    api::{Destination, SendBatch},
+    bwe::{BandwidthEstimator, sent::Stream},
+    dependency_descriptor,
+    history::Packet,
+    layers::PictureIds,
+    rewrite::Rewritten,
+    rtp::{EgressHeader, FIXED_HEADER_LEN, SeqNo},
+    srtp::{MAX_RTP_OVERHEAD, SrtpSender},
+    stats::DropReason,
+    up_track::Codec,
+    vp8, vp9,
+};
+
+/// Most bytes that a header extension adds besides its value: the head of the block, its own, and padding.
+const MAX_ELEMENT_OVERHEAD: usize = 4 + 2 + 3;
+
+/// The longest Dependency Descriptor: what the length field of a two-byte element can say.
+const MAX_DEPENDENCIES: usize = 255;
+
+/// Where and with which keys a subscriber's packets go.
+pub struct Egress<'a> {
+    /// Outbound keys.
+    pub sender: &'a SrtpSender,
+    /// The nominated path.
+    pub to: Destination,
+    /// Numbers the packets, and remembers them until it is told of their arrival.
+    pub estimator: Option<&'a mut BandwidthEstimator>,
+    /// Where there is no estimator: the next transport-wide number. Only packets that are followed have one.
+    pub number: &'a mut SeqNo,
+    /// When they go.
+    pub now: Instant,
+}
+
+/// A packet before it is sealed, but for its payload.
+pub(super) struct Sent<'a> {
+    pub header: &'a EgressHeader,
+    /// SRTP packet index.
+    pub index: u64,
+    pub dependencies: Option<Dependencies>,
+    pub transport_cc: Option<SeqNo>,
+    /// It names its section.
+    pub mid: bool,
+    /// Its transport-wide number is used for the first time.
+    pub is_new: bool,
+}
+
+/// A Dependency Descriptor to be sent.
+pub(super) struct Dependencies {
+    id: u8,
+    len: usize,
+    value: [u8; MAX_DEPENDENCIES],
+}
+
+impl Dependencies {
+    fn element(&self) -> (u8, &[u8]) {
+        (self.id, &self.value[..self.len])
+    }
+}
+
+impl DownTrack {
+    /// The transport-wide number of the next packet, where it has one.
+    pub(super) fn next_number(&self, egress: &Egress<'_>) -> Option<SeqNo> {
+        self.parameters?.transport_cc?;
+        match &egress.estimator {
+            Some(estimator) => Some(estimator.next_seq()),
+            None => self.delivery.is_due(egress.now).then_some(*egress.number),
+        }
+    }
+
+    /// The packet's Dependency Descriptor with the subscriber's frame number, where it takes it.
+    pub(super) fn dependencies(
+        &self,
+        packet: &Packet<'_>,
+        rewritten: &Rewritten,
+    ) -> Option<Dependencies> {
+        let id = self
+            .parameters
+            .and_then(|parameters| parameters.dependencies)
+            .filter(|_| !packet.dependencies.is_empty())?;
+        let mut value = [0; MAX_DEPENDENCIES];
+        let written = value.get_mut(..packet.dependencies.len())?;
+        written.copy_from_slice(packet.dependencies);
+        if let Some(number) = rewritten
+            .picture
+            .and_then(|ids: PictureIds| ids.frame_number)
+        {
+            dependency_descriptor::rewrite(written, number);
+        }
+        Some(Dependencies {
+            id,
+            len: packet.dependencies.len(),
+            value,
+        })
+    }
+
+    pub(super) fn rewrite_payload(&self, payload: &mut [u8], rewritten: &Rewritten) {
+        match (self.codec, rewritten.picture) {
+            (Codec::Vp8, Some(ids)) => vp8::rewrite(payload, ids),
+            (Codec::Vp9, Some(ids)) => vp9::rewrite(payload, ids),
+            _ => {}
+        }
+    }
+
+    pub(super) fn seal_content(
+        &self,
+        sent: &Sent<'_>,
+        content: &[u8],
+        rewritten: &Rewritten,
+        egress: &mut Egress<'_>,
+        out: &mut impl SendBatch,
+    ) -> Result<usize, DropReason> {
+        if rewritten.picture.is_none() || !matches!(self.codec, Codec::Vp8 | Codec::Vp9) {
+            return self.seal_from(sent, content, egress, out);
+        }
+        self.seal(sent, content.len(), egress, out, |room| {
+            room.copy_from_slice(content);
+            self.rewrite_payload(room, rewritten);
+        })
+    }
+
+    /// Writes a packet into the send buffer and seals it there. `fill` writes its payload of `len` bytes: the only copy.
+    pub(super) fn seal(
+        &self,
+        sent: &Sent<'_>,
+        len: usize,
+        egress: &mut Egress<'_>,
+        out: &mut impl SendBatch,
+        fill: impl FnOnce(&mut [u8]),
+    ) -> Result<usize, DropReason> {
+        let (buffer, header_len) = self.begin(sent, len, egress, out)?;
+        fill(&mut buffer[header_len..header_len + len]);
+        let sealed = egress
+            .sender
+            .seal_rtp(buffer, header_len, len, sent.header.ssrc, sent.index)
+            .map_err(|_| DropReason::Malformed)?;
+        self.finish(sealed, sent, egress, out);
+        Ok(sealed)
+    }
+
+    /// The same for a payload that goes out as it came: it is read where it lies.
+    fn seal_from(
+        &self,
+        sent: &Sent<'_>,
+        payload: &[u8],
+        egress: &mut Egress<'_>,
+        out: &mut impl SendBatch,
+    ) -> Result<usize, DropReason> {
+        let (buffer, header_len) = self.begin(sent, payload.len(), egress, out)?;
+        let sealed = egress
+            .sender
+            .seal_rtp_from(buffer, header_len, payload, sent.header.ssrc, sent.index)
+            .map_err(|_| DropReason::Malformed)?;
+        self.finish(sealed, sent, egress, out);
+        Ok(sealed)
+    }
+
+    /// Room for a packet with `len` bytes of payload, its header written: the room, and the length of the header.
+    fn begin<'o>(
+        &self,
+        sent: &Sent<'_>,
+        len: usize,
+        egress: &Egress<'_>,
+        out: &'o mut impl SendBatch,
+    ) -> Result<(&'o mut [u8], usize), DropReason> {
+        let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
+        let mid = parameters.mid.filter(|_| sent.mid);
+        let number = parameters
+            .transport_cc
+            .zip(sent.transport_cc)
+            .map(|(id, number)| (id, number.0.to_be_bytes()));
+        let mut elements: [(u8, &[u8]); 3] = [(0, &[]); 3];
+        let present = [
+            number.as_ref().map(|(id, number)| (*id, &number[..])),
+            mid.as_ref().map(MidElement::element),
+            sent.dependencies.as_ref().map(Dependencies::element),
+        ];
+        let mut count = 0;
+        for element in present.into_iter().flatten() {
+            elements[count] = element;
+            count += 1;
+        }
+        let elements = &elements[..count];
+        let extensions: usize = elements
+            .iter()
+            .map(|(_, value)| MAX_ELEMENT_OVERHEAD + value.len())
+            .sum();
+        let buffer = out
+            .reserve(
+                egress.to,
+                FIXED_HEADER_LEN + extensions + len + MAX_RTP_OVERHEAD,
+            )
+            .ok_or(DropReason::SendBufferFull)?;
+        let header_len = sent.header.write(buffer, elements);
+        Ok((buffer, header_len.map_err(|_| DropReason::Malformed)?))
+    }
+
+    fn finish(
+        &self,
+        sealed: usize,
+        sent: &Sent<'_>,
+        egress: &mut Egress<'_>,
+        out: &mut impl SendBatch,
+    ) {
+        out.commit(sealed);
+        if !sent.is_new || sent.transport_cc.is_none() {
+            return;
+        }
+        let stream = match self.delivery.is_proven() {
+            true => Stream::Known,
+            false => Stream::New,
+        };
+        match &mut egress.estimator {
+            Some(estimator) => estimator.sent(sealed, stream, egress.now),
+            None => egress.number.0 = egress.number.0.wrapping_add(1),
+        }
+    }
+}
