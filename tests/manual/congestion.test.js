@@ -27,6 +27,7 @@ const SPAN = 10;
 const NETWORKS = [
   { name: '300 kbit/s', down: { rate: 300_000, queue: 200, delay: 20 }, smaller: true },
   { name: '1 Mbit/s with a queue of 200 ms', down: { rate: 1_000_000, queue: 200, delay: 20 }, smaller: true },
+  { name: '5 % loss', down: { loss: 0.05, delay: 20 }, smaller: false },
   { name: '10 % loss', down: { loss: 0.1, delay: 20 }, smaller: false },
 ];
 
