@@ -260,8 +260,12 @@ impl World {
             Action::CutWire { half_open } => p.cut_wire(half_open, now),
             Action::ReconnectFully => p.reconnect_fully(now),
             Action::CutNetwork(duration) => {
-                let until = now + duration;
-                self.access[person].cut_until = Some(until);
+                // A cut within a cut ends no earlier: what is under way over TCP arrives at the end of the first.
+                let access = &mut self.access[person];
+                let until = access
+                    .cut_until
+                    .map_or(now + duration, |cut| cut.max(now + duration));
+                access.cut_until = Some(until);
                 self.excuse(person, now, until + AFTER_CUT);
             }
             Action::Rebind => {
