@@ -649,8 +649,8 @@ pub enum Event {
         /// How good it is now.
         quality: Quality,
     },
-    /// Media does not arrive at this subscriber, and beginning its subscriptions anew did not help: its client should
-    /// connect anew. Nothing more is tried for this peer.
+    /// Media does not arrive at this subscriber, and beginning its subscriptions anew did not help or could not: its client
+    /// should connect anew. Nothing more is tried for this peer.
     Unreachable {
         /// The subscriber.
         peer: ParticipantSid,

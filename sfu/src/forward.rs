@@ -91,7 +91,8 @@ impl Shard {
                     match down.forward(&packet, &input, &mut egress, out) {
                         Ok(bytes) => {
                             if let Some(number) = down.follow(estimator.as_deref(), watch, now) {
-                                watch.follow(number, key, now);
+                                let is_known = down.delivery.is_proven();
+                                watch.follow(number, key, is_known, now);
                             }
                             pacer.spend(bytes);
                             stats.rtp_out += 1;

@@ -82,7 +82,7 @@ pub struct Repairs {
     pub restarted: u64,
     /// Subscriptions that did not arrive: begun anew.
     pub resubscribed: u64,
-    /// Clients that should connect anew, since that did not help.
+    /// Clients that should connect anew, since that did not help or could not.
     pub reconnected: u64,
     /// Publishers that sent nothing of a track they had announced: asked to offer again.
     pub silent_publishers: u64,

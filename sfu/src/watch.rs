@@ -13,7 +13,7 @@
 //! know, and any of them may be lost. Less than two of the longest intervals are no silence, and of reports in which a
 //! stream stands still one may be older than a full queue. Sooner would mean to begin voices anew that arrive.
 //!
-//! A client that is not heard at all while its path is checked is deaf ([`deafness`]): its connection is begun anew at once.
+//! But a client that is not heard at all while its path is checked is deaf ([`deafness`]): it is told to connect anew.
 //!
 //! Repairs go step by step: a key frame where nobody could start to decode; the subscription anew, with another SSRC in
 //! another section; the whole connection anew. Each is counted, and none is repeated without end.
@@ -316,10 +316,12 @@ impl Watch {
         self.reports
     }
 
-    /// The packet with this number went out, and belongs to `down`.
-    pub fn follow(&mut self, number: SeqNo, down: DownTrackKey, now: Instant) {
+    /// The packet with this number went out, and belongs to `down`, a stream that its receiver knows or does not yet.
+    pub fn follow(&mut self, number: SeqNo, down: DownTrackKey, is_known: bool, now: Instant) {
         *self.followed.slot(number) = Some((number, down));
-        self.deafness.sent(now);
+        if is_known {
+            self.deafness.sent(now);
+        }
     }
 
     fn may_repair(&mut self, now: Instant) -> bool {

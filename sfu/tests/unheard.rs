@@ -138,6 +138,21 @@ fn a_client_whose_dtls_has_died_is_to_connect_anew_once() {
 }
 
 #[test]
+fn a_client_that_has_yet_to_digest_an_answer_is_not_deaf() {
+    let mut rig = Rig::new(13);
+    let (a, b) = (rig.join(), rig.join());
+    rig.run(SECOND);
+    // Media overtakes the answer that announces it; a busy page may take its time.
+    let busy = rig.participants[b].connection.local();
+    rig.deaf.push(busy);
+    let voice = rig.publish(a, MediaKind::Audio, &[]);
+    rig.run(15 * SECOND);
+    assert_eq!(repairs(&rig).reconnected, 0);
+    rig.deaf.clear();
+    assert!(rig.run_until(SECOND, |rig| is_heard(rig, b, voice)));
+}
+
+#[test]
 fn bad_networks_mutes_and_silences_are_no_broken_paths() {
     for rig in [Rig::new(4), without_congestion_control(10)] {
         is_left_alone(rig);

@@ -261,11 +261,9 @@ impl World {
             Action::ReconnectFully => p.reconnect_fully(now),
             Action::CutNetwork(duration) => {
                 // A cut within a cut ends no earlier: what is under way over TCP arrives at the end of the first.
-                let access = &mut self.access[person];
-                let until = access
-                    .cut_until
-                    .map_or(now + duration, |cut| cut.max(now + duration));
-                access.cut_until = Some(until);
+                let cut = self.access[person].cut_until.unwrap_or(now);
+                let until = cut.max(now + duration);
+                self.access[person].cut_until = Some(until);
                 self.excuse(person, now, until + AFTER_CUT);
             }
             Action::Rebind => {

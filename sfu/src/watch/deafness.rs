@@ -1,5 +1,8 @@
-//! A client whose ICE lives and of which nothing else comes, though it is sent what it has to report on: its DTLS is dead,
-//! and it does not know yet. Firefox's is, for good, once it wanted to send where there was no network for a moment.
+//! A client whose ICE lives and of which nothing else comes, though it is sent what it has to report on: its DTLS is dead.
+//! Firefox's is, for good, once it wanted to send where there was no network for a moment.
+//!
+//! Only streams count of which something has arrived: media overtakes the answer that announces it, and a page that is busy
+//! may take its time with that while its ICE answers.
 
 use std::time::{Duration, Instant};
 
@@ -29,7 +32,7 @@ impl Deafness {
         self.0 = None;
     }
 
-    /// A packet went out on which the client has to report.
+    /// A packet went out on which the client has to report, of a stream that it knows.
     pub fn sent(&mut self, now: Instant) {
         let unanswered = self.0.get_or_insert(Unanswered {
             since: now,
