@@ -16,8 +16,8 @@ use std::{
 use aws_lc_rs::digest;
 use dimpl::{Dtls, DtlsCertificate, Output};
 use is::stun::StunMessage;
-use rand::Rng;
 
+pub use ice::{parse_stun, random_credentials, stream_shard};
 pub use sctp::MAX_MESSAGE_SIZE;
 
 use crate::{
@@ -639,13 +639,6 @@ impl Transport {
     }
 }
 
-/// Parses a STUN message with a USERNAME; returns our ufrag in it.
-pub fn parse_stun(datagram: &[u8]) -> Option<(String, StunMessage<'_>)> {
-    let message = StunMessage::parse(datagram).ok()?;
-    let ufrag = message.split_username()?.0.to_owned();
-    Some((ufrag, message))
-}
-
 fn send(out: &mut impl SendBatch, to: Destination, bytes: &[u8]) {
     if let Some(buffer) = out.reserve(to, bytes.len()) {
         buffer[..bytes.len()].copy_from_slice(bytes);
@@ -668,30 +661,6 @@ fn matches(expected: &Fingerprint, certificate: &[u8]) -> bool {
         HashAlgorithm::Sha512 => &digest::SHA512,
     };
     digest::digest(algorithm, certificate).as_ref() == expected.digest
-}
-
-/// Characters of a ufrag that say which shard made it.
-const SHARD_DIGITS: usize = 4;
-
-/// RFC 8445 section 5.3: at least 24 bits of ufrag and 128 of password. The ufrag also demultiplexes, hence 64 bits; and
-/// it begins with the number of the shard.
-pub fn random_credentials(shard: u16, rng: &mut impl Rng) -> IceCredentials {
-    let mut text = |len: usize| -> String {
-        (0..len)
-            .map(|_| char::from(rng.sample(rand::distr::Alphanumeric)))
-            .collect()
-    };
-    IceCredentials {
-        ufrag: format!("{shard:04x}{}", text(11)),
-        pwd: text(24),
-    }
-}
-
-/// The index of the shard that a connection's first datagram is for: that of the ufrag in a STUN check. `None` when it
-/// is none. Nothing is proved by it; the shard checks the MAC.
-pub fn stream_shard(datagram: &[u8]) -> Option<u16> {
-    let (ufrag, _) = parse_stun(datagram)?;
-    u16::from_str_radix(ufrag.get(..SHARD_DIGITS)?, 16).ok()
 }
 
 /// A certificate and its key, for tests of this crate.

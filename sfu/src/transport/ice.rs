@@ -7,6 +7,7 @@ use std::{
 
 use aws_lc_rs::hmac;
 use is::stun::StunMessage;
+use rand::Rng;
 
 use crate::{
     api::{Destination, TransportProtocol},
@@ -29,6 +30,9 @@ const SILENCE: Duration = Duration::from_secs(7);
 /// Chromium checks its path more often than this. Where the checks of this time came from elsewhere, the client's address
 /// may have changed.
 const DOUBT: Duration = Duration::from_secs(3);
+
+/// Characters of a ufrag that say which shard made it.
+const SHARD_DIGITS: usize = 4;
 
 /// A check that the client was entitled to.
 #[derive(Debug, Clone, Copy)]
@@ -215,6 +219,34 @@ fn sha1_hmac(key: &[u8], parts: &[&[u8]]) -> [u8; 20] {
     let mut out = [0; 20];
     out.copy_from_slice(context.sign().as_ref());
     out
+}
+
+/// Parses a STUN message with a USERNAME; returns our ufrag in it.
+pub fn parse_stun(datagram: &[u8]) -> Option<(String, StunMessage<'_>)> {
+    let message = StunMessage::parse(datagram).ok()?;
+    let ufrag = message.split_username()?.0.to_owned();
+    Some((ufrag, message))
+}
+
+/// RFC 8445 section 5.3: at least 24 bits of ufrag and 128 of password. The ufrag also demultiplexes, hence 64 bits; and
+/// it begins with the number of the shard.
+pub fn random_credentials(shard: u16, rng: &mut impl Rng) -> IceCredentials {
+    let mut text = |len: usize| -> String {
+        (0..len)
+            .map(|_| char::from(rng.sample(rand::distr::Alphanumeric)))
+            .collect()
+    };
+    IceCredentials {
+        ufrag: format!("{shard:04x}{}", text(11)),
+        pwd: text(24),
+    }
+}
+
+/// The index of the shard that a connection's first datagram is for: that of the ufrag in a STUN check. `None` when it
+/// is none. Nothing is proved by it; the shard checks the MAC.
+pub fn stream_shard(datagram: &[u8]) -> Option<u16> {
+    let (ufrag, _) = parse_stun(datagram)?;
+    u16::from_str_radix(ufrag.get(..SHARD_DIGITS)?, 16).ok()
 }
 
 #[cfg(test)]
