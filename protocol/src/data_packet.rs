@@ -7,7 +7,7 @@
 
 use prost::Message;
 
-use crate::livekit::DataPacket;
+use crate::livekit::{self, DataPacket};
 
 /// Fields of `DataPacket`.
 const USER: u32 = 2;
@@ -128,6 +128,19 @@ impl<'a> DataPacketView<'a> {
         }
         Ok(())
     }
+}
+
+/// The packet in which a message of a channel of one's own travels: LiveKit passes it on to everybody as a user's.
+pub fn of_user(payload: &[u8]) -> Vec<u8> {
+    let user = livekit::UserPacket {
+        payload: payload.to_vec(),
+        ..Default::default()
+    };
+    let packet = DataPacket {
+        value: Some(livekit::data_packet::Value::User(user)),
+        ..DataPacket::default()
+    };
+    packet.encode_to_vec()
 }
 
 /// [`DataPacketView::parse`] and [`DataPacketView::stamp`] in one.

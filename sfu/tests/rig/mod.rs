@@ -254,7 +254,19 @@ impl Rig {
         self.join_with(address.parse().unwrap(), true)
     }
 
+    /// Somebody joins under the identity of somebody who was there.
+    pub fn join_as(&mut self, identity: &str) -> usize {
+        let index = self.participants.len();
+        let address = format!("198.51.100.{}:{}", 1 + index % 250, 10_000 + index);
+        self.join_named(address.parse().unwrap(), false, identity.to_owned())
+    }
+
     fn join_with(&mut self, address: SocketAddr, two: bool) -> usize {
+        let identity = format!("identity-{}", self.participants.len());
+        self.join_named(address, two, identity)
+    }
+
+    fn join_named(&mut self, address: SocketAddr, two: bool, identity: String) -> usize {
         let index = self.participants.len();
         let sid = ParticipantSid::random(&mut self.rng);
         let mut config = PeerConfig {
@@ -292,7 +304,7 @@ impl Rig {
         self.command(Command::AddPeer {
             room: self.room,
             peer: sid,
-            identity: format!("identity-{index}").into(),
+            identity: identity.into(),
             permissions: PeerPermissions {
                 can_publish_data: true,
                 hidden: false,
