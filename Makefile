@@ -45,10 +45,11 @@ test-clients: compiler web browsers tests/node_modules/.ready $(VENV)/.ready ## 
 	cargo build -p server -p xtask
 	cd tests && npm test
 
-.PHONY: test-congestion
-test-congestion: compiler web browsers tests/node_modules/.ready ## Slow networks with browsers: not in `test`, it needs a machine with breath to spare
+.PHONY: test-long
+test-long: compiler web browsers tests/node_modules/.ready $(VENV)/.ready ## What takes longer than a build should: slow networks, crowds, thousands of simulated meetings. It needs a machine with breath to spare
+	$(MAKE) sim SEEDS=2000
 	cargo build -p server -p xtask
-	cd tests && ./isolated node --test --test-reporter=spec manual/congestion.test.js
+	cd tests && npm run test-long
 
 .PHONY: sim
 sim: compiler ## A sweep of simulated meetings: SEEDS=2000 of them, from FIRST=0; SEED=n shows one
