@@ -3,6 +3,7 @@
 //! Pure: no socket, no clock, no global randomness. Everything else of the project speaks through
 //! these types; only this crate names `livekit-protocol`.
 
+pub mod codec;
 pub mod data_packet;
 pub mod error;
 pub mod ids;
