@@ -9,6 +9,8 @@ pub mod error;
 pub mod ids;
 pub mod join_query;
 pub mod json;
+mod narrow;
+pub mod prescan;
 pub mod signal;
 pub mod token;
 pub mod turn;
