@@ -31,6 +31,13 @@ impl Keys {
         )
     }
 
+    /// These keys and another one; one of the same id gives way.
+    #[must_use]
+    pub fn with(mut self, key: &str, secret: impl Into<Vec<u8>>) -> Self {
+        self.0.insert(key.to_owned(), secret.into());
+        self
+    }
+
     /// Is there no key at all?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
