@@ -65,7 +65,6 @@ async function chromium(t, extra = []) {
 async function person(t, browser, index, name) {
   const one = new WebParticipant(browser, { name, ...SIGNS[index] });
   await one.open();
-  t.after(() => one.close());
   return one;
 }
 
@@ -254,7 +253,7 @@ test('a link on a page of elsewhere puts nobody on the air', { timeout: 3 * 60_0
     });
     await victim.page.goto(`http://127.0.0.1:${elsewhere.address().port}/${index}`);
     await until('the page is there', () => victim.page.url().startsWith(server.url));
-    await shown(victim.page, 'join-button');
+    await until('the door is shown', () => victim.page.$('[data-testid="join-button"]'), { explain: async () => `${victim.page.url()} ${await text(victim.page)} ${victim.errors}` });
     await pause(5_000);
     for (const room of [slug, 'evil']) assert.deepEqual((await call(server, 'ListParticipants', room, { room })).participants, [], targets[index]);
     const live = await victim.page.evaluate(() => window.__tracks.filter((track) => track.readyState === 'live').length);
@@ -278,6 +277,9 @@ test('Firefox meets on localhost in development mode as it comes', { timeout: 3 
   await fox.open();
   await fox.page.goto(server.url);
   await fox.click('start-meeting');
+  // Firefox asks, and so does the page before.
+  await (await fox.page.waitForSelector('.mirror-ask .button')).click();
+  for (const device of ['mic', 'camera']) await shown(fox.page, `prejoin-${device}`).then(() => fox.page.waitForSelector(`[data-testid="prejoin-${device}"][data-on="true"]`));
   await fox.type('name-input', fox.name);
   await fox.click('join-button');
   await fox.connected();
