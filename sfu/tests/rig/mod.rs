@@ -143,6 +143,10 @@ pub struct Rig {
     pub vp9: bool,
     /// Who joins keeps the packets it gets, and asks for no key frames.
     pub packets: bool,
+    /// Who joins insists on being the server of DTLS.
+    pub dtls_servers: bool,
+    /// So many of the shard's next DTLS datagrams are lost.
+    pub lost_dtls: u32,
     /// Participants behind a NAT: their own address, and the one the shard sees.
     nat: BTreeMap<SocketAddr, SocketAddr>,
     server: SocketAddr,
@@ -211,6 +215,8 @@ impl Rig {
             shard_ns: 0,
             vp9: false,
             packets: false,
+            dtls_servers: false,
+            lost_dtls: 0,
             nat: BTreeMap::new(),
             server,
             rng,
@@ -273,6 +279,7 @@ impl Rig {
             vp9: self.vp9,
             packets: self.packets,
             frames: !self.packets,
+            dtls_server: self.dtls_servers,
             ..PeerConfig::default()
         };
         let mut subscriber = None;
@@ -788,6 +795,10 @@ impl Rig {
         let is_rtp = bytes.len() >= 12 && bytes[0] >> 6 == 2 && !(192..224).contains(&bytes[1]);
         let ssrc = |bytes: &[u8]| u32::from_be_bytes(bytes[8..12].try_into().unwrap());
         if from == self.server && is_rtp && self.lost_ssrcs.contains(&ssrc(&bytes)) {
+            return;
+        }
+        if from == self.server && (20..64).contains(&bytes[0]) && self.lost_dtls > 0 {
+            self.lost_dtls -= 1;
             return;
         }
         if from == self.server && bytes[0] == 20 && self.lost_handshake_ends > 0 {
