@@ -1,8 +1,8 @@
 //! Data channels of one peer: SCTP (RFC 8261) with DCEP (RFC 8832), over `sctp-proto`.
 //!
 //! Where the client publishes it opens the channels; we answer each with a DCEP acknowledgement. Besides the three labels
-//! LiveKit knows a client may open channels of its own. Packets towards the client travel on the channel the client opened. Where it only receives, we open
-//! them.
+//! LiveKit knows a client may open channels of its own. Packets towards the client travel on the channel the client
+//! opened. Where it only receives, we open them.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
