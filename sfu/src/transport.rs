@@ -475,7 +475,7 @@ impl Transport {
 
     /// The next event, messages too: as many as there is budget for. Afterwards [`Transport::flush_data`] is due.
     pub fn poll(&mut self, now: Instant) -> Option<TransportEvent> {
-        if self.events.is_empty() && self.dtls_done && !self.closed {
+        if self.events.is_empty() && self.dtls.is_done() && !self.closed {
             self.read_data(now);
         }
         self.events.pop_front()
