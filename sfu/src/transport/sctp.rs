@@ -368,7 +368,8 @@ impl DataChannels {
 
     /// DATA_CHANNEL_OPEN: adopt the reliability the client chose, acknowledge, remember the stream.
     fn handle_dcep(&mut self, id: StreamId, message: &[u8]) -> Option<()> {
-        if message == [DCEP_ACK] {
+        // pion's has three bytes behind it.
+        if message.first() == Some(&DCEP_ACK) {
             if self.opens {
                 self.acknowledged(id);
             }
@@ -443,5 +444,24 @@ impl<'a> DcepOpen<'a> {
             parameter: u32::from_be_bytes([head[4], head[5], head[6], head[7]]),
             label: rest.get(..u16::from_be_bytes([head[8], head[9]]) as usize)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_with_something_behind_it_opens_the_channel() {
+        for role in [DtlsRole::Client, DtlsRole::Server] {
+            for acknowledgement in [&[DCEP_ACK][..], &[DCEP_ACK, 0, 0, 0]] {
+                let mut data = DataChannels::new(0, true, role);
+                let [_, lossy, _] = our_streams(role);
+                assert!(!data.is_open(DataChannel::Lossy));
+                data.handle_dcep(lossy, acknowledgement);
+                assert!(data.is_open(DataChannel::Lossy));
+                assert_eq!(data.take_opened(), [DataChannel::Lossy]);
+            }
+        }
     }
 }
