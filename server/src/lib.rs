@@ -6,6 +6,7 @@
 pub mod cli;
 pub mod config;
 mod database;
+pub mod descriptors;
 pub mod edge;
 pub mod ice_tcp;
 pub mod links;
@@ -17,6 +18,7 @@ pub mod networks;
 pub mod per_address;
 pub mod rooms;
 pub mod serve;
+pub mod throttle;
 pub mod tls;
 pub mod turn;
 pub mod udp;

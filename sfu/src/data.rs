@@ -263,11 +263,16 @@ impl Shard {
             });
             return Some(Routed::Sent);
         }
-        let stamped = match sender.permissions.hidden {
-            true => view.stamp("", "").ok()?,
-            false => view
-                .stamp(sender.identity.as_str(), sender.sid.as_str())
-                .ok()?,
+        let identity = sender.identity.as_str();
+        let (own, sid) = match sender.permissions.hidden {
+            true => ("", ""),
+            false => (identity, sender.sid.as_str()),
+        };
+        // Agents write down what others say, in their names. Nobody else speaks for anybody.
+        let other = view.speaks_for(identity);
+        let stamped = match other.filter(|_| sender.permissions.agent) {
+            Some(other) => view.stamp_generated(other, sid).ok()?,
+            None => view.stamp(own, sid).ok()?,
         };
         let (from, router) = (sender.sid, sender.router);
         if is_reliable && let Some(router) = self.routers.get_mut(router) {
