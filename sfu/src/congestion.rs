@@ -364,7 +364,7 @@ impl Shard {
                 Err(reason) => stats.drop(reason),
             }
             if down.filter.awaits_key_frame()
-                && !waited
+                && (waiting.starts_key_frame || !waited)
                 && let Some(track) = ups.get_mut(down.up)
             {
                 track.fanout.set_rising(down.slot, true);

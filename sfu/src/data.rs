@@ -48,8 +48,10 @@ impl WaitingData {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Routed {
     Sent,
-    /// Not all are ready for it, and nobody got it yet.
-    MustWait,
+    /// Not all are ready for it, and nobody got it.
+    NotYet {
+        awaits: PeerKey,
+    },
 }
 
 impl Shard {
@@ -75,8 +77,8 @@ impl Shard {
                 self.route_data(peer, DataChannel::Reliable, &packet, now, out)
             }
         };
-        if routed == Some(Routed::MustWait) {
-            self.hold(connection, channel, message, now);
+        if let Some(Routed::NotYet { awaits }) = routed {
+            self.hold(connection, channel, message, awaits, now);
         }
         if routed.is_none() {
             self.stats.drop(DropReason::Data);
@@ -243,8 +245,8 @@ impl Shard {
             receiver.is_some_and(|p| view.is_addressed_to(p.identity.as_str(), p.sid.as_str()))
         });
         let receivers: Vec<_> = receivers.collect();
-        if is_reliable && self.must_hold(peer, &receivers, now) {
-            return Some(Routed::MustWait);
+        if is_reliable && let Some(awaits) = self.not_ready(peer, &receivers, now) {
+            return Some(Routed::NotYet { awaits });
         }
         let sender = self.peers.get_mut(peer)?;
         if is_reliable && view.sequence != 0 {

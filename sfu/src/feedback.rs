@@ -445,6 +445,7 @@ impl Shard {
         if track.expire_layers(now) {
             self.retarget_track(up);
         }
+        (0..3).for_each(|layer| self.layers_changed(up, layer, now));
         self.review_wishes(up, now);
         self.request_key_frames(up, now, out);
     }

@@ -280,7 +280,6 @@ impl Shard {
             false => 0,
         };
         let open = track.layer(layer).ok_or(DropReason::UnknownStream)?;
-        let known = (open.spatial.count(), open.spatial.state());
         let picture = open
             .read(codec, received.time, payload, received.dependencies)
             .map_err(|_| DropReason::Malformed)?;
@@ -294,8 +293,7 @@ impl Shard {
         if primary != 0 {
             open.redundancy.add_bytes(usize::from(primary), now);
         }
-        let has_other_layers = open.spatial.count() != known.0;
-        let others_come = open.spatial.state() != known.1;
+        let has_changed = open.spatial.has_changed();
         let starts_key_frame = picture.is_some_and(|picture| picture.starts_key_frame);
         let packet = Packet {
             index: received.index,
@@ -321,12 +319,26 @@ impl Shard {
             index: received.index,
         });
         self.batch_is_full |= track.batch.len() >= BLOCK;
-        if has_other_layers {
-            self.layer_woke(up, SPATIAL[usize::from(layer.min(2))], now);
-        } else if others_come {
-            self.retarget_track(up);
+        // At once, but not with each packet of a stream that is another one each time: that waits for the next feedback.
+        let publisher = track.publisher;
+        let publisher = self.peers.get_mut(publisher).filter(|_| has_changed);
+        if publisher.is_some_and(|p| p.restarts.take(1, now)) {
+            self.layers_changed(up, layer, now);
         }
         Ok(())
+    }
+
+    /// There are other layers within a stream, or others of them come, where that is so.
+    pub(crate) fn layers_changed(&mut self, up: UpTrackKey, layer: u8, now: Instant) {
+        let open = self.ups.get_mut(up).and_then(|track| track.layer(layer));
+        let Some(open) = open.filter(|open| open.spatial.has_changed()) else {
+            return;
+        };
+        if open.spatial.settle() {
+            self.layer_woke(up, SPATIAL[usize::from(layer.min(2))], now);
+        } else {
+            self.retarget_track(up);
+        }
     }
 
     /// The first packet of a layer, or the first since it fell silent; or a stream turned out to have other layers.

@@ -459,7 +459,7 @@ impl UpTrack {
         let frames = self.frames();
         let mut changed = false;
         for open in self.layers.iter_mut().flatten() {
-            changed |= self.kind == MediaKind::Video && open.spatial.expire(now);
+            open.spatial.expire(now);
         }
         for (i, layer) in self.layers.iter_mut().enumerate() {
             let Some(layer) = layer.as_mut().filter(|layer| layer.active) else {
