@@ -106,10 +106,12 @@ impl Meeting {
                 room,
                 peer,
                 identity: peer.as_str().into(),
+                principal: peer.as_str().into(),
                 permissions: PeerPermissions {
                     can_publish_data: true,
                     hidden: false,
                     agent: false,
+                    hears_all: false,
                 },
             });
         }

@@ -388,11 +388,13 @@ mod tests {
             can_publish_data: true,
             hidden: false,
             agent: false,
+            hears_all: false,
         };
         shard.command(Command::AddPeer {
             room,
             peer,
             identity: "somebody".into(),
+            principal: "somebody".into(),
             permissions,
         });
     }

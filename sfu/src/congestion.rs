@@ -337,7 +337,8 @@ impl Shard {
             else {
                 continue;
             };
-            let Some(packet) = open.history.get(waiting.index) else {
+            let is_of_it = open.id == waiting.stream;
+            let Some(packet) = open.history.get(waiting.index).filter(|_| is_of_it) else {
                 stats.drop(DropReason::NotInHistory);
                 continue;
             };

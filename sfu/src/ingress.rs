@@ -74,6 +74,7 @@ impl Shard {
             .open_rtp(datagram, &header, scratch)
             .map_err(drop_reason)?;
         p.watch.heard(now);
+        self.demux.heard(datagram.path(), now);
         let padding = match header.padding {
             true => header
                 .padding_len(&scratch[..len])
@@ -89,6 +90,9 @@ impl Shard {
         {
             p.twcc.record(seq, now);
             p.twcc_ssrc = header.ssrc;
+        }
+        if !p.is_there {
+            return Err(DropReason::NotConnected);
         }
         let voice = p
             .extensions
@@ -162,9 +166,7 @@ impl Shard {
         };
         p.incoming.insert(header.ssrc, stream);
         let track = self.ups.get_mut(up)?;
-        if !is_rtx {
-            track.open_layer(layer, header.ssrc);
-        } else if let Some(open) = track.layer(layer as u8) {
+        if is_rtx && let Some(open) = track.layer(layer as u8) {
             open.rtx_ssrc = Some(header.ssrc);
         }
         Some(stream)
@@ -194,7 +196,7 @@ impl Shard {
         {
             return Err(DropReason::TooMany);
         }
-        let open = track.open_layer(spatial, ssrc);
+        let open = track.open_layer(spatial, ssrc, &mut self.streams);
         open.stats.received(received.index, received.time, now);
         open.nack.received(received.index, now);
         let woke = track.arrived(layer, received.time, received.marker, now);
@@ -264,7 +266,7 @@ impl Shard {
         if track.muted {
             return Err(DropReason::Muted);
         }
-        if !track.audible {
+        if !track.audible && track.full_ears == 0 {
             return Err(DropReason::NotAmongLoudest);
         }
         let codec = track.codec.ok_or(DropReason::UnknownStream)?;
@@ -307,6 +309,7 @@ impl Shard {
         if !open.history.insert(packet) {
             return Err(DropReason::TooOld);
         }
+        let stream = open.id;
         if starts_key_frame {
             open.key_frame_arrived();
         }
@@ -315,6 +318,7 @@ impl Shard {
         }
         track.batch.push(BatchPacket {
             layer,
+            stream,
             starts_key_frame,
             index: received.index,
         });

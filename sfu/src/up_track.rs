@@ -19,7 +19,7 @@ use crate::{
     nack::NackTracker,
     receive_stats::ReceiveStats,
     relay::Tap,
-    rewrite::{Input, Source},
+    rewrite::{Input, Source, StreamId, StreamIds},
     rtcp::NtpTime,
     rtp::RtpTime,
     shard::{PeerKey, RouterKey, UpTrackKey},
@@ -156,6 +156,8 @@ impl RateMeter {
 
 /// One RTP stream of a track.
 pub struct UpLayer {
+    /// Its name in this shard.
+    pub id: StreamId,
     /// Its SSRC, and that of its retransmissions once known.
     pub ssrc: u32,
     /// See `ssrc`.
@@ -193,8 +195,9 @@ pub struct UpLayer {
 }
 
 impl UpLayer {
-    fn new(ssrc: u32, kind: MediaKind, clock_rate: u32) -> Self {
+    fn new(id: StreamId, ssrc: u32, kind: MediaKind, clock_rate: u32) -> Self {
         Self {
+            id,
             ssrc,
             rtx_ssrc: None,
             history: History::new(kind),
@@ -221,7 +224,7 @@ impl UpLayer {
         Input {
             source: Source {
                 layer,
-                ssrc: self.ssrc,
+                stream: self.id,
             },
             index: packet.index,
             time: packet.time,
@@ -366,6 +369,8 @@ pub struct UpTrack {
     pub dynacast: Dynacast,
     /// It is among the voices that are forwarded.
     pub audible: bool,
+    /// Subscribers that get every voice.
+    pub full_ears: usize,
     /// Packets that should come and do not.
     pub silence: Silence,
     /// The same picture in another codec.
@@ -396,6 +401,7 @@ impl UpTrack {
                 None => Dynacast::default(),
             },
             audible: true,
+            full_ears: 0,
             silence: Silence::default(),
             backup: None,
             regressed: false,
@@ -421,13 +427,18 @@ impl UpTrack {
     }
 
     /// The layer, created with its first stream. A new SSRC replaces the old one: the sender started the stream anew.
-    pub fn open_layer(&mut self, layer: SpatialLayer, ssrc: u32) -> &mut UpLayer {
+    pub fn open_layer(
+        &mut self,
+        layer: SpatialLayer,
+        ssrc: u32,
+        ids: &mut StreamIds,
+    ) -> &mut UpLayer {
         let clock_rate = self.codec.map_or(90_000, Codec::clock_rate);
         let slot = &mut self.layers[layer as usize];
         if slot.as_ref().is_some_and(|open| open.ssrc != ssrc) {
             *slot = None;
         }
-        slot.get_or_insert_with(|| Box::new(UpLayer::new(ssrc, self.kind, clock_rate)))
+        slot.get_or_insert_with(|| Box::new(UpLayer::new(ids.fresh(), ssrc, self.kind, clock_rate)))
     }
 
     /// Would a packet with this SSRC begin the layer anew?

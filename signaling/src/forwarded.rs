@@ -123,6 +123,7 @@ impl Room {
             room: self.sid,
             peer: sid,
             identity: participant.identity.clone(),
+            principal: participant.principal(),
             source: shard,
         });
         self.limit_voices();

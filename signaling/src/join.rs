@@ -158,6 +158,7 @@ impl Room {
             room: self.sid,
             peer: sid,
             identity: participant.identity.clone(),
+            principal: participant.principal(),
             permissions: participant.media_permissions(),
         });
         if two_connections {

@@ -293,7 +293,15 @@ impl Participant {
             can_publish_data: self.grant.video().may_publish_data(),
             hidden: self.is_hidden(),
             agent: self.kind() == Kind::Agent,
+            // What a room says in writing, or is recorded to have said, is not up to who was the loudest.
+            hears_all: matches!(self.kind(), Kind::Agent | Kind::Egress)
+                || self.grant.video().recorder,
         }
+    }
+
+    /// Whose participant it is: its own, or that of the one whose companion it is.
+    pub fn principal(&self) -> ParticipantIdentity {
+        self.grant.principal()
     }
 
     pub fn kind(&self) -> Kind {

@@ -19,6 +19,9 @@ pub enum Command {
         peer: ParticipantSid,
         /// Stamped on its data packets, and matched against `destination_identities`.
         identity: ParticipantIdentity,
+        /// Whose participant it is: its own identity, or that of the one whose companion it is. Together they have the voice
+        /// of one.
+        principal: ParticipantIdentity,
         /// What it may do.
         permissions: PeerPermissions,
     },
@@ -267,6 +270,8 @@ pub enum Command {
         peer: ParticipantSid,
         /// Who it is.
         identity: ParticipantIdentity,
+        /// As in [`Command::AddPeer`].
+        principal: ParticipantIdentity,
         /// [`Config::index`] of the shard it is connected to.
         source: u16,
     },
@@ -284,4 +289,45 @@ pub enum Command {
         /// The room.
         room: RoomSid,
     },
+}
+
+impl Command {
+    /// The participant it is about; `None` where it is about a whole room, or about a copy of a track.
+    pub fn peer(&self) -> Option<ParticipantSid> {
+        match self {
+            Self::SetAudioTopN { .. }
+            | Self::SendData { .. }
+            | Self::StopRelay { .. }
+            | Self::RelayWanted { .. }
+            | Self::RelayKeyFrame { .. }
+            | Self::RelayMissing { .. }
+            | Self::CloseRoom { .. } => None,
+            Self::AddPeer { peer, .. }
+            | Self::AddSubscriber { peer, .. }
+            | Self::RemovePeer { peer }
+            | Self::SetPermissions { peer, .. }
+            | Self::Offer { peer, .. }
+            | Self::OfferSubscriber { peer, .. }
+            | Self::Answer { peer, .. }
+            | Self::RemoteCandidate { peer, .. }
+            | Self::Publish { peer, .. }
+            | Self::Unpublish { peer, .. }
+            | Self::SetMuted { peer, .. }
+            | Self::Subscribe { peer, .. }
+            | Self::Unsubscribe { peer, .. }
+            | Self::SetTrackSetting { peer, .. }
+            | Self::ReplayData { peer, .. }
+            | Self::RestrictCandidates { peer, .. }
+            | Self::LimitBandwidth { peer, .. }
+            | Self::PublishData { peer, .. }
+            | Self::UnpublishData { peer, .. }
+            | Self::SubscribeData { peer, .. }
+            | Self::UnsubscribeData { peer, .. }
+            | Self::AwaitReply { peer }
+            | Self::Relay { peer, .. }
+            | Self::RelayData { peer, .. }
+            | Self::AddRelayedPeer { peer, .. }
+            | Self::PublishRelayed { peer, .. } => Some(*peer),
+        }
+    }
 }

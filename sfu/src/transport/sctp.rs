@@ -66,6 +66,17 @@ fn our_streams(role: DtlsRole) -> [StreamId; 3] {
 const CHUNK_TYPE: usize = 12;
 const INIT: u8 = 1;
 
+/// Messages that are left where they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// None.
+    None,
+    /// Those that are not of a channel for what may be lost.
+    Reliable,
+    /// All.
+    All,
+}
+
 /// One peer's data channels.
 pub struct DataChannels {
     endpoint: Endpoint,
@@ -245,9 +256,9 @@ impl DataChannels {
         }
     }
 
-    /// The next whole message, and the channel where it is one that we know. Answers DCEP on the way. With `hold`, messages
-    /// that are not of a channel for what may be lost stay where they are, and their sender's window closes.
-    pub fn poll_message(&mut self, hold: bool) -> Option<(Option<DataChannel>, Vec<u8>)> {
+    /// The next whole message, and the channel where it is one that we know. Answers DCEP on the way. What is held stays
+    /// where it is, and its sender's window closes.
+    pub fn poll_message(&mut self, hold: Hold) -> Option<(Option<DataChannel>, Vec<u8>)> {
         self.collect_readable();
         let mut next = 0;
         while let Some(&id) = self.readable.get(next) {
@@ -255,7 +266,12 @@ impl DataChannels {
                 let known = self.channel_of(id);
                 known.is_some_and(|channel| channel != DataChannel::Reliable)
             };
-            if hold && self.is_open_stream(id) && !may_be_lost(id) {
+            let is_held = match hold {
+                Hold::None => false,
+                Hold::Reliable => !may_be_lost(id),
+                Hold::All => true,
+            };
+            if is_held && self.is_open_stream(id) {
                 next += 1;
                 continue;
             }

@@ -119,10 +119,12 @@ impl Attacker {
             room: rig.room,
             peer: sid,
             identity: format!("attacker-{number}").into(),
+            principal: rig.principal(format!("attacker-{number}")),
             permissions: PeerPermissions {
                 can_publish_data: true,
                 hidden: false,
                 agent: false,
+                hears_all: false,
             },
         });
         rig.strangers.insert(address, Vec::new());
