@@ -44,10 +44,12 @@ pub enum DropReason {
     NotAmongLoudest,
     /// More copies for rooms of other shards than the owner takes.
     RelayFull,
+    /// Of another codec than its track is bound with.
+    OtherCodec,
 }
 
 /// Number of [`DropReason`]s.
-const REASONS: usize = DropReason::RelayFull as usize + 1;
+const REASONS: usize = DropReason::OtherCodec as usize + 1;
 
 /// Names of the [`DropReason`]s, as they appear in metrics.
 pub const DROP_REASON_NAMES: [&str; REASONS] = [
@@ -71,6 +73,7 @@ pub const DROP_REASON_NAMES: [&str; REASONS] = [
     "too_many_repairs",
     "not_among_loudest",
     "relay_full",
+    "other_codec",
 ];
 
 /// Media that should have arrived and did not, by what was done about it.
