@@ -123,11 +123,9 @@ impl Meeting {
     }
 
     fn offer(&mut self, peer: ParticipantSid, sdp: &str) {
-        self.command(Command::Offer {
-            peer,
-            id: 1,
-            sdp: sdp.to_owned(),
-        });
+        if let Ok(offer) = Command::offer(peer, 1, sdp) {
+            self.command(offer);
+        }
     }
 
     fn publish(&mut self, sid: &str, kind: MediaKind, cid: &str) {

@@ -17,7 +17,7 @@ use protocol::TrackSid;
 
 pub use self::{
     command::Command,
-    event::{DisconnectReason, Event, MediaSections, Quality, Speaker},
+    event::{DisconnectReason, Event, MediaSections, Quality, Speaker, SubscriptionFailure},
 };
 pub use crate::data_track::Handle as DataTrackHandle;
 

@@ -54,9 +54,9 @@ impl Shard {
         };
         let outcome = p.negotiation.publish(&announced);
         p.take_over_sections();
-        let publisher = track.publisher;
+        let (publisher, sid) = (track.publisher, track.sid);
         track.announced = announced;
-        self.after_publish(publisher, outcome);
+        self.after_publish(publisher, sid, outcome);
     }
 
     /// The codecs in which there is the track, as its subscribers should be offered them; and where a new subscription

@@ -58,9 +58,13 @@ impl Shard {
                     p.permissions = permissions;
                 }
             }
-            Command::Offer { peer, id, sdp } => {
+            Command::Offer {
+                peer,
+                id,
+                description,
+            } => {
                 if let Some(key) = self.sids.get(&peer).copied() {
-                    self.guard(key, now, |shard| shard.offer(key, id, &sdp, now));
+                    self.guard(key, now, |shard| shard.offer(key, id, &description, now));
                 }
             }
             Command::OfferSubscriber { peer, restart_ice } => {
@@ -68,9 +72,15 @@ impl Shard {
                     self.guard(key, now, |shard| shard.make_offer(key, restart_ice, now));
                 }
             }
-            Command::Answer { peer, id, sdp } => {
+            Command::Answer {
+                peer,
+                id,
+                description,
+            } => {
                 if let Some(key) = self.subscriber(peer) {
-                    self.guard(key, now, |shard| shard.answer(key, id, &sdp, now, out));
+                    self.guard(key, now, |shard| {
+                        shard.answer(key, id, &description, now, out)
+                    });
                 }
             }
             // With ICE-lite the client checks us; what it has is learnt from its checks.
@@ -341,11 +351,16 @@ impl Shard {
         if let Some(first) = first.and_then(|first| self.ups.get_mut(first)) {
             first.backup = Some(up);
         }
-        self.after_publish(key, outcome);
+        self.after_publish(key, track_sid, outcome);
     }
 
     /// An announced track may have been offered before.
-    pub(crate) fn after_publish(&mut self, key: PeerKey, outcome: PublishOutcome) {
+    pub(crate) fn after_publish(
+        &mut self,
+        key: PeerKey,
+        announced: TrackSid,
+        outcome: PublishOutcome,
+    ) {
         let Some(sid) = self.peers.get(key).map(|p| p.sid) else {
             return;
         };
@@ -355,6 +370,12 @@ impl Shard {
         }
         if let Some(bound) = outcome.bound {
             self.bind(key, bound);
+        }
+        if outcome.refused {
+            self.events.push_back(Event::TrackRefused {
+                peer: sid,
+                track: announced,
+            });
         }
     }
 

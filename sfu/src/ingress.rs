@@ -104,10 +104,10 @@ impl Shard {
             .unwrap_or_default();
         let stream = match p.incoming.get(&header.ssrc) {
             Some(stream) => *stream,
-            None => self
-                .learn(peer, &header, packet)
-                .ok_or(DropReason::UnknownStream)?,
+            None => self.learn(peer, &header, packet, now)?,
         };
+        let (Incoming::Media { up, .. } | Incoming::Rtx { up, .. }) = stream;
+        self.check_codec(peer, up, header.payload_type, now)?;
         self.stats.rtp_in += 1;
         match stream {
             Incoming::Media { up, layer } => self.receive(
@@ -132,8 +132,55 @@ impl Shard {
     }
 
     /// A stream without declared SSRC: its first packets say by MID and RID what it is (RFC 8852).
-    fn learn(&mut self, peer: PeerKey, header: &RtpHeader, packet: &[u8]) -> Option<Incoming> {
-        let p = self.peers.get_mut(peer)?;
+    fn learn(
+        &mut self,
+        peer: PeerKey,
+        header: &RtpHeader,
+        packet: &[u8],
+        now: Instant,
+    ) -> Result<Incoming, DropReason> {
+        let stream = self
+            .explain(peer, header, packet)
+            .ok_or(DropReason::UnknownStream)?;
+        // Before the layer begins anew with it.
+        let (Incoming::Media { up, layer } | Incoming::Rtx { up, layer }) = stream;
+        self.check_codec(peer, up, header.payload_type, now)?;
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.incoming.insert(header.ssrc, stream);
+        }
+        let track = self.ups.get_mut(up).ok_or(DropReason::UnknownStream)?;
+        if matches!(stream, Incoming::Rtx { .. })
+            && let Some(open) = track.layer(layer)
+        {
+            open.rtx_ssrc = Some(header.ssrc);
+        }
+        Ok(stream)
+    }
+
+    /// Packets of another codec that was negotiated would be taken for the track's, and break its decoders.
+    fn check_codec(
+        &mut self,
+        peer: PeerKey,
+        up: UpTrackKey,
+        payload_type: u8,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let track = self.ups.get(up).ok_or(DropReason::UnknownStream)?;
+        let Some(numbers) = track.payload_types else {
+            return Ok(());
+        };
+        if numbers.is_of_track(payload_type) {
+            return Ok(());
+        }
+        if numbers.is_of_other(payload_type) {
+            self.insist_on_codec(peer, up, now);
+        }
+        Err(DropReason::OtherCodec)
+    }
+
+    /// What a stream is, by its MID and RID.
+    fn explain(&self, peer: PeerKey, header: &RtpHeader, packet: &[u8]) -> Option<Incoming> {
+        let p = self.peers.get(peer)?;
         if p.incoming.len() >= MAX_INCOMING {
             return None;
         }
@@ -154,22 +201,11 @@ impl Shard {
         let is_rtx_type =
             |codec: &CodecParameters| codec.rtx_payload_type == Some(header.payload_type);
         let is_rtx = repaired.is_some() || section.codecs.iter().any(is_rtx_type);
-        let stream = match is_rtx {
-            true => Incoming::Rtx {
-                up,
-                layer: layer as u8,
-            },
-            false => Incoming::Media {
-                up,
-                layer: layer as u8,
-            },
-        };
-        p.incoming.insert(header.ssrc, stream);
-        let track = self.ups.get_mut(up)?;
-        if is_rtx && let Some(open) = track.layer(layer as u8) {
-            open.rtx_ssrc = Some(header.ssrc);
-        }
-        Some(stream)
+        let layer = layer as u8;
+        Some(match is_rtx {
+            true => Incoming::Rtx { up, layer },
+            false => Incoming::Media { up, layer },
+        })
     }
 
     /// A media packet.

@@ -52,10 +52,12 @@ pub enum DropReason {
     NotConnected,
     /// A data packet for more receivers than one may name.
     TooManyReceivers,
+    /// Of another codec than its track is bound with.
+    OtherCodec,
 }
 
 /// Number of [`DropReason`]s.
-const REASONS: usize = DropReason::TooManyReceivers as usize + 1;
+const REASONS: usize = DropReason::OtherCodec as usize + 1;
 
 /// Names of the [`DropReason`]s, as they appear in metrics.
 pub const DROP_REASON_NAMES: [&str; REASONS] = [
@@ -83,6 +85,7 @@ pub const DROP_REASON_NAMES: [&str; REASONS] = [
     "path_taken",
     "not_connected",
     "too_many_receivers",
+    "other_codec",
 ];
 
 /// Media that should have arrived and did not, by what was done about it.

@@ -8,6 +8,7 @@ use crate::{
     api::{DisconnectReason, Event, SendBatch},
     negotiate::{Negotiation, NegotiationError},
     peer::Peer,
+    sdp::SessionDescription,
     shard::{PeerKey, Shard},
 };
 
@@ -54,6 +55,7 @@ impl Shard {
         {
             self.send_offer(key, false);
         }
+        self.tell_failures(key);
     }
 
     /// [`Command::OfferSubscriber`](crate::Command::OfferSubscriber).
@@ -109,14 +111,14 @@ impl Shard {
         &mut self,
         key: PeerKey,
         id: u32,
-        sdp: &str,
+        answer: &SessionDescription,
         now: Instant,
         out: &mut impl SendBatch,
     ) {
         let Some(p) = self.peers.get_mut(key) else {
             return;
         };
-        match p.negotiation.handle_answer(id, sdp) {
+        match p.negotiation.handle_answer(id, answer) {
             // What there is goes on as it is.
             Err(NegotiationError::SetupUnusable) if p.transport.has_remote() => {
                 tracing::debug!(participant = %p.sid, id, "answer with an unusable DTLS role ignored");

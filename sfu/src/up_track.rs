@@ -17,6 +17,7 @@ use crate::{
     history::{History, Packet},
     layers::{Picture, Target},
     nack::NackTracker,
+    negotiate::{CodecParameters, RED},
     receive_stats::ReceiveStats,
     relay::Tap,
     rewrite::{Input, Source, StreamId, StreamIds},
@@ -45,6 +46,9 @@ const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Requests closer than this are one: the answer to the first is still on its way.
 const KEY_FRAME_MERGE: Duration = Duration::from_millis(30);
+
+/// A publisher that sends another codec than its track's is told at most this often.
+const INSIST_INTERVAL: Duration = Duration::from_secs(5);
 
 /// [`SpatialLayer`] by number.
 pub const SPATIAL: [SpatialLayer; 3] =
@@ -92,6 +96,54 @@ impl Codec {
     pub fn closes_pictures(self) -> bool {
         self == Self::Vp8
     }
+}
+
+/// The payload types of a section that carries a track, as of the last answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PayloadTypes {
+    /// Those of the track's codec, RED and retransmissions included: a bit for each.
+    of_track: u128,
+    /// Those of the other codecs that the publisher may send.
+    of_others: u128,
+}
+
+impl PayloadTypes {
+    /// Of the codecs of a section: the track's first, or second behind RED.
+    pub fn new(codecs: &[CodecParameters]) -> Self {
+        let bits = |codec: &CodecParameters| {
+            let numbers = [Some(codec.payload_type), codec.rtx_payload_type];
+            numbers
+                .into_iter()
+                .flatten()
+                .fold(0_u128, |bits, number| bits | bit(number))
+        };
+        let own = codecs
+            .iter()
+            .position(|codec| codec.mime_type != RED)
+            .map_or(codecs.len(), |plain| plain + 1);
+        let all = |codecs: &[CodecParameters]| codecs.iter().map(bits).fold(0, |a, b| a | b);
+        let (own, others) = codecs.split_at(own);
+        Self {
+            of_track: all(own),
+            of_others: all(others),
+        }
+    }
+
+    /// A packet with this number is of the track's codec.
+    pub fn is_of_track(&self, payload_type: u8) -> bool {
+        self.of_track & bit(payload_type) != 0
+    }
+
+    /// A packet with this number is of another codec that was negotiated.
+    pub fn is_of_other(&self, payload_type: u8) -> bool {
+        self.of_others & bit(payload_type) != 0
+    }
+}
+
+fn bit(payload_type: u8) -> u128 {
+    1_u128
+        .checked_shl(u32::from(payload_type))
+        .unwrap_or_default()
 }
 
 /// A payload contradicts its format.
@@ -355,6 +407,10 @@ pub struct UpTrack {
     pub fmtp: String,
     /// Payload type of RED (RFC 2198), where negotiated.
     pub red: Option<u8>,
+    /// What its publisher may number its packets with; `None` where they come from another shard, which has looked.
+    pub payload_types: Option<PayloadTypes>,
+    /// When its publisher was last told to keep to the codec.
+    insisted: Option<Instant>,
     /// Nothing is forwarded.
     pub muted: bool,
     /// Streams by [`SpatialLayer`]; one without layers is `High`.
@@ -391,6 +447,8 @@ impl UpTrack {
             mime_type: String::new(),
             fmtp: String::new(),
             red: None,
+            payload_types: None,
+            insisted: None,
             muted: announced.muted,
             layers: [None, None, None],
             fanout: Fanout::default(),
@@ -407,6 +465,16 @@ impl UpTrack {
             regressed: false,
             announced,
         }
+    }
+
+    /// Its publisher is to be told to keep to the codec, which counts as done.
+    pub fn insist(&mut self, now: Instant) -> bool {
+        let waits = |at: Instant| now < at + INSIST_INTERVAL;
+        let due = !self.insisted.is_some_and(waits);
+        if due {
+            self.insisted = Some(now);
+        }
+        due
     }
 
     /// It belongs to a shared screen.

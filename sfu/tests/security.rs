@@ -482,7 +482,8 @@ fn ten_thousand_ssrcs_a_second_are_bounded_and_others_go_on() {
         };
         let (with, without) = ([(MID, mid), (RID, rid)], [(MID, mid)]);
         let extensions: &[_] = if rid.is_empty() { &without } else { &with };
-        let packet = mallory.rtp((1000 + i, 1), 96, extensions, &[0x10, 0, 0, 0, 0]);
+        let payload_type = if rid.is_empty() { 111 } else { 96 };
+        let packet = mallory.rtp((1000 + i, 1), payload_type, extensions, &[0x10, 0, 0, 0, 0]);
         mallory.send(&mut rig, &packet);
         if i % 100 == 0 {
             rig.run(10 * MS);

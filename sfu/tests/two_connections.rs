@@ -133,11 +133,10 @@ fn a_bad_answer_is_refused_and_touches_nobody() {
     let voice = rig.publish(one, MediaKind::Audio, &[]);
     rig.run(2 * SECOND);
     let peer = rig.participants[two].sid;
-    let sdp = "v=0 nonsense".to_owned();
+    let bad = |peer, id| Command::answer(peer, id, "v=0").unwrap();
     // No offer waits for these: they are late, or to nothing.
     for (peer, id) in [(peer, 1), (peer, 77), (rig.participants[one].sid, 1)] {
-        let sdp = sdp.clone();
-        rig.command(Command::Answer { peer, id, sdp });
+        rig.command(bad(peer, id));
     }
     let shard = &mut rig.shard;
     let mut out = rig::VecBatch::default();
@@ -149,7 +148,7 @@ fn a_bad_answer_is_refused_and_touches_nobody() {
     let Some(Event::Offer { id, .. }) = shard.poll_event() else {
         panic!("no offer")
     };
-    shard.handle_command(Command::Answer { peer, id, sdp }, rig.now, &mut out);
+    shard.handle_command(bad(peer, id), rig.now, &mut out);
     let refused = shard.poll_event();
     assert!(
         matches!(&refused, Some(Event::NegotiationFailed { peer: about, .. }) if *about == peer),

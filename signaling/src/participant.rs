@@ -20,6 +20,7 @@ use crate::{
     api::{Response, SessionId},
     backup::Backup,
     data_tracks::DataTracks,
+    descriptions::Descriptions,
     forward::Forward,
 };
 
@@ -68,6 +69,8 @@ pub(crate) struct Participant {
     pub media_closed: bool,
     /// The offer it has not answered, and when it is told to reconnect for that.
     pub awaited_answer: Option<(u32, Instant)>,
+    /// Its offers and answers, as far as they are not read.
+    pub descriptions: Descriptions,
     /// Rooms that it is in too, from this one.
     pub forwards: Vec<Forward>,
     /// The room it is connected to, where that is another one: here it only publishes.
@@ -209,8 +212,14 @@ impl Audience {
 }
 
 impl Participant {
-    /// Somebody of whom nothing is known but its grant and its client, and who joined at this time (since 1970).
-    pub fn new(sid: ParticipantSid, grant: Grant, client: ClientInfo, joined_at: Duration) -> Self {
+    /// Somebody of whom nothing is known but its grant and its client, and who joined now (`joined_at`: since 1970).
+    pub fn new(
+        sid: ParticipantSid,
+        grant: Grant,
+        client: ClientInfo,
+        joined_at: Duration,
+        now: Instant,
+    ) -> Self {
         Self {
             sid,
             identity: grant.identity(),
@@ -237,6 +246,7 @@ impl Participant {
             media_by: None,
             media_closed: false,
             awaited_answer: None,
+            descriptions: Descriptions::new(now),
             forwards: Vec::new(),
             forwarded_from: None,
             protocol: None,

@@ -6,6 +6,7 @@ use super::{
     DataChannel, DataTrackHandle, PeerPermissions, PublishedTrack, SpatialLayer, TrackCodec,
     TrackSetting, TransportProtocol,
 };
+use crate::sdp::{SdpError, SessionDescription};
 
 /// What the control side asks of a shard. Every command about an unknown peer, room or track is ignored: it crossed
 /// with an event that removed it.
@@ -45,14 +46,15 @@ pub enum Command {
         /// What it may do now.
         permissions: PeerPermissions,
     },
-    /// The client's SDP offer. Answered by [`Event::Answer`] or [`Event::NegotiationFailed`].
+    /// The client's offer. Answered by [`Event::Answer`](super::Event::Answer) or
+    /// [`Event::NegotiationFailed`](super::Event::NegotiationFailed).
     Offer {
         /// The participant.
         peer: ParticipantSid,
         /// The offer's id, echoed in the answer.
         id: u32,
-        /// SDP.
-        sdp: String,
+        /// What it says. Reading its text takes longer than media may wait: that is done elsewhere.
+        description: Box<SessionDescription>,
     },
     /// Offer all subscriptions to a participant with a second PeerConnection ([`Event::Offer`]). From then on, changes are
     /// offered by themselves.
@@ -69,8 +71,8 @@ pub enum Command {
         peer: ParticipantSid,
         /// The offer's id; 0 from clients that know none.
         id: u32,
-        /// SDP.
-        sdp: String,
+        /// What it says.
+        description: Box<SessionDescription>,
     },
     /// A trickled candidate of the client (`candidateInit` JSON's `candidate` line). With ICE-lite it only informs.
     RemoteCandidate {
@@ -329,5 +331,31 @@ impl Command {
             | Self::AddRelayedPeer { peer, .. }
             | Self::PublishRelayed { peer, .. } => Some(*peer),
         }
+    }
+
+    /// [`Command::Offer`] from SDP.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn offer(peer: ParticipantSid, id: u32, sdp: &str) -> Result<Self, SdpError> {
+        let description = Box::new(SessionDescription::parse(sdp)?);
+        Ok(Self::Offer {
+            peer,
+            id,
+            description,
+        })
+    }
+
+    /// [`Command::Answer`] from SDP.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn answer(peer: ParticipantSid, id: u32, sdp: &str) -> Result<Self, SdpError> {
+        let description = Box::new(SessionDescription::parse(sdp)?);
+        Ok(Self::Answer {
+            peer,
+            id,
+            description,
+        })
     }
 }

@@ -157,7 +157,10 @@ impl Attacker {
         self.offers += 1;
         let sdp = change(self.sdp(sections));
         let (peer, id) = (self.sid, self.offers);
-        rig.command(Command::Offer { peer, id, sdp });
+        match Command::offer(peer, id, &sdp) {
+            Ok(offer) => rig.command(offer),
+            Err(_) => return false,
+        }
         let answer = rig.events.iter().rev().find_map(|event| match event {
             Event::Answer {
                 peer, sdp, id: of, ..

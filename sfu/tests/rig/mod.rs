@@ -741,7 +741,7 @@ impl Rig {
         p.offer_id += 1;
         let (peer, id) = (p.sid, p.offer_id);
         let sdp = change(p.connection.create_offer(self.now).unwrap());
-        self.command(Command::Offer { peer, id, sdp });
+        self.command(Command::offer(peer, id, &sdp).unwrap());
     }
 
     fn after_shard(&mut self, out: VecBatch) {
@@ -803,7 +803,7 @@ impl Rig {
                 let subscriber = p.subscriber.as_mut().expect("offered to who has two");
                 let sdp = subscriber.accept_offer(sdp, now).unwrap();
                 let (peer, id) = (*peer, *id);
-                self.command(Command::Answer { peer, id, sdp });
+                self.command(Command::answer(peer, id, &sdp).unwrap());
             }
             Event::NegotiationNeeded { peer, missing } => {
                 let Some(i) = index(self, peer) else {

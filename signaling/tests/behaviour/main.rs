@@ -4,6 +4,7 @@
 
 mod backup;
 mod data_tracks;
+mod descriptions;
 mod forwarding;
 mod joining;
 mod limits;
