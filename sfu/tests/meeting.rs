@@ -309,6 +309,7 @@ fn an_agent_writes_in_the_name_of_who_spoke_and_nobody_else_does() {
         can_publish_data: true,
         hidden: false,
         agent: true,
+        hears_all: false,
     };
     rig.command(Command::SetPermissions { peer, permissions });
     let heard = send(&mut rig, &header);

@@ -173,10 +173,12 @@ fn an_offer_takes_at_most_sixteen_times_its_bytes_and_8_mb() {
             room: rig.room,
             peer,
             identity: "mallory".into(),
+            principal: "mallory".into(),
             permissions: sfu::PeerPermissions {
                 can_publish_data: true,
                 hidden: false,
                 agent: false,
+                hears_all: false,
             },
         });
         let allowed = 16 * text.len() as i64 + 8_000_000;
