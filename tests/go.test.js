@@ -135,12 +135,13 @@ test('a meeting of eight: all of 112 tracks', { timeout: 4 * 60_000 }, async (t)
 
 test('with a browser and the native SDK in one room', { timeout: 3 * 60_000 }, async (t) => {
   const page = await serveBarePage();
-  t.after(() => page.stop());
   const chromium = await launchChromium();
-  t.after(() => chromium.close());
   const browser = new BareParticipant(chromium, { name: 'browser', ...SIGNS[1], ...SMALL });
   const native = new NativeParticipant({ name: 'native', ...SIGNS[2], ...SMALL });
-  t.after(() => Promise.all([browser.close(), native.close()]));
+  t.after(async () => {
+    await Promise.all([browser.close(), native.close()]);
+    await Promise.all([chromium.close(), page.stop()]);
+  });
   const ada = await enter('ada', 'mixed', { publish: ['opus', 'h264'] });
   const ben = await enter('ben', 'mixed', { single: true, publish: ['opus', 'vp8'] });
   await browser.join(page.url, server.socketUrl, token('mixed', 'browser'));
