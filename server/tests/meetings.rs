@@ -232,6 +232,20 @@ fn a_meeting_by_link_is_entered_under_a_name_and_outlives_a_restart() {
 }
 
 #[test]
+fn a_meeting_by_link_opens_its_room_where_rooms_are_not_opened_by_who_joins() {
+    let place = Place::new();
+    let server = place.server(&[
+        ("CONCLAVE_MEETINGS_START", "anyone"),
+        ("CONCLAVE_ROOM_AUTO_CREATE", "false"),
+    ]);
+    let slug = start(&server);
+    let guest = enter(&server, &slug, "");
+    assert_eq!(validate(&server, &token(&guest)).0, 200);
+    // Nothing else is opened by a stranger.
+    refused(&enter(&server, "standup", ""), 404, "unknown");
+}
+
+#[test]
 fn no_guest_walks_into_an_applications_room_by_its_name() {
     let place = Place::new();
     let server = place.open();

@@ -161,6 +161,18 @@ async fn enter(edge: &Edge, path: &str, request: Request) -> Response {
         Ok(grant) => grant,
         Err(refusal) => return refused(refusal),
     };
+    // Where rooms are not opened by whoever joins, this service is the application that opens its own.
+    if !edge.0.rooms.config().auto_create
+        && let Some(room) = grant.room()
+        && let Err(error) = edge
+            .0
+            .rooms
+            .create(&room, &RoomConfiguration::default(), &grant.api_key)
+            .await
+    {
+        let sentence = error.to_string();
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "full", &sentence);
+    }
     let ttl = Some(TOKEN_VALID_FOR);
     let token = match token::sign(&grant, &edge.0.keys, rtc::unix_seconds(), ttl) {
         Ok(token) => token,
