@@ -57,6 +57,12 @@ pub enum Error {
     /// Nobody in the room has that identity.
     #[error("participant does not exist")]
     ParticipantNotFound,
+    /// No dispatch of an agent has that id.
+    #[error("dispatch ID not found")]
+    DispatchNotFound,
+    /// A room has as many dispatches of agents as it may, by number or by length.
+    #[error("the room has as many agent dispatches as it may")]
+    TooManyDispatches,
     /// `max_participants` are in the room.
     #[error("room is full")]
     RoomFull,
@@ -167,7 +173,7 @@ impl Error {
             | Self::JoinQuery(_) => (400, Code::InvalidArgument, Reason::JoinFailure),
             Self::Malformed { .. } => (400, Code::Malformed, Reason::JoinFailure),
             Self::BadRoute(_) => (404, Code::BadRoute, Reason::JoinFailure),
-            Self::RoomNotFound | Self::ParticipantNotFound => {
+            Self::RoomNotFound | Self::ParticipantNotFound | Self::DispatchNotFound => {
                 (404, Code::NotFound, Reason::StateMismatch)
             }
             Self::AlreadyExists(_) => (409, Code::AlreadyExists, Reason::UnknownReason),
@@ -185,7 +191,9 @@ impl Error {
             Self::Rpc { .. } => (500, Code::Internal, Reason::UnknownReason),
             Self::Unavailable(_) => (503, Code::Unavailable, Reason::UnknownReason),
             Self::TokenRevoked => (401, Code::Unauthenticated, Reason::ParticipantRemoved),
-            Self::TooManyRooms => (429, Code::ResourceExhausted, Reason::JoinFailure),
+            Self::TooManyRooms | Self::TooManyDispatches => {
+                (429, Code::ResourceExhausted, Reason::JoinFailure)
+            }
             Self::Overloaded(_) => (503, Code::Unavailable, Reason::JoinFailure),
             Self::ShuttingDown => (503, Code::Unavailable, Reason::ServerShutdown),
             Self::Unimplemented(_) => (501, Code::Unimplemented, Reason::UnknownReason),

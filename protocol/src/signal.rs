@@ -12,7 +12,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::livekit::{
-    JoinRequest, SignalRequest, SignalResponse, WrappedJoinRequest,
+    JoinRequest, ServerMessage, SignalRequest, SignalResponse, WorkerMessage, WrappedJoinRequest,
     wrapped_join_request::Compression,
 };
 
@@ -173,6 +173,26 @@ pub fn encode_request(request: &SignalRequest, encoding: Encoding) -> Frame {
 /// Writes a server's frame; an empty one when the message has an enum value that JSON cannot express.
 pub fn encode_response(response: &SignalResponse, encoding: Encoding) -> Frame {
     encode(response, encoding)
+}
+
+/// Reads a frame of an agent's worker. A message this version does not know decodes to `message: None`.
+pub fn decode_worker_message(frame: &Frame) -> Result<WorkerMessage, FrameError> {
+    decode(frame)
+}
+
+/// Reads a frame for an agent's worker.
+pub fn decode_server_message(frame: &Frame) -> Result<ServerMessage, FrameError> {
+    decode(frame)
+}
+
+/// Writes a frame of an agent's worker.
+pub fn encode_worker_message(message: &WorkerMessage, encoding: Encoding) -> Frame {
+    encode(message, encoding)
+}
+
+/// Writes a frame for an agent's worker.
+pub fn encode_server_message(message: &ServerMessage, encoding: Encoding) -> Frame {
+    encode(message, encoding)
 }
 
 fn decode<M: Message + Default + for<'de> Deserialize<'de>>(

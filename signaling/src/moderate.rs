@@ -15,6 +15,7 @@ use protocol::{
 };
 
 use crate::{
+    agents::RoomNews,
     api::{ApiCall, ApiReply, SessionMessage},
     leave::Farewell,
     metadata,
@@ -112,7 +113,8 @@ impl Room {
 
     fn update_room_metadata(&mut self, metadata: String, now: Instant) -> Result<ApiReply, Error> {
         metadata::check(&metadata, "metadata", metadata::MAX_METADATA)?;
-        self.metadata = metadata;
+        self.metadata = metadata.clone();
+        self.tell_agents(RoomNews::MetadataChanged { metadata });
         let room = self.info(now);
         self.broadcast(
             Message::RoomUpdate(RoomUpdate {

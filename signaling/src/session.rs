@@ -290,7 +290,7 @@ impl Session {
 }
 
 /// A limit of so many per second, with a burst.
-struct TokenBucket {
+pub(crate) struct TokenBucket {
     per_second: f64,
     burst: f64,
     tokens: f64,
@@ -298,7 +298,7 @@ struct TokenBucket {
 }
 
 impl TokenBucket {
-    fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+    pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         Self {
             per_second: per_second.into(),
             burst: burst.into(),
@@ -307,7 +307,7 @@ impl TokenBucket {
         }
     }
 
-    fn take(&mut self, now: Instant) -> bool {
+    pub fn take(&mut self, now: Instant) -> bool {
         let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
         self.at = now.max(self.at);
         self.tokens = (self.tokens + gained).min(self.burst);

@@ -1,5 +1,7 @@
 //! The edge: HTTP and WebSocket on one port, and the figures on another. The only place that knows axum.
 
+mod agent;
+mod agent_dispatch;
 mod assets;
 mod dev;
 mod http;
@@ -24,6 +26,7 @@ pub use axum::Router;
 pub use http::serve_http;
 
 use crate::{
+    agents::Agents,
     metrics::{Exporter, Metrics},
     rooms::Rooms,
 };
@@ -35,6 +38,7 @@ pub struct Edge(Arc<Inner>);
 
 struct Inner {
     rooms: Rooms,
+    agents: Agents,
     keys: Keys,
     metrics: Metrics,
     assets: assets::Assets,
@@ -44,10 +48,11 @@ struct Inner {
 }
 
 impl Edge {
-    /// The edge of `rooms`, for tokens signed by `keys`; `dev` makes it hand out tokens. Each session holds a clone of
+    /// The edge of `rooms` and of those who send `agents` there, for tokens signed by `keys`; `dev` makes it hand out tokens. Each session holds a clone of
     /// `alive` as long as it lives.
     pub fn new(
         rooms: Rooms,
+        agents: Agents,
         keys: Keys,
         metrics: Metrics,
         dev: bool,
@@ -56,6 +61,7 @@ impl Edge {
         let assets = assets::Assets::load();
         Self(Arc::new(Inner {
             rooms,
+            agents,
             keys,
             metrics,
             assets,
@@ -103,6 +109,7 @@ async fn answer(State(edge): State<Edge>, request: Request) -> Response {
     match path::endpoint(&path) {
         Endpoint::Rtc { v1 } => rtc::connect(edge, request, v1).await,
         Endpoint::Validate { v1 } => rtc::validate(&edge, &request, v1),
+        Endpoint::Agent => agent::connect(edge, request).await,
         Endpoint::Twirp => twirp::answer(&edge, &path, request).await,
         Endpoint::DevToken if edge.0.dev => dev::token(&edge, request).await,
         Endpoint::DevToken => StatusCode::NOT_FOUND.into_response(),

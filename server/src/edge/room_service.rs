@@ -76,15 +76,14 @@ async fn create_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     if request.egress.is_some() {
         return Err(Error::Unimplemented("egress of a new room"));
     }
-    if !request.agents.is_empty() {
-        return Err(Error::Unimplemented("agents of a new room"));
-    }
+    signaling::check_dispatches(&request.agents)?;
     let settings = RoomConfiguration {
         empty_timeout: request.empty_timeout,
         departure_timeout: request.departure_timeout,
         max_participants: request.max_participants,
         metadata: request.metadata,
         tags: request.tags,
+        agents: request.agents,
         ..RoomConfiguration::default()
     };
     let room = edge
@@ -318,7 +317,7 @@ fn may_create(grant: &Grant) -> bool {
 }
 
 /// A moderator's grant is for one room.
-fn may_moderate(grant: &Grant, room: &str) -> bool {
+pub(super) fn may_moderate(grant: &Grant, room: &str) -> bool {
     let video = grant.video();
     video.room_admin && !room.is_empty() && video.room == room
 }
@@ -329,7 +328,7 @@ fn may_send(grant: &Grant, room: &str, destination: &str) -> bool {
     may_moderate(grant, room) && !destination.is_empty() && allowed == destination
 }
 
-fn check_length(text: &str, what: &'static str, max: usize) -> Result<(), Error> {
+pub(super) fn check_length(text: &str, what: &'static str, max: usize) -> Result<(), Error> {
     match text.len() > max {
         true => Err(Error::TooLong { what, max }),
         false => Ok(()),

@@ -179,6 +179,9 @@ fn check(grant: &Grant) -> Result<protocol::RoomName, Error> {
             return Err(Error::TooLong { what, max });
         }
     }
+    if let Some(settings) = &grant.room_config {
+        signaling::check_dispatches(&settings.agents)?;
+    }
     Ok(room)
 }
 

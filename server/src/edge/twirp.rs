@@ -17,7 +17,7 @@ use protocol::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Edge, path, room_service, rtc};
+use super::{Edge, agent_dispatch, path, room_service, rtc};
 use crate::metrics::ApiCall;
 
 /// The longest request of somebody who has a token. LiveKit's limit.
@@ -62,10 +62,15 @@ pub(super) async fn answer(edge: &Edge, path: &str, request: Request) -> Respons
         // A token that does not verify never reaches the API, and is answered in plain text.
         Err(error) => return plain(error.row().status, error.to_string()),
     };
-    let Some((room_service::NAME, method)) = path::twirp(path) else {
-        return plain(404, "404 page not found".to_owned());
+    let (known, method) = match path::twirp(path) {
+        Some((room_service::NAME, method)) => (room_service::known(method), method),
+        Some((agent_dispatch::NAME, method)) => (agent_dispatch::known(method), method),
+        _ => return plain(404, "404 page not found".to_owned()),
     };
-    let result = match read(&parts, body, method, grant).await {
+    let result = match read(&parts, body, known, grant).await {
+        Ok(call) if agent_dispatch::known(method).is_some() => {
+            agent_dispatch::carry_out(edge, method, call).await
+        }
         Ok(call) => room_service::carry_out(edge, method, call).await,
         Err(error) => Err(error),
     };
@@ -73,7 +78,7 @@ pub(super) async fn answer(edge: &Edge, path: &str, request: Request) -> Respons
         Ok(_) => 200,
         Err(error) => error.row().status,
     };
-    let method = room_service::known(method).unwrap_or("unknown");
+    let method = known.unwrap_or("unknown");
     let label = ApiCall { method, status };
     edge.0.metrics.api_calls.get_or_create(&label).inc();
     match result {
@@ -87,7 +92,7 @@ pub(super) async fn answer(edge: &Edge, path: &str, request: Request) -> Respons
 async fn read(
     parts: &Parts,
     body: Body,
-    method: &str,
+    method: Option<&'static str>,
     grant: Option<Grant>,
 ) -> Result<Call, Error> {
     if parts.method != Method::POST {
@@ -97,7 +102,7 @@ async fn read(
         );
         return Err(Error::BadRoute(message));
     }
-    if room_service::known(method).is_none() {
+    if method.is_none() {
         let message = format!("no handler for path {:?}", parts.uri.path());
         return Err(Error::BadRoute(message));
     }
