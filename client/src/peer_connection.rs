@@ -42,6 +42,8 @@ pub struct PeerConfig {
     pub vp9: bool,
     /// The datagrams travel in TCP connections that we open (ICE-TCP, RFC 6544).
     pub tcp: bool,
+    /// Insist on being the server of DTLS, as pion does towards ICE-lite.
+    pub dtls_server: bool,
 }
 
 impl Default for PeerConfig {
@@ -53,6 +55,7 @@ impl Default for PeerConfig {
             frames: true,
             vp9: false,
             tcp: false,
+            dtls_server: false,
         }
     }
 }

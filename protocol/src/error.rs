@@ -66,6 +66,9 @@ pub enum Error {
     /// `max_participants` are in the room.
     #[error("room is full")]
     RoomFull,
+    /// The person publishes from as many devices as it may (`room.max_companions`).
+    #[error("this participant has as many companions as it may")]
+    TooManyCompanions,
     /// The token was good once; a moderator has taken it back.
     #[error("token was revoked")]
     TokenRevoked,
@@ -191,7 +194,7 @@ impl Error {
             Self::Rpc { .. } => (500, Code::Internal, Reason::UnknownReason),
             Self::Unavailable(_) => (503, Code::Unavailable, Reason::UnknownReason),
             Self::TokenRevoked => (401, Code::Unauthenticated, Reason::ParticipantRemoved),
-            Self::TooManyRooms | Self::TooManyDispatches => {
+            Self::TooManyRooms | Self::TooManyDispatches | Self::TooManyCompanions => {
                 (429, Code::ResourceExhausted, Reason::JoinFailure)
             }
             Self::Overloaded(_) => (503, Code::Unavailable, Reason::JoinFailure),

@@ -3,11 +3,14 @@
 //! Pure: no socket, no clock, no global randomness. Everything else of the project speaks through
 //! these types; only this crate names `livekit-protocol`.
 
+pub mod codec;
 pub mod data_packet;
 pub mod error;
 pub mod ids;
 pub mod join_query;
 pub mod json;
+mod narrow;
+pub mod prescan;
 pub mod signal;
 pub mod token;
 pub mod turn;

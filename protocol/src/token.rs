@@ -31,6 +31,13 @@ impl Keys {
         )
     }
 
+    /// These keys and another one; one of the same id gives way.
+    #[must_use]
+    pub fn with(mut self, key: &str, secret: impl Into<Vec<u8>>) -> Self {
+        self.0.insert(key.to_owned(), secret.into());
+        self
+    }
+
     /// Is there no key at all?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -84,6 +91,8 @@ pub struct Grant {
     pub api_key: String,
     /// Who (`sub`). May be empty in tokens for the server API.
     pub identity: String,
+    /// Whose further device this is: an identity, or empty for nobody's ([`Grant::principal`]).
+    pub principal: String,
     /// Display name.
     pub name: String,
     /// Free text of the application.
@@ -114,6 +123,15 @@ impl Grant {
     /// Who, as an identity.
     pub fn identity(&self) -> ParticipantIdentity {
         self.identity.as_str().into()
+    }
+
+    /// To whom all that this holder does is charged, and with whom it leaves: itself, unless it is a companion, which
+    /// publishes from another device of the same person.
+    pub fn principal(&self) -> ParticipantIdentity {
+        match self.principal.as_str() {
+            "" => self.identity(),
+            principal => principal.into(),
+        }
     }
 
     /// The room the token is for; `None` without a `video` claim or when that names no room.
@@ -260,6 +278,8 @@ struct Claims {
     iss: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     sub: String,
+    #[serde(skip_serializing_if = "String::is_empty")]
+    principal: String,
     // NumericDate (RFC 7519, section 2) may have a fraction.
     #[serde(skip_serializing_if = "Option::is_none")]
     nbf: Option<f64>,
@@ -351,6 +371,7 @@ impl From<Claims> for Grant {
         Self {
             api_key: claims.iss,
             identity: claims.sub,
+            principal: claims.principal,
             name: claims.name,
             metadata: claims.metadata,
             attributes: claims.attributes,
@@ -370,8 +391,10 @@ impl From<Claims> for Grant {
     }
 }
 
-/// Signs a token for `grant` with the secret of `grant.api_key`, valid from `now` (seconds since 1970) for `ttl`;
-/// without `ttl` it does not expire ([`Grant::not_before`] and [`Grant::expires_at`] play no part here).
+/// Signs a token for `grant` with the secret of `grant.api_key`, valid from [`Grant::not_before`] until `ttl` after `now`
+/// (seconds since 1970); without `ttl` it does not expire. A grant without `not_before` is valid from `now`.
+///
+/// A token that takes the place of another one is as old as that: what revokes the one revokes the other.
 ///
 /// Fails with [`TokenError::UnknownKey`] when `keys` lacks that key.
 pub fn sign(
@@ -386,7 +409,8 @@ pub fn sign(
     let claims = Claims {
         iss: grant.api_key.clone(),
         sub: grant.identity.clone(),
-        nbf: Some(now as f64),
+        principal: grant.principal.clone(),
+        nbf: Some(grant.not_before.unwrap_or(now) as f64),
         exp: ttl.map(|ttl| (now + ttl.as_secs()) as f64),
         name: grant.name.clone(),
         metadata: grant.metadata.clone(),
@@ -492,7 +516,11 @@ mod tests {
     fn what_is_signed_verifies_to_the_same_grant() {
         let mut grant = verify(FROM_LIVEKIT_API, &keys(), NOW).unwrap();
         let signed = sign(&grant, &keys(), NOW, Some(Duration::from_secs(600))).unwrap();
-        (grant.not_before, grant.expires_at) = (Some(NOW), Some(NOW + 600));
+        grant.expires_at = Some(NOW + 600);
+        assert_eq!(verify(&signed, &keys(), NOW), Ok(grant.clone()));
+        grant.not_before = None;
+        let signed = sign(&grant, &keys(), NOW, Some(Duration::from_secs(600))).unwrap();
+        grant.not_before = Some(NOW);
         assert_eq!(verify(&signed, &keys(), NOW), Ok(grant.clone()));
         grant.api_key = "gone".into();
         assert_eq!(

@@ -11,7 +11,7 @@ use std::{
 };
 
 use protocol::token::Keys;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize};
 
 /// API key of the development mode, as LiveKit's has it.
 pub const DEV_KEY: &str = "devkey";
@@ -24,8 +24,9 @@ const MAX_ADDRESSES: usize = 16;
 
 /// The tables of the file. There is no key outside of them: where Kubernetes has a service named `conclave` it sets
 /// `CONCLAVE_PORT` to something else.
-const SECTIONS: [&str; 10] = [
-    "http", "media", "tls", "turn", "room", "webhook", "limits", "metrics", "log", "shutdown",
+const SECTIONS: [&str; 11] = [
+    "http", "media", "tls", "turn", "room", "meetings", "webhook", "limits", "metrics", "log",
+    "shutdown",
 ];
 
 /// All settings.
@@ -45,6 +46,8 @@ pub struct Config {
     pub keys: Keys,
     /// Rooms and participants.
     pub room: signaling::Config,
+    /// Meetings by link, without an application.
+    pub meetings: Meetings,
     /// Which applications hear of rooms.
     pub webhook: Webhook,
     /// How much this server takes.
@@ -68,6 +71,9 @@ pub struct Http {
     pub bind: Vec<IpAddr>,
     /// The port, 0 for one that the system chooses.
     pub port: u16,
+    /// Addresses of reverse proxies before this server: what they say of a client's address (the last entry of
+    /// `X-Forwarded-For`) is believed. Without them, all clients behind a proxy count as one address.
+    pub trusted_proxies: Vec<IpAddr>,
 }
 
 impl Default for Http {
@@ -75,6 +81,7 @@ impl Default for Http {
         Self {
             bind: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
             port: 7880,
+            trusted_proxies: Vec::new(),
         }
     }
 }
@@ -189,6 +196,63 @@ impl Default for Media {
             congestion_control: true,
             audio_top_n: 5,
         }
+    }
+}
+
+/// Who may start a meeting by link.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StartMeetings {
+    /// Meetings are started by applications, with tokens.
+    #[default]
+    Nobody,
+    /// Whoever opens the start page.
+    Anyone,
+}
+
+/// How meetings are entered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum JoinMeetings {
+    /// With a token of an application.
+    Token,
+    /// Meetings by link also by whoever has the link. Other rooms still need a token.
+    Link,
+}
+
+/// Meetings by link, for people without an application. Rooms of applications are none of them.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Meetings {
+    /// Who may start one.
+    pub start: StartMeetings,
+    /// How they are entered. Unset: `link` where anyone may start one, else `token`.
+    pub join: Option<JoinMeetings>,
+    /// The database (SQLite) that remembers them. Made where there is none, and only if it is needed. Empty:
+    /// `conclave-meetings.db`; in development mode none.
+    pub file: PathBuf,
+    /// A meeting that nobody entered for so many days is forgotten; one that nobody entered ever, after a week.
+    pub keep_days: u32,
+}
+
+impl Default for Meetings {
+    fn default() -> Self {
+        Self {
+            start: StartMeetings::default(),
+            join: None,
+            file: PathBuf::new(),
+            keep_days: 90,
+        }
+    }
+}
+
+impl Meetings {
+    /// How they are entered.
+    pub fn join(&self) -> JoinMeetings {
+        self.join.unwrap_or(match self.start {
+            StartMeetings::Nobody => JoinMeetings::Token,
+            StartMeetings::Anyone => JoinMeetings::Link,
+        })
     }
 }
 
@@ -442,7 +506,9 @@ impl Config {
         Err(ConfigError::Value(problem.to_owned()))
     }
 
-    /// The development mode: known keys, therefore loopback addresses only, unless `bind` says otherwise.
+    /// The development mode: known keys, therefore HTTP on loopback addresses only, unless `bind` says otherwise. Media is
+    /// on the interfaces' addresses too, for Firefox, which sends none over loopback: without the secrets of a signal
+    /// connection nobody gets anything there. Anyone may start a meeting.
     pub fn into_dev(mut self, bind: Option<IpAddr>) -> Self {
         let loopback = [
             IpAddr::from(Ipv4Addr::LOCALHOST),
@@ -452,14 +518,13 @@ impl Config {
         if self.keys.is_empty() {
             self.keys = Keys::new([(DEV_KEY, DEV_SECRET)]);
         }
+        self.meetings.start = StartMeetings::Anyone;
+        self.meetings.join = Some(JoinMeetings::Link);
         self.http.bind = bind.map_or(loopback.to_vec(), |bind| vec![bind]);
         if self.media.addresses.is_empty() {
             self.media.addresses = match bind {
-                None => loopback.to_vec(),
-                Some(bind) if bind.is_unspecified() => {
-                    loopback.into_iter().chain(interface_addresses()).collect()
-                }
-                Some(bind) => vec![bind],
+                Some(bind) if !bind.is_unspecified() && !bind.is_loopback() => vec![bind],
+                _ => loopback.into_iter().chain(interface_addresses()).collect(),
             };
         }
         self

@@ -6,11 +6,13 @@
 pub mod agents;
 pub mod cli;
 pub mod config;
+mod database;
 pub mod edge;
 pub mod ice_tcp;
 pub mod links;
 pub mod listen;
 pub mod media;
+pub mod meetings;
 pub mod metrics;
 pub mod networks;
 pub mod per_address;

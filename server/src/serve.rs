@@ -18,10 +18,11 @@ use protocol::turn::TurnServers;
 
 use crate::{
     agents::Agents,
-    config::{Config, DEV_KEY, DEV_SECRET},
-    edge::{Edge, metrics_router, serve_http},
+    config::{Config, DEV_KEY, DEV_SECRET, JoinMeetings, StartMeetings},
+    edge::{self, Edge, LocalNames, metrics_router, serve_http},
     listen::Listeners,
     media::{self, Media, ShardSettings},
+    meetings::Meetings,
     metrics::{Exporter, Metrics},
     networks::Networks,
     per_address::PerAddress,
@@ -77,12 +78,14 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     );
     tokio::spawn(agents_task.run(rooms.clone()));
     let (alive, mut sessions) = mpsc::channel(1);
+    let meetings = Meetings::open(&config).await?;
+    let local = LocalNames::new(&config.http.bind, &config.tls.host);
     let edge = Edge::new(
-        rooms.clone(),
-        agents.clone(),
-        config.keys.clone(),
+        (rooms.clone(), agents.clone()),
+        meetings,
         metrics.clone(),
-        config.dev,
+        config.dev.then_some(local),
+        &config.http.trusted_proxies,
         &alive,
     );
     let port = ports.http.port();
@@ -93,7 +96,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     ports.http.serve(
         limits.max_connections,
         Some(addresses.clone()),
-        move |stream, _| serve_http(stream, router.clone()),
+        move |stream, remote| serve_http(stream, edge::from(&router, remote.ip())),
     );
     if let Some(listeners) = ports.metrics {
         let router = metrics_router(Exporter::new(&metrics, rooms.clone()));
@@ -207,7 +210,13 @@ fn announce(
         .map(|shard| shard.sockets().port())
         .collect();
     tracing::info!(bind = ?config.http.bind, port, ?media, ?tcp_ports, ?turn_urls, ?metrics_port, "ready");
-    if config.keys.is_empty() {
+    let by_link = config.meetings.join() == JoinMeetings::Link;
+    if config.meetings.start == StartMeetings::Anyone && !by_link {
+        tracing::warn!(
+            "meetings.start lets anyone start a meeting, but meetings.join lets nobody enter it by link"
+        );
+    }
+    if config.keys.is_empty() && !by_link {
         tracing::warn!(
             "there is no API key, so nobody can join: add one to the table [keys], or set CONCLAVE_KEYS"
         );

@@ -21,7 +21,7 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     config::Tls,
-    edge::{Router, serve_http},
+    edge::{self, Router, serve_http},
     ice_tcp::IceTcp,
     turn::TurnServer,
 };
@@ -98,7 +98,9 @@ impl TlsPort {
                     turn.serve_stream(stream, remote, guard).await;
                 }
             }
-            (Some(STUN_END..), _) => serve_http(stream, self.router).await,
+            (Some(STUN_END..), _) => {
+                serve_http(stream, edge::from(&self.router, remote.ip())).await;
+            }
             _ => {}
         }
     }

@@ -269,7 +269,7 @@ fn a_join_request_of_32_kilobytes_is_read() {
 
 #[test]
 fn browsers_of_other_origins_may_ask() {
-    let server = Server::dev(&[]);
+    let server = Server::start(&["--bind", "127.0.0.1"], &[("CONCLAVE_KEYS", "key: hush")]);
     let answer = server.request(
         "OPTIONS",
         "/rtc/v1/validate",
@@ -380,4 +380,53 @@ fn outside_development_mode_nobody_hands_out_tokens() {
     );
     assert_eq!((answer.status, answer.body.as_str()), (404, ""));
     assert!(!server.log().contains("hush"));
+}
+
+#[test]
+fn development_mode_answers_local_names_and_local_pages_only() {
+    let server = Server::dev(&[]);
+    let body = r#"{"room":"r","identity":"i"}"#;
+    let validate = format!(
+        "/rtc/v1/validate?access_token={}&join_request={}",
+        token("room", "identity"),
+        join_request()
+    );
+    let asked = [
+        ("GET", "/", ""),
+        ("GET", "/m/abcd-efgh-jkm", ""),
+        ("GET", "/api/v1/config", ""),
+        ("POST", "/api/v1/rooms", "{}"),
+        ("POST", "/dev/token", body),
+        ("GET", validate.as_str(), ""),
+        ("POST", "/twirp/livekit.RoomService/ListRooms", "{}"),
+        ("OPTIONS", "/twirp/livekit.RoomService/ListRooms", ""),
+        ("GET", "/rtc/v1", ""),
+    ];
+    for (method, target, body) in asked {
+        let ask = |headers: &[(&str, &str)]| {
+            let headers: Vec<_> = headers.iter().copied().chain([JSON]).collect();
+            server.request(method, target, &headers, body)
+        };
+        // A name that was bound to our address, and pages of elsewhere.
+        for foreign in [
+            ("Host", "evil.example:7880"),
+            ("Origin", "https://evil.example"),
+            ("Origin", "null"),
+            ("Origin", "http://localhost.evil.example"),
+        ] {
+            let answer = ask(&[foreign]);
+            assert_eq!(answer.status, 403, "{method} {target} {foreign:?}");
+            assert_eq!(answer.header("access-control-allow-origin"), "");
+            assert!(!answer.body.contains("eyJ"), "{}", answer.body);
+        }
+        // Pages of applications that are made on this machine, and programs.
+        for ours in [
+            &[("Origin", "http://localhost:3000")][..],
+            &[("Origin", "http://127.0.0.1:5173")],
+            &[],
+        ] {
+            let refused = ask(ours).body.contains("development mode");
+            assert!(!refused, "{method} {target} {ours:?}");
+        }
+    }
 }

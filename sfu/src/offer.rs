@@ -84,7 +84,7 @@ impl Shard {
             self.demux.add_ufrag(&negotiated.local_ice.ufrag, key);
             p.transport.restart_ice(&negotiated.local_ice, now);
         }
-        p.transport.set_remote(&remote, now);
+        p.transport.set_remote(&self.context, &remote, now);
         p.asked = negotiated.missing;
         p.take_over_sections();
         let sid = p.sid;

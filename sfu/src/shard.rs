@@ -289,7 +289,10 @@ impl Shard {
                 return;
             };
             let before = p.transport.path();
-            match p.transport.handle_stun(message, datagram, now, out) {
+            match p
+                .transport
+                .handle_stun(&shard.context, message, datagram, now, out)
+            {
                 Ok(()) if before.is_some() && p.transport.path() != before => {
                     // Another network, of which nothing is known yet.
                     p.estimator
@@ -315,7 +318,10 @@ impl Shard {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
         };
-        if p.transport.handle_dtls(datagram, now, out).is_err() {
+        if p.transport
+            .handle_dtls(&self.context, datagram, now, out)
+            .is_err()
+        {
             self.stats.drop(DropReason::NotValidated);
         }
         self.drain_transport(peer, now, out);

@@ -128,7 +128,7 @@ impl Shard {
                 tracing::debug!(participant = %p.sid, id, "answer to no offer of now ignored")
             }
             Ok(Some(answered)) => {
-                p.transport.set_remote(&answered.remote, now);
+                p.transport.set_remote(&self.context, &answered.remote, now);
                 self.take_over_subscriptions(key, now);
                 self.offer_changes(key);
                 self.drain_transport(key, now, out);

@@ -100,9 +100,9 @@ pub(crate) struct Track {
     pub bound: bool,
     /// Somebody receives it, and the publisher was told.
     pub subscribed: bool,
-    /// The codec as its client names it, without `video/`.
+    /// The codec its client announced, by [`protocol::codec::name`].
     pub codec: String,
-    /// The codecs its client could send, if it is a sound; as the client names them.
+    /// The codecs its client could send, if it is a sound; likewise.
     pub audio_codecs: Vec<String>,
     /// Somebody needs one of them, as the publisher was told.
     pub needed: Option<bool>,

@@ -28,6 +28,10 @@ use crate::{
 /// Messages kept for a client whose `join` is not out yet. The room sends `join` first, so that there are hardly any.
 const MAX_HELD_BACK: usize = 64;
 
+/// A long frame counts as several: to read it costs by its length. A page in a meeting of 160 that each change the
+/// description of 900 kB stays below half of the limit.
+const BYTES_PER_REQUEST: usize = 64 * 1024;
+
 /// Metadata and attributes above this size do not go into refreshed tokens: the token must still fit into a URL.
 const MAX_TOKEN_TEXT: usize = 16 * 1024;
 
@@ -82,14 +86,26 @@ impl Session {
         if self.phase == Phase::Closed {
             return;
         }
-        if !self.requests.take(now) {
+        if !self
+            .requests
+            .take(1.0 + (frame.len() / BYTES_PER_REQUEST) as f64, now)
+        {
             return self.misbehaved(CloseCause::TooMany);
         }
         self.encoding.get_or_insert(frame.encoding());
         match signal::decode_request(&frame) {
             Ok(request) => self.handle_request(request.message, now),
-            Err(FrameError::TooLong) => self.misbehaved(CloseCause::TooLong),
+            Err(FrameError::TooLong | FrameError::TooManyFields) => {
+                self.misbehaved(CloseCause::TooLong)
+            }
             Err(FrameError::Malformed) => self.misbehaved(CloseCause::Malformed),
+        }
+    }
+
+    /// The client sent a frame of the connection itself, such as a ping of the WebSocket. It counts as any other.
+    pub fn handle_control_frame(&mut self, now: Instant) {
+        if self.phase != Phase::Closed && !self.requests.take(1.0, now) {
+            self.misbehaved(CloseCause::TooMany);
         }
     }
 
@@ -216,6 +232,8 @@ impl Session {
     }
 
     fn sign(&mut self, mut grant: Box<Grant>) {
+        // As old as the one it takes the place of: what revokes that one revokes this one too.
+        grant.not_before.get_or_insert(0);
         let attributes: usize = grant
             .attributes
             .iter()
@@ -307,14 +325,14 @@ impl TokenBucket {
         }
     }
 
-    pub fn take(&mut self, now: Instant) -> bool {
+    pub fn take(&mut self, tokens: f64, now: Instant) -> bool {
         let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
         self.at = now.max(self.at);
         self.tokens = (self.tokens + gained).min(self.burst);
-        if self.tokens < 1.0 {
+        if self.tokens < tokens {
             return false;
         }
-        self.tokens -= 1.0;
+        self.tokens -= tokens;
         true
     }
 }

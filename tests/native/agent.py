@@ -40,7 +40,7 @@ class Echo:
                 self.loud = True
                 self.words += 1
                 await self.write()
-            elif quiet > RATE // 10:
+            elif quiet > RATE // 4:
                 self.loud = False
 
     async def write(self):
@@ -64,17 +64,13 @@ async def entrypoint(ctx: JobContext):
     def obey(packet):
         if packet.topic == "leave":
             ctx.shutdown("asked to leave")
-        elif packet.topic == "break":
-            raise_in_entrypoint.set()
 
-    raise_in_entrypoint = asyncio.Event()
     ctx.room.on("track_subscribed", listen)
     ctx.room.on("data_received", obey)
     await ctx.connect()
     await ctx.room.local_participant.set_attributes({"metadata of the job": ctx.job.metadata or "none"})
     track = rtc.LocalAudioTrack.create_audio_track("echo", source)
     await ctx.room.local_participant.publish_track(track, rtc.TrackPublishOptions(source=rtc.TrackSource.SOURCE_MICROPHONE))
-    await raise_in_entrypoint.wait()
 
 
 async def request(job: JobRequest):

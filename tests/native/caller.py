@@ -71,9 +71,9 @@ class Caller:
     async def say(self, words):
         for _ in range(words):
             self.talking = True
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.5)
             self.talking = False
-            await asyncio.sleep(0.4)
+            await asyncio.sleep(0.7)
         return True
 
     def subscribed(self, track, publication, person):

@@ -60,7 +60,14 @@ const CONFINED: [(&str, &[&str]); 6] = [
     ),
     ("str0m", &["client/"]),
     ("axum", &["server/src/edge.rs", "server/src/edge/"]),
-    ("sqlx", &["server/src/webhooks/outbox.rs"]),
+    (
+        "sqlx",
+        &[
+            "server/src/database.rs",
+            "server/src/webhooks/outbox.rs",
+            "server/src/meetings/store.rs",
+        ],
+    ),
 ];
 
 /// Leaf modules that may be `unsafe`: vector instructions and system calls.

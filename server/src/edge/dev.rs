@@ -100,7 +100,7 @@ pub(super) async fn token(edge: &Edge, request: Request) -> Response {
 }
 
 /// Where the client reached us: behind a proxy that speaks TLS, the proxy says so.
-fn signal_url(headers: &HeaderMap) -> String {
+pub(super) fn signal_url(headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = if text("x-forwarded-proto") == Some("https") {
         "wss"

@@ -5,15 +5,18 @@ mod agent_dispatch;
 mod assets;
 mod dev;
 mod http;
+mod local;
+mod meetings;
 mod path;
 mod room_service;
 mod rtc;
 mod twirp;
 mod ws;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
+    Extension,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -24,9 +27,11 @@ use tokio::sync::mpsc;
 
 pub use axum::Router;
 pub use http::serve_http;
+pub use local::LocalNames;
 
 use crate::{
     agents::Agents,
+    meetings::Meetings,
     metrics::{Exporter, Metrics},
     rooms::Rooms,
 };
@@ -39,33 +44,39 @@ pub struct Edge(Arc<Inner>);
 struct Inner {
     rooms: Rooms,
     agents: Agents,
+    meetings: Meetings,
     keys: Keys,
     metrics: Metrics,
     assets: assets::Assets,
-    dev: bool,
+    /// Development mode, and the names under which it answers.
+    local: Option<LocalNames>,
+    trusted_proxies: Vec<IpAddr>,
     /// Held by each session, so that the end of the last one is noticed.
     alive: mpsc::WeakSender<()>,
 }
 
 impl Edge {
-    /// The edge of `rooms` and of those who send `agents` there, for tokens signed by `keys`; `dev` makes it hand out tokens. Each session holds a clone of
-    /// `alive` as long as it lives.
+    /// The edge of `rooms` and of those who send `agents` there, for tokens signed by `keys`; `local` makes it hand out tokens.
+    /// Clients behind `trusted_proxies` have the addresses that those say. Each session holds a clone of `alive` as long as
+    /// it lives.
     pub fn new(
-        rooms: Rooms,
-        agents: Agents,
-        keys: Keys,
+        (rooms, agents): (Rooms, Agents),
+        (meetings, keys): (Meetings, Keys),
         metrics: Metrics,
-        dev: bool,
+        local: Option<LocalNames>,
+        trusted_proxies: &[IpAddr],
         alive: &mpsc::Sender<()>,
     ) -> Self {
         let assets = assets::Assets::load();
         Self(Arc::new(Inner {
             rooms,
             agents,
+            meetings,
             keys,
             metrics,
             assets,
-            dev,
+            local,
+            trusted_proxies: trusted_proxies.to_vec(),
             alive: alive.downgrade(),
         }))
     }
@@ -82,6 +93,15 @@ impl Edge {
             .fallback(answer_over_tls)
             .with_state(self.clone())
     }
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+struct Remote(IpAddr);
+
+/// Answers the requests of a connection from this address.
+pub fn from(router: &Router, remote: IpAddr) -> Router {
+    router.clone().layer(Extension(Remote(remote)))
 }
 
 /// A proxy with a certificate would say so; here we are that ourselves.
@@ -105,13 +125,19 @@ pub fn metrics_router(exporter: Arc<Exporter>) -> Router {
 }
 
 async fn answer(State(edge): State<Edge>, request: Request) -> Response {
+    if let Some(local) = &edge.0.local
+        && let Err(response) = local.check(request.headers())
+    {
+        return response;
+    }
     let path = path::collapse(request.uri().path()).into_owned();
     match path::endpoint(&path) {
         Endpoint::Rtc { v1 } => rtc::connect(edge, request, v1).await,
         Endpoint::Validate { v1 } => rtc::validate(&edge, &request, v1),
         Endpoint::Agent => agent::connect(edge, request).await,
         Endpoint::Twirp => twirp::answer(&edge, &path, request).await,
-        Endpoint::DevToken if edge.0.dev => dev::token(&edge, request).await,
+        Endpoint::Meetings => meetings::answer(&edge, &path, request).await,
+        Endpoint::DevToken if edge.0.local.is_some() => dev::token(&edge, request).await,
         Endpoint::DevToken => StatusCode::NOT_FOUND.into_response(),
         Endpoint::Root if !wants_html(request.headers()) => health(&edge),
         Endpoint::Root | Endpoint::Meeting | Endpoint::Other

@@ -15,6 +15,8 @@ pub(super) enum Endpoint {
     Twirp,
     /// Tokens for the web client in development mode.
     DevToken,
+    /// Meetings by link, for the web client.
+    Meetings,
     /// The web client, or health.
     Root,
     /// A meeting's link: the web client.
@@ -62,6 +64,7 @@ pub(super) fn endpoint(path: &str) -> Endpoint {
         _ if path.contains(TWIRP) => Endpoint::Twirp,
         "/" => Endpoint::Root,
         "/dev/token" => Endpoint::DevToken,
+        _ if path.starts_with("/api/") => Endpoint::Meetings,
         _ if path.starts_with("/m/") => Endpoint::Meeting,
         _ => Endpoint::Other,
     }
@@ -116,6 +119,8 @@ mod tests {
         assert_eq!(of("/m/abcd-efg-hij"), Endpoint::Meeting);
         assert_eq!(of("/dev/token"), Endpoint::DevToken);
         assert_eq!(of("/x/dev/token"), Endpoint::Other);
+        assert_eq!(of("/api/v1/config"), Endpoint::Meetings);
+        assert_eq!(of("/api/v1/rooms/abcd-efgh-jkm/enter"), Endpoint::Meetings);
         assert_eq!(of("/assets/index-1.js"), Endpoint::Other);
     }
 }

@@ -14,6 +14,7 @@ use super::{
     rtc::MAX_NAME,
     twirp::{Call, Reply},
 };
+use crate::meetings::guest_of;
 
 /// The service's name in paths.
 pub(super) const NAME: &str = "livekit.RoomService";
@@ -104,7 +105,12 @@ async fn list_rooms(edge: &Edge, call: &Call) -> Result<Reply, Error> {
 async fn delete_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request: livekit::DeleteRoomRequest = call.request(|_, grant| may_create(grant))?;
     let room = RoomName::from(request.room);
-    edge.0.rooms.call(&room, ApiCall::DeleteRoom).await?;
+    // First, so that nobody comes in between. A meeting by link need not be going on to be ended.
+    let by_link = edge.0.meetings.end(&room).await;
+    match edge.0.rooms.call(&room, ApiCall::DeleteRoom).await {
+        Err(Error::RoomNotFound) if by_link => {}
+        deleted => drop(deleted?),
+    }
     call.reply(&livekit::DeleteRoomResponse::default(), json::EMPTY)
 }
 
@@ -134,12 +140,37 @@ async fn get_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
 async fn remove_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request = about_participant(call)?;
     let revoke_before = u64::try_from(request.revoke_token_ts).ok();
+    // First, so that a guest of a meeting by link is not back before it is gone.
+    let room = RoomName::from(request.room.as_str());
+    if edge.0.meetings.remove(&room, &request.identity).await {
+        remove_other_windows(edge, &room, &request.identity).await;
+    }
     let question = ApiCall::RemoveParticipant {
         identity: request.identity.into(),
         revoke_before: revoke_before.filter(|before| *before > 0),
     };
     ask(edge, request.room, question).await?;
     call.reply(&livekit::RemoveParticipantResponse::default(), json::EMPTY)
+}
+
+/// A guest is removed with everything its browser has open.
+async fn remove_other_windows(edge: &Edge, room: &RoomName, identity: &str) {
+    let (Some(guest), Ok(ApiReply::Participants(people))) = (
+        guest_of(identity),
+        edge.0.rooms.call(room, ApiCall::ListParticipants).await,
+    ) else {
+        return;
+    };
+    for person in people {
+        if person.identity != identity && guest_of(&person.identity) == Some(guest) {
+            let question = ApiCall::RemoveParticipant {
+                identity: person.identity.into(),
+                revoke_before: None,
+            };
+            // It may have left by itself.
+            let _ = edge.0.rooms.call(room, question).await;
+        }
+    }
 }
 
 fn about_participant(call: &Call) -> Result<livekit::RoomParticipantIdentity, Error> {

@@ -89,6 +89,7 @@ fn admit(edge: &Edge, headers: &HeaderMap, uri: &Uri, v1: bool) -> Result<Admitt
         publish_only(&mut grant, &parameters.publish)?;
     }
     let room = check(&grant)?;
+    edge.0.meetings.admits(&grant, &room)?;
     let request = match request {
         Some(request) => decode_join_request(&request)?,
         None if v1 => return Err(JoinRequestError::Missing.into()),

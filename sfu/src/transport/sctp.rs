@@ -8,12 +8,12 @@ use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use sctp_proto::{
-    Association, AssociationHandle, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
-    PayloadProtocolIdentifier as Ppi, ReliabilityType, ServerConfig, StreamEvent, StreamId,
-    TransportConfig,
+    Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Event,
+    Payload, PayloadProtocolIdentifier as Ppi, ReliabilityType, ServerConfig, StreamEvent,
+    StreamId, TransportConfig,
 };
 
-use crate::api::DataChannel;
+use crate::{api::DataChannel, srtp::DtlsRole};
 
 /// The largest message we accept and announce (`a=max-message-size`). LiveKit clients clamp theirs to 64,000 bytes.
 pub const MAX_MESSAGE_SIZE: u32 = 256 * 1024;
@@ -50,8 +50,17 @@ const CHANNELS: [(DataChannel, &str, bool); 3] = [
     (DataChannel::DataTrack, "_data_track", true),
 ];
 
-/// Streams of our channels: odd, since we are the server of DTLS (RFC 8832, section 6).
-const OUR_STREAMS: [StreamId; 3] = [1, 3, 5];
+/// Streams of our channels: even as the client of DTLS, odd as its server (RFC 8832, section 6).
+fn our_streams(role: DtlsRole) -> [StreamId; 3] {
+    match role {
+        DtlsRole::Client => [0, 2, 4],
+        DtlsRole::Server => [1, 3, 5],
+    }
+}
+
+/// Chunk type, behind the common header (RFC 9260, section 3).
+const CHUNK_TYPE: usize = 12;
+const INIT: u8 = 1;
 
 /// One peer's data channels.
 pub struct DataChannels {
@@ -66,16 +75,19 @@ pub struct DataChannels {
     max_message_size: u64,
     /// The channels are ours to open.
     opens: bool,
+    role: DtlsRole,
+    /// The association is ours to begin: a server of DTLS may wait for that.
+    to_connect: Option<ClientConfig>,
 }
 
 impl DataChannels {
-    /// Waits for the client's association. `max_message_size` is what the client accepts (SDP; 0 means no limit).
-    /// `opens`: we open the channels once the association is there.
-    pub fn new(max_message_size: u64, opens: bool) -> Self {
+    /// As the server of DTLS it waits for the client's association, as its client it begins one.
+    /// `max_message_size` is what the client accepts (SDP; 0 means no limit). `opens`: we open the channels once the
+    /// association is there.
+    pub fn new(max_message_size: u64, opens: bool, role: DtlsRole) -> Self {
         let mut endpoint_config = EndpointConfig::default();
         endpoint_config.max_payload_size(MAX_PAYLOAD);
-        let mut server_config = ServerConfig::default();
-        server_config.transport = Arc::new(
+        let transport = Arc::new(
             TransportConfig::default()
                 .with_max_init_retransmits(None)
                 .with_max_data_retransmits(None)
@@ -85,6 +97,14 @@ impl DataChannels {
                 .with_max_receive_buffer_size(1024 * 1024)
                 .with_max_receive_message_size(MAX_MESSAGE_SIZE),
         );
+        let mut server_config = ServerConfig::default();
+        server_config.transport = transport.clone();
+        let mut to_connect = None;
+        if role == DtlsRole::Client {
+            let mut config = ClientConfig::default();
+            config.transport = transport;
+            to_connect = Some(config);
+        }
         Self {
             endpoint: Endpoint::new(Arc::new(endpoint_config), Some(Arc::new(server_config))),
             association: None,
@@ -92,6 +112,8 @@ impl DataChannels {
             opened: Vec::new(),
             readable: Vec::new(),
             opens,
+            role,
+            to_connect,
             max_message_size: if max_message_size == 0 {
                 u64::MAX
             } else {
@@ -100,8 +122,19 @@ impl DataChannels {
         }
     }
 
+    /// Begins the association, where that is up to us. DTLS is there.
+    pub fn connect(&mut self) {
+        if let Some(config) = self.to_connect.take() {
+            self.association = self.endpoint.connect(config, PEER).ok();
+        }
+    }
+
     /// Takes one SCTP packet out of DTLS.
     pub fn handle_packet(&mut self, packet: &[u8], now: Instant) {
+        // Where both begin, it answers ours (RFC 9260, section 5.2.1), and that will do.
+        if self.role == DtlsRole::Client && packet.get(CHUNK_TYPE) == Some(&INIT) {
+            return;
+        }
         let data = Bytes::copy_from_slice(packet);
         match self.endpoint.handle(now, PEER, None, None, data) {
             None => {}
@@ -263,11 +296,12 @@ impl DataChannels {
     /// What is sent on an ordered channel follows its opening; on the others it could arrive before it, so that they wait
     /// for the acknowledgement.
     fn open_channels(&mut self) {
+        let streams = our_streams(self.role);
         let Some((_, association)) = &mut self.association else {
             return;
         };
         let mut ordered = None;
-        for ((channel, label, lossy), id) in CHANNELS.into_iter().zip(OUR_STREAMS) {
+        for ((channel, label, lossy), id) in CHANNELS.into_iter().zip(streams) {
             let reliability = match lossy {
                 true => ReliabilityType::Rexmit,
                 false => ReliabilityType::Reliable,
@@ -290,7 +324,7 @@ impl DataChannels {
 
     /// DATA_CHANNEL_ACK for one of ours.
     fn acknowledged(&mut self, id: StreamId) {
-        for ((channel, ..), ours) in CHANNELS.into_iter().zip(OUR_STREAMS) {
+        for ((channel, ..), ours) in CHANNELS.into_iter().zip(our_streams(self.role)) {
             if ours == id {
                 self.opened(channel, id);
             }

@@ -133,6 +133,10 @@ pub struct Rig {
     pub shard_ns: u64,
     /// Who joins knows VP9.
     pub vp9: bool,
+    /// Who joins insists on being the server of DTLS.
+    pub dtls_servers: bool,
+    /// So many of the shard's next DTLS datagrams are lost.
+    pub lost_dtls: u32,
     /// Participants behind a NAT: their own address, and the one the shard sees.
     nat: BTreeMap<SocketAddr, SocketAddr>,
     server: SocketAddr,
@@ -200,6 +204,8 @@ impl Rig {
             stopwatch: None,
             shard_ns: 0,
             vp9: false,
+            dtls_servers: false,
+            lost_dtls: 0,
             nat: BTreeMap::new(),
             server,
             rng,
@@ -248,6 +254,7 @@ impl Rig {
         let sid = ParticipantSid::random(&mut self.rng);
         let mut config = PeerConfig {
             vp9: self.vp9,
+            dtls_server: self.dtls_servers,
             ..PeerConfig::default()
         };
         let mut subscriber = None;
@@ -739,6 +746,10 @@ impl Rig {
         let is_rtp = bytes.len() >= 12 && bytes[0] >> 6 == 2 && !(192..224).contains(&bytes[1]);
         let ssrc = |bytes: &[u8]| u32::from_be_bytes(bytes[8..12].try_into().unwrap());
         if from == self.server && is_rtp && self.lost_ssrcs.contains(&ssrc(&bytes)) {
+            return;
+        }
+        if from == self.server && (20..64).contains(&bytes[0]) && self.lost_dtls > 0 {
+            self.lost_dtls -= 1;
             return;
         }
         if from == self.server && bytes[0] == 20 && self.lost_handshake_ends > 0 {

@@ -15,15 +15,24 @@ use crate::{metadata, participant::set_permission};
 const AGENT_NAME: &str = "lk.agent_name";
 
 impl Agents {
+    /// As workers see it: whatever there is to know.
     pub(super) fn wire(&self, sid: JobSid) -> Option<livekit::Job> {
         let job = self.jobs.get(&sid)?;
         let meeting = self.meetings.get(&job.room)?;
         let mut dispatches = meeting.dispatches.iter();
         let dispatch = dispatches.find(|dispatch| dispatch.sid == job.dispatch)?;
-        Some(self.job_info(job, meeting, dispatch))
+        let participant = job.participant.as_ref();
+        Some(livekit::Job {
+            room: Some(meeting.room_info()),
+            participant: participant.map(|(sid, name)| meeting.participant_info(*sid, name)),
+            metadata: dispatch.wish.metadata.clone(),
+            attributes: dispatch.wish.attributes.clone(),
+            ..self.job_info(job, meeting, dispatch)
+        })
     }
 
-    /// As workers and the API see it.
+    /// As the API tells it, once for each of many jobs: room and participant by name, what all have in common once, in the
+    /// dispatch.
     #[allow(deprecated)] // Workers of older SDKs read the namespace.
     pub(super) fn job_info(
         &self,
@@ -46,17 +55,19 @@ impl Agents {
             id: job.sid.to_string(),
             dispatch_id: job.dispatch.to_string(),
             r#type: job.pool.kind.into(),
-            room: Some(meeting.room_info()),
+            room: Some(livekit::Room {
+                sid: job.room.to_string(),
+                name: meeting.name.as_str().to_owned(),
+                ..livekit::Room::default()
+            }),
             participant: job
                 .participant
                 .as_ref()
-                .map(|(sid, identity)| meeting.participant_info(*sid, identity)),
+                .map(|(sid, identity)| named(*sid, identity)),
             namespace: job.pool.namespace.clone(),
-            metadata: wish.metadata.clone(),
             agent_name: wish.agent_name.clone(),
             state: Some(state),
             deployment: wish.deployment.clone(),
-            attributes: wish.attributes.clone(),
             ..livekit::Job::default()
         }
     }
@@ -84,11 +95,7 @@ impl Meeting {
         identity: &ParticipantIdentity,
     ) -> ParticipantInfo {
         let known = self.people.get(&sid).map(|person| person.info.clone());
-        known.unwrap_or_else(|| ParticipantInfo {
-            sid: sid.to_string(),
-            identity: identity.as_str().to_owned(),
-            ..ParticipantInfo::default()
-        })
+        known.unwrap_or_else(|| named(sid, identity))
     }
 }
 
@@ -132,6 +139,14 @@ pub(super) fn grant(
     };
     set_permission(&mut grant, &permission);
     Ok(grant)
+}
+
+fn named(sid: ParticipantSid, identity: &ParticipantIdentity) -> ParticipantInfo {
+    ParticipantInfo {
+        sid: sid.to_string(),
+        identity: identity.as_str().to_owned(),
+        ..ParticipantInfo::default()
+    }
 }
 
 fn text(text: Option<&str>) -> String {

@@ -75,7 +75,7 @@ impl Agents {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        if !worker.messages.take(now) {
+        if !worker.messages.take(1.0, now) {
             return self.close_worker(id, WorkerFault::TooMany, now);
         }
         let registered = worker.pool.is_some();

@@ -979,6 +979,18 @@ fn long_metadata_of_dispatches_is_bounded_for_a_room_as_a_whole() {
         taken += usize::from(created.is_ok());
     }
     assert_eq!(taken, 8);
+    // What all jobs of a dispatch have in common is told once.
+    let worker = office.register(registration("x", JobType::JtParticipant));
+    office.join("room", "ada");
+    office.join("room", "ben");
+    let told = office.list("room");
+    assert_eq!(told.len(), 8);
+    for dispatch in told {
+        let jobs = dispatch.state.unwrap().jobs;
+        assert_eq!((dispatch.metadata.len(), jobs.len()), (500 * 1024, 2));
+        assert!(jobs.iter().all(|job| job.metadata.is_empty()));
+    }
+    assert_eq!(office.asked(worker)[0].0.metadata.len(), 500 * 1024);
 }
 
 #[test]

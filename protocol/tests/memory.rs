@@ -1,0 +1,214 @@
+//! What a stranger's message costs while it is decoded: memory in proportion to its bytes, whatever is in it.
+
+use std::{
+    alloc::{GlobalAlloc, Layout, System},
+    cell::Cell,
+};
+
+use protocol::{
+    livekit::{
+        AddTrackRequest, JoinRequest, SessionDescription, SignalRequest, SubscriptionPermission,
+        SyncState, TrackPermission, TrackPublishedResponse, UpdateParticipantMetadata,
+        UpdateSubscription, signal_request::Message as Request,
+    },
+    prost::Message,
+    signal::{
+        Frame, FrameError, JoinRequestError, MAX_FRAME_BYTES, decode_join_request, decode_request,
+        encode_join_request,
+    },
+};
+
+struct Counting;
+
+thread_local! {
+    static LIVE: Cell<i64> = const { Cell::new(0) };
+    static PEAK: Cell<i64> = const { Cell::new(0) };
+}
+
+// SAFETY: every call goes to the system allocator unchanged; only counters of the thread are touched besides.
+unsafe impl GlobalAlloc for Counting {
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        LIVE.with(|live| live.set(live.get() + layout.size() as i64));
+        PEAK.with(|peak| peak.set(peak.get().max(LIVE.get())));
+        // SAFETY: as for the caller.
+        unsafe { System.alloc(layout) }
+    }
+
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        LIVE.with(|live| live.set(live.get() - layout.size() as i64));
+        // SAFETY: as for the caller.
+        unsafe { System.dealloc(pointer, layout) }
+    }
+}
+
+#[global_allocator]
+static ALLOCATOR: Counting = Counting;
+
+/// What `f` had allocated at the most, bytes.
+fn peak<T>(f: impl FnOnce() -> T) -> (T, i64) {
+    let before = LIVE.get();
+    PEAK.set(before);
+    let result = f();
+    (result, PEAK.get() - before)
+}
+
+fn allowed(bytes: usize) -> i64 {
+    16 * bytes as i64 + 8 * 1024 * 1024
+}
+
+fn frame(message: Request) -> Frame {
+    let request = SignalRequest {
+        message: Some(message),
+    };
+    Frame::Binary(request.encode_to_vec().into())
+}
+
+/// A message of `inner` bytes in field `number` of another one.
+fn within(number: u32, inner: Vec<u8>) -> Vec<u8> {
+    let mut outer = Vec::new();
+    prost::encoding::encode_varint(u64::from(number << 3 | 2), &mut outer);
+    prost::encoding::encode_varint(inner.len() as u64, &mut outer);
+    outer.extend(inner);
+    outer
+}
+
+#[test]
+fn no_frame_costs_more_than_sixteen_times_its_bytes() {
+    let mut frames = Vec::new();
+    // Each field of each message, empty, as often as it fits; and two levels down.
+    for message in 1..=24u32 {
+        for field in 1..=12u32 {
+            let empty = [(field << 3 | 2) as u8, 0];
+            let many = empty.repeat(1_048_000 - 8);
+            frames.push(Frame::Binary(within(message, many).into()));
+            let deeper = within(message, within(field, empty.repeat(1_000_000)));
+            frames.push(Frame::Binary(deeper.into()));
+        }
+    }
+    // What is not whole is decoded up to there.
+    let mut cut = within(12, [0x1a, 0].repeat(1_040_000));
+    cut.pop();
+    frames.push(Frame::Binary(cut.into()));
+    for name in ["publishTracks", "dataChannels", "trackSidsDisabled"] {
+        let element = if name == "trackSidsDisabled" {
+            "\"\""
+        } else {
+            "{}"
+        };
+        let elements = vec![element; 600_000].join(",");
+        let text = format!("{{\"syncState\":{{\"{name}\":[{elements}]}}}}");
+        frames.push(Frame::Text(text));
+    }
+    for frame in frames {
+        let (_, peak) = peak(|| decode_request(&frame));
+        let bytes = frame.len();
+        let begin = match &frame {
+            Frame::Binary(bytes) => format!("{:x?}", &bytes[..12]),
+            Frame::Text(text) => text[..40].to_owned(),
+        };
+        assert!(peak < allowed(bytes), "{peak} bytes for {bytes}: {begin}");
+    }
+}
+
+#[test]
+fn as_many_fields_as_there_may_be_cost_little() {
+    let tracks = |n| {
+        frame(Request::SyncState(SyncState {
+            publish_tracks: vec![TrackPublishedResponse::default(); n],
+            ..Default::default()
+        }))
+    };
+    let fits = tracks(4095);
+    let (result, peak) = peak(|| decode_request(&fits));
+    assert!(result.is_ok() && peak < allowed(fits.len()), "{peak}");
+    assert_eq!(
+        decode_request(&tracks(4096)),
+        Err(FrameError::TooManyFields)
+    );
+}
+
+#[test]
+fn no_join_request_costs_more_than_sixteen_times_its_bytes() {
+    let tracks = |n| {
+        encode_join_request(&JoinRequest {
+            add_track_requests: vec![AddTrackRequest::default(); n],
+            ..Default::default()
+        })
+    };
+    // 512 kB of empty requests, a few hundred bytes when packed.
+    let bomb = tracks(262_000);
+    assert!(bomb.len() < 1000);
+    let (result, peak_bytes) = peak(|| decode_join_request(&bomb));
+    assert_eq!(result, Err(JoinRequestError::TooManyFields));
+    assert!(peak_bytes < allowed(bomb.len()), "{peak_bytes}");
+    let (result, peak_bytes) = peak(|| decode_join_request(&tracks(4096)));
+    assert!(result.is_ok() && peak_bytes < allowed(100), "{peak_bytes}");
+    assert_eq!(
+        decode_join_request(&tracks(4097)),
+        Err(JoinRequestError::TooManyFields)
+    );
+}
+
+#[test]
+fn what_honest_clients_send_passes() {
+    // A text that reads as a message of tens of thousands of fields.
+    let long = |n: usize| "\"".repeat(n);
+    let description = |n| SessionDescription {
+        sdp: long(n),
+        mid_to_track_id: (0..320)
+            .map(|mid| (mid.to_string(), "TR_VCabcdefghijkl".to_owned()))
+            .collect(),
+        ..Default::default()
+    };
+    let sids = vec!["TR_VCabcdefghijkl".to_owned(); 320];
+    let state = SyncState {
+        answer: Some(description(1_000_000)),
+        offer: Some(description(1_000_000)),
+        subscription: Some(UpdateSubscription {
+            track_sids: sids.clone(),
+            ..Default::default()
+        }),
+        publish_tracks: vec![TrackPublishedResponse::default(); 5],
+        track_sids_disabled: sids,
+        ..Default::default()
+    };
+    let frames = [
+        frame(Request::SyncState(state.clone())),
+        frame(Request::Offer(description(1_000_000))),
+        frame(Request::Answer(description(1_000_000))),
+        frame(Request::UpdateMetadata(UpdateParticipantMetadata {
+            metadata: long(512 * 1024),
+            attributes: [("key".into(), long(64 * 1024))].into(),
+            ..Default::default()
+        })),
+        frame(Request::SubscriptionPermission(SubscriptionPermission {
+            track_permissions: (0..800)
+                .map(|i| TrackPermission {
+                    participant_identity: format!("{i}@example.org"),
+                    track_sids: vec!["TR_VCabcdefghijkl".into(); 2],
+                    ..Default::default()
+                })
+                .collect(),
+            ..Default::default()
+        })),
+    ];
+    for frame in frames {
+        assert!(frame.len() <= MAX_FRAME_BYTES);
+        let request = decode_request(&frame).expect("an honest frame");
+        let text = serde_json::to_string(&request).unwrap();
+        if text.len() <= MAX_FRAME_BYTES {
+            assert!(decode_request(&Frame::Text(text)).is_ok());
+        }
+    }
+    let join = JoinRequest {
+        metadata: long(100_000),
+        publisher_offer: Some(description(200_000)),
+        sync_state: Some(SyncState {
+            answer: Some(description(100_000)),
+            offer: Some(description(50_000)),
+            ..Default::default()
+        }),
+        ..Default::default()
+    };
+    assert!(decode_join_request(&encode_join_request(&join)).is_ok());
+}
