@@ -10,7 +10,7 @@ import path from 'node:path';
 import { test } from 'node:test';
 import { launchChromium, launchFirefox } from './lib/browsers.js';
 import { everyoneHearsAndSees } from './lib/everyone.js';
-import { NativeParticipant, SIGNS, WebParticipant } from './lib/participants.js';
+import { SIGNS, WebParticipant } from './lib/participants.js';
 import { Server } from './lib/server.js';
 import { token } from './lib/token.js';
 import { pause, until } from './lib/until.js';
@@ -65,7 +65,6 @@ async function chromium(t, extra = []) {
 async function person(t, browser, index, name) {
   const one = new WebParticipant(browser, { name, ...SIGNS[index] });
   await one.open();
-  t.after(() => one.close());
   return one;
 }
 
@@ -102,8 +101,6 @@ test('where nobody may start a meeting or enter one by link, the page offers nei
   }
   // With an application's token one comes in all the same, and is offered no link that lets nobody in.
   const ben = await person(t, browser, 1, 'Ben');
-  const nat = new NativeParticipant({ name: 'nat', ...SIGNS[2] });
-  t.after(() => nat.close());
   const jwt = token('salle', 'ben', { claims: { name: 'Ben' } });
   await ben.page.goto(`${server.url}/m/autre#token=${jwt}`, { waitUntil: 'domcontentloaded' });
   await until('the door', async () => (await ben.page.$eval('[data-testid="name-input"]', (field) => field.value)) === 'Ben');
@@ -113,8 +110,8 @@ test('where nobody may start a meeting or enter one by link, the page offers nei
   await ben.connected();
   assert.equal(await ben.page.title(), 'Meeting salle · Conclave');
   assert.doesNotMatch(await text(ben.page), /Anyone with the link|autre/);
-  await nat.join(server.socketUrl, token('salle', 'nat'));
-  await everyoneHearsAndSees([ben, nat]);
+  const { participants } = await call(server, 'ListParticipants', 'salle', { room: 'salle' });
+  assert.deepEqual(participants.map((one) => one.identity), ['ben']);
   assert.ok(!(await ben.page.evaluate(() => JSON.stringify([history.state, location.href, document.body.innerText]))).includes(jwt));
   // A reload needs no link.
   await ben.page.reload({ waitUntil: 'domcontentloaded' });
@@ -254,7 +251,7 @@ test('a link on a page of elsewhere puts nobody on the air', { timeout: 3 * 60_0
     });
     await victim.page.goto(`http://127.0.0.1:${elsewhere.address().port}/${index}`);
     await until('the page is there', () => victim.page.url().startsWith(server.url));
-    await shown(victim.page, 'join-button');
+    await until('the door is shown', () => victim.page.$('[data-testid="join-button"]'), { explain: async () => `${victim.page.url()} ${await text(victim.page)} ${victim.errors}` });
     await pause(5_000);
     for (const room of [slug, 'evil']) assert.deepEqual((await call(server, 'ListParticipants', room, { room })).participants, [], targets[index]);
     const live = await victim.page.evaluate(() => window.__tracks.filter((track) => track.readyState === 'live').length);
@@ -278,6 +275,9 @@ test('Firefox meets on localhost in development mode as it comes', { timeout: 3 
   await fox.open();
   await fox.page.goto(server.url);
   await fox.click('start-meeting');
+  // Firefox asks, and so does the page before.
+  await (await fox.page.waitForSelector('.mirror-ask .button')).click();
+  for (const device of ['mic', 'camera']) await shown(fox.page, `prejoin-${device}`).then(() => fox.page.waitForSelector(`[data-testid="prejoin-${device}"][data-on="true"]`));
   await fox.type('name-input', fox.name);
   await fox.click('join-button');
   await fox.connected();

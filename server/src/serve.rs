@@ -19,7 +19,8 @@ use protocol::turn::TurnServers;
 use crate::{
     agents::Agents,
     config::{Config, DEV_KEY, DEV_SECRET, JoinMeetings, StartMeetings},
-    edge::{self, Edge, LocalNames, metrics_router, serve_http},
+    descriptors,
+    edge::{Edge, LocalNames, metrics_http},
     listen::Listeners,
     media::{self, Media, ShardSettings},
     meetings::Meetings,
@@ -48,6 +49,7 @@ struct Ports {
 /// When a port is taken, or the system refuses threads, memory or random numbers. The text is for the administrator.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     // 1. Take the ports.
+    descriptors::take(&config);
     let ports = Ports::take(&config)?;
     let mut stop = Stop::new()?;
 
@@ -85,23 +87,27 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         meetings,
         metrics.clone(),
         config.dev.then_some(local),
-        &config.http.trusted_proxies,
+        &config.http,
         &alive,
     );
     let port = ports.http.port();
     let metrics_port = ports.metrics.as_ref().map(Listeners::port);
-    let router = edge.router();
+    let http = edge.port();
     let limits = &config.limits;
-    let addresses = PerAddress::new(limits.max_connections_per_address);
+    let addresses = PerAddress::new(
+        limits.max_connections_per_address,
+        limits.max_strangers_per_address,
+    )
+    .trusting(&config.http.trusted_proxies);
     ports.http.serve(
         limits.max_connections,
         Some(addresses.clone()),
-        move |stream, remote| serve_http(stream, edge::from(&router, remote.ip())),
+        move |stream, remote, guest| http.clone().serve(stream, remote.ip(), guest),
     );
     if let Some(listeners) = ports.metrics {
-        let router = metrics_router(Exporter::new(&metrics, rooms.clone()));
-        listeners.serve(METRICS_CONNECTIONS, None, move |stream, _| {
-            serve_http(stream, router.clone())
+        let http = metrics_http(Exporter::new(&metrics, rooms.clone()));
+        listeners.serve(METRICS_CONNECTIONS, None, move |stream, remote, guest| {
+            http.clone().serve(stream, remote.ip(), guest)
         });
     }
     ports

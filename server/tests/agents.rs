@@ -359,6 +359,21 @@ fn dispatches_are_for_moderators_of_the_room_and_refused_in_livekits_words() {
 }
 
 #[test]
+fn where_rooms_are_to_be_created_first_a_dispatch_creates_none() {
+    let server = Server::dev(&[("CONCLAVE_ROOM_AUTO_CREATE", "false")]);
+    let token = moderator("room");
+    let wish = json!({ "room": "room", "agent_name": "scribe" });
+    assert_eq!(call(&server, &token, "CreateDispatch", &wish).status, 404);
+    answered(&call(
+        &server,
+        &token,
+        "CreateRoom",
+        &json!({ "name": "room" }),
+    ));
+    answered(&call(&server, &token, "CreateDispatch", &wish));
+}
+
+#[test]
 fn a_token_that_asks_for_too_many_agents_is_refused() {
     let server = Server::dev(&[]);
     let mut grant = support::grant("room", "ada");

@@ -23,6 +23,7 @@ use crate::{
     relay::RelayQueue,
     router::Router,
     rtp,
+    slow_readers::Held,
     stats::{DropReason, Stats},
     timers::{Timer, Timers},
     transport::{TransportContext, TransportError, TransportEvent},
@@ -194,6 +195,7 @@ impl Shard {
                         p.transport.handle_timeout(&shard.context, now, out);
                     }
                     shard.drain_transport(peer, now, out);
+                    shard.review_data(peer, now, out);
                 });
             }
         }
@@ -325,6 +327,7 @@ impl Shard {
             self.stats.drop(DropReason::NotValidated);
         }
         self.drain_transport(peer, now, out);
+        self.review_data(peer, now, out);
     }
 
     /// Acts on what a transport reports.
@@ -334,11 +337,7 @@ impl Shard {
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        while let Some(event) = self
-            .peers
-            .get_mut(peer)
-            .and_then(|p| p.transport.poll_event())
-        {
+        while let Some(event) = self.peers.get_mut(peer).and_then(|p| p.transport.poll(now)) {
             match event {
                 TransportEvent::Validated(path) => self.demux.add_path(path, peer),
                 TransportEvent::Forgotten(path) => self.demux.remove_path(path, peer),
@@ -353,9 +352,13 @@ impl Shard {
                 }
                 TransportEvent::Opened(channel) => self.channel_opened(peer, channel, now, out),
                 TransportEvent::Data(channel, mut message) => {
-                    self.handle_data(peer, channel, &mut message, now, out)
+                    self.stats.data_in += 1;
+                    self.handle_data(peer, channel, &mut message, now, out);
                 }
             }
+        }
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.transport.flush_data(now, out);
         }
         self.reschedule(peer, now);
     }
@@ -365,10 +368,11 @@ impl Shard {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
         };
-        let at = p
-            .transport
-            .poll_timeout(&self.context)
-            .map(|at| at.max(now + TIMER_RESOLUTION));
+        let transport = p.transport.poll_timeout(&self.context);
+        let held = p.held.as_ref().map(Held::retry_at);
+        let at = [transport, p.reader.deadline(), held];
+        let at = at.into_iter().flatten().min();
+        let at = at.map(|at| at.max(now + TIMER_RESOLUTION));
         let timer: &mut Timer = &mut p.timer;
         self.timers.schedule(peer, timer, at);
     }

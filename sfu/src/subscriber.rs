@@ -6,7 +6,7 @@ use protocol::ParticipantSid;
 
 use crate::{
     api::{DisconnectReason, Event, SendBatch},
-    negotiate::Negotiation,
+    negotiate::{Negotiation, NegotiationError},
     peer::Peer,
     shard::{PeerKey, Shard},
 };
@@ -117,6 +117,10 @@ impl Shard {
             return;
         };
         match p.negotiation.handle_answer(id, sdp) {
+            // What there is goes on as it is.
+            Err(NegotiationError::SetupUnusable) if p.transport.has_remote() => {
+                tracing::debug!(participant = %p.sid, id, "answer with an unusable DTLS role ignored");
+            }
             Err(error) => {
                 let event = Event::NegotiationFailed {
                     peer: p.sid,

@@ -89,8 +89,8 @@ pub enum TransportEvent {
     Disconnected(DisconnectReason),
     /// The client opened a data channel.
     Opened(DataChannel),
-    /// A message on a data channel.
-    Data(DataChannel, Vec<u8>),
+    /// A message on a data channel; `None`: on one with a label that LiveKit does not know.
+    Data(Option<DataChannel>, Vec<u8>),
 }
 
 /// Why a datagram was dropped by the transport.
@@ -121,6 +121,8 @@ pub struct Transport {
     data_budget: Budget,
     /// Messages wait in SCTP until there is budget for them.
     data_wait: Option<Instant>,
+    /// Messages that may not be lost are not read for now.
+    holds_reliable: bool,
     created: Instant,
     /// Its time runs from the client's first description on.
     waits_for_remote: bool,
@@ -160,6 +162,7 @@ impl Transport {
                 now,
             ),
             data_wait: None,
+            holds_reliable: false,
             created: now,
             waits_for_remote: false,
             opens_channels,
@@ -397,6 +400,16 @@ impl Transport {
             .is_some_and(|data| data.send(channel, message))
     }
 
+    /// Bytes of a channel that the client has not acknowledged.
+    pub fn unread(&mut self, channel: DataChannel) -> usize {
+        self.data.as_mut().map_or(0, |data| data.unread(channel))
+    }
+
+    /// From now on messages that may not be lost are left in SCTP, whose window closes; or they are read again.
+    pub fn hold_reliable(&mut self, hold: bool) {
+        self.holds_reliable = hold;
+    }
+
     /// Sends what the data channels have queued.
     pub fn flush_data(&mut self, now: Instant, out: &mut impl SendBatch) {
         if self.dtls.is_done() && !self.closed {
@@ -423,10 +436,6 @@ impl Transport {
             && data.poll_timeout().is_some_and(|wake| now >= wake)
         {
             data.handle_timeout(now);
-            self.drive_data(now, out);
-        }
-        if self.data_wait.is_some_and(|ready| now >= ready) {
-            self.drive_data(now, out);
         }
         if self
             .consent_deadline(context)
@@ -459,8 +468,16 @@ impl Transport {
         .min()
     }
 
-    /// The next event.
+    /// The next event that is no message.
     pub fn poll_event(&mut self) -> Option<TransportEvent> {
+        self.events.pop_front()
+    }
+
+    /// The next event, messages too: as many as there is budget for. Afterwards [`Transport::flush_data`] is due.
+    pub fn poll(&mut self, now: Instant) -> Option<TransportEvent> {
+        if self.events.is_empty() && self.dtls.is_done() && !self.closed {
+            self.read_data(now);
+        }
         self.events.pop_front()
     }
 
@@ -534,31 +551,32 @@ impl Transport {
         }
         if self.dtls.is_done() {
             self.update_connected();
-            self.drive_data(now, out);
         }
     }
 
-    /// SCTP packets out, events in; each packet is one DTLS record.
-    fn drive_data(&mut self, now: Instant, out: &mut impl SendBatch) {
+    /// One message, where there is one and budget for it.
+    fn read_data(&mut self, now: Instant) {
         let Some(data) = &mut self.data else { return };
         data.connect();
         self.data_wait = None;
-        loop {
-            if self.data_budget.is_spent(now) {
-                self.data_wait = Some(self.data_budget.ready_at());
-                break;
-            }
-            let Some((channel, message)) = data.poll_message() else {
-                break;
-            };
+        if self.data_budget.is_spent(now) {
+            self.data_wait = Some(self.data_budget.ready_at());
+            return;
+        }
+        let message = data.poll_message(self.holds_reliable);
+        for channel in data.take_opened() {
+            self.events.push_back(TransportEvent::Opened(channel));
+        }
+        if let Some((channel, message)) = message {
             let cost = (message.len() as u32).saturating_add(MESSAGE_COST);
             self.data_budget.spend(cost, now);
             self.events
                 .push_back(TransportEvent::Data(channel, message));
         }
-        for channel in data.take_opened() {
-            self.events.push_back(TransportEvent::Opened(channel));
-        }
+    }
+
+    /// SCTP packets out; each is one DTLS record.
+    fn drive_data(&mut self, now: Instant, out: &mut impl SendBatch) {
         let to = self.path_for_now();
         let Some(data) = &mut self.data else { return };
         let dtls = &mut self.dtls;

@@ -5,6 +5,7 @@ use std::time::Instant;
 use protocol::{
     ParticipantIdentity, ParticipantSid,
     error::Error,
+    limits,
     livekit::{
         self, DataPacket, DisconnectReason, RoomMovedResponse, RoomUpdate, SendDataRequest,
         UpdateParticipantRequest, UpdateSubscription, UpdateSubscriptionsRequest, UserPacket,
@@ -112,7 +113,7 @@ impl Room {
     }
 
     fn update_room_metadata(&mut self, metadata: String, now: Instant) -> Result<ApiReply, Error> {
-        metadata::check(&metadata, "metadata", metadata::MAX_METADATA)?;
+        limits::check_metadata(&metadata)?;
         self.metadata = metadata.clone();
         self.tell_agents(RoomNews::MetadataChanged { metadata });
         let room = self.info(now);
@@ -207,8 +208,8 @@ impl Room {
                 self.reconcile_track(track);
             }
             self.reconcile_data_publisher(sid);
-            self.announce_count(None, now);
         }
+        self.announce_count(None, now);
     }
 
     fn update_subscriptions(

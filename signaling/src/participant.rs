@@ -306,6 +306,11 @@ impl Participant {
         kind_of(&self.grant)
     }
 
+    /// Does it record? Agents and others may be told to by a flag alone.
+    pub fn is_recorder(&self) -> bool {
+        self.kind() == Kind::Egress || self.grant.video().recorder
+    }
+
     fn kind_details(&self) -> Vec<i32> {
         let mut details = kind_details_of(&self.grant);
         let forwarded = KindDetail::Forwarded.into();

@@ -55,8 +55,14 @@ impl Room {
             metadata: self.metadata.clone(),
             num_participants: self.count(),
             num_publishers: publishers.count() as u32,
+            active_recording: self.is_recorded(),
             ..livekit::Room::default()
         }
+    }
+
+    /// Somebody who records is here, hidden or not.
+    fn is_recorded(&self) -> bool {
+        self.participants.values().any(Participant::is_recorder)
     }
 
     fn count(&self) -> u32 {
@@ -88,8 +94,8 @@ impl Room {
 
     /// Tells everybody but `except` (who has just read it in `join`) how many they are, when that changed.
     pub(crate) fn announce_count(&mut self, except: Option<ParticipantSid>, now: Instant) {
-        let count = self.count();
-        if std::mem::replace(&mut self.announced_count, count) != count {
+        let announced = (self.count(), self.is_recorded());
+        if std::mem::replace(&mut self.announced, announced) != announced {
             let room = Some(self.info(now));
             self.broadcast(Message::RoomUpdate(RoomUpdate { room }), except);
         }

@@ -275,8 +275,9 @@ impl Room {
     pub(crate) fn refuse_blob(&mut self, sid: ParticipantSid, request_id: u32) {
         let response = RequestResponse {
             request_id,
-            reason: Reason::UnsupportedType.into(),
-            message: "data blobs are not supported".to_owned(),
+            reason: Reason::NotAllowed.into(),
+            // As LiveKit's server says where they are off.
+            message: "data blob not enabled".to_owned(),
             ..RequestResponse::default()
         };
         self.send(sid, Message::RequestResponse(response));

@@ -62,8 +62,8 @@ pub struct Room {
     pub(crate) audio_top_n: Option<usize>,
     /// Calls of participants' methods that wait for an answer, by the id of their request.
     pub(crate) calls: BTreeMap<String, Call>,
-    /// The `num_participants` that everybody knows.
-    pub(crate) announced_count: u32,
+    /// `num_participants` and `active_recording` as everybody knows them.
+    pub(crate) announced: (u32, bool),
     pub(crate) close_at: Option<Instant>,
     pub(crate) closed: bool,
     pub(crate) outputs: VecDeque<RoomOutput>,
@@ -111,7 +111,7 @@ impl Room {
                 .get(AUDIO_TOP_N)
                 .and_then(|number| number.parse().ok()),
             calls: BTreeMap::new(),
-            announced_count: 0,
+            announced: (0, false),
             close_at: Some(now + seconds(empty_timeout)),
             closed: false,
             outputs: VecDeque::new(),

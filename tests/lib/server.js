@@ -15,7 +15,7 @@ export class Server {
   /**
    * @param {string} name of the test: its log is target/conformance/NAME.log
    * @param {{shards?: number, settings?: Record<string, string>, development?: boolean}} [options] settings by the names
-   *   of their variables; outside development mode the keys are the same, so that tests can sign tokens
+   *   of their variables; the keys are the same outside development mode
    */
   static async start(name, { shards = 2, settings = {}, development = true } = {}) {
     const server = new Server();
@@ -32,7 +32,7 @@ export class Server {
       CONCLAVE_MEDIA_SHARDS: String(shards),
       CONCLAVE_MEDIA_ADDRESSES: JSON.stringify(['127.0.0.1', process.env.CONFORMANCE_ADDRESS].filter(Boolean)),
       CONCLAVE_METRICS_ADDRESS: new URL(server.metricsUrl).host,
-      ...(development ? {} : { CONCLAVE_KEYS: `${KEY}: ${SECRET}` }),
+      CONCLAVE_KEYS: `${KEY}: ${SECRET}`,
       ...settings,
     };
     await server.run('w');

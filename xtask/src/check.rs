@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    security,
+    protocol, security,
     source::{Source, sources},
 };
 
@@ -97,6 +97,7 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         breaches.extend(hosts(&root, &format!("{lock}/package-lock.json")));
     }
     breaches.extend(security::check(&root));
+    breaches.extend(protocol::check(&root));
     for breach in &breaches {
         println!("{breach}");
     }

@@ -52,7 +52,8 @@ pub(super) async fn connect(edge: Edge, request: Request) -> Response {
 fn admit(edge: &Edge, parts: &Parts) -> Result<String, Error> {
     let Query(parameters) = Query::<rtc::Parameters>::try_from_uri(&parts.uri).unwrap_or_default();
     let keys = &edge.0.keys;
-    let grant = rtc::authenticate(&parts.headers, &parameters.access_token, keys)?
+    let (headers, extensions) = (&parts.headers, &parts.extensions);
+    let grant = rtc::authenticate(headers, extensions, &parameters.access_token, keys)?
         .ok_or(Error::PermissionDenied)?;
     let video = grant.video();
     // The token of an agent in a room has the same flag, but is for that room.

@@ -2,15 +2,15 @@
 
 use protocol::{
     error::Error,
-    json,
+    json, limits,
     livekit::{self, AgentDispatch, RoomAgentDispatch, RoomConfiguration},
+    prescan::Opaque,
 };
 
 use super::{
     Edge,
-    room_service::{check_length, may_moderate},
-    rtc::MAX_NAME,
-    twirp::{Call, Reply},
+    room_service::may_moderate,
+    twirp::{Call, Method, Reply, Right},
 };
 use crate::agents::DispatchCall;
 
@@ -18,11 +18,18 @@ use crate::agents::DispatchCall;
 pub(super) const NAME: &str = "livekit.AgentDispatchService";
 
 /// Its methods.
-const METHODS: [&str; 3] = ["CreateDispatch", "DeleteDispatch", "ListDispatch"];
+pub(super) const METHODS: [Method; 3] = [
+    method("CreateDispatch", &[&[3], &[6, 2]]),
+    method("DeleteDispatch", &[]),
+    method("ListDispatch", &[]),
+];
 
-/// The method of this name.
-pub(super) fn known(method: &str) -> Option<&'static str> {
-    METHODS.into_iter().find(|known| *known == method)
+const fn method(name: &'static str, long: Opaque) -> Method {
+    Method {
+        name,
+        right: Right::RoomAdmin,
+        long,
+    }
 }
 
 /// Carries out one call.
@@ -35,12 +42,12 @@ pub(super) async fn carry_out(edge: &Edge, method: &str, call: Call) -> Result<R
     }
 }
 
-/// Where there is no such room it is opened, as livekit-server does.
+/// Where there is no such room it is opened, as livekit-server does: unless rooms are to be created first.
 async fn create(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request = call.request(|request: &livekit::CreateAgentDispatchRequest, grant| {
         may_moderate(grant, &request.room)
     })?;
-    check_length(&request.room, "room name", MAX_NAME)?;
+    limits::check_room_name(&request.room)?;
     let wish = RoomAgentDispatch {
         agent_name: request.agent_name,
         metadata: request.metadata,
@@ -52,6 +59,7 @@ async fn create(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let room = request.room.into();
     let settings = RoomConfiguration::default();
     let rooms = &edge.0.rooms;
+    rooms.admits(&room, call.api_key())?;
     rooms.create(&room, &settings, call.api_key()).await?;
     one(edge, call, DispatchCall::Create(room, wish)).await
 }

@@ -9,7 +9,10 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use protocol::token::{self, Grant, VideoGrant};
+use protocol::{
+    limits::MAX_NAME,
+    token::{self, Grant, VideoGrant},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Edge, rtc};
@@ -66,10 +69,10 @@ pub(super) async fn token(edge: &Edge, request: Request) -> Response {
         if required && text.is_empty() {
             return refuse(StatusCode::BAD_REQUEST, &format!("{what} is empty"));
         }
-        if text.len() > rtc::MAX_NAME {
+        if text.len() > MAX_NAME {
             return refuse(
                 StatusCode::BAD_REQUEST,
-                &format!("{what} is longer than {} bytes", rtc::MAX_NAME),
+                &format!("{what} is longer than {} bytes", MAX_NAME),
             );
         }
     }

@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use protocol::token;
+use protocol::{limits::MAX_NAME, token};
 use serde::{Deserialize, Serialize};
 
 use super::{Edge, Remote, dev::signal_url, rtc};
@@ -140,8 +140,8 @@ async fn enter(edge: &Edge, path: &str, request: Request) -> Response {
         Err(response) => return response,
     };
     let name = asked.name.trim();
-    if name.len() > rtc::MAX_NAME || asked.tab.len() > rtc::MAX_NAME {
-        let sentence = format!("name is longer than {} bytes", rtc::MAX_NAME);
+    if name.len() > MAX_NAME || asked.tab.len() > MAX_NAME {
+        let sentence = format!("name is longer than {} bytes", MAX_NAME);
         return refuse(StatusCode::BAD_REQUEST, "name-too-long", &sentence);
     }
     if edge.0.rooms.is_closing() {

@@ -3,16 +3,16 @@
 use protocol::{
     RoomName,
     error::Error,
-    json,
+    json, limits,
     livekit::{self, RoomConfiguration},
+    prescan::Opaque,
     token::Grant,
 };
 use signaling::{ApiCall, ApiReply};
 
 use super::{
     Edge,
-    rtc::MAX_NAME,
-    twirp::{Call, Reply},
+    twirp::{Call, Method, Reply, Right},
 };
 use crate::meetings::guest_of;
 
@@ -20,29 +20,29 @@ use crate::meetings::guest_of;
 pub(super) const NAME: &str = "livekit.RoomService";
 
 /// Its methods.
-const METHODS: [&str; 14] = [
-    "CreateRoom",
-    "ListRooms",
-    "DeleteRoom",
-    "ListParticipants",
-    "GetParticipant",
-    "RemoveParticipant",
-    "MutePublishedTrack",
-    "UpdateParticipant",
-    "UpdateSubscriptions",
-    "SendData",
-    "UpdateRoomMetadata",
-    "PerformRpc",
-    "ForwardParticipant",
-    "MoveParticipant",
+pub(super) const METHODS: [Method; 14] = [
+    method(
+        "CreateRoom",
+        Right::RoomCreate,
+        &[&[5], &[14, 2], &[14, 5, 2]],
+    ),
+    method("ListRooms", Right::RoomList, &[]),
+    method("DeleteRoom", Right::RoomCreate, &[]),
+    method("ListParticipants", Right::RoomAdmin, &[]),
+    method("GetParticipant", Right::RoomAdmin, &[]),
+    method("RemoveParticipant", Right::RoomAdmin, &[]),
+    method("MutePublishedTrack", Right::RoomAdmin, &[]),
+    method("UpdateParticipant", Right::RoomAdmin, &[&[3], &[6, 2]]),
+    method("UpdateSubscriptions", Right::RoomAdmin, &[]),
+    method("SendData", Right::RoomAdmin, &[&[2]]),
+    method("UpdateRoomMetadata", Right::RoomAdmin, &[&[2]]),
+    method("PerformRpc", Right::RoomAdmin, &[&[4]]),
+    method("ForwardParticipant", Right::RoomAdmin, &[]),
+    method("MoveParticipant", Right::RoomAdmin, &[]),
 ];
 
-/// The longest metadata of a room, bytes. LiveKit's limit.
-const MAX_METADATA: usize = 512 * 1024;
-
-/// The method of this name.
-pub(super) fn known(method: &str) -> Option<&'static str> {
-    METHODS.into_iter().find(|known| *known == method)
+const fn method(name: &'static str, right: Right, long: Opaque) -> Method {
+    Method { name, right, long }
 }
 
 /// Carries out one call.
@@ -71,8 +71,8 @@ async fn create_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     if request.name.is_empty() {
         return Err(Error::NoRoomName);
     }
-    check_length(&request.name, "room name", MAX_NAME)?;
-    check_length(&request.metadata, "metadata", MAX_METADATA)?;
+    limits::check_room_name(&request.name)?;
+    limits::check_metadata(&request.metadata)?;
     // Not doing what was asked must not look like success.
     if request.egress.is_some() {
         return Err(Error::Unimplemented("egress of a new room"));
@@ -200,6 +200,11 @@ async fn update_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request = call.request(|request: &livekit::UpdateParticipantRequest, grant| {
         may_moderate(grant, &request.room)
     })?;
+    // Before it is asked who is there.
+    limits::check_identity(&request.identity)?;
+    limits::check_name(&request.name)?;
+    limits::check_metadata(&request.metadata)?;
+    limits::check_attributes(&request.attributes)?;
     let room = request.room.clone();
     let question = ApiCall::UpdateParticipant(Box::new(request));
     participant_reply(call, ask(edge, room, question).await?)
@@ -231,6 +236,7 @@ async fn update_room_metadata(edge: &Edge, call: &Call) -> Result<Reply, Error> 
     let request = call.request(|request: &livekit::UpdateRoomMetadataRequest, grant| {
         may_moderate(grant, &request.room)
     })?;
+    limits::check_metadata(&request.metadata)?;
     let question = ApiCall::UpdateRoomMetadata {
         metadata: request.metadata,
     };
@@ -322,7 +328,8 @@ async fn check_destination(
             "destination room must be another room",
         ));
     }
-    check_length(destination, "room name", MAX_NAME)?;
+    limits::check_room_name(destination)?;
+    limits::check_identity(identity)?;
     let identity = identity.into();
     ask(edge, room.to_owned(), ApiCall::GetParticipant { identity }).await?;
     Ok(())
@@ -357,11 +364,4 @@ pub(super) fn may_moderate(grant: &Grant, room: &str) -> bool {
 fn may_send(grant: &Grant, room: &str, destination: &str) -> bool {
     let allowed = grant.video().destination_room;
     may_moderate(grant, room) && !destination.is_empty() && allowed == destination
-}
-
-pub(super) fn check_length(text: &str, what: &'static str, max: usize) -> Result<(), Error> {
-    match text.len() > max {
-        true => Err(Error::TooLong { what, max }),
-        false => Ok(()),
-    }
 }

@@ -96,12 +96,14 @@ impl Outbox {
         Ok(rows.iter().map(|row| (lane(row), row.get(2))).collect())
     }
 
-    /// The event that is next in a lane.
-    pub(super) async fn next(&self, lane: &Lane) -> sqlx::Result<Option<Stored>> {
-        let select = "SELECT sequence, body, created_at FROM webhook WHERE url = ? AND room = ? ORDER BY sequence LIMIT 1";
+    /// The event that is next in a lane after this sequence number.
+    pub(super) async fn next(&self, lane: &Lane, after: i64) -> sqlx::Result<Option<Stored>> {
+        let select = "SELECT sequence, body, created_at FROM webhook WHERE url = ? AND room = ? AND sequence > ? \
+                      ORDER BY sequence LIMIT 1";
         let row = sqlx::query(select)
             .bind(&*lane.url)
             .bind(&*lane.room)
+            .bind(after)
             .fetch_optional(&self.0)
             .await?;
         Ok(row.map(|row| Stored {
@@ -193,11 +195,11 @@ mod tests {
             ]
         );
         for body in ["a", "c"] {
-            let next = outbox.next(&one).await.unwrap().unwrap();
+            let next = outbox.next(&one, 0).await.unwrap().unwrap();
             assert_eq!((next.body.as_str(), next.created_at), (body, 7));
             outbox.remove(next.sequence).await.unwrap();
         }
-        assert!(outbox.next(&one).await.unwrap().is_none());
+        assert!(outbox.next(&one, 0).await.unwrap().is_none());
         outbox.forget_others(&["u".into()]).await.unwrap();
         assert_eq!(outbox.bytes().await.unwrap(), 1);
     }

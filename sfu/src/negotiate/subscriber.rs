@@ -1,7 +1,7 @@
 //! The second PeerConnection of a participant, on which it only receives: we offer, it answers.
 //!
-//! One section per subscription, made when it is first needed and used again after one offer in which nothing is sent in it; the
-//! data channels have the first. One offer is under way at a time: what changes meanwhile is in the next.
+//! One section per subscription, made when it is first needed and used again after one offer in which nothing is sent
+//! in it; the data channels have the first. One offer is under way at a time: what changes meanwhile is in the next.
 
 use super::{
     Answered, CodecParameters, ENABLED_CODECS, LocalParameters, Negotiation, NegotiationError,
@@ -65,9 +65,9 @@ impl Negotiation {
                 || fits(MediaKind::Video))
     }
 
-    /// The next offer, of all there is. One that is under way is forgotten: its answer will be ignored.
-    /// `local.ice` is said as it is: other credentials than before restart ICE. A stream that goes on in another codec gets
-    /// SSRCs from `fresh_ssrc`, which never returns one twice.
+    /// The next offer, of all there is. One that is under way is forgotten: its answer will be ignored. `local.ice` is
+    /// said as it is: other credentials than before restart ICE. A stream that goes on in another codec gets SSRCs from
+    /// `fresh_ssrc`, which never returns one twice.
     pub fn create_offer(
         &mut self,
         local: &LocalParameters,

@@ -1,9 +1,10 @@
 //! The DTLS association of one transport, in either role, and the handshakes that may end in it.
 //!
-//! Until a handshake is done anybody who can forge the client's address can send what looks like a part of it. So several
-//! are followed at a time, told apart by the random number of the other side's hello; an error ends one of them and not the
-//! transport, and the first that ends with the certificate of the description is the association. What nobody can
-//! tell from a forgery and nobody needs, an alert in the clear above all, is not looked at (RFC 6347, section 4.1.2.7).
+//! Until a handshake is done anybody who can forge the client's address can send what looks like a part of it. So
+//! several are followed at a time, told apart by the random number of the other side's hello; an error ends one of them
+//! and not the transport, and the first that ends with the certificate of the description is the association. What
+//! nobody can tell from a forgery and nobody needs, an alert in the clear above all, is not looked at (RFC 6347,
+//! section 4.1.2.7).
 
 mod records;
 
@@ -21,29 +22,29 @@ use crate::{
 };
 use records::{Hello, hello, plausible};
 
-/// Until a flight of the DTLS handshake is sent again, the first time; doubled each time after. RFC 6347 (section 4.2.4.1)
-/// says a second, for a path nobody knows; ICE has just seen this one answer, and browsers begin with 50 ms. It also
-/// spaces our answers to a client that repeats its last flight because ours was lost.
+/// Until a flight of the DTLS handshake is sent again, the first time; doubled each time after. RFC 6347 (section
+/// 4.2.4.1) says a second, for a path nobody knows; ICE has just seen this one answer, and browsers begin with 50 ms.
+/// It also spaces our answers to a client that repeats its last flight because ours was lost.
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(50);
 
 /// The last is sent after 25 s: a connection that takes so long is given up before.
 const RETRANSMISSIONS: usize = 8;
 
 /// Handshakes that are followed at a time: the client's, and some of somebody who would be it.
-const MAX_HANDSHAKES: usize = 10;
+const MAX_HANDSHAKES: usize = 16;
 
-/// How long a handshake has its place before another one may take it: longer than a round trip. A client that was answered
-/// does not begin again; one that was not repeats its hello.
-const MIN_AGE: Duration = Duration::from_millis(200);
+/// How long a handshake has its place before another one may take it: longer than a round trip. A client that was
+/// answered does not begin again; one that was not repeats its hello.
+const MIN_AGE: Duration = Duration::from_millis(150);
 
 /// Handshakes that begin per second, and at once: as many as find a place.
-const BEGINNINGS: (u32, u32) = (50, 50);
+const BEGINNINGS: (u32, u32) = (100, 50);
 
 /// HelloVerifyRequests that are followed.
 const MAX_COOKIES: usize = 4;
 
-/// How long a ServerHello may show that a HelloVerifyRequest was forged. To a server that asked for no cookie, a ClientHello
-/// with one is no part of the handshake.
+/// How long a ServerHello may show that a HelloVerifyRequest was forged. To a server that asked for no cookie, a
+/// ClientHello with one is no part of the handshake.
 const COOKIE_DELAY: Duration = Duration::from_millis(30);
 
 /// From one HelloVerifyRequest that is followed to another: who did send one answers its cookie before.

@@ -5,11 +5,11 @@ use std::{collections::BTreeMap, time::Instant};
 use protocol::{
     DispatchSid, RoomName, RoomSid,
     error::Error,
+    limits,
     livekit::{AgentDispatch, AgentDispatchState, JobStatus, RoomAgentDispatch},
 };
 
 use super::{Agents, Dispatch, Meeting, workers::is_deployment};
-use crate::metadata;
 
 /// The most dispatches that one token or one room's settings may name.
 const MAX_WISHES: usize = 16;
@@ -29,10 +29,9 @@ pub fn check_dispatches(wishes: &[RoomAgentDispatch]) -> Result<(), Error> {
         return Err(Error::InvalidArgument("too many agents for one room"));
     }
     for wish in wishes {
-        metadata::check(&wish.agent_name, "agent name", metadata::MAX_NAME)?;
-        metadata::check(&wish.metadata, "metadata", metadata::MAX_METADATA)?;
-        let attributes: BTreeMap<_, _> = wish.attributes.clone().into_iter().collect();
-        metadata::check_attributes(&attributes)?;
+        limits::check_name(&wish.agent_name)?;
+        limits::check_metadata(&wish.metadata)?;
+        limits::check_attributes(&wish.attributes)?;
         if !is_deployment(&wish.deployment) {
             return Err(Error::InvalidArgument(
                 "a deployment is at most 64 letters, digits, dots and hyphens",

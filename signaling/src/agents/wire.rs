@@ -3,13 +3,13 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use protocol::{
-    JobSid, ParticipantIdentity, ParticipantSid,
+    JobSid, ParticipantIdentity, ParticipantSid, limits,
     livekit::{self, AvailabilityResponse, JobState, ParticipantInfo, ParticipantPermission},
     token::{Grant, VideoGrant},
 };
 
 use super::{Agents, Dispatch, Job, Meeting, Worker};
-use crate::{metadata, participant::set_permission};
+use crate::participant::set_permission;
 
 /// The attribute by which clients know an agent's name. LiveKit's.
 const AGENT_NAME: &str = "lk.agent_name";
@@ -110,11 +110,13 @@ pub(super) fn grant(
     let mut attributes: BTreeMap<_, _> = answer.participant_attributes.into_iter().collect();
     let name = worker.pool.as_ref().map(|pool| pool.agent_name.clone());
     attributes.insert(AGENT_NAME.to_owned(), name.unwrap_or_default());
-    let fits = identity.as_str().len() <= metadata::MAX_NAME
-        && answer.participant_name.len() <= metadata::MAX_NAME
-        && answer.participant_metadata.len() <= metadata::MAX_METADATA
-        && metadata::check_attributes(&attributes).is_ok();
-    if !fits {
+    let checks = [
+        limits::check_identity(identity.as_str()),
+        limits::check_name(&answer.participant_name),
+        limits::check_metadata(&answer.participant_metadata),
+        limits::check_attributes(&attributes),
+    ];
+    if checks.iter().any(Result::is_err) {
         return Err("a text is too long");
     }
     let mut grant = Grant {

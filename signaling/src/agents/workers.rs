@@ -6,7 +6,7 @@ use std::{
 };
 
 use protocol::{
-    JobSid, WorkerSid,
+    JobSid, WorkerSid, limits,
     livekit::{
         JobTermination, JobType, MigrateJobRequest, ParticipantPermission, RegisterWorkerRequest,
         RegisterWorkerResponse, UpdateWorkerStatus, WorkerPing, WorkerPong, WorkerStatus,
@@ -15,7 +15,7 @@ use protocol::{
 };
 
 use super::{Agents, AgentsOutput, Due, Pool, Stage, Worker, WorkerFault, WorkerId};
-use crate::{join::server_info, metadata, session::TokenBucket};
+use crate::{join::server_info, session::TokenBucket};
 
 /// A worker that has not registered by then is nobody. LiveKit's value.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -237,7 +237,7 @@ fn pool_of(request: &RegisterWorkerRequest) -> Option<Pool> {
     let kind = JobType::try_from(request.r#type).ok()?;
     let namespace = request.namespace.clone().unwrap_or_default();
     let names = [&request.agent_name, &namespace, &request.version];
-    let fit = names.iter().all(|name| name.len() <= metadata::MAX_NAME);
+    let fit = names.iter().all(|name| name.len() <= limits::MAX_NAME);
     (fit && is_deployment(&request.deployment)).then(|| Pool {
         agent_name: request.agent_name.clone(),
         deployment: request.deployment.clone(),

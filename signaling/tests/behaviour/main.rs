@@ -12,6 +12,7 @@ mod media;
 mod meeting;
 mod moderation;
 mod random;
+mod recording;
 mod remote_calls;
 mod resuming;
 mod simulating;

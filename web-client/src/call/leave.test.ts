@@ -45,7 +45,8 @@ describe('a refusal', () => {
   it('says its cause, and keeps the words of the server beside it', () => {
     const sentence = 'could not establish signal connection: invalid token: token has invalid claims: token is expired';
     expect(leftOfJoinError(ConnectionError.notAllowed(sentence, 401), place)).toMatchObject({ reason: 'refused', cause: 'expired', detail: sentence });
-    expect(leftOfJoinError(new TokenRefused('token-required', 'words'), place)).toMatchObject({ reason: 'refused', cause: 'token-required', detail: 'words' });
+    expect(leftOfJoinError(new TokenRefused('token-required', 'words'), place)).toMatchObject({ reason: 'refused', cause: 'token-required', detail: undefined });
+    expect(leftOfJoinError(new TokenRefused('other', 'words'), place)).toMatchObject({ reason: 'refused', cause: 'other', detail: 'words' });
     expect(leftOfJoinError(new TokenRefused(undefined), place)).toMatchObject({ reason: 'unreachable' });
   });
 

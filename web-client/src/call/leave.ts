@@ -41,7 +41,11 @@ export function leftOfJoinError(error: unknown, place: Place): Left {
 
 function leftAnywhere(error: unknown): Left {
   const left = (reason: LeaveReason, detail?: string): Left => ({ reason, detail, wasIn: false });
-  if (error instanceof TokenRefused) return error.cause === undefined ? left('unreachable') : refused(error.cause, error.detail);
+  if (error instanceof TokenRefused) {
+    if (error.cause === undefined) return left('unreachable');
+    // Where the page knows the reason, the server's sentence says nothing more.
+    return refused(error.cause, error.cause === 'other' ? error.detail : undefined);
+  }
   if (!(error instanceof ConnectionError)) return left('unknown', error instanceof Error ? error.message : undefined);
   switch (error.reason) {
     case ConnectionErrorReason.NotAllowed:

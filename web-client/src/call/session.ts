@@ -29,12 +29,10 @@ export interface Invitation {
 
 /** How the door is to be passed. */
 export interface Arrival {
-  /** The link asks for no door: a wish, which only a click or development mode grants. */
+  /** The link asks for no door. Only development mode grants that: whoever made the link need not mean well. */
   readonly autojoin: boolean;
   /** Under which name it would be. */
   readonly name: string;
-  /** The visitor has clicked something on a page of ours, so that it is not another page that brought them here. */
-  readonly clicked: boolean;
 }
 
 const UNREACHABLE: Left = { reason: 'unreachable', detail: undefined, wasIn: false };
@@ -60,7 +58,7 @@ export class Session extends Store<SessionSnapshot> {
       this.set({ at: 'out', left });
       return;
     }
-    if (arrival.autojoin && (arrival.clicked || this.#development)) {
+    if (arrival.autojoin && this.#development) {
       await this.#enter(arrival.name, openDevices({ microphone: true, camera: true }));
       return;
     }

@@ -59,8 +59,8 @@ fn first(datagram: &[u8]) -> Option<Record<'_>> {
     })
 }
 
-/// What of a datagram may be a handshake with somebody in `role`; `None`: all of it. Records in the clear of any other kind
-/// are left out, and what is cut off.
+/// What of a datagram may be a handshake with somebody in `role`; `None`: all of it. Records in the clear of any other
+/// kind are left out, and what is cut off.
 pub fn plausible(datagram: &[u8], role: DtlsRole) -> Option<Vec<u8>> {
     let mut kept = Vec::new();
     let mut rest = datagram;
@@ -134,5 +134,92 @@ pub fn hello(datagram: &[u8]) -> Option<Hello<'_>> {
             cookie: body.get(2..)?,
         }),
         _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn record(kind: u8, epoch: u8, body: &[u8]) -> Vec<u8> {
+        let len = u8::try_from(body.len()).expect("short");
+        let mut record = vec![kind, 0xfe, 0xfd, 0, epoch, 0, 0, 0, 0, 0, 0, 0, len];
+        record.extend(body);
+        record
+    }
+
+    fn message(kind: u8, body: &[u8]) -> Vec<u8> {
+        let len = u8::try_from(body.len()).expect("short");
+        let mut message = vec![kind, 0, 0, len, 0, 1, 0, 0, 0, 0, 0, len];
+        message.extend(body);
+        message
+    }
+
+    #[test]
+    fn of_a_datagram_only_what_may_be_a_handshake_is_left() {
+        let certificate = record(HANDSHAKE, 0, &message(11, &[1; 40]));
+        let finished = record(HANDSHAKE, 1, &[9; 40]);
+        let good = [certificate, record(CHANGE_CIPHER_SPEC, 0, &[1]), finished].concat();
+        let protected = [&good[..], &[0x2f, 1, 2, 3]].concat();
+        for role in [DtlsRole::Client, DtlsRole::Server] {
+            assert_eq!(plausible(&good, role), None);
+            assert_eq!(plausible(&protected, role), None);
+            let alert = record(21, 0, &[2, 40]);
+            for forged in [&alert[..], &record(23, 0, &[1]), &record(22, 0, &[0; 30])] {
+                assert_eq!(
+                    plausible(&[forged, &good].concat(), role).as_ref(),
+                    Some(&good)
+                );
+                assert_eq!(
+                    plausible(&[&good, forged].concat(), role).as_ref(),
+                    Some(&good)
+                );
+            }
+            // Cut off.
+            assert_eq!(
+                plausible(&[&good, &alert[..14]].concat(), role).as_ref(),
+                Some(&good)
+            );
+        }
+        let request = record(HANDSHAKE, 0, &message(13, &[1; 8]));
+        assert_eq!(plausible(&request, DtlsRole::Client), None);
+        assert_eq!(plausible(&request, DtlsRole::Server), Some(Vec::new()));
+    }
+
+    #[test]
+    fn a_hello_is_known_by_its_random_number() {
+        let body = [&[0xfe, 0xfd][..], &[7; 32], &[0; 6]].concat();
+        let random = [7; 32];
+        let datagram = record(HANDSHAKE, 0, &message(CLIENT_HELLO, &body));
+        assert_eq!(hello(&datagram), Some(Hello::Client { random }));
+        let datagram = record(HANDSHAKE, 0, &message(SERVER_HELLO, &body));
+        let sequence = 1;
+        assert_eq!(hello(&datagram), Some(Hello::Server { random, sequence }));
+        let datagram = record(
+            HANDSHAKE,
+            0,
+            &message(HELLO_VERIFY_REQUEST, &[0xfe, 0xff, 2, 5, 6]),
+        );
+        assert_eq!(hello(&datagram), Some(Hello::Retry { cookie: &[2, 5, 6] }));
+        assert_eq!(
+            hello(&record(HANDSHAKE, 1, &message(CLIENT_HELLO, &body))),
+            None
+        );
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_bytes_come_they_are_read(bytes in prop::collection::vec(any::<u8>(), 0..200), kind in 20u8..27) {
+            let framed = record(kind, 0, &bytes[..bytes.len().min(180)]);
+            for datagram in [&bytes, &framed] {
+                for role in [DtlsRole::Client, DtlsRole::Server] {
+                    let left = plausible(datagram, role);
+                    prop_assert!(left.is_none_or(|left| left.len() < datagram.len()));
+                }
+                let _ = hello(datagram);
+            }
+        }
     }
 }

@@ -36,9 +36,7 @@ export function Visit({ room, token, name, autojoin }: Props) {
   useEffect(() => {
     // A link for machines need not have typed a name before.
     const chosen = named ?? name ?? prefs.getSnapshot().name;
-    // The types know no browser without it.
-    const clicked = (navigator as Partial<Navigator>).userActivation?.hasBeenActive === true;
-    void session.arrive({ autojoin, name: chosen === '' ? room : chosen, clicked });
+    void session.arrive({ autojoin, name: chosen === '' ? room : chosen });
     return () => session.close();
     // One arrives once. The address may be set right later.
     // eslint-disable-next-line react-hooks/exhaustive-deps
