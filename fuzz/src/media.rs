@@ -106,10 +106,12 @@ impl Meeting {
                 room,
                 peer,
                 identity: peer.as_str().into(),
+                principal: peer.as_str().into(),
                 permissions: PeerPermissions {
                     can_publish_data: true,
                     hidden: false,
                     agent: false,
+                    hears_all: false,
                 },
             });
         }
@@ -121,11 +123,9 @@ impl Meeting {
     }
 
     fn offer(&mut self, peer: ParticipantSid, sdp: &str) {
-        self.command(Command::Offer {
-            peer,
-            id: 1,
-            sdp: sdp.to_owned(),
-        });
+        if let Ok(offer) = Command::offer(peer, 1, sdp) {
+            self.command(offer);
+        }
     }
 
     fn publish(&mut self, sid: &str, kind: MediaKind, cid: &str) {

@@ -36,20 +36,34 @@ const CHAT_GENERATED: u32 = 6;
 const TEXT_HEADER: u32 = 9;
 const TEXT_GENERATED: u32 = 5;
 
+/// Receivers that one packet may name. Who has more to tell it to tells everybody, or says it twice.
+pub const MAX_DESTINATIONS: usize = 256;
+
 /// Bytes that are no `DataPacket`, or one that a participant may not send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed data packet")]
 pub struct MalformedDataPacket;
+
+/// Why a packet of a participant is not passed on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum RefusedDataPacket {
+    /// See there.
+    #[error(transparent)]
+    Malformed(#[from] MalformedDataPacket),
+    /// It names more than [`MAX_DESTINATIONS`] receivers.
+    #[error("a data packet names more than {MAX_DESTINATIONS} receivers")]
+    TooManyDestinations,
+}
 
 /// What routing needs to know of a packet.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DataPacketView<'a> {
     /// Well-formed; see the module.
     packet: &'a [u8],
-    /// Receivers by identity; with `destination_sids` empty as well: everybody.
-    pub destination_identities: Vec<&'a str>,
-    /// Receivers by sid.
-    pub destination_sids: Vec<&'a str>,
+    /// Receivers by identity, sorted; with `sids` empty as well: everybody.
+    identities: Vec<&'a str>,
+    /// Receivers by sid, sorted.
+    sids: Vec<&'a str>,
     /// The publisher's count of reliable packets; 0 when absent.
     pub sequence: u32,
     reserved: bool,
@@ -63,10 +77,9 @@ impl<'a> DataPacketView<'a> {
     /// Reads a packet.
     ///
     /// # Errors
-    /// [`MalformedDataPacket`] for anything but a well-formed `DataPacket`, and for one that says who speaks: clients
-    /// would believe it, and only the server knows.
-    pub fn parse(packet: &'a [u8]) -> Result<Self, MalformedDataPacket> {
-        DataPacket::decode(packet).map_err(|_| MalformedDataPacket)?;
+    /// [`RefusedDataPacket::Malformed`] for anything but a well-formed `DataPacket`, and for one that says who speaks:
+    /// clients would believe it, and only the server knows. [`RefusedDataPacket::TooManyDestinations`].
+    pub fn parse(packet: &'a [u8]) -> Result<Self, RefusedDataPacket> {
         let mut view = Self {
             packet,
             ..Self::default()
@@ -74,32 +87,36 @@ impl<'a> DataPacketView<'a> {
         for field in Fields(packet) {
             let field = field?;
             match (field.number, field.value) {
-                (DESTINATION_IDENTITIES, Value::Bytes(name)) => {
-                    view.destination_identities.push(text(name)?)
-                }
+                (DESTINATION_IDENTITIES, Value::Bytes(name)) => view.add_identity(name)?,
                 (SEQUENCE, Value::Varint(value)) => view.sequence = value as u32,
                 (PARTICIPANT_IDENTITY, Value::Bytes(name)) => view.claimed = text(name)?,
                 (CHAT_MESSAGE, _) => view.is_text = true,
                 (STREAM_HEADER, Value::Bytes(header)) => view.is_text |= has_text(header)?,
                 (TRANSCRIPTION | METRICS, _) => view.reserved = true,
-                (SPEAKER, _) => return Err(MalformedDataPacket),
+                (SPEAKER, _) => return Err(MalformedDataPacket.into()),
                 (USER, Value::Bytes(packet)) => view.read_user(packet)?,
                 _ => {}
             }
+        }
+        // Last, for it is what costs: a packet with too many names has been refused by now.
+        DataPacket::decode(packet).map_err(|_| MalformedDataPacket)?;
+        for names in [&mut view.identities, &mut view.sids] {
+            names.sort_unstable();
+            names.dedup();
         }
         Ok(view)
     }
 
     /// Whether somebody with this identity and sid is meant.
     pub fn is_addressed_to(&self, identity: &str, sid: &str) -> bool {
-        (self.destination_identities.is_empty() && self.destination_sids.is_empty())
-            || self.destination_identities.contains(&identity)
-            || self.destination_sids.contains(&sid)
+        (self.identities.is_empty() && self.sids.is_empty())
+            || self.identities.binary_search(&identity).is_ok()
+            || self.sids.binary_search(&sid).is_ok()
     }
 
     /// Whether nobody but somebody with this identity is meant.
     pub fn is_addressed_only_to(&self, identity: &str) -> bool {
-        self.destination_identities == [identity] && self.destination_sids.is_empty()
+        self.identities == [identity] && self.sids.is_empty()
     }
 
     /// Transcriptions and metrics are taken from agents only.
@@ -162,16 +179,31 @@ impl<'a> DataPacketView<'a> {
         Ok(out)
     }
 
-    fn read_user(&mut self, packet: &'a [u8]) -> Result<(), MalformedDataPacket> {
+    fn add_identity(&mut self, name: &'a [u8]) -> Result<(), RefusedDataPacket> {
+        self.take_one_more()?;
+        self.identities.push(text(name)?);
+        Ok(())
+    }
+
+    fn add_sid(&mut self, sid: &'a [u8]) -> Result<(), RefusedDataPacket> {
+        self.take_one_more()?;
+        self.sids.push(text(sid)?);
+        Ok(())
+    }
+
+    fn take_one_more(&self) -> Result<(), RefusedDataPacket> {
+        match self.identities.len() + self.sids.len() < MAX_DESTINATIONS {
+            true => Ok(()),
+            false => Err(RefusedDataPacket::TooManyDestinations),
+        }
+    }
+
+    fn read_user(&mut self, packet: &'a [u8]) -> Result<(), RefusedDataPacket> {
         for field in Fields(packet) {
             let field = field?;
             match (field.number, field.value) {
-                (user::DESTINATION_SIDS, Value::Bytes(sid)) => {
-                    self.destination_sids.push(text(sid)?)
-                }
-                (user::DESTINATION_IDENTITIES, Value::Bytes(name)) => {
-                    self.destination_identities.push(text(name)?)
-                }
+                (user::DESTINATION_SIDS, Value::Bytes(sid)) => self.add_sid(sid)?,
+                (user::DESTINATION_IDENTITIES, Value::Bytes(name)) => self.add_identity(name)?,
                 _ => {}
             }
         }
@@ -195,9 +227,9 @@ pub fn of_user(payload: &[u8]) -> Vec<u8> {
 /// [`DataPacketView::parse`] and [`DataPacketView::stamp`] in one.
 ///
 /// # Errors
-/// [`MalformedDataPacket`].
-pub fn stamp(packet: &[u8], identity: &str, sid: &str) -> Result<Vec<u8>, MalformedDataPacket> {
-    DataPacketView::parse(packet)?.stamp(identity, sid)
+/// As [`DataPacketView::parse`].
+pub fn stamp(packet: &[u8], identity: &str, sid: &str) -> Result<Vec<u8>, RefusedDataPacket> {
+    Ok(DataPacketView::parse(packet)?.stamp(identity, sid)?)
 }
 
 fn stamp_user(packet: &[u8], identity: &str, sid: &str) -> Result<Vec<u8>, MalformedDataPacket> {
@@ -476,6 +508,42 @@ mod tests {
     }
 
     #[test]
+    #[allow(deprecated)]
+    fn a_packet_names_n_receivers_and_not_one_more_wherever_they_stand() {
+        let names = |count: usize| (0..count).map(|i| format!("name-{i}")).collect::<Vec<_>>();
+        let packet = |identities, sids, more| DataPacket {
+            destination_identities: names(identities),
+            value: Some(data_packet::Value::User(UserPacket {
+                destination_sids: names(sids),
+                destination_identities: names(more),
+                ..Default::default()
+            })),
+            ..Default::default()
+        };
+        for counts in [(256, 0, 0), (0, 256, 0), (0, 0, 256), (100, 100, 56)] {
+            let full = packet(counts.0, counts.1, counts.2).encode_to_vec();
+            let view = DataPacketView::parse(&full).unwrap();
+            let last = counts.0.max(counts.1).max(counts.2) - 1;
+            let name = format!("name-{last}");
+            assert!(view.is_addressed_to(&name, "") || view.is_addressed_to("", &name));
+            assert!(!view.is_addressed_to("name", "name-") && !view.is_addressed_to("", ""));
+            for more in [(1, 0, 0), (0, 1, 0), (0, 0, 1)] {
+                let packet = packet(counts.0 + more.0, counts.1 + more.1, counts.2 + more.2);
+                assert_eq!(
+                    DataPacketView::parse(&packet.encode_to_vec()),
+                    Err(RefusedDataPacket::TooManyDestinations)
+                );
+            }
+        }
+        // Two bytes for each name.
+        let hollow: Vec<u8> = [0x2a, 0].repeat(60_000);
+        assert_eq!(
+            DataPacketView::parse(&hollow),
+            Err(RefusedDataPacket::TooManyDestinations)
+        );
+    }
+
+    #[test]
     fn transcriptions_are_for_agents() {
         let value = Some(data_packet::Value::Transcription(Transcription::default()));
         let encoded = DataPacket {
@@ -504,7 +572,8 @@ mod tests {
             ..Default::default()
         }
         .encode_to_vec();
-        assert_eq!(DataPacketView::parse(&encoded), Err(MalformedDataPacket));
+        let refused = Err(MalformedDataPacket.into());
+        assert_eq!(DataPacketView::parse(&encoded), refused);
     }
 
     /// Each is well-formed for a lenient decoder, which would read it differently than a strict one.
@@ -527,7 +596,7 @@ mod tests {
         ] {
             assert_eq!(
                 stamp(&packet, "alice", "PA_alice"),
-                Err(MalformedDataPacket),
+                Err(MalformedDataPacket.into()),
                 "{packet:x?}"
             );
         }

@@ -388,11 +388,13 @@ mod tests {
             can_publish_data: true,
             hidden: false,
             agent: false,
+            hears_all: false,
         };
         shard.command(Command::AddPeer {
             room,
             peer,
             identity: "somebody".into(),
+            principal: "somebody".into(),
             permissions,
         });
     }
@@ -412,12 +414,8 @@ mod tests {
             })
             .collect();
         for (id, (peer, mailbox)) in rooms.iter_mut().enumerate() {
-            // No SDP at all: the engine's answer says whom it is about.
-            shard.command(Command::Offer {
-                peer: *peer,
-                id: id as u32,
-                sdp: "nonsense".to_owned(),
-            });
+            // Nothing is offered: the engine's answer says whom it is about.
+            shard.command(Command::offer(*peer, id as u32, "v=0").unwrap());
             let event = mailbox.blocking_recv().unwrap();
             assert!(
                 matches!(event, Event::NegotiationFailed { peer: about, .. } if about == *peer),

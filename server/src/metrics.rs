@@ -224,7 +224,7 @@ const GAUGES: [(&str, &str, Read); 3] = [
     }),
 ];
 
-const COUNTERS: [(&str, &str, Read); 20] = [
+const COUNTERS: [(&str, &str, Read); 22] = [
     ("packets_in", "Datagrams received", |r| {
         load(&r.udp().packets_in)
     }),

@@ -17,7 +17,7 @@ use protocol::TrackSid;
 
 pub use self::{
     command::Command,
-    event::{DisconnectReason, Event, MediaSections, Quality, Speaker},
+    event::{DisconnectReason, Event, MediaSections, Quality, Speaker, SubscriptionFailure},
 };
 pub use crate::data_track::Handle as DataTrackHandle;
 
@@ -154,6 +154,8 @@ pub struct PeerPermissions {
     pub hidden: bool,
     /// May send transcriptions and other packets reserved for agents.
     pub agent: bool,
+    /// Gets every voice, not the loudest only. Counts for what it subscribes to from then on.
+    pub hears_all: bool,
 }
 
 /// A published track, as announced by `add_track`.

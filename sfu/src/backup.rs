@@ -54,9 +54,9 @@ impl Shard {
         };
         let outcome = p.negotiation.publish(&announced);
         p.take_over_sections();
-        let publisher = track.publisher;
+        let (publisher, sid) = (track.publisher, track.sid);
         track.announced = announced;
-        self.after_publish(publisher, outcome);
+        self.after_publish(publisher, sid, outcome);
     }
 
     /// The codecs in which there is the track, as its subscribers should be offered them; and where a new subscription
@@ -129,6 +129,7 @@ impl Shard {
         let (Some(d), Some(track)) = (self.downs.get_mut(down), self.ups.get_mut(to)) else {
             return;
         };
+        track.full_ears += usize::from(d.hears_all);
         d.begin_with(to, track.fanout.add(down), codec_to_send(track));
         if let Some(p) = self.peers.get_mut(d.subscriber) {
             p.pacer.forget(down);
@@ -146,7 +147,7 @@ impl Shard {
         if track.announced.backup_of.is_some() {
             for down in track.fanout.downs() {
                 if let Some(d) = self.downs.get_mut(*down) {
-                    d.codec = codec;
+                    d.set_codec(codec);
                 }
             }
         }

@@ -58,6 +58,13 @@ impl Budget {
         self.at + Duration::from_micros(micros.unsigned_abs())
     }
 
+    /// When so many units are there, as of the last look.
+    pub fn ready_for(&self, units: u32) -> Instant {
+        let owed = i64::from(units) * PART - self.level;
+        let micros = owed.max(0).unsigned_abs();
+        self.at + Duration::from_micros(micros.div_ceil(u64::from(self.rate.max(1))))
+    }
+
     fn refill(&mut self, now: Instant) {
         let elapsed = now.saturating_duration_since(self.at).as_micros();
         let elapsed = u32::try_from(elapsed).unwrap_or(u32::MAX);
@@ -98,6 +105,19 @@ mod tests {
         let ready = budget.ready_at();
         assert!(ready > now + 2 * SECOND && ready <= now + 2 * SECOND + SECOND / 100);
         assert!(!budget.is_spent(ready));
+    }
+
+    #[test]
+    fn units_are_there_when_it_says() {
+        let now = Instant::now();
+        for (rate, burst) in [(1, 5), (3, 7), (1000, 1)] {
+            let mut budget = Budget::new(rate, burst, now);
+            assert_eq!(budget.ready_for(1), now);
+            assert!(budget.take(burst, now));
+            let ready = budget.ready_for(1);
+            assert!(!budget.take(1, ready - Duration::from_micros(1)));
+            assert!(budget.take(1, ready));
+        }
     }
 
     proptest! {

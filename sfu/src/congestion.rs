@@ -337,7 +337,8 @@ impl Shard {
             else {
                 continue;
             };
-            let Some(packet) = open.history.get(waiting.index) else {
+            let is_of_it = open.id == waiting.stream;
+            let Some(packet) = open.history.get(waiting.index).filter(|_| is_of_it) else {
                 stats.drop(DropReason::NotInHistory);
                 continue;
             };
@@ -364,7 +365,7 @@ impl Shard {
                 Err(reason) => stats.drop(reason),
             }
             if down.filter.awaits_key_frame()
-                && !waited
+                && (waiting.starts_key_frame || !waited)
                 && let Some(track) = ups.get_mut(down.up)
             {
                 track.fanout.set_rising(down.slot, true);

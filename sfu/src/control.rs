@@ -58,9 +58,13 @@ impl Shard {
                     p.permissions = permissions;
                 }
             }
-            Command::Offer { peer, id, sdp } => {
+            Command::Offer {
+                peer,
+                id,
+                description,
+            } => {
                 if let Some(key) = self.sids.get(&peer).copied() {
-                    self.guard(key, now, |shard| shard.offer(key, id, &sdp, now));
+                    self.guard(key, now, |shard| shard.offer(key, id, &description, now));
                 }
             }
             Command::OfferSubscriber { peer, restart_ice } => {
@@ -68,9 +72,15 @@ impl Shard {
                     self.guard(key, now, |shard| shard.make_offer(key, restart_ice, now));
                 }
             }
-            Command::Answer { peer, id, sdp } => {
+            Command::Answer {
+                peer,
+                id,
+                description,
+            } => {
                 if let Some(key) = self.subscriber(peer) {
-                    self.guard(key, now, |shard| shard.answer(key, id, &sdp, now, out));
+                    self.guard(key, now, |shard| {
+                        shard.answer(key, id, &description, now, out)
+                    });
                 }
             }
             // With ICE-lite the client checks us; what it has is learnt from its checks.
@@ -142,13 +152,15 @@ impl Shard {
             room,
             peer: sid,
             identity,
+            principal,
             permissions,
         } = command
         else {
             return;
         };
         let negotiation = Negotiation::new(sid, ENABLED_CODECS);
-        self.add_member(room, sid, identity, permissions, negotiation, now);
+        let who = (identity, principal);
+        self.add_member(room, sid, who, permissions, negotiation, now);
     }
 
     /// A new member of a room, which is created when it is new.
@@ -156,7 +168,7 @@ impl Shard {
         &mut self,
         room: RoomSid,
         sid: ParticipantSid,
-        identity: ParticipantIdentity,
+        (identity, principal): (ParticipantIdentity, ParticipantIdentity),
         permissions: PeerPermissions,
         negotiation: Negotiation,
         now: Instant,
@@ -183,6 +195,15 @@ impl Shard {
         let key = self.insert_peer(sid, identity, permissions, router, negotiation, now);
         self.sids.insert(sid, key);
         if let Some(router) = self.routers.get_mut(router) {
+            let known = router
+                .principals
+                .iter()
+                .find(|(_, name)| *name == principal);
+            let known = known.map(|(member, _)| self.peers.get(*member).map(|p| p.principal));
+            if let (Some(Some(principal)), Some(p)) = (known, self.peers.get_mut(key)) {
+                p.principal = principal;
+            }
+            router.principals.push((key, principal));
             router.members.push(key);
         }
         Some(key)
@@ -202,9 +223,10 @@ impl Shard {
         let credentials = random_credentials(self.config.index, &mut self.rng);
         let transport = Transport::new(&self.context, credentials, opens_channels, now);
         let ufrag = transport.ice_ufrag().to_owned();
-        let key = self.peers.insert(Peer {
+        let key = self.peers.insert_with_key(|key| Peer {
             sid,
             identity,
+            principal: key,
             permissions,
             awaited_replies: 0,
             joined: now,
@@ -217,6 +239,7 @@ impl Shard {
             data_taps: Vec::new(),
             subscriber: None,
             primary: true,
+            is_there: false,
             lost: false,
             transport,
             negotiation,
@@ -264,6 +287,7 @@ impl Shard {
             return;
         };
         router.members.retain(|member| *member != key);
+        router.principals.retain(|(member, _)| *member != key);
         router.speakers.remove(key);
         router.data_tracks.remove(key);
         if router.members.is_empty()
@@ -327,11 +351,16 @@ impl Shard {
         if let Some(first) = first.and_then(|first| self.ups.get_mut(first)) {
             first.backup = Some(up);
         }
-        self.after_publish(key, outcome);
+        self.after_publish(key, track_sid, outcome);
     }
 
     /// An announced track may have been offered before.
-    pub(crate) fn after_publish(&mut self, key: PeerKey, outcome: PublishOutcome) {
+    pub(crate) fn after_publish(
+        &mut self,
+        key: PeerKey,
+        announced: TrackSid,
+        outcome: PublishOutcome,
+    ) {
         let Some(sid) = self.peers.get(key).map(|p| p.sid) else {
             return;
         };
@@ -341,6 +370,12 @@ impl Shard {
         }
         if let Some(bound) = outcome.bound {
             self.bind(key, bound);
+        }
+        if outcome.refused {
+            self.events.push_back(Event::TrackRefused {
+                peer: sid,
+                track: announced,
+            });
         }
     }
 
@@ -414,7 +449,9 @@ impl Shard {
         };
         let (ssrc, rtx_ssrc) = (p.ssrcs.fresh(), p.ssrcs.fresh());
         let codec = codec_to_send(source);
-        let down = DownTrack::new(up, track, key, codec, (ssrc, rtx_ssrc), setting, now);
+        let mut down = DownTrack::new(up, track, key, codec, (ssrc, rtx_ssrc), setting, now);
+        down.hears_all = p.permissions.hears_all;
+        source.full_ears += usize::from(down.hears_all);
         let down = self.downs.insert(down);
         let slot = source.fanout.add(down);
         if let Some(d) = self.downs.get_mut(down) {
@@ -474,11 +511,13 @@ impl Shard {
 
     /// The track of a subscription forwards nothing to it any more.
     pub(crate) fn leave_fanout(&mut self, down: DownTrackKey) {
-        let Some((up, slot)) = self.downs.get(down).map(|d| (d.up, d.slot)) else {
+        let Some(d) = self.downs.get(down) else {
             return;
         };
+        let (up, slot, hears_all) = (d.up, d.slot, d.hears_all);
         if let Some(track) = self.ups.get_mut(up) {
             track.dynacast.touch();
+            track.full_ears -= usize::from(hears_all);
             let moved = track.fanout.remove(slot);
             if let Some(moved) = moved.and_then(|moved| self.downs.get_mut(moved)) {
                 moved.slot = slot;

@@ -3,9 +3,10 @@
 
 use std::time::Instant;
 
-use protocol::ParticipantSid;
-
-use protocol::data_packet::{self, DataPacketView};
+use protocol::{
+    ParticipantSid,
+    data_packet::{self, DataPacketView, RefusedDataPacket},
+};
 
 use crate::{
     api::{Command, DataChannel, Event, SendBatch},
@@ -48,8 +49,10 @@ impl WaitingData {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Routed {
     Sent,
-    /// Not all are ready for it, and nobody got it yet.
-    MustWait,
+    /// Not all are ready for it, and nobody got it.
+    NotYet {
+        awaits: PeerKey,
+    },
 }
 
 impl Shard {
@@ -68,18 +71,19 @@ impl Shard {
             return;
         };
         let routed = match channel {
-            Some(DataChannel::DataTrack) => self.route_data_track(peer, message, now, out),
+            Some(DataChannel::DataTrack) => self
+                .route_data_track(peer, message, now, out)
+                .ok_or(DropReason::Data),
             Some(channel) => self.route_data(peer, channel, message, now, out),
             None => {
                 let packet = data_packet::of_user(message);
                 self.route_data(peer, DataChannel::Reliable, &packet, now, out)
             }
         };
-        if routed == Some(Routed::MustWait) {
-            self.hold(connection, channel, message, now);
-        }
-        if routed.is_none() {
-            self.stats.drop(DropReason::Data);
+        match routed {
+            Ok(Routed::Sent) => {}
+            Ok(Routed::NotYet { awaits }) => self.hold(connection, channel, message, awaits, now),
+            Err(reason) => self.stats.drop(reason),
         }
     }
 
@@ -223,13 +227,29 @@ impl Shard {
         message: &[u8],
         now: Instant,
         out: &mut impl SendBatch,
+    ) -> Result<Routed, DropReason> {
+        let view = DataPacketView::parse(message).map_err(|refused| match refused {
+            RefusedDataPacket::Malformed(_) => DropReason::Data,
+            RefusedDataPacket::TooManyDestinations => DropReason::TooManyReceivers,
+        })?;
+        self.route_parsed(peer, channel, message, &view, now, out)
+            .ok_or(DropReason::Data)
+    }
+
+    fn route_parsed(
+        &mut self,
+        peer: PeerKey,
+        channel: DataChannel,
+        message: &[u8],
+        view: &DataPacketView<'_>,
+        now: Instant,
+        out: &mut impl SendBatch,
     ) -> Option<Routed> {
         let sender = self.peers.get(peer)?;
         if !sender.permissions.can_publish_data {
             return None;
         }
         let members = self.routers.get(sender.router)?.members.clone();
-        let view = DataPacketView::parse(message).ok()?;
         let is_reliable = channel == DataChannel::Reliable;
         // It came back and repeats what has arrived already.
         if is_reliable && view.sequence != 0 && view.sequence <= sender.last_reliable {
@@ -243,8 +263,8 @@ impl Shard {
             receiver.is_some_and(|p| view.is_addressed_to(p.identity.as_str(), p.sid.as_str()))
         });
         let receivers: Vec<_> = receivers.collect();
-        if is_reliable && self.must_hold(peer, &receivers, now) {
-            return Some(Routed::MustWait);
+        if is_reliable && let Some(awaits) = self.not_ready(peer, &receivers, now) {
+            return Some(Routed::NotYet { awaits });
         }
         let sender = self.peers.get_mut(peer)?;
         if is_reliable && view.sequence != 0 {

@@ -1,8 +1,17 @@
 //! Which peer a datagram belongs to, and what it is (RFC 7983).
 
+use std::time::{Duration, Instant};
+
 use rustc_hash::FxHashMap;
 
-use crate::{api::Destination, shard::PeerKey};
+use crate::{
+    api::{Destination, TransportProtocol},
+    shard::PeerKey,
+};
+
+/// A path of which nothing valid was heard for so long may be somebody else's by now. Browsers check theirs every six
+/// seconds at the latest (RFC 7675, section 5.1).
+const SILENCE: Duration = Duration::from_secs(7);
 
 /// What a datagram is, by its first byte (RFC 7983 section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -29,14 +38,42 @@ pub fn classify(datagram: &[u8]) -> Option<DatagramKind> {
 /// are our own; so a fast hash without a secret will do.
 #[derive(Debug, Default)]
 pub struct Demux {
-    paths: FxHashMap<Destination, PeerKey>,
+    paths: FxHashMap<Destination, Way>,
     ufrags: FxHashMap<String, PeerKey>,
+}
+
+/// Whose a path is.
+#[derive(Debug)]
+struct Way {
+    peer: PeerKey,
+    /// Who had it first, and may have it back.
+    first: PeerKey,
+    /// The last valid check or packet on it.
+    heard: Instant,
 }
 
 impl Demux {
     /// The peer that was validated on this path.
     pub fn by_path(&self, path: Destination) -> Option<PeerKey> {
-        self.paths.get(&path).copied()
+        self.paths.get(&path).map(|way| way.peer)
+    }
+
+    /// Whether a valid check may make `path` lead to `peer`. A source address can be forged, so nobody takes the path of
+    /// somebody who is there; who lost one by a silence has it back at once. Over TCP nobody else has the address: who
+    /// was there is gone.
+    pub fn may_have(&self, path: Destination, peer: PeerKey, now: Instant) -> bool {
+        self.paths.get(&path).is_none_or(|way| {
+            path.protocol == TransportProtocol::Tcp
+                || [way.peer, way.first].contains(&peer)
+                || now.saturating_duration_since(way.heard) >= SILENCE
+        })
+    }
+
+    /// Something valid came from `peer` on its path.
+    pub fn heard(&mut self, path: Destination, now: Instant) {
+        if let Some(way) = self.paths.get_mut(&path) {
+            way.heard = now;
+        }
     }
 
     /// The peer whose local ufrag this is.
@@ -45,8 +82,13 @@ impl Demux {
     }
 
     /// `path` leads to `peer` from now on.
-    pub fn add_path(&mut self, path: Destination, peer: PeerKey) {
-        self.paths.insert(path, peer);
+    pub fn add_path(&mut self, path: Destination, peer: PeerKey, now: Instant) {
+        let way = self.paths.entry(path).or_insert(Way {
+            peer,
+            first: peer,
+            heard: now,
+        });
+        (way.peer, way.heard) = (peer, now);
     }
 
     /// Checks with this ufrag are for `peer`.
@@ -61,8 +103,13 @@ impl Demux {
 
     /// `path` leads to `peer` no longer.
     pub fn remove_path(&mut self, path: Destination, peer: PeerKey) {
-        if self.by_path(path) == Some(peer) {
+        let Some(way) = self.paths.get_mut(&path) else {
+            return;
+        };
+        if way.peer == peer {
             self.paths.remove(&path);
+        } else if way.first == peer {
+            way.first = way.peer;
         }
     }
 
@@ -120,10 +167,36 @@ mod tests {
             local: "10.0.0.2:2".parse().unwrap(),
             protocol: crate::api::TransportProtocol::Udp,
         };
-        let mut demux = Demux::default();
-        demux.add_path(path, a);
-        demux.add_path(path, b);
+        let (mut demux, now) = (Demux::default(), Instant::now());
+        demux.add_path(path, a, now);
+        demux.add_path(path, b, now);
         demux.remove_peer(a, "ufrag", &[path]);
         assert_eq!(demux.by_path(path), Some(b));
+    }
+
+    #[test]
+    fn a_path_is_given_away_when_it_is_silent_and_back_to_who_had_it_first() {
+        let mut keys = SlotMap::<PeerKey, ()>::with_key();
+        let (a, b, c) = (keys.insert(()), keys.insert(()), keys.insert(()));
+        let mut path = Destination {
+            remote: "10.0.0.1:1".parse().unwrap(),
+            local: "10.0.0.2:2".parse().unwrap(),
+            protocol: TransportProtocol::Udp,
+        };
+        let (mut demux, start) = (Demux::default(), Instant::now());
+        let later = |ms| start + Duration::from_millis(ms);
+        assert!(demux.may_have(path, a, start));
+        demux.add_path(path, a, start);
+        assert!(demux.may_have(path, a, start) && !demux.may_have(path, b, later(6999)));
+        demux.heard(path, later(5000));
+        assert!(!demux.may_have(path, b, later(11_999)) && demux.may_have(path, b, later(12_000)));
+        demux.add_path(path, b, later(12_000));
+        assert!(!demux.may_have(path, c, later(13_000)) && demux.may_have(path, a, later(13_000)));
+        demux.add_path(path, a, later(13_000));
+        assert!(!demux.may_have(path, b, later(13_000)));
+        // A connection is its owner's.
+        path.protocol = TransportProtocol::Tcp;
+        demux.add_path(path, a, start);
+        assert!(demux.may_have(path, b, start));
     }
 }

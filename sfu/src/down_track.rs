@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use protocol::TrackSid;
 
 pub use self::egress::Egress;
-use self::egress::Sent;
+use self::egress::{Sent, rewrite_payload};
 use crate::{
     api::{SendBatch, TrackSetting},
     bwe::BandwidthEstimator,
@@ -16,6 +16,7 @@ use crate::{
     nack::NackThrottle,
     rewrite::{Input, Rewriter, Rewritten},
     rtp::{EgressHeader, RtpTime, SeqNo},
+    sealed::SealedIndices,
     sent_headers::{SentHeader, SentHeaders},
     shard::{PeerKey, UpTrackKey},
     stats::DropReason,
@@ -105,6 +106,8 @@ pub struct DownTrack {
     pub rtx_ssrc: u32,
     /// Where it stands in the up track's fan-out.
     pub slot: usize,
+    /// Its subscriber gets voices that are not among the loudest, too.
+    pub hears_all: bool,
     /// The subscriber's wish.
     pub setting: TrackSetting,
     /// What its network allows.
@@ -132,6 +135,9 @@ pub struct DownTrack {
     pub recognised: bool,
     /// Whether it arrives.
     pub delivery: Delivery,
+    /// Numbers of its packets that are used.
+    sealed: SealedIndices,
+    /// The number of the next retransmission.
     rtx_index: u64,
     /// How its packets went out, where there is no RTX.
     plain: SentHeaders,
@@ -156,6 +162,7 @@ impl DownTrack {
             ssrc,
             rtx_ssrc,
             slot: usize::MAX,
+            hears_all: false,
             setting,
             share: Share::ALL,
             primary_only: false,
@@ -169,6 +176,7 @@ impl DownTrack {
             announced: false,
             recognised: false,
             delivery: Delivery::default(),
+            sealed: SealedIndices::default(),
             rtx_index: 0,
             plain: SentHeaders::default(),
         }
@@ -187,6 +195,7 @@ impl DownTrack {
         );
         *self = Self {
             slot: self.slot,
+            hears_all: self.hears_all,
             share: self.share,
             primary_only: self.primary_only,
             filter: self.filter,
@@ -198,9 +207,17 @@ impl DownTrack {
 
     /// Gets its packets from another track from now on, of this codec.
     pub fn begin_with(&mut self, up: UpTrackKey, slot: usize, codec: Codec) {
-        (self.up, self.slot, self.codec) = (up, slot, codec);
+        (self.up, self.slot) = (up, slot);
+        self.set_codec(codec);
         self.filter = LayerFilter::default();
         self.rewriter.pause();
+    }
+
+    /// How its payload is treated from now on.
+    pub fn set_codec(&mut self, codec: Codec) {
+        if std::mem::replace(&mut self.codec, codec) != codec {
+            self.plain.clear();
+        }
     }
 
     /// What its section says now. True when it said something else before.
@@ -282,7 +299,7 @@ impl DownTrack {
             .ok_or(DropReason::NotInHistory)?;
         let Some(payload_type) = parameters.rtx_payload_type else {
             let was = self.plain.get(out_index).ok_or(DropReason::NotInHistory)?;
-            return self.repeat(packet, &rewritten, &was, egress, out);
+            return self.repeat(packet, &was, egress, out);
         };
         let packet = if admitted {
             *packet
@@ -302,16 +319,16 @@ impl DownTrack {
             dependencies: self.dependencies(&packet, &rewritten),
             transport_cc: self.next_number(egress),
             mid: !self.recognised,
-            is_new: true,
+            again: None,
         };
-        let sealed = self.seal(&sent, len, egress, out, |room| {
+        let codec = self.codec;
+        let gone = self.seal(&sent, len, egress, out, |room| {
             let (original, payload) = room.split_at_mut(2);
             original.copy_from_slice(&(out_index as u16).to_be_bytes());
             payload.copy_from_slice(content);
-            self.rewrite_payload(payload, &rewritten);
+            rewrite_payload(codec, payload, &rewritten);
         })?;
-        self.rtx_index += 1;
-        Ok(sealed)
+        Ok(gone.len)
     }
 
     /// Sends a packet in the stream itself.
@@ -329,33 +346,34 @@ impl DownTrack {
             dependencies: self.dependencies(packet, rewritten),
             transport_cc: self.next_number(egress),
             mid: !self.recognised,
-            is_new: true,
+            again: None,
         };
         let content = self.content(packet);
-        let sealed = self.seal_content(&sent, content, rewritten, egress, out)?;
+        let gone = self.seal_content(&sent, content, rewritten, egress, out)?;
         if self
             .parameters
             .is_some_and(|parameters| parameters.rtx_payload_type.is_none())
         {
             let header = SentHeader {
+                rewritten: *rewritten,
                 transport_cc: sent.transport_cc,
                 mid: sent.mid,
                 marker: sent.header.marker,
                 payload_type,
                 red: self.sends_red(),
                 empty: content.is_empty() && sent.dependencies.is_none(),
+                seal: gone.seal,
             };
             self.plain.remember(rewritten.index, header);
         }
-        Ok(sealed)
+        Ok(gone.len)
     }
 
     /// Sends a packet of the stream itself once more. Its sequence number and nonce are taken: it must be the same bit
     /// for bit.
     fn repeat(
-        &self,
+        &mut self,
         packet: &Packet<'_>,
-        rewritten: &Rewritten,
         was: &SentHeader,
         egress: &mut Egress<'_>,
         out: &mut impl SendBatch,
@@ -366,21 +384,22 @@ impl DownTrack {
         };
         let header = EgressHeader {
             marker: was.marker,
-            ..self.header(&packet, rewritten, was.payload_type)
+            ..self.header(&packet, &was.rewritten, was.payload_type)
         };
         let sent = Sent {
             header: &header,
-            index: rewritten.index,
-            dependencies: self.dependencies(&packet, rewritten),
+            index: was.rewritten.index,
+            dependencies: self.dependencies(&packet, &was.rewritten),
             transport_cc: was.transport_cc,
             mid: was.mid,
-            is_new: false,
+            again: Some(was.seal),
         };
         let content = match was.red {
             true => packet.payload,
             false => primary(&packet),
         };
-        self.seal_content(&sent, content, rewritten, egress, out)
+        let gone = self.seal_content(&sent, content, &was.rewritten, egress, out)?;
+        Ok(gone.len)
     }
 
     fn header(&self, packet: &Packet<'_>, rewritten: &Rewritten, payload_type: u8) -> EgressHeader {
@@ -452,13 +471,12 @@ impl DownTrack {
             dependencies: None,
             transport_cc: self.next_number(egress),
             mid: !self.recognised,
-            is_new: true,
+            again: None,
         };
-        let sealed = self.seal(&sent, PADDING.len(), egress, out, |room| {
+        let gone = self.seal(&sent, PADDING.len(), egress, out, |room| {
             room.copy_from_slice(&PADDING);
         })?;
-        self.rtx_index += 1;
-        Ok(sealed)
+        Ok(gone.len)
     }
 
     /// A packet of it went out: whether it is followed, and by which transport-wide number.

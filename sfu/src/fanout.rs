@@ -5,6 +5,7 @@
 //! keys stay in cache and its packets form one GSO run.
 
 use crate::{
+    rewrite::StreamId,
     shard::DownTrackKey,
     simd::{match_layer, transpose},
 };
@@ -20,6 +21,8 @@ pub const BLOCK: usize = 64;
 pub struct BatchPacket {
     /// Layer it belongs to.
     pub layer: u8,
+    /// The layer's stream when it came: another one may have begun within the batch.
+    pub stream: StreamId,
     /// A decoder can start here: subscribers that wait for this layer switch to it.
     pub starts_key_frame: bool,
     /// Its RTP index within the layer.
@@ -192,6 +195,7 @@ mod tests {
     fn packet(layer: u8, index: u64, starts_key_frame: bool) -> BatchPacket {
         BatchPacket {
             layer,
+            stream: StreamId::default(),
             index,
             starts_key_frame,
         }

@@ -47,6 +47,7 @@ impl Shard {
             return self.stats.drop(DropReason::Authentication);
         };
         p.watch.heard(now);
+        self.demux.heard(datagram.path(), now);
         let mut packets = rtcp::parse(&compound[..len]);
         for packet in packets.by_ref() {
             self.handle_rtcp_packet(peer, &packet, now, out);
@@ -231,15 +232,8 @@ impl Shard {
         // Where the network is too slow, repairs must not be what keeps it so: what belongs to a layer that is sent no
         // longer repairs nothing, and the rest waits until it is asked for again.
         if d.codec != Codec::Opus && p.is_congested(now) {
-            let origin = d
-                .rewriter
-                .origin(seq)
-                .map(|origin| (origin.layer, origin.ssrc));
-            let source = d
-                .rewriter
-                .source()
-                .map(|source| (source.layer, source.ssrc));
-            if origin != source || p.must_wait(now) {
+            let origin = d.rewriter.origin(seq).map(|origin| origin.source);
+            if origin != d.rewriter.source() || p.must_wait(now) {
                 return self.stats.drop(DropReason::NetworkTooSlow);
             }
         }
@@ -279,14 +273,15 @@ impl Shard {
         } = peers.get_mut(d.subscriber)?;
         let (sender, to) = transport.sender()?;
         let found = d.rewriter.origin(seq).and_then(|origin| {
-            let open = ups.get_mut(d.up)?.layer(origin.layer)?;
-            Some((origin, &*open, open.history.get(origin.index)?))
+            let open = ups.get_mut(d.up)?.layer(origin.source.layer)?;
+            let open = Some(&*open).filter(|open| open.id == origin.source.stream)?;
+            Some((origin, open, open.history.get(origin.index)?))
         });
         let Some((origin, open, packet)) = found else {
             stats.drop(DropReason::NotInHistory);
             return None;
         };
-        let input = open.input(origin.layer, &packet, false, now);
+        let input = open.input(origin.source.layer, &packet, false, now);
         let mut egress = Egress {
             sender,
             to,
@@ -445,6 +440,7 @@ impl Shard {
         if track.expire_layers(now) {
             self.retarget_track(up);
         }
+        (0..3).for_each(|layer| self.layers_changed(up, layer, now));
         self.review_wishes(up, now);
         self.request_key_frames(up, now, out);
     }

@@ -45,7 +45,9 @@ impl Shard {
                     let Some(layer) = &layers[usize::from(selected.layer)] else {
                         continue;
                     };
-                    let Some(packet) = layer.history.get(selected.index) else {
+                    let is_of_it = layer.id == selected.stream;
+                    let packet = layer.history.get(selected.index).filter(|_| is_of_it);
+                    let Some(packet) = packet else {
                         stats.drop(DropReason::NotInHistory);
                         continue;
                     };
@@ -59,6 +61,7 @@ impl Shard {
                         let waiting = Waiting {
                             down: key,
                             layer: selected.layer,
+                            stream: selected.stream,
                             index: selected.index,
                             starts_key_frame: selected.starts_key_frame,
                             since: now,
@@ -193,7 +196,9 @@ impl Shard {
             .fanout
             .set_rising(d.slot, stays && d.filter.awaits_key_frame());
         if layer == NO_LAYER || track.kind == MediaKind::Audio {
-            track.fanout.set_current(d.slot, layer);
+            let is_heard = track.audible || d.hears_all;
+            let current = if is_heard { layer } else { NO_LAYER };
+            track.fanout.set_current(d.slot, current);
             if layer == NO_LAYER {
                 d.rewriter.pause();
             }

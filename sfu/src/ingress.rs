@@ -74,6 +74,7 @@ impl Shard {
             .open_rtp(datagram, &header, scratch)
             .map_err(drop_reason)?;
         p.watch.heard(now);
+        self.demux.heard(datagram.path(), now);
         let padding = match header.padding {
             true => header
                 .padding_len(&scratch[..len])
@@ -90,6 +91,9 @@ impl Shard {
             p.twcc.record(seq, now);
             p.twcc_ssrc = header.ssrc;
         }
+        if !p.is_there {
+            return Err(DropReason::NotConnected);
+        }
         let voice = p
             .extensions
             .value(Extension::AudioLevel, &header, packet)
@@ -100,10 +104,10 @@ impl Shard {
             .unwrap_or_default();
         let stream = match p.incoming.get(&header.ssrc) {
             Some(stream) => *stream,
-            None => self
-                .learn(peer, &header, packet)
-                .ok_or(DropReason::UnknownStream)?,
+            None => self.learn(peer, &header, packet, now)?,
         };
+        let (Incoming::Media { up, .. } | Incoming::Rtx { up, .. }) = stream;
+        self.check_codec(peer, up, header.payload_type, now)?;
         self.stats.rtp_in += 1;
         match stream {
             Incoming::Media { up, layer } => self.receive(
@@ -128,8 +132,55 @@ impl Shard {
     }
 
     /// A stream without declared SSRC: its first packets say by MID and RID what it is (RFC 8852).
-    fn learn(&mut self, peer: PeerKey, header: &RtpHeader, packet: &[u8]) -> Option<Incoming> {
-        let p = self.peers.get_mut(peer)?;
+    fn learn(
+        &mut self,
+        peer: PeerKey,
+        header: &RtpHeader,
+        packet: &[u8],
+        now: Instant,
+    ) -> Result<Incoming, DropReason> {
+        let stream = self
+            .explain(peer, header, packet)
+            .ok_or(DropReason::UnknownStream)?;
+        // Before the layer begins anew with it.
+        let (Incoming::Media { up, layer } | Incoming::Rtx { up, layer }) = stream;
+        self.check_codec(peer, up, header.payload_type, now)?;
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.incoming.insert(header.ssrc, stream);
+        }
+        let track = self.ups.get_mut(up).ok_or(DropReason::UnknownStream)?;
+        if matches!(stream, Incoming::Rtx { .. })
+            && let Some(open) = track.layer(layer)
+        {
+            open.rtx_ssrc = Some(header.ssrc);
+        }
+        Ok(stream)
+    }
+
+    /// Packets of another codec that was negotiated would be taken for the track's, and break its decoders.
+    fn check_codec(
+        &mut self,
+        peer: PeerKey,
+        up: UpTrackKey,
+        payload_type: u8,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let track = self.ups.get(up).ok_or(DropReason::UnknownStream)?;
+        let Some(numbers) = track.payload_types else {
+            return Ok(());
+        };
+        if numbers.is_of_track(payload_type) {
+            return Ok(());
+        }
+        if numbers.is_of_other(payload_type) {
+            self.insist_on_codec(peer, up, now);
+        }
+        Err(DropReason::OtherCodec)
+    }
+
+    /// What a stream is, by its MID and RID.
+    fn explain(&self, peer: PeerKey, header: &RtpHeader, packet: &[u8]) -> Option<Incoming> {
+        let p = self.peers.get(peer)?;
         if p.incoming.len() >= MAX_INCOMING {
             return None;
         }
@@ -150,24 +201,11 @@ impl Shard {
         let is_rtx_type =
             |codec: &CodecParameters| codec.rtx_payload_type == Some(header.payload_type);
         let is_rtx = repaired.is_some() || section.codecs.iter().any(is_rtx_type);
-        let stream = match is_rtx {
-            true => Incoming::Rtx {
-                up,
-                layer: layer as u8,
-            },
-            false => Incoming::Media {
-                up,
-                layer: layer as u8,
-            },
-        };
-        p.incoming.insert(header.ssrc, stream);
-        let track = self.ups.get_mut(up)?;
-        if !is_rtx {
-            track.open_layer(layer, header.ssrc);
-        } else if let Some(open) = track.layer(layer as u8) {
-            open.rtx_ssrc = Some(header.ssrc);
-        }
-        Some(stream)
+        let layer = layer as u8;
+        Some(match is_rtx {
+            true => Incoming::Rtx { up, layer },
+            false => Incoming::Media { up, layer },
+        })
     }
 
     /// A media packet.
@@ -194,7 +232,7 @@ impl Shard {
         {
             return Err(DropReason::TooMany);
         }
-        let open = track.open_layer(spatial, ssrc);
+        let open = track.open_layer(spatial, ssrc, &mut self.streams);
         open.stats.received(received.index, received.time, now);
         open.nack.received(received.index, now);
         let woke = track.arrived(layer, received.time, received.marker, now);
@@ -264,7 +302,7 @@ impl Shard {
         if track.muted {
             return Err(DropReason::Muted);
         }
-        if !track.audible {
+        if !track.audible && track.full_ears == 0 {
             return Err(DropReason::NotAmongLoudest);
         }
         let codec = track.codec.ok_or(DropReason::UnknownStream)?;
@@ -280,7 +318,6 @@ impl Shard {
             false => 0,
         };
         let open = track.layer(layer).ok_or(DropReason::UnknownStream)?;
-        let known = (open.spatial.count(), open.spatial.state());
         let picture = open
             .read(codec, received.time, payload, received.dependencies)
             .map_err(|_| DropReason::Malformed)?;
@@ -294,8 +331,7 @@ impl Shard {
         if primary != 0 {
             open.redundancy.add_bytes(usize::from(primary), now);
         }
-        let has_other_layers = open.spatial.count() != known.0;
-        let others_come = open.spatial.state() != known.1;
+        let has_changed = open.spatial.has_changed();
         let starts_key_frame = picture.is_some_and(|picture| picture.starts_key_frame);
         let packet = Packet {
             index: received.index,
@@ -309,6 +345,7 @@ impl Shard {
         if !open.history.insert(packet) {
             return Err(DropReason::TooOld);
         }
+        let stream = open.id;
         if starts_key_frame {
             open.key_frame_arrived();
         }
@@ -317,16 +354,31 @@ impl Shard {
         }
         track.batch.push(BatchPacket {
             layer,
+            stream,
             starts_key_frame,
             index: received.index,
         });
         self.batch_is_full |= track.batch.len() >= BLOCK;
-        if has_other_layers {
-            self.layer_woke(up, SPATIAL[usize::from(layer.min(2))], now);
-        } else if others_come {
-            self.retarget_track(up);
+        // At once, but not with each packet of a stream that is another one each time: that waits for the next feedback.
+        let publisher = track.publisher;
+        let publisher = self.peers.get_mut(publisher).filter(|_| has_changed);
+        if publisher.is_some_and(|p| p.restarts.take(1, now)) {
+            self.layers_changed(up, layer, now);
         }
         Ok(())
+    }
+
+    /// There are other layers within a stream, or others of them come, where that is so.
+    pub(crate) fn layers_changed(&mut self, up: UpTrackKey, layer: u8, now: Instant) {
+        let open = self.ups.get_mut(up).and_then(|track| track.layer(layer));
+        let Some(open) = open.filter(|open| open.spatial.has_changed()) else {
+            return;
+        };
+        if open.spatial.settle() {
+            self.layer_woke(up, SPATIAL[usize::from(layer.min(2))], now);
+        } else {
+            self.retarget_track(up);
+        }
     }
 
     /// The first packet of a layer, or the first since it fell silent; or a stream turned out to have other layers.

@@ -40,6 +40,7 @@ mod router;
 pub mod rtcp;
 pub mod rtp;
 pub mod sdp;
+mod sealed;
 mod sent_headers;
 mod shard;
 pub mod simd;

@@ -7,10 +7,12 @@
 //! counts as loud as its loudest packet at once (it is heard from its first packet), and as less only slowly (it keeps
 //! its seat over a pause).
 //!
-//! Levels are what clients say (RFC 6464), and clients may lie. Three rules bound what that gains:
+//! Levels are what clients say (RFC 6464), and clients may lie. These rules bound what that gains:
 //! louder than a clear voice counts as a clear voice, so that nobody who speaks loses the seat to a higher claim;
 //! what does not waver for seconds (a fan, a tone, a made-up level) is no speech and counts as quiet, so that any voice
-//! takes its seat; and one participant has at most half of the seats while others want them.
+//! takes its seat; all but one of a participant's seats (with its companions') go to any voice that has none; and, for a
+//! level is a claim and time is not, who speaks and was refused for a moment takes the seat of who pauses, or else of who
+//! has spoken without a pause for longer than people do.
 //!
 //! What cannot be judged is forwarded: tracks without levels, and sound that belongs to a shared screen.
 
@@ -20,6 +22,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     api::MediaKind,
+    fanout::NO_LAYER,
     shard::{Shard, UpTrackKey},
 };
 
@@ -45,6 +48,24 @@ const STEADY_RANGE: u8 = 6;
 /// … and what did not for so long is none.
 const STEADY_TIME: Duration = Duration::from_secs(5);
 
+/// Who speaks and is refused for so long has waited: pauses of others, too short to cost a seat, do now.
+const PATIENCE: Duration = Duration::from_millis(400);
+
+/// A pause is this long, or twice, …
+const PAUSE: Duration = Duration::from_millis(300);
+
+/// … and so much quieter than what was before, dB.
+const PAUSE_DEPTH: f32 = 12.0;
+
+/// Nobody speaks for so long without a pause: a seat that was held that way goes to a clear voice that waits, …
+const MONOLOGUE: Duration = Duration::from_secs(30);
+
+/// … clear but for so many dB, …
+const CLEARLY: f32 = 20.0;
+
+/// … which then keeps it for so long while it speaks, for who made way is as loud as before.
+const TURN: Duration = Duration::from_secs(5);
+
 /// How loud one track is.
 #[derive(Debug)]
 struct Voice {
@@ -54,6 +75,15 @@ struct Voice {
     /// Lowest and highest level since it last wavered, and when that was.
     range: (u8, u8),
     steady_since: Instant,
+    /// Loudest in this stretch of [`PAUSE`] and in the one before, and when this one began.
+    peaks: (f32, f32),
+    peaks_at: Instant,
+    /// Since when it speaks and is refused.
+    waits_since: Option<Instant>,
+    /// Since when it has its seat and did not pause.
+    holds_since: Instant,
+    /// It was let in for having waited, and keeps its seat until then.
+    turn_until: Option<Instant>,
 }
 
 impl Voice {
@@ -63,6 +93,11 @@ impl Voice {
             at: now,
             range: (SILENCE, 0),
             steady_since: now,
+            peaks: (0.0, 0.0),
+            peaks_at: now,
+            waits_since: None,
+            holds_since: now,
+            turn_until: None,
         }
     }
 
@@ -75,6 +110,44 @@ impl Voice {
             self.range = (level, level);
             self.steady_since = now;
         }
+        let stretch = now.saturating_duration_since(self.peaks_at);
+        if stretch < PAUSE {
+            self.peaks.0 = self.peaks.0.max(loudness);
+        } else {
+            let before = if stretch < 2 * PAUSE {
+                self.peaks.0
+            } else {
+                0.0
+            };
+            (self.peaks, self.peaks_at) = ((loudness, before), now);
+        }
+        if self.pauses(now) {
+            self.holds_since = now;
+        }
+    }
+
+    /// How loud it was just now, over pauses between syllables.
+    fn lately(&self, now: Instant) -> f32 {
+        let peak = match now.saturating_duration_since(self.peaks_at) {
+            since if since < PAUSE => self.peaks.0.max(self.peaks.1),
+            since if since < 2 * PAUSE => self.peaks.0,
+            _ => 0.0,
+        };
+        peak.min(self.loudness(now))
+    }
+
+    fn pauses(&self, now: Instant) -> bool {
+        self.lately(now) + PAUSE_DEPTH < self.loudness(now)
+    }
+
+    /// It has a seat from now on.
+    fn sit(&mut self, turn_until: Option<Instant>, now: Instant) {
+        (self.waits_since, self.holds_since, self.turn_until) = (None, now, turn_until);
+    }
+
+    /// Its seat is another's only when it has none to lose.
+    fn has_its_turn(&self, now: Instant) -> bool {
+        self.turn_until.is_some_and(|until| now < until) && !self.pauses(now)
     }
 
     fn released(&self, now: Instant) -> f32 {
@@ -102,7 +175,7 @@ pub enum Verdict<K> {
     NotAmongLoudest,
 }
 
-/// The seats of one room. `K` is a track, `O` who publishes it.
+/// The seats of one room. `K` is a track, `O` whose it is: companions of a participant are the participant.
 #[derive(Debug)]
 pub struct Loudest<K, O> {
     limit: usize,
@@ -131,30 +204,99 @@ impl<K: Copy + Eq + std::hash::Hash, O: Copy + Eq> Loudest<K, O> {
             return Verdict::Heard;
         }
         if self.seats.len() < self.limit {
+            voice.sit(None, now);
             self.seats.push((track, owner));
             return Verdict::Heard;
         }
-        let wanted = voice.loudness(now) - MARGIN;
-        let share = self.limit.div_ceil(2);
+        let (loudness, lately) = (voice.loudness(now), voice.lately(now));
+        let has_seat = self.seats.iter().any(|(_, other)| *other == owner);
+        if let Some(seat) = self.quietest(owner, has_seat, loudness - MARGIN, now) {
+            return self.replace(seat, (track, owner), None, now);
+        }
+        // Who has a seat waits for nothing, and who murmurs for a pause in which it would be heard.
+        let waits = !has_seat && lately > QUIET + MARGIN;
+        if !self.has_waited(track, waits, now) {
+            return Verdict::NotAmongLoudest;
+        }
+        if let Some(seat) = self.pausing(lately - MARGIN, now) {
+            return self.replace(seat, (track, owner), None, now);
+        }
+        let is_clear = lately + CLEARLY >= f32::from(SILENCE - CLEAR);
+        match self.longest(now).filter(|_| is_clear) {
+            Some(seat) => self.replace(seat, (track, owner), Some(now + TURN), now),
+            None => Verdict::NotAmongLoudest,
+        }
+    }
+
+    /// The seat with the least claim to it, if that is less than what is wanted.
+    fn quietest(&self, owner: O, has_seat: bool, wanted: f32, now: Instant) -> Option<usize> {
         let seats_of = |owner: O| self.seats.iter().filter(|(_, o)| *o == owner).count();
-        let has_its_share = seats_of(owner) >= share;
         let claim = |(track, other): &(K, O)| {
-            if *other != owner && has_its_share {
-                return f32::INFINITY;
-            }
-            if *other != owner && seats_of(*other) > share {
+            if !has_seat && seats_of(*other) > 1 {
                 return QUIET;
             }
-            self.voices.get(track).map_or(0.0, |v| v.loudness(now))
+            let Some(voice) = self.voices.get(track) else {
+                return 0.0;
+            };
+            // A second seat is never that of somebody who speaks: who then has none would take it back at once.
+            let is_second = has_seat && voice.lately(now) > QUIET + MARGIN;
+            if *other != owner && (is_second || voice.has_its_turn(now)) {
+                return f32::INFINITY;
+            }
+            voice.loudness(now)
         };
         let claims = self.seats.iter().map(claim).enumerate();
-        match claims.min_by(|a, b| a.1.total_cmp(&b.1)) {
-            Some((seat, claim)) if claim < wanted => {
-                let (before, _) = std::mem::replace(&mut self.seats[seat], (track, owner));
-                Verdict::Replaces(before)
-            }
-            _ => Verdict::NotAmongLoudest,
+        let least = claims.min_by(|a, b| a.1.total_cmp(&b.1));
+        least
+            .filter(|(_, claim)| *claim < wanted)
+            .map(|(seat, _)| seat)
+    }
+
+    /// The seat of whoever pauses, the quietest by now.
+    fn pausing(&self, wanted: f32, now: Instant) -> Option<usize> {
+        let lately = |(track, _): &(K, O)| self.voices.get(track).map_or(0.0, |v| v.lately(now));
+        let all = self.seats.iter().map(lately).enumerate();
+        let least = all.min_by(|a, b| a.1.total_cmp(&b.1));
+        least
+            .filter(|(_, lately)| *lately < wanted)
+            .map(|(seat, _)| seat)
+    }
+
+    /// The seat that was held the longest without a pause, if that is no speech any more.
+    fn longest(&self, now: Instant) -> Option<usize> {
+        let since = |(track, _): &(K, O)| self.voices.get(track).map(|voice| voice.holds_since);
+        let all = self.seats.iter().map(since).enumerate();
+        let (seat, since) = all.min_by_key(|(_, since)| *since)?;
+        since
+            .is_none_or(|since| now >= since + MONOLOGUE)
+            .then_some(seat)
+    }
+
+    /// A voice is refused once more: whether it has been for long enough.
+    fn has_waited(&mut self, track: K, waits: bool, now: Instant) -> bool {
+        let Some(voice) = self.voices.get_mut(&track) else {
+            return false;
+        };
+        if !waits {
+            voice.waits_since = None;
+            return false;
         }
+        let since = *voice.waits_since.get_or_insert(now);
+        now >= since + PATIENCE
+    }
+
+    fn replace(
+        &mut self,
+        seat: usize,
+        next: (K, O),
+        turn_until: Option<Instant>,
+        now: Instant,
+    ) -> Verdict<K> {
+        let (before, _) = std::mem::replace(&mut self.seats[seat], next);
+        if let Some(voice) = self.voices.get_mut(&next.0) {
+            voice.sit(turn_until, now);
+        }
+        Verdict::Replaces(before)
     }
 
     /// The track is muted or gone: its seat is free.
@@ -178,7 +320,9 @@ impl Shard {
         else {
             return;
         };
-        let verdict = router.loudest.hear(up, track.publisher, level, now);
+        let owner = self.peers.get(track.publisher).map(|p| p.principal);
+        let owner = owner.unwrap_or(track.publisher);
+        let verdict = router.loudest.hear(up, owner, level, now);
         self.set_audible(up, verdict != Verdict::NotAmongLoudest);
         if let Verdict::Replaces(other) = verdict {
             self.set_audible(other, false);
@@ -191,12 +335,19 @@ impl Shard {
         let Some(track) = self.ups.get_mut(up) else {
             return;
         };
-        if std::mem::replace(&mut track.audible, audible) == audible || !audible {
+        if std::mem::replace(&mut track.audible, audible) == audible {
             return;
         }
-        for down in track.fanout.downs() {
-            if let Some(d) = self.downs.get_mut(*down) {
+        for slot in 0..track.fanout.downs().len() {
+            let down = track.fanout.downs()[slot];
+            let Some(d) = self.downs.get_mut(down).filter(|d| !d.hears_all) else {
+                continue;
+            };
+            if audible {
                 d.rewriter.pause();
+                track.fanout.set_current(slot, track.fanout.wanted(slot));
+            } else {
+                track.fanout.set_current(slot, NO_LAYER);
             }
         }
     }
@@ -224,6 +375,7 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use rand::{Rng as _, SeedableRng, rngs::StdRng};
 
     /// Level of speech: syllables and gaps.
     fn speech(loudest: u8, packet: u64) -> u8 {
@@ -337,6 +489,127 @@ mod tests {
         room.loudest.remove(1);
         let heard = room.run(2000, &all[2..], false);
         assert!(heard.contains(&20) && heard.contains(&21), "{heard:?}");
+    }
+
+    /// People who take turns in a room with liars: tracks below 1000, of whom each principal has several, at any level
+    /// that is louder than speech; at times they pretend to pause.
+    struct Liars {
+        room: Room,
+        rng: StdRng,
+        /// Track, principal, and whether it is silent until then.
+        tracks: Vec<(u32, u32, u64)>,
+    }
+
+    impl Liars {
+        fn new(seed: u64, seats: usize, principals: u32, streams: u32) -> Self {
+            let tracks = (0..principals * streams).map(|track| (track, track % principals, 0));
+            let mut liars = Self {
+                room: Room::new(seats),
+                rng: StdRng::seed_from_u64(seed),
+                tracks: tracks.collect(),
+            };
+            (0..600).for_each(|_| {
+                liars.tick(&[]);
+            });
+            liars
+        }
+
+        /// A packet of everybody; who of those that speak (track, loudest level) is heard.
+        fn tick(&mut self, speaking: &[(u32, u8)]) -> Vec<bool> {
+            self.room.now += Duration::from_millis(20);
+            self.room.packet += 1;
+            let (packet, now) = (self.room.packet, self.room.now);
+            for (track, principal, silent_until) in &mut self.tracks {
+                if self.rng.random_bool(0.001) {
+                    *silent_until = packet + self.rng.random_range(10..60);
+                }
+                let level = match packet < *silent_until {
+                    true => SILENCE,
+                    false => self.rng.random_range(0..=25),
+                };
+                self.room.loudest.hear(*track, *principal, level, now);
+            }
+            let mut heard = Vec::new();
+            for person in 1000..1012 {
+                let speaks = speaking.iter().find(|(track, _)| *track == person);
+                let level = match speaks {
+                    Some((_, level)) => speech(*level, packet + u64::from(person) * 3),
+                    None => self.rng.random_range(80..=SILENCE),
+                };
+                let verdict = self.room.loudest.hear(person, person, level, now);
+                if speaks.is_some() {
+                    heard.push(verdict != Verdict::NotAmongLoudest);
+                }
+            }
+            heard
+        }
+
+        /// These speak for five seconds. Packets until the last of them was heard, and how many of the rest were not.
+        fn turn(&mut self, speaking: &[(u32, u8)]) -> (usize, usize) {
+            let mut first = vec![None; speaking.len()];
+            let mut unheard = 0;
+            for packet in 0..250 {
+                for (first, heard) in first.iter_mut().zip(self.tick(speaking)) {
+                    match first {
+                        None if heard => *first = Some(packet),
+                        None => {}
+                        Some(_) => unheard += usize::from(!heard),
+                    }
+                }
+            }
+            let last = first.iter().map(|first| first.unwrap_or(250)).max();
+            (last.unwrap_or(0), unheard)
+        }
+    }
+
+    #[test]
+    fn fewer_liars_than_seats_keep_nobody_waiting_for_longer_than_a_second() {
+        for seed in 0..16 {
+            let mut rng = StdRng::seed_from_u64(seed);
+            let seats = rng.random_range(2..7);
+            let principals = rng.random_range(1..seats as u32);
+            let streams = rng.random_range(1..8);
+            let mut liars = Liars::new(seed, seats, principals, streams);
+            for turn in 0..8 {
+                // As many at once as there are seats that no liar has.
+                let count = rng.random_range(1..=seats as u32 - principals).min(3);
+                let first = rng.random_range(1000..1012);
+                let speaking: Vec<_> = (0..count)
+                    .map(|i| (1000 + (first + 5 * i) % 12, rng.random_range(20..50)))
+                    .collect();
+                let (waited, unheard) = liars.turn(&speaking);
+                let room = format!("{principals} with {streams} streams each, {seats} seats");
+                assert!(
+                    waited <= 50,
+                    "seed {seed}, turn {turn}: {waited} packets; {room}"
+                );
+                let share = unheard as f64 / (250.0 * f64::from(count));
+                assert!(
+                    share < 0.1,
+                    "seed {seed}, turn {turn}: {share} unheard; {room}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn two_identities_with_six_streams_do_not_silence_people_who_take_turns() {
+        let mut liars = Liars::new(1, 5, 2, 3);
+        for turn in 0..24 {
+            let (waited, unheard) = liars.turn(&[(1000 + turn % 12, 25 + turn as u8)]);
+            assert!(
+                waited <= 50 && unheard < 10,
+                "turn {turn}: {waited}, {unheard}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_pause_costs_no_seat_while_nobody_waits() {
+        let mut room = Room::new(2);
+        room.run(2000, &voices([28, 28, SILENCE]), false);
+        let heard = room.run(900, &voices([28, 60, 70]), false);
+        assert_eq!(heard, [0, 1]);
     }
 
     #[test]

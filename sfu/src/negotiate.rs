@@ -7,26 +7,46 @@
 //! section lists say what the transport and the router have to do.
 //!
 //! `offer.rs` reads an offer, `answer.rs` writes the answer, `subscriber.rs` does both for the second PeerConnection,
-//! `codecs.rs` has the tables.
+//! `subscriptions.rs` is what the client wants to receive, `codecs.rs` and `h264.rs` have the tables.
 
 mod answer;
 mod codecs;
+mod h264;
 mod offer;
 mod subscriber;
+mod subscriptions;
 #[cfg(test)]
 mod tests;
 mod types;
 
 use protocol::{ParticipantSid, TrackSid};
+use rustc_hash::FxHashMap;
 
 use codecs::Extensions;
+pub(crate) use codecs::RED;
 pub use codecs::{ENABLED_CODECS, EnabledCodec, Fmtp};
 pub use types::*;
 
-use codecs::RED;
 use subscriber::Offering;
+use subscriptions::{Subscription, Subscriptions};
 
-use crate::{AudioFeatures, MediaKind, MediaSections, PublishedTrack, TrackCodec, sdp::Direction};
+use crate::{
+    AudioFeatures, MediaKind, MediaSections, PublishedTrack, SubscriptionFailure, TrackCodec,
+    sdp::{Direction, MAX_SDP_BYTES, SessionDescription},
+};
+
+/// Sections beyond these are rejected in the answer: what a description costs the media thread is bounded by it.
+const MAX_USED_SECTIONS: usize = 1024;
+
+/// Of these, nobody is asked to add the last ones to receive in: they are there to publish in.
+const SECTIONS_TO_PUBLISH_IN: usize = 64;
+
+/// What the descriptions of both sides may have together, bytes: a client that resumes sends both in one message
+/// (`sync_state`), with other things.
+const MAX_DESCRIBED: usize = MAX_SDP_BYTES - 128 * 1024;
+
+/// What one more section takes in both, in the mean of sound and picture: 4.9 KB with Chromium 156.
+const SECTION_BYTES: usize = 5_000;
 
 /// The state of offer and answer of one client.
 #[derive(Debug, Clone)]
@@ -35,7 +55,11 @@ pub struct Negotiation {
     enabled: &'static [EnabledCodec],
     sections: Vec<Section>,
     published: Vec<Published>,
-    subscriptions: Vec<Subscription>,
+    subscriptions: Subscriptions,
+    /// The sections in which we send a track, or offer to.
+    sent: FxHashMap<TrackSid, usize>,
+    /// Bytes of the last descriptions of both sides.
+    described: usize,
     local_ice: Option<IceCredentials>,
     remote: Option<RemoteParameters>,
     /// Number of the last description of ours.
@@ -63,8 +87,12 @@ struct Section {
     extensions: Extensions,
     layers: Vec<RidLayer>,
     ssrcs: Vec<DeclaredSsrc>,
+    /// The client sends here what we know no codec of.
+    lacks_codec: bool,
     /// Opus wishes the last answer expressed.
     answered_audio: AudioFeatures,
+    /// The last answer allowed one codec only.
+    answered_alone: bool,
     /// Number of the answer that first had it; 0 for the first answer and for sections of ours.
     since: u64,
     /// Number of the answer that last took a track of ours out of it.
@@ -131,29 +159,16 @@ struct Published {
     mime_type: String,
     /// Was bound before: it only comes back by name.
     was_bound: bool,
+    /// What it is encoded with since it was bound.
+    codec: Option<(&'static str, String)>,
+    /// Its publisher sent another codec than this: it is answered no other any more.
+    alone: bool,
 }
 
 impl Published {
     fn is_named(&self, section: &Section) -> bool {
         let named = |track: &String| self.cids.iter().any(|cid| cid == track);
         section.kind == Some(self.kind) && section.offered_track.as_ref().is_some_and(named)
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Subscription {
-    send: SendTrack,
-    /// The codec in which its section carries it, or did so last.
-    codec: Option<TrackCodec>,
-    /// A free section was there, without the codec.
-    unsupported: bool,
-}
-
-impl Subscription {
-    /// With which the section carries its codec.
-    fn payload_type(&self, section: &Section) -> Option<u8> {
-        let parameters = section.codec_for(self.codec.as_ref()?)?;
-        Some(parameters.payload_type)
     }
 }
 
@@ -165,7 +180,9 @@ impl Negotiation {
             enabled,
             sections: Vec::new(),
             published: Vec::new(),
-            subscriptions: Vec::new(),
+            subscriptions: Subscriptions::default(),
+            sent: FxHashMap::default(),
+            described: 0,
             local_ice: None,
             remote: None,
             version: 0,
@@ -182,6 +199,8 @@ impl Negotiation {
             .iter_mut()
             .find(|known| known.sid == track.sid);
         let was_bound = known.as_ref().is_some_and(|known| known.was_bound);
+        let codec = known.as_ref().and_then(|known| known.codec.clone());
+        let alone = known.as_ref().is_some_and(|known| known.alone);
         let new = Published {
             sid: track.sid,
             kind: track.kind,
@@ -189,6 +208,8 @@ impl Negotiation {
             audio: track.audio,
             mime_type: track.mime_type.clone(),
             was_bound,
+            codec,
+            alone,
         };
         match known {
             Some(known) => *known = new.clone(),
@@ -217,7 +238,14 @@ impl Negotiation {
             Some(index) => (index, Binding::Named(new.sid)),
             None => match guessed() {
                 Some(index) => (index, Binding::Guessed(new.sid)),
-                None => return PublishOutcome::default(),
+                None => {
+                    let lacks_codec =
+                        |section: &Section| section.lacks_codec && new.is_named(section);
+                    return PublishOutcome {
+                        refused: self.sections.iter().any(lacks_codec),
+                        ..PublishOutcome::default()
+                    };
+                }
             },
         };
         let loser = self
@@ -231,6 +259,15 @@ impl Negotiation {
         PublishOutcome {
             bound,
             unbound: loser,
+            refused: false,
+        }
+    }
+
+    /// The publisher of this track sends another of its section's codecs. The next answer allows the track's only.
+    pub fn insist(&mut self, track: TrackSid) {
+        let mut published = self.published.iter_mut();
+        if let Some(known) = published.find(|published| published.sid == track) {
+            known.alone = true;
         }
     }
 
@@ -247,40 +284,27 @@ impl Negotiation {
     /// The client wants this track. It gets a section in the next answer that has a free one of its kind.
     /// A second subscription to the same track is ignored.
     pub fn subscribe(&mut self, send: SendTrack) {
-        if !self
-            .subscriptions
-            .iter()
-            .any(|known| known.send.track == send.track)
-        {
-            self.subscriptions.push(Subscription {
-                send,
-                codec: None,
-                unsupported: false,
-            });
-        }
+        self.subscriptions.add(send);
     }
 
     /// There is a track in these codecs now. Where its section should carry another one than it does, the next offer or
     /// answer says so, with other SSRCs; until then all stays as it is.
     pub fn set_codecs(&mut self, track: TrackSid, codecs: &[TrackCodec]) {
-        let known = self
-            .subscriptions
-            .iter_mut()
-            .find(|known| known.send.track == track);
+        let known = self.subscriptions.get_mut(track);
         if let Some(known) = known.filter(|known| known.send.codecs != codecs) {
             known.send.codecs = codecs.to_vec();
             known.unsupported = false;
+            known.told = None;
         }
     }
 
     /// The client does not want this track any longer: its section is no longer in [`Self::send_sections`], becomes
     /// inactive with the next answer and can be used again after it.
     pub fn unsubscribe(&mut self, track: TrackSid) {
-        self.subscriptions.retain(|known| known.send.track != track);
-        for section in &mut self.sections {
-            if section.role.sent() == Some(track) {
-                section.role = Role::Draining;
-            }
+        self.subscriptions.remove(track);
+        let section = self.sent.remove(&track);
+        if let Some(section) = section.and_then(|index| self.sections.get_mut(index)) {
+            section.role = Role::Draining;
         }
     }
 
@@ -291,32 +315,29 @@ impl Negotiation {
     /// [`NegotiationError`]; everything is then as it was before.
     pub fn handle_offer(
         &mut self,
-        sdp: &str,
+        offer: &SessionDescription,
         local: &LocalParameters,
         mut fresh_ssrc: impl FnMut() -> u32,
     ) -> Result<Negotiated, NegotiationError> {
         let mut next = self.clone();
-        let negotiated = next.answer(sdp, local, &mut fresh_ssrc)?;
+        let negotiated = next.answer(offer, local, &mut fresh_ssrc)?;
         *self = next;
         Ok(negotiated)
     }
 
-    /// Sections the client must add before all its subscriptions fit. Zero before the first offer: it brings some.
+    /// Sections the client must add before all its subscriptions fit, as far as they may. Zero before the first offer: it
+    /// brings some.
     pub fn missing(&self) -> MediaSections {
         if self.sections.is_empty() {
             return MediaSections::default();
         }
-        let count = |kind| {
-            let waiting = self
-                .waiting(kind)
-                .filter(|subscription| !subscription.unsupported)
-                .count();
-            let free = self
-                .sections
-                .iter()
-                .filter(|section| section.is_free(kind))
-                .count();
-            u32::try_from(waiting.saturating_sub(free)).unwrap_or(u32::MAX)
+        let mut room = self.room();
+        let mut count = |kind| {
+            let waiting = self.waiting(kind).filter(|known| !known.unsupported);
+            let free = self.sections.iter().filter(|section| section.is_free(kind));
+            let missing = waiting.count().saturating_sub(free.count()).min(room);
+            room -= missing;
+            u32::try_from(missing).unwrap_or(u32::MAX)
         };
         MediaSections {
             audios: count(MediaKind::Audio),
@@ -324,28 +345,74 @@ impl Negotiation {
         }
     }
 
+    /// Sections that may still be added to receive in.
+    fn room(&self) -> usize {
+        let in_bytes = MAX_DESCRIBED.saturating_sub(self.described) / SECTION_BYTES;
+        let most = MAX_USED_SECTIONS - SECTIONS_TO_PUBLISH_IN;
+        in_bytes.min(most.saturating_sub(self.sections.len()))
+    }
+
+    /// A subscription waits that could have a section: a free one, or one more.
+    fn waits(&self, kind: MediaKind) -> bool {
+        let mut waiting = self.waiting(kind);
+        let is_free = |section: &Section| section.is_free(kind);
+        waiting.any(|known| !known.unsupported)
+            && (self.room() > 0 || self.sections.iter().any(is_free))
+    }
+
     /// The client should offer again: a subscription waits (for a free section, or for one that the client has to
     /// add: see [`Self::missing`]), a section must become inactive or change its codec, or an answered wish for Opus
-    /// changed.
+    /// or for one codec only changed.
     /// False before the first offer.
     pub fn needs_renegotiation(&self) -> bool {
-        let waits = |kind| {
-            self.waiting(kind)
-                .any(|subscription| !subscription.unsupported)
-        };
+        let drains = |section: &Section| section.role == Role::Draining;
         let stale = |section: &Section| match section.role {
-            Role::Draining => true,
             Role::Sending(_) => self.is_outdated(section),
             Role::Receiving(_) => {
                 section.kind == Some(MediaKind::Audio)
                     && section.answered_audio != self.wishes(section)
+                    || section.answered_alone != self.is_alone(section)
             }
             _ => false,
         };
         !self.sections.is_empty()
-            && (waits(MediaKind::Audio)
-                || waits(MediaKind::Video)
+            && (self.sections.iter().any(drains)
+                || self.waits(MediaKind::Audio)
+                || self.waits(MediaKind::Video)
                 || self.sections.iter().any(stale))
+    }
+
+    /// Subscriptions that got no section, each once, and why. They wait for a section or for another codec of their track.
+    pub fn take_failures(&mut self) -> Vec<(TrackSid, SubscriptionFailure)> {
+        if self.sections.is_empty() {
+            return Vec::new();
+        }
+        let is_full = |kind| {
+            let comes_free = |section: &Section| {
+                let soon = matches!(section.role, Role::Draining | Role::Pausing);
+                section.is_free(kind) || (section.kind == Some(kind) && soon)
+            };
+            self.room() == 0 && !self.sections.iter().any(comes_free)
+        };
+        let full = [MediaKind::Audio, MediaKind::Video].map(|kind| (kind, is_full(kind)));
+        let mut failures = Vec::new();
+        for known in self.subscriptions.iter_mut() {
+            if self.sent.contains_key(&known.send.track) {
+                known.told = None;
+                continue;
+            }
+            let failure = match known.unsupported {
+                true => SubscriptionFailure::CodecUnsupported,
+                false if full.contains(&(known.send.kind, true)) => {
+                    SubscriptionFailure::TooManySections
+                }
+                false => continue,
+            };
+            if known.told.replace(failure) != Some(failure) {
+                failures.push((known.send.track, failure));
+            }
+        }
+        failures
     }
 
     /// Sections in which the client sends, in order of sections; without those whose track is not announced yet.
@@ -355,7 +422,7 @@ impl Negotiation {
                 mid: section.mid.clone(),
                 track: section.role.published()?,
                 kind: section.kind?,
-                codecs: section.codecs.clone(),
+                codecs: self.receivable(section),
                 extensions: section.extensions.received,
                 layers: section.layers.clone(),
                 ssrcs: section.ssrcs.clone(),
@@ -381,7 +448,7 @@ impl Negotiation {
 
     /// How `section` carries `track`.
     fn stream_in(&self, section: &Section, track: TrackSid) -> Option<SendSection> {
-        let known = self.subscription(track)?;
+        let known = self.subscriptions.get(track)?;
         let send = &known.send;
         let (wanted, codec) = match (section.role, &known.codec) {
             (Role::Sending(_), Some(codec)) => (codec, section.codec_for(codec)?),
@@ -411,18 +478,12 @@ impl Negotiation {
         })
     }
 
-    fn subscription(&self, track: TrackSid) -> Option<&Subscription> {
-        self.subscriptions
-            .iter()
-            .find(|known| known.send.track == track)
-    }
-
     /// The section carries its track in another codec than it should.
     fn is_outdated(&self, section: &Section) -> bool {
         let Role::Sending(track) = section.role else {
             return false;
         };
-        self.subscription(track).is_some_and(|known| {
+        self.subscriptions.get(track).is_some_and(|known| {
             let best = section.best_codec(&known.send.codecs);
             best.is_some_and(|(_, best)| known.payload_type(section) != Some(best.payload_type))
         })
@@ -434,11 +495,10 @@ impl Negotiation {
         let Some(section) = self.sections.get(index) else {
             return false;
         };
-        let known = self
-            .subscriptions
-            .iter_mut()
-            .find(|known| section.role.sent() == Some(known.send.track));
-        let Some(known) = known else { return false };
+        let track = section.role.sent();
+        let Some(known) = track.and_then(|track| self.subscriptions.get_mut(track)) else {
+            return false;
+        };
         let Some((best, parameters)) = section.best_codec(&known.send.codecs) else {
             return false;
         };
@@ -451,10 +511,16 @@ impl Negotiation {
     /// Subscriptions without a section, in order of arrival.
     fn waiting(&self, kind: MediaKind) -> impl Iterator<Item = &Subscription> {
         self.subscriptions.iter().filter(move |subscription| {
-            let track = Some(subscription.send.track);
-            let has_section = |section: &Section| section.role.sent() == track;
-            subscription.send.kind == kind && !self.sections.iter().any(has_section)
+            let send = &subscription.send;
+            send.kind == kind && !self.sent.contains_key(&send.track)
         })
+    }
+
+    /// Roles changed: which section carries what is found anew.
+    fn index_sections(&mut self) {
+        let sections = self.sections.iter().enumerate();
+        let sent = sections.filter_map(|(index, section)| Some((section.role.sent()?, index)));
+        self.sent = sent.collect();
     }
 
     fn section_of(&self, track: TrackSid) -> Option<&Section> {
@@ -475,6 +541,18 @@ impl Negotiation {
     fn wishes(&self, section: &Section) -> AudioFeatures {
         self.published_in(section)
             .map_or_else(AudioFeatures::default, |p| p.audio)
+    }
+
+    /// The publisher may send one codec only in this section.
+    fn is_alone(&self, section: &Section) -> bool {
+        let published = self.published_in(section);
+        published.is_some_and(|published| published.alone)
+    }
+
+    /// What the client may send in this section.
+    fn receivable(&self, section: &Section) -> Vec<CodecParameters> {
+        let receivable = section.receivable(self.published_in(section));
+        receivable.into_iter().cloned().collect()
     }
 
     /// The track's section was another's: it has not been seen in any offer after all.
@@ -505,6 +583,8 @@ impl Negotiation {
             .iter_mut()
             .find(|published| published.sid == track)?;
         published.was_bound = true;
+        let plain = section.plain_codec(Some(published))?;
+        published.codec = Some((plain.mime_type, plain.fmtp.clone()));
         let codecs = section.receivable(Some(published));
         let codec = codecs.first()?;
         let red = codecs.iter().find(|codec| codec.mime_type == RED);
@@ -546,21 +626,41 @@ impl Section {
             .min_by_key(|codec| fitness(codec))
     }
 
-    /// What the client may send here: one codec and no other, so that nobody changes it in mid-stream. The one it
-    /// announced, where it offers that, else the first; with RED around it where the track wants that.
+    /// What the client may send here, the wanted codec first; with RED around it where the track wants that. All that we
+    /// know of what it offers, for there are clients that take a first description for all that there is; who goes from one
+    /// to another in mid-stream is answered the one.
     fn receivable(&self, published: Option<&Published>) -> Vec<&CodecParameters> {
         let red = published.is_some_and(|published| published.audio.red);
+        let alone = published.is_some_and(|published| published.alone);
+        let wanted = self.plain_codec(published);
+        let plain = self.codecs.iter().filter(|codec| codec.mime_type != RED);
+        let others = plain.filter(|codec| !alone && Some(*codec) != wanted);
+        let wrapping = self
+            .codecs
+            .iter()
+            .find(|codec| red && codec.mime_type == RED);
+        wrapping.into_iter().chain(wanted).chain(others).collect()
+    }
+
+    /// What a track is to be encoded with here: what it is encoded with since it was bound, else what the client announced,
+    /// where it offers that, else the first.
+    fn plain_codec(&self, published: Option<&Published>) -> Option<&CodecParameters> {
         let announced = |codec: &&CodecParameters| {
             published
                 .is_some_and(|published| codec.mime_type.eq_ignore_ascii_case(&published.mime_type))
         };
         let mut plain = self.codecs.iter().filter(|codec| codec.mime_type != RED);
-        let codec = plain.clone().find(announced).or_else(|| plain.next());
-        let wrapping = self
-            .codecs
-            .iter()
-            .find(|codec| red && codec.mime_type == RED);
-        wrapping.into_iter().chain(codec).collect()
+        let bound = published.and_then(|published| self.bound_codec(published));
+        bound
+            .or_else(|| plain.clone().find(announced))
+            .or_else(|| plain.next())
+    }
+
+    /// The codec with which the track was bound, if the client still offers it.
+    fn bound_codec(&self, published: &Published) -> Option<&CodecParameters> {
+        let (mime_type, fmtp) = published.codec.as_ref()?;
+        let same = |codec: &&CodecParameters| codec.fitness(mime_type, fmtp) == Some(0);
+        self.codecs.iter().find(same)
     }
 
     /// A subscription of this kind may use it, in the next answer.

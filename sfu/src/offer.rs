@@ -3,22 +3,32 @@
 use std::time::Instant;
 
 use protocol::TrackSid;
+use rustc_hash::FxHashMap;
 
 use crate::{
     api::{Event, MediaSections, SpatialLayer, TrackCodec, TransportProtocol},
     bwe::BandwidthEstimator,
     down_track::{MidElement, SendParameters},
     fanout::NO_LAYER,
-    negotiate::{Bound, IceCredentials, LocalParameters, Negotiated, NegotiationError},
+    negotiate::{
+        Bound, IceCredentials, LocalParameters, Negotiated, NegotiationError, SendSection,
+    },
     peer::{Incoming, MAX_INCOMING, Peer},
-    shard::{DownTrackKey, PeerKey, Shard},
+    sdp::SessionDescription,
+    shard::{DownTrackKey, PeerKey, Shard, UpTrackKey},
     transport::{MAX_MESSAGE_SIZE, random_credentials},
-    up_track::Codec,
+    up_track::{Codec, PayloadTypes},
 };
 
 impl Shard {
     /// Answers an offer and takes over what it says.
-    pub(crate) fn offer(&mut self, key: PeerKey, id: u32, sdp: &str, now: Instant) {
+    pub(crate) fn offer(
+        &mut self,
+        key: PeerKey,
+        id: u32,
+        description: &SessionDescription,
+        now: Instant,
+    ) {
         let Some(p) = self.peers.get(key) else {
             return;
         };
@@ -31,7 +41,7 @@ impl Shard {
         let Peer {
             negotiation, ssrcs, ..
         } = p;
-        match negotiation.handle_offer(sdp, &local, || ssrcs.fresh()) {
+        match negotiation.handle_offer(description, &local, || ssrcs.fresh()) {
             // What there is goes on as it is.
             Err(NegotiationError::SetupUnusable) if p.transport.has_remote() => {
                 tracing::debug!(participant = %p.sid, id, "offer with an unusable DTLS role ignored");
@@ -92,6 +102,7 @@ impl Shard {
         p.asked = negotiated.missing;
         p.take_over_sections();
         let sid = p.sid;
+        self.take_over_payload_types(key);
         // Clients know a backup by the sid of its track.
         let known = |(mid, track): (String, TrackSid)| {
             let up = self.tracks.get(&track).map(|up| self.first_of(*up));
@@ -119,7 +130,12 @@ impl Shard {
         for bound in negotiated.newly_bound {
             self.bind(key, bound);
         }
+        for track in negotiated.refused {
+            self.events
+                .push_back(Event::TrackRefused { peer: sid, track });
+        }
         self.take_over_subscriptions(key, now);
+        self.tell_failures(key);
         // Sections that must be added are in the answer. A subscription that fits but was not in it waits for a section
         // that has just become free: one more offer settles it.
         let waits = |down: &DownTrackKey| {
@@ -148,14 +164,14 @@ impl Shard {
         let Some(track) = self.ups.get_mut(up) else {
             return;
         };
+        let mut sections = p.sections.iter();
+        let section = sections.find(|section| section.track == bound.track);
+        track.payload_types = section.map(|section| PayloadTypes::new(&section.codecs));
         track.codec = Codec::from_mime(bound.mime_type);
         track.mime_type = bound.mime_type.to_owned();
         track.fmtp.clone_from(&bound.fmtp);
         track.red = bound.red;
-        let section = p
-            .sections
-            .iter()
-            .find(|section| section.track == bound.track && section.layers.is_empty());
+        let section = section.filter(|section| section.layers.is_empty());
         for declared in section
             .map(|section| section.ssrcs.as_slice())
             .unwrap_or_default()
@@ -183,6 +199,35 @@ impl Shard {
         self.backup_bound(up);
     }
 
+    /// Payload types are the client's choice, anew in each offer.
+    fn take_over_payload_types(&mut self, key: PeerKey) {
+        let Some(p) = self.peers.get(key) else {
+            return;
+        };
+        for section in &p.sections {
+            let up = self.tracks.get(&section.track);
+            let up = up.and_then(|up| self.ups.get_mut(*up));
+            if let Some(track) = up.filter(|track| track.codec.is_some()) {
+                track.payload_types = Some(PayloadTypes::new(&section.codecs));
+            }
+        }
+    }
+
+    /// Somebody sends another codec than its track's, though it may: the next answer says which one it is, and no other.
+    pub(crate) fn insist_on_codec(&mut self, key: PeerKey, up: UpTrackKey, now: Instant) {
+        let Some(track) = self.ups.get_mut(up) else {
+            return;
+        };
+        if !track.insist(now) {
+            return;
+        }
+        let sid = track.sid;
+        if let Some(p) = self.peers.get_mut(key) {
+            p.negotiation.insist(sid);
+        }
+        self.ask_for_offer(key);
+    }
+
     /// Which subscriptions the client's sections carry now.
     pub(crate) fn take_over_subscriptions(&mut self, key: PeerKey, now: Instant) {
         let Some(p) = self.peers.get_mut(key) else {
@@ -190,9 +235,13 @@ impl Shard {
         };
         let is_controlled = self.config.congestion_control;
         let sections = p.negotiation.send_sections();
+        let sections: FxHashMap<TrackSid, &SendSection> = sections
+            .iter()
+            .map(|section| (section.track, section))
+            .collect();
         for down in p.downs.clone() {
             let track = self.downs.get(down).map(|d| d.track);
-            let section = sections.iter().find(|s| Some(s.track) == track);
+            let section = track.and_then(|track| sections.get(&track));
             if let Some(section) = section {
                 self.follow_codec(down, section.codec.mime_type, now);
             }
@@ -205,7 +254,7 @@ impl Shard {
             let Some(d) = self.downs.get_mut(down) else {
                 continue;
             };
-            let section = sections.iter().find(|section| section.track == d.track);
+            let section = sections.get(&d.track);
             let parameters = section.map(|section| SendParameters {
                 payload_type: section.codec.payload_type,
                 rtx_payload_type: section.codec.rtx_payload_type,
@@ -244,6 +293,20 @@ impl Shard {
         changed.into_iter().for_each(|down| self.retarget(down));
     }
 
+    /// Subscriptions that got no section: the participant is told.
+    pub(crate) fn tell_failures(&mut self, key: PeerKey) {
+        let Some(p) = self.peers.get_mut(key) else {
+            return;
+        };
+        let (peer, failures) = (p.sid, p.negotiation.take_failures());
+        let event = |(track, failure)| Event::SubscriptionFailed {
+            peer,
+            track,
+            failure,
+        };
+        self.events.extend(failures.into_iter().map(event));
+    }
+
     /// Subscriptions changed: where a description must say so, we offer or the client is told to.
     pub(crate) fn negotiate(&mut self, key: PeerKey) {
         match self.peers.get(key).map(|p| p.negotiation.is_subscriber()) {
@@ -255,6 +318,7 @@ impl Shard {
 
     /// Tells the client to offer again, where its subscriptions changed after its first offer was answered.
     pub(crate) fn ask_for_offer(&mut self, key: PeerKey) {
+        self.tell_failures(key);
         let Some(p) = self.peers.get_mut(key) else {
             return;
         };

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{bwe::Bitrate, shard::DownTrackKey};
+use crate::{bwe::Bitrate, rewrite::StreamId, shard::DownTrackKey};
 
 /// Time between two looks at what waits.
 pub const PACE: Duration = Duration::from_millis(5);
@@ -31,6 +31,8 @@ pub struct Waiting {
     pub down: DownTrackKey,
     /// Its layer.
     pub layer: u8,
+    /// The layer's stream when it came.
+    pub stream: StreamId,
     /// Its RTP index within the layer.
     pub index: u64,
     /// A decoder can start here.
@@ -115,6 +117,7 @@ mod tests {
         Waiting {
             down,
             layer: 0,
+            stream: StreamId::default(),
             index,
             starts_key_frame: false,
             since,

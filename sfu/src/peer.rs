@@ -54,6 +54,8 @@ pub struct Peer {
     pub sid: ParticipantSid,
     /// Stamped on its data packets.
     pub identity: ParticipantIdentity,
+    /// A name for whose participant it is, the same for all of that one in its room.
+    pub principal: PeerKey,
     /// What it may do.
     pub permissions: PeerPermissions,
     /// Packets to itself that the control side still wants to read.
@@ -80,6 +82,8 @@ pub struct Peer {
     pub subscriber: Option<PeerKey>,
     /// The participant is connected when this one is.
     pub primary: bool,
+    /// The participant has been connected: what it sends counts.
+    pub is_there: bool,
     /// It was disconnected, and has not come back.
     pub lost: bool,
     /// Its ICE, DTLS and SRTP association.

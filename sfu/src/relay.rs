@@ -227,8 +227,9 @@ impl Shard {
                 room,
                 peer,
                 identity,
+                principal,
                 source,
-            } => self.add_relayed_peer(room, peer, identity, source, now),
+            } => self.add_relayed_peer(room, peer, (identity, principal), source, now),
             Command::PublishRelayed { peer, track, codec } => {
                 self.publish_relayed(peer, track, codec);
             }
@@ -558,7 +559,7 @@ impl Shard {
         &mut self,
         room: RoomSid,
         sid: ParticipantSid,
-        identity: ParticipantIdentity,
+        who: (ParticipantIdentity, ParticipantIdentity),
         source: u16,
         now: Instant,
     ) {
@@ -566,15 +567,17 @@ impl Shard {
             can_publish_data: false,
             hidden: false,
             agent: false,
+            hears_all: false,
         };
         let negotiation = Negotiation::new(sid, ENABLED_CODECS);
-        let Some(key) = self.add_member(room, sid, identity, permissions, negotiation, now) else {
+        let Some(key) = self.add_member(room, sid, who, permissions, negotiation, now) else {
             return;
         };
         let Some(p) = self.peers.get_mut(key) else {
             return;
         };
         p.source = Some(source);
+        p.is_there = true;
         // No datagram leads to it, and none leaves it.
         p.transport.disable();
         self.demux.remove_ufrag(p.transport.ice_ufrag());

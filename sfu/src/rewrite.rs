@@ -40,13 +40,30 @@ const PICTURE_ORIGIN: u64 = 1 << 20;
 /// Sender reports of two layers that contradict the arrival times by more than this are not believed.
 const MAX_REPORT_ERROR: Duration = Duration::from_secs(1);
 
+/// One stream of a publisher, by a number that its shard gives once. Its SSRC is no name: who sends the stream chooses it,
+/// and may come back to it with other packets under the same numbers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct StreamId(u64);
+
+/// Gives each stream its number.
+#[derive(Debug, Default)]
+pub struct StreamIds(u64);
+
+impl StreamIds {
+    /// One that nobody had and nobody gets again.
+    pub fn fresh(&mut self) -> StreamId {
+        self.0 += 1;
+        StreamId(self.0)
+    }
+}
+
 /// What a packet belongs to: one stream of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Source {
     /// Layer of the up track.
     pub layer: u8,
-    /// SSRC of the publisher's stream.
-    pub ssrc: u32,
+    /// The publisher's stream.
+    pub stream: StreamId,
 }
 
 /// What must be known of a packet to rewrite it.
@@ -82,10 +99,8 @@ pub struct Rewritten {
 /// The packet behind an outgoing sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
-    /// The layer it came from.
-    pub layer: u8,
-    /// SSRC of the publisher's stream. When the layer has another one by now, the packet is gone.
-    pub ssrc: u32,
+    /// Where it came from. When the layer has another stream by now, the packet is gone.
+    pub source: Source,
     /// Its index there.
     pub index: u64,
     /// The index it went out with.
@@ -271,8 +286,7 @@ impl Rewriter {
             epoch.in_first + nth
         };
         Some(Origin {
-            layer: epoch.source.layer,
-            ssrc: epoch.source.ssrc,
+            source: epoch.source,
             index,
             out_index,
         })

@@ -1,6 +1,6 @@
 //! The members of one room on one shard.
 
-use protocol::RoomSid;
+use protocol::{ParticipantIdentity, RoomSid};
 
 use crate::{
     data_track::DataTracks,
@@ -17,6 +17,8 @@ pub struct Router {
     pub sid: RoomSid,
     /// Members, in order of arrival.
     pub members: Vec<PeerKey>,
+    /// Whose participant each of them is.
+    pub principals: Vec<(PeerKey, ParticipantIdentity)>,
     /// Active speakers.
     pub speakers: Speakers<PeerKey>,
     /// Reliable data packets of the last seconds.
@@ -35,6 +37,7 @@ impl Router {
         Self {
             sid,
             members: Vec::new(),
+            principals: Vec::new(),
             speakers: Speakers::new(),
             replay: ReplayBuffer::default(),
             slow_readers: SlowReaders::default(),

@@ -1,15 +1,23 @@
 //! The part of SDP (RFC 8866) that WebRTC clients speak (JSEP, RFC 9429), as data: [`SessionDescription`].
 //!
 //! [`SessionDescription::parse`] turns text into values that need no second check: tokens are tokens, numbers are in
-//! range, counts are bounded. Attributes nobody here needs are skipped; a malformed one that is needed is an
-//! [`SdpError`] with its line. `Display` writes the text back, in one fixed order.
+//! range, counts are bounded. `Display` writes the text back, in one fixed order.
+//!
+//! Some things are essential: the lines themselves, `v=`, `o=` and `m=` (RFC 8866, section 5), without which nobody knows
+//! what is answered; `a=mid` (RFC 9143), which says which section is which; and `a=ice-ufrag`, `a=ice-pwd` (RFC 8839),
+//! `a=fingerprint` (RFC 8122) and `a=setup` (RFC 8842), by which all sections talk to the same peer over one transport. One
+//! of these that cannot be read costs the description: an [`SdpError`] with its line. Any other attribute that cannot be
+//! read, or is one too many, counts as not said (RFC 8866, section 5.13, asks that of unknown ones): it may cost a codec, a
+//! layer or a candidate, never what else is offered.
 
 mod parse;
 #[cfg(test)]
 mod tests;
 mod write;
 
-use std::fmt;
+use std::{fmt, hash::BuildHasher};
+
+use rustc_hash::FxBuildHasher;
 
 pub use parse::{MAX_SDP_BYTES, MAX_SECTIONS};
 
@@ -30,6 +38,8 @@ pub struct SessionDescription {
     pub transport: TransportAttributes,
     /// The `m=` sections, in order.
     pub media: Vec<MediaDescription>,
+    /// Length of the text it was read from; 0 of one that was not.
+    pub text_bytes: usize,
 }
 
 /// ICE and DTLS attributes of a section, or of the session.
@@ -303,25 +313,79 @@ pub struct Codec {
     pub channels: u8,
     /// `a=fmtp` parameters, empty when absent.
     pub fmtp: String,
-    /// `a=rtcp-fb` values, for example `nack pli`.
-    pub feedback: Vec<String>,
+    /// `a=rtcp-fb`.
+    pub feedback: Feedback,
+}
+
+/// The feedback messages of a codec (RFC 4585, RFC 5104).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Hash)]
+pub struct Feedback {
+    /// `transport-cc`: arrival times.
+    pub transport_cc: bool,
+    /// `goog-remb`: a receiver's estimate of its bandwidth.
+    pub remb: bool,
+    /// `ccm fir`: full intra request.
+    pub fir: bool,
+    /// `nack`: lost packets.
+    pub nack: bool,
+    /// `nack pli`: lost picture.
+    pub pli: bool,
+    /// Stands for those we do not know, so that a change of them is seen.
+    pub other: u64,
+}
+
+impl Feedback {
+    fn flag(&mut self, name: &str) -> Option<&mut bool> {
+        Some(match name {
+            "transport-cc" => &mut self.transport_cc,
+            "goog-remb" => &mut self.remb,
+            "ccm fir" => &mut self.fir,
+            "nack" => &mut self.nack,
+            "nack pli" => &mut self.pli,
+            _ => return None,
+        })
+    }
+
+    fn add(&mut self, name: &str) {
+        match self.flag(name) {
+            Some(flag) => *flag = true,
+            None => self.other = self.other.rotate_left(5) ^ FxBuildHasher.hash_one(name),
+        }
+    }
+
+    fn and(self, more: Self) -> Self {
+        Self {
+            transport_cc: self.transport_cc || more.transport_cc,
+            remb: self.remb || more.remb,
+            fir: self.fir || more.fir,
+            nack: self.nack || more.nack,
+            pli: self.pli || more.pli,
+            other: self.other ^ more.other,
+        }
+    }
 }
 
 impl Codec {
     /// Value of an fmtp parameter.
     pub fn parameter(&self, name: &str) -> Option<&str> {
-        self.fmtp.split(';').find_map(|pair| {
-            let (key, value) = pair.trim().split_once('=')?;
-            key.trim()
-                .eq_ignore_ascii_case(name)
-                .then_some(value.trim())
-        })
+        parameter(&self.fmtp, name)
     }
 
     /// Whether this feedback message is listed.
     pub fn has_feedback(&self, feedback: &str) -> bool {
-        self.feedback.iter().any(|listed| listed == feedback)
+        let mut known = self.feedback;
+        known.flag(feedback).is_some_and(|listed| *listed)
     }
+}
+
+/// Value of a parameter of an `a=fmtp` line.
+pub(crate) fn parameter<'f>(fmtp: &'f str, name: &str) -> Option<&'f str> {
+    fmtp.split(';').find_map(|pair| {
+        let (key, value) = pair.trim().split_once('=')?;
+        key.trim()
+            .eq_ignore_ascii_case(name)
+            .then_some(value.trim())
+    })
 }
 
 /// A header extension (RFC 8285).
@@ -406,7 +470,7 @@ pub enum SdpProblem {
     /// More than [`MAX_SDP_BYTES`].
     #[error("longer than {MAX_SDP_BYTES} bytes")]
     TooLong,
-    /// A line of more than 4096 bytes.
+    /// A line other than an attribute has more than 4096 bytes.
     #[error("line too long")]
     LineTooLong,
     /// More than [`MAX_SECTIONS`].

@@ -4,14 +4,31 @@
 //! anything in it changed, AES-GCM gives its authentication key away (RFC 7714, section 10): such a repair is the same
 //! packet bit for bit, or it is not sent.
 
-use crate::rtp::SeqNo;
+use crate::{rewrite::Rewritten, rtp::SeqNo};
 
 /// Packets that are remembered: two seconds of sound.
 const REMEMBERED: usize = 128;
 
+/// The end of a packet's authentication tag, which depends on each bit of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Seal(u64);
+
+impl Seal {
+    /// Of a sealed packet.
+    pub fn of(packet: &[u8]) -> Self {
+        Self(
+            packet
+                .last_chunk()
+                .map_or(0, |end| u64::from_be_bytes(*end)),
+        )
+    }
+}
+
 /// What may differ from one moment to the next in a packet with the same payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SentHeader {
+    /// Its numbers.
+    pub rewritten: Rewritten,
     /// Its transport-wide number.
     pub transport_cc: Option<SeqNo>,
     /// It named its section.
@@ -24,6 +41,8 @@ pub struct SentHeader {
     pub red: bool,
     /// It went out without content.
     pub empty: bool,
+    /// Whether a repair is the same is seen by this.
+    pub seal: Seal,
 }
 
 /// See the module.
@@ -58,16 +77,23 @@ impl SentHeaders {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::rtp::RtpTime;
 
     #[test]
     fn only_what_went_out_lately_is_known() {
         let header = |payload_type| SentHeader {
+            rewritten: Rewritten {
+                index: 0,
+                time: RtpTime(0),
+                picture: None,
+            },
             transport_cc: Some(SeqNo(7)),
             mid: true,
             marker: false,
             payload_type,
             red: false,
             empty: false,
+            seal: Seal::of(&[payload_type; 20]),
         };
         let mut sent = SentHeaders::default();
         assert_eq!(sent.get(0), None);

@@ -21,6 +21,7 @@ use crate::{
     down_track::DownTrack,
     peer::Peer,
     relay::RelayQueue,
+    rewrite::StreamIds,
     router::Router,
     rtp,
     slow_readers::Held,
@@ -65,6 +66,8 @@ pub struct Shard {
     pub(crate) ups: SlotMap<UpTrackKey, UpTrack>,
     pub(crate) tracks: FxHashMap<TrackSid, UpTrackKey>,
     pub(crate) downs: SlotMap<DownTrackKey, DownTrack>,
+    /// Names of the publishers' streams.
+    pub(crate) streams: StreamIds,
     /// Tracks with packets in this receive batch.
     pub(crate) pending: Vec<UpTrackKey>,
     /// One of them has as many as can be selected at once.
@@ -109,6 +112,7 @@ impl Shard {
             ups: SlotMap::with_key(),
             tracks: FxHashMap::default(),
             downs: SlotMap::with_key(),
+            streams: StreamIds::default(),
             pending: Vec::new(),
             batch_is_full: false,
             events: VecDeque::new(),
@@ -253,6 +257,7 @@ impl Shard {
             return;
         }
         self.stats.panics += 1;
+        self.restore_lent();
         if let Some(p) = self.peers.get_mut(peer) {
             tracing::error!(participant = %p.sid, "a bug ended this participant's transport");
             p.transport.fail(DisconnectReason::Internal);
@@ -280,12 +285,23 @@ impl Shard {
         self.reschedule(peer, now);
     }
 
+    /// Work space that was lent when a panic struck is gone with it. Lists grow again by themselves; what is used at its
+    /// length must be there again, or nobody's packets would fit any more.
+    fn restore_lent(&mut self) {
+        if self.scratch.len() != SCRATCH {
+            self.scratch = vec![0; SCRATCH].into_boxed_slice();
+        }
+    }
+
     fn handle_stun(&mut self, datagram: &Datagram<'_>, now: Instant, out: &mut impl SendBatch) {
         let Some((peer, message)) = crate::transport::parse_stun(datagram.payload)
             .and_then(|(ufrag, message)| Some((self.demux.by_ufrag(&ufrag)?, message)))
         else {
             return self.stats.drop(DropReason::Stun);
         };
+        if !self.demux.may_have(datagram.path(), peer, now) {
+            return self.stats.drop(DropReason::PathTaken);
+        }
         self.guard(peer, now, |shard| {
             let Some(p) = shard.peers.get_mut(peer) else {
                 return;
@@ -339,10 +355,10 @@ impl Shard {
     ) {
         while let Some(event) = self.peers.get_mut(peer).and_then(|p| p.transport.poll(now)) {
             match event {
-                TransportEvent::Validated(path) => self.demux.add_path(path, peer),
+                TransportEvent::Validated(path) => self.demux.add_path(path, peer, now),
                 TransportEvent::Forgotten(path) => self.demux.remove_path(path, peer),
                 TransportEvent::Connected => {
-                    self.transport_up(peer);
+                    self.transport_up(peer, now, out);
                     self.retarget_peer(peer);
                     self.request_key_frames_for(peer, now, out);
                 }
@@ -426,10 +442,12 @@ mod tests {
             room,
             peer,
             identity: "somebody".into(),
+            principal: "somebody".into(),
             permissions: PeerPermissions {
                 can_publish_data: true,
                 hidden: false,
                 agent: false,
+                hears_all: false,
             },
         }
     }
@@ -471,6 +489,36 @@ mod tests {
             })
         );
         assert_eq!(shard.poll_event(), None);
+    }
+
+    #[test]
+    fn a_panic_while_a_packet_is_handled_leaves_no_shard_that_is_deaf() {
+        let (now, mut out) = (Instant::now(), Discard(Vec::new()));
+        let (mut shard, [broken, _]) = shard_with_peers(now, &mut out);
+        let key = shard.sids[&broken];
+        // All that is taken out of a shard while it works.
+        let before = shard.scratch.len();
+        shard.guard(key, now, |shard| {
+            let _lent = (
+                std::mem::take(&mut shard.scratch),
+                std::mem::take(&mut shard.scratch_downs),
+                std::mem::take(&mut shard.pictures),
+                std::mem::take(&mut shard.demands),
+                std::mem::take(&mut shard.shares),
+            );
+            panic!("a bug, as the test wants it");
+        });
+        assert_eq!(shard.scratch.len(), before);
+        let lists = (&shard.scratch_downs, &shard.pictures, &shard.demands);
+        assert_eq!((lists.0.len(), lists.1.len(), lists.2.len()), (0, 0, 0));
+        // In these rounds each peer is guarded by itself: who comes after the one that fails has its turn, …
+        shard.paced = shard.peers.keys().collect();
+        shard.release(now, &mut out);
+        shard.handle_feedback(now, &mut out);
+        // … and the lists of a round are there for the next.
+        assert!(shard.paced.is_empty() && shard.feedback_peers.is_empty());
+        assert!(shard.feedback_peers.capacity() >= 2);
+        assert_eq!(shard.stats().panics, 1);
     }
 
     #[test]

@@ -105,6 +105,8 @@ pub struct Held {
     pub channel: Option<DataChannel>,
     /// The packet.
     pub message: Vec<u8>,
+    /// One that is not ready.
+    awaits: PeerKey,
     /// When it is tried again.
     retry_at: Instant,
 }
@@ -119,8 +121,9 @@ impl Held {
 /// The senders of one room that wait, and the readers for whom nobody does any more.
 #[derive(Debug, Default)]
 pub struct SlowReaders {
-    /// In the order in which they go on.
     held: Vec<PeerKey>,
+    /// Who goes first of those that can go on: another one each time.
+    turn: usize,
     too_slow: FxHashMap<ParticipantIdentity, Instant>,
 }
 
@@ -142,10 +145,15 @@ impl SlowReaders {
 }
 
 impl Shard {
-    /// Whether a reliable packet of `sender` must wait for one of these members; then it does, and what comes behind it.
-    pub(crate) fn must_hold(&mut self, sender: PeerKey, members: &[PeerKey], now: Instant) -> bool {
+    /// For whom of these members a reliable packet of `sender` must wait, if for any.
+    pub(crate) fn not_ready(
+        &mut self,
+        sender: PeerKey,
+        members: &[PeerKey],
+        now: Instant,
+    ) -> Option<PeerKey> {
         let router = self.peers.get(sender).map(|p| p.router);
-        let mut waits = false;
+        let mut first = None;
         for member in members {
             let reader = self.receiving(*member);
             let Some(p) = self.peers.get_mut(reader) else {
@@ -161,9 +169,9 @@ impl Shard {
             }
             p.reader.await_it(unread, now);
             self.reschedule(reader, now);
-            waits = true;
+            first.get_or_insert(reader);
         }
-        waits
+        first
     }
 
     /// Keeps the packet, and reads no more of its sender's until it could be sent.
@@ -172,6 +180,7 @@ impl Shard {
         connection: PeerKey,
         channel: Option<DataChannel>,
         message: &[u8],
+        awaits: PeerKey,
         now: Instant,
     ) {
         let Some(p) = self.peers.get_mut(connection) else {
@@ -180,6 +189,7 @@ impl Shard {
         p.held = Some(Held {
             channel,
             message: message.to_vec(),
+            awaits,
             retry_at: now + RETRY,
         });
         p.transport.hold_reliable(true);
@@ -199,19 +209,24 @@ impl Shard {
         };
         let router = p.router;
         let is_due = p.held.as_ref().is_some_and(|held| now >= held.retry_at);
-        if p.reader.awaited.is_some() {
-            let unread = p.transport.unread(DataChannel::Reliable);
-            let verdict = p.reader.review(unread, now);
-            if verdict == Verdict::TooSlow {
-                self.cut_off(peer, now);
-            }
-            if verdict != Verdict::Reads {
-                return self.go_on(router, now, out);
-            }
-        }
         if is_due {
-            self.go_on(router, now, out);
+            self.go_on(router, |sender, _| sender == peer, now, out);
         }
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
+        if p.reader.awaited.is_none() {
+            return;
+        }
+        let unread = p.transport.unread(DataChannel::Reliable);
+        let verdict = p.reader.review(unread, now);
+        if verdict == Verdict::TooSlow {
+            self.cut_off(peer, now);
+        }
+        if verdict != Verdict::Reads {
+            self.go_on(router, |_, held| held.awaits == peer, now, out);
+        }
+        self.reschedule(peer, now);
     }
 
     /// Nobody waits for this reader, and too much waits for it already: what comes is lost to it.
@@ -238,13 +253,34 @@ impl Shard {
         self.events.push_back(Event::Unreachable { peer: sid });
     }
 
-    /// Sends what is held in a room as far as its receivers are ready: first of each sender the one packet, so that none
-    /// is always too late, then what came behind it.
-    fn go_on(&mut self, room: RouterKey, now: Instant, out: &mut impl SendBatch) {
-        let Some(router) = self.routers.get_mut(room) else {
+    /// Sends what is held for some senders of a room as far as its receivers are ready: first of each the one packet, so
+    /// that none is always too late, then what came behind it.
+    fn go_on(
+        &mut self,
+        room: RouterKey,
+        may_go: impl Fn(PeerKey, &Held) -> bool,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Self { routers, peers, .. } = self;
+        let Some(readers) = routers.get_mut(room).map(|router| &mut router.slow_readers) else {
             return;
         };
-        let senders = std::mem::take(&mut router.slow_readers.held);
+        let (mut senders, mut rest) = (Vec::new(), Vec::new());
+        for sender in readers.held.drain(..) {
+            match peers.get(sender).and_then(|p| p.held.as_ref()) {
+                Some(held) if may_go(sender, held) => senders.push(sender),
+                Some(_) => rest.push(sender),
+                None => {}
+            }
+        }
+        readers.held = rest;
+        if senders.is_empty() {
+            return;
+        }
+        readers.turn = readers.turn.wrapping_add(1);
+        let first = readers.turn % senders.len();
+        senders.rotate_left(first);
         for sender in &senders {
             self.guard(*sender, now, |shard| {
                 let held = shard.peers.get_mut(*sender).and_then(|p| p.held.take());
@@ -261,12 +297,6 @@ impl Shard {
                 p.transport.hold_reliable(false);
                 shard.drain_transport(sender, now, out);
             });
-        }
-        // Who went first now, and filled what there was room for, goes last next time.
-        if let Some(router) = self.routers.get_mut(room)
-            && router.slow_readers.held.len() > 1
-        {
-            router.slow_readers.held.rotate_left(1);
         }
     }
 }

@@ -37,6 +37,8 @@ pub struct SpatialLayers {
     key: Option<RtpTime>,
     /// What reaches who has this layer.
     rates: [RateMeter; NAMES],
+    /// Number and alive as of the last choice of layers.
+    settled: (u8, u8),
 }
 
 impl Default for SpatialLayers {
@@ -50,6 +52,7 @@ impl Default for SpatialLayers {
             newest: None,
             key: None,
             rates: Default::default(),
+            settled: (1, u8::MAX),
         }
     }
 }
@@ -70,6 +73,7 @@ impl SpatialLayers {
         if count != self.count {
             *self = Self {
                 count,
+                settled: self.settled,
                 pictures: self.pictures,
                 newest: self.newest,
                 ..Self::default()
@@ -110,9 +114,8 @@ impl SpatialLayers {
         }
     }
 
-    /// Finds layers that fell silent. True when there are any.
-    pub fn expire(&mut self, now: Instant) -> bool {
-        let before = self.alive;
+    /// Finds layers that fell silent.
+    pub fn expire(&mut self, now: Instant) {
         for name in self.names() {
             let (picture, at) = self.seen[name];
             let is_late = at.is_none_or(|at| now >= at + LAYER_TIMEOUT);
@@ -122,12 +125,17 @@ impl SpatialLayers {
                 self.silent |= 1 << name;
             }
         }
-        self.alive != before
     }
 
-    /// Which of them come, a bit for each.
-    pub fn state(&self) -> u8 {
-        self.alive
+    /// Another choice of layers is due: there are others, or others of them come.
+    pub fn has_changed(&self) -> bool {
+        self.settled != (self.count, self.alive)
+    }
+
+    /// The choice is made. True when there are others than before.
+    pub fn settle(&mut self) -> bool {
+        let before = std::mem::replace(&mut self.settled, (self.count, self.alive));
+        before.0 != self.count
     }
 
     /// The layer for who wants the one with this name: the best that comes and is not above it, else the lowest that
@@ -283,7 +291,8 @@ mod tests {
                     .layers
                     .received(Some(&frame), RtpTime(stream.time), 100, stream.now);
             }
-            assert!(!stream.layers.expire(stream.now));
+            stream.layers.expire(stream.now);
+            assert_eq!(stream.layers.choose(2), 2);
         }
         assert_eq!(stream.choices(), [0, 1, 2]);
     }

@@ -44,10 +44,20 @@ pub enum DropReason {
     NotAmongLoudest,
     /// More copies for rooms of other shards than the owner takes.
     RelayFull,
+    /// Its number, and with it its nonce, belongs to another packet that went out already.
+    NumberTaken,
+    /// STUN from an address that is another peer's, which is there.
+    PathTaken,
+    /// Media of a participant who is not connected yet.
+    NotConnected,
+    /// A data packet for more receivers than one may name.
+    TooManyReceivers,
+    /// Of another codec than its track is bound with.
+    OtherCodec,
 }
 
 /// Number of [`DropReason`]s.
-const REASONS: usize = DropReason::RelayFull as usize + 1;
+const REASONS: usize = DropReason::OtherCodec as usize + 1;
 
 /// Names of the [`DropReason`]s, as they appear in metrics.
 pub const DROP_REASON_NAMES: [&str; REASONS] = [
@@ -71,6 +81,11 @@ pub const DROP_REASON_NAMES: [&str; REASONS] = [
     "too_many_repairs",
     "not_among_loudest",
     "relay_full",
+    "number_taken",
+    "path_taken",
+    "not_connected",
+    "too_many_receivers",
+    "other_codec",
 ];
 
 /// Media that should have arrived and did not, by what was done about it.

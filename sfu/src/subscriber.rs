@@ -8,6 +8,7 @@ use crate::{
     api::{DisconnectReason, Event, SendBatch},
     negotiate::{Negotiation, NegotiationError},
     peer::Peer,
+    sdp::SessionDescription,
     shard::{PeerKey, Shard},
 };
 
@@ -54,6 +55,7 @@ impl Shard {
         {
             self.send_offer(key, false);
         }
+        self.tell_failures(key);
     }
 
     /// [`Command::OfferSubscriber`](crate::Command::OfferSubscriber).
@@ -109,14 +111,14 @@ impl Shard {
         &mut self,
         key: PeerKey,
         id: u32,
-        sdp: &str,
+        answer: &SessionDescription,
         now: Instant,
         out: &mut impl SendBatch,
     ) {
         let Some(p) = self.peers.get_mut(key) else {
             return;
         };
-        match p.negotiation.handle_answer(id, sdp) {
+        match p.negotiation.handle_answer(id, answer) {
             // What there is goes on as it is.
             Err(NegotiationError::SetupUnusable) if p.transport.has_remote() => {
                 tracing::debug!(participant = %p.sid, id, "answer with an unusable DTLS role ignored");
@@ -141,7 +143,7 @@ impl Shard {
     }
 
     /// A transport of the participant came up.
-    pub(crate) fn transport_up(&mut self, key: PeerKey) {
+    pub(crate) fn transport_up(&mut self, key: PeerKey, now: Instant, out: &mut impl SendBatch) {
         let Some(p) = self.peers.get_mut(key) else {
             return;
         };
@@ -155,7 +157,20 @@ impl Shard {
         let both = [self.sids.get(&sid).copied(), self.subscriber(sid)];
         if news && both.into_iter().flatten().all(is_well) {
             self.events.push_back(Event::Connected { peer: sid });
+            for key in both.into_iter().flatten() {
+                self.begin_to_count(key, now, out);
+            }
         }
+    }
+
+    /// The participant is there. What it said before, on a connection that was up sooner, has waited for this.
+    fn begin_to_count(&mut self, key: PeerKey, now: Instant, out: &mut impl SendBatch) {
+        let Some(p) = self.peers.get_mut(key).filter(|p| !p.is_there) else {
+            return;
+        };
+        p.is_there = true;
+        p.transport.take_data();
+        self.drain_transport(key, now, out);
     }
 
     /// A transport of the participant is gone.

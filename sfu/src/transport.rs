@@ -29,7 +29,7 @@ use crate::{
 };
 use dtls::{Association, DtlsContext, DtlsOutput, Progress};
 use ice::IceLite;
-use sctp::DataChannels;
+use sctp::{DataChannels, Hold};
 
 /// Addresses with a valid STUN check that one peer may have at a time. A phone that changes network has two or three.
 const MAX_VALIDATED: usize = 8;
@@ -123,6 +123,8 @@ pub struct Transport {
     data_wait: Option<Instant>,
     /// Messages that may not be lost are not read for now.
     holds_reliable: bool,
+    /// Messages are read at all.
+    takes_data: bool,
     created: Instant,
     /// Its time runs from the client's first description on.
     waits_for_remote: bool,
@@ -163,6 +165,7 @@ impl Transport {
             ),
             data_wait: None,
             holds_reliable: false,
+            takes_data: false,
             created: now,
             waits_for_remote: false,
             opens_channels,
@@ -410,6 +413,11 @@ impl Transport {
         self.holds_reliable = hold;
     }
 
+    /// From now on messages are read; until then all are left in SCTP.
+    pub fn take_data(&mut self) {
+        self.takes_data = true;
+    }
+
     /// Sends what the data channels have queued.
     pub fn flush_data(&mut self, now: Instant, out: &mut impl SendBatch) {
         if self.dtls.is_done() && !self.closed {
@@ -563,7 +571,12 @@ impl Transport {
             self.data_wait = Some(self.data_budget.ready_at());
             return;
         }
-        let message = data.poll_message(self.holds_reliable);
+        let hold = match (self.takes_data, self.holds_reliable) {
+            (false, _) => Hold::All,
+            (true, true) => Hold::Reliable,
+            (true, false) => Hold::None,
+        };
+        let message = data.poll_message(hold);
         for channel in data.take_opened() {
             self.events.push_back(TransportEvent::Opened(channel));
         }

@@ -17,9 +17,10 @@ use crate::{
     history::{History, Packet},
     layers::{Picture, Target},
     nack::NackTracker,
+    negotiate::{CodecParameters, RED},
     receive_stats::ReceiveStats,
     relay::Tap,
-    rewrite::{Input, Source},
+    rewrite::{Input, Source, StreamId, StreamIds},
     rtcp::NtpTime,
     rtp::RtpTime,
     shard::{PeerKey, RouterKey, UpTrackKey},
@@ -45,6 +46,9 @@ const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(250);
 
 /// Requests closer than this are one: the answer to the first is still on its way.
 const KEY_FRAME_MERGE: Duration = Duration::from_millis(30);
+
+/// A publisher that sends another codec than its track's is told at most this often.
+const INSIST_INTERVAL: Duration = Duration::from_secs(5);
 
 /// [`SpatialLayer`] by number.
 pub const SPATIAL: [SpatialLayer; 3] =
@@ -92,6 +96,54 @@ impl Codec {
     pub fn closes_pictures(self) -> bool {
         self == Self::Vp8
     }
+}
+
+/// The payload types of a section that carries a track, as of the last answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PayloadTypes {
+    /// Those of the track's codec, RED and retransmissions included: a bit for each.
+    of_track: u128,
+    /// Those of the other codecs that the publisher may send.
+    of_others: u128,
+}
+
+impl PayloadTypes {
+    /// Of the codecs of a section: the track's first, or second behind RED.
+    pub fn new(codecs: &[CodecParameters]) -> Self {
+        let bits = |codec: &CodecParameters| {
+            let numbers = [Some(codec.payload_type), codec.rtx_payload_type];
+            numbers
+                .into_iter()
+                .flatten()
+                .fold(0_u128, |bits, number| bits | bit(number))
+        };
+        let own = codecs
+            .iter()
+            .position(|codec| codec.mime_type != RED)
+            .map_or(codecs.len(), |plain| plain + 1);
+        let all = |codecs: &[CodecParameters]| codecs.iter().map(bits).fold(0, |a, b| a | b);
+        let (own, others) = codecs.split_at(own);
+        Self {
+            of_track: all(own),
+            of_others: all(others),
+        }
+    }
+
+    /// A packet with this number is of the track's codec.
+    pub fn is_of_track(&self, payload_type: u8) -> bool {
+        self.of_track & bit(payload_type) != 0
+    }
+
+    /// A packet with this number is of another codec that was negotiated.
+    pub fn is_of_other(&self, payload_type: u8) -> bool {
+        self.of_others & bit(payload_type) != 0
+    }
+}
+
+fn bit(payload_type: u8) -> u128 {
+    1_u128
+        .checked_shl(u32::from(payload_type))
+        .unwrap_or_default()
 }
 
 /// A payload contradicts its format.
@@ -156,6 +208,8 @@ impl RateMeter {
 
 /// One RTP stream of a track.
 pub struct UpLayer {
+    /// Its name in this shard.
+    pub id: StreamId,
     /// Its SSRC, and that of its retransmissions once known.
     pub ssrc: u32,
     /// See `ssrc`.
@@ -193,8 +247,9 @@ pub struct UpLayer {
 }
 
 impl UpLayer {
-    fn new(ssrc: u32, kind: MediaKind, clock_rate: u32) -> Self {
+    fn new(id: StreamId, ssrc: u32, kind: MediaKind, clock_rate: u32) -> Self {
         Self {
+            id,
             ssrc,
             rtx_ssrc: None,
             history: History::new(kind),
@@ -221,7 +276,7 @@ impl UpLayer {
         Input {
             source: Source {
                 layer,
-                ssrc: self.ssrc,
+                stream: self.id,
             },
             index: packet.index,
             time: packet.time,
@@ -352,6 +407,10 @@ pub struct UpTrack {
     pub fmtp: String,
     /// Payload type of RED (RFC 2198), where negotiated.
     pub red: Option<u8>,
+    /// What its publisher may number its packets with; `None` where they come from another shard, which has looked.
+    pub payload_types: Option<PayloadTypes>,
+    /// When its publisher was last told to keep to the codec.
+    insisted: Option<Instant>,
     /// Nothing is forwarded.
     pub muted: bool,
     /// Streams by [`SpatialLayer`]; one without layers is `High`.
@@ -366,6 +425,8 @@ pub struct UpTrack {
     pub dynacast: Dynacast,
     /// It is among the voices that are forwarded.
     pub audible: bool,
+    /// Subscribers that get every voice.
+    pub full_ears: usize,
     /// Packets that should come and do not.
     pub silence: Silence,
     /// The same picture in another codec.
@@ -386,6 +447,8 @@ impl UpTrack {
             mime_type: String::new(),
             fmtp: String::new(),
             red: None,
+            payload_types: None,
+            insisted: None,
             muted: announced.muted,
             layers: [None, None, None],
             fanout: Fanout::default(),
@@ -396,11 +459,22 @@ impl UpTrack {
                 None => Dynacast::default(),
             },
             audible: true,
+            full_ears: 0,
             silence: Silence::default(),
             backup: None,
             regressed: false,
             announced,
         }
+    }
+
+    /// Its publisher is to be told to keep to the codec, which counts as done.
+    pub fn insist(&mut self, now: Instant) -> bool {
+        let waits = |at: Instant| now < at + INSIST_INTERVAL;
+        let due = !self.insisted.is_some_and(waits);
+        if due {
+            self.insisted = Some(now);
+        }
+        due
     }
 
     /// It belongs to a shared screen.
@@ -421,13 +495,18 @@ impl UpTrack {
     }
 
     /// The layer, created with its first stream. A new SSRC replaces the old one: the sender started the stream anew.
-    pub fn open_layer(&mut self, layer: SpatialLayer, ssrc: u32) -> &mut UpLayer {
+    pub fn open_layer(
+        &mut self,
+        layer: SpatialLayer,
+        ssrc: u32,
+        ids: &mut StreamIds,
+    ) -> &mut UpLayer {
         let clock_rate = self.codec.map_or(90_000, Codec::clock_rate);
         let slot = &mut self.layers[layer as usize];
         if slot.as_ref().is_some_and(|open| open.ssrc != ssrc) {
             *slot = None;
         }
-        slot.get_or_insert_with(|| Box::new(UpLayer::new(ssrc, self.kind, clock_rate)))
+        slot.get_or_insert_with(|| Box::new(UpLayer::new(ids.fresh(), ssrc, self.kind, clock_rate)))
     }
 
     /// Would a packet with this SSRC begin the layer anew?
@@ -459,7 +538,7 @@ impl UpTrack {
         let frames = self.frames();
         let mut changed = false;
         for open in self.layers.iter_mut().flatten() {
-            changed |= self.kind == MediaKind::Video && open.spatial.expire(now);
+            open.spatial.expire(now);
         }
         for (i, layer) in self.layers.iter_mut().enumerate() {
             let Some(layer) = layer.as_mut().filter(|layer| layer.active) else {

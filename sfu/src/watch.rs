@@ -552,7 +552,7 @@ fn should_flow(d: &DownTrack, track: &UpTrack, p: &Peer, now: Instant) -> bool {
     let is_paced = track.kind == MediaKind::Video && !p.pacer.is_empty();
     p.transport.is_connected()
         && !is_paced
-        && track.audible
+        && (track.audible || d.hears_all)
         && !track.muted
         && track.flows(FLOWING, now)
         && track.fanout.wanted(d.slot) != NO_LAYER

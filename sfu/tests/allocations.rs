@@ -138,6 +138,7 @@ fn a_copy_for_a_room_of_another_shard_allocates_nothing() {
         room: there.room,
         peer,
         identity: "somebody".into(),
+        principal: "somebody".into(),
         source: 0,
     });
     there.command(Command::PublishRelayed {

@@ -139,6 +139,7 @@ fn who_may_not_send_data_sends_none_on_its_data_tracks_either() {
         can_publish_data: false,
         hidden: false,
         agent: false,
+        hears_all: false,
     };
     let peer = rig.participants[a].sid;
     rig.command(Command::SetPermissions { peer, permissions });

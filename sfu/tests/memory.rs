@@ -11,19 +11,23 @@ use std::{
 };
 
 use attacker::{Attacker, Section, client_hello};
+use rand::SeedableRng;
 use rig::Rig;
-use sfu::{Command, MediaKind, stats::DropReason};
+use sfu::{Command, MediaKind, sdp::MAX_SDP_BYTES, stats::DropReason};
 
 struct Counting;
 
 thread_local! {
     static LIVE: Cell<i64> = const { Cell::new(0) };
+    static PEAK: Cell<i64> = const { Cell::new(0) };
 }
 
 // SAFETY: every call goes to the system allocator unchanged; only a counter of the thread is touched besides.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        LIVE.with(|live| live.set(live.get() + layout.size() as i64));
+        let live = LIVE.get() + layout.size() as i64;
+        LIVE.set(live);
+        PEAK.set(PEAK.get().max(live));
         // SAFETY: as for the caller.
         unsafe { System.alloc(layout) }
     }
@@ -102,4 +106,96 @@ fn a_participant_in_the_middle_of_its_handshake_costs_a_bounded_amount_and_gives
     }
     let stats = rig.shard.stats();
     assert_eq!((stats.peers, stats.paths, stats.rooms), (0, 0, 0));
+}
+
+/// The most bytes that `work` had at a time, beyond what was there before.
+fn peak<R>(work: impl FnOnce() -> R) -> (i64, R) {
+    let before = LIVE.get();
+    PEAK.set(before);
+    let result = work();
+    (PEAK.get() - before, result)
+}
+
+#[test]
+fn an_offer_takes_at_most_sixteen_times_its_bytes_and_8_mb() {
+    let sections = |section: &str| {
+        let mids = 0..MAX_SDP_BYTES / (section.len() + 24);
+        let mids = mids.take(sfu::sdp::MAX_SECTIONS);
+        let bundle: String = mids.clone().map(|mid| format!(" {mid}")).collect();
+        let mut text = format!(
+            "v=0\na=group:BUNDLE{bundle}\na=ice-ufrag:abcd\na=ice-pwd:abcdefghijklmnopqrstuv\n\
+             a=fingerprint:sha-256 {}\n",
+            ["00"; 32].join(":")
+        );
+        for mid in mids {
+            let section = section.replace("MID", &mid.to_string());
+            if text.len() + section.len() > MAX_SDP_BYTES {
+                break;
+            }
+            text += &section;
+        }
+        text
+    };
+    let repeated = |line: &str| {
+        let head = "v=0\nm=video 9 RTP/SAVPF 96\n";
+        format!(
+            "{head}{}",
+            line.repeat((MAX_SDP_BYTES - head.len()) / line.len())
+        )
+    };
+    let codecs: String = (0..128)
+        .map(|pt| format!("a=rtpmap:{pt} VP8/90000\n"))
+        .collect();
+    let formats: String = (0..128).map(|pt| format!(" {pt}")).collect();
+    let texts = [
+        // As short as sections can be, of which one carries anything.
+        sections("m=audio 9 RTP/SAVPF 0\na=mid:MID\na=rtcp-mux\n"),
+        sections("m=audio 9 RTP/SAVPF 111\na=mid:MID\na=rtcp-mux\na=rtpmap:111 opus/48000/2\n"),
+        // Codecs without end, with feedback for all of them.
+        sections(&format!(
+            "m=video 9 RTP/SAVPF{formats}\na=mid:MID\na=rtcp-mux\n{codecs}a=rtcp-fb:* nack\na=rtcp-fb:* nack pli\n"
+        )),
+        sections(
+            "m=video 9 RTP/SAVPF 1 2 3 4 5 6\na=mid:MID\na=rtcp-mux\na=rtpmap:1 VP8/90000\na=rtpmap:2 VP9/90000\n\
+             a=rtpmap:3 AV1/90000\na=rtpmap:4 H264/90000\na=rtpmap:5 rtx/90000\na=fmtp:5 apt=1\na=rtcp-fb:* nack\n",
+        ),
+        repeated("a=ssrc:1\n"),
+        repeated("a=rtcp-fb:* x\n"),
+        repeated("a=simulcast:send a;b;c;d;e;f;g;h;i;j;k;l;m;n;o;p\n"),
+        repeated("a=candidate:1 1 u 1 1 1 typ h\n"),
+        repeated("m=x 1 y z\n"),
+        format!("v=0\nm=video 9 RTP/SAVPF{}\n", " 1".repeat(2000)),
+    ];
+    for text in texts {
+        let mut rig = Rig::new(72);
+        let peer = protocol::ParticipantSid::random(&mut rand::rngs::StdRng::from_seed([9; 32]));
+        rig.command(Command::AddPeer {
+            room: rig.room,
+            peer,
+            identity: "mallory".into(),
+            permissions: sfu::PeerPermissions {
+                can_publish_data: true,
+                hidden: false,
+                agent: false,
+            },
+        });
+        let allowed = 16 * text.len() as i64 + 8_000_000;
+        let mut out = rig::VecBatch::default();
+        // Read, answered, and what is kept of it.
+        let (most, ()) = peak(|| {
+            for id in 1..=2 {
+                if let Ok(offer) = Command::offer(peer, id, &text) {
+                    rig.shard.handle_command(offer, rig.now, &mut out);
+                }
+                while rig.shard.poll_event().is_some() {}
+            }
+        });
+        let end = &text[text.len().saturating_sub(60)..];
+        println!("{} bytes take {most}: … {end:?}", text.len());
+        assert!(
+            most <= allowed,
+            "{most} > {allowed}: {} bytes, … {end:?}",
+            text.len()
+        );
+    }
 }

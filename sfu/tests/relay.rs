@@ -63,6 +63,7 @@ impl Rooms {
             room: self.there.room,
             peer,
             identity: "somebody".into(),
+            principal: "somebody".into(),
             source: 0,
         });
         peer
@@ -642,3 +643,38 @@ fn a_shard_takes_no_more_people_from_elsewhere_than_it_may() {
     let lost = |event: &Event| matches!(event, Event::Disconnected { .. });
     assert!(!rooms.there.events.iter().any(lost));
 }
+
+#[test]
+fn an_agent_in_the_other_room_hears_who_is_too_quiet_in_both() {
+    let mut rooms = Rooms::with(98, 1);
+    let (loud, quiet) = (rooms.here.join(), rooms.here.join());
+    rooms.here.participants[loud].levels = Some(SPEECH.to_vec());
+    rooms.here.participants[quiet].levels = Some(SPEECH.map(|level| level + 40).to_vec());
+    let voices = [loud, quiet].map(|who| rooms.here.publish(who, MediaKind::Audio, &[]));
+    rooms.there.hears_all = true;
+    let agent = rooms.there.join();
+    rooms.there.hears_all = false;
+    let guest = rooms.there.join();
+    let (room, limit) = (rooms.there.room, 1);
+    rooms.there.command(Command::SetAudioTopN { room, limit });
+    rooms.run(SECOND);
+    let relayed: Vec<_> = [loud, quiet]
+        .into_iter()
+        .zip(voices)
+        .map(|(who, voice)| {
+            let peer = rooms.forward();
+            rooms.relay(who, voice, peer)
+        })
+        .collect();
+    rooms.run(5 * SECOND);
+    let heard = |listener, voice| rooms.there.received(listener, voice);
+    for voice in &relayed {
+        let got = heard(agent, *voice);
+        assert!(got.packets > 200 && got.lost == 0, "{got:?}");
+    }
+    let (clear, left_out) = (heard(guest, relayed[0]), heard(guest, relayed[1]));
+    assert!(clear.packets > 200 && left_out.packets < 20, "{left_out:?}");
+}
+
+/// Levels of somebody who speaks, -dBov.
+const SPEECH: [u8; 8] = [25, 28, 34, 39, 29, 26, 45, 33];

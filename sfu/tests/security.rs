@@ -9,7 +9,7 @@ use attacker::{Attacker, LEVEL, MID, RID, Section, client_hello};
 use client::media::{Layer, MediaKind as ClientKind};
 use rig::Rig;
 use sfu::{
-    Command, DisconnectReason, Event, MediaKind, SpatialLayer, TrackSetting,
+    Command, DisconnectReason, Event, MediaKind, SpatialLayer, TrackSetting, TransportProtocol,
     rtp::{RtpHeader, SeqNo},
     srtp::SrtpProfile,
     stats::DropReason,
@@ -482,7 +482,8 @@ fn ten_thousand_ssrcs_a_second_are_bounded_and_others_go_on() {
         };
         let (with, without) = ([(MID, mid), (RID, rid)], [(MID, mid)]);
         let extensions: &[_] = if rid.is_empty() { &without } else { &with };
-        let packet = mallory.rtp((1000 + i, 1), 96, extensions, &[0x10, 0, 0, 0, 0]);
+        let payload_type = if rid.is_empty() { 111 } else { 96 };
+        let packet = mallory.rtp((1000 + i, 1), payload_type, extensions, &[0x10, 0, 0, 0, 0]);
         mallory.send(&mut rig, &packet);
         if i % 100 == 0 {
             rig.run(10 * MS);
@@ -590,6 +591,117 @@ fn who_lies_about_loudness_does_not_silence_who_speaks() {
     assert!(speakers.iter().all(|speaker| speaker.level <= 1.0));
     let honest = rig.participants[a].sid;
     assert!(speakers.iter().any(|speaker| speaker.peer == honest));
+}
+
+#[test]
+fn a_check_with_a_forged_address_does_not_take_anothers_path() {
+    let mut rig = Rig::new(63);
+    let (a, b) = (rig.join(), rig.join());
+    let voice = rig.publish(a, ClientKind::Audio, &[]);
+    let mallory = Attacker::join(&mut rig, 1, &[VOICE]).connected(&mut rig);
+    rig.run(2 * SECOND);
+    let victim = rig.participants[a].connection.local();
+    let before = heard(&rig, b, voice);
+    for _ in 0..100 {
+        let check = mallory.check(true, None);
+        rig.inject(victim, &check);
+        rig.run(300 * MS);
+    }
+    let got = heard(&rig, b, voice) - before;
+    assert!(got > 1490, "{got} of 1500");
+    assert_eq!(rig.shard.stats().drops(DropReason::PathTaken), 100);
+}
+
+/// Somebody who publishes a voice by hand: whether a packet of it is taken now.
+fn is_heard(rig: &mut Rig, who: &mut Attacker, index: u64) -> bool {
+    let before = rig.shard.stats().rtp_in;
+    let packet = who.rtp((77, index), 111, &[(MID, b"0")], b"sound");
+    who.send(rig, &packet);
+    rig.shard.stats().rtp_in > before
+}
+
+fn speaker(rig: &mut Rig, number: u8) -> Attacker {
+    let mut who = Attacker::join(rig, number, &[VOICE]).connected(rig);
+    who.publish(rig, MediaKind::Audio, "voice");
+    assert!(who.offer(rig, &[VOICE], |sdp| sdp));
+    who
+}
+
+#[test]
+fn who_lost_a_path_by_a_silence_has_it_back_with_its_first_check() {
+    let mut rig = Rig::new(64);
+    let mut victim = speaker(&mut rig, 1);
+    let mallory = Attacker::join(&mut rig, 2, &[VOICE]).connected(&mut rig);
+    assert!(is_heard(&mut rig, &mut victim, 1));
+    // Somebody else may have got the address from the same router by now.
+    rig.run(8 * SECOND);
+    let forged = mallory.check(true, None);
+    rig.inject(victim.address, &forged);
+    assert!(!is_heard(&mut rig, &mut victim, 2));
+    let check = victim.check(true, None);
+    victim.send(&mut rig, &check);
+    assert!(is_heard(&mut rig, &mut victim, 3));
+    for index in 0..20 {
+        let forged = mallory.check(true, None);
+        rig.inject(victim.address, &forged);
+        // Packets keep a path as well as checks do.
+        assert!(is_heard(&mut rig, &mut victim, 4 + index));
+        rig.run(SECOND);
+    }
+}
+
+#[test]
+fn a_page_that_loads_anew_under_the_same_address_is_in_within_seconds() {
+    for (protocol, limit) in [
+        (TransportProtocol::Udp, 8 * SECOND),
+        (TransportProtocol::Relay, 8 * SECOND),
+        // Nobody else has the two ends of a connection.
+        (TransportProtocol::Tcp, SECOND / 2),
+    ] {
+        let mut rig = Rig::new(65);
+        rig.protocol = protocol;
+        // It was not said that this one is gone.
+        let old = speaker(&mut rig, 1);
+        let mut new = Attacker::join(&mut rig, 2, &[VOICE]);
+        new.address = old.address;
+        let end = rig.now + limit;
+        rig.strangers.get_mut(&new.address).unwrap().clear();
+        // A STUN response.
+        let is_answered = |rig: &Rig| rig.strangers[&new.address].iter().any(|d| d[0] == 1);
+        while !is_answered(&rig) && rig.now < end {
+            let check = new.check(true, None);
+            rig.inject(new.address, &check);
+            rig.run(SECOND / 5);
+        }
+        new.connect(&mut rig);
+        assert!(new.connected, "{protocol:?}");
+        assert!(rig.events.contains(&Event::Connected { peer: new.sid }));
+    }
+}
+
+#[test]
+fn a_packet_for_more_receivers_than_one_may_name_goes_to_nobody_and_is_counted() {
+    use protocol::{livekit, prost::Message};
+    let mut rig = Rig::new(66);
+    let (a, b, c) = (rig.join(), rig.join(), rig.join());
+    rig.run(SECOND);
+    for (count, received) in [(256, 1), (257, 0)] {
+        let names = (1..count).map(|i| format!("nobody-{i}"));
+        let packet = livekit::DataPacket {
+            destination_identities: names.chain(["identity-1".into()]).collect(),
+            value: Some(livekit::data_packet::Value::User(Default::default())),
+            ..Default::default()
+        };
+        let now = rig.now;
+        let sender = &mut rig.participants[a].connection;
+        sender
+            .send_data(client::DataChannel::Reliable, &packet.encode_to_vec(), now)
+            .unwrap();
+        rig.run(SECOND);
+        assert_eq!(rig.participants[b].data.drain(..).count(), received);
+        assert_eq!(rig.participants[c].data.len(), 0);
+    }
+    assert_eq!(rig.shard.stats().drops(DropReason::TooManyReceivers), 1);
 }
 
 /// A room with one picture, and somebody who receives it by hand.

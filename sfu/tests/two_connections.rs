@@ -7,7 +7,7 @@ use std::time::Duration;
 use client::media::MediaKind;
 use protocol::{livekit, prost::Message};
 use rig::Rig;
-use sfu::{Command, Event};
+use sfu::{Command, Event, stats::DropReason};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -133,11 +133,10 @@ fn a_bad_answer_is_refused_and_touches_nobody() {
     let voice = rig.publish(one, MediaKind::Audio, &[]);
     rig.run(2 * SECOND);
     let peer = rig.participants[two].sid;
-    let sdp = "v=0 nonsense".to_owned();
+    let bad = |peer, id| Command::answer(peer, id, "v=0").unwrap();
     // No offer waits for these: they are late, or to nothing.
     for (peer, id) in [(peer, 1), (peer, 77), (rig.participants[one].sid, 1)] {
-        let sdp = sdp.clone();
-        rig.command(Command::Answer { peer, id, sdp });
+        rig.command(bad(peer, id));
     }
     let shard = &mut rig.shard;
     let mut out = rig::VecBatch::default();
@@ -149,7 +148,7 @@ fn a_bad_answer_is_refused_and_touches_nobody() {
     let Some(Event::Offer { id, .. }) = shard.poll_event() else {
         panic!("no offer")
     };
-    shard.handle_command(Command::Answer { peer, id, sdp }, rig.now, &mut out);
+    shard.handle_command(bad(peer, id), rig.now, &mut out);
     let refused = shard.poll_event();
     assert!(
         matches!(&refused, Some(Event::NegotiationFailed { peer: about, .. }) if *about == peer),
@@ -185,4 +184,45 @@ fn a_reliable_packet_for_somebody_whose_channels_are_not_open_yet_waits() {
         rig.run(SECOND / 5);
         assert_eq!(rig.participants[late].data.len(), 3, "two: {two}");
     }
+}
+
+#[test]
+fn who_connects_only_to_publish_is_heard_once_it_is_there_and_not_before() {
+    let mut rig = Rig::new(35);
+    let (one, two) = (rig.join(), rig.join_with_two());
+    let receiving = rig.participants[two].subscriber.as_ref().unwrap().local();
+    rig.cut.push(receiving);
+    let voice = rig.publish(two, MediaKind::Audio, &[]);
+    rig.run(SECOND);
+    assert!(rig.participants[two].connection.is_connected());
+    let sid = rig.participants[two].sid;
+    // Its channels may be open by now, or not; what they take must not be lost.
+    let mut taken = 0;
+    for _ in 0..8 {
+        for channel in [client::DataChannel::Reliable, client::DataChannel::Lossy] {
+            let now = rig.now;
+            let speaker = &mut rig.participants[two].connection;
+            taken += usize::from(speaker.send_data(channel, &user_packet(), now).is_ok());
+        }
+        rig.run(SECOND / 4);
+    }
+    let is_there = |rig: &Rig| rig.events.contains(&Event::Connected { peer: sid });
+    assert!(!is_there(&rig));
+    assert_eq!(rig.participants[one].data.len(), 0);
+    assert_eq!(rig.received(one, voice).packets, 0);
+    let names = |event: &Event| matches!(event, Event::SpeakersChanged { speakers, .. } if speakers.iter().any(|s| s.peer == sid));
+    assert!(!rig.events.iter().any(names));
+    assert!(rig.shard.stats().drops(DropReason::NotConnected) > 50);
+
+    rig.cut.clear();
+    assert!(rig.run_until(10 * SECOND, is_there));
+    rig.run(SECOND);
+    let now = rig.now;
+    let speaker = &mut rig.participants[two].connection;
+    speaker
+        .send_data(client::DataChannel::Reliable, &user_packet(), now)
+        .unwrap();
+    rig.run(SECOND / 2);
+    assert_eq!(rig.participants[one].data.len(), taken + 1);
+    assert!(rig.received(one, voice).packets > 40);
 }

@@ -112,8 +112,13 @@ impl Room {
             return self.refuse_forwarded(room, forwarded.sid, error);
         }
         let sid = forwarded.sid;
-        let mut participant =
-            Participant::new(sid, forwarded.grant, forwarded.client, self.clock.unix(now));
+        let mut participant = Participant::new(
+            sid,
+            forwarded.grant,
+            forwarded.client,
+            self.clock.unix(now),
+            now,
+        );
         participant.forwarded_from = Some(room);
         participant.state = State::Joined;
         participant.quality = forwarded.quality;
@@ -122,6 +127,7 @@ impl Room {
             room: self.sid,
             peer: sid,
             identity: participant.identity.clone(),
+            principal: participant.principal(),
             source: shard,
         });
         self.limit_voices();

@@ -61,7 +61,7 @@ impl Room {
         self.reconcile_data_subscriber(sid);
         self.offer_subscriber(sid, false);
         if let Some(offer) = offer {
-            self.offer(sid, offer);
+            self.offer(sid, offer, now);
         }
         self.announce_count(Some(sid), now);
     }
@@ -148,7 +148,7 @@ impl Room {
                 .remove(&identity)
                 .filter(|(_, until)| now < *until)
                 .map(|(protocol, _)| protocol),
-            ..Participant::new(sid, grant, client, joined_at)
+            ..Participant::new(sid, grant, client, joined_at, now)
         };
         self.tell(
             session,
@@ -158,6 +158,7 @@ impl Room {
             room: self.sid,
             peer: sid,
             identity: participant.identity.clone(),
+            principal: participant.principal(),
             permissions: participant.media_permissions(),
         });
         if two_connections {

@@ -121,6 +121,7 @@ impl Room {
         };
         participant.session = None;
         participant.awaited_answer = None;
+        participant.descriptions.forget();
         let hopeless = cause.is_misbehaviour()
             || participant.state != State::Active
             || participant.media_closed;

@@ -7,6 +7,7 @@ pub mod api;
 mod backup;
 mod clock;
 mod data_tracks;
+mod descriptions;
 mod dynacast;
 mod forward;
 mod forwarded;

@@ -1,4 +1,4 @@
-//! Offers to the shard and from it, and what else the shard says.
+//! What the shard says: offers and answers of ours, and the rest.
 
 use std::time::Instant;
 
@@ -14,18 +14,6 @@ use protocol::{
 use crate::{clock::seconds, leave::Farewell, participant::Participant, room::Room};
 
 impl Room {
-    /// The client offers its only PeerConnection, or the one on which it publishes.
-    pub(crate) fn offer(&mut self, sid: ParticipantSid, offer: SessionDescription) {
-        if offer.r#type != "offer" {
-            return tracing::debug!(participant = %sid, "an offer that is none was ignored");
-        }
-        self.command(sfu::Command::Offer {
-            peer: sid,
-            id: offer.id,
-            sdp: offer.sdp,
-        });
-    }
-
     /// Who receives on a second PeerConnection is offered all it is subscribed to.
     pub(crate) fn offer_subscriber(&mut self, sid: ParticipantSid, restart_ice: bool) {
         let two = |participant: &Participant| participant.two_connections;
@@ -35,29 +23,6 @@ impl Room {
                 restart_ice,
             });
         }
-    }
-
-    /// The client answers our offer.
-    pub(crate) fn client_answers(&mut self, sid: ParticipantSid, answer: SessionDescription) {
-        let two = |participant: &&mut Participant| participant.two_connections;
-        let Some(participant) = self.participants.get_mut(&sid).filter(two) else {
-            return tracing::debug!(participant = %sid, "an answer to nothing was ignored");
-        };
-        if answer.r#type != "answer" {
-            return tracing::debug!(participant = %sid, "an answer that is none was ignored");
-        }
-        let id = answer.id;
-        if participant
-            .awaited_answer
-            .is_some_and(|(awaited, _)| id == 0 || id == awaited)
-        {
-            participant.awaited_answer = None;
-        }
-        self.command(sfu::Command::Answer {
-            peer: sid,
-            id,
-            sdp: answer.sdp,
-        });
     }
 
     pub(crate) fn trickle(&mut self, sid: ParticipantSid, trickle: &TrickleRequest) {
@@ -115,6 +80,12 @@ impl Room {
                     self.unpublish(peer, track, now);
                 }
             }
+            Event::TrackRefused { peer, track } => self.track_refused(peer, track, now),
+            Event::SubscriptionFailed {
+                peer,
+                track,
+                failure,
+            } => self.subscription_failed(peer, track, failure),
             // Known when the track is announced; of interest to recorders later.
             Event::TrackActive { .. } => {}
             Event::TrackSubscribed {
@@ -182,7 +153,7 @@ impl Room {
     }
 
     /// A client whose offer or answer we cannot read would send it again: it is told to stay away.
-    fn negotiation_failed(&mut self, sid: ParticipantSid, reason: &str, now: Instant) {
+    pub(crate) fn negotiation_failed(&mut self, sid: ParticipantSid, reason: &str, now: Instant) {
         let Some(participant) = self.participants.get(&sid) else {
             return;
         };

@@ -20,6 +20,7 @@ use crate::{
     api::{Response, SessionId},
     backup::Backup,
     data_tracks::DataTracks,
+    descriptions::Descriptions,
     forward::Forward,
 };
 
@@ -68,6 +69,8 @@ pub(crate) struct Participant {
     pub media_closed: bool,
     /// The offer it has not answered, and when it is told to reconnect for that.
     pub awaited_answer: Option<(u32, Instant)>,
+    /// Its offers and answers, as far as they are not read.
+    pub descriptions: Descriptions,
     /// Rooms that it is in too, from this one.
     pub forwards: Vec<Forward>,
     /// The room it is connected to, where that is another one: here it only publishes.
@@ -209,8 +212,14 @@ impl Audience {
 }
 
 impl Participant {
-    /// Somebody of whom nothing is known but its grant and its client, and who joined at this time (since 1970).
-    pub fn new(sid: ParticipantSid, grant: Grant, client: ClientInfo, joined_at: Duration) -> Self {
+    /// Somebody of whom nothing is known but its grant and its client, and who joined now (`joined_at`: since 1970).
+    pub fn new(
+        sid: ParticipantSid,
+        grant: Grant,
+        client: ClientInfo,
+        joined_at: Duration,
+        now: Instant,
+    ) -> Self {
         Self {
             sid,
             identity: grant.identity(),
@@ -237,6 +246,7 @@ impl Participant {
             media_by: None,
             media_closed: false,
             awaited_answer: None,
+            descriptions: Descriptions::new(now),
             forwards: Vec::new(),
             forwarded_from: None,
             protocol: None,
@@ -299,7 +309,15 @@ impl Participant {
             can_publish_data: self.grant.video().may_publish_data(),
             hidden: self.is_hidden(),
             agent: self.kind() == Kind::Agent,
+            // What a room says in writing, or is recorded to have said, is not up to who was the loudest.
+            hears_all: matches!(self.kind(), Kind::Agent | Kind::Egress)
+                || self.grant.video().recorder,
         }
+    }
+
+    /// Whose participant it is: its own, or that of the one whose companion it is.
+    pub fn principal(&self) -> ParticipantIdentity {
+        self.grant.principal()
     }
 
     pub fn kind(&self) -> Kind {

@@ -163,6 +163,39 @@ impl Room {
         }
     }
 
+    /// There is no codec for the track in the publisher's offer: it is told so, and the track ends.
+    pub(crate) fn track_refused(&mut self, sid: ParticipantSid, track: TrackSid, now: Instant) {
+        if self.backup_unbound(sid, track) {
+            return;
+        }
+        let participant = self.participants.get_mut(&sid);
+        let Some(refused) = participant.and_then(|participant| participant.track_mut(track)) else {
+            return;
+        };
+        let request = AddTrackRequest {
+            cid: refused.cid.clone(),
+            name: refused.info.name.clone(),
+            r#type: refused.info.r#type,
+            source: refused.info.source,
+            ..AddTrackRequest::default()
+        };
+        tracing::info!(participant = %sid, %track, "no codec of the track is known");
+        let response = RequestResponse {
+            request_id: 0,
+            reason: Reason::UnsupportedType.into(),
+            message: "the offer has no codec for the track that the server knows".to_owned(),
+            request: Some(Request::AddTrack(request)),
+        };
+        self.send(sid, Message::RequestResponse(response));
+        self.send(
+            sid,
+            Message::TrackUnpublished(TrackUnpublishedResponse {
+                track_sid: track.to_string(),
+            }),
+        );
+        self.unpublish(sid, track, now);
+    }
+
     /// Ends the tracks that the participant's permissions do not cover any more.
     pub(crate) fn unpublish_forbidden(&mut self, sid: ParticipantSid, now: Instant) {
         let Some(participant) = self.participants.get(&sid) else {

@@ -46,6 +46,7 @@ impl Room {
             return self.tell(session, SessionMessage::Close);
         }
         let old = participant.session.replace(session);
+        participant.descriptions.forget();
         participant.resume_by = None;
         participant.resumed = true;
         participant.replay_due = true;

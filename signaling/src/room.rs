@@ -1,5 +1,5 @@
 //! One meeting. This file holds its state and routes; each group of verbs has its own file:
-//! `join`, `resume`, `leave`, `negotiate`, `publish`, `subscribe`, `metadata`, `presence`, `moderate`, `simulate`,
+//! `join`, `resume`, `leave`, `descriptions`, `negotiate`, `publish`, `subscribe`, `metadata`, `presence`, `moderate`, `simulate`,
 //! `rpc`, `webhook`, `dynacast`, `data_tracks`, `forward` (to other rooms) and `forwarded` (from other rooms).
 
 use std::{
@@ -170,8 +170,8 @@ impl Room {
     fn request(&mut self, sid: ParticipantSid, request: signal_request::Message, now: Instant) {
         use signal_request::Message as M;
         match request {
-            M::Offer(offer) => self.offer(sid, offer),
-            M::Answer(answer) => self.client_answers(sid, answer),
+            M::Offer(offer) => self.offer(sid, offer, now),
+            M::Answer(answer) => self.client_answers(sid, answer, now),
             M::Trickle(trickle) => self.trickle(sid, &trickle),
             M::AddTrack(request) => self.add_track(sid, request),
             M::Mute(mute) => self.mute_own(sid, &mute),
@@ -200,6 +200,7 @@ impl Room {
             return;
         }
         self.expire_participants(now);
+        self.read_due_descriptions(now);
         self.forget_departed(now);
         self.end_simulated_speech(now);
         self.expire_calls(now);
@@ -219,6 +220,7 @@ impl Room {
                 participant.resume_by,
                 participant.media_by,
                 participant.awaited_answer.map(|(_, by)| by),
+                participant.descriptions.due(),
             ])
         });
         earliest([

@@ -275,6 +275,24 @@ impl Room {
         self.reconcile_data_publisher(sid);
     }
 
+    /// A subscription got no section: nothing is sent of the track, and the subscriber is told why.
+    pub(crate) fn subscription_failed(
+        &mut self,
+        sid: ParticipantSid,
+        track: TrackSid,
+        failure: sfu::SubscriptionFailure,
+    ) {
+        let err = match failure {
+            sfu::SubscriptionFailure::CodecUnsupported => SubscriptionError::SeCodecUnsupported,
+            sfu::SubscriptionFailure::TooManySections => SubscriptionError::SeUnknown,
+        };
+        let response = SubscriptionResponse {
+            track_sid: track.to_string(),
+            err: err.into(),
+        };
+        self.send(sid, Message::SubscriptionResponse(response));
+    }
+
     /// Media flows to a subscriber. The publisher hears of the first one.
     pub(crate) fn track_subscribed(
         &mut self,

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sort"
 	"sync"
+	"time"
 
 	lksdk "github.com/livekit/server-sdk-go/v2"
 	"github.com/pion/webrtc/v4"
@@ -51,7 +52,8 @@ func (p *person) join(given command) (any, error) {
 	callback.OnReconnecting = func() { p.note("reconnecting") }
 	callback.OnReconnected = func() { p.note("reconnected") }
 	callback.OnDisconnected = func() { p.note("disconnected") }
-	var options []lksdk.ConnectOption
+	// Generous: it only tells a hang from a slow machine.
+	options := []lksdk.ConnectOption{lksdk.WithConnectTimeout(30 * time.Second)}
 	if given.Single {
 		options = append(options, lksdk.WithSinglePeerConnection())
 	}

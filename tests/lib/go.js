@@ -9,7 +9,10 @@ export class GoProgram {
 
   constructor() {
     const tone = path.join(ROOT, 'client/fixtures/tone-440.opus-frames');
-    this.program = new LineProgram(GO, ['-media', path.join(ROOT, 'tests/go/media'), '-tone', tone]);
+    const args = ['-media', path.join(ROOT, 'tests/go/media'), '-tone', tone];
+    // GO_DEBUG=1: the SDK's own log is in `errors` of the program.
+    if (process.env.GO_DEBUG) args.push('-debug');
+    this.program = new LineProgram(GO, args);
     this.#listen();
   }
 
@@ -48,14 +51,18 @@ export class GoParticipant {
   kind = 'go';
   inMeeting = false;
 
+  static #count = 0;
+
   /** @param {GoProgram} program */
   constructor(program, name) {
     this.program = program;
     this.name = name;
+    // Two of one name may be in two rooms.
+    this.key = `${name}-${++GoParticipant.#count}`;
   }
 
   do(verb, args) {
-    return this.program.do(this.name, verb, args);
+    return this.program.do(this.key, verb, args);
   }
 
   /** `publish`: of `opus`, `vp8`, `h264`, `h264-simulcast`. */

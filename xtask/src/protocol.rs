@@ -61,9 +61,10 @@ fn messages(text: &str, before: &str) -> Vec<String> {
 /// `method("CreateRoom", …` → `CreateRoom`
 fn methods(text: &str) -> Vec<String> {
     let names = text.split("method(\"").skip(1);
-    names
-        .filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()))
-        .collect()
+    let names = names.filter_map(|rest| Some(rest.split_once('"')?.0.to_owned()));
+    // Those of HTTP are in capitals.
+    let is_ours = |name: &String| name.contains(|c: char| c.is_ascii_lowercase());
+    names.filter(is_ours).collect()
 }
 
 fn snake_case(name: &str) -> String {
@@ -93,6 +94,7 @@ mod tests {
             2
         );
         assert_eq!(breaches(table, &[]).len(), 1);
-        assert_eq!(methods("method(\"CreateRoom\", Right::X)"), ["CreateRoom"]);
+        let code = r#"method("CreateRoom", Right::X), wrong_method("GET, HEAD")"#;
+        assert_eq!(methods(code), ["CreateRoom"]);
     }
 }

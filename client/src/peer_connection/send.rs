@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use str0m::{
-    media::{Mid, Rid},
+    media::{Mid, Pt, Rid},
     rtp::{ExtensionValues, RtpWrite},
 };
 
@@ -114,14 +114,13 @@ impl PeerConnection {
         let media = self.rtc.media(Mid::from(mid)).ok_or_else(not_negotiated)?;
         let accepted = media.remote_pts();
         let audio = kind == MediaKind::Audio;
-        let payload_type = self
-            .rtc
-            .codec_config()
-            .params()
-            .iter()
-            .find(|p| p.spec().codec.is_audio() == audio && accepted.contains(&p.pt()))
-            .map(|p| p.pt())
-            .ok_or_else(not_negotiated)?;
+        // Of several codecs the first of the answer, as browsers do.
+        let config = self.rtc.codec_config();
+        let is_codec = |number: &&Pt| {
+            let mut params = config.params().iter();
+            params.any(|p| p.spec().codec.is_audio() == audio && p.pt() == **number)
+        };
+        let payload_type = *accepted.iter().find(is_codec).ok_or_else(not_negotiated)?;
         let extensions = ExtensionValues {
             audio_level: packet.audio_level.map(|level| level.dbov),
             voice_activity: packet.audio_level.map(|level| level.voice),

@@ -30,6 +30,10 @@ const MAX_BATCHES: usize = 16;
 /// Commands before datagrams have their turn.
 const MAX_COMMANDS: usize = 256;
 
+/// Commands about one participant before datagrams have their turn: what somebody has the server do is not what others
+/// wait for.
+const COMMANDS_OF_PEER: u32 = 16;
+
 /// Arrivals over links before datagrams have their turn.
 const ARRIVALS_PER_TURN: usize = 256;
 
@@ -71,6 +75,22 @@ impl Members {
     }
 }
 
+/// Commands carried out in one turn, by participant.
+#[derive(Default)]
+struct Shares(HashMap<ParticipantSid, u32>);
+
+impl Shares {
+    /// Whether the turn has room for this one.
+    fn take(&mut self, command: &Command) -> bool {
+        let Some(peer) = command.peer() else {
+            return true;
+        };
+        let count = self.0.entry(peer).or_default();
+        *count += 1;
+        *count <= COMMANDS_OF_PEER
+    }
+}
+
 pub(super) struct Worker {
     index: usize,
     inbox: Inbox,
@@ -85,6 +105,9 @@ pub(super) struct Worker {
     batch: Batch,
     receiver: Receiver,
     members: Members,
+    shares: Shares,
+    /// A command that had to wait for the next turn, and all that come after it with it.
+    waiting: Option<ToShard>,
 }
 
 impl Worker {
@@ -101,6 +124,8 @@ impl Worker {
             batch: Batch::new(sockets.clone()),
             receiver: Receiver::new(),
             members: Members::default(),
+            shares: Shares::default(),
+            waiting: None,
             index,
             inbox,
             relays: vec![Vec::new(); mailboxes.len()],
@@ -291,9 +316,15 @@ impl Worker {
     /// Carries out commands. False: the thread is to end.
     fn carry_out(&mut self) -> bool {
         let now = Instant::now();
+        self.shares.0.clear();
         for _ in 0..MAX_COMMANDS {
-            match self.inbox.queue.try_recv() {
+            let waiting = self.waiting.take();
+            match waiting.map_or_else(|| self.inbox.queue.try_recv(), Ok) {
                 Ok(ToShard::Command(command)) => {
+                    if !self.shares.take(&command) {
+                        self.waiting = Some(ToShard::Command(command));
+                        break;
+                    }
                     self.members.observe(&command);
                     self.shard.handle_command(command, now, &mut self.batch);
                 }
@@ -328,4 +359,72 @@ impl Worker {
 
 fn new_shard(index: usize, settings: &ShardSettings, sockets: &MediaSockets) -> Shard {
     Shard::new(settings.config(index, sockets))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::*;
+    use crate::media::{bind, generate_certificate};
+
+    #[test]
+    fn commands_about_one_participant_take_turns_with_datagrams() {
+        let sockets = bind(&[Ipv4Addr::LOCALHOST.into()], 0, 1).unwrap();
+        let settings = ShardSettings {
+            certificate: generate_certificate().unwrap(),
+            tcp_ports: Vec::new(),
+            connect_timeout_ms: 30_000,
+            consent_timeout_ms: 30_000,
+            max_peers: 10,
+            max_tracks_per_peer: 10,
+            max_data_rate: 1 << 20,
+            congestion_control: false,
+            audio_top_n: 0,
+        };
+        let (commands, queue) = mpsc::channel();
+        let (_arrivals, arrived) = mpsc::sync_channel(1);
+        let (relays, relayed) = mpsc::sync_channel(1);
+        let mailbox = Mailbox {
+            commands,
+            relayed: relays,
+            wake: Arc::new(Wake::new().unwrap()),
+        };
+        let inbox = Inbox {
+            queue,
+            arrived,
+            relayed,
+        };
+        let mailboxes: Arc<[Mailbox]> = vec![mailbox].into();
+        let sockets = Arc::new(sockets.into_iter().next().unwrap());
+        let figures = Arc::new(ShardFigures::default());
+        let all = mailboxes.clone();
+        let mut worker = Worker::new(0, inbox, all, sockets, figures, settings);
+
+        let mut rng = StdRng::seed_from_u64(1);
+        let [busy, other] = [0, 1].map(|_| ParticipantSid::random(&mut rng));
+        let mut ask = |peers: &[(ParticipantSid, u32)]| {
+            for (peer, count) in peers {
+                for _ in 0..*count {
+                    let command = Command::AwaitReply { peer: *peer };
+                    mailboxes[0].send(ToShard::Command(command));
+                }
+            }
+            let (reply, answer) = mpsc::sync_channel(1);
+            mailboxes[0].send(ToShard::Report(reply));
+            let mut turns = 1;
+            assert!(worker.turn());
+            while answer.try_recv().is_err() {
+                turns += 1;
+                assert!(worker.turn());
+            }
+            turns
+        };
+        assert_eq!(ask(&[(busy, 16)]), 1, "n are carried out at once");
+        assert_eq!(ask(&[(busy, 17)]), 2, "n + 1 are not");
+        assert_eq!(ask(&[(busy, 160)]), 10);
+        assert_eq!(ask(&[(busy, 16), (other, 16)]), 1, "each has its own");
+    }
 }

@@ -6,6 +6,7 @@ use super::{
     DataChannel, DataTrackHandle, PeerPermissions, PublishedTrack, SpatialLayer, TrackCodec,
     TrackSetting, TransportProtocol,
 };
+use crate::sdp::{SdpError, SessionDescription};
 
 /// What the control side asks of a shard. Every command about an unknown peer, room or track is ignored: it crossed
 /// with an event that removed it.
@@ -19,6 +20,9 @@ pub enum Command {
         peer: ParticipantSid,
         /// Stamped on its data packets, and matched against `destination_identities`.
         identity: ParticipantIdentity,
+        /// Whose participant it is: its own identity, or that of the one whose companion it is. Together they have the voice
+        /// of one.
+        principal: ParticipantIdentity,
         /// What it may do.
         permissions: PeerPermissions,
     },
@@ -42,14 +46,15 @@ pub enum Command {
         /// What it may do now.
         permissions: PeerPermissions,
     },
-    /// The client's SDP offer. Answered by [`Event::Answer`] or [`Event::NegotiationFailed`].
+    /// The client's offer. Answered by [`Event::Answer`](super::Event::Answer) or
+    /// [`Event::NegotiationFailed`](super::Event::NegotiationFailed).
     Offer {
         /// The participant.
         peer: ParticipantSid,
         /// The offer's id, echoed in the answer.
         id: u32,
-        /// SDP.
-        sdp: String,
+        /// What it says. Reading its text takes longer than media may wait: that is done elsewhere.
+        description: Box<SessionDescription>,
     },
     /// Offer all subscriptions to a participant with a second PeerConnection ([`Event::Offer`]). From then on, changes are
     /// offered by themselves.
@@ -66,8 +71,8 @@ pub enum Command {
         peer: ParticipantSid,
         /// The offer's id; 0 from clients that know none.
         id: u32,
-        /// SDP.
-        sdp: String,
+        /// What it says.
+        description: Box<SessionDescription>,
     },
     /// A trickled candidate of the client (`candidateInit` JSON's `candidate` line). With ICE-lite it only informs.
     RemoteCandidate {
@@ -267,6 +272,8 @@ pub enum Command {
         peer: ParticipantSid,
         /// Who it is.
         identity: ParticipantIdentity,
+        /// As in [`Command::AddPeer`].
+        principal: ParticipantIdentity,
         /// [`Config::index`] of the shard it is connected to.
         source: u16,
     },
@@ -284,4 +291,71 @@ pub enum Command {
         /// The room.
         room: RoomSid,
     },
+}
+
+impl Command {
+    /// The participant it is about; `None` where it is about a whole room, or about a copy of a track.
+    pub fn peer(&self) -> Option<ParticipantSid> {
+        match self {
+            Self::SetAudioTopN { .. }
+            | Self::SendData { .. }
+            | Self::StopRelay { .. }
+            | Self::RelayWanted { .. }
+            | Self::RelayKeyFrame { .. }
+            | Self::RelayMissing { .. }
+            | Self::CloseRoom { .. } => None,
+            Self::AddPeer { peer, .. }
+            | Self::AddSubscriber { peer, .. }
+            | Self::RemovePeer { peer }
+            | Self::SetPermissions { peer, .. }
+            | Self::Offer { peer, .. }
+            | Self::OfferSubscriber { peer, .. }
+            | Self::Answer { peer, .. }
+            | Self::RemoteCandidate { peer, .. }
+            | Self::Publish { peer, .. }
+            | Self::Unpublish { peer, .. }
+            | Self::SetMuted { peer, .. }
+            | Self::Subscribe { peer, .. }
+            | Self::Unsubscribe { peer, .. }
+            | Self::SetTrackSetting { peer, .. }
+            | Self::ReplayData { peer, .. }
+            | Self::RestrictCandidates { peer, .. }
+            | Self::LimitBandwidth { peer, .. }
+            | Self::PublishData { peer, .. }
+            | Self::UnpublishData { peer, .. }
+            | Self::SubscribeData { peer, .. }
+            | Self::UnsubscribeData { peer, .. }
+            | Self::AwaitReply { peer }
+            | Self::Relay { peer, .. }
+            | Self::RelayData { peer, .. }
+            | Self::AddRelayedPeer { peer, .. }
+            | Self::PublishRelayed { peer, .. } => Some(*peer),
+        }
+    }
+
+    /// [`Command::Offer`] from SDP.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn offer(peer: ParticipantSid, id: u32, sdp: &str) -> Result<Self, SdpError> {
+        let description = Box::new(SessionDescription::parse(sdp)?);
+        Ok(Self::Offer {
+            peer,
+            id,
+            description,
+        })
+    }
+
+    /// [`Command::Answer`] from SDP.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn answer(peer: ParticipantSid, id: u32, sdp: &str) -> Result<Self, SdpError> {
+        let description = Box::new(SessionDescription::parse(sdp)?);
+        Ok(Self::Answer {
+            peer,
+            id,
+            description,
+        })
+    }
 }

@@ -80,6 +80,23 @@ pub enum Event {
         /// The track.
         track: TrackSid,
     },
+    /// A published track has no section that we know a codec of, or its section lost the codec the track is encoded with: it
+    /// cannot be received, nor will it be bound. The room answers with [`Command::Unpublish`](super::Command::Unpublish).
+    TrackRefused {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+    },
+    /// A subscription got no section, and is told so once. It gets one when there is one, or when its track has another codec.
+    SubscriptionFailed {
+        /// The subscriber.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+        /// Why.
+        failure: SubscriptionFailure,
+    },
     /// The first media packet of a track (or of one of its layers) arrived.
     TrackActive {
         /// The publisher.
@@ -147,6 +164,15 @@ pub enum Event {
     },
 }
 
+/// Why a subscription has no section.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum SubscriptionFailure {
+    /// The client takes no codec in which there is the track.
+    CodecUnsupported,
+    /// Its descriptions have as many sections, or are as long, as they may be.
+    TooManySections,
+}
+
 /// How good a participant's connection is, both ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Quality {
@@ -173,6 +199,8 @@ impl Event {
             | Self::Disconnected { peer, .. }
             | Self::TrackBound { peer, .. }
             | Self::TrackUnbound { peer, .. }
+            | Self::TrackRefused { peer, .. }
+            | Self::SubscriptionFailed { peer, .. }
             | Self::TrackActive { peer, .. }
             | Self::StreamStateChanged { peer, .. }
             | Self::WantedLayersChanged { peer, .. }

@@ -11,6 +11,7 @@ use crate::{
     layers::PictureIds,
     rewrite::Rewritten,
     rtp::{EgressHeader, FIXED_HEADER_LEN, SeqNo},
+    sent_headers::Seal,
     srtp::{MAX_RTP_OVERHEAD, SrtpSender},
     stats::DropReason,
     up_track::Codec,
@@ -46,8 +47,15 @@ pub(super) struct Sent<'a> {
     pub transport_cc: Option<SeqNo>,
     /// It names its section.
     pub mid: bool,
-    /// Its transport-wide number is used for the first time.
-    pub is_new: bool,
+    /// It went out before, sealed like this, and must be the same.
+    pub again: Option<Seal>,
+}
+
+/// A packet that went out.
+pub(super) struct Gone {
+    /// Its length.
+    pub len: usize,
+    pub seal: Seal,
 }
 
 /// A Dependency Descriptor to be sent.
@@ -99,70 +107,74 @@ impl DownTrack {
         })
     }
 
-    pub(super) fn rewrite_payload(&self, payload: &mut [u8], rewritten: &Rewritten) {
-        match (self.codec, rewritten.picture) {
-            (Codec::Vp8, Some(ids)) => vp8::rewrite(payload, ids),
-            (Codec::Vp9, Some(ids)) => vp9::rewrite(payload, ids),
-            _ => {}
-        }
-    }
-
     pub(super) fn seal_content(
-        &self,
+        &mut self,
         sent: &Sent<'_>,
         content: &[u8],
         rewritten: &Rewritten,
         egress: &mut Egress<'_>,
         out: &mut impl SendBatch,
-    ) -> Result<usize, DropReason> {
+    ) -> Result<Gone, DropReason> {
         if rewritten.picture.is_none() || !matches!(self.codec, Codec::Vp8 | Codec::Vp9) {
             return self.seal_from(sent, content, egress, out);
         }
+        let codec = self.codec;
         self.seal(sent, content.len(), egress, out, |room| {
             room.copy_from_slice(content);
-            self.rewrite_payload(room, rewritten);
+            rewrite_payload(codec, room, rewritten);
         })
     }
 
     /// Writes a packet into the send buffer and seals it there. `fill` writes its payload of `len` bytes: the only copy.
     pub(super) fn seal(
-        &self,
+        &mut self,
         sent: &Sent<'_>,
         len: usize,
         egress: &mut Egress<'_>,
         out: &mut impl SendBatch,
         fill: impl FnOnce(&mut [u8]),
-    ) -> Result<usize, DropReason> {
+    ) -> Result<Gone, DropReason> {
         let (buffer, header_len) = self.begin(sent, len, egress, out)?;
         fill(&mut buffer[header_len..header_len + len]);
         let sealed = egress
             .sender
             .seal_rtp(buffer, header_len, len, sent.header.ssrc, sent.index)
             .map_err(|_| DropReason::Malformed)?;
-        self.finish(sealed, sent, egress, out);
-        Ok(sealed)
+        let seal = Seal::of(&buffer[..sealed]);
+        self.finish(Gone { len: sealed, seal }, sent, egress, out)
     }
 
     /// The same for a payload that goes out as it came: it is read where it lies.
     fn seal_from(
-        &self,
+        &mut self,
         sent: &Sent<'_>,
         payload: &[u8],
         egress: &mut Egress<'_>,
         out: &mut impl SendBatch,
-    ) -> Result<usize, DropReason> {
+    ) -> Result<Gone, DropReason> {
         let (buffer, header_len) = self.begin(sent, payload.len(), egress, out)?;
         let sealed = egress
             .sender
             .seal_rtp_from(buffer, header_len, payload, sent.header.ssrc, sent.index)
             .map_err(|_| DropReason::Malformed)?;
-        self.finish(sealed, sent, egress, out);
-        Ok(sealed)
+        let seal = Seal::of(&buffer[..sealed]);
+        self.finish(Gone { len: sealed, seal }, sent, egress, out)
     }
 
-    /// Room for a packet with `len` bytes of payload, its header written: the room, and the length of the header.
+    /// A packet takes its number. False when that is not to be had: none is sealed twice.
+    fn take_number(&mut self, sent: &Sent<'_>) -> bool {
+        if sent.header.ssrc == self.ssrc {
+            return self.sealed.take(sent.index);
+        }
+        let is_next = sent.index == self.rtx_index;
+        self.rtx_index += u64::from(is_next);
+        is_next
+    }
+
+    /// Room for a packet with `len` bytes of payload, its header written: the room, and the length of the header. From
+    /// here on its number is used.
     fn begin<'o>(
-        &self,
+        &mut self,
         sent: &Sent<'_>,
         len: usize,
         egress: &Egress<'_>,
@@ -196,28 +208,43 @@ impl DownTrack {
                 FIXED_HEADER_LEN + extensions + len + MAX_RTP_OVERHEAD,
             )
             .ok_or(DropReason::SendBufferFull)?;
+        if sent.again.is_none() && !self.take_number(sent) {
+            return Err(DropReason::NumberTaken);
+        }
         let header_len = sent.header.write(buffer, elements);
         Ok((buffer, header_len.map_err(|_| DropReason::Malformed)?))
     }
 
     fn finish(
         &self,
-        sealed: usize,
+        gone: Gone,
         sent: &Sent<'_>,
         egress: &mut Egress<'_>,
         out: &mut impl SendBatch,
-    ) {
-        out.commit(sealed);
-        if !sent.is_new || sent.transport_cc.is_none() {
-            return;
+    ) -> Result<Gone, DropReason> {
+        if sent.again.is_some_and(|before| before != gone.seal) {
+            return Err(DropReason::NumberTaken);
+        }
+        out.commit(gone.len);
+        if sent.again.is_some() || sent.transport_cc.is_none() {
+            return Ok(gone);
         }
         let stream = match self.delivery.is_proven() {
             true => Stream::Known,
             false => Stream::New,
         };
         match &mut egress.estimator {
-            Some(estimator) => estimator.sent(sealed, stream, egress.now),
+            Some(estimator) => estimator.sent(gone.len, stream, egress.now),
             None => egress.number.0 = egress.number.0.wrapping_add(1),
         }
+        Ok(gone)
+    }
+}
+
+pub(super) fn rewrite_payload(codec: Codec, payload: &mut [u8], rewritten: &Rewritten) {
+    match (codec, rewritten.picture) {
+        (Codec::Vp8, Some(ids)) => vp8::rewrite(payload, ids),
+        (Codec::Vp9, Some(ids)) => vp9::rewrite(payload, ids),
+        _ => {}
     }
 }

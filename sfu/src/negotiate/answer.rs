@@ -1,8 +1,10 @@
 //! Writes the answer from the state.
 
+use rustc_hash::FxHashSet;
+
 use super::{
-    IceCredentials, LocalParameters, Negotiation, Role, Section, SendSection,
-    codecs::{answer_layers, describe, opus_fmtp},
+    CodecParameters, IceCredentials, LocalParameters, Negotiation, Role, Section, SendSection,
+    codecs::{RED, answer_layers, describe, opus_fmtp},
 };
 use crate::{
     AudioFeatures, MediaKind,
@@ -47,6 +49,7 @@ impl Negotiation {
         let published = |(section, _): &(&Section, &AudioFeatures)| {
             section.role.published().is_some() && section.kind == Some(MediaKind::Audio)
         };
+        let alone: Vec<bool> = self.sections.iter().map(|s| self.is_alone(s)).collect();
         let first = self
             .sections
             .iter()
@@ -55,6 +58,9 @@ impl Negotiation {
             .map(|(_, wishes)| *wishes)
             .unwrap_or_default();
 
+        for (section, alone) in self.sections.iter_mut().zip(alone) {
+            section.answered_alone = alone;
+        }
         for (section, wishes) in self.sections.iter_mut().zip(wishes) {
             let audio = if section.role.published().is_some() {
                 wishes
@@ -74,14 +80,13 @@ impl Negotiation {
         let mut media: Vec<MediaDescription> = sections
             .map(|(section, offered)| self.section(section, offered, &transport, local))
             .collect();
-        let bundle: Vec<String> = {
-            let used = |mid: &&String| {
-                self.sections
-                    .iter()
-                    .any(|s| s.mid == **mid && s.role != Role::Rejected)
-            };
-            offer.bundle.iter().filter(used).cloned().collect()
-        };
+        let used = self.sections.iter().filter(|s| s.role != Role::Rejected);
+        let used: FxHashSet<&str> = used.map(|section| section.mid.as_str()).collect();
+        let bundle = offer
+            .bundle
+            .iter()
+            .filter(|mid| used.contains(mid.as_str()));
+        let bundle: Vec<String> = bundle.cloned().collect();
         if let Some(first) = media
             .iter_mut()
             .find(|media| media.mid.as_ref() == bundle.first())
@@ -97,6 +102,7 @@ impl Negotiation {
             extmap_allow_mixed: offer.extmap_allow_mixed,
             transport: TransportAttributes::default(),
             media,
+            text_bytes: 0,
         }
     }
 
@@ -140,11 +146,16 @@ impl Negotiation {
         answer.rtcp_rsize = offered.rtcp_rsize;
         answer.extensions = section.extensions.lines.clone();
         let codecs = match self.send_section(section) {
-            Some(send) => [Some(send.codec), send.red].into_iter().flatten().collect(),
-            None if matches!(section.role, Role::Receiving(_)) => {
-                let receivable = section.receivable(self.published_in(section));
-                receivable.into_iter().cloned().collect()
+            Some(send) => {
+                // The track's first, the others for what may come later.
+                let is_other = |codec: &&CodecParameters| {
+                    codec.mime_type != RED && codec.payload_type != send.codec.payload_type
+                };
+                let others = section.codecs.iter().filter(is_other).cloned();
+                let wanted = [Some(send.codec.clone()), send.red].into_iter().flatten();
+                wanted.chain(others).collect()
             }
+            None if matches!(section.role, Role::Receiving(_)) => self.receivable(section),
             None => section.codecs.clone(),
         };
         answer.codecs = codecs.iter().flat_map(describe).collect();
@@ -160,11 +171,7 @@ impl Negotiation {
         let Some(send) = self.send_section(section) else {
             return;
         };
-        let Some(subscription) = self
-            .subscriptions
-            .iter()
-            .find(|known| known.send.track == send.track)
-        else {
+        let Some(subscription) = self.subscriptions.get(send.track) else {
             return;
         };
         let stream = stream_name(&subscription.send.stream)

@@ -1,9 +1,15 @@
 //! Which codecs, header extensions and simulcast layers are negotiated: tables, and the functions that read them.
 
-use super::{CodecParameters, ExtensionIds, RidLayer, SendTrack, TrackCodec};
+use super::{
+    CodecParameters, ExtensionIds, RidLayer, SendTrack, TrackCodec,
+    h264::{self, Profile},
+};
 use crate::{
     AudioFeatures, MediaKind, SpatialLayer,
-    sdp::{Codec, Direction, ExtMap, MediaDescription, MediaType, Rid, Simulcast, SimulcastStream},
+    sdp::{
+        Codec, Direction, ExtMap, Feedback, MediaDescription, MediaType, Rid, Simulcast,
+        SimulcastStream, parameter,
+    },
 };
 
 /// One row of the table of enabled codecs. To enable a codec, add a row.
@@ -18,7 +24,7 @@ pub struct EnabledCodec {
     /// Channels.
     pub channels: u8,
     /// fmtp parameters that tell variants apart, with the value an absent one has: `("profile-id", "0")` for VP9.
-    /// An offered variant matches when all its values begin with ours; several rows may name one mime type.
+    /// An offered variant matches when all its values mean the same as ours; several rows may name one mime type.
     pub variant: &'static [(&'static str, &'static str, &'static str)],
     /// What the answer's fmtp says.
     pub fmtp: Fmtp,
@@ -37,29 +43,29 @@ pub enum Fmtp {
 
 /// All that browsers and native SDKs send, with retransmissions for video.
 pub const ENABLED_CODECS: &[EnabledCodec] = {
-    // Profiles of H.264 (profile-level-id without the level): constrained baseline, baseline, main, constrained high, high.
+    // Profiles of H.264: constrained baseline, baseline, main, constrained high, high; each stands for all spellings of it.
     &[
         audio("audio/opus", Fmtp::Opus),
         audio(RED, Fmtp::Echo),
         video("video/VP8", &[], Fmtp::Variant),
         video("video/VP9", &[("profile-id", "0", "0")], Fmtp::Variant),
         video("video/VP9", &[("profile-id", "0", "2")], Fmtp::Variant),
-        video("video/H264", &h264("42e0", "1"), Fmtp::Echo),
-        video("video/H264", &h264("42e0", "0"), Fmtp::Echo),
-        video("video/H264", &h264("4200", "1"), Fmtp::Echo),
-        video("video/H264", &h264("4200", "0"), Fmtp::Echo),
-        video("video/H264", &h264("4d00", "1"), Fmtp::Echo),
-        video("video/H264", &h264("4d00", "0"), Fmtp::Echo),
-        video("video/H264", &h264("640c", "1"), Fmtp::Echo),
-        video("video/H264", &h264("640c", "0"), Fmtp::Echo),
-        video("video/H264", &h264("6400", "1"), Fmtp::Echo),
-        video("video/H264", &h264("6400", "0"), Fmtp::Echo),
+        video("video/H264", &h264("42e01f", "1"), Fmtp::Echo),
+        video("video/H264", &h264("42e01f", "0"), Fmtp::Echo),
+        video("video/H264", &h264("42001f", "1"), Fmtp::Echo),
+        video("video/H264", &h264("42001f", "0"), Fmtp::Echo),
+        video("video/H264", &h264("4d001f", "1"), Fmtp::Echo),
+        video("video/H264", &h264("4d001f", "0"), Fmtp::Echo),
+        video("video/H264", &h264("640c1f", "1"), Fmtp::Echo),
+        video("video/H264", &h264("640c1f", "0"), Fmtp::Echo),
+        video("video/H264", &h264("64001f", "1"), Fmtp::Echo),
+        video("video/H264", &h264("64001f", "0"), Fmtp::Echo),
         video("video/AV1", &[("profile", "0", "0")], Fmtp::Echo),
     ]
 };
 
 /// Mime type of redundant audio (RFC 2198).
-pub(super) const RED: &str = "audio/red";
+pub(crate) const RED: &str = "audio/red";
 
 /// Parameters of a codec that tell variants apart: name, value of an absent one, value here.
 type Variant = [(&'static str, &'static str, &'static str)];
@@ -86,13 +92,18 @@ const fn video(mime_type: &'static str, variant: &'static Variant, fmtp: Fmtp) -
     }
 }
 
-/// RFC 6184, section 8.1: without profile-level-id a stream is baseline, without packetization-mode it is single NAL.
+/// RFC 6184, section 8.1: without profile-level-id a stream is baseline, without packetization-mode it is single NAL. The
+/// level is that of our offers.
 const fn h264(
     profile: &'static str,
     mode: &'static str,
 ) -> [(&'static str, &'static str, &'static str); 2] {
     [
-        ("profile-level-id", "420010", profile),
+        (
+            h264::PROFILE_LEVEL_ID,
+            h264::DEFAULT_PROFILE_LEVEL_ID,
+            profile,
+        ),
         ("packetization-mode", "0", mode),
     ]
 }
@@ -109,9 +120,13 @@ impl EnabledCodec {
             && codec.channels == self.channels
             && self.variant.iter().all(|(parameter, absent, ours)| {
                 let offered = codec.parameter(parameter).unwrap_or(absent);
-                offered
-                    .get(..ours.len())
-                    .is_some_and(|start| start.eq_ignore_ascii_case(ours))
+                match *parameter {
+                    h264::PROFILE_LEVEL_ID => {
+                        let profile = Profile::of(offered);
+                        profile.is_some() && profile == Profile::of(ours)
+                    }
+                    _ => offered == *ours,
+                }
             })
     }
 }
@@ -123,66 +138,24 @@ impl CodecParameters {
         if !self.mime_type.eq_ignore_ascii_case(mime_type) {
             return None;
         }
-        let (ours, theirs) = (parameters(&self.fmtp), parameters(fmtp));
         match self.mime_type {
             "video/VP9" => {
-                let profile =
-                    |codec: &Codec| codec.parameter("profile-id").unwrap_or("0").to_owned();
-                (profile(&ours) == profile(&theirs)).then_some(0)
+                let profile = |fmtp| parameter(fmtp, "profile-id").unwrap_or("0");
+                (profile(&self.fmtp) == profile(fmtp)).then_some(0)
             }
-            "video/H264" => fitness_of_h264(&ours, &theirs),
+            "video/H264" => h264::fitness(&self.fmtp, fmtp),
             _ => Some(0),
         }
     }
 }
 
-/// A receiver of interleaved units takes single ones too; decoders of a higher profile take constrained baseline, the
-/// common part of all (RFC 6184, section 8.1).
-fn fitness_of_h264(receiver: &Codec, stream: &Codec) -> Option<u8> {
-    let mode = |codec: &Codec| codec.parameter("packetization-mode").unwrap_or("0") == "1";
-    if mode(stream) && !mode(receiver) {
-        return None;
-    }
-    let profile = |codec: &Codec| {
-        let id = codec.parameter("profile-level-id").unwrap_or("420010");
-        id.get(..4).unwrap_or_default().to_ascii_lowercase()
-    };
-    let (have, wanted) = (profile(receiver), profile(stream));
-    let rank = |profile: &str| match profile {
-        "42e0" => 0,
-        "4200" => 1,
-        "4d00" => 2,
-        "640c" => 3,
-        _ => 4,
-    };
-    // Browsers send constrained baseline whatever variant of baseline they say.
-    let is_base = |profile: &str| rank(profile) <= 1;
-    let exact = have == wanted;
-    let higher = rank(&have) > rank(&wanted) || (is_base(&have) && is_base(&wanted));
-    (exact || higher).then(|| {
-        let distance = u8::abs_diff(rank(&have), rank(&wanted));
-        2 * distance + u8::from(mode(receiver) != mode(stream))
-    })
-}
-
-/// An fmtp line by itself.
-fn parameters(fmtp: &str) -> Codec {
-    Codec {
-        payload_type: 0,
-        name: String::new(),
-        clock_rate: 0,
-        channels: 0,
-        fmtp: fmtp.to_owned(),
-        feedback: Vec::new(),
-    }
-}
-
 /// The offered codecs that are enabled, in the offer's order, with what the offer allows for each; of several payload
-/// types for one codec, the first.
+/// types for one codec, the first. `has_feedback`: the section's profile has it.
 pub(super) fn common_codecs(
     enabled: &[EnabledCodec],
     kind: MediaKind,
     offered: &[Codec],
+    has_feedback: bool,
 ) -> Vec<CodecParameters> {
     let mut common: Vec<CodecParameters> = Vec::new();
     let mut used = vec![false; enabled.len()];
@@ -209,7 +182,7 @@ pub(super) fn common_codecs(
             fmtp,
             rtx_payload_type: rtx_of(offered, codec.payload_type),
             // No client offers NACK for Opus, and all heed it in an answer; without it a lost word stays lost.
-            nack: codec.has_feedback("nack") || row.fmtp == Fmtp::Opus,
+            nack: codec.has_feedback("nack") || (has_feedback && row.fmtp == Fmtp::Opus),
             pli: codec.has_feedback("nack pli"),
             fir: codec.has_feedback("ccm fir"),
             transport_cc: codec.has_feedback("transport-cc"),
@@ -255,38 +228,36 @@ const OPUS_STEREO: u8 = 110;
 /// Of RED around [`OPUS`].
 const OPUS_RED: u8 = 63;
 
-/// The codecs of a section that we offer for this track, best first; none for a codec that is not enabled. Numbers and
-/// parameters are the same in all offers: those of decoders are wide enough for every stream of the codec.
+/// The codecs of a section that we offer for this track, best first; none for a codec that is not enabled. Those of other
+/// tracks follow, for clients that take the first description for all that will come. Numbers and parameters are the same
+/// in all offers: those of decoders are wide enough for every stream of the codec.
 pub(super) fn offered_codecs(enabled: &[EnabledCodec], send: &SendTrack) -> Vec<CodecParameters> {
-    let codecs = send.codecs.iter();
-    codecs
-        .flat_map(|codec| offered_codec(enabled, send, codec))
-        .collect()
-}
-
-fn offered_codec(
-    enabled: &[EnabledCodec],
-    send: &SendTrack,
-    wanted: &TrackCodec,
-) -> Vec<CodecParameters> {
-    match send.kind {
-        MediaKind::Audio => offered_audio(wanted),
-        MediaKind::Video => {
-            let rows = enabled.iter().filter(|row| row.kind == MediaKind::Video);
-            let codecs = rows.enumerate().filter_map(|(index, row)| {
-                let payload_type = video_payload_type(index)?;
-                Some(CodecParameters {
-                    rtx_payload_type: send.rtx_ssrc.map(|_| payload_type + 1),
-                    pli: true,
-                    fir: true,
-                    ..offered(row.mime_type, payload_type, offered_fmtp(row), 90_000, 1)
-                })
-            });
-            let fitness = |codec: &CodecParameters| codec.fitness(&wanted.mime_type, &wanted.fmtp);
-            let mut fitting: Vec<_> = codecs.filter(|codec| fitness(codec).is_some()).collect();
-            fitting.sort_by_key(fitness);
-            fitting
-        }
+    if send.kind == MediaKind::Audio {
+        return send.codecs.iter().flat_map(offered_audio).collect();
+    }
+    let rows = enabled.iter().filter(|row| row.kind == MediaKind::Video);
+    let codecs = rows.enumerate().filter_map(|(index, row)| {
+        let payload_type = video_payload_type(index)?;
+        Some(CodecParameters {
+            rtx_payload_type: send.rtx_ssrc.map(|_| payload_type + 1),
+            pli: true,
+            fir: true,
+            ..offered(row.mime_type, payload_type, offered_fmtp(row), 90_000, 1)
+        })
+    });
+    // By the first codec of the track that it takes, and how well.
+    let rank = |codec: &CodecParameters| {
+        let wanted = send.codecs.iter().enumerate();
+        let mut fits = wanted.filter_map(|(index, wanted)| {
+            Some((index, codec.fitness(&wanted.mime_type, &wanted.fmtp)?))
+        });
+        fits.next().unwrap_or((usize::MAX, u8::MAX))
+    };
+    let mut codecs: Vec<_> = codecs.collect();
+    codecs.sort_by_key(rank);
+    match codecs.first().map(rank) {
+        Some((usize::MAX, _)) | None => Vec::new(),
+        Some(_) => codecs,
     }
 }
 
@@ -303,7 +274,7 @@ fn offered_audio(wanted: &TrackCodec) -> Vec<CodecParameters> {
             };
             vec![red, opus(OPUS, plain)]
         }
-        "audio/opus" if parameters(&wanted.fmtp).parameter("stereo") == Some("1") => {
+        "audio/opus" if parameter(&wanted.fmtp, "stereo") == Some("1") => {
             vec![opus(OPUS_STEREO, format!("{plain};sprop-stereo=1"))]
         }
         "audio/opus" | RED => vec![opus(OPUS, plain)],
@@ -352,11 +323,11 @@ fn offered(
 
 /// What a decoder must be able to do for any stream of this variant.
 fn offered_fmtp(row: &EnabledCodec) -> String {
-    let pairs = row.variant.iter().map(|(name, _, value)| match *name {
-        // Level 3.1, which nobody takes for a limit where levels may be asymmetric (RFC 6184, section 8.2.2).
-        "profile-level-id" => format!("{name}={value}1f"),
-        _ => format!("{name}={value}"),
-    });
+    // H.264 has level 3.1, which nobody takes for a limit where levels may be asymmetric (RFC 6184, section 8.2.2).
+    let pairs = row
+        .variant
+        .iter()
+        .map(|(name, _, value)| format!("{name}={value}"));
     let asymmetry = (row.mime_type == "video/H264").then(|| "level-asymmetry-allowed=1".to_owned());
     asymmetry
         .into_iter()
@@ -407,24 +378,20 @@ pub(super) fn describe(codec: &CodecParameters) -> Vec<Codec> {
         .mime_type
         .split_once('/')
         .unwrap_or(("", codec.mime_type));
-    let feedback = [
-        (codec.transport_cc, "transport-cc"),
-        (codec.remb, "goog-remb"),
-        (codec.fir, "ccm fir"),
-        (codec.nack, "nack"),
-        (codec.pli, "nack pli"),
-    ];
     let mut lines = vec![Codec {
         payload_type: codec.payload_type,
         name: name.to_owned(),
         clock_rate: codec.clock_rate,
         channels: codec.channels,
         fmtp: codec.fmtp.clone(),
-        feedback: feedback
-            .iter()
-            .filter(|(on, _)| *on)
-            .map(|(_, name)| (*name).to_owned())
-            .collect(),
+        feedback: Feedback {
+            transport_cc: codec.transport_cc,
+            remb: codec.remb,
+            fir: codec.fir,
+            nack: codec.nack,
+            pli: codec.pli,
+            other: 0,
+        },
     }];
     if let Some(rtx) = codec.rtx_payload_type {
         lines.push(Codec {
@@ -433,7 +400,7 @@ pub(super) fn describe(codec: &CodecParameters) -> Vec<Codec> {
             clock_rate: codec.clock_rate,
             channels: 1,
             fmtp: format!("apt={}", codec.payload_type),
-            feedback: Vec::new(),
+            feedback: Feedback::default(),
         });
     }
     lines

@@ -3,11 +3,11 @@
 use std::{collections::BTreeSet, hash::BuildHasher};
 
 use protocol::TrackSid;
-use rustc_hash::FxBuildHasher;
+use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::{
-    Binding, Bound, DeclaredSsrc, IceCredentials, LocalParameters, Negotiated, Negotiation,
-    NegotiationError, RemoteParameters, Role, SctpParameters, Section,
+    Binding, Bound, DeclaredSsrc, IceCredentials, LocalParameters, MAX_USED_SECTIONS, Negotiated,
+    Negotiation, NegotiationError, RemoteParameters, Role, SctpParameters, Section,
     codecs::{common_codecs, common_extensions, media_kind, offered_layers},
 };
 use crate::{
@@ -23,16 +23,16 @@ const DEFAULT_MAX_MESSAGE_SIZE: u64 = 65_536;
 impl Negotiation {
     pub(super) fn answer(
         &mut self,
-        sdp: &str,
+        offer: &SessionDescription,
         local: &LocalParameters,
         fresh_ssrc: &mut dyn FnMut() -> u32,
     ) -> Result<Negotiated, NegotiationError> {
-        let offer = SessionDescription::parse(sdp)?;
         let mut lost = Vec::new();
-        let is_rolled_back = self.roll_back(&offer, &mut lost);
-        self.check_sections(&offer)?;
-        let mut rebuilt = self.read_sections(&offer, &mut lost)?;
-        let remote = self.read_transport(&offer)?;
+        let is_rolled_back = self.roll_back(offer, &mut lost);
+        self.check_sections(offer)?;
+        let mut rebuilt = self.read_sections(offer, &mut lost)?;
+        self.index_sections();
+        let remote = self.read_transport(offer)?;
         self.check_sections_agree()?;
         // ICE is restarted where the signal connection broke, with which our last answer may have been lost.
         if !remote.ice_restarted && !is_rolled_back {
@@ -44,6 +44,7 @@ impl Negotiation {
         lost.retain(|track| self.section_of(*track).is_none());
         lost.sort_unstable();
         lost.dedup();
+        let refused = self.refuse_published();
         self.bind_subscriptions(&mut rebuilt);
         self.renew_streams(&rebuilt, fresh_ssrc);
 
@@ -53,8 +54,9 @@ impl Negotiation {
         let local_ice = self.local_ice.clone().unwrap_or_else(|| local.ice.clone());
         self.version += 1;
         let setup = remote.setup.reversed();
-        let answer = self.write_answer(&offer, local, &local_ice, setup);
+        let answer = self.write_answer(offer, local, &local_ice, setup);
         let answer = answer.to_string();
+        self.described = offer.text_bytes + answer.len();
         for section in &mut self.sections {
             if section.role == Role::Draining {
                 section.role = Role::Free;
@@ -62,10 +64,6 @@ impl Negotiation {
             }
         }
         self.remote = Some(remote.clone());
-        let unsupported = self
-            .subscriptions
-            .iter()
-            .filter(|subscription| subscription.unsupported);
         Ok(Negotiated {
             answer,
             mid_to_track: self.mid_to_track(),
@@ -74,9 +72,7 @@ impl Negotiation {
             local_ice,
             newly_bound,
             unbound: lost,
-            unsupported: unsupported
-                .map(|subscription| subscription.send.track)
-                .collect(),
+            refused,
         })
     }
 
@@ -161,9 +157,10 @@ impl Negotiation {
         let mut rebuilt = Vec::new();
         let is_first = self.sections.is_empty();
         let mut data = false;
+        let bundle: FxHashSet<&str> = offer.bundle.iter().map(String::as_str).collect();
         for (index, media) in offer.media.iter().enumerate() {
             let mid = media.mid.clone().unwrap_or_default();
-            let bundled = offer.bundle.contains(&mid);
+            let bundled = bundle.contains(mid.as_str()) && index < MAX_USED_SECTIONS;
             let before = self
                 .sections
                 .get(index)
@@ -171,6 +168,10 @@ impl Negotiation {
             let mut section = Section::read(self.enabled, media, mid);
             let is_data = media.kind == MediaType::Application
                 && media.formats.iter().any(|f| f == DATA_CHANNEL);
+            section.lacks_codec = section.kind.is_some()
+                && section.codecs.is_empty()
+                && media.direction.sends()
+                && !media.is_rejected();
             section.role = match section.kind {
                 _ if media.is_rejected() || !bundled => Role::Rejected,
                 None if is_data && is_dtls(&media.proto) && !data => Role::Data,
@@ -196,6 +197,7 @@ impl Negotiation {
             }
             let known = self.sections.get(index);
             section.answered_audio = known.map(|s| s.answered_audio).unwrap_or_default();
+            section.answered_alone = known.is_some_and(|s| s.answered_alone);
             section.ended = known.map_or(0, |s| s.ended);
             section.since = match known {
                 // A PeerConnection whose first offer came to nothing is not used again.
@@ -219,7 +221,8 @@ impl Negotiation {
         rebuilt: &[TrackSid],
         fresh_ssrc: &mut dyn FnMut() -> u32,
     ) {
-        for subscription in &mut self.subscriptions {
+        let rebuilt: FxHashSet<TrackSid> = rebuilt.iter().copied().collect();
+        for subscription in self.subscriptions.iter_mut() {
             let send = &mut subscription.send;
             if send.kind == MediaKind::Video && rebuilt.contains(&send.track) {
                 send.ssrc = fresh_ssrc();
@@ -273,18 +276,12 @@ impl Negotiation {
         &self,
         offer: &SessionDescription,
     ) -> Result<RemoteParameters, NegotiationError> {
-        let used = |mid: &String| {
-            let index = self
-                .sections
-                .iter()
-                .position(|section| section.mid == *mid)?;
-            let section = self
-                .sections
-                .get(index)
-                .filter(|section| section.role != Role::Rejected)?;
-            debug_assert_eq!(section.mid, *mid);
-            offer.media.get(index)
-        };
+        let sections = self.sections.iter().zip(&offer.media);
+        let used = sections.filter(|(section, _)| section.role != Role::Rejected);
+        let used: FxHashMap<&str, &MediaDescription> = used
+            .map(|(section, media)| (section.mid.as_str(), media))
+            .collect();
+        let used = |mid: &String| used.get(mid.as_str()).copied();
         let media: Vec<&MediaDescription> = offer.bundle.iter().filter_map(used).collect();
         if media.is_empty() {
             return Err(NegotiationError::NothingUsable);
@@ -400,6 +397,34 @@ impl Negotiation {
         bound
     }
 
+    /// Tracks that are named where there is no codec for them; and those whose section lost theirs, which it carries no
+    /// longer.
+    fn refuse_published(&mut self) -> Vec<TrackSid> {
+        let mut refused = Vec::new();
+        for section in self.sections.iter().filter(|section| section.lacks_codec) {
+            let named = self.published.iter().find(|p| p.is_named(section));
+            let named = named.filter(|p| self.section_of(p.sid).is_none());
+            refused.extend(named.map(|published| published.sid));
+        }
+        for index in 0..self.sections.len() {
+            let Some(section) = self.sections.get(index) else {
+                break;
+            };
+            let Some(published) = self.published_in(section) else {
+                continue;
+            };
+            if section.bound_codec(published).is_none() {
+                refused.push(published.sid);
+                if let Some(section) = self.sections.get_mut(index) {
+                    section.role = Role::Retired;
+                }
+            }
+        }
+        refused.sort_unstable();
+        refused.dedup();
+        refused
+    }
+
     /// Free sections in order, to waiting subscriptions in order of arrival. Tracks that go on in another codec are added
     /// to `rebuilt`.
     fn bind_subscriptions(&mut self, rebuilt: &mut Vec<TrackSid>) {
@@ -410,7 +435,7 @@ impl Negotiation {
             let Role::Sending(track) = section.role else {
                 continue;
             };
-            let known = self.subscription(track);
+            let known = self.subscriptions.get(track);
             let speaks = known.is_some_and(|k| section.best_codec(&k.send.codecs).is_some());
             if !speaks {
                 // The client no longer offers a codec of the track here.
@@ -419,35 +444,41 @@ impl Negotiation {
                 rebuilt.push(track);
             }
         }
-        for subscription in 0..self.subscriptions.len() {
-            let Some(known) = self.subscriptions.get(subscription) else {
+        let free = |kind| {
+            let sections = self.sections.iter().enumerate();
+            let free = sections.filter(move |(_, section)| section.is_free(kind));
+            free.map(|(index, _)| index).collect::<Vec<_>>()
+        };
+        let (mut audios, mut videos) = (free(MediaKind::Audio), free(MediaKind::Video));
+        for position in 0..self.subscriptions.len() {
+            let Some(known) = self.subscriptions.at(position) else {
                 break;
             };
             let (track, kind) = (known.send.track, known.send.kind);
-            if self
-                .sections
-                .iter()
-                .any(|section| section.role == Role::Sending(track))
-            {
+            if self.sent.contains_key(&track) {
                 continue;
             }
-            let speaks = |section: &Section| section.best_codec(&known.send.codecs).is_some();
-            let fits = self
-                .sections
-                .iter()
-                .position(|section| section.is_free(kind) && speaks(section));
-            let lacks_codec =
-                fits.is_none() && self.sections.iter().any(|section| section.is_free(kind));
+            let free = match kind {
+                MediaKind::Audio => &mut audios,
+                MediaKind::Video => &mut videos,
+            };
+            let speaks = |index: &usize| {
+                let section = self.sections.get(*index);
+                section.is_some_and(|s| s.best_codec(&known.send.codecs).is_some())
+            };
+            let fits = free.iter().position(speaks);
+            let lacks_codec = fits.is_none() && !free.is_empty();
             let found = fits.is_some();
-            if let Some(index) = fits
+            if let Some(index) = fits.map(|at| free.remove(at))
                 && let Some(section) = self.sections.get_mut(index)
             {
                 section.role = Role::Sending(track);
+                self.sent.insert(track, index);
                 if self.take_codec(index) {
                     rebuilt.push(track);
                 }
             }
-            if let Some(known) = self.subscriptions.get_mut(subscription) {
+            if let Some(known) = self.subscriptions.at_mut(position) {
                 // Once seen, it stays: else each further section would be asked for in vain.
                 known.unsupported = lacks_codec || (known.unsupported && !found);
             }
@@ -456,6 +487,9 @@ impl Negotiation {
 
     fn release(&mut self, index: usize) {
         if let Some(section) = self.sections.get_mut(index) {
+            if let Some(track) = section.role.sent() {
+                self.sent.remove(&track);
+            }
             section.role = Role::Draining;
         }
     }
@@ -494,7 +528,9 @@ impl Section {
             role: Role::Free,
             offered: media.direction,
             offered_track: media.msid.as_ref().and_then(|msid| msid.track.clone()),
-            codecs: kind.map_or_else(Vec::new, |kind| common_codecs(enabled, kind, &media.codecs)),
+            codecs: kind.map_or_else(Vec::new, |kind| {
+                common_codecs(enabled, kind, &media.codecs, has_feedback(&media.proto))
+            }),
             offered_codecs: FxBuildHasher.hash_one(&media.codecs),
             extensions: kind
                 .map(|kind| common_extensions(kind, &media.extensions))
@@ -509,7 +545,9 @@ impl Section {
                     rtx: rtx(ssrc),
                 })
                 .collect(),
+            lacks_codec: false,
             answered_audio: AudioFeatures::default(),
+            answered_alone: false,
             since: 0,
             ended: 0,
         }
@@ -547,12 +585,17 @@ fn role_after(before: Role, known: Option<&Section>, now: &Section) -> Role {
     }
 }
 
-/// TLS-protected RTP with feedback; browsers say `UDP/TLS/RTP/SAVPF` whatever the transport.
+/// TLS-protected RTP, with feedback (RFC 5124) or without (RFC 5764); browsers say `UDP/TLS/RTP/SAVPF` whatever the transport.
 pub(super) fn is_srtp(proto: &str) -> bool {
-    matches!(
-        proto,
-        "UDP/TLS/RTP/SAVPF" | "TCP/TLS/RTP/SAVPF" | "RTP/SAVPF"
-    )
+    let profile = ["UDP/TLS/", "TCP/TLS/"]
+        .iter()
+        .find_map(|transport| proto.strip_prefix(transport));
+    matches!(profile.unwrap_or(proto), "RTP/SAVPF" | "RTP/SAVP")
+}
+
+/// Only these profiles have `a=rtcp-fb` (RFC 4585).
+fn has_feedback(proto: &str) -> bool {
+    proto.ends_with("AVPF")
 }
 
 fn is_dtls(proto: &str) -> bool {

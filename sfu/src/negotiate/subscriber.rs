@@ -14,13 +14,11 @@ use super::{
     offer::{DATA_CHANNEL, is_srtp},
 };
 use crate::{
-    AudioFeatures, MediaKind,
-    sdp::{
-        Direction, MAX_SECTIONS, MediaDescription, MediaType, SessionDescription, Setup,
-        TransportAttributes,
-    },
+    AudioFeatures, MediaKind, TrackCodec,
+    sdp::{Direction, MediaDescription, MediaType, SessionDescription, Setup, TransportAttributes},
 };
 use protocol::{ParticipantSid, TrackSid};
+use rustc_hash::FxHashSet;
 
 /// Which offer is under way.
 #[derive(Debug, Clone, Default)]
@@ -29,6 +27,8 @@ pub(super) struct Offering {
     id: u32,
     /// It is not answered.
     outstanding: bool,
+    /// Its length.
+    bytes: usize,
 }
 
 impl Negotiation {
@@ -49,20 +49,15 @@ impl Negotiation {
     pub fn wants_offer(&self) -> bool {
         let is_idle = self.offering.as_ref().is_some_and(|o| !o.outstanding);
         let drains = |section: &Section| section.role == Role::Draining;
-        let fits = |kind| {
-            let waits = self.waiting(kind).any(|waiting| !waiting.unsupported);
-            let is_free = |section: &Section| section.is_free(kind);
-            waits && (self.sections.len() < MAX_SECTIONS || self.sections.iter().any(is_free))
-        };
         is_idle
             && !self.sections.is_empty()
             && (self.sections.iter().any(drains)
+                || self.waits(MediaKind::Audio)
+                || self.waits(MediaKind::Video)
                 || self
                     .sections
                     .iter()
-                    .any(|section| self.is_outdated(section))
-                || fits(MediaKind::Audio)
-                || fits(MediaKind::Video))
+                    .any(|section| self.is_outdated(section)))
     }
 
     /// The next offer, of all there is. One that is under way is forgotten: its answer will be ignored. `local.ice` is
@@ -90,9 +85,13 @@ impl Negotiation {
         offering.id += 1;
         offering.outstanding = true;
         let id = offering.id;
+        let sdp = self.write_offer(local).to_string();
+        if let Some(offering) = &mut self.offering {
+            offering.bytes = sdp.len();
+        }
         Offered {
             id,
-            sdp: self.write_offer(local).to_string(),
+            sdp,
             mid_to_track: self.mid_to_track(),
         }
     }
@@ -104,7 +103,7 @@ impl Negotiation {
     pub fn handle_answer(
         &mut self,
         id: u32,
-        sdp: &str,
+        answer: &SessionDescription,
     ) -> Result<Option<Answered>, NegotiationError> {
         let offering = self
             .offering
@@ -114,7 +113,7 @@ impl Negotiation {
             return Ok(None);
         }
         let mut next = self.clone();
-        let answered = next.read_answer(sdp)?;
+        let answered = next.read_answer(answer)?;
         *self = next;
         Ok(Some(answered))
     }
@@ -126,7 +125,7 @@ impl Negotiation {
             let Some(section) = self.sections.get(index).filter(|s| self.is_outdated(s)) else {
                 continue;
             };
-            let Some(known) = section.role.sent().and_then(|t| self.subscription(t)) else {
+            let Some(known) = section.role.sent().and_then(|t| self.subscriptions.get(t)) else {
                 continue;
             };
             let (track, codecs) = (known.send.track, offered_codecs(self.enabled, &known.send));
@@ -141,35 +140,39 @@ impl Negotiation {
 
     /// Each subscription without a section gets a free one, or a new one.
     fn offer_subscriptions(&mut self) {
-        for index in 0..self.subscriptions.len() {
-            let Some(known) = self.subscriptions.get(index) else {
+        let mut room = self.room();
+        for position in 0..self.subscriptions.len() {
+            let Some(known) = self.subscriptions.at(position) else {
                 break;
             };
             let (track, kind) = (known.send.track, known.send.kind);
-            let has_section = |section: &Section| section.role.sent() == Some(track);
-            if known.unsupported || self.sections.iter().any(has_section) {
+            if known.unsupported || self.sent.contains_key(&track) {
                 continue;
             }
             let codecs = offered_codecs(self.enabled, &known.send);
             if codecs.is_empty() {
-                if let Some(known) = self.subscriptions.get_mut(index) {
+                if let Some(known) = self.subscriptions.at_mut(position) {
                     known.unsupported = true;
                 }
                 continue;
             }
             let free = |section: &Section| section.is_free(kind);
-            match self.sections.iter().position(free) {
+            let index = match self.sections.iter().position(free) {
                 Some(free) => {
                     if let Some(section) = self.sections.get_mut(free) {
                         section.role = Role::Offered(track);
                         section.codecs = codecs;
                     }
+                    free
                 }
-                None if self.sections.len() < MAX_SECTIONS => {
+                None if room > 0 => {
+                    room -= 1;
                     self.add_section(Some(kind), Role::Offered(track), codecs);
+                    self.sections.len() - 1
                 }
-                None => {}
-            }
+                None => continue,
+            };
+            self.sent.insert(track, index);
         }
     }
 
@@ -187,7 +190,9 @@ impl Negotiation {
             extensions: kind.map(offered_extensions).unwrap_or_default(),
             layers: Vec::new(),
             ssrcs: Vec::new(),
+            lacks_codec: false,
             answered_audio: AudioFeatures::default(),
+            answered_alone: false,
             since: 0,
             ended: 0,
         });
@@ -214,6 +219,7 @@ impl Negotiation {
             extmap_allow_mixed: false,
             transport: TransportAttributes::default(),
             media,
+            text_bytes: 0,
         }
     }
 
@@ -261,33 +267,34 @@ impl Negotiation {
         offer
     }
 
-    fn read_answer(&mut self, sdp: &str) -> Result<Answered, NegotiationError> {
-        let answer = SessionDescription::parse(sdp)?;
+    fn read_answer(&mut self, answer: &SessionDescription) -> Result<Answered, NegotiationError> {
         let (answered, offered) = (answer.media.len(), self.sections.len());
         if answered != offered {
             return Err(NegotiationError::SectionsDiffer { answered, offered });
         }
-        let mut unsupported = Vec::new();
+        let bundle: FxHashSet<&str> = answer.bundle.iter().map(String::as_str).collect();
         for (index, (section, media)) in self.sections.iter_mut().zip(&answer.media).enumerate() {
             section.check(index, media)?;
-            let bundled = answer.bundle.contains(&section.mid);
-            unsupported.extend(section.accept(media, bundled)?);
+            let bundled = bundle.contains(section.mid.as_str());
+            let track = section.role.sent();
+            let known = track.and_then(|track| self.subscriptions.get_mut(track));
+            let wanted = known.as_ref().map_or(&[][..], |k| k.send.codecs.as_slice());
+            let accepted = section.accept(media, bundled, wanted)?;
+            if let Some(known) = known.filter(|_| !accepted) {
+                known.unsupported = true;
+            }
         }
+        self.index_sections();
         for index in 0..self.sections.len() {
             self.take_codec(index);
         }
-        let remote = self.read_transport(&answer)?;
-        for subscription in &mut self.subscriptions {
-            subscription.unsupported |= unsupported.contains(&subscription.send.track);
-        }
+        let remote = self.read_transport(answer)?;
         self.remote = Some(remote.clone());
         if let Some(offering) = &mut self.offering {
             offering.outstanding = false;
+            self.described = offering.bytes + answer.text_bytes;
         }
-        Ok(Answered {
-            remote,
-            unsupported,
-        })
+        Ok(Answered { remote })
     }
 }
 
@@ -313,19 +320,20 @@ impl Section {
         Ok(())
     }
 
-    /// What becomes of it by the answer. Returns the track it should have carried and does not.
+    /// What becomes of it by the answer. `wanted` are the codecs of the track it is to carry; false: it does not.
     fn accept(
         &mut self,
         media: &MediaDescription,
         bundled: bool,
-    ) -> Result<Option<TrackSid>, NegotiationError> {
+        wanted: &[TrackCodec],
+    ) -> Result<bool, NegotiationError> {
         let track = self.role.sent();
         if self.role == Role::Rejected || media.is_rejected() || !bundled {
             self.role = Role::Rejected;
-            return Ok(track);
+            return Ok(track.is_none());
         }
         let Some(kind) = self.kind else {
-            return Ok(None);
+            return Ok(true);
         };
         if !media.rtcp_mux || !is_srtp(&media.proto) {
             return Err(NegotiationError::RtcpMuxMissing(self.mid.clone()));
@@ -334,16 +342,17 @@ impl Section {
             if self.role == Role::Pausing {
                 self.role = Role::Free;
             }
-            return Ok(None);
+            return Ok(true);
         };
         let codecs = accepted_codecs(&self.codecs, &media.codecs);
-        if codecs.is_empty() || !media.direction.receives() {
+        let offered = std::mem::replace(&mut self.codecs, codecs);
+        if self.best_codec(wanted).is_none() || !media.direction.receives() {
+            self.codecs = offered;
             self.role = Role::Draining;
-            return Ok(Some(track));
+            return Ok(false);
         }
-        self.codecs = codecs;
         self.extensions = accepted_extensions(kind, &media.extensions);
         self.role = Role::Sending(track);
-        Ok(None)
+        Ok(true)
     }
 }

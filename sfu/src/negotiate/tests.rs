@@ -9,8 +9,10 @@ use crate::{
 };
 
 mod codecs;
+mod crowd;
 mod hostile;
 mod model;
+mod refused;
 mod roll_back;
 mod sections;
 mod subscriber;
@@ -53,6 +55,35 @@ fn local(generation: u32) -> LocalParameters {
         ],
         tcp_candidates: vec!["198.51.100.7:443".parse().expect("address")],
         max_message_size: 65_536,
+    }
+}
+
+/// Descriptions as text, which can be read.
+trait Texts {
+    fn take_offer(
+        &mut self,
+        sdp: &str,
+        local: &LocalParameters,
+        fresh_ssrc: impl FnMut() -> u32,
+    ) -> Result<Negotiated, NegotiationError>;
+
+    fn take_answer(&mut self, id: u32, sdp: &str) -> Result<Option<Answered>, NegotiationError>;
+}
+
+impl Texts for Negotiation {
+    fn take_offer(
+        &mut self,
+        sdp: &str,
+        local: &LocalParameters,
+        fresh_ssrc: impl FnMut() -> u32,
+    ) -> Result<Negotiated, NegotiationError> {
+        let offer = SessionDescription::parse(sdp).expect("readable");
+        self.handle_offer(&offer, local, fresh_ssrc)
+    }
+
+    fn take_answer(&mut self, id: u32, sdp: &str) -> Result<Option<Answered>, NegotiationError> {
+        let answer = SessionDescription::parse(sdp).expect("readable");
+        self.handle_answer(id, &answer)
     }
 }
 
@@ -221,7 +252,7 @@ fn answers_to_real_clients_are_as_recorded() {
         let answer = |state: &mut Negotiation, step: &str, generation| {
             let name = format!("{client}-{step}");
             let negotiated = state
-                .handle_offer(&fixture(&name), &local(generation), fresh_ssrc)
+                .take_offer(&fixture(&name), &local(generation), fresh_ssrc)
                 .expect(&name);
             assert_snapshot(&name, &negotiated.answer);
             negotiated
@@ -305,7 +336,7 @@ fn answers_to_real_clients_are_as_recorded() {
     assert_snapshot(
         "native-join",
         &state
-            .handle_offer(&fixture("native-join"), &local(1), fresh_ssrc)
+            .take_offer(&fixture("native-join"), &local(1), fresh_ssrc)
             .expect("native")
             .answer,
     );
@@ -317,7 +348,7 @@ fn a_whole_session_of_a_real_client_is_followed() {
         let mut state = negotiation();
         let step = |state: &mut Negotiation, step: &str| {
             state
-                .handle_offer(&fixture(&format!("{client}-{step}")), &local(7), fresh_ssrc)
+                .take_offer(&fixture(&format!("{client}-{step}")), &local(7), fresh_ssrc)
                 .unwrap_or_else(|error| panic!("{step}: {error}"))
         };
         let cid = |file: &str, mid| {
@@ -335,7 +366,7 @@ fn a_whole_session_of_a_real_client_is_followed() {
         assert_eq!(step(&mut state, "publish").newly_bound.len(), 1);
         assert_eq!(step(&mut state, "unpublish").unbound, [sid("TR_VCme")]);
         let restart = state
-            .handle_offer(
+            .take_offer(
                 &fixture(&format!("{client}-restart")),
                 &local(8),
                 fresh_ssrc,
@@ -372,7 +403,7 @@ fn existing_tracks_are_in_the_first_answer() {
         "nothing was offered yet"
     );
     let negotiated = state
-        .handle_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
+        .take_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(
         negotiated.missing,
@@ -413,7 +444,7 @@ fn existing_tracks_are_in_the_first_answer() {
     let mut layout = first_layout();
     layout.push(Offered::new("7", "video", "recvonly"));
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+        .take_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(
         negotiated.mid_to_track.last(),
@@ -436,7 +467,7 @@ fn sections_we_cannot_use_are_rejected_with_their_mid() {
         1,
     );
     let negotiated = negotiation()
-        .handle_offer(&text, &local(1), fresh_ssrc)
+        .take_offer(&text, &local(1), fresh_ssrc)
         .expect("offer");
     let answer = SessionDescription::parse(&negotiated.answer).expect("answer");
     assert!(answer.media[0].is_rejected() && answer.media[7].is_rejected());
@@ -461,7 +492,7 @@ fn extension_directions_are_turned_around() {
         .cid("v")
         .extra(&lines)];
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+        .take_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert!(negotiated.answer.contains("a=extmap:9/recvonly urn:"));
     assert!(negotiated.answer.contains("a=extmap:7/sendonly http:"));
@@ -481,11 +512,11 @@ fn an_ice_restart_keeps_everything_else() {
     let mut state = negotiation();
     state.subscribe(send("TR_V", MediaKind::Video, 10));
     let first = state
-        .handle_offer(&offer_of(&first_layout(), "aaaa", 1), &local(1), fresh_ssrc)
+        .take_offer(&offer_of(&first_layout(), "aaaa", 1), &local(1), fresh_ssrc)
         .expect("offer");
     assert!(!first.remote.ice_restarted);
     let second = state
-        .handle_offer(&offer_of(&first_layout(), "bbbb", 1), &local(2), fresh_ssrc)
+        .take_offer(&offer_of(&first_layout(), "bbbb", 1), &local(2), fresh_ssrc)
         .expect("offer");
     assert!(second.remote.ice_restarted);
     assert_eq!(
@@ -501,7 +532,7 @@ fn an_offer_says_who_begins_dtls_and_that_stays_so_until_ice_is_restarted() {
     let mut answered = |ice: &str, setup: &str| {
         let offer = offer_of(&first_layout(), ice, 0x11);
         let offer = offer.replace("a=setup:actpass", &format!("a=setup:{setup}"));
-        let negotiated = state.handle_offer(&offer, &local(1), fresh_ssrc)?;
+        let negotiated = state.take_offer(&offer, &local(1), fresh_ssrc)?;
         let said = section(&negotiated.answer, "0").transport.setup;
         assert_eq!(said, Some(negotiated.remote.setup.reversed()));
         Ok(negotiated.remote.setup)

@@ -6,7 +6,7 @@ use protocol::{ParticipantSid, TrackSid};
 
 use crate::{
     MediaKind, MediaSections, SpatialLayer, TrackCodec,
-    sdp::{Fingerprint, SdpError, Setup},
+    sdp::{Fingerprint, Setup},
 };
 
 /// What our descriptions say about us.
@@ -80,8 +80,8 @@ pub struct Negotiated {
     pub newly_bound: Vec<Bound>,
     /// Published tracks whose section the client gave up. They may come back in a later offer with the same cid.
     pub unbound: Vec<TrackSid>,
-    /// Subscriptions this client has no codec for. They wait, and do not count as `missing`.
-    pub unsupported: Vec<TrackSid>,
+    /// Published tracks whose section has no codec that we know, or not the one any more that they are encoded with.
+    pub refused: Vec<TrackSid>,
 }
 
 /// An offer of ours.
@@ -100,8 +100,6 @@ pub struct Offered {
 pub struct Answered {
     /// The client's transport.
     pub remote: RemoteParameters,
-    /// Subscriptions the client refuses or has no codec for. They are not offered again.
-    pub unsupported: Vec<TrackSid>,
 }
 
 /// The client's side of the transport.
@@ -153,6 +151,8 @@ pub struct PublishOutcome {
     pub bound: Option<Bound>,
     /// A track that had been bound to this section by guess lost it to the one that names it.
     pub unbound: Option<TrackSid>,
+    /// The track was offered already, without a codec that we know.
+    pub refused: bool,
 }
 
 /// A simulcast stream of a section.
@@ -265,9 +265,6 @@ pub struct SendSection {
 /// Why a description is refused. The state is then as it was before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NegotiationError {
-    /// Not valid SDP.
-    #[error(transparent)]
-    Sdp(#[from] SdpError),
     /// A section has no `a=mid`.
     #[error("section {0} has no mid")]
     MidMissing(usize),

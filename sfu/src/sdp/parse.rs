@@ -1,16 +1,17 @@
 //! SDP text to values.
 
 use super::{
-    Candidate, Codec, Direction, ExtMap, Fingerprint, HashAlgorithm, MediaDescription, MediaType,
-    Msid, Rid, SdpError, SdpProblem, SessionDescription, Setup, SimulcastStream, Ssrc,
+    Candidate, Codec, Direction, ExtMap, Feedback, Fingerprint, HashAlgorithm, MediaDescription,
+    MediaType, Msid, Rid, SdpError, SdpProblem, SessionDescription, Setup, SimulcastStream, Ssrc,
     TransportAttributes,
 };
 
-/// The longest description that is looked at. A real one with 100 sections has about 200 KB.
-pub const MAX_SDP_BYTES: usize = 256 * 1024;
-/// The most sections of a description: m-lines are never removed, so a long meeting has many.
-pub const MAX_SECTIONS: usize = 300;
-/// The longest real lines are candidates and H.264 parameters, both below 1 KB.
+/// The longest description that is looked at: what fits into a signal message. Chromium 156 writes 5.9 KB for each pair of
+/// sections that receive.
+pub const MAX_SDP_BYTES: usize = 2 * 1024 * 1024;
+/// The most sections of a description. Nobody is asked for so many: it bounds what a description takes in memory.
+pub const MAX_SECTIONS: usize = 2048;
+/// The longest real attributes but `a=group` are candidates and H.264 parameters, both below 1 KB.
 const MAX_LINE_BYTES: usize = 4096;
 /// There are 128 payload types, each with a handful of feedback lines.
 const MAX_PER_FORMAT: usize = 16;
@@ -30,7 +31,8 @@ impl SessionDescription {
     /// Parses a description.
     ///
     /// # Errors
-    /// [`SdpError`], with the line, when it is malformed or exceeds a limit. Unknown lines and attributes are skipped.
+    /// [`SdpError`], with the line, when what is essential is malformed, or it exceeds a limit. Unknown lines and
+    /// attributes are skipped, and those that cannot be read: see the module's documentation.
     pub fn parse(text: &str) -> Result<Self, SdpError> {
         if text.len() > MAX_SDP_BYTES {
             return Err(SdpError {
@@ -51,7 +53,9 @@ impl SessionDescription {
                 problem: SdpProblem::NotSdp,
             });
         }
-        Ok(parser.finish())
+        let mut session = parser.finish();
+        session.text_bytes = text.len();
+        Ok(session)
     }
 }
 
@@ -72,26 +76,29 @@ impl Candidate {
 
 const MALFORMED_CANDIDATE: SdpProblem = SdpProblem::Malformed("candidate");
 
+/// Attributes that say over which transport we talk to whom, and which section is which. What cannot be read there is
+/// not guessed.
+const ESSENTIAL: [&str; 5] = ["mid", "ice-ufrag", "ice-pwd", "fingerprint", "setup"];
+
 #[derive(Default)]
-struct Parser {
+struct Parser<'a> {
     session: SessionDescription,
     lines: usize,
     bundle_seen: bool,
     /// Attributes that name payload types, kept until the section ends: they may precede their `rtpmap`.
-    pending: Pending,
+    pending: Pending<'a>,
 }
 
 #[derive(Default)]
-struct Pending {
-    fmtp: Vec<(u8, String)>,
-    feedback: Vec<(Option<u8>, String)>,
+struct Pending<'a> {
+    fmtp: Vec<(u8, &'a str)>,
+    feedback: Vec<(Option<u8>, &'a str)>,
+    /// What the `a=ssrc` lines say of the track, where no `a=msid` does.
+    msid: Option<Msid>,
 }
 
-impl Parser {
-    fn line(&mut self, index: usize, line: &str) -> Parsed<()> {
-        if line.len() > MAX_LINE_BYTES {
-            return Err(SdpProblem::LineTooLong);
-        }
+impl<'a> Parser<'a> {
+    fn line(&mut self, index: usize, line: &'a str) -> Parsed<()> {
         let line = line.trim_end();
         if line.is_empty() {
             return Ok(());
@@ -99,11 +106,14 @@ impl Parser {
         if index == 0 && line != "v=0" {
             return Err(SdpProblem::NotSdp);
         }
-        if line.bytes().any(|byte| byte < 0x20 && byte != b'\t') {
-            return Err(SdpProblem::NotSdp);
-        }
         self.lines += 1;
         let (kind, value) = line.split_once('=').ok_or(SdpProblem::NotSdp)?;
+        if kind != "a" && (line.len() > MAX_LINE_BYTES || has_controls(line)) {
+            return match line.len() > MAX_LINE_BYTES {
+                true => Err(SdpProblem::LineTooLong),
+                false => Err(SdpProblem::NotSdp),
+            };
+        }
         match kind {
             "m" => {
                 self.end_section();
@@ -119,7 +129,20 @@ impl Parser {
                     Some((name, value)) => (name, Some(value)),
                     None => (value, None),
                 };
-                self.attribute(name, value)
+                let text = value.unwrap_or_default();
+                let is_plain = !has_controls(text)
+                    && (text.len() <= MAX_LINE_BYTES || (name == "group" && text.is_ascii()));
+                match is_plain {
+                    true => self.attribute(name, value).or_else(|problem| {
+                        // Costs the attribute and no more.
+                        match ESSENTIAL.contains(&name) {
+                            true => Err(problem),
+                            false => Ok(()),
+                        }
+                    }),
+                    false if ESSENTIAL.contains(&name) => Err(SdpProblem::NotSdp),
+                    false => Ok(()),
+                }
             }
             _ if kind.len() == 1 => Ok(()),
             _ => Err(SdpProblem::NotSdp),
@@ -141,7 +164,8 @@ impl Parser {
         Ok(())
     }
 
-    fn attribute(&mut self, name: &str, value: Option<&str>) -> Parsed<()> {
+    /// What it says is taken whole or not at all.
+    fn attribute(&mut self, name: &str, value: Option<&'a str>) -> Parsed<()> {
         let Some(section) = self.session.media.last_mut() else {
             return self.session_attribute(name, value);
         };
@@ -179,8 +203,15 @@ impl Parser {
                 MAX_EXTENSIONS,
                 "extmap",
             )?,
-            ("msid", Some(value)) => msid(section, value)?,
-            ("ssrc", Some(value)) => ssrc(section, value)?,
+            ("msid", Some(value)) => {
+                let named = msid(value)?;
+                section.msid.get_or_insert(named);
+            }
+            ("ssrc", Some(value)) => {
+                if let Some(named) = ssrc(section, value)? {
+                    self.pending.msid.get_or_insert(named);
+                }
+            }
             ("ssrc-group", Some(value)) => ssrc_group(section, value)?,
             ("rid", Some(value)) => rid(section, value)?,
             ("simulcast", Some(value)) => simulcast(section, value)?,
@@ -213,11 +244,8 @@ impl Parser {
                 // A second group would be a second transport: its sections count as not bundled.
                 if words.next() == Some("BUNDLE") && !std::mem::replace(&mut self.bundle_seen, true)
                 {
-                    for word in words {
-                        let mid =
-                            token(word, MAX_MID_BYTES).ok_or(SdpProblem::Malformed("group"))?;
-                        push(&mut session.bundle, mid.to_owned(), MAX_SECTIONS, "group")?;
-                    }
+                    let mids = words.filter_map(|word| token(word, MAX_MID_BYTES));
+                    session.bundle = mids.take(MAX_SECTIONS).map(str::to_owned).collect();
                 }
             }
             _ => {}
@@ -230,24 +258,25 @@ impl Parser {
         let Some(section) = self.session.media.last_mut() else {
             return;
         };
-        for (payload_type, fmtp) in pending.fmtp {
-            if let Some(codec) = section
-                .codecs
-                .iter_mut()
-                .find(|codec| codec.payload_type == payload_type)
-            {
-                codec.fmtp = fmtp;
+        section.msid = section.msid.take().or(pending.msid);
+        let mut fmtp = [""; MAX_FORMATS];
+        for (payload_type, parameters) in pending.fmtp {
+            if let Some(slot) = fmtp.get_mut(usize::from(payload_type)) {
+                *slot = parameters;
+            }
+        }
+        let mut feedback = [Feedback::default(); MAX_FORMATS];
+        let mut of_all = Feedback::default();
+        for (payload_type, name) in pending.feedback {
+            match payload_type.and_then(|pt| feedback.get_mut(usize::from(pt))) {
+                Some(feedback) => feedback.add(name),
+                None => of_all.add(name),
             }
         }
         for codec in &mut section.codecs {
-            let listed = pending
-                .feedback
-                .iter()
-                .filter(|(of, _)| of.is_none_or(|of| of == codec.payload_type));
-            codec.feedback = listed
-                .map(|(_, feedback)| feedback.clone())
-                .take(MAX_PER_FORMAT)
-                .collect();
+            let number = usize::from(codec.payload_type);
+            codec.fmtp = fmtp.get(number).copied().unwrap_or_default().to_owned();
+            codec.feedback = feedback.get(number).map_or(of_all, |own| own.and(of_all));
         }
         // Preference is the order of the m= line, not that of the rtpmap lines.
         let mut rank = [usize::MAX; MAX_FORMATS];
@@ -279,20 +308,20 @@ impl Parser {
     }
 }
 
-impl Pending {
-    fn fmtp(&mut self, value: &str) -> Parsed<()> {
+impl<'a> Pending<'a> {
+    fn fmtp(&mut self, value: &'a str) -> Parsed<()> {
         let (payload_type, parameters) =
             value.split_once(' ').ok_or(SdpProblem::Malformed("fmtp"))?;
         let payload_type = payload_type_of(payload_type).ok_or(SdpProblem::Malformed("fmtp"))?;
         push(
             &mut self.fmtp,
-            (payload_type, parameters.trim().to_owned()),
+            (payload_type, parameters.trim()),
             MAX_FORMATS,
             "fmtp",
         )
     }
 
-    fn feedback(&mut self, value: &str) -> Parsed<()> {
+    fn feedback(&mut self, value: &'a str) -> Parsed<()> {
         let (payload_type, feedback) = value
             .split_once(' ')
             .ok_or(SdpProblem::Malformed("rtcp-fb"))?;
@@ -302,7 +331,7 @@ impl Pending {
         };
         push(
             &mut self.feedback,
-            (payload_type, feedback.trim().to_owned()),
+            (payload_type, feedback.trim()),
             MAX_FORMATS * MAX_PER_FORMAT,
             "rtcp-fb",
         )
@@ -327,14 +356,9 @@ fn media_line(value: &str) -> Parsed<MediaDescription> {
         .filter(|proto| proto.len() <= 64 && proto.split('/').all(is_token))
         .ok_or(MALFORMED)?;
     let mut section = MediaDescription::new(kind, port, proto);
-    for format in words {
+    for format in words.take(MAX_FORMATS) {
         let format = token(format, 64).ok_or(MALFORMED)?;
-        push(
-            &mut section.formats,
-            format.to_owned(),
-            MAX_FORMATS,
-            "format",
-        )?;
+        section.formats.push(format.to_owned());
     }
     if section.formats.is_empty() {
         return Err(MALFORMED);
@@ -475,7 +499,7 @@ fn rtpmap(section: &mut MediaDescription, value: &str) -> Parsed<()> {
         clock_rate,
         channels,
         fmtp: String::new(),
-        feedback: Vec::new(),
+        feedback: Feedback::default(),
     };
     push(&mut section.codecs, codec, MAX_FORMATS, "rtpmap")
 }
@@ -494,27 +518,29 @@ fn extmap(value: &str) -> Parsed<ExtMap> {
 }
 
 /// A section with several streams lists its track once per stream: the first names it.
-fn msid(section: &mut MediaDescription, value: &str) -> Parsed<()> {
+fn msid(value: &str) -> Parsed<Msid> {
     let mut words = value.split_ascii_whitespace();
-    let stream = words
-        .next()
-        .ok_or(SdpProblem::Malformed("msid"))?
-        .to_owned();
-    let track = words.next().map(str::to_owned);
-    section.msid.get_or_insert(Msid { stream, track });
-    Ok(())
+    let stream = words.next().ok_or(SdpProblem::Malformed("msid"))?;
+    Ok(Msid {
+        stream: stream.to_owned(),
+        track: words.next().map(str::to_owned),
+    })
 }
 
-fn ssrc(section: &mut MediaDescription, value: &str) -> Parsed<()> {
+/// Returns what it says of the track: before RFC 8830 that was the place to name it.
+fn ssrc(section: &mut MediaDescription, value: &str) -> Parsed<Option<Msid>> {
     const MALFORMED: SdpProblem = SdpProblem::Malformed("ssrc");
     let (ssrc, attribute) = value.split_once(' ').unwrap_or((value, ""));
     let ssrc = ssrc.trim().parse().map_err(|_| MALFORMED)?;
-    let cname = attribute.trim().strip_prefix("cname:").map(str::to_owned);
+    let attribute = attribute.trim();
+    let cname = attribute.strip_prefix("cname:").map(str::to_owned);
     match section.ssrcs.iter_mut().find(|known| known.ssrc == ssrc) {
         Some(known) => known.cname = known.cname.take().or(cname),
         None => push(&mut section.ssrcs, Ssrc { ssrc, cname }, MAX_SSRCS, "ssrc")?,
     }
-    Ok(())
+    Ok(attribute
+        .strip_prefix("msid:")
+        .and_then(|value| msid(value).ok()))
 }
 
 fn ssrc_group(section: &mut MediaDescription, value: &str) -> Parsed<()> {
@@ -558,41 +584,51 @@ fn rid(section: &mut MediaDescription, value: &str) -> Parsed<()> {
     )
 }
 
+/// RFC 8853, and the drafts before it: `send rid=q;h;f`. What they say of payload types (`recv pt=96`) names no stream.
 fn simulcast(section: &mut MediaDescription, value: &str) -> Parsed<()> {
     const MALFORMED: SdpProblem = SdpProblem::Malformed("simulcast");
+    let mut simulcast = section.simulcast.clone();
     let mut words = value.split_ascii_whitespace();
     while let Some(direction) = words.next() {
-        let streams: Vec<SimulcastStream> = words
-            .next()
-            .ok_or(MALFORMED)?
-            .split(';')
-            .take(MAX_RIDS + 1)
-            .map(|alternatives| {
-                let first = alternatives.split(',').next().unwrap_or_default();
-                let (rid, paused) = first
-                    .strip_prefix('~')
-                    .map_or((first, false), |rid| (rid, true));
-                is_rid(rid).then(|| SimulcastStream {
-                    rid: rid.to_owned(),
-                    paused,
-                })
-            })
-            .collect::<Option<_>>()
-            .ok_or(MALFORMED)?;
-        let repeated = streams
-            .iter()
-            .enumerate()
-            .any(|(i, s)| streams[..i].iter().any(|other| other.rid == s.rid));
-        if repeated || streams.len() > MAX_RIDS {
-            return Err(MALFORMED);
-        }
+        let list = words.next().ok_or(MALFORMED)?;
+        let streams = match list.split_once('=') {
+            Some(("rid", list)) => rid_list(list)?,
+            Some(("pt", _)) => continue,
+            Some(_) => return Err(MALFORMED),
+            None => rid_list(list)?,
+        };
         match direction {
-            "send" => section.simulcast.send = streams,
-            "recv" => section.simulcast.receive = streams,
+            "send" => simulcast.send = streams,
+            "recv" => simulcast.receive = streams,
             _ => return Err(MALFORMED),
         }
     }
+    section.simulcast = simulcast;
     Ok(())
+}
+
+fn rid_list(list: &str) -> Parsed<Vec<SimulcastStream>> {
+    const MALFORMED: SdpProblem = SdpProblem::Malformed("simulcast");
+    let stream = |alternatives: &str| {
+        let first = alternatives.split(',').next().unwrap_or_default();
+        let (rid, paused) = first
+            .strip_prefix('~')
+            .map_or((first, false), |rid| (rid, true));
+        is_rid(rid).then(|| SimulcastStream {
+            rid: rid.to_owned(),
+            paused,
+        })
+    };
+    let streams = list.split(';').take(MAX_RIDS + 1).map(stream);
+    let streams: Vec<_> = streams.collect::<Option<_>>().ok_or(MALFORMED)?;
+    let repeated = |(i, stream): (usize, &SimulcastStream)| {
+        let before = streams.iter().take(i);
+        before.into_iter().any(|other| other.rid == stream.rid)
+    };
+    if streams.iter().enumerate().any(repeated) || streams.len() > MAX_RIDS {
+        return Err(MALFORMED);
+    }
+    Ok(streams)
 }
 
 fn push<T>(list: &mut Vec<T>, item: T, max: usize, what: &'static str) -> Parsed<()> {
@@ -601,6 +637,10 @@ fn push<T>(list: &mut Vec<T>, item: T, max: usize, what: &'static str) -> Parsed
     }
     list.push(item);
     Ok(())
+}
+
+fn has_controls(text: &str) -> bool {
+    text.bytes().any(|byte| byte < 0x20 && byte != b'\t')
 }
 
 fn payload_type_of(text: &str) -> Option<u8> {

@@ -187,8 +187,16 @@ fn codec(f: &mut Formatter<'_>, codec: &Codec) -> Result {
         write!(f, "/{channels}")?;
     }
     f.write_str("\r\n")?;
-    for feedback in feedback {
-        write!(f, "a=rtcp-fb:{payload_type} {feedback}\r\n")?;
+    for (on, name) in [
+        (feedback.transport_cc, "transport-cc"),
+        (feedback.remb, "goog-remb"),
+        (feedback.fir, "ccm fir"),
+        (feedback.nack, "nack"),
+        (feedback.pli, "nack pli"),
+    ] {
+        if on {
+            write!(f, "a=rtcp-fb:{payload_type} {name}\r\n")?;
+        }
     }
     if fmtp.is_empty() {
         Ok(())

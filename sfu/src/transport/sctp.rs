@@ -66,6 +66,17 @@ fn our_streams(role: DtlsRole) -> [StreamId; 3] {
 const CHUNK_TYPE: usize = 12;
 const INIT: u8 = 1;
 
+/// Messages that are left where they are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hold {
+    /// None.
+    None,
+    /// Those that are not of a channel for what may be lost.
+    Reliable,
+    /// All.
+    All,
+}
+
 /// One peer's data channels.
 pub struct DataChannels {
     endpoint: Endpoint,
@@ -245,9 +256,9 @@ impl DataChannels {
         }
     }
 
-    /// The next whole message, and the channel where it is one that we know. Answers DCEP on the way. With `hold`, messages
-    /// that are not of a channel for what may be lost stay where they are, and their sender's window closes.
-    pub fn poll_message(&mut self, hold: bool) -> Option<(Option<DataChannel>, Vec<u8>)> {
+    /// The next whole message, and the channel where it is one that we know. Answers DCEP on the way. What is held stays
+    /// where it is, and its sender's window closes.
+    pub fn poll_message(&mut self, hold: Hold) -> Option<(Option<DataChannel>, Vec<u8>)> {
         self.collect_readable();
         let mut next = 0;
         while let Some(&id) = self.readable.get(next) {
@@ -255,7 +266,12 @@ impl DataChannels {
                 let known = self.channel_of(id);
                 known.is_some_and(|channel| channel != DataChannel::Reliable)
             };
-            if hold && self.is_open_stream(id) && !may_be_lost(id) {
+            let is_held = match hold {
+                Hold::None => false,
+                Hold::Reliable => !may_be_lost(id),
+                Hold::All => true,
+            };
+            if is_held && self.is_open_stream(id) {
                 next += 1;
                 continue;
             }
@@ -368,7 +384,8 @@ impl DataChannels {
 
     /// DATA_CHANNEL_OPEN: adopt the reliability the client chose, acknowledge, remember the stream.
     fn handle_dcep(&mut self, id: StreamId, message: &[u8]) -> Option<()> {
-        if message == [DCEP_ACK] {
+        // pion's has three bytes behind it.
+        if message.first() == Some(&DCEP_ACK) {
             if self.opens {
                 self.acknowledged(id);
             }
@@ -443,5 +460,24 @@ impl<'a> DcepOpen<'a> {
             parameter: u32::from_be_bytes([head[4], head[5], head[6], head[7]]),
             label: rest.get(..u16::from_be_bytes([head[8], head[9]]) as usize)?,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_acknowledgement_with_something_behind_it_opens_the_channel() {
+        for role in [DtlsRole::Client, DtlsRole::Server] {
+            for acknowledgement in [&[DCEP_ACK][..], &[DCEP_ACK, 0, 0, 0]] {
+                let mut data = DataChannels::new(0, true, role);
+                let [_, lossy, _] = our_streams(role);
+                assert!(!data.is_open(DataChannel::Lossy));
+                data.handle_dcep(lossy, acknowledgement);
+                assert!(data.is_open(DataChannel::Lossy));
+                assert_eq!(data.take_opened(), [DataChannel::Lossy]);
+            }
+        }
     }
 }

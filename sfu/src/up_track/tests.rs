@@ -32,7 +32,7 @@ fn track() -> UpTrack {
 }
 
 fn activate(track: &mut UpTrack, layer: SpatialLayer, now: Instant) {
-    track.open_layer(layer, layer as u32 + 1);
+    track.open_layer(layer, layer as u32 + 1, &mut StreamIds::default());
     track.arrived(layer as u8, RtpTime(0), false, now);
 }
 
@@ -120,7 +120,7 @@ fn a_layer_expires_only_while_another_lives() {
 #[test]
 fn key_frame_requests_merge_and_repeat() {
     let (mut track, now) = (track(), Instant::now());
-    let layer = track.open_layer(SpatialLayer::Low, 1);
+    let layer = track.open_layer(SpatialLayer::Low, 1, &mut StreamIds::default());
     assert!(!layer.take_key_frame_request(now));
     layer.want_key_frame();
     layer.want_key_frame();

@@ -119,10 +119,12 @@ impl Attacker {
             room: rig.room,
             peer: sid,
             identity: format!("attacker-{number}").into(),
+            principal: rig.principal(format!("attacker-{number}")),
             permissions: PeerPermissions {
                 can_publish_data: true,
                 hidden: false,
                 agent: false,
+                hears_all: false,
             },
         });
         rig.strangers.insert(address, Vec::new());
@@ -155,7 +157,10 @@ impl Attacker {
         self.offers += 1;
         let sdp = change(self.sdp(sections));
         let (peer, id) = (self.sid, self.offers);
-        rig.command(Command::Offer { peer, id, sdp });
+        match Command::offer(peer, id, &sdp) {
+            Ok(offer) => rig.command(offer),
+            Err(_) => return false,
+        }
         let answer = rig.events.iter().rev().find_map(|event| match event {
             Event::Answer {
                 peer, sdp, id: of, ..

@@ -19,7 +19,7 @@ use client::{
         AudioLevel, IncomingPacket, Layer, MediaKind as ClientKind, OutgoingPacket, ReceiveStats,
     },
 };
-use protocol::{ParticipantSid, RoomSid, TrackSid};
+use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sfu::{
     AudioFeatures, BackupOf, Certificate, Command, Config, Datagram, Destination, Event, LayerSize,
@@ -49,6 +49,38 @@ impl SendBatch for VecBatch {
         let (to, mut bytes) = self.open.take().expect("a reservation before a commit");
         bytes.truncate(len);
         self.sent.push((to, bytes));
+    }
+}
+
+/// What was sealed, by receiver, SSRC and sequence number: no two different packets may have one nonce. Good for 65,536
+/// packets of a stream.
+#[derive(Default)]
+pub struct Nonces {
+    sealed: BTreeMap<(SocketAddr, u32, u16), Vec<u8>>,
+    /// Packets that went out once more, the same bit for bit.
+    pub repeated: usize,
+    /// Different packets under one nonce.
+    pub broken: Vec<String>,
+}
+
+impl Nonces {
+    fn look(&mut self, to: SocketAddr, packet: &[u8]) {
+        let (ssrc, seq) = (
+            be32(&packet[8..]),
+            u16::from_be_bytes([packet[2], packet[3]]),
+        );
+        match self.sealed.get(&(to, ssrc, seq)) {
+            Some(before) if before == packet => self.repeated += 1,
+            Some(_) => self.broken.push(format!("to {to}: {ssrc} {seq}")),
+            None => {
+                self.sealed.insert((to, ssrc, seq), packet.to_vec());
+            }
+        }
+    }
+
+    /// Packets that went to somebody.
+    pub fn count(&self, to: SocketAddr) -> usize {
+        self.sealed.keys().filter(|(who, ..)| *who == to).count()
     }
 }
 
@@ -128,6 +160,10 @@ pub struct Rig {
     pub deaf: Vec<SocketAddr>,
     /// What reached these addresses, which are no participant's.
     pub strangers: BTreeMap<SocketAddr, Vec<Vec<u8>>>,
+    /// How injected datagrams come.
+    pub protocol: TransportProtocol,
+    /// Where it is set: how the shard seals.
+    pub nonces: Option<Nonces>,
     /// Media with these SSRCs is lost on its way from the shard.
     pub lost_ssrcs: Vec<u32>,
     /// So many times the end of the shard's DTLS handshake (RFC 6347, section 4.2.4: the flight that begins with
@@ -147,6 +183,10 @@ pub struct Rig {
     pub dtls_servers: bool,
     /// So many of the shard's next DTLS datagrams are lost.
     pub lost_dtls: u32,
+    /// Who joins is a companion of somebody by this name.
+    pub companion_of: Option<&'static str>,
+    /// Who joins gets every voice.
+    pub hears_all: bool,
     /// Participants behind a NAT: their own address, and the one the shard sees.
     nat: BTreeMap<SocketAddr, SocketAddr>,
     server: SocketAddr,
@@ -208,6 +248,8 @@ impl Rig {
             cut: Vec::new(),
             deaf: Vec::new(),
             strangers: BTreeMap::new(),
+            protocol: TransportProtocol::Udp,
+            nonces: None,
             lost_ssrcs: Vec::new(),
             lost_handshake_ends: 0,
             links: BTreeMap::new(),
@@ -217,6 +259,8 @@ impl Rig {
             packets: false,
             dtls_servers: false,
             lost_dtls: 0,
+            companion_of: None,
+            hears_all: false,
             nat: BTreeMap::new(),
             server,
             rng,
@@ -311,11 +355,13 @@ impl Rig {
         self.command(Command::AddPeer {
             room: self.room,
             peer: sid,
+            principal: self.principal(identity.clone()),
             identity: identity.into(),
             permissions: PeerPermissions {
                 can_publish_data: true,
                 hidden: false,
                 agent: false,
+                hears_all: self.hears_all,
             },
         });
         if two {
@@ -346,6 +392,12 @@ impl Rig {
             self.offer(index);
         }
         index
+    }
+
+    /// Whose participant the next one is.
+    pub fn principal(&self, identity: String) -> ParticipantIdentity {
+        self.companion_of
+            .map_or_else(|| identity.into(), ParticipantIdentity::from)
     }
 
     /// Where the shard listens.
@@ -636,14 +688,21 @@ impl Rig {
 
     /// A datagram reaches the shard.
     pub fn inject(&mut self, from: SocketAddr, bytes: &[u8]) {
+        self.inject_batch(from, &[bytes]);
+    }
+
+    /// Datagrams reach the shard in one receive batch.
+    pub fn inject_batch(&mut self, from: SocketAddr, datagrams: &[impl AsRef<[u8]>]) {
         let mut out = VecBatch::default();
-        let datagram = Datagram {
-            remote: from,
-            local: self.server,
-            protocol: TransportProtocol::Udp,
-            payload: bytes,
-        };
-        self.shard.handle_datagram(datagram, self.now, &mut out);
+        for payload in datagrams {
+            let datagram = Datagram {
+                remote: from,
+                local: self.server,
+                protocol: self.protocol,
+                payload: payload.as_ref(),
+            };
+            self.shard.handle_datagram(datagram, self.now, &mut out);
+        }
         self.shard.flush(self.now, &mut out);
         self.after_shard(out);
     }
@@ -682,11 +741,14 @@ impl Rig {
         p.offer_id += 1;
         let (peer, id) = (p.sid, p.offer_id);
         let sdp = change(p.connection.create_offer(self.now).unwrap());
-        self.command(Command::Offer { peer, id, sdp });
+        self.command(Command::offer(peer, id, &sdp).unwrap());
     }
 
     fn after_shard(&mut self, out: VecBatch) {
         for (to, bytes) in out.sent {
+            if let Some(nonces) = self.nonces.as_mut().filter(|_| is_rtp(&bytes)) {
+                nonces.look(to.remote, &bytes);
+            }
             self.post(to.local, to.remote, bytes);
         }
         while let Some(event) = self.shard.poll_event() {
@@ -741,7 +803,7 @@ impl Rig {
                 let subscriber = p.subscriber.as_mut().expect("offered to who has two");
                 let sdp = subscriber.accept_offer(sdp, now).unwrap();
                 let (peer, id) = (*peer, *id);
-                self.command(Command::Answer { peer, id, sdp });
+                self.command(Command::answer(peer, id, &sdp).unwrap());
             }
             Event::NegotiationNeeded { peer, missing } => {
                 let Some(i) = index(self, peer) else {
@@ -791,10 +853,8 @@ impl Rig {
         if bytes[0] > 3 && (self.deaf.contains(&from) || self.deaf.contains(&to)) {
             return;
         }
-        // RTP, but not RTCP.
-        let is_rtp = bytes.len() >= 12 && bytes[0] >> 6 == 2 && !(192..224).contains(&bytes[1]);
-        let ssrc = |bytes: &[u8]| u32::from_be_bytes(bytes[8..12].try_into().unwrap());
-        if from == self.server && is_rtp && self.lost_ssrcs.contains(&ssrc(&bytes)) {
+        let is_lost = |bytes: &[u8]| self.lost_ssrcs.contains(&be32(&bytes[8..]));
+        if from == self.server && is_rtp(&bytes) && is_lost(&bytes) {
             return;
         }
         if from == self.server && (20..64).contains(&bytes[0]) && self.lost_dtls > 0 {
@@ -1009,6 +1069,15 @@ impl Rig {
             }
         }
     }
+}
+
+/// RTP, but not RTCP.
+fn is_rtp(bytes: &[u8]) -> bool {
+    bytes.len() >= 12 && bytes[0] >> 6 == 2 && !(192..224).contains(&bytes[1])
+}
+
+fn be32(bytes: &[u8]) -> u32 {
+    u32::from_be_bytes(bytes[..4].try_into().unwrap())
 }
 
 fn layer_sizes() -> Vec<LayerSize> {

@@ -5,6 +5,7 @@
 mod agents;
 mod backup;
 mod data_tracks;
+mod descriptions;
 mod forwarding;
 mod joining;
 mod limits;

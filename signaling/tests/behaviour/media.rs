@@ -250,9 +250,51 @@ fn data_permissions_reach_the_shard() {
         sfu::PeerPermissions {
             can_publish_data: false,
             hidden: true,
-            agent: true
+            agent: true,
+            hears_all: true,
         }
     );
+}
+
+#[test]
+fn the_engine_knows_whose_companion_somebody_is() {
+    for (identity, of, principal) in [("alice#screen", "alice", "alice"), ("bob#1", "", "bob#1")] {
+        let mut meeting = Meeting::new();
+        let mut grant = grant(identity);
+        grant.principal = of.into();
+        meeting.open(grant, join_request("v=0"));
+        let Some(Command::AddPeer {
+            principal: known, ..
+        }) = meeting.shard.commands.first()
+        else {
+            panic!()
+        };
+        assert_eq!(known.as_str(), principal);
+    }
+}
+
+#[test]
+fn agents_and_recorders_hear_every_voice_and_nobody_else_does() {
+    for (kind, recorder, hears_all) in [
+        ("agent", false, true),
+        ("egress", false, true),
+        ("", true, true),
+        ("sip", true, true),
+        ("", false, false),
+        ("standard", false, false),
+        ("sip", false, false),
+        ("ingress", false, false),
+    ] {
+        let mut meeting = Meeting::new();
+        let mut grant = grant("somebody");
+        grant.kind = kind.into();
+        grant.video.as_mut().unwrap().recorder = recorder;
+        meeting.open(grant, join_request("v=0"));
+        let Some(Command::AddPeer { permissions, .. }) = meeting.shard.commands.first() else {
+            panic!()
+        };
+        assert_eq!(permissions.hears_all, hears_all, "{kind} {recorder}");
+    }
 }
 
 #[test]

@@ -96,17 +96,11 @@ impl FakeShard {
                 });
             }
             Command::OfferSubscriber { peer, .. } => self.offer_subscriber(peer),
-            Command::Answer { peer, id, sdp } => {
+            Command::Answer { peer, id, .. } => {
                 let state = self.peers.get_mut(&peer).expect("answered by a peer");
                 let subscriber = state.subscriber.as_mut().expect("offered");
                 if !subscriber.waits || id != subscriber.id {
                     return;
-                }
-                if sdp == "broken" {
-                    let reason = "no SDP".into();
-                    return self
-                        .events
-                        .push_back(Event::NegotiationFailed { peer, reason });
                 }
                 subscriber.waits = false;
                 if std::mem::take(&mut subscriber.changed) {
@@ -123,7 +117,11 @@ impl FakeShard {
                 }
                 self.drop_data_tracks(|_, publisher| publisher != peer);
             }
-            Command::Offer { peer, id, sdp } => self.offer(peer, id, &sdp),
+            Command::Offer {
+                peer,
+                id,
+                description,
+            } => self.offer(peer, id, &description),
             Command::Publish { peer, track } | Command::PublishRelayed { peer, track, .. } => {
                 let tracks = &mut self
                     .peers
@@ -245,20 +243,15 @@ impl FakeShard {
         }
     }
 
-    fn offer(&mut self, peer: ParticipantSid, id: u32, sdp: &str) {
+    fn offer(&mut self, peer: ParticipantSid, id: u32, offer: &sfu::sdp::SessionDescription) {
         let Some(state) = self.peers.get_mut(&peer) else {
             return;
         };
-        if sdp == "broken" {
-            return self.events.push_back(Event::NegotiationFailed {
-                peer,
-                reason: "no SDP".into(),
-            });
-        }
         state.offered = true;
-        let words: Vec<&str> = sdp.split(' ').collect();
+        let msids = offer.media.iter().filter_map(|media| media.msid.as_ref());
+        let offered: Vec<&str> = msids.filter_map(|msid| msid.track.as_deref()).collect();
         for track in &state.tracks {
-            let offered = track.cids.iter().any(|cid| words.contains(&cid.as_str()));
+            let offered = track.cids.iter().any(|cid| offered.contains(&cid.as_str()));
             let (peer, track) = (peer, track.sid);
             if offered && state.bound.insert(track) {
                 let mid = "7".to_owned();
@@ -348,10 +341,21 @@ pub fn grant(identity: &str) -> Grant {
     }
 }
 
+/// `v=0`, then the client's ids of the tracks that it sends; anything else is no SDP.
 pub fn offer(id: u32, sdp: &str) -> SessionDescription {
+    let section = |cid: &str| format!("\r\nm=audio 9 UDP/TLS/RTP/SAVPF 111\r\na=msid:- {cid}");
+    let sdp = match sdp.strip_prefix("v=0") {
+        Some(cids) => format!(
+            "v=0{}",
+            cids.split_ascii_whitespace()
+                .map(section)
+                .collect::<String>()
+        ),
+        None => sdp.to_owned(),
+    };
     SessionDescription {
         r#type: "offer".into(),
-        sdp: sdp.into(),
+        sdp,
         id,
         ..Default::default()
     }

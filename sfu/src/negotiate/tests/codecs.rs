@@ -9,7 +9,7 @@ fn paused_and_reversed_simulcast_layers_are_all_accepted() {
         state.publish(&published("TR_V", MediaKind::Video, "v"));
         let layout = [Offered::new("0", "video", "sendonly").cid("v").extra(lines)];
         let negotiated = state
-            .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+            .take_offer(&offer(&layout), &local(1), fresh_ssrc)
             .expect("offer");
         let bound = negotiated.newly_bound[0]
             .layers
@@ -59,7 +59,7 @@ fn opus_wishes_are_answered_and_a_late_wish_asks_for_another_offer() {
         Offered::new("1", "audio", "recvonly"),
     ];
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+        .take_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(
         section(&negotiated.answer, "0").codecs[0].fmtp,
@@ -78,7 +78,7 @@ fn opus_wishes_are_answered_and_a_late_wish_asks_for_another_offer() {
     assert!(state.publish(&music).bound.is_some());
     assert!(state.needs_renegotiation());
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+        .take_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     let wanted = "minptime=10;useinbandfec=1;usedtx=1;stereo=1;maxaveragebitrate=510000";
     // libwebrtc complains when one payload type means two things in one bundle.
@@ -99,7 +99,7 @@ fn only_vp8_without_rtx_is_offered_by_some_clients() {
     state.publish(&published("TR_V", MediaKind::Video, "v"));
     state.subscribe(send("TR_V2", MediaKind::Video, 10));
     let negotiated = state
-        .handle_offer(&text, &local(1), fresh_ssrc)
+        .take_offer(&text, &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(state.receive_sections()[0].codecs[0].rtx_payload_type, None);
     assert_eq!(state.send_sections()[0].rtx_ssrc, None);
@@ -110,7 +110,12 @@ fn only_vp8_without_rtx_is_offered_by_some_clients() {
 #[test]
 fn variants_of_h264_go_to_whoever_can_decode_them() {
     // What the stream is, what the receiver offers in order, which of these it gets.
-    let cases: [(&str, &[&str], Option<usize>); 7] = [
+    let cases: [(&str, &[&str], Option<usize>); 11] = [
+        // As GStreamer, FFmpeg and hardware write it.
+        ("42c01f;1", &["42e01f;1"], Some(0)),
+        ("42e01f;1", &["42c015;1", "42a01f;0"], Some(0)),
+        ("42801f;1", &["42401f;1"], Some(0)),
+        ("4d401f;1", &["42e01f;1", "4d001f;1"], Some(1)),
         ("42e01f;1", &["42001f;1", "42e01f;1"], Some(1)),
         ("42e01f;0", &["42e01f;1"], Some(0)),
         ("42e01f;1", &["42e01f;0"], None),
@@ -146,7 +151,7 @@ fn variants_of_h264_go_to_whoever_can_decode_them() {
             ..send("TR_V", MediaKind::Video, 10)
         });
         state
-            .handle_offer(&text, &local(1), fresh_ssrc)
+            .take_offer(&text, &local(1), fresh_ssrc)
             .expect("offer");
         let sent = state.send_sections();
         let found = sent
@@ -157,7 +162,7 @@ fn variants_of_h264_go_to_whoever_can_decode_them() {
 }
 
 #[test]
-fn a_publisher_is_answered_with_one_codec_and_red_around_opus_where_wanted() {
+fn a_publisher_is_answered_with_its_codec_first_and_red_around_opus_where_wanted() {
     let extra = "a=rtpmap:63 red/48000/2\r\na=fmtp:63 111/111\r\n";
     let mut layout = vec![Offered::new("0", "audio", "sendonly").cid("a").extra(extra)];
     layout.push(Offered::new("1", "audio", "recvonly").extra(extra));
@@ -187,7 +192,7 @@ fn a_publisher_is_answered_with_one_codec_and_red_around_opus_where_wanted() {
             ..send("TR_B", MediaKind::Audio, 10)
         });
         let negotiated = state
-            .handle_offer(&text, &local(1), fresh_ssrc)
+            .take_offer(&text, &local(1), fresh_ssrc)
             .expect("offer");
         let names = |mid| section(&negotiated.answer, mid).formats;
         assert_eq!(
@@ -198,7 +203,11 @@ fn a_publisher_is_answered_with_one_codec_and_red_around_opus_where_wanted() {
             names("1"),
             if red { vec!["111", "63"] } else { vec!["111"] }
         );
-        assert_eq!(names("2"), ["45"], "not the first that is offered");
+        assert_eq!(
+            names("2"),
+            ["45", "96", "97"],
+            "not the first that is offered"
+        );
         assert_eq!(negotiated.newly_bound[0].red, red.then_some(63));
     }
 }
@@ -212,9 +221,11 @@ fn a_track_whose_codec_the_client_lacks_waits_without_asking_for_sections() {
     };
     state.subscribe(av1);
     let negotiated = state
-        .handle_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
+        .take_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
         .expect("offer");
-    assert_eq!(negotiated.unsupported, [sid("TR_V")]);
+    let failure = (sid("TR_V"), SubscriptionFailure::CodecUnsupported);
+    assert_eq!(state.take_failures(), [failure]);
+    assert_eq!(state.take_failures(), [], "it is told once");
     assert_eq!(negotiated.missing, MediaSections::default());
     assert!(!state.needs_renegotiation());
 }

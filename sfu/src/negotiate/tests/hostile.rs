@@ -15,7 +15,7 @@ fn hostile_stream_names_cannot_leave_their_line() {
         ..send("TR_A", MediaKind::Audio, 20)
     });
     let answer = state
-        .handle_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
+        .take_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
         .expect("offer")
         .answer;
     let stream = section(&answer, "3").msid.expect("msid").stream;
@@ -87,18 +87,6 @@ fn bad_offers_are_refused_and_change_nothing() {
             |e| *e == E::NothingUsable,
         ),
         (
-            "10,000 sections",
-            |s| {
-                s.extend((7..10_000).map(|mid| Offered::new(&mid.to_string(), "audio", "recvonly")))
-            },
-            |e| matches!(e, E::Sdp(_)),
-        ),
-        (
-            "long mid",
-            |s| s[0].mid = "m".repeat(100),
-            |e| matches!(e, E::Sdp(_)),
-        ),
-        (
             "extension id with two meanings",
             |s| {
                 s[3].extra =
@@ -119,14 +107,14 @@ fn bad_offers_are_refused_and_change_nothing() {
     let mut state = negotiation();
     state.subscribe(send("TR_V", MediaKind::Video, 10));
     state
-        .handle_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
+        .take_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
         .expect("offer");
     let before = format!("{state:?}");
     for (name, attack, meant) in attacks {
         let mut layout = first_layout();
         attack(&mut layout);
         let error = state
-            .handle_offer(&offer(&layout), &local(2), fresh_ssrc)
+            .take_offer(&offer(&layout), &local(2), fresh_ssrc)
             .expect_err(name);
         assert!(meant(&error), "{name}: {error:?}");
         assert_eq!(format!("{state:?}"), before, "{name}");
@@ -147,7 +135,7 @@ fn bad_offers_are_refused_and_change_nothing() {
         let text = offer(&first_layout()).replace(from, to);
         assert_eq!(
             &state
-                .handle_offer(&text, &local(2), fresh_ssrc)
+                .take_offer(&text, &local(2), fresh_ssrc)
                 .expect_err(from),
             meant
         );
@@ -155,11 +143,11 @@ fn bad_offers_are_refused_and_change_nothing() {
     }
     let other_certificate = offer_of(&first_layout(), "theirs", 0x22);
     assert_eq!(
-        state.handle_offer(&other_certificate, &local(2), fresh_ssrc),
+        state.take_offer(&other_certificate, &local(2), fresh_ssrc),
         Err(E::FingerprintChanged)
     );
     assert_eq!(format!("{state:?}"), before);
     state
-        .handle_offer(&offer(&first_layout()), &local(2), fresh_ssrc)
+        .take_offer(&offer(&first_layout()), &local(2), fresh_ssrc)
         .expect("the client is still served");
 }

@@ -122,7 +122,10 @@ fn try_offer(state: &mut Negotiation, text: &str) {
         ssrc += 1;
         ssrc
     };
-    match state.handle_offer(text, &local(1), fresh_ssrc) {
+    let Ok(offer) = SessionDescription::parse(text) else {
+        return;
+    };
+    match state.handle_offer(&offer, &local(1), fresh_ssrc) {
         Ok(negotiated) => check(state, text, &negotiated),
         Err(error) => {
             assert_eq!(format!("{state:?}"), before, "{error}");
@@ -292,7 +295,7 @@ impl Client {
         let text = offer_of(&self.sections, &format!("theirs{}", self.ice), 0x11);
         let negotiated = self
             .state
-            .handle_offer(&text, &local(self.ice), fresh_ssrc)
+            .take_offer(&text, &local(self.ice), fresh_ssrc)
             .expect("a well-behaved client");
         check(&self.state, &text, &negotiated);
         negotiated

@@ -7,7 +7,7 @@ fn settled() -> Negotiation {
     let mut state = negotiation();
     for _ in 0..2 {
         state
-            .handle_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
+            .take_offer(&offer(&first_layout()), &local(1), fresh_ssrc)
             .expect("offer");
     }
     state
@@ -27,12 +27,12 @@ fn a_track_offered_again_after_a_roll_back_moves_to_its_new_section() {
         negotiated.newly_bound.iter().map(pair).collect()
     };
     let first = state
-        .handle_offer(&with(&[microphone("7")]), &local(1), fresh_ssrc)
+        .take_offer(&with(&[microphone("7")]), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(bound(&first), [(sid("TR_A"), "7".to_owned())]);
     // libwebrtc gives another mid to what it offers again.
     let again = state
-        .handle_offer(&with(&[microphone("8")]), &local(1), fresh_ssrc)
+        .take_offer(&with(&[microphone("8")]), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(bound(&again), [(sid("TR_A"), "8".to_owned())]);
     assert!(again.unbound.is_empty(), "it only moved");
@@ -46,7 +46,7 @@ fn what_a_client_no_longer_offers_after_a_roll_back_is_lost_and_its_place_free()
     state.publish(&published("TR_V", MediaKind::Video, "v"));
     let microphone = Offered::new("7", "audio", "sendonly").cid("a");
     state
-        .handle_offer(&with(&[microphone]), &local(1), fresh_ssrc)
+        .take_offer(&with(&[microphone]), &local(1), fresh_ssrc)
         .expect("offer");
     // Nothing comes in its place, or something of another kind by the same name.
     let camera = Offered::new("7", "video", "sendonly").cid("v");
@@ -56,7 +56,7 @@ fn what_a_client_no_longer_offers_after_a_roll_back_is_lost_and_its_place_free()
     ] {
         let mut state = state.clone();
         let negotiated = state
-            .handle_offer(&with(&added), &local(1), fresh_ssrc)
+            .take_offer(&with(&added), &local(1), fresh_ssrc)
             .expect("offer");
         assert_eq!(negotiated.unbound, [sid("TR_A")]);
         assert_eq!(negotiated.mid_to_track, expected);
@@ -72,10 +72,10 @@ fn another_track_in_the_place_of_one_that_was_rolled_back_is_not_taken_for_it() 
     }
     let sending = |cid: &str| Offered::new("7", "audio", "sendonly").cid(cid);
     state
-        .handle_offer(&with(&[sending("a")]), &local(1), fresh_ssrc)
+        .take_offer(&with(&[sending("a")]), &local(1), fresh_ssrc)
         .expect("offer");
     let negotiated = state
-        .handle_offer(&with(&[sending("b")]), &local(1), fresh_ssrc)
+        .take_offer(&with(&[sending("b")]), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(negotiated.mid_to_track, [("7".to_owned(), sid("TR_B"))]);
     assert_eq!(negotiated.unbound, [sid("TR_A")]);
@@ -89,7 +89,7 @@ fn a_subscription_whose_section_was_rolled_back_gets_another() {
         state.subscribe(send(&track, MediaKind::Video, 10 + 2 * number));
     }
     state
-        .handle_offer(
+        .take_offer(
             &with(&[Offered::new("7", "video", "recvonly")]),
             &local(1),
             fresh_ssrc,
@@ -97,12 +97,12 @@ fn a_subscription_whose_section_was_rolled_back_gets_another() {
         .expect("offer");
     assert_eq!(state.send_sections().len(), 4);
     let without = state
-        .handle_offer(&with(&[]), &local(1), fresh_ssrc)
+        .take_offer(&with(&[]), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(state.send_sections().len(), 3);
     assert_eq!(without.missing.videos, 1);
     let again = state
-        .handle_offer(
+        .take_offer(
             &with(&[Offered::new("8", "video", "recvonly")]),
             &local(1),
             fresh_ssrc,
@@ -123,12 +123,10 @@ fn what_an_answer_settled_can_not_be_rolled_back() {
     ];
     for offered in [with(&added), with(&more)] {
         state
-            .handle_offer(&offered, &local(1), fresh_ssrc)
+            .take_offer(&offered, &local(1), fresh_ssrc)
             .expect("offer");
     }
-    let removed = state
-        .clone()
-        .handle_offer(&with(&[]), &local(1), fresh_ssrc);
+    let removed = state.clone().take_offer(&with(&[]), &local(1), fresh_ssrc);
     assert_eq!(
         removed.expect_err("7 is settled"),
         NegotiationError::SectionsRemoved {
@@ -139,14 +137,14 @@ fn what_an_answer_settled_can_not_be_rolled_back() {
     let renamed = [Offered::new("8", "audio", "recvonly")];
     let renamed = state
         .clone()
-        .handle_offer(&with(&renamed), &local(1), fresh_ssrc);
+        .take_offer(&with(&renamed), &local(1), fresh_ssrc);
     assert!(matches!(
         renamed,
         Err(NegotiationError::MidChanged { index: 7, .. })
     ));
     // Of the last offer any part may stay.
     state
-        .handle_offer(&with(&more[..2]), &local(1), fresh_ssrc)
+        .take_offer(&with(&more[..2]), &local(1), fresh_ssrc)
         .expect("offer");
 }
 
@@ -157,7 +155,7 @@ fn a_section_whose_end_may_have_been_lost_ends_again_before_it_is_used() {
     let mut directions = Vec::new();
     let mut settle = |state: &mut Negotiation, ufrag: &str, generation| {
         let negotiated = state
-            .handle_offer(&offer_of(&layout, ufrag, 1), &local(generation), fresh_ssrc)
+            .take_offer(&offer_of(&layout, ufrag, 1), &local(generation), fresh_ssrc)
             .expect("offer");
         directions.push(section(&negotiated.answer, "0").direction);
     };

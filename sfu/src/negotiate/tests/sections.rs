@@ -8,7 +8,7 @@ fn a_section_is_reused_only_after_an_inactive_answer() {
     let layout = [Offered::new("0", "video", "recvonly")];
     state.subscribe(send("TR_V1", MediaKind::Video, 10));
     state
-        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+        .take_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     state.unsubscribe(sid("TR_V1"));
     assert!(
@@ -22,7 +22,7 @@ fn a_section_is_reused_only_after_an_inactive_answer() {
         "a new section is quicker than two rounds"
     );
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+        .take_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(
         section(&negotiated.answer, "0").direction,
@@ -34,7 +34,7 @@ fn a_section_is_reused_only_after_an_inactive_answer() {
         "the section is free now"
     );
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+        .take_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(negotiated.mid_to_track, [("0".to_owned(), sid("TR_V2"))]);
     assert_eq!(state.send_sections()[0].ssrc, 20);
@@ -51,7 +51,7 @@ fn names_win_over_guesses_and_order_does_not_matter() {
     state.publish(&published("TR_VS", MediaKind::Video, "screen"));
     state.publish(&published("TR_AM", MediaKind::Audio, "microphone"));
     let bound = state
-        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+        .take_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer")
         .newly_bound;
     let pairs: Vec<_> = bound
@@ -62,7 +62,7 @@ fn names_win_over_guesses_and_order_does_not_matter() {
     // Offer first.
     let mut state = negotiation();
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+        .take_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(
         section(&negotiated.answer, "7").direction,
@@ -79,7 +79,7 @@ fn names_win_over_guesses_and_order_does_not_matter() {
     assert_eq!(outcome.bound.expect("named").mid, "7");
     assert_eq!(outcome.unbound, Some(sid("TR_VC")), "the guess was wrong");
     let again = state
-        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+        .take_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(again.newly_bound[0].mid, "8", "and is made good");
     assert!(again.unbound.is_empty());
@@ -109,7 +109,7 @@ fn a_backup_waits_for_its_name_and_takes_the_announced_codec() {
     ];
     let bound = |state: &mut Negotiation, layout: &[Offered]| {
         let text = offer(layout).replace("SAVPF 96 97 98", "SAVPF 40 96 97 98");
-        let negotiated = state.handle_offer(&text, &local(1), fresh_ssrc);
+        let negotiated = state.take_offer(&text, &local(1), fresh_ssrc);
         let bound = negotiated.expect("offer").newly_bound.into_iter();
         let what = bound.map(|bound| (bound.mid, bound.mime_type));
         what.collect::<Vec<_>>()
@@ -148,8 +148,9 @@ fn of_two_codecs_a_client_gets_the_first_it_offers() {
             codecs: both.to_vec(),
             ..send("TR_V", MediaKind::Video, 10)
         });
-        let answer = state.handle_offer(&text(takes_vp9), &local(1), fresh_ssrc);
-        assert!(answer.expect("offer").unsupported.is_empty());
+        let answer = state.take_offer(&text(takes_vp9), &local(1), fresh_ssrc);
+        answer.expect("offer");
+        assert_eq!(state.take_failures(), []);
         assert_eq!(state.send_sections()[0].codec.mime_type, expected);
     }
 }
@@ -166,7 +167,7 @@ fn a_track_goes_on_in_another_codec_with_other_ssrcs_from_the_next_answer_on() {
         ..send("TR_V", MediaKind::Video, 10)
     });
     state
-        .handle_offer(&text, &local(1), fresh_ssrc)
+        .take_offer(&text, &local(1), fresh_ssrc)
         .expect("offer");
     assert!(!state.needs_renegotiation());
     both.reverse();
@@ -179,10 +180,10 @@ fn a_track_goes_on_in_another_codec_with_other_ssrcs_from_the_next_answer_on() {
     assert_eq!(sent(&state).0, "video/VP9", "until it is agreed");
     let mut fresh = 100..;
     let answer = state
-        .handle_offer(&text, &local(1), || fresh.next().expect("ssrc"))
+        .take_offer(&text, &local(1), || fresh.next().expect("ssrc"))
         .expect("offer")
         .answer;
-    assert_eq!(section(&answer, "0").formats, ["96", "97"]);
+    assert_eq!(section(&answer, "0").formats, ["96", "97", "40"]);
     assert_eq!(sent(&state), ("video/VP8", 100, Some(101)));
     assert!(!state.needs_renegotiation());
 }
@@ -196,7 +197,7 @@ fn an_unpublished_track_leaves_its_section_to_nobody_else() {
     ];
     state.publish(&published("TR_A1", MediaKind::Audio, "a"));
     state
-        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+        .take_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     state.unpublish(sid("TR_A1"));
     assert!(state.receive_sections().is_empty());
@@ -205,7 +206,7 @@ fn an_unpublished_track_leaves_its_section_to_nobody_else() {
         PublishOutcome::default()
     );
     let negotiated = state
-        .handle_offer(&offer(&layout), &local(1), fresh_ssrc)
+        .take_offer(&offer(&layout), &local(1), fresh_ssrc)
         .expect("offer");
     assert_eq!(
         section(&negotiated.answer, "0").direction,
@@ -227,10 +228,10 @@ fn a_track_the_client_gave_up_comes_back_only_by_name() {
     let sending = |cid: &str| [Offered::new("0", "audio", "sendonly").cid(cid)];
     state.publish(&published("TR_A", MediaKind::Audio, "a"));
     state
-        .handle_offer(&offer(&sending("a")), &local(1), fresh_ssrc)
+        .take_offer(&offer(&sending("a")), &local(1), fresh_ssrc)
         .expect("offer");
     let stopped = state
-        .handle_offer(
+        .take_offer(
             &offer(&[Offered::new("0", "audio", "inactive").cid("a")]),
             &local(1),
             fresh_ssrc,
@@ -239,7 +240,7 @@ fn a_track_the_client_gave_up_comes_back_only_by_name() {
     assert_eq!(stopped.unbound, [sid("TR_A")]);
     assert!(
         state
-            .handle_offer(&offer(&sending("b")), &local(1), fresh_ssrc)
+            .take_offer(&offer(&sending("b")), &local(1), fresh_ssrc)
             .expect("offer")
             .newly_bound
             .is_empty()
@@ -247,7 +248,7 @@ fn a_track_the_client_gave_up_comes_back_only_by_name() {
     let mut fresh = state.clone();
     assert!(
         fresh
-            .handle_offer(
+            .take_offer(
                 &offer(&[Offered::new("0", "audio", "inactive")]),
                 &local(1),
                 fresh_ssrc
@@ -258,7 +259,7 @@ fn a_track_the_client_gave_up_comes_back_only_by_name() {
     );
     assert_eq!(
         state
-            .handle_offer(&offer(&sending("a")), &local(1), fresh_ssrc)
+            .take_offer(&offer(&sending("a")), &local(1), fresh_ssrc)
             .expect("offer")
             .newly_bound
             .len(),

@@ -1,7 +1,7 @@
 //! Offers of ours, and a client that answers them as browsers do.
 
 use super::*;
-use crate::sdp::{Fingerprint, HashAlgorithm};
+use crate::sdp::{Fingerprint, HashAlgorithm, MediaType};
 
 fn subscriber() -> Negotiation {
     Negotiation::subscriber("PA_me".parse().expect("sid"))
@@ -33,8 +33,9 @@ fn answer_to(offer: &str, change: impl Fn(&mut MediaDescription)) -> String {
 fn settle(negotiation: &mut Negotiation) -> super::super::Offered {
     let offer = negotiation.create_offer(&local(1), fresh_ssrc);
     let answer = answer_to(&offer.sdp, |_| {});
-    let answered = negotiation.handle_answer(offer.id, &answer).expect("taken");
-    assert_eq!(answered.expect("of now").unsupported, []);
+    let answered = negotiation.take_answer(offer.id, &answer).expect("taken");
+    assert!(answered.is_some());
+    assert_eq!(negotiation.take_failures(), []);
     offer
 }
 
@@ -86,7 +87,7 @@ fn nothing_is_sent_before_the_answer() {
     assert!(!negotiation.wants_offer());
     let offer = negotiation.create_offer(&local(1), fresh_ssrc);
     assert_eq!(sent(&negotiation), []);
-    let answered = negotiation.handle_answer(offer.id, &answer_to(&offer.sdp, |_| {}));
+    let answered = negotiation.take_answer(offer.id, &answer_to(&offer.sdp, |_| {}));
     let remote = answered.expect("taken").expect("of now").remote;
     assert_eq!(
         (remote.setup, remote.ice.ufrag.as_str()),
@@ -116,7 +117,7 @@ fn a_change_while_an_offer_is_under_way_is_in_the_next() {
     assert!(!negotiation.wants_offer());
     let answer = answer_to(&first.sdp, |_| {});
     negotiation
-        .handle_answer(first.id, &answer)
+        .take_answer(first.id, &answer)
         .expect("taken")
         .expect("of now");
     assert!(negotiation.wants_offer());
@@ -204,16 +205,16 @@ fn late_answers_and_answers_to_nothing_are_ignored() {
     assert!(offer.sdp.contains("a=ice-ufrag:ours2") && !offer.sdp.contains("ours1"));
     assert_eq!(directions(&offer.sdp), [Direction::SendOnly]);
     let answer = answer_to(&offer.sdp, |_| {});
-    assert_eq!(negotiation.handle_answer(lost.id, &answer), Ok(None));
-    assert_eq!(negotiation.handle_answer(offer.id + 1, &answer), Ok(None));
+    assert_eq!(negotiation.take_answer(lost.id, &answer), Ok(None));
+    assert_eq!(negotiation.take_answer(offer.id + 1, &answer), Ok(None));
     assert_eq!(sent(&negotiation), []);
     assert!(
         negotiation
-            .handle_answer(offer.id, &answer)
+            .take_answer(offer.id, &answer)
             .expect("taken")
             .is_some()
     );
-    assert_eq!(negotiation.handle_answer(offer.id, &answer), Ok(None));
+    assert_eq!(negotiation.take_answer(offer.id, &answer), Ok(None));
     assert_eq!(sent(&negotiation).len(), 1);
 }
 
@@ -224,11 +225,11 @@ fn a_client_that_knows_no_ids_is_answered_too() {
     let answer = answer_to(&offer.sdp, |_| {});
     assert!(
         negotiation
-            .handle_answer(0, &answer)
+            .take_answer(0, &answer)
             .expect("taken")
             .is_some()
     );
-    assert_eq!(negotiation.handle_answer(0, &answer), Ok(None));
+    assert_eq!(negotiation.take_answer(0, &answer), Ok(None));
 }
 
 #[test]
@@ -247,9 +248,11 @@ fn a_track_the_client_refuses_does_not_hold_up_the_others() {
                 refuse(media);
             }
         });
-        let answered = negotiation.handle_answer(offer.id, &answer);
-        let answered = answered.expect("taken").expect("of now");
-        assert_eq!(answered.unsupported, [sid("TR_no")]);
+        let answered = negotiation.take_answer(offer.id, &answer);
+        assert!(answered.expect("taken").is_some());
+        let failure = (sid("TR_no"), SubscriptionFailure::CodecUnsupported);
+        assert_eq!(negotiation.take_failures(), [failure]);
+        assert_eq!(negotiation.take_failures(), [], "it is told once");
         assert_eq!(sent(&negotiation), [("2".to_owned(), sid("TR_yes"))]);
         // It is not offered again and again.
         let mut rounds = 0;
@@ -278,7 +281,6 @@ fn bad_answers_are_refused_and_change_nothing() {
         answer.to_string()
     };
     let cases = [
-        ("nonsense".to_owned(), None),
         (
             without_last,
             Some(E::SectionsDiffer {
@@ -316,7 +318,7 @@ fn bad_answers_are_refused_and_change_nothing() {
     for (answer, expected) in cases {
         assert_ne!(answer, good);
         let refused = negotiation
-            .handle_answer(offer.id, &answer)
+            .take_answer(offer.id, &answer)
             .expect_err(&answer);
         assert!(
             expected.is_none_or(|expected| expected == refused),
@@ -327,13 +329,13 @@ fn bad_answers_are_refused_and_change_nothing() {
     // The answer may still come.
     assert!(
         negotiation
-            .handle_answer(offer.id, &good)
+            .take_answer(offer.id, &good)
             .expect("taken")
             .is_some()
     );
     assert_eq!(sent(&negotiation).len(), 1);
     let offering = &mut super::negotiation();
-    assert_eq!(offering.handle_answer(1, &good), Err(E::NothingOffered));
+    assert_eq!(offering.take_answer(1, &good), Err(E::NothingOffered));
 }
 
 #[test]
@@ -347,8 +349,72 @@ fn the_certificate_cannot_change() {
             fingerprint.digest[0] = 0;
         }
     });
-    let refused = negotiation.handle_answer(offer.id, &answer);
+    let refused = negotiation.take_answer(offer.id, &answer);
     assert_eq!(refused, Err(NegotiationError::FingerprintChanged));
+}
+
+#[test]
+fn every_codec_is_in_the_first_offer_of_a_picture_and_the_tracks_own_is_its_first() {
+    for (mime_type, fmtp, first) in [
+        ("video/VP8", "", "VP8"),
+        ("video/AV1", "", "AV1"),
+        (
+            "video/H264",
+            "packetization-mode=1;profile-level-id=42c01f",
+            "H264",
+        ),
+    ] {
+        let mut negotiation = subscriber();
+        let mut track = send("TR_a", MediaKind::Video, 1000);
+        track.codecs = vec![codec(mime_type, fmtp)];
+        negotiation.subscribe(track);
+        let offer = settle(&mut negotiation);
+        let codecs = section(&offer.sdp, "1").codecs;
+        assert_eq!(codecs[0].name, first);
+        for name in ["VP8", "VP9", "H264", "AV1"] {
+            assert!(codecs.iter().any(|codec| codec.name == name), "{name}");
+        }
+        let sent = &negotiation.send_sections()[0];
+        assert_eq!(sent.codec.payload_type, codecs[0].payload_type);
+        // Nothing but the track's codec is ever sent: one who takes all but that is told so.
+        negotiation.unsubscribe(sid("TR_a"));
+        settle(&mut negotiation);
+        negotiation.subscribe(SendTrack {
+            codecs: vec![codec(mime_type, fmtp)],
+            ..send("TR_b", MediaKind::Video, 2000)
+        });
+        let offer = negotiation.create_offer(&local(1), fresh_ssrc);
+        let answer = answer_to(&offer.sdp, |media| {
+            media.codecs.retain(|codec| codec.name != first);
+            let numbers = media.codecs.iter().map(|c| c.payload_type.to_string());
+            if media.kind == MediaType::Video {
+                media.formats = numbers.collect();
+            }
+        });
+        let answered = negotiation.take_answer(offer.id, &answer);
+        assert!(answered.expect("taken").is_some());
+        assert_eq!(sent_tracks(&negotiation), []);
+        let failure = (sid("TR_b"), SubscriptionFailure::CodecUnsupported);
+        assert_eq!(negotiation.take_failures(), [failure]);
+        // Later tracks of other codecs work.
+        let other = if first == "VP8" {
+            "video/AV1"
+        } else {
+            "video/VP8"
+        };
+        negotiation.subscribe(SendTrack {
+            codecs: vec![codec(other, "")],
+            ..send("TR_c", MediaKind::Video, 3000)
+        });
+        settle(&mut negotiation);
+        settle(&mut negotiation);
+        assert_eq!(sent_tracks(&negotiation), [sid("TR_c")]);
+    }
+}
+
+fn sent_tracks(negotiation: &Negotiation) -> Vec<TrackSid> {
+    let sections = negotiation.send_sections().into_iter();
+    sections.map(|section| section.track).collect()
 }
 
 #[test]
@@ -360,7 +426,7 @@ fn an_answer_says_who_begins_dtls_and_that_stays_so_until_ice_is_restarted() {
             media.transport.ice_ufrag = Some(ice.to_owned());
             media.transport.setup = Some(setup);
         });
-        let answered = negotiation.handle_answer(offer.id, &answer);
+        let answered = negotiation.take_answer(offer.id, &answer);
         answered.map(|answered| answered.expect("of now").remote.setup)
     };
     assert_eq!(answered("ice1", Setup::Passive), Ok(Setup::Passive));
@@ -402,7 +468,16 @@ fn payload_types_mean_the_same_in_the_whole_bundle() {
     let mut unknown = send("TR_unknown", MediaKind::Video, 9000);
     unknown.codecs = vec![codec("video/H265", "")];
     negotiation.subscribe(unknown);
-    let offer = settle(&mut negotiation);
+    let offer = negotiation.create_offer(&local(1), fresh_ssrc);
+    let answer = answer_to(&offer.sdp, |_| {});
+    assert!(
+        negotiation
+            .take_answer(offer.id, &answer)
+            .expect("taken")
+            .is_some()
+    );
+    let failure = (sid("TR_unknown"), SubscriptionFailure::CodecUnsupported);
+    assert_eq!(negotiation.take_failures(), [failure]);
     let parsed = SessionDescription::parse(&offer.sdp).expect("our offer");
     let mut meaning = std::collections::BTreeMap::new();
     for codec in parsed.media.iter().flat_map(|media| &media.codecs) {
@@ -434,11 +509,26 @@ fn payload_types_mean_the_same_in_the_whole_bundle() {
 #[test]
 fn what_does_not_fit_waits_without_offers() {
     let mut negotiation = subscriber();
-    for index in 0..400 {
+    for index in 0..1200 {
         negotiation.subscribe(send(&format!("TR_{index}"), MediaKind::Audio, 1000 + index));
     }
-    settle(&mut negotiation);
-    assert_eq!(sent(&negotiation).len(), crate::sdp::MAX_SECTIONS - 1);
+    let mut rounds = 0;
+    while rounds == 0 || negotiation.wants_offer() {
+        let offer = negotiation.create_offer(&local(1), fresh_ssrc);
+        let answer = answer_to(&offer.sdp, |_| {});
+        assert!(offer.sdp.len() + answer.len() <= MAX_DESCRIBED);
+        let answered = negotiation.take_answer(offer.id, &answer);
+        assert!(answered.expect("taken").is_some());
+        rounds += 1;
+        assert!(rounds < 10);
+    }
+    let fits = MAX_USED_SECTIONS - SECTIONS_TO_PUBLISH_IN - 1;
+    assert_eq!(sent(&negotiation).len(), fits);
+    let failures = negotiation.take_failures();
+    assert_eq!(failures.len(), 1200 - fits);
+    let reason = SubscriptionFailure::TooManySections;
+    assert!(failures.iter().all(|(_, why)| *why == reason));
+    assert_eq!(negotiation.take_failures(), [], "each is told once");
     assert!(!negotiation.wants_offer());
     negotiation.unsubscribe(sid("TR_0"));
     assert!(negotiation.wants_offer());
@@ -461,6 +551,9 @@ proptest! {
         let line = line % lines.len();
         lines[line] = &noise;
         for answer in [noise.clone(), shortened, lines.join("\r\n")] {
+            let Ok(answer) = SessionDescription::parse(&answer) else {
+                continue;
+            };
             let _ = negotiation.handle_answer(id, &answer);
             let _ = negotiation.wants_offer();
             let _ = negotiation.send_sections();
@@ -536,8 +629,9 @@ proptest! {
                     let offer = negotiation.create_offer(&ice, fresh_ssrc);
                     client.take(&offer);
                     let answer = answer_to(&offer.sdp, |_| {});
-                    let answered = negotiation.handle_answer(offer.id, &answer).expect("taken");
-                    prop_assert_eq!(answered.expect("of now").unsupported, []);
+                    let answered = negotiation.take_answer(offer.id, &answer).expect("taken");
+                    prop_assert!(answered.is_some());
+                    prop_assert_eq!(negotiation.take_failures(), []);
                 }
             }
         }
