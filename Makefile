@@ -7,6 +7,7 @@ MAKEFLAGS += --no-print-directory
 
 BUILD := $(or $(CARGO_TARGET_DIR),target)
 VENV := $(BUILD)/venv
+VENV_AGENTS := $(BUILD)/venv-agents
 DENY_VERSION := 0.20.2
 DENY := $(BUILD)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 FUZZ_VERSION := 0.13.2
@@ -42,7 +43,7 @@ test-web: web-client/node_modules/.ready ## The web client's own tests
 	cd web-client && npm test
 
 .PHONY: test-clients
-test-clients: compiler web browsers tests/node_modules/.ready $(VENV)/.ready $(GO_CLIENT) ## Chromium, Firefox, the native SDK and the Go SDK in real meetings
+test-clients: compiler web browsers tests/node_modules/.ready $(VENV)/.ready $(VENV_AGENTS)/.ready $(GO_CLIENT) ## Chromium, Firefox, the native SDK and the Go SDK in real meetings
 	cargo build -p server -p xtask
 	cd tests && npm test
 
@@ -112,6 +113,12 @@ $(VENV)/.ready: tests/requirements.txt
 	@.ci/apt python3:python3 python3:python3-venv
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
+	@touch $@
+
+$(VENV_AGENTS)/.ready: tests/requirements-agents.txt
+	@.ci/apt python3:python3 python3:python3-venv
+	python3 -m venv $(VENV_AGENTS)
+	$(VENV_AGENTS)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements-agents.txt
 	@touch $@
 
 $(GO_CLIENT): $(wildcard tests/go/*.go) tests/go/go.mod tests/go/go.sum

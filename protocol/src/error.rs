@@ -57,6 +57,12 @@ pub enum Error {
     /// Nobody in the room has that identity.
     #[error("participant does not exist")]
     ParticipantNotFound,
+    /// No dispatch of an agent has that id.
+    #[error("dispatch ID not found")]
+    DispatchNotFound,
+    /// A room has as many dispatches of agents as it may, by number or by length.
+    #[error("the room has as many agent dispatches as it may")]
+    TooManyDispatches,
     /// `max_participants` are in the room.
     #[error("room is full")]
     RoomFull,
@@ -170,7 +176,7 @@ impl Error {
             | Self::JoinQuery(_) => (400, Code::InvalidArgument, Reason::JoinFailure),
             Self::Malformed { .. } => (400, Code::Malformed, Reason::JoinFailure),
             Self::BadRoute(_) => (404, Code::BadRoute, Reason::JoinFailure),
-            Self::RoomNotFound | Self::ParticipantNotFound => {
+            Self::RoomNotFound | Self::ParticipantNotFound | Self::DispatchNotFound => {
                 (404, Code::NotFound, Reason::StateMismatch)
             }
             Self::AlreadyExists(_) => (409, Code::AlreadyExists, Reason::UnknownReason),
@@ -188,7 +194,7 @@ impl Error {
             Self::Rpc { .. } => (500, Code::Internal, Reason::UnknownReason),
             Self::Unavailable(_) => (503, Code::Unavailable, Reason::UnknownReason),
             Self::TokenRevoked => (401, Code::Unauthenticated, Reason::ParticipantRemoved),
-            Self::TooManyRooms | Self::TooManyCompanions => {
+            Self::TooManyRooms | Self::TooManyDispatches | Self::TooManyCompanions => {
                 (429, Code::ResourceExhausted, Reason::JoinFailure)
             }
             Self::Overloaded(_) => (503, Code::Unavailable, Reason::JoinFailure),

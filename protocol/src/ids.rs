@@ -117,6 +117,19 @@ sid! {
     WebhookSid, "EV_"
 }
 
+sid! {
+    /// One connection of an agent's worker: `AW_…`. A worker that comes back has a new one.
+    WorkerSid, "AW_"
+}
+sid! {
+    /// The wish that an agent be in a room: `AD_…`.
+    DispatchSid, "AD_"
+}
+sid! {
+    /// One agent at work in a room: `AJ_…`. Another worker that takes it over takes the same job.
+    JobSid, "AJ_"
+}
+
 impl RoomSid {
     /// A new random sid.
     pub fn random(rng: &mut impl Rng) -> Self {
@@ -142,6 +155,27 @@ impl WebhookSid {
     /// A new random sid.
     pub fn random(rng: &mut impl Rng) -> Self {
         Self(Sid::random("EV_", rng))
+    }
+}
+
+impl WorkerSid {
+    /// A new random sid.
+    pub fn random(rng: &mut impl Rng) -> Self {
+        Self(Sid::random("AW_", rng))
+    }
+}
+
+impl DispatchSid {
+    /// A new random sid.
+    pub fn random(rng: &mut impl Rng) -> Self {
+        Self(Sid::random("AD_", rng))
+    }
+}
+
+impl JobSid {
+    /// A new random sid.
+    pub fn random(rng: &mut impl Rng) -> Self {
+        Self(Sid::random("AJ_", rng))
     }
 }
 

@@ -97,6 +97,56 @@ pub const MUTED_TRACK: Shape = &[("track", Message(TRACK))];
 /// `livekit.PerformRpcResponse`
 pub const RPC_RESPONSE: Shape = &[("payload", Text)];
 
+/// `livekit.AgentDispatch`
+pub const AGENT_DISPATCH: Shape = &[
+    ("id", Text),
+    ("agent_name", Text),
+    ("room", Text),
+    ("metadata", Text),
+    (
+        "state",
+        Message(&[
+            ("jobs", Messages(JOB)),
+            ("created_at", Long),
+            ("deleted_at", Long),
+        ]),
+    ),
+    ("restart_policy", Enum("JRP_ON_FAILURE")),
+    ("deployment", Text),
+    ("attributes", Map),
+];
+
+/// `livekit.ListAgentDispatchResponse`
+pub const AGENT_DISPATCHES: Shape = &[("agent_dispatches", Messages(AGENT_DISPATCH))];
+
+const JOB: Shape = &[
+    ("id", Text),
+    ("dispatch_id", Text),
+    ("type", Enum("JT_ROOM")),
+    ("room", Message(ROOM)),
+    ("participant", Message(PARTICIPANT)),
+    ("namespace", Text),
+    ("metadata", Text),
+    ("agent_name", Text),
+    (
+        "state",
+        Message(&[
+            ("status", Enum("JS_PENDING")),
+            ("error", Text),
+            ("started_at", Long),
+            ("ended_at", Long),
+            ("updated_at", Long),
+            ("participant_identity", Text),
+            ("worker_id", Text),
+            ("agent_id", Text),
+        ]),
+    ),
+    ("enable_recording", Bool),
+    ("deployment", Text),
+    ("attributes", Map),
+    ("enable_redaction", Bool),
+];
+
 const TIMED_VERSION: Shape = &[("unix_micro", Long), ("ticks", Number)];
 
 const PERMISSION: Shape = &[

@@ -19,7 +19,8 @@ pub mod token;
 pub mod turn;
 
 pub use ids::{
-    DataTrackSid, ParticipantIdentity, ParticipantSid, RoomName, RoomSid, TrackSid, WebhookSid,
+    DataTrackSid, DispatchSid, JobSid, ParticipantIdentity, ParticipantSid, RoomName, RoomSid,
+    TrackSid, WebhookSid, WorkerSid,
 };
 
 /// LiveKit's protobuf messages, under the names they have on the wire.

@@ -14,8 +14,8 @@ use serde::{Deserialize, Serialize};
 use crate::{
     lenient,
     livekit::{
-        JoinRequest, SignalRequest, SignalResponse, WrappedJoinRequest,
-        wrapped_join_request::Compression,
+        JoinRequest, ServerMessage, SignalRequest, SignalResponse, WorkerMessage,
+        WrappedJoinRequest, wrapped_join_request::Compression,
     },
     prescan::{self, Opaque},
 };
@@ -42,6 +42,9 @@ const LONG_IN_REQUEST: Opaque = &[
 
 /// The same in a join request, whose `sync_state` may be there too.
 const LONG_IN_JOIN: Opaque = &[&[3], &[6, 2], &[10, 1, 2], &[10, 5, 2]];
+
+/// Metadata and attributes of an agent, and why a job failed.
+const LONG_OF_WORKER: Opaque = &[&[2, 6], &[2, 7, 2], &[4, 3]];
 
 /// Clients write base64 with padding (Python) and without.
 pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -188,15 +191,19 @@ pub enum FrameError {
 
 /// Reads a client's frame. A message this version does not know decodes to `message: None`.
 pub fn decode_request(frame: &Frame) -> Result<SignalRequest, FrameError> {
+    check_fields(frame, LONG_IN_REQUEST)?;
+    decode(frame)
+}
+
+fn check_fields(frame: &Frame, long: Opaque) -> Result<(), FrameError> {
     if frame.len() > MAX_FRAME_BYTES {
         return Err(FrameError::TooLong);
     }
     let fields = match frame {
-        Frame::Binary(bytes) => prescan::protobuf(bytes, MAX_FIELDS, LONG_IN_REQUEST),
+        Frame::Binary(bytes) => prescan::protobuf(bytes, MAX_FIELDS, long),
         Frame::Text(text) => prescan::json(text.as_bytes(), MAX_FIELDS),
     };
-    fields.map_err(|_| FrameError::TooManyFields)?;
-    decode(frame)
+    fields.map(drop).map_err(|_| FrameError::TooManyFields)
 }
 
 /// Reads a server's frame. How much is in it is not limited: a client trusts its server.
@@ -212,6 +219,27 @@ pub fn encode_request(request: &SignalRequest, encoding: Encoding) -> Frame {
 /// Writes a server's frame; an empty one when the message has an enum value that JSON cannot express.
 pub fn encode_response(response: &SignalResponse, encoding: Encoding) -> Frame {
     encode(response, encoding)
+}
+
+/// Reads a frame of an agent's worker. A message this version does not know decodes to `message: None`.
+pub fn decode_worker_message(frame: &Frame) -> Result<WorkerMessage, FrameError> {
+    check_fields(frame, LONG_OF_WORKER)?;
+    decode(frame)
+}
+
+/// Reads a frame for an agent's worker.
+pub fn decode_server_message(frame: &Frame) -> Result<ServerMessage, FrameError> {
+    decode(frame)
+}
+
+/// Writes a frame of an agent's worker.
+pub fn encode_worker_message(message: &WorkerMessage, encoding: Encoding) -> Frame {
+    encode(message, encoding)
+}
+
+/// Writes a frame for an agent's worker.
+pub fn encode_server_message(message: &ServerMessage, encoding: Encoding) -> Frame {
+    encode(message, encoding)
 }
 
 fn decode<M: Message + Default + for<'de> Deserialize<'de>>(

@@ -3,6 +3,7 @@
 //! The one place that knows the outside world. What it decides is little: it moves datagrams between sockets and
 //! `sfu`, and messages between WebSockets and `signaling`.
 
+pub mod agents;
 pub mod cli;
 pub mod config;
 mod database;

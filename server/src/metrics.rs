@@ -47,6 +47,12 @@ pub struct Metrics {
     pub turn_allocations: Gauge,
     /// TURN messages that were refused.
     pub turn_refused: Family<Refusal, Counter>,
+    /// Workers of agents that are connected.
+    pub agent_workers: Gauge,
+    /// Jobs of agents that no worker has.
+    pub agent_jobs_waiting: Gauge,
+    /// Jobs of agents that a worker has.
+    pub agent_jobs_running: Gauge,
     /// What became of webhook events; `failed` counts attempts.
     pub webhooks: Family<WebhookOutcome, Counter>,
     /// Bytes of webhook events that wait.
@@ -99,6 +105,21 @@ impl Exporter {
     /// Collects from `metrics` and, at each reading, from `rooms` and its shards.
     pub fn new(metrics: &Metrics, rooms: Rooms) -> Arc<Self> {
         let mut registry = Registry::with_prefix("conclave");
+        registry.register(
+            "agent_workers",
+            "Workers of agents that are connected",
+            metrics.agent_workers.clone(),
+        );
+        registry.register(
+            "agent_jobs_waiting",
+            "Jobs of agents that no worker has",
+            metrics.agent_jobs_waiting.clone(),
+        );
+        registry.register(
+            "agent_jobs_running",
+            "Jobs of agents that a worker has",
+            metrics.agent_jobs_running.clone(),
+        );
         registry.register(
             "join_errors",
             "Refused joins by HTTP status",

@@ -15,8 +15,8 @@ use std::{
 
 use protocol::{RoomName, RoomSid, error::Error, livekit};
 use signaling::{
-    ApiCall, CloseCause, Config, Join, Room, RoomInput, RoomMessage, RoomOutput, SessionId,
-    SessionMessage,
+    ApiCall, CloseCause, Config, Join, Room, RoomInput, RoomMessage, RoomNews, RoomOutput,
+    SessionId, SessionMessage,
 };
 use tokio::sync::{
     Notify,
@@ -25,6 +25,7 @@ use tokio::sync::{
 use tracing::Instrument;
 
 use crate::{
+    agents::Agents,
     media::{EventSender, Media},
     webhooks::Webhooks,
 };
@@ -90,6 +91,7 @@ struct Inner {
     config: Arc<Config>,
     limits: RoomLimits,
     webhooks: Webhooks,
+    agents: Agents,
     /// A room has ended.
     ended: Notify,
     closing: AtomicBool,
@@ -121,6 +123,7 @@ impl Rooms {
         config: Arc<Config>,
         limits: RoomLimits,
         webhooks: Webhooks,
+        agents: Agents,
     ) -> Self {
         let table = Table {
             per_shard: vec![0; media.shards().len()],
@@ -132,6 +135,7 @@ impl Rooms {
             config,
             limits,
             webhooks,
+            agents,
             ended: Notify::new(),
             closing: AtomicBool::new(false),
             next_session: AtomicU64::new(1),
@@ -364,6 +368,7 @@ impl Drop for Place {
     fn drop(&mut self) {
         self.vacate();
         self.command(sfu::Command::CloseRoom { room: self.sid });
+        self.rooms.0.agents.tell(self.sid, RoomNews::Closed);
         for room in self.correspondents.drain() {
             let gone = RoomInput::RoomGone { room: self.sid };
             self.rooms.tell(room, gone);
@@ -435,6 +440,7 @@ impl RoomTask {
                     self.place.vacate();
                 }
                 RoomOutput::Webhook(event) => self.place.rooms.0.webhooks.send(*event),
+                RoomOutput::Agents(news) => self.place.rooms.0.agents.tell(self.place.sid, news),
                 RoomOutput::ApiReply { id, reply } => self.answer(id, reply),
                 RoomOutput::ToRoom { room, message } => self.tell_room(room, message),
             }

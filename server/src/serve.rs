@@ -17,6 +17,7 @@ use tokio::{
 use protocol::turn::TurnServers;
 
 use crate::{
+    agents::Agents,
     config::{Config, DEV_KEY, DEV_SECRET, JoinMeetings, StartMeetings},
     descriptors,
     edge::{Edge, LocalNames, metrics_http},
@@ -64,20 +65,25 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let turn_users = TurnServers::new(turn_urls.clone(), &rand::random(), lifetime);
     let mut room_config = config.room.clone();
     room_config.turn = Some(turn_users.clone());
+    let room_config = Arc::new(room_config);
+    let (agents, agents_task) =
+        Agents::new(room_config.clone(), config.keys.clone(), metrics.clone());
     let rooms = Rooms::new(
         media.clone(),
-        Arc::new(room_config),
+        room_config,
         RoomLimits {
             all: config.limits.max_rooms,
             per_key: config.limits.max_rooms_per_key,
         },
         webhooks.clone(),
+        agents.clone(),
     );
+    tokio::spawn(agents_task.run(rooms.clone()));
     let (alive, mut sessions) = mpsc::channel(1);
     let meetings = Meetings::open(&config).await?;
     let local = LocalNames::new(&config.http.bind, &config.tls.host);
     let edge = Edge::new(
-        rooms.clone(),
+        (rooms.clone(), agents.clone()),
         meetings,
         metrics.clone(),
         config.dev.then_some(local),
@@ -119,6 +125,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         ?drain,
         "stopping: clients are told to reconnect"
     );
+    agents.close();
     rooms.close();
     drop(alive);
     let drained = async {

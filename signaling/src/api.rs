@@ -29,7 +29,7 @@ use protocol::{
 };
 use serde::Deserialize;
 
-use crate::forward::ForwardedParticipant;
+use crate::{agents::RoomNews, forward::ForwardedParticipant};
 
 /// One signal connection (not one participant: a resumed participant has a new session). Chosen by the owner, never
 /// used twice in a process.
@@ -63,6 +63,9 @@ const ENABLED_CODECS: [&str; 6] = [
 
 /// The signal protocol we speak (`ServerInfo.protocol`).
 pub const PROTOCOL_VERSION: i32 = 17;
+
+/// The protocol of agents' workers that we speak (`ServerInfo.agent_protocol`).
+pub const AGENT_PROTOCOL: i32 = 1;
 
 /// Settings of rooms and sessions. An empty table gives the defaults.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
@@ -355,6 +358,8 @@ pub enum RoomOutput {
     },
     /// For the application, if it wants to hear of it. A room's events come in the order in which things happened.
     Webhook(Box<livekit::WebhookEvent>),
+    /// For [`Agents`](crate::Agents), in the order in which things happened.
+    Agents(RoomNews),
     /// The room has ended; forget it. Nothing but [`RoomOutput::Redirect`], refused API calls and refusals for other
     /// rooms follow.
     Closed,

@@ -63,11 +63,10 @@ impl Room {
         }
     }
 
-    /// Is anybody here who is connected to this room? Others do not keep it open.
+    /// Is anybody here for whom the room stays open? Who is connected to another room does not keep it open, nor do agents
+    /// and recorders, who are there for others.
     pub(crate) fn has_own_participants(&self) -> bool {
-        self.participants
-            .values()
-            .any(|participant| participant.forwarded_from.is_none())
+        self.participants.values().any(Participant::holds_room)
     }
 
     /// Who is forwarded is governed where it is connected.

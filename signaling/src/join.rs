@@ -18,8 +18,8 @@ use protocol::{
 
 use crate::{
     api::{
-        COMPATIBLE_VERSION, Join, PING_INTERVAL_SECONDS, PONG_TIMEOUT_SECONDS, PROTOCOL_VERSION,
-        SessionId, SessionMessage,
+        AGENT_PROTOCOL, COMPATIBLE_VERSION, Config, Join, PING_INTERVAL_SECONDS,
+        PONG_TIMEOUT_SECONDS, PROTOCOL_VERSION, SessionId, SessionMessage,
     },
     clock::seconds,
     data_tracks::DataTracks,
@@ -170,9 +170,11 @@ impl Room {
         self.limit_voices();
         self.identities.insert(identity, sid);
         self.sessions.insert(session, sid);
+        if participant.holds_room() {
+            self.close_at = None;
+        }
         self.participants.insert(sid, participant);
         self.restrict_candidates(sid);
-        self.close_at = None;
         sid
     }
 
@@ -225,14 +227,7 @@ impl Room {
     }
 
     pub(crate) fn server_info(&self) -> ServerInfo {
-        ServerInfo {
-            edition: Edition::Standard.into(),
-            version: COMPATIBLE_VERSION.to_owned(),
-            protocol: PROTOCOL_VERSION,
-            region: self.config.region.clone(),
-            node_id: self.config.node_id.clone(),
-            ..ServerInfo::default()
-        }
+        server_info(&self.config)
     }
 
     pub(crate) fn codecs(&self) -> Vec<Codec> {
@@ -250,5 +245,18 @@ impl Room {
             .values()
             .filter(|other| other.sid != sid && other.is_visible());
         others.map(Participant::info).collect()
+    }
+}
+
+/// What clients and workers of agents are told of us.
+pub(crate) fn server_info(config: &Config) -> ServerInfo {
+    ServerInfo {
+        edition: Edition::Standard.into(),
+        version: COMPATIBLE_VERSION.to_owned(),
+        protocol: PROTOCOL_VERSION,
+        region: config.region.clone(),
+        node_id: config.node_id.clone(),
+        agent_protocol: AGENT_PROTOCOL,
+        ..ServerInfo::default()
     }
 }

@@ -78,7 +78,7 @@ impl Room {
             self.departed.push_back((now + self.memory(), info));
         }
         self.announce_count(None, now);
-        if participant.forwarded_from.is_none() && !self.has_own_participants() {
+        if participant.holds_room() && !self.has_own_participants() {
             self.close_at = Some(now + seconds(self.departure_timeout));
         }
     }

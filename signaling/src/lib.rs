@@ -2,6 +2,7 @@
 //!
 //! Pure: no tokio, no socket, no clock, no global randomness. Start with [`api`].
 
+pub mod agents;
 pub mod api;
 mod backup;
 mod clock;
@@ -26,6 +27,10 @@ mod simulate;
 mod subscribe;
 mod webhook;
 
+pub use agents::{
+    Agents, AgentsInput, AgentsOutput, MAX_WORKER_FRAME, RoomNews, WorkerFault, WorkerId,
+    check_dispatches,
+};
 pub use api::*;
 pub use forward::ForwardedParticipant;
 pub use room::Room;

@@ -16,6 +16,7 @@ use protocol::{
 };
 
 use crate::{
+    agents::RoomNews,
     api::{ApiCall, ApiReply, SessionMessage},
     leave::Farewell,
     metadata,
@@ -113,7 +114,8 @@ impl Room {
 
     fn update_room_metadata(&mut self, metadata: String, now: Instant) -> Result<ApiReply, Error> {
         limits::check_metadata(&metadata)?;
-        self.metadata = metadata;
+        self.metadata = metadata.clone();
+        self.tell_agents(RoomNews::MetadataChanged { metadata });
         let room = self.info(now);
         self.broadcast(
             Message::RoomUpdate(RoomUpdate {

@@ -254,6 +254,12 @@ impl Participant {
         }
     }
 
+    /// Does the room stay open for it?
+    pub fn holds_room(&self) -> bool {
+        let dependent = matches!(self.kind(), Kind::Agent | Kind::Egress);
+        self.forwarded_from.is_none() && !dependent
+    }
+
     /// Do others see it?
     pub fn is_visible(&self) -> bool {
         self.state == State::Active && !self.is_hidden()

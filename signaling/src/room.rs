@@ -116,7 +116,7 @@ impl Room {
             closed: false,
             outputs: VecDeque::new(),
         };
-        room.notify_started(now);
+        room.notify_started(settings.agents, now);
         room
     }
 

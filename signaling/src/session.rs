@@ -308,7 +308,7 @@ impl Session {
 }
 
 /// A limit of so many per second, with a burst.
-struct TokenBucket {
+pub(crate) struct TokenBucket {
     per_second: f64,
     burst: f64,
     tokens: f64,
@@ -316,7 +316,7 @@ struct TokenBucket {
 }
 
 impl TokenBucket {
-    fn new(per_second: u32, burst: u32, now: Instant) -> Self {
+    pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
         Self {
             per_second: per_second.into(),
             burst: burst.into(),
@@ -325,7 +325,7 @@ impl TokenBucket {
         }
     }
 
-    fn take(&mut self, tokens: f64, now: Instant) -> bool {
+    pub fn take(&mut self, tokens: f64, now: Instant) -> bool {
         let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
         self.at = now.max(self.at);
         self.tokens = (self.tokens + gained).min(self.burst);

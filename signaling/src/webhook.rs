@@ -1,22 +1,25 @@
-//! What the application hears: the webhook events of a room, in the order in which things happened.
+//! What the application hears: the webhook events of a room, in the order in which things happened. Those who send agents
+//! hear of the same.
 
 use std::time::Instant;
 
 use protocol::{
     WebhookSid,
     livekit::{
-        self, DisconnectReason, ParticipantInfo, RoomEndReason, TrackInfo, WebhookEvent,
-        participant_info::State,
+        self, DisconnectReason, ParticipantInfo, RoomAgentDispatch, RoomEndReason, TrackInfo,
+        WebhookEvent, participant_info::State,
     },
 };
 
-use crate::{api::RoomOutput, participant::Participant, room::Room};
+use crate::{agents::RoomNews, api::RoomOutput, participant::Participant, room::Room};
 
 impl Room {
-    /// The room is open. Always the first event.
-    pub(crate) fn notify_started(&mut self, now: Instant) {
+    /// The room is open. Always the first event. `agents` are those that it is opened with.
+    pub(crate) fn notify_started(&mut self, agents: Vec<RoomAgentDispatch>, now: Instant) {
         let room = self.info(now);
+        let info = Box::new(room.clone());
         self.notify("room_started", room, WebhookEvent::default(), now);
+        self.tell_agents(RoomNews::Opened { info, agents });
     }
 
     /// The room has ended. Always the last event.
@@ -33,10 +36,12 @@ impl Room {
         };
         let room = self.info(now);
         self.notify("room_finished", room, event, now);
+        self.tell_agents(RoomNews::Closed);
     }
 
     /// Its media is connected: from now on it is a participant to the application.
     pub(crate) fn notify_joined(&mut self, participant: ParticipantInfo, now: Instant) {
+        self.tell_agents_joined(&participant);
         self.notify_participant("participant_joined", participant, now);
     }
 
@@ -58,6 +63,9 @@ impl Room {
             }
         }
         self.notify_participant(event, participant.farewell(reason), now);
+        self.tell_agents(RoomNews::Left {
+            sid: participant.sid,
+        });
     }
 
     /// The track can be received.
@@ -67,6 +75,10 @@ impl Room {
         track: TrackInfo,
         now: Instant,
     ) {
+        if let Ok(sid) = publisher.sid.parse() {
+            let info = Box::new(publisher.clone());
+            self.tell_agents(RoomNews::Published { sid, info });
+        }
         self.notify_track("track_published", publisher, track, now);
     }
 

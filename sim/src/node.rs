@@ -465,7 +465,7 @@ impl Node {
                 RoomOutput::Closed => closed = true,
                 RoomOutput::ToRoom { room, message } => self.tell_room(id, room, message, now),
                 RoomOutput::ApiReply { reply, .. } => self.replies.push(reply),
-                RoomOutput::Webhook(_) => {}
+                RoomOutput::Webhook(_) | RoomOutput::Agents(_) => {}
             }
             if closed {
                 self.by_name.retain(|_, room| *room != id);

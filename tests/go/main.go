@@ -48,6 +48,7 @@ var verbs = map[string]func(*person, command) (any, error){
 	"people":    (*person).people,
 	"simulate":  (*person).simulate,
 	"leave":     (*person).leave,
+	"dispatch":  (*person).dispatch,
 }
 
 func main() {

@@ -1,6 +1,8 @@
 //! The edge: HTTP and WebSocket on one port, and the figures on another. The only place that knows axum.
 
 mod absent_services;
+mod agent;
+mod agent_dispatch;
 mod assets;
 mod dev;
 mod http;
@@ -29,6 +31,7 @@ pub use http::{Guest, HttpPort};
 pub use local::LocalNames;
 
 use crate::{
+    agents::Agents,
     config,
     meetings::Meetings,
     metrics::{Exporter, Metrics},
@@ -46,6 +49,7 @@ pub struct Edge(Arc<Inner>);
 
 struct Inner {
     rooms: Rooms,
+    agents: Agents,
     meetings: Meetings,
     keys: Keys,
     metrics: Metrics,
@@ -63,10 +67,10 @@ struct Inner {
 }
 
 impl Edge {
-    /// The edge of `rooms`, for tokens signed by `keys`; `local` makes it hand out tokens. Each session holds a clone of `alive`
-    /// as long as it lives.
+    /// The edge of `rooms` and of those who send `agents` there, for tokens signed by `keys`; `local` makes it hand out tokens.
+    /// Each session holds a clone of `alive` as long as it lives.
     pub fn new(
-        rooms: Rooms,
+        (rooms, agents): (Rooms, Agents),
         (meetings, keys): (Meetings, Keys),
         metrics: Metrics,
         local: Option<LocalNames>,
@@ -76,6 +80,7 @@ impl Edge {
         let assets = assets::Assets::load();
         Self(Arc::new(Inner {
             rooms,
+            agents,
             meetings,
             keys,
             metrics,
@@ -152,6 +157,7 @@ async fn route(edge: Edge, request: Request) -> Response {
     match path::endpoint(&path) {
         Endpoint::Rtc { v1 } => rtc::connect(edge, request, v1).await,
         Endpoint::Validate { v1 } => rtc::validate(&edge, &request, v1),
+        Endpoint::Agent => agent::connect(edge, request).await,
         Endpoint::Twirp => twirp::answer(&edge, &path, request).await,
         Endpoint::Meetings => meetings::answer(&edge, &path, request).await,
         Endpoint::DevToken if edge.0.local.is_some() => dev::token(&edge, request).await,

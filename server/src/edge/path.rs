@@ -9,6 +9,8 @@ pub(super) enum Endpoint {
     Rtc { v1: bool },
     /// The same checks over plain HTTP, for clients that want to know why they were refused.
     Validate { v1: bool },
+    /// The connection of an agent's worker.
+    Agent,
     /// The server API.
     Twirp,
     /// Tokens for the web client in development mode.
@@ -55,11 +57,12 @@ pub(super) fn collapse(path: &str) -> Cow<'_, str> {
 /// The endpoint of a collapsed path. The signal endpoints may follow any prefix, as a base address can have a path. The server
 /// API may not: who keeps strangers from `/twirp/` by a rule of a proxy relies on the path.
 pub(super) fn endpoint(path: &str) -> Endpoint {
-    const RTC: [(&str, Endpoint); 4] = [
+    const RTC: [(&str, Endpoint); 5] = [
         ("/rtc/v1/validate", Endpoint::Validate { v1: true }),
         ("/rtc/validate", Endpoint::Validate { v1: false }),
         ("/rtc/v1", Endpoint::Rtc { v1: true }),
         ("/rtc", Endpoint::Rtc { v1: false }),
+        ("/agent", Endpoint::Agent),
     ];
     let trimmed = path.strip_suffix('/').unwrap_or(path);
     if let Some((_, endpoint)) = RTC.iter().find(|(suffix, _)| trimmed.ends_with(suffix)) {
@@ -93,6 +96,7 @@ mod tests {
                 of(&format!("{prefix}//rtc//v1")),
                 Endpoint::Rtc { v1: true }
             );
+            assert_eq!(of(&format!("{prefix}/agent")), Endpoint::Agent);
             assert_eq!(
                 of(&format!("{prefix}/rtc/validate")),
                 Endpoint::Validate { v1: false }

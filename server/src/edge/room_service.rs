@@ -21,7 +21,11 @@ pub(super) const NAME: &str = "livekit.RoomService";
 
 /// Its methods.
 pub(super) const METHODS: [Method; 14] = [
-    method("CreateRoom", Right::RoomCreate, &[&[5]]),
+    method(
+        "CreateRoom",
+        Right::RoomCreate,
+        &[&[5], &[14, 2], &[14, 5, 2]],
+    ),
     method("ListRooms", Right::RoomList, &[]),
     method("DeleteRoom", Right::RoomCreate, &[]),
     method("ListParticipants", Right::RoomAdmin, &[]),
@@ -73,15 +77,14 @@ async fn create_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     if request.egress.is_some() {
         return Err(Error::Unimplemented("egress of a new room"));
     }
-    if !request.agents.is_empty() {
-        return Err(Error::Unimplemented("agents of a new room"));
-    }
+    signaling::check_dispatches(&request.agents)?;
     let settings = RoomConfiguration {
         empty_timeout: request.empty_timeout,
         departure_timeout: request.departure_timeout,
         max_participants: request.max_participants,
         metadata: request.metadata,
         tags: request.tags,
+        agents: request.agents,
         ..RoomConfiguration::default()
     };
     let room = edge
@@ -352,7 +355,7 @@ fn may_create(grant: &Grant) -> bool {
 }
 
 /// A moderator's grant is for one room.
-fn may_moderate(grant: &Grant, room: &str) -> bool {
+pub(super) fn may_moderate(grant: &Grant, room: &str) -> bool {
     let video = grant.video();
     video.room_admin && !room.is_empty() && video.room == room
 }

@@ -178,6 +178,9 @@ fn check(grant: &Grant) -> Result<protocol::RoomName, Error> {
     limits::check_name(&grant.name)?;
     limits::check_metadata(&grant.metadata)?;
     limits::check_attributes(&grant.attributes)?;
+    if let Some(settings) = &grant.room_config {
+        signaling::check_dispatches(&settings.agents)?;
+    }
     Ok(room)
 }
 

@@ -20,7 +20,7 @@ use protocol::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Edge, absent_services, path, room_service, rtc};
+use super::{Edge, absent_services, agent_dispatch, path, room_service, rtc};
 use crate::metrics::ApiCall;
 
 /// The longest request of whoever may manage rooms. LiveKit's limit.
@@ -84,6 +84,7 @@ fn max_body(grant: &Grant) -> usize {
 fn methods(service: &str) -> Option<&'static [Method]> {
     match service {
         room_service::NAME => Some(&room_service::METHODS),
+        agent_dispatch::NAME => Some(&agent_dispatch::METHODS),
         other => absent_services::methods(other),
     }
 }
@@ -126,6 +127,7 @@ pub(super) async fn answer(edge: &Edge, path: &str, request: Request) -> Respons
     let result = match read(&parts, body, method, grant).await {
         Ok(call) => match service {
             room_service::NAME => room_service::carry_out(edge, name, call).await,
+            agent_dispatch::NAME => agent_dispatch::carry_out(edge, name, call).await,
             _ => absent_services::carry_out(service, name, &call),
         },
         Err(error) => Err(error),

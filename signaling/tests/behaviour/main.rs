@@ -2,6 +2,7 @@
 
 #![allow(clippy::disallowed_methods)] // The start of the virtual clock is a real instant.
 
+mod agents;
 mod backup;
 mod data_tracks;
 mod descriptions;

@@ -315,6 +315,8 @@ pub struct Meeting {
     pub closed: bool,
     /// Webhook events, in order.
     pub events: Vec<livekit::WebhookEvent>,
+    /// What those who send agents hear, in order.
+    pub news: Vec<signaling::RoomNews>,
     pub redirected: Vec<Join>,
     /// What the room said to others.
     pub to_rooms: Vec<(RoomSid, RoomMessage)>,
@@ -406,6 +408,7 @@ impl Meeting {
             config,
             closed: false,
             events: Vec::new(),
+            news: Vec::new(),
             redirected: Vec::new(),
             to_rooms: Vec::new(),
             next_session: 1,
@@ -646,6 +649,7 @@ impl Meeting {
             RoomOutput::ApiReply { id: 9, reply } => self.api_reply = Some(reply),
             RoomOutput::ApiReply { .. } => panic!("another call's id"),
             RoomOutput::Webhook(event) => self.events.push(*event),
+            RoomOutput::Agents(news) => self.news.push(news),
             RoomOutput::Closed => self.closed = true,
             RoomOutput::Redirect(join) => self.redirected.push(*join),
             RoomOutput::ToRoom { room, message } => self.to_rooms.push((room, message)),
