@@ -61,6 +61,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let turn_users = TurnServers::new(turn_urls.clone(), &rand::random(), lifetime);
     let mut room_config = config.room.clone();
     room_config.turn = Some(turn_users.clone());
+    room_config.simulations |= config.dev;
     let rooms = Rooms::new(
         media.clone(),
         Arc::new(room_config),

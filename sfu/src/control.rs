@@ -215,6 +215,7 @@ impl Shard {
             subscriber: None,
             primary: true,
             lost: false,
+            has_come: false,
             transport,
             negotiation,
             sections: Vec::new(),

@@ -211,7 +211,7 @@ impl Shard {
         out: &mut impl SendBatch,
     ) -> Option<()> {
         let sender = self.peers.get(peer)?;
-        if !sender.permissions.can_publish_data {
+        if !sender.permissions.can_publish_data || !sender.has_come {
             return None;
         }
         let members = self.routers.get(sender.router)?.members.clone();
@@ -273,7 +273,7 @@ impl Shard {
         out: &mut impl SendBatch,
     ) -> Option<()> {
         let sender = self.peers.get(peer)?;
-        if !sender.permissions.can_publish_data {
+        if !sender.permissions.can_publish_data || !sender.has_come {
             return None;
         }
         self.forward_data_track(peer, message, now, out)

@@ -77,6 +77,8 @@ pub struct Peer {
     pub primary: bool,
     /// It was disconnected, and has not come back.
     pub lost: bool,
+    /// The participant was connected once: before, nobody knows it, and its data packets go nowhere.
+    pub has_come: bool,
     /// Its ICE, DTLS and SRTP association.
     pub transport: Transport,
     /// Its sections.

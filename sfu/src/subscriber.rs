@@ -151,6 +151,11 @@ impl Shard {
         let both = [self.sids.get(&sid).copied(), self.subscriber(sid)];
         if news && both.into_iter().flatten().all(is_well) {
             self.events.push_back(Event::Connected { peer: sid });
+            for key in both.into_iter().flatten() {
+                if let Some(p) = self.peers.get_mut(key) {
+                    p.has_come = true;
+                }
+            }
         }
     }
 

@@ -2,9 +2,12 @@
 //!
 //! Pure: no tokio, no socket, no clock, no global randomness. Start with [`api`].
 
+mod announce;
 pub mod api;
 mod backup;
+mod budget;
 mod clock;
+mod cost;
 mod data_tracks;
 mod dynacast;
 mod forward;
@@ -16,6 +19,7 @@ mod moderate;
 mod negotiate;
 mod participant;
 mod presence;
+mod principal;
 mod publish;
 mod resume;
 mod room;

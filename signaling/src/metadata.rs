@@ -1,6 +1,6 @@
 //! Name, metadata and attributes of a participant, changed by itself or by a moderator.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use protocol::{
     ParticipantSid,
@@ -13,7 +13,7 @@ use protocol::{
     token::Grant,
 };
 
-use crate::{api::SessionMessage, room::Room};
+use crate::room::Room;
 
 /// Longest name of a room or participant, bytes.
 pub(crate) const MAX_NAME: usize = 256;
@@ -29,6 +29,7 @@ impl Room {
         &mut self,
         sid: ParticipantSid,
         update: UpdateParticipantMetadata,
+        now: Instant,
     ) {
         let (reason, message) = match self.try_update_metadata(sid, &update) {
             Ok(()) => (Reason::Ok, String::new()),
@@ -45,6 +46,8 @@ impl Room {
                 ..UpdateParticipantMetadata::default()
             })),
         };
+        // Clients look at what they know of themselves when they read that it is done.
+        self.tell_news_of(sid, now);
         self.send(sid, Message::RequestResponse(response));
     }
 
@@ -70,17 +73,6 @@ impl Room {
             self.grant_changed(sid);
         }
         Ok(())
-    }
-
-    /// Everybody hears of it, and the next token says it.
-    pub(crate) fn grant_changed(&mut self, sid: ParticipantSid) {
-        self.announce(sid, true);
-        if let Some(participant) = self.participants.get(&sid)
-            && let Some(session) = participant.session
-        {
-            let grant = Box::new(participant.grant.clone());
-            self.tell(session, SessionMessage::Grant(grant));
-        }
     }
 }
 

@@ -53,6 +53,7 @@ fn try_publish(
 
 fn publish(meeting: &mut Meeting, session: SessionId, handle: u32, name: &str) -> DataTrackSid {
     let info = try_publish(meeting, session, request(handle, name)).unwrap();
+    meeting.advance(NEWS);
     info.sid.parse().unwrap()
 }
 
@@ -317,6 +318,7 @@ fn permit(meeting: &mut Meeting, identity: &str, permission: ParticipantPermissi
     meeting
         .api(ApiCall::UpdateParticipant(Box::new(request)))
         .unwrap();
+    meeting.advance(NEWS);
 }
 
 #[test]
@@ -383,6 +385,7 @@ fn a_publisher_says_who_may_have_its_data_tracks() {
         [&second]
     );
     assert!(receives(&meeting, carol).is_empty());
+    meeting.advance(NEWS);
     let permission = SubscriptionPermission {
         all_participants: false,
         track_permissions: vec![allow("carol", Vec::new())],

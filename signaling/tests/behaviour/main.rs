@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods)] // The start of the virtual clock is a real instant.
 
 mod backup;
+mod costs;
 mod data_tracks;
 mod forwarding;
 mod joining;
@@ -10,6 +11,7 @@ mod limits;
 mod media;
 mod meeting;
 mod moderation;
+mod principals;
 mod random;
 mod remote_calls;
 mod resuming;
