@@ -1,4 +1,4 @@
-# `make help` lists what there is. Needs Rust and Node (>= 20.19); other things are installed where they are missing.
+# `make help` lists what there is. Needs Rust, Node (>= 20.19) and, for real clients, Go (>= 1.26.8); other things are installed where they are missing.
 
 SHELL := bash
 .SHELLFLAGS := -euo pipefail -c
@@ -12,6 +12,7 @@ DENY := $(BUILD)/tools/cargo-deny-$(DENY_VERSION)/bin/cargo-deny
 FUZZ_VERSION := 0.13.2
 FUZZ := $(BUILD)/tools/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
 FUZZED := $(or $(TARGET),rtp)
+GO_CLIENT := $(BUILD)/go/participant
 PURE := -p protocol -p sfu -p turn -p signaling
 
 WEB_SOURCES := $(shell find web-client -path web-client/node_modules -prune -o -path web-client/dist -prune -o -type f -print)
@@ -41,14 +42,15 @@ test-web: web-client/node_modules/.ready ## The web client's own tests
 	cd web-client && npm test
 
 .PHONY: test-clients
-test-clients: compiler web browsers tests/node_modules/.ready $(VENV)/.ready ## Chromium, Firefox and the native SDK in real meetings
+test-clients: compiler web browsers tests/node_modules/.ready $(VENV)/.ready $(GO_CLIENT) ## Chromium, Firefox, the native SDK and the Go SDK in real meetings
 	cargo build -p server -p xtask
 	cd tests && npm test
 
-.PHONY: test-congestion
-test-congestion: compiler web browsers tests/node_modules/.ready ## Slow networks with browsers: not in `test`, it needs a machine with breath to spare
+.PHONY: test-long
+test-long: compiler web browsers tests/node_modules/.ready $(VENV)/.ready $(GO_CLIENT) ## What takes longer than a build should: slow networks, crowds, thousands of simulated meetings. It needs a machine with breath to spare
+	$(MAKE) sim SEEDS=2000
 	cargo build -p server -p xtask
-	cd tests && ./isolated node --test --test-reporter=spec manual/congestion.test.js
+	cd tests && npm run test-long
 
 .PHONY: sim
 sim: compiler ## A sweep of simulated meetings: SEEDS=2000 of them, from FIRST=0; SEED=n shows one
@@ -111,6 +113,10 @@ $(VENV)/.ready: tests/requirements.txt
 	python3 -m venv $(VENV)
 	$(VENV)/bin/pip install --quiet --disable-pip-version-check -r tests/requirements.txt
 	@touch $@
+
+$(GO_CLIENT): $(wildcard tests/go/*.go) tests/go/go.mod tests/go/go.sum
+	@.ci/go tests/go
+	cd tests/go && go build -o $(abspath $@) .
 
 # Built for use, not for speed: a minute and a half instead of six.
 $(DENY):

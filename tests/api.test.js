@@ -7,7 +7,7 @@ import { mkdtempSync, rmSync } from 'node:fs';
 import os from 'node:os';
 import path from 'node:path';
 import { test } from 'node:test';
-import { RoomServiceClient } from 'livekit-server-sdk';
+import { EgressClient, IngressClient, RoomServiceClient, SipClient } from 'livekit-server-sdk';
 import { serveBarePage } from './lib/bare.js';
 import { launchChromium } from './lib/browsers.js';
 import { LineProgram } from './lib/lines.js';
@@ -300,6 +300,36 @@ test('RoomService', { timeout: 8 * 60_000 }, async (t) => {
       await ada.leave();
       await gone();
     });
+  });
+});
+
+test('what applications ask and write beside RoomService', { timeout: 60_000 }, async (t) => {
+  const server = await Server.start('api-beside');
+  t.after(() => server.stop());
+
+  await t.test('npm livekit-server-sdk finds the lists of absent services empty, and hears what is not there', async () => {
+    const [egress, ingress, sip] = [EgressClient, IngressClient, SipClient].map((Client) => new Client(server.url, KEY, SECRET));
+    assert.deepEqual(await egress.listEgress(), []);
+    assert.deepEqual(await ingress.listIngress(), []);
+    assert.deepEqual(await sip.listSipDispatchRule(), []);
+    assert.deepEqual(await sip.listSipInboundTrunk(), []);
+    assert.deepEqual(await sip.listSipOutboundTrunk(), []);
+    await assert.rejects(egress.stopEgress('EG_1'), (error) => error.status === 501 && error.code === 'unimplemented' && /no egress service/.test(error.message));
+  });
+
+  await t.test('a token of La Suite Meet lets a guest in', async () => {
+    const attributes = { color: 'hsl(126, 75%, 50%)', room_role: null, is_authenticated: 'false' };
+    const claims = { name: 'Guest', metadata: null, kind: null, sip: null, roomConfig: null, attributes };
+    const grant = { roomAdmin: false, canUpdateOwnMetadata: false, canPublishSources: ['camera', null], hidden: null, destinationRoom: null };
+    const validate = async (claims) => {
+      const response = await fetch(`${server.url}/rtc/validate?access_token=${token('r', 'guest', { grant, claims })}`);
+      return [response.status, await response.text()];
+    };
+    assert.deepEqual(await validate(claims), [200, 'success']);
+    const seconds = String(Math.floor(Date.now() / 1000) + 60);
+    assert.deepEqual(await validate({ ...claims, exp: seconds }), [200, 'success']);
+    assert.equal((await validate({ ...claims, exp: '1700000000' }))[0], 401);
+    assert.equal((await validate({ ...claims, attributes: { room_role: 1 } }))[0], 401);
   });
 });
 

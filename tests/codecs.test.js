@@ -92,6 +92,16 @@ async function decodes(who, publisher, quality, fits) {
   return `${now.frameWidth}x${now.frameHeight}`;
 }
 
+/** What one picture costs: bytes for each decoded frame, and the share of what is sent that the viewer gets. */
+async function cost(sender, viewer) {
+  const sent = async () => (await sender.stats('outbound-rtp')).filter((one) => one.kind === 'video').reduce((sum, one) => sum + one.bytesSent, 0);
+  const [begun, sentThen] = [await inbound(viewer), await sent()];
+  await until('a few seconds more', async () => (await inbound(viewer)).framesDecoded >= begun.framesDecoded + 80, { limit: 40_000 });
+  const [now, sentNow] = [await inbound(viewer), await sent()];
+  const received = now.bytesReceived - begun.bytesReceived;
+  return { bytesPerFrame: Math.round(received / (now.framesDecoded - begun.framesDecoded)), share: received / (sentNow - sentThen) };
+}
+
 async function check(t, from, to, { codec, layers, options = {}, encrypted = false }) {
   const room = `codecs-${from}-${to}-${codec}-${layers}-${encrypted}`.replaceAll(' ', '-');
   const fake = (kind) => (kind === 'Firefox' ? { ...SIGNS[3], fakeMicrophone: true } : SIGNS[0]);
@@ -108,6 +118,7 @@ async function check(t, from, to, { codec, layers, options = {}, encrypted = fal
   const [full] = high.split('x').map(Number);
   const low = await decodes(ben, 'ada', LOW, (width) => width <= full / 2);
   const again = await decodes(ben, 'ada', HIGH, (width) => width >= full);
+  const { bytesPerFrame, share } = await cost(ada, ben);
   const seen = await inbound(ben);
   const reports = await ben.stats('codec');
   const mime = reports.find((one) => one.id === seen.codecId)?.mimeType ?? seen.decoderImplementation;
@@ -122,9 +133,13 @@ async function check(t, from, to, { codec, layers, options = {}, encrypted = fal
   const sent = (await ada.stats('outbound-rtp')).filter((one) => one.kind === 'video');
   const mode = sent.map((one) => one.scalabilityMode).find(Boolean) ?? `${sent.length} streams`;
   const row = [`${from} to ${to}`, codec, encrypted ? 'encrypted' : 'clear', layers, mode, `HIGH ${high}`, `LOW ${low}`, `HIGH ${again}`];
+  row.push(`${bytesPerFrame} bytes a frame, ${Math.round(share * 100)} % of what is sent`);
   row.push(`${seen.framesDecoded} frames, ${seen.keyFramesDecoded} key, ${seen.pliCount} PLI, ${seen.freezeCount} freezes`, mime ?? '');
   rows.push(row.join(' | '));
   t.diagnostic(rows.at(-1));
+  // Layers below the one that is seen are needed for key pictures only, or for each picture.
+  if (mode.endsWith('_KEY')) assert.ok(share < 0.85, `the lower layers stay behind: ${share}`);
+  if (mode === 'L3T3') assert.ok(share > 0.9, `the lower layers are needed: ${share}`);
 }
 
 const pick = process.env.CODEC;

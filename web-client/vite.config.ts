@@ -1,7 +1,7 @@
 import react from '@vitejs/plugin-react';
 import { defineConfig } from 'vitest/config';
 
-/** Where `npm run dev` finds the server that answers `/dev/token` and `/rtc`. */
+/** Where `npm run dev` finds the server that answers `/api`, `/dev/token` and `/rtc`. */
 const SERVER = 'http://localhost:7880';
 
 export default defineConfig({
@@ -17,6 +17,7 @@ export default defineConfig({
   },
   server: {
     proxy: {
+      '/api': SERVER,
       '/dev/token': SERVER,
       '/rtc': { target: SERVER, ws: true },
     },

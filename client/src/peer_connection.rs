@@ -15,7 +15,7 @@ use std::{collections::VecDeque, net::SocketAddr, time::Instant};
 use str0m::{
     Candidate, Event, IceConnectionState, Input, Output, Rtc,
     change::SdpPendingOffer,
-    channel::ChannelId,
+    channel::{ChannelConfig, ChannelId},
     media::{Direction, Mid},
     net::{Protocol, Receive},
 };
@@ -42,6 +42,8 @@ pub struct PeerConfig {
     pub vp9: bool,
     /// The datagrams travel in TCP connections that we open (ICE-TCP, RFC 6544).
     pub tcp: bool,
+    /// Insist on being the server of DTLS, as pion does towards ICE-lite.
+    pub dtls_server: bool,
 }
 
 impl Default for PeerConfig {
@@ -53,6 +55,7 @@ impl Default for PeerConfig {
             frames: true,
             vp9: false,
             tcp: false,
+            dtls_server: false,
         }
     }
 }
@@ -175,6 +178,8 @@ pub struct PeerConnection {
     /// The offer in flight, and the changes it carries.
     pending: Option<(SdpPendingOffer, Vec<offer::Change>)>,
     channels: Vec<(ChannelId, DataChannel)>,
+    /// With labels that LiveKit does not know.
+    own_channels: Vec<(ChannelId, String)>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<PeerEvent>,
     timeout: Option<Instant>,
@@ -220,6 +225,7 @@ impl PeerConnection {
             wanted,
             pending: None,
             channels: Vec::new(),
+            own_channels: Vec::new(),
             transmits: VecDeque::new(),
             events: VecDeque::new(),
             timeout: Some(now),
@@ -327,6 +333,37 @@ impl PeerConnection {
         }
     }
 
+    /// Opens an ordered and reliable data channel with a label of one's own.
+    pub fn open_channel(&mut self, label: &str, now: Instant) {
+        let config = ChannelConfig {
+            label: label.to_owned(),
+            ..ChannelConfig::default()
+        };
+        self.rtc.direct_api().create_data_channel(config);
+        self.settle(Ok(()), now);
+        self.handle_timeout(now);
+    }
+
+    /// Sends a message on such a channel.
+    ///
+    /// # Errors
+    /// [`Error::DataChannel`] while it is not open or its buffer is full.
+    pub fn send_raw(&mut self, label: &str, payload: &[u8], now: Instant) -> Result<(), Error> {
+        let refused = |why| Error::DataChannel("of one's own", why);
+        let mut channels = self.own_channels.iter();
+        let id = channels.find(|(_, own)| own == label).map(|(id, _)| *id);
+        let mut open = id
+            .and_then(|id| self.rtc.channel(id))
+            .ok_or(refused("not open"))?;
+        let taken = open.write(true, payload);
+        self.settle(Ok(()), now);
+        match taken {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(refused("buffer full")),
+            Err(error) => Err(Error::Connection(error.to_string())),
+        }
+    }
+
     /// The open data channels and their SCTP stream ids.
     pub fn data_channel_ids(&mut self) -> Vec<(DataChannel, u16)> {
         let direct = self.rtc.direct_api();
@@ -394,6 +431,8 @@ impl PeerConnection {
                 if let Some(channel) = DataChannel::ALL.into_iter().find(|c| c.label() == label) {
                     self.channels.push((id, channel));
                     self.events.push_back(PeerEvent::ChannelOpen(channel));
+                } else {
+                    self.own_channels.push((id, label));
                 }
             }
             Event::ChannelData(data) => {

@@ -7,7 +7,7 @@
 
 use prost::Message;
 
-use crate::livekit::DataPacket;
+use crate::livekit::{self, DataPacket};
 
 /// Fields of `DataPacket`.
 const USER: u32 = 2;
@@ -16,6 +16,8 @@ const PARTICIPANT_IDENTITY: u32 = 4;
 const DESTINATION_IDENTITIES: u32 = 5;
 const TRANSCRIPTION: u32 = 7;
 const METRICS: u32 = 8;
+const CHAT_MESSAGE: u32 = 9;
+const STREAM_HEADER: u32 = 13;
 const SEQUENCE: u32 = 16;
 const PARTICIPANT_SID: u32 = 17;
 
@@ -26,6 +28,13 @@ mod user {
     pub const PARTICIPANT_IDENTITY: u32 = 5;
     pub const DESTINATION_IDENTITIES: u32 = 6;
 }
+
+/// `ChatMessage.generated`.
+const CHAT_GENERATED: u32 = 6;
+
+/// `DataStream.Header.text_header`, and its `generated`.
+const TEXT_HEADER: u32 = 9;
+const TEXT_GENERATED: u32 = 5;
 
 /// Bytes that are no `DataPacket`, or one that a participant may not send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -44,6 +53,10 @@ pub struct DataPacketView<'a> {
     /// The publisher's count of reliable packets; 0 when absent.
     pub sequence: u32,
     reserved: bool,
+    /// Who it says has sent it.
+    claimed: &'a str,
+    /// A chat message, or the beginning of a text stream.
+    is_text: bool,
 }
 
 impl<'a> DataPacketView<'a> {
@@ -65,6 +78,9 @@ impl<'a> DataPacketView<'a> {
                     view.destination_identities.push(text(name)?)
                 }
                 (SEQUENCE, Value::Varint(value)) => view.sequence = value as u32,
+                (PARTICIPANT_IDENTITY, Value::Bytes(name)) => view.claimed = text(name)?,
+                (CHAT_MESSAGE, _) => view.is_text = true,
+                (STREAM_HEADER, Value::Bytes(header)) => view.is_text |= has_text(header)?,
                 (TRANSCRIPTION | METRICS, _) => view.reserved = true,
                 (SPEAKER, _) => return Err(MalformedDataPacket),
                 (USER, Value::Bytes(packet)) => view.read_user(packet)?,
@@ -91,11 +107,38 @@ impl<'a> DataPacketView<'a> {
         self.reserved
     }
 
+    /// In whose name an agent with the identity `own` sends a text: what it wrote down of what that one said, say.
+    pub fn speaks_for(&self, own: &str) -> Option<&'a str> {
+        let is_another = !self.claimed.is_empty() && self.claimed != own;
+        (self.is_text && is_another).then_some(self.claimed)
+    }
+
     /// The packet with its sender set to `identity` and `sid`, whatever it said before; empty ones leave no sender.
     ///
     /// # Errors
     /// None for a packet that was parsed; the type says so for the sake of the scan.
     pub fn stamp(&self, identity: &str, sid: &str) -> Result<Vec<u8>, MalformedDataPacket> {
+        self.stamped(identity, sid, false)
+    }
+
+    /// The same of a text that an agent sends in the name of `identity`: it says that it is generated.
+    ///
+    /// # Errors
+    /// As [`DataPacketView::stamp`].
+    pub fn stamp_generated(
+        &self,
+        identity: &str,
+        sid: &str,
+    ) -> Result<Vec<u8>, MalformedDataPacket> {
+        self.stamped(identity, sid, true)
+    }
+
+    fn stamped(
+        &self,
+        identity: &str,
+        sid: &str,
+        is_generated: bool,
+    ) -> Result<Vec<u8>, MalformedDataPacket> {
         let room = 2 * (identity.len() + sid.len()) + 24;
         let mut out = Vec::with_capacity(self.packet.len() + room);
         for field in Fields(self.packet) {
@@ -104,6 +147,12 @@ impl<'a> DataPacketView<'a> {
                 (PARTICIPANT_IDENTITY | PARTICIPANT_SID, _) => {}
                 (USER, Value::Bytes(user)) => {
                     put_bytes(&mut out, USER, &stamp_user(user, identity, sid)?)
+                }
+                (CHAT_MESSAGE, Value::Bytes(message)) if is_generated => {
+                    put_bytes(&mut out, CHAT_MESSAGE, &with_flag(message, CHAT_GENERATED))
+                }
+                (STREAM_HEADER, Value::Bytes(header)) if is_generated => {
+                    put_bytes(&mut out, STREAM_HEADER, &generated_header(header)?)
                 }
                 _ => out.extend_from_slice(field.raw),
             }
@@ -130,6 +179,19 @@ impl<'a> DataPacketView<'a> {
     }
 }
 
+/// The packet in which a message of a channel of one's own travels: LiveKit passes it on to everybody as a user's.
+pub fn of_user(payload: &[u8]) -> Vec<u8> {
+    let user = livekit::UserPacket {
+        payload: payload.to_vec(),
+        ..Default::default()
+    };
+    let packet = DataPacket {
+        value: Some(livekit::data_packet::Value::User(user)),
+        ..DataPacket::default()
+    };
+    packet.encode_to_vec()
+}
+
 /// [`DataPacketView::parse`] and [`DataPacketView::stamp`] in one.
 ///
 /// # Errors
@@ -152,6 +214,38 @@ fn stamp_user(packet: &[u8], identity: &str, sid: &str) -> Result<Vec<u8>, Malfo
     put_text(&mut out, user::PARTICIPANT_SID, sid);
     put_text(&mut out, user::PARTICIPANT_IDENTITY, identity);
     Ok(out)
+}
+
+/// Is it the header of a text stream?
+fn has_text(header: &[u8]) -> Result<bool, MalformedDataPacket> {
+    for field in Fields(header) {
+        if field?.number == TEXT_HEADER {
+            return Ok(true);
+        }
+    }
+    Ok(false)
+}
+
+fn generated_header(header: &[u8]) -> Result<Vec<u8>, MalformedDataPacket> {
+    let mut out = Vec::with_capacity(header.len() + 4);
+    for field in Fields(header) {
+        let field = field?;
+        match (field.number, field.value) {
+            (TEXT_HEADER, Value::Bytes(text)) => {
+                put_bytes(&mut out, TEXT_HEADER, &with_flag(text, TEXT_GENERATED))
+            }
+            _ => out.extend_from_slice(field.raw),
+        }
+    }
+    Ok(out)
+}
+
+/// The message with this flag set: of a field that is there twice the last one counts.
+fn with_flag(message: &[u8], number: u32) -> Vec<u8> {
+    let mut out = message.to_vec();
+    prost::encoding::encode_key(number, prost::encoding::WireType::Varint, &mut out);
+    prost::encoding::encode_varint(1, &mut out);
+    out
 }
 
 fn text(bytes: &[u8]) -> Result<&str, MalformedDataPacket> {
@@ -301,6 +395,72 @@ mod tests {
                 user.participant_sid.as_str()
             ),
             ("", "")
+        );
+    }
+
+    #[test]
+    #[allow(deprecated)]
+    fn a_text_in_the_name_of_another_says_that_it_is_generated() {
+        use crate::livekit::{ChatMessage, data_stream};
+        let header = |content_header| {
+            data_packet::Value::StreamHeader(data_stream::Header {
+                topic: "lk.transcription".into(),
+                content_header: Some(content_header),
+                ..Default::default()
+            })
+        };
+        let text = data_stream::header::ContentHeader::TextHeader(data_stream::TextHeader {
+            version: 3,
+            ..Default::default()
+        });
+        let bytes = data_stream::header::ContentHeader::ByteHeader(Default::default());
+        let encoded = |value| {
+            DataPacket {
+                participant_identity: "alice".into(),
+                value: Some(value),
+                ..Default::default()
+            }
+            .encode_to_vec()
+        };
+        let chat = data_packet::Value::ChatMessage(ChatMessage {
+            message: "hello".into(),
+            ..Default::default()
+        });
+        for value in [header(text), chat] {
+            let packet = encoded(value);
+            let view = DataPacketView::parse(&packet).unwrap();
+            assert_eq!(view.speaks_for("alice"), None);
+            assert_eq!(view.speaks_for("agent"), Some("alice"));
+            let stamped = view.stamp_generated("alice", "PA_agent").unwrap();
+            let stamped = DataPacket::decode(stamped.as_slice()).unwrap();
+            assert_eq!(stamped.participant_identity, "alice");
+            assert_eq!(stamped.participant_sid, "PA_agent");
+            match stamped.value.unwrap() {
+                data_packet::Value::ChatMessage(chat) => {
+                    assert_eq!((chat.generated, chat.message.as_str()), (true, "hello"))
+                }
+                data_packet::Value::StreamHeader(header) => {
+                    assert_eq!(header.topic, "lk.transcription");
+                    let Some(data_stream::header::ContentHeader::TextHeader(text)) =
+                        header.content_header
+                    else {
+                        panic!("no text")
+                    };
+                    assert_eq!((text.generated, text.version), (true, 3));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        // Files and everything else are of who sends them.
+        let file = encoded(header(bytes));
+        assert_eq!(
+            DataPacketView::parse(&file).unwrap().speaks_for("agent"),
+            None
+        );
+        let user = packet().encode_to_vec();
+        assert_eq!(
+            DataPacketView::parse(&user).unwrap().speaks_for("agent"),
+            None
         );
     }
 

@@ -25,10 +25,10 @@ pub enum Error {
     /// A token (or request) that names no room.
     #[error("no room name")]
     NoRoomName,
-    /// A text is longer than it may be.
-    #[error("{what} is too long: at most {max} bytes")]
+    /// A text is longer than it may be ([`crate::limits`]).
+    #[error("{what} {max}")]
     TooLong {
-        /// What was too long.
+        /// What exceeds limits, in words.
         what: &'static str,
         /// The limit, bytes.
         max: usize,

@@ -124,7 +124,13 @@ fn attributes(text: &str) -> Result<HashMap<String, String>, JoinQueryError> {
     let json = BASE64
         .decode(text)
         .map_err(|_| JoinQueryError::Attributes)?;
-    serde_json::from_slice(&json).map_err(|_| JoinQueryError::Attributes)
+    // What is `null` is not set, as in tokens.
+    let attributes: HashMap<String, Option<String>> =
+        serde_json::from_slice(&json).map_err(|_| JoinQueryError::Attributes)?;
+    let set = attributes
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value?)));
+    Ok(set.collect())
 }
 
 #[cfg(test)]
@@ -182,7 +188,7 @@ mod tests {
 
     #[test]
     fn capabilities_sdks_and_attributes_are_read() {
-        let text = BASE64.encode(r#"{"colour":"red"}"#);
+        let text = BASE64.encode(r#"{"colour":"red","role":null}"#);
         let names = "CAP_PACKET_TRAILER,CAP_OF_TOMORROW,CAP_COMPRESSION_DEFLATE_RAW";
         let request = read(&[
             ("capabilities", names),
@@ -196,6 +202,7 @@ mod tests {
             (Sdk::ReactNative, vec![1, 2])
         );
         assert_eq!(request.participant_attributes["colour"], "red");
+        assert_eq!(request.participant_attributes.len(), 1);
         let unknown = read(&[("sdk", "abacus")]).unwrap().client_info.unwrap();
         assert_eq!(unknown.sdk(), Sdk::Unknown);
     }

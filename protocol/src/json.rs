@@ -38,6 +38,9 @@ use Field::{Bool, Either, Enum, List, Long, Map, Message, Messages, Number, Text
 /// A message without fields.
 pub const EMPTY: Shape = &[];
 
+/// The lists of egress, ingress and SIP, while nothing is in them.
+pub const ITEMS: Shape = &[("items", List)];
+
 /// `livekit.Room`
 pub const ROOM: Shape = &[
     ("sid", Text),

@@ -3,11 +3,15 @@
 //! Pure: no socket, no clock, no global randomness. Everything else of the project speaks through
 //! these types; only this crate names `livekit-protocol`.
 
+pub mod api;
+pub mod codec;
 pub mod data_packet;
 pub mod error;
 pub mod ids;
 pub mod join_query;
 pub mod json;
+pub mod lenient;
+pub mod limits;
 mod narrow;
 pub mod prescan;
 pub mod signal;

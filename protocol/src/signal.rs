@@ -12,6 +12,7 @@ use prost::Message;
 use serde::{Deserialize, Serialize};
 
 use crate::{
+    lenient,
     livekit::{
         JoinRequest, SignalRequest, SignalResponse, WrappedJoinRequest,
         wrapped_join_request::Compression,
@@ -221,7 +222,7 @@ fn decode<M: Message + Default + for<'de> Deserialize<'de>>(
     }
     match frame {
         Frame::Binary(bytes) => M::decode(bytes.clone()).map_err(|_| FrameError::Malformed),
-        Frame::Text(text) => serde_json::from_str(text).map_err(|_| FrameError::Malformed),
+        Frame::Text(text) => lenient::message(text.as_bytes()).ok_or(FrameError::Malformed),
     }
 }
 

@@ -2,19 +2,21 @@
 //!
 //! The only accepted algorithm is `HS256`: the header cannot choose another one, and key ids in the header mean nothing.
 
-use std::{collections::BTreeMap, fmt, time::Duration};
+use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize, de};
 
-use crate::{ParticipantIdentity, RoomName, livekit::RoomConfiguration};
+use serde_json::Value;
+
+use crate::{ParticipantIdentity, RoomName, lenient, livekit::RoomConfiguration};
 
 /// How far the clocks of the application and of this server may differ, seconds. LiveKit's value.
 pub const LEEWAY_SECONDS: u64 = 60;
 
-/// The longest token we look at. Tokens travel in header lines and query strings, which are not longer.
-pub const MAX_TOKEN_BYTES: usize = 64 * 1024;
+/// The longest token we look at: one that carries the longest metadata (512 KiB) and attributes (64 KiB) there may be.
+pub const MAX_TOKEN_BYTES: usize = 1024 * 1024;
 
 /// API keys: public key id to secret.
 #[derive(Clone, Default)]
@@ -31,6 +33,13 @@ impl Keys {
         )
     }
 
+    /// These keys and another one; one of the same id gives way.
+    #[must_use]
+    pub fn with(mut self, key: &str, secret: impl Into<Vec<u8>>) -> Self {
+        self.0.insert(key.to_owned(), secret.into());
+        self
+    }
+
     /// Is there no key at all?
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
@@ -39,6 +48,13 @@ impl Keys {
     /// The key ids, in alphabetical order.
     pub fn ids(&self) -> impl Iterator<Item = &str> {
         self.0.keys().map(String::as_str)
+    }
+
+    /// The first of the ids whose secret has fewer than `bytes` bytes.
+    pub fn shorter_than(&self, bytes: usize) -> Option<&str> {
+        let is_short = |(_, secret): &(&String, &Vec<u8>)| secret.len() < bytes;
+        let (id, _) = self.0.iter().find(is_short)?;
+        Some(id)
     }
 
     fn secret(&self, key: &str) -> Option<hmac::Key> {
@@ -274,9 +290,9 @@ struct Claims {
     #[serde(skip_serializing_if = "String::is_empty")]
     principal: String,
     // NumericDate (RFC 7519, section 2) may have a fraction.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "date")]
     nbf: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "date")]
     exp: Option<f64>,
     #[serde(skip_serializing_if = "String::is_empty")]
     name: String,
@@ -293,16 +309,106 @@ struct Claims {
     #[serde(skip_serializing_if = "Option::is_none")]
     sip: Option<SipGrant>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    room_config: Option<serde_json::Value>,
+    room_config: Option<Value>,
     #[serde(skip_serializing_if = "String::is_empty")]
     room_preset: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     sha256: String,
 }
 
+/// Names of claims, which are matched without regard to case; not those of attributes and of `roomConfig`.
+const CLAIMS: [&str; 15] = [
+    "iss",
+    "sub",
+    "nbf",
+    "exp",
+    "name",
+    "metadata",
+    "attributes",
+    "kind",
+    "kindDetails",
+    "video",
+    "sip",
+    "roomConfig",
+    "roomPreset",
+    "sha256",
+    "principal",
+];
+
+/// Those of the `video` claim.
+const VIDEO: [&str; 18] = [
+    "roomCreate",
+    "roomList",
+    "roomRecord",
+    "roomAdmin",
+    "roomJoin",
+    "room",
+    "canPublish",
+    "canSubscribe",
+    "canPublishData",
+    "canPublishSources",
+    "canUpdateOwnMetadata",
+    "ingressAdmin",
+    "hidden",
+    "recorder",
+    "agent",
+    "canSubscribeMetrics",
+    "canManageAgentSession",
+    "destinationRoom",
+];
+
+/// Those of the `sip` claim.
+const SIP: [&str; 2] = ["admin", "call"];
+
 #[derive(Deserialize)]
 struct Header {
     alg: String,
+}
+
+/// The one claim that is looked at before the signature is. The others cost nothing until then.
+struct Issuer(String);
+
+impl<'de> Deserialize<'de> for Issuer {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Visitor;
+        impl<'de> de::Visitor<'de> for Visitor {
+            type Value = Issuer;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("claims")
+            }
+
+            fn visit_map<A: de::MapAccess<'de>>(self, mut claims: A) -> Result<Issuer, A::Error> {
+                let (mut exact, mut folded) = (None, None);
+                while let Some(name) = claims.next_key::<Cow<'de, str>>()? {
+                    match &*name {
+                        "iss" => exact = claims.next_value::<Option<String>>()?,
+                        name if name.eq_ignore_ascii_case("iss") => folded = claims.next_value()?,
+                        _ => {
+                            claims.next_value::<de::IgnoredAny>()?;
+                        }
+                    }
+                }
+                Ok(Issuer(exact.or(folded).unwrap_or_default()))
+            }
+        }
+        deserializer.deserialize_map(Visitor)
+    }
+}
+
+/// A number, or a text that is one: so Go reads it.
+fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
+    let number = match Value::deserialize(deserializer)? {
+        Value::Null => return Ok(None),
+        Value::Number(number) => Some(number),
+        // serde would let blanks stand around it.
+        Value::String(text) if text.bytes().all(|byte| !byte.is_ascii_whitespace()) => {
+            serde_json::from_str(&text).ok()
+        }
+        _ => None,
+    };
+    let number = number.and_then(|number: serde_json::Number| number.as_f64());
+    number.map(Some).ok_or(de::Error::custom("not a date"))
 }
 
 /// Checks a token and returns what it grants. `now` is seconds since 1970.
@@ -314,12 +420,13 @@ pub fn verify(token: &str, keys: &Keys, now: u64) -> Result<Grant, TokenError> {
     }
     let (signed, signature) = token.rsplit_once('.').ok_or(TokenError::Malformed)?;
     let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
-    let header: Header = decode_part(header)?;
-    let claims: Claims = decode_part(claims)?;
-    // Nothing of the claims but the issuer is used before the signature is checked.
+    let header: Header = read(&decode_part(header)?)?;
+    let claims = decode_part(claims)?;
+    // Nothing of the claims but the issuer is read before the signature is checked.
+    let Issuer(issuer) = read(&claims)?;
     let secret = keys
-        .secret(&claims.iss)
-        .ok_or_else(|| TokenError::UnknownKey(printable(&claims.iss, 64)))?;
+        .secret(&issuer)
+        .ok_or_else(|| TokenError::UnknownKey(printable(&issuer, 64)))?;
     if header.alg != "HS256" {
         return Err(TokenError::Algorithm(printable(&header.alg, 16)));
     }
@@ -327,17 +434,45 @@ pub fn verify(token: &str, keys: &Keys, now: u64) -> Result<Grant, TokenError> {
         .decode(signature)
         .map_err(|_| TokenError::Signature)?;
     hmac::verify(&secret, signed.as_bytes(), &signature).map_err(|_| TokenError::Signature)?;
+    let claims = read_claims(&claims)?;
     check_times(&claims, now)?;
     Ok(claims.into())
 }
 
-fn decode_part<T: for<'de> Deserialize<'de>>(part: &str) -> Result<T, TokenError> {
+fn decode_part(part: &str) -> Result<Vec<u8>, TokenError> {
     let json = BASE64.decode(part).map_err(|_| TokenError::Malformed)?;
     // serde would also read a struct from an array, by position.
-    if !json.trim_ascii_start().starts_with(b"{") {
-        return Err(TokenError::Malformed);
+    match json.trim_ascii_start().starts_with(b"{") {
+        true => Ok(json),
+        false => Err(TokenError::Malformed),
     }
-    serde_json::from_slice(&json).map_err(|_| TokenError::Malformed)
+}
+
+fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenError> {
+    serde_json::from_slice(json).map_err(|_| TokenError::Malformed)
+}
+
+/// As Go reads them: what is `null` is not set, and names match without regard to case.
+fn read_claims(json: &[u8]) -> Result<Claims, TokenError> {
+    let mut claims = lenient::object(json).ok_or(TokenError::Malformed)?;
+    if let Value::Object(claims) = &mut claims {
+        lenient::fold_names(claims, &CLAIMS);
+        for (claim, names) in [("video", VIDEO.as_slice()), ("sip", &SIP)] {
+            if let Some(Value::Object(claim)) = claims.get_mut(claim) {
+                lenient::fold_names(claim, names);
+            }
+        }
+    }
+    lenient::drop_nulls(&mut claims);
+    for list in ["/video/canPublishSources", "/kindDetails"] {
+        // A list of nothing else names something that does not exist, not everything.
+        if let Some(Value::Array(values)) = claims.pointer_mut(list) {
+            for value in values.iter_mut().filter(|value| value.is_null()) {
+                *value = "".into();
+            }
+        }
+    }
+    serde_json::from_value(claims).map_err(|_| TokenError::Malformed)
 }
 
 fn check_times(claims: &Claims, now: u64) -> Result<(), TokenError> {
@@ -374,7 +509,10 @@ impl From<Claims> for Grant {
             sip: claims.sip,
             room_config: claims
                 .room_config
-                .and_then(|json| serde_json::from_value(json).ok())
+                .and_then(|mut json| {
+                    lenient::make_integers(&mut json);
+                    serde_json::from_value(json).ok()
+                })
                 .map(Box::new),
             room_preset: claims.room_preset,
             sha256: claims.sha256,
@@ -453,7 +591,9 @@ pub fn sign_body(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::lenient::tests::{paths, removed, set_null};
     use proptest::prelude::*;
+    use serde_json::json;
 
     const NOW: u64 = 1_800_000_000;
     const SECRET: &str = "secret-of-at-least-thirty-two-bytes!!";
@@ -676,7 +816,149 @@ mod tests {
         }
     }
 
+    /// As La Suite Meet 1.27 writes it, and others that write what is not set.
+    fn with_everything() -> Value {
+        json!({
+            "iss": "devkey", "sub": "i", "nbf": NOW, "exp": NOW + 60, "name": "n", "metadata": "m",
+            "attributes": {"color": "red", "room_role": "owner"}, "kind": "agent", "sha256": "x",
+            "kindDetails": ["cloud_agent", "forwarded"], "roomPreset": "p", "principal": "q", "sip": {"admin": true, "call": true},
+            "video": {
+                "room": "r", "roomJoin": true, "roomAdmin": true, "roomCreate": true, "roomList": true, "roomRecord": true,
+                "canPublish": false, "canSubscribe": false, "canPublishData": false, "canUpdateOwnMetadata": true,
+                "canPublishSources": ["camera", "microphone"], "hidden": true, "recorder": true, "agent": true,
+                "ingressAdmin": true, "canSubscribeMetrics": true, "canManageAgentSession": true, "destinationRoom": "d",
+            },
+            "roomConfig": {"name": "r", "emptyTimeout": 7, "maxParticipants": 3, "tags": {"a": "b", "c": "d"},
+                "agents": [{"agentName": "a"}, {"agentName": "b"}]},
+        })
+    }
+
+    #[test]
+    fn an_application_that_writes_what_is_not_set_is_let_in() {
+        let claims = r#"{"iss":"devkey","sub":"i","name":null,"metadata":null,"kind":null,"nbf":null,"exp":null,
+            "attributes":{"color":"hsl(1, 75%, 60%)","room_role":null},"sip":null,"roomConfig":null,"kindDetails":null,
+            "video":{"room":"r","roomJoin":true,"canPublish":null,"canPublishSources":["camera",null],"hidden":null}}"#;
+        let grant = verify(&hs256(claims), &keys(), NOW).unwrap();
+        assert_eq!(grant.attributes.len(), 1);
+        assert_eq!((grant.expires_at, grant.sip), (None, None));
+        assert!(grant.video().may_publish() && !grant.video().hidden);
+        assert_eq!(grant.video().can_publish_sources, ["camera"]);
+        // What names nothing is not what names everything.
+        let nothing = r#"{"iss":"devkey","video":{"canPublishSources":[null,null]}}"#;
+        let grant = verify(&hs256(nothing), &keys(), NOW).unwrap();
+        assert_eq!(grant.video().can_publish_sources, [""]);
+    }
+
+    #[test]
+    fn names_of_claims_match_without_regard_to_case() {
+        let mut claims = with_everything();
+        let grant = verify(&hs256(&claims.to_string()), &keys(), NOW).unwrap();
+        for claim in ["video", "sip"] {
+            upper(&mut claims[claim]);
+        }
+        upper(&mut claims);
+        let upper = claims.to_string();
+        assert!(upper.contains("CANPUBLISHSOURCES") && upper.contains("room_role"));
+        assert_eq!(verify(&hs256(&upper), &keys(), NOW), Ok(grant.clone()));
+        assert_eq!(grant.attributes.len(), 2);
+        // The names that are written are those that are matched.
+        let signed = sign(&grant, &keys(), NOW, None).unwrap();
+        let written = BASE64.decode(signed.split('.').nth(1).unwrap()).unwrap();
+        let written: Value = serde_json::from_slice(&written).unwrap();
+        let names = |value: &Value| {
+            value
+                .as_object()
+                .unwrap()
+                .keys()
+                .cloned()
+                .collect::<Vec<_>>()
+        };
+        let known =
+            |name: &String, names: &[&str]| assert!(names.contains(&name.as_str()), "{name}");
+        names(&written).iter().for_each(|name| known(name, &CLAIMS));
+        let video = names(&written["video"]);
+        assert_eq!(video.len(), VIDEO.len());
+        video.iter().for_each(|name| known(name, &VIDEO));
+        // The exact name counts.
+        let both =
+            r#"{"ISS":"nobody","iss":"devkey","Video":{"roomAdmin":true},"video":{"room":"r"}}"#;
+        let video = verify(&hs256(both), &keys(), NOW).unwrap().video();
+        assert_eq!((video.room_admin, video.room.as_str()), (false, "r"));
+        assert!(verify(&hs256(r#"{"ISS":"devkey","iss":null}"#), &keys(), NOW).is_ok());
+    }
+
+    fn upper(value: &mut Value) {
+        let object = std::mem::take(value.as_object_mut().unwrap());
+        let renamed = object
+            .into_iter()
+            .map(|(name, value)| (name.to_ascii_uppercase(), value));
+        *value = Value::Object(renamed.collect());
+    }
+
+    #[test]
+    fn a_date_may_be_a_text_of_digits() {
+        let at = |exp: &str| {
+            let claims = format!(r#"{{"iss":"devkey","exp":{exp}}}"#);
+            verify(&hs256(&claims), &keys(), NOW).map(|grant| grant.expires_at)
+        };
+        assert_eq!(at(r#""1800000100""#), Ok(Some(1_800_000_100)));
+        assert_eq!(at(r#""1800000100.5""#), Ok(Some(1_800_000_100)));
+        assert_eq!(at(r#""1.8000001e9""#), Ok(Some(1_800_000_100)));
+        assert_eq!(at("1800000100.0"), Ok(Some(1_800_000_100)));
+        assert_eq!(at(r#""1700000000""#), Err(TokenError::Expired));
+        for none in [
+            r#""""#,
+            r#"" 1800000100""#,
+            r#""never""#,
+            r#""1800000100x""#,
+            r#""0x7f""#,
+            "true",
+            "[]",
+            "{}",
+        ] {
+            assert_eq!(at(none), Err(TokenError::Malformed), "{none}");
+        }
+    }
+
+    #[test]
+    fn a_token_with_the_longest_metadata_there_may_be_verifies() {
+        let grant = Grant {
+            api_key: "devkey".into(),
+            metadata: "x".repeat(512 * 1024),
+            attributes: [("a".to_owned(), "y".repeat(64 * 1024 - 1))].into(),
+            ..Grant::default()
+        };
+        let signed = sign(&grant, &keys(), NOW, None).unwrap();
+        let read = verify(&signed, &keys(), NOW).unwrap();
+        assert_eq!(
+            (read.metadata.len(), read.attributes),
+            (512 * 1024, grant.attributes)
+        );
+    }
+
+    #[test]
+    fn what_a_stranger_writes_is_not_read_before_its_signature_is() {
+        // Of this only the issuer is looked at.
+        let odd = token(
+            r#"{"alg":"HS256"}"#,
+            r#"{"iss":"devkey","video":[[[]]]}"#,
+            "wrong",
+        );
+        assert_eq!(verify(&odd, &keys(), NOW), Err(TokenError::Signature));
+    }
+
     proptest! {
+        #[test]
+        fn whatever_claim_is_set_to_null_is_as_if_it_were_absent(at in any::<prop::sample::Index>()) {
+            let claims = with_everything();
+            let paths = paths(&claims);
+            let path = &paths[at.index(paths.len())];
+            let read = |claims: Value| verify(&hs256(&claims.to_string()), &keys(), NOW);
+            let without = read(removed(&claims, path));
+            prop_assert_eq!(read(set_null(&claims, path)), without.clone());
+            prop_assert!(without.is_ok() || path == "/iss");
+        }
+
         #[test]
         fn random_text_never_panics(text in ".{0,200}") {
             prop_assert!(verify(&text, &keys(), NOW).is_err());

@@ -4,9 +4,15 @@
 use std::fmt;
 
 use aws_lc_rs::hmac;
-use base64::{Engine, engine::general_purpose::STANDARD_NO_PAD as BASE64};
+use base64::{
+    Engine,
+    engine::general_purpose::{STANDARD_NO_PAD as BASE64, URL_SAFE_NO_PAD},
+};
 
-use crate::{ParticipantSid, livekit::IceServer};
+use crate::livekit::IceServer;
+
+/// Bytes of the digest of a principal.
+const DIGEST: usize = 12;
 
 /// Our TURN server, as clients are told of it.
 #[derive(Clone)]
@@ -31,12 +37,15 @@ impl TurnServers {
         self.urls.iter().any(|url| is_tls(url))
     }
 
-    /// What `participant` is told at `now` (seconds since 1970).
-    pub fn for_participant(&self, participant: ParticipantSid, now: u64) -> Vec<IceServer> {
+    /// What somebody is told at `now` (seconds since 1970). `principal` is whose allocations are counted together, however
+    /// often it joins: it goes into the user name as a digest that says nothing about it.
+    pub fn for_principal(&self, principal: &str, now: u64) -> Vec<IceServer> {
         if self.urls.is_empty() {
             return Vec::new();
         }
-        let username = format!("{}:{participant}", now + self.lifetime_seconds);
+        let digest = hmac::sign(&self.secret, format!("principal {principal}").as_bytes());
+        let digest = URL_SAFE_NO_PAD.encode(&digest.as_ref()[..DIGEST]);
+        let username = format!("{}:{digest}", now + self.lifetime_seconds);
         vec![IceServer {
             urls: self.urls.clone(),
             credential: self.mac(&username),
@@ -47,10 +56,11 @@ impl TurnServers {
     /// The password of a user at `now`; `None` for names that we did not give, and for those whose time is over. A user
     /// that `is_known` has an allocation already, which does not end with its credentials.
     pub fn password(&self, username: &str, is_known: bool, now: u64) -> Option<String> {
-        let (expires, participant) = username.split_once(':')?;
-        participant.parse::<ParticipantSid>().ok()?;
+        let (expires, digest) = username.split_once(':')?;
+        let digest = URL_SAFE_NO_PAD.decode(digest).ok()?;
         let expires: u64 = expires.parse().ok()?;
-        (is_known || now < expires).then(|| self.mac(username))
+        let is_ours = digest.len() == DIGEST;
+        (is_ours && (is_known || now < expires)).then(|| self.mac(username))
     }
 
     fn mac(&self, username: &str) -> String {
@@ -77,27 +87,32 @@ impl PartialEq for TurnServers {
 
 #[cfg(test)]
 mod tests {
-    use rand::{SeedableRng, rngs::StdRng};
-
     use super::*;
 
     #[test]
-    fn credentials_are_of_one_participant_and_for_a_time() {
-        let sid = ParticipantSid::random(&mut StdRng::from_seed([1; 32]));
+    fn credentials_are_of_one_principal_and_for_a_time() {
         let turn = TurnServers::new(vec!["turn:192.0.2.1:3478".to_owned()], &[7; 32], 100);
-        let [server] = turn.for_participant(sid, 1000).try_into().unwrap();
-        assert_eq!(server.username, format!("1100:{sid}"));
+        let [server] = turn.for_principal("ada", 1000).try_into().unwrap();
+        let (expires, whose) = server.username.split_once(':').unwrap();
+        assert_eq!((expires, whose.contains("ada")), ("1100", false));
+        // However often it joins, it is the same; somebody else is somebody else.
+        let at = |principal, now| turn.for_principal(principal, now)[0].username.clone();
+        assert_eq!(at("ada", 2000), format!("2100:{whose}"));
+        assert!(!at("bob", 1000).ends_with(whose));
         let password = Some(server.credential);
         assert_eq!(turn.password(&server.username, false, 1099), password);
         assert_eq!(turn.password(&server.username, false, 1100), None);
         assert_eq!(turn.password(&server.username, true, 1100), password);
         // A longer life is another name, and has another password.
-        assert_ne!(turn.password(&format!("9999:{sid}"), false, 1000), password);
-        for nonsense in ["", ":", "1100", "1100:ada", "x:PA_", &format!("-1:{sid}")] {
+        assert_ne!(
+            turn.password(&format!("9999:{whose}"), false, 1000),
+            password
+        );
+        for nonsense in ["", ":", "1100", "1100:ada", "x:PA_", &format!("-1:{whose}")] {
             assert_eq!(turn.password(nonsense, false, 1000), None, "{nonsense}");
         }
         let other = TurnServers::new(Vec::new(), &[8; 32], 100);
         assert_ne!(other.password(&server.username, false, 1000), password);
-        assert!(other.for_participant(sid, 1000).is_empty());
+        assert!(other.for_principal("ada", 1000).is_empty());
     }
 }

@@ -6,10 +6,12 @@ use std::{
 };
 
 use protocol::{
+    api::{self, Format},
     livekit::{
-        AddTrackRequest, JoinRequest, SessionDescription, SignalRequest, SubscriptionPermission,
-        SyncState, TrackPermission, TrackPublishedResponse, UpdateParticipantMetadata,
-        UpdateSubscription, signal_request::Message as Request,
+        AddTrackRequest, CreateRoomRequest, JoinRequest, ListRoomsRequest, SendDataRequest,
+        SessionDescription, SignalRequest, SubscriptionPermission, SyncState, TrackPermission,
+        TrackPublishedResponse, UpdateParticipantMetadata, UpdateSubscription,
+        signal_request::Message as Request,
     },
     prost::Message,
     signal::{
@@ -211,4 +213,68 @@ fn what_honest_clients_send_passes() {
         ..Default::default()
     };
     assert!(decode_join_request(&encode_join_request(&join)).is_ok());
+}
+
+#[test]
+fn no_call_of_the_api_costs_more_than_sixteen_times_its_bytes() {
+    const MAX_BODY: usize = 10 * 1024 * 1024;
+    let mut bodies = Vec::new();
+    for field in 1..=15u32 {
+        let empty = [(field << 3 | 2) as u8, 0].repeat(MAX_BODY / 2 - 16);
+        // Of CreateRoom itself, of its egress, and of the egress of its room.
+        bodies.push((Format::Protobuf, empty.clone()));
+        bodies.push((Format::Protobuf, within(6, empty.clone())));
+        bodies.push((Format::Protobuf, within(6, within(1, empty))));
+    }
+    let json = |before: &str, part: &str, after: &str| {
+        let parts = part.repeat((MAX_BODY - 100) / part.len());
+        (Format::Json, format!("{before}{parts}{after}").into_bytes())
+    };
+    bodies.push(json(
+        r#"{"egress":{"room":{"segmentOutputs":["#,
+        "{},",
+        "{}]}}}",
+    ));
+    bodies.push(json(r#"{"names":["#, r#""","#, r#"""]}"#));
+    bodies.push(json(r#"{"names":["#, "null,", "null]}"));
+    bodies.push(json(r#"{"names":"#, "[", ""));
+    bodies.push(json(r#"{"name":""#, r"\u00e9", r#""}"#));
+    bodies.push(json(r#"{"data":""#, "aGk9", r#""}"#));
+    bodies.push(json("{", r#""a":1,"#, r#""a":1}"#));
+    let data = SendDataRequest {
+        data: vec![0x0a; MAX_BODY - 16],
+        ..Default::default()
+    };
+    bodies.push((Format::Protobuf, data.encode_to_vec()));
+    for (format, body) in bodies {
+        let head: Vec<u8> = body[..16].to_vec();
+        let body = bytes::Bytes::from(body);
+        let costs = [
+            peak(|| api::decode::<CreateRoomRequest>(format, &body, &[]).is_some()).1,
+            peak(|| api::decode::<ListRoomsRequest>(format, &body, &[]).is_some()).1,
+            peak(|| api::decode::<SendDataRequest>(format, &body, &[&[2]]).is_some()).1,
+        ];
+        for cost in costs {
+            assert!(cost < allowed(body.len()), "{format:?} {head:x?}: {cost}");
+        }
+    }
+}
+
+#[test]
+fn no_token_of_a_stranger_costs_more_than_sixteen_times_its_bytes() {
+    use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD};
+    use protocol::token::{Keys, MAX_TOKEN_BYTES, verify};
+    let keys = Keys::new([("key", "secret")]);
+    for part in ["0,", "{},", "\"\",", "[0],", "null,"] {
+        let length = MAX_TOKEN_BYTES / 4 * 3 - 200;
+        let claims = format!(
+            r#"{{"iss":"key","a":[{}0]}}"#,
+            part.repeat(length / part.len())
+        );
+        let signed = [r#"{"alg":"HS256"}"#, &claims].map(|part| URL_SAFE_NO_PAD.encode(part));
+        let token = format!("{}.{}.AAAA", signed[0], signed[1]);
+        let (result, cost) = peak(|| verify(&token, &keys, 0));
+        assert!(result.is_err());
+        assert!(cost < 2 * token.len() as i64, "{part}: {cost}");
+    }
 }

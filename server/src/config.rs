@@ -3,15 +3,22 @@
 //! `CONCLAVE_<SECTION>_<KEY>` overrides a key (`CONCLAVE_HTTP_PORT=8080`); lists are written as in TOML. `CONCLAVE_KEYS`
 //! holds API keys, `id: secret` separated by commas.
 
+mod secrets;
+mod sections;
+
 use std::{
-    collections::BTreeMap,
-    fmt,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::{Path, PathBuf},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::Path,
 };
 
 use protocol::token::Keys;
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
+
+use secrets::parse_keys;
+pub use sections::{
+    Http, JoinMeetings, Limits, Log, Media, Meetings, Metrics, Shutdown, StartMeetings, Tls, Turn,
+    Webhook, origin,
+};
 
 /// API key of the development mode, as LiveKit's has it.
 pub const DEV_KEY: &str = "devkey";
@@ -19,13 +26,18 @@ pub const DEV_KEY: &str = "devkey";
 /// Its secret.
 pub const DEV_SECRET: &str = "secret";
 
+/// The shortest secret of an API key, bytes; not in development mode. As long as what HMAC-SHA-256 makes of it (RFC 7518,
+/// section 3.2).
+pub const MIN_SECRET: usize = 32;
+
 /// The most candidates we offer. A machine full of container networks has more, and none of the further ones works.
 const MAX_ADDRESSES: usize = 16;
 
 /// The tables of the file. There is no key outside of them: where Kubernetes has a service named `conclave` it sets
 /// `CONCLAVE_PORT` to something else.
-const SECTIONS: [&str; 10] = [
-    "http", "media", "tls", "turn", "room", "webhook", "limits", "metrics", "log", "shutdown",
+const SECTIONS: [&str; 11] = [
+    "http", "media", "tls", "turn", "room", "meetings", "webhook", "limits", "metrics", "log",
+    "shutdown",
 ];
 
 /// All settings.
@@ -41,10 +53,12 @@ pub struct Config {
     /// Our relay for clients whose network lets nothing else through.
     pub turn: Turn,
     /// API keys with their secrets.
-    #[serde(deserialize_with = "keys")]
+    #[serde(deserialize_with = "secrets::keys")]
     pub keys: Keys,
     /// Rooms and participants.
     pub room: signaling::Config,
+    /// Meetings by link, without an application.
+    pub meetings: Meetings,
     /// Which applications hear of rooms.
     pub webhook: Webhook,
     /// How much this server takes.
@@ -58,251 +72,6 @@ pub struct Config {
     /// Development mode: the server hands out tokens to whoever asks. Only the command line can ask for it.
     #[serde(skip)]
     pub dev: bool,
-}
-
-/// Pages, API and signal connections, all on one port.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Http {
-    /// The addresses to listen on.
-    pub bind: Vec<IpAddr>,
-    /// The port, 0 for one that the system chooses.
-    pub port: u16,
-}
-
-impl Default for Http {
-    fn default() -> Self {
-        Self {
-            bind: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
-            port: 7880,
-        }
-    }
-}
-
-/// One public port for everything: HTTPS and WebSocket, media over TCP, and TURN over TLS. Off until a certificate is
-/// named.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Tls {
-    /// The addresses to listen on.
-    pub bind: Vec<IpAddr>,
-    /// The port, 0 for one that the system chooses.
-    pub port: u16,
-    /// The port as clients reach it, where something before us moves it. 0: the same.
-    pub public_port: u16,
-    /// The name under which clients reach this server, for which the certificate is. TURN over TLS needs it.
-    pub host: String,
-    /// File with the certificate and those of its issuers (PEM). Read again when it changes.
-    pub certificate: PathBuf,
-    /// File with the private key (PEM).
-    pub key: PathBuf,
-}
-
-impl Default for Tls {
-    fn default() -> Self {
-        Self {
-            bind: vec![Ipv4Addr::UNSPECIFIED.into(), Ipv6Addr::UNSPECIFIED.into()],
-            port: 443,
-            public_port: 0,
-            host: String::new(),
-            certificate: PathBuf::new(),
-            key: PathBuf::new(),
-        }
-    }
-}
-
-impl Tls {
-    /// Is it wanted?
-    pub fn is_enabled(&self) -> bool {
-        !self.certificate.as_os_str().is_empty()
-    }
-}
-
-/// A TURN server (RFC 8656) that relays to our own media addresses and nowhere else. Clients get credentials for it when
-/// they join.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Turn {
-    /// Serve it over TLS, on the one public port (`tls.port`), where there is one.
-    pub tls: bool,
-    /// Serve it over UDP.
-    pub udp: bool,
-    /// The UDP port. 0: the system chooses.
-    pub port: u16,
-    /// The most allocations of one participant. A browser makes one for each of its interfaces and each of our addresses.
-    pub max_allocations_per_participant: usize,
-    /// The most allocations in all.
-    pub max_allocations: usize,
-    /// Credentials can be used for this long to make allocations, seconds; those that are made may be kept.
-    pub credential_lifetime: u32,
-}
-
-impl Default for Turn {
-    fn default() -> Self {
-        Self {
-            tls: true,
-            udp: false,
-            port: 3478,
-            max_allocations_per_participant: 32,
-            max_allocations: 10_000,
-            credential_lifetime: 43_200,
-        }
-    }
-}
-
-/// Audio, video and data.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Media {
-    /// UDP port of the first shard; each further shard has the next one. 0: the system chooses.
-    pub port: u16,
-    /// Number of shards, each a thread with a port of its own. 0: one for each processor core.
-    pub shards: u16,
-    /// The addresses under which clients reach this machine. Empty: those of its interfaces, without loopback ones.
-    /// Behind a NAT that maps ports one to one, name its outer address.
-    pub addresses: Vec<IpAddr>,
-    /// Take media over TCP too (RFC 6544), from clients whose network lets no UDP through.
-    pub tcp: bool,
-    /// The TCP port for it, shared by all shards. 0: the system chooses.
-    pub tcp_port: u16,
-    /// A participant whose ICE and DTLS do not finish within this many milliseconds is closed.
-    pub connect_timeout_ms: u32,
-    /// A connection without a valid STUN check for this many milliseconds is closed (RFC 7675).
-    pub consent_timeout_ms: u32,
-    /// Estimate what each participant's network carries, and send smaller pictures, or none, where it is little.
-    pub congestion_control: bool,
-    /// Voices of a room that are forwarded: the loudest. 0: all. A room may have its own number: the tag `audio_top_n` of
-    /// `CreateRoom`, or of the room configuration in a token.
-    pub audio_top_n: u16,
-}
-
-impl Default for Media {
-    fn default() -> Self {
-        Self {
-            port: 7882,
-            shards: 0,
-            addresses: Vec::new(),
-            tcp: true,
-            tcp_port: 7881,
-            connect_timeout_ms: 30_000,
-            consent_timeout_ms: 30_000,
-            congestion_control: true,
-            audio_top_n: 5,
-        }
-    }
-}
-
-/// Which applications hear of rooms, and the events that wait for them.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Webhook {
-    /// Where events are posted: `http:` or `https:`. Empty: nowhere.
-    pub urls: Vec<String>,
-    /// The API key whose secret signs them. Empty: the first one.
-    pub api_key: String,
-    /// The database (SQLite) in which events wait until they are delivered. Made where there is none.
-    pub file: PathBuf,
-    /// The most events that wait, megabytes in all. What comes on top is dropped, and receivers are told how many.
-    pub max_queued_mb: u32,
-    /// An event that could not be delivered for so many hours is dropped.
-    pub max_age_hours: u32,
-}
-
-impl Default for Webhook {
-    fn default() -> Self {
-        Self {
-            urls: Vec::new(),
-            api_key: String::new(),
-            file: "conclave.db".into(),
-            max_queued_mb: 256,
-            max_age_hours: 24,
-        }
-    }
-}
-
-/// How much this server takes.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Limits {
-    /// Open rooms.
-    pub max_rooms: usize,
-    /// Participants of one shard.
-    pub max_participants_per_shard: usize,
-    /// Open rooms that were opened with tokens of one API key.
-    pub max_rooms_per_key: usize,
-    /// HTTP connections, signal connections among them.
-    pub max_connections: usize,
-    /// HTTP connections of one client address (of IPv6 addresses, of one /64 network). A school or a reverse proxy before
-    /// this server counts as one.
-    pub max_connections_per_address: usize,
-    /// Bytes of data packets (chat, files, remote calls) that one participant may send per second in the long run, and
-    /// twice as many at once. What is above waits at its sender.
-    pub max_data_rate: u32,
-    /// Connections that carry media over TCP.
-    pub max_media_connections: usize,
-}
-
-impl Default for Limits {
-    fn default() -> Self {
-        Self {
-            max_rooms: 10_000,
-            max_participants_per_shard: 5_000,
-            max_rooms_per_key: 5_000,
-            max_connections: 20_000,
-            max_connections_per_address: 10_000,
-            max_data_rate: 2 << 20,
-            max_media_connections: 10_000,
-        }
-    }
-}
-
-/// Figures for Prometheus, on a listener of their own: they are not for participants.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Metrics {
-    /// Whether to serve them.
-    pub enabled: bool,
-    /// Where `GET /metrics` is answered.
-    pub address: SocketAddr,
-}
-
-impl Default for Metrics {
-    fn default() -> Self {
-        Self {
-            enabled: true,
-            address: SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 7889),
-        }
-    }
-}
-
-/// What is logged.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Log {
-    /// A filter as `tracing` has them, for example `info` or `warn,signaling=debug`.
-    pub filter: String,
-}
-
-impl Default for Log {
-    fn default() -> Self {
-        Self {
-            filter: "info".to_owned(),
-        }
-    }
-}
-
-/// How the server stops.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct Shutdown {
-    /// After SIGTERM, clients have this many seconds to take their leave.
-    pub drain_seconds: u32,
-}
-
-impl Default for Shutdown {
-    fn default() -> Self {
-        Self { drain_seconds: 10 }
-    }
 }
 
 /// A file or variable that cannot be understood. Its text says where.
@@ -424,6 +193,8 @@ impl Config {
     fn validate(&self) -> Result<(), ConfigError> {
         let problem = if self.http.bind.is_empty() {
             "http.bind names no address"
+        } else if !self.http.prefix.is_empty() && !self.http.prefix.starts_with('/') {
+            "http.prefix must begin with /"
         } else if self.media.port != 0 && self.media.port.checked_add(self.shards()).is_none() {
             "media.port leaves too few ports for all shards"
         } else if self.media.addresses.iter().any(IpAddr::is_unspecified) {
@@ -442,7 +213,22 @@ impl Config {
         Err(ConfigError::Value(problem.to_owned()))
     }
 
-    /// The development mode: known keys, therefore loopback addresses only, unless `bind` says otherwise.
+    /// Whoever has a token can try out secrets at home, as fast as it likes: short ones are found.
+    ///
+    /// # Errors
+    /// A secret that is shorter than [`MIN_SECRET`].
+    pub fn check_secrets(&self) -> Result<(), ConfigError> {
+        match self.keys.shorter_than(MIN_SECRET) {
+            None => Ok(()),
+            Some(id) => Err(ConfigError::Value(format!(
+                "the secret of API key {id} is shorter than {MIN_SECRET} bytes: make one with `openssl rand -base64 32`"
+            ))),
+        }
+    }
+
+    /// The development mode: known keys, therefore HTTP on loopback addresses only, unless `bind` says otherwise. Media is
+    /// on the interfaces' addresses too, for Firefox, which sends none over loopback: without the secrets of a signal
+    /// connection nobody gets anything there. Anyone may start a meeting.
     pub fn into_dev(mut self, bind: Option<IpAddr>) -> Self {
         let loopback = [
             IpAddr::from(Ipv4Addr::LOCALHOST),
@@ -452,14 +238,13 @@ impl Config {
         if self.keys.is_empty() {
             self.keys = Keys::new([(DEV_KEY, DEV_SECRET)]);
         }
+        self.meetings.start = StartMeetings::Anyone;
+        self.meetings.join = Some(JoinMeetings::Link);
         self.http.bind = bind.map_or(loopback.to_vec(), |bind| vec![bind]);
         if self.media.addresses.is_empty() {
             self.media.addresses = match bind {
-                None => loopback.to_vec(),
-                Some(bind) if bind.is_unspecified() => {
-                    loopback.into_iter().chain(interface_addresses()).collect()
-                }
-                Some(bind) => vec![bind],
+                Some(bind) if !bind.is_unspecified() && !bind.is_loopback() => vec![bind],
+                _ => loopback.into_iter().chain(interface_addresses()).collect(),
             };
         }
         self
@@ -544,59 +329,6 @@ fn parse_value(text: &str) -> toml::Value {
         .ok()
         .and_then(|mut table| table.remove("value"));
     parsed.unwrap_or_else(|| toml::Value::String(text.to_owned()))
-}
-
-fn parse_keys(text: &str) -> Result<Keys, String> {
-    let pairs = text.split(',').map(|pair| {
-        let (key, secret) = pair
-            .split_once(':')
-            .ok_or("expected `id: secret`, separated by commas")?;
-        check_key(key.trim(), secret.trim())
-    });
-    Ok(Keys::new(pairs.collect::<Result<Vec<_>, _>>()?))
-}
-
-fn check_key(key: &str, secret: &str) -> Result<(String, String), String> {
-    match (key, secret) {
-        ("", _) => Err("an API key needs an id".to_owned()),
-        (_, "") => Err(format!("API key {key} needs a secret")),
-        _ => Ok((key.to_owned(), secret.to_owned())),
-    }
-}
-
-/// A secret whose text no error message repeats.
-struct Secret(String);
-
-impl<'de> Deserialize<'de> for Secret {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl serde::de::Visitor<'_> for Visitor {
-            type Value = Secret;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a secret in quotes")
-            }
-            fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Secret, E> {
-                Ok(Secret(text.to_owned()))
-            }
-            fn visit_i64<E: serde::de::Error>(self, _: i64) -> Result<Secret, E> {
-                Err(E::custom("expected a secret in quotes"))
-            }
-            fn visit_f64<E: serde::de::Error>(self, _: f64) -> Result<Secret, E> {
-                Err(E::custom("expected a secret in quotes"))
-            }
-        }
-        deserializer.deserialize_any(Visitor)
-    }
-}
-
-fn keys<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Keys, D::Error> {
-    let pairs = BTreeMap::<String, Secret>::deserialize(deserializer)?;
-    let pairs = pairs.iter().map(|(key, secret)| check_key(key, &secret.0));
-    Ok(Keys::new(
-        pairs
-            .collect::<Result<Vec<_>, _>>()
-            .map_err(serde::de::Error::custom)?,
-    ))
 }
 
 #[cfg(test)]

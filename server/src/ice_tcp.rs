@@ -94,7 +94,7 @@ impl IceTcp {
             media,
             metrics,
             slots: Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS))),
-            unchecked: PerAddress::new(MAX_UNCHECKED_PER_ADDRESS),
+            unchecked: PerAddress::new(MAX_UNCHECKED_PER_ADDRESS, MAX_UNCHECKED_PER_ADDRESS),
         }))
     }
 

@@ -5,16 +5,20 @@
 
 pub mod cli;
 pub mod config;
+mod database;
+pub mod descriptors;
 pub mod edge;
 pub mod ice_tcp;
 pub mod links;
 pub mod listen;
 pub mod media;
+pub mod meetings;
 pub mod metrics;
 pub mod networks;
 pub mod per_address;
 pub mod rooms;
 pub mod serve;
+pub mod throttle;
 pub mod tls;
 pub mod turn;
 pub mod udp;

@@ -14,7 +14,7 @@ use tokio::{
     sync::Semaphore,
 };
 
-use crate::per_address::PerAddress;
+use crate::{edge::Guest, per_address::PerAddress};
 
 /// Connections the kernel may hold until they are accepted.
 const BACKLOG: i32 = 1024;
@@ -86,7 +86,7 @@ impl Listeners {
     /// time, further ones wait in the kernel. Those of one client address are counted by `addresses`.
     pub fn serve<F, C>(self, max_connections: usize, addresses: Option<PerAddress>, handle: F)
     where
-        F: Fn(TcpStream, SocketAddr) -> C + Clone + Send + 'static,
+        F: Fn(TcpStream, SocketAddr, Guest) -> C + Clone + Send + 'static,
         C: Future<Output = ()> + Send + 'static,
     {
         let slots = Arc::new(Semaphore::new(max_connections.min(Semaphore::MAX_PERMITS)));
@@ -107,7 +107,7 @@ async fn accept<F, C>(
     slots: Arc<Semaphore>,
     addresses: Option<PerAddress>,
 ) where
-    F: Fn(TcpStream, SocketAddr) -> C,
+    F: Fn(TcpStream, SocketAddr, Guest) -> C,
     C: Future<Output = ()> + Send + 'static,
 {
     loop {
@@ -116,17 +116,22 @@ async fn accept<F, C>(
         };
         match listener.accept().await {
             Ok((stream, remote)) => {
-                let admission = addresses.as_ref().map(|all| all.admit(remote.ip()));
-                if let Some(None) = admission {
-                    // Closed without a word: whoever opens that many does not read.
-                    tracing::debug!("a client address has as many connections as it may");
-                    continue;
-                }
+                let guest = match &addresses {
+                    None => None,
+                    Some(addresses) => match addresses.admit(remote.ip()) {
+                        Some(guest) => Some(Arc::new(guest)),
+                        None => {
+                            // Closed without a word: whoever opens that many does not read.
+                            tracing::debug!("a client address has as many connections as it may");
+                            continue;
+                        }
+                    },
+                };
                 // Signal messages and frames of media are small and urgent.
                 let _ = stream.set_nodelay(true);
-                let connection = handle(stream, remote);
+                let connection = handle(stream, remote, guest.clone());
                 tokio::spawn(async move {
-                    let _held = (slot, admission);
+                    let _held = (slot, guest);
                     connection.await;
                 });
             }

@@ -1,6 +1,6 @@
 //! The conclave binary. `conclave serve` is told in five steps in [`server::serve`].
 
-use std::{io::IsTerminal, process::ExitCode};
+use std::{io::IsTerminal, path::Path, process::ExitCode};
 
 use anyhow::Context;
 use clap::Parser;
@@ -15,9 +15,7 @@ fn main() -> ExitCode {
     let result = match Cli::parse().command {
         Command::Serve(options) => serve(options),
         Command::Token(Token::Create(options)) => create_token(options),
-        Command::CheckConfig { file } => Config::load(Some(&file), std::env::vars())
-            .map(|config| println!("{config:#?}"))
-            .map_err(Into::into),
+        Command::CheckConfig { file } => check_config(&file),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,
@@ -28,12 +26,22 @@ fn main() -> ExitCode {
     }
 }
 
+fn check_config(file: &Path) -> anyhow::Result<()> {
+    let config = Config::load(Some(file), std::env::vars())?;
+    config.check_secrets()?;
+    println!("{config:#?}");
+    Ok(())
+}
+
 fn serve(options: Serve) -> anyhow::Result<()> {
     let mut config = Config::load(options.config.as_deref(), std::env::vars())?;
     match (options.dev, options.bind) {
         (true, bind) => config = config.into_dev(bind),
         (false, Some(bind)) => config.http.bind = vec![bind],
         (false, None) => {}
+    }
+    if !config.dev {
+        config.check_secrets()?;
     }
     let filter = EnvFilter::try_new(&config.log.filter).context("log.filter")?;
     tracing_subscriber::fmt()
@@ -52,8 +60,23 @@ fn serve(options: Serve) -> anyhow::Result<()> {
     result
 }
 
+/// Of the key that is named, from a file or from the environment.
+fn api_secret(options: &CreateToken) -> anyhow::Result<Option<String>> {
+    let secret = match &options.api_secret_file {
+        Some(file) => {
+            let reading = || format!("cannot read {}", file.display());
+            Some(std::fs::read_to_string(file).with_context(reading)?)
+        }
+        None if options.config.is_some() => None,
+        None => std::env::var("CONCLAVE_API_SECRET").ok(),
+    };
+    let secret = secret.map(|secret| secret.trim().to_owned());
+    anyhow::ensure!(secret.as_deref() != Some(""), "the API secret is empty");
+    Ok(secret)
+}
+
 fn create_token(options: CreateToken) -> anyhow::Result<()> {
-    let mut keys = match (&options.api_key, options.api_secret) {
+    let mut keys = match (&options.api_key, api_secret(&options)?) {
         (Some(key), Some(secret)) => Keys::new([(key.as_str(), secret)]),
         _ => Config::load(options.config.as_deref(), std::env::vars())?.keys,
     };

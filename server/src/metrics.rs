@@ -237,6 +237,16 @@ const COUNTERS: [(&str, &str, Read); 20] = [
     }),
     ("data_in", "Data packets received", |r| r.stats.data_in),
     ("data_out", "Data packets forwarded", |r| r.stats.data_out),
+    (
+        "data_held",
+        "Data packets kept back for a slow receiver",
+        |r| r.stats.data_held,
+    ),
+    (
+        "slow_readers",
+        "Receivers of data given up as too slow",
+        |r| r.stats.slow_readers,
+    ),
     ("peer_panics", "Participants closed because of a bug", |r| {
         r.stats.panics
     }),

@@ -136,15 +136,15 @@ impl Networks {
         }
         if let Some((listeners, certificates)) = self.tls {
             let turn = config.turn.tls.then_some(turn);
-            let port = TlsPort::new(&certificates, edge.secure_router(), ice_tcp.clone(), turn)?;
+            let port = TlsPort::new(&certificates, edge.secure_port(), ice_tcp.clone(), turn)?;
             tokio::spawn(certificates.watch(RELOAD_INTERVAL));
             let limit = config.limits.max_connections + most;
-            listeners.serve(limit, Some(addresses), move |stream, remote| {
-                port.clone().serve(stream, remote)
+            listeners.serve(limit, Some(addresses), move |stream, remote, guest| {
+                port.clone().serve(stream, remote, guest)
             });
         }
         if let Some(listeners) = self.ice_tcp {
-            listeners.serve(most, None, move |stream, remote| {
+            listeners.serve(most, None, move |stream, remote, _| {
                 ice_tcp.clone().serve(stream, remote)
             });
         }

@@ -142,9 +142,20 @@ impl Rooms {
     /// Would a join to `room` with a token of API key `key` be taken?
     ///
     /// # Errors
-    /// When the server is about to stop, or a new room would be one too many, for all or for this key.
+    /// When the server is about to stop, the room would have to be created first, or a new room would be one too many, for all
+    /// or for this key.
     pub fn admits(&self, room: &RoomName, key: &str) -> Result<(), Error> {
-        self.admitted(&self.0.table(), room, key)
+        let table = self.0.table();
+        self.admitted(&table, room, key)?;
+        self.may_be_joined(&table, room)
+    }
+
+    /// Some administrators want rooms that the application has created, and no others.
+    fn may_be_joined(&self, table: &Table, room: &RoomName) -> Result<(), Error> {
+        match self.0.config.auto_create || table.by_name.contains_key(room) {
+            true => Ok(()),
+            false => Err(Error::RoomNotFound),
+        }
     }
 
     fn admitted(&self, table: &Table, room: &RoomName, key: &str) -> Result<(), Error> {
@@ -166,6 +177,7 @@ impl Rooms {
     /// [`Rooms::admits`] no longer holds.
     pub fn join(&self, join: Box<Join>, session: SessionSender) -> Option<RoomSender> {
         let name = join.grant.room()?;
+        self.may_be_joined(&self.0.table(), &name).ok()?;
         let mailbox = self
             .find_or_open(
                 &name,

@@ -17,10 +17,12 @@ use tokio::{
 use protocol::turn::TurnServers;
 
 use crate::{
-    config::{Config, DEV_KEY, DEV_SECRET},
-    edge::{Edge, metrics_router, serve_http},
+    config::{Config, DEV_KEY, DEV_SECRET, JoinMeetings, StartMeetings},
+    descriptors,
+    edge::{Edge, LocalNames, metrics_http},
     listen::Listeners,
     media::{self, Media, ShardSettings},
+    meetings::Meetings,
     metrics::{Exporter, Metrics},
     networks::Networks,
     per_address::PerAddress,
@@ -46,6 +48,7 @@ struct Ports {
 /// When a port is taken, or the system refuses threads, memory or random numbers. The text is for the administrator.
 pub async fn serve(config: Config) -> anyhow::Result<()> {
     // 1. Take the ports.
+    descriptors::take(&config);
     let ports = Ports::take(&config)?;
     let mut stop = Stop::new()?;
 
@@ -72,27 +75,34 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         webhooks.clone(),
     );
     let (alive, mut sessions) = mpsc::channel(1);
+    let meetings = Meetings::open(&config).await?;
+    let local = LocalNames::new(&config.http.bind, &config.tls.host);
     let edge = Edge::new(
         rooms.clone(),
-        config.keys.clone(),
+        meetings,
         metrics.clone(),
-        config.dev,
+        config.dev.then_some(local),
+        &config.http,
         &alive,
     );
     let port = ports.http.port();
     let metrics_port = ports.metrics.as_ref().map(Listeners::port);
-    let router = edge.router();
+    let http = edge.port();
     let limits = &config.limits;
-    let addresses = PerAddress::new(limits.max_connections_per_address);
+    let addresses = PerAddress::new(
+        limits.max_connections_per_address,
+        limits.max_strangers_per_address,
+    )
+    .trusting(&config.http.trusted_proxies);
     ports.http.serve(
         limits.max_connections,
         Some(addresses.clone()),
-        move |stream, _| serve_http(stream, router.clone()),
+        move |stream, remote, guest| http.clone().serve(stream, remote.ip(), guest),
     );
     if let Some(listeners) = ports.metrics {
-        let router = metrics_router(Exporter::new(&metrics, rooms.clone()));
-        listeners.serve(METRICS_CONNECTIONS, None, move |stream, _| {
-            serve_http(stream, router.clone())
+        let http = metrics_http(Exporter::new(&metrics, rooms.clone()));
+        listeners.serve(METRICS_CONNECTIONS, None, move |stream, remote, guest| {
+            http.clone().serve(stream, remote.ip(), guest)
         });
     }
     ports
@@ -200,7 +210,13 @@ fn announce(
         .map(|shard| shard.sockets().port())
         .collect();
     tracing::info!(bind = ?config.http.bind, port, ?media, ?tcp_ports, ?turn_urls, ?metrics_port, "ready");
-    if config.keys.is_empty() {
+    let by_link = config.meetings.join() == JoinMeetings::Link;
+    if config.meetings.start == StartMeetings::Anyone && !by_link {
+        tracing::warn!(
+            "meetings.start lets anyone start a meeting, but meetings.join lets nobody enter it by link"
+        );
+    }
+    if config.keys.is_empty() && !by_link {
         tracing::warn!(
             "there is no API key, so nobody can join: add one to the table [keys], or set CONCLAVE_KEYS"
         );

@@ -21,8 +21,9 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{
     config::Tls,
-    edge::{Router, serve_http},
+    edge::{Guest, HttpPort},
     ice_tcp::IceTcp,
+    per_address::Admission,
     turn::TurnServer,
 };
 
@@ -45,7 +46,7 @@ const STUN_END: u8 = 4;
 #[derive(Clone)]
 pub struct TlsPort {
     acceptor: TlsAcceptor,
-    router: Router,
+    http: HttpPort,
     ice_tcp: IceTcp,
     turn: Option<Arc<TurnServer>>,
 }
@@ -54,7 +55,7 @@ impl TlsPort {
     /// `turn` is there when TURN is served over TLS.
     pub fn new(
         certificates: &Arc<Certificates>,
-        router: Router,
+        http: HttpPort,
         ice_tcp: IceTcp,
         turn: Option<Arc<TurnServer>>,
     ) -> anyhow::Result<Self> {
@@ -66,23 +67,27 @@ impl TlsPort {
         config.alpn_protocols = vec![b"http/1.1".to_vec(), b"stun.turn".to_vec()];
         Ok(Self {
             acceptor: TlsAcceptor::from(Arc::new(config)),
-            router,
+            http,
             ice_tcp,
             turn,
         })
     }
 
     /// Serves one connection until it ends.
-    pub async fn serve(self, stream: TcpStream, remote: SocketAddr) {
+    pub async fn serve(self, stream: TcpStream, remote: SocketAddr, guest: Guest) {
         let mut first = [0; 1];
         match timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)).await {
-            Ok(Ok(1)) if first[0] == TLS_HANDSHAKE => self.serve_tls(stream, remote).await,
-            Ok(Ok(1)) => self.ice_tcp.serve(stream, remote).await,
+            Ok(Ok(1)) if first[0] == TLS_HANDSHAKE => self.serve_tls(stream, remote, guest).await,
+            Ok(Ok(1)) => {
+                // Who has not passed a check is counted there.
+                introduce(guest.as_deref());
+                self.ice_tcp.serve(stream, remote).await;
+            }
             _ => {}
         }
     }
 
-    async fn serve_tls(self, stream: TcpStream, remote: SocketAddr) {
+    async fn serve_tls(self, stream: TcpStream, remote: SocketAddr, guest: Guest) {
         let mut stream = match timeout(HANDSHAKE_TIMEOUT, self.acceptor.accept(stream)).await {
             Ok(Ok(stream)) => stream,
             Ok(Err(error)) => return tracing::debug!(%error, "a TLS handshake failed"),
@@ -95,12 +100,19 @@ impl TlsPort {
         match (first, self.turn) {
             (Some(..STUN_END), Some(turn)) => {
                 if let Some(guard) = self.ice_tcp.admit(remote.ip()) {
+                    introduce(guest.as_deref());
                     turn.serve_stream(stream, remote, guard).await;
                 }
             }
-            (Some(STUN_END..), _) => serve_http(stream, self.router).await,
+            (Some(STUN_END..), _) => self.http.serve(stream, remote.ip(), guest).await,
             _ => {}
         }
+    }
+}
+
+fn introduce(guest: Option<&Admission>) {
+    if let Some(guest) = guest {
+        guest.introduce();
     }
 }
 

@@ -84,10 +84,10 @@ impl TurnServer {
     }
 }
 
-/// Quotas count by participant, who has other credentials after each reconnect.
-fn participant(user: &str) -> &str {
+/// Quotas count by principal, who has other credentials after each join.
+fn principal(user: &str) -> &str {
     user.split_once(':')
-        .map_or(user, |(_, participant)| participant)
+        .map_or(user, |(_, principal)| principal)
 }
 
 fn moment() -> Moment {
@@ -129,7 +129,7 @@ impl Client {
             .association
             .handle(bytes, &server.settings, password, moment);
         if let Outcome::Allocate(request) = outcome {
-            let user = participant(&request.user).to_owned();
+            let user = principal(&request.user).to_owned();
             let result = server.registry().allocate(&user, request.ipv6);
             outcome = self.association.allocated(request, result, moment.now);
             if result.is_ok() {
@@ -206,7 +206,7 @@ impl Client {
             self.server.media.shards()[index].close_link(link);
         }
         if let Some((user, relayed)) = self.association.end() {
-            self.server.registry().release(participant(&user), relayed);
+            self.server.registry().release(principal(&user), relayed);
             self.server.metrics.turn_allocations.dec();
         }
     }

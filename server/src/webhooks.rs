@@ -4,8 +4,10 @@
 //! there. It stays until its receiver has taken or refused it, so that neither an outage there nor a restart here
 //! loses any; a receiver may get an event twice (same `id`) when we stop between its answer and our note of it.
 //!
-//! A [`Lane`] is one receiver and one room: its events go one after the other. Lanes do not wait for each other.
+//! A [`Lane`] is one receiver and one room: its events go one after the other. Lanes do not wait for each other. An event that
+//! its receiver turns away again and again is set [`aside`] and repeated there; one that is not answered at all is waited for.
 
+mod aside;
 mod deliver;
 mod outbox;
 
@@ -26,8 +28,9 @@ use crate::{
     config,
     metrics::{Metrics, WebhookOutcome},
 };
+use aside::Asides;
 use deliver::Receiver;
-use outbox::{Entry, Outbox};
+use outbox::{Entry, Outbox, Stored};
 
 /// Events that are written to disk at once.
 const BATCH: usize = 256;
@@ -48,6 +51,8 @@ struct Inner {
     inbox: mpsc::UnboundedSender<Mail>,
     /// Lanes at work, with the last entry each knows of.
     lanes: Mutex<HashMap<Lane, i64>>,
+    /// Events for which their lanes do not wait.
+    asides: Mutex<Asides>,
     /// A lane has nothing more to do.
     idle: Notify,
     /// Bytes of events that wait, in memory and on disk.
@@ -131,6 +136,7 @@ impl Webhooks {
             receivers,
             queued: Mutex::default(),
             lanes: Mutex::default(),
+            asides: Mutex::default(),
             idle: Notify::new(),
             outbox,
             inbox,
@@ -238,16 +244,19 @@ impl Inner {
         };
         let mut delivered = 0;
         loop {
-            match self.outbox.next(&lane).await {
+            // Asked first: what is taken beside while we read is not delivered again.
+            let asides = self.asides_of(&lane);
+            match self.outbox.next(&lane, delivered).await {
                 Ok(Some(event)) => {
-                    let outcome = receiver.deliver(&event, self.max_age, &self.metrics).await;
-                    self.count(outcome);
-                    while let Err(error) = self.outbox.remove(event.sequence).await {
-                        tracing::warn!(%error, "a delivered webhook event cannot be removed; trying again");
-                        tokio::time::sleep(DISK_RETRY).await;
-                    }
                     delivered = event.sequence;
-                    self.add_queued(&lane.room, -(event.body.len() as i64));
+                    if asides.contains(&event.sequence) {
+                        continue;
+                    }
+                    let (max_age, metrics) = (self.max_age, &self.metrics);
+                    match receiver.deliver(&event, max_age, metrics).await {
+                        Ok(outcome) => self.settle(&lane, &event, outcome).await,
+                        Err(status) => self.set_aside(receiver, &lane, &event, status),
+                    }
                 }
                 Ok(None) => {
                     let mut lanes = self.lanes();
@@ -263,6 +272,16 @@ impl Inner {
                 }
             }
         }
+    }
+
+    /// An event whose delivery is over is forgotten.
+    async fn settle(&self, lane: &Lane, event: &Stored, outcome: &'static str) {
+        self.count(outcome);
+        while let Err(error) = self.outbox.remove(event.sequence).await {
+            tracing::warn!(%error, "a delivered webhook event cannot be removed; trying again");
+            tokio::time::sleep(DISK_RETRY).await;
+        }
+        self.add_queued(&lane.room, -(event.body.len() as i64));
     }
 
     /// Waits until no lane has anything to do.

@@ -128,7 +128,7 @@ fn protobuf_is_answered_in_protobuf() {
         ("Content-Type", "application/protobuf"),
         ("Authorization", authorization.as_str()),
     ];
-    let target = "/some/prefix/twirp/livekit.RoomService/CreateRoom";
+    let target = "/twirp/livekit.RoomService/CreateRoom";
     let answer = server.request("POST", target, &headers, &body);
     assert_eq!(answer.header("content-type"), "application/protobuf");
     let room = Room::decode(answer.bytes.as_slice()).unwrap();
@@ -183,7 +183,15 @@ fn each_method_wants_its_right() {
         ("ForwardParticipant", person, true),
         ("MoveParticipant", person, true),
     ] {
-        let wrong = if admin { owner() } else { moderator("r") };
+        // A flag for one method is none for another.
+        let wrong = match method {
+            "ListRooms" => with(VideoGrant {
+                room_create: true,
+                ..VideoGrant::default()
+            }),
+            _ if admin => owner(),
+            _ => moderator("r"),
+        };
         for token in [&wrong, &moderator("other"), &joiner, &no_video] {
             assert_eq!(
                 refusal(&call(&server, token, method, body)),
@@ -194,8 +202,8 @@ fn each_method_wants_its_right() {
         let target = format!("/twirp/livekit.RoomService/{method}");
         let stranger = server.request("POST", &target, &[JSON], body);
         assert_eq!(refusal(&stranger), denied, "{method}");
-        // What cannot be read is told before who may ask.
-        let text = "the json request could not be decoded".to_owned();
+        // Who may ask is told before what cannot be read, whatever it is.
+        let right = if admin { moderator("r") } else { owner() };
         for body in [
             "",
             "{",
@@ -204,7 +212,15 @@ fn each_method_wants_its_right() {
             r#"{"room": 1, "name": 1, "names": 1}"#,
         ] {
             let answer = server.request("POST", &target, &[JSON], body);
-            assert_eq!(refusal(&answer), (400, "malformed".into(), text.clone()));
+            assert_eq!(refusal(&answer), denied, "{method}");
+            assert_eq!(refusal(&call(&server, &wrong, method, body)), denied);
+            let text = "the json request could not be decoded".to_owned();
+            let answer = call(&server, &right, method, body);
+            assert_eq!(
+                refusal(&answer),
+                (400, "malformed".into(), text),
+                "{method}"
+            );
         }
     }
     // In the query, too; a bad header wins over it.
@@ -335,6 +351,48 @@ fn texts_end_at_their_limits() {
         refusal(&answer),
         (400, "invalid_argument".into(), "no room name".into())
     );
+    // Before it is looked for: nobody is in this room, and there is none.
+    let texts = "x".repeat(65_537);
+    for (method, key, value, text) in [
+        (
+            "UpdateParticipant",
+            "identity",
+            json!("x".repeat(257)),
+            "participant identity length exceeds limits: max length 256",
+        ),
+        (
+            "UpdateParticipant",
+            "name",
+            json!("x".repeat(257)),
+            "name length exceeds limits 256",
+        ),
+        (
+            "UpdateParticipant",
+            "metadata",
+            json!("x".repeat(512 * 1024 + 1)),
+            "metadata size exceeds limits 524288",
+        ),
+        (
+            "UpdateParticipant",
+            "attributes",
+            json!({ "": texts }),
+            "attribute size exceeds limits 65536",
+        ),
+        (
+            "UpdateRoomMetadata",
+            "metadata",
+            json!("x".repeat(512 * 1024 + 1)),
+            "metadata size exceeds limits 524288",
+        ),
+    ] {
+        let mut body = json!({"room": "absent", "identity": "absent"});
+        body[key] = value;
+        let answer = call(&server, &moderator("absent"), method, &body.to_string());
+        assert_eq!(
+            refusal(&answer),
+            (400, "invalid_argument".into(), text.into())
+        );
+    }
     for (key, max) in [("name", 256), ("metadata", 512 * 1024)] {
         let body = |length: usize| {
             let mut body = json!({"name": "r"});
@@ -363,4 +421,113 @@ fn texts_end_at_their_limits() {
         &long,
     );
     assert_eq!(refusal(&answer).0, 401);
+}
+
+#[test]
+fn applications_that_write_null_and_floats_are_understood() {
+    let server = Server::dev(&[]);
+    let body = r#"{"name": "r", "empty_timeout": 64.0, "maxParticipants": null, "metadata": null, "egress": null,
+        "agents": null, "tags": {"a": null}, "nodeId": null, "syncStreams": null}"#;
+    let answer = call(&server, &owner(), "CreateRoom", body);
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    let room: Value = serde_json::from_str(&answer.body).unwrap();
+    assert_eq!(
+        (&room["empty_timeout"], &room["metadata"]),
+        (&json!(64), &json!(""))
+    );
+    let listed = call(&server, &owner(), "ListRooms", r#"{"names": null}"#);
+    assert!(listed.body.contains(r#""name":"r""#), "{}", listed.body);
+    // Nobody is not everybody.
+    let data = r#"{"room": "r", "data": "aGk=", "destinationIdentities": [null]}"#;
+    assert_eq!(
+        refusal(&call(&server, &moderator("r"), "SendData", data)).1,
+        "malformed"
+    );
+}
+
+#[test]
+fn nothing_of_a_request_is_read_that_its_token_does_not_allow() {
+    let server = Server::dev(&[]);
+    // 5,000,000 messages of two bytes each, in the middle of CreateRoom (egress.room.segment_outputs).
+    let joiner = with(VideoGrant {
+        room_join: true,
+        room: "r".into(),
+        ..VideoGrant::default()
+    });
+    let long = format!(
+        r#"{{"egress":{{"room":{{"segmentOutputs":[{}{{}}]}}}}}}"#,
+        "{},".repeat(20_000)
+    );
+    let (status, code, _) = refusal(&call(&server, &joiner, "CreateRoom", &long));
+    assert_eq!((status, code.as_str()), (401, "unauthenticated"));
+    // Nor of one that its token allows, if it is made of too many parts.
+    let (status, code, _) = refusal(&call(&server, &owner(), "CreateRoom", &long));
+    assert_eq!((status, code.as_str()), (400, "malformed"));
+    let recorder = with(VideoGrant {
+        room_record: true,
+        ..VideoGrant::default()
+    });
+    for (length, status) in [(60_000, 200), (70_000, 400)] {
+        let body = format!(r#"{{"roomName":"{}"}}"#, "x".repeat(length));
+        let answer = service(&server, &recorder, "livekit.Egress/ListEgress", &body);
+        assert_eq!(
+            answer.status, status,
+            "who only records sends little: {length}"
+        );
+    }
+}
+
+fn service(server: &Server, token: &str, method: &str, body: &str) -> Answer {
+    let authorization = format!("Bearer {token}");
+    let headers = [JSON, ("Authorization", authorization.as_str())];
+    server.request("POST", &format!("/twirp/{method}"), &headers, body)
+}
+
+#[test]
+fn services_that_are_not_here_say_so_and_their_lists_are_empty() {
+    let server = Server::dev(&[]);
+    let grant = Grant {
+        api_key: "devkey".to_owned(),
+        video: Some(VideoGrant {
+            room_record: true,
+            ingress_admin: true,
+            ..VideoGrant::default()
+        }),
+        sip: Some(protocol::token::SipGrant {
+            admin: true,
+            call: true,
+        }),
+        ..Grant::default()
+    };
+    let token = signed(&grant, "secret", now());
+    for list in [
+        "livekit.Egress/ListEgress",
+        "livekit.Ingress/ListIngress",
+        "livekit.SIP/ListSIPTrunk",
+        "livekit.SIP/ListSIPInboundTrunk",
+        "livekit.SIP/ListSIPOutboundTrunk",
+        "livekit.SIP/ListSIPDispatchRule",
+    ] {
+        let answer = service(&server, &token, list, "{}");
+        assert_eq!(
+            (answer.status, answer.body.as_str()),
+            (200, r#"{"items":[]}"#),
+            "{list}"
+        );
+    }
+    for (method, what) in [
+        ("livekit.Egress/StartRoomCompositeEgress", "egress"),
+        ("livekit.Egress/StopEgress", "egress"),
+        ("livekit.Ingress/CreateIngress", "ingress"),
+        ("livekit.SIP/CreateSIPDispatchRule", "SIP"),
+        ("livekit.SIP/CreateSIPParticipant", "SIP"),
+    ] {
+        let (status, code, text) = refusal(&service(&server, &token, method, "{}"));
+        assert_eq!((status, code.as_str()), (501, "unimplemented"), "{method}");
+        assert!(text.contains(&format!("no {what} service")), "{text}");
+        let denied = refusal(&service(&server, &owner(), method, "{}"));
+        assert_eq!(denied.0, 401, "{method}");
+    }
+    let unknown = refusal(&service(&server, &token, "livekit.Egress/Fly", "{}"));
+    assert_eq!((unknown.0, unknown.1.as_str()), (404, "bad_route"));
 }

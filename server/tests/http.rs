@@ -114,11 +114,11 @@ fn a_request_that_lacks_something_is_told_what() {
         (with_video(|video| video.room.clear()), "no room name"),
         (
             grant(&long, "identity"),
-            "room name is too long: at most 256 bytes",
+            "room name length exceeds limits: max length 256",
         ),
         (
             grant("room", &long),
-            "identity is too long: at most 256 bytes",
+            "participant identity length exceeds limits: max length 256",
         ),
     ] {
         assert_eq!(
@@ -273,7 +273,7 @@ fn the_signal_endpoints_are_nothing_but_websockets() {
 }
 
 #[test]
-fn livekit_paths_follow_any_prefix() {
+fn signal_paths_follow_any_prefix_and_the_api_the_configured_one() {
     let server = Server::dev(&[]);
     let query = format!(
         "?access_token={}&join_request={}",
@@ -287,6 +287,24 @@ fn livekit_paths_follow_any_prefix() {
             (200, "success"),
             "{prefix}"
         );
+    }
+    let behind_proxy = Server::dev(&[("CONCLAVE_HTTP_PREFIX", "/livekit/sfu")]);
+    let ask = |server: &Server, prefix: &str| {
+        let target = format!("{prefix}/twirp/livekit.RoomService/ListRooms");
+        let answer = server.request("POST", &target, &[JSON], "{}");
+        (
+            answer.status,
+            answer.header("content-type") == "application/json",
+        )
+    };
+    // 401 in JSON is the API's.
+    assert_eq!(ask(&server, ""), (401, true));
+    assert_eq!(ask(&server, "/"), (401, true));
+    assert_eq!(ask(&behind_proxy, ""), (401, true));
+    assert_eq!(ask(&behind_proxy, "/livekit/sfu"), (401, true));
+    assert_eq!(ask(&behind_proxy, "/livekit"), (405, false));
+    for prefix in ["/livekit/sfu", "/x", "/m/x", "/rtc"] {
+        assert_eq!(ask(&server, prefix), (405, false), "{prefix}");
     }
 }
 
@@ -307,8 +325,120 @@ fn a_join_request_of_32_kilobytes_is_read() {
 }
 
 #[test]
-fn browsers_of_other_origins_may_ask() {
+fn a_token_with_the_longest_metadata_comes_in_the_header_and_a_shorter_one_in_the_query() {
     let server = Server::dev(&[]);
+    let with_metadata = |length| {
+        let grant = Grant {
+            metadata: "m".repeat(length),
+            ..grant("room", "identity")
+        };
+        signed(&grant, "secret", now())
+    };
+    let target = format!("/rtc/v1/validate?join_request={}", join_request());
+    let authorization = format!("Bearer {}", with_metadata(512 * 1024));
+    let headers = [("Authorization", authorization.as_str())];
+    let answer = server.request("GET", &target, &headers, "");
+    assert_eq!((answer.status, answer.body.as_str()), (200, "success"));
+    let in_query = |length| server.get(&format!("{target}&access_token={}", with_metadata(length)));
+    assert_eq!(in_query(47_000).status, 200, "what 64 KiB carry");
+    let answer = in_query(50_000);
+    assert_eq!(answer.status, 414, "{}", answer.head);
+    assert!(
+        answer.body.contains("Authorization header"),
+        "{}",
+        answer.body
+    );
+    assert_eq!(answer.header("access-control-allow-origin"), "*");
+}
+
+#[test]
+fn a_refused_join_is_logged_with_its_reason_and_without_names() {
+    let server = Server::dev(&[]);
+    let grant = Grant {
+        name: "Margaret Hamilton".to_owned(),
+        ..with_video(|video| video.room_join = false)
+    };
+    let token = signed(&grant, "secret", now());
+    assert_eq!(validate(&server, &token).0, 401);
+    server.wait_for_log("permissions denied");
+    validate(&server, "garbage.garbage.garbage");
+    server.wait_for_log("invalid authorization token");
+    let log = server.log();
+    assert!(
+        log.contains("INFO") && log.contains("join refused"),
+        "{log}"
+    );
+    for secret in ["Hamilton", "garbage", &token] {
+        assert!(!log.contains(secret), "{log}");
+    }
+}
+
+#[test]
+fn where_rooms_are_created_by_the_application_nobody_joins_another_one() {
+    let server = Server::dev(&[("CONCLAVE_ROOM_AUTO_CREATE", "false")]);
+    let absent = (404, "requested room does not exist".to_owned());
+    assert_eq!(validate(&server, &token("room", "identity")), absent);
+    let answer = server.get(&format!(
+        "/rtc/validate?access_token={}",
+        token("room", "identity")
+    ));
+    assert_eq!((answer.status, answer.body), absent);
+    let creator = Grant {
+        video: Some(VideoGrant {
+            room_create: true,
+            ..VideoGrant::default()
+        }),
+        ..grant("", "")
+    };
+    let authorization = format!("Bearer {}", signed(&creator, "secret", now()));
+    let headers = [JSON, ("Authorization", authorization.as_str())];
+    let target = "/twirp/livekit.RoomService/CreateRoom";
+    let created = server.request("POST", target, &headers, r#"{"name":"room"}"#);
+    assert_eq!(created.status, 200, "{}", created.body);
+    assert_eq!(validate(&server, &token("room", "identity")).0, 200);
+    assert_eq!(validate(&server, &token("other", "identity")).0, 404);
+}
+
+#[test]
+fn every_answer_has_the_headers_that_keep_a_page_to_itself() {
+    let server = Server::dev(&[]);
+    for (method, target) in [
+        ("GET", "/nothing.js"),
+        ("GET", "/"),
+        ("POST", "/m/abc"),
+        ("GET", "/rtc"),
+        ("POST", "/twirp/livekit.Nothing/Fly"),
+    ] {
+        let answer = server.request(method, target, &[], "");
+        assert_eq!(
+            answer.header("x-content-type-options"),
+            "nosniff",
+            "{target}"
+        );
+        assert_eq!(answer.header("referrer-policy"), "no-referrer", "{target}");
+        let policy = answer.header("content-security-policy");
+        let host = server.address;
+        let connect = format!("connect-src 'self' ws://{host} wss://{host}");
+        assert!(
+            policy.contains("frame-ancestors 'none'"),
+            "{target}: {policy}"
+        );
+        assert!(
+            policy.split("; ").any(|rule| rule == connect),
+            "{target}: {policy}"
+        );
+        // Without TLS nobody can promise it.
+        assert_eq!(answer.header("strict-transport-security"), "");
+    }
+}
+
+#[test]
+fn browsers_of_other_origins_may_ask() {
+    let keys = [(
+        "CONCLAVE_KEYS",
+        "key: hush-hush-hush-hush-hush-hush-hush-hush",
+    )];
+    let server = Server::start(&["--bind", "127.0.0.1"], &keys);
     let answer = server.request(
         "OPTIONS",
         "/rtc/v1/validate",
@@ -322,6 +452,27 @@ fn browsers_of_other_origins_may_ask() {
             .header("access-control-allow-headers")
             .contains("authorization")
     );
+    // And with whatever headers their application adds.
+    for target in [
+        "/rtc/validate",
+        "/rtc/v1",
+        "/twirp/livekit.RoomService/ListRooms",
+    ] {
+        let names = "authorization, traceparent, x-request-id";
+        let asked = [
+            ("Origin", "https://meet.example.org"),
+            ("Access-Control-Request-Method", "POST"),
+            ("Access-Control-Request-Headers", names),
+        ];
+        let answer = server.request("OPTIONS", target, &asked, "");
+        assert_eq!(answer.status, 204, "{target}");
+        assert_eq!(answer.header("access-control-allow-headers"), names);
+        assert!(
+            answer
+                .header("access-control-allow-methods")
+                .contains("POST")
+        );
+    }
 }
 
 #[test]
@@ -407,7 +558,10 @@ fn outside_development_mode_nobody_hands_out_tokens() {
     let server = Server::start(
         &["--bind", "127.0.0.1"],
         &[
-            ("CONCLAVE_KEYS", "key: hush"),
+            (
+                "CONCLAVE_KEYS",
+                "key: hush-hush-hush-hush-hush-hush-hush-hush",
+            ),
             ("CONCLAVE_MEDIA_ADDRESSES", "['127.0.0.1']"),
         ],
     );
@@ -419,4 +573,53 @@ fn outside_development_mode_nobody_hands_out_tokens() {
     );
     assert_eq!((answer.status, answer.body.as_str()), (404, ""));
     assert!(!server.log().contains("hush"));
+}
+
+#[test]
+fn development_mode_answers_local_names_and_local_pages_only() {
+    let server = Server::dev(&[]);
+    let body = r#"{"room":"r","identity":"i"}"#;
+    let validate = format!(
+        "/rtc/v1/validate?access_token={}&join_request={}",
+        token("room", "identity"),
+        join_request()
+    );
+    let asked = [
+        ("GET", "/", ""),
+        ("GET", "/m/abcd-efgh-jkm", ""),
+        ("GET", "/api/v1/config", ""),
+        ("POST", "/api/v1/rooms", "{}"),
+        ("POST", "/dev/token", body),
+        ("GET", validate.as_str(), ""),
+        ("POST", "/twirp/livekit.RoomService/ListRooms", "{}"),
+        ("OPTIONS", "/twirp/livekit.RoomService/ListRooms", ""),
+        ("GET", "/rtc/v1", ""),
+    ];
+    for (method, target, body) in asked {
+        let ask = |headers: &[(&str, &str)]| {
+            let headers: Vec<_> = headers.iter().copied().chain([JSON]).collect();
+            server.request(method, target, &headers, body)
+        };
+        // A name that was bound to our address, and pages of elsewhere.
+        for foreign in [
+            ("Host", "evil.example:7880"),
+            ("Origin", "https://evil.example"),
+            ("Origin", "null"),
+            ("Origin", "http://localhost.evil.example"),
+        ] {
+            let answer = ask(&[foreign]);
+            assert_eq!(answer.status, 403, "{method} {target} {foreign:?}");
+            assert_eq!(answer.header("access-control-allow-origin"), "");
+            assert!(!answer.body.contains("eyJ"), "{}", answer.body);
+        }
+        // Pages of applications that are made on this machine, and programs.
+        for ours in [
+            &[("Origin", "http://localhost:3000")][..],
+            &[("Origin", "http://127.0.0.1:5173")],
+            &[],
+        ] {
+            let refused = ask(ours).body.contains("development mode");
+            assert!(!refused, "{method} {target} {ours:?}");
+        }
+    }
 }

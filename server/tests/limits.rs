@@ -10,6 +10,9 @@ use std::{
 use protocol::token::{Grant, VideoGrant};
 use support::{Answer, PATIENCE, Server, now, request, signed, token};
 
+const ONE: &str = "secret-of-one-is-long-enough-to-be-safe";
+const TWO: &str = "secret-of-two-is-long-enough-to-be-safe";
+
 /// A token that may create rooms, of this key.
 fn creator(key: &str, secret: &str) -> String {
     let video = VideoGrant {
@@ -39,14 +42,11 @@ fn an_api_key_has_n_rooms_open_and_not_one_more_until_one_closes() {
     let server = Server::start(
         &[],
         &[
-            ("CONCLAVE_KEYS", "one: secret-of-one, two: secret-of-two"),
+            ("CONCLAVE_KEYS", &format!("one: {ONE}, two: {TWO}")),
             ("CONCLAVE_LIMITS_MAX_ROOMS_PER_KEY", "2"),
         ],
     );
-    let (one, two) = (
-        creator("one", "secret-of-one"),
-        creator("two", "secret-of-two"),
-    );
+    let (one, two) = (creator("one", ONE), creator("two", TWO));
     let create = |token: &str, name: &str| {
         let body = format!(r#"{{"name": "{name}"}}"#);
         call(&server, token, "CreateRoom", &body)
@@ -65,7 +65,7 @@ fn an_api_key_has_n_rooms_open_and_not_one_more_until_one_closes() {
             ..support::grant(room, "somebody")
         };
         let request = protocol::signal::encode_join_request(&Default::default());
-        let token = signed(&grant, "secret-of-one", now());
+        let token = signed(&grant, ONE, now());
         let target = format!("/rtc/v1/validate?access_token={token}&join_request={request}");
         server.get(&target).status
     };
@@ -101,9 +101,124 @@ fn an_address_has_n_connections_and_not_one_more_until_one_ends() {
 }
 
 #[test]
+fn an_address_has_few_connections_that_show_no_token_and_others_are_let_in() {
+    let limit = [("CONCLAVE_LIMITS_MAX_STRANGERS_PER_ADDRESS", "4")];
+    let server = Server::dev(&limit);
+    // Of those that show one there may be more.
+    let with_token = || {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let token = token("room", "somebody");
+        let head = format!("GET /rtc/validate?access_token={token} HTTP/1.1\r\nHost: here\r\n\r\n");
+        let _ = stream.write_all(head.as_bytes());
+        let mut answer = [0; 12];
+        let answered = stream.read_exact(&mut answer).is_ok();
+        (answered && &answer == b"HTTP/1.1 200").then_some(stream)
+    };
+    let guests: Vec<_> = (0..8).map(|_| with_token().expect("a guest")).collect();
+    // These say nothing, and are not closed for it at once.
+    let strangers: Vec<_> = (0..4)
+        .map(|_| TcpStream::connect(server.address).unwrap())
+        .collect();
+    let mut refused = 0;
+    for _ in 0..10 {
+        refused += usize::from(with_token().is_none());
+    }
+    assert_eq!(refused, 10, "the kernel takes them, the server does not");
+    drop(strangers);
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while with_token().is_none() {
+        assert!(std::time::Instant::now() < deadline);
+        std::thread::yield_now();
+    }
+    drop(guests);
+}
+
+#[test]
+fn long_heads_of_many_connections_share_one_budget_and_usual_ones_need_none() {
+    let server = Server::dev(&[]);
+    // 60 heads of 700 kB that never end: 42 MB, of which 32 fit.
+    let held: Vec<_> = (0..60)
+        .map(|_| {
+            let mut stream = TcpStream::connect(server.address).unwrap();
+            stream.set_write_timeout(Some(PATIENCE)).unwrap();
+            let head = format!(
+                "GET / HTTP/1.1\r\nHost: here\r\nX-Long: {}",
+                "x".repeat(700_000)
+            );
+            let _ = stream.write_all(head.as_bytes());
+            stream
+        })
+        .collect();
+    let resident = |pid: u32| {
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap()
+            .to_owned();
+        line.split_whitespace()
+            .nth(1)
+            .unwrap()
+            .parse::<usize>()
+            .unwrap()
+    };
+    assert!(
+        resident(server.id()) < 200_000,
+        "{} kB",
+        resident(server.id())
+    );
+    assert_eq!(server.get("/").body, "OK", "a usual request is answered");
+    drop(held);
+}
+
+#[test]
+fn the_limit_of_open_files_is_raised_and_a_low_one_is_said() {
+    use std::os::unix::process::CommandExt;
+    let server = Server::dev(&[]);
+    let limits = std::fs::read_to_string(format!("/proc/{}/limits", server.id())).unwrap();
+    let line = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    let figures: Vec<&str> = line.split_whitespace().collect();
+    assert_eq!(figures[3], figures[4], "{line}");
+    // As in a shell that has few.
+    let mut shell = std::process::Command::new("sh");
+    let text = format!(
+        "ulimit -n 1000; exec {} serve --dev",
+        env!("CARGO_BIN_EXE_conclave")
+    );
+    shell.args(["-c", &text]).process_group(0);
+    for (name, value) in [
+        ("HTTP_PORT", "0"),
+        ("MEDIA_PORT", "0"),
+        ("MEDIA_TCP_PORT", "0"),
+        ("METRICS_ENABLED", "false"),
+    ] {
+        shell.env(format!("CONCLAVE_{name}"), value);
+    }
+    let mut shell = shell
+        .stderr(std::process::Stdio::piped())
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap();
+    let mut log = String::new();
+    let mut byte = [0];
+    while !log.contains("fewer files open")
+        && shell.stderr.as_mut().unwrap().read(&mut byte).unwrap() == 1
+    {
+        log.push(byte[0] as char);
+    }
+    shell.kill().unwrap();
+    shell.wait().unwrap();
+    assert!(log.contains("fewer files open"), "{log}");
+}
+
+#[test]
 fn a_token_of_a_megabyte_is_refused_and_the_next_request_is_answered() {
     let server = Server::dev(&[]);
-    let large = "x".repeat(1 << 20);
+    let large = "x".repeat((1 << 20) + 1);
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let head = format!(

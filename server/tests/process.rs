@@ -152,16 +152,99 @@ fn figures_are_on_their_own_port_only() {
 
 #[test]
 fn secrets_do_not_reach_the_log() {
-    let file = File::new("secret", "[keys]\nmine = \"hush-hush\"\n");
+    let secret = "hush-hush-hush-hush-hush-hush-hush-hush";
+    let hook = "http://lovelace:pass-word@hook.example.org:8443/in?key=bearer-of-secrets";
+    let text = format!("[keys]\nmine = \"{secret}\"\n[webhook]\nurls = [\"{hook}\"]\n");
+    let file = File::new("secret", &text);
     let output = std::process::Command::new(env!("CARGO_BIN_EXE_conclave"))
         .args(["check-config", file.0.to_str().unwrap()])
         .output()
         .unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
+    let printed = String::from_utf8(output.stdout).unwrap();
     assert!(
-        output.status.success() && text.contains("mine") && !text.contains("hush"),
-        "{text}"
+        output.status.success() && printed.contains("mine"),
+        "{printed}"
     );
+    let database = std::env::temp_dir().join(format!("conclave-{}-hooks.db", std::process::id()));
+    let server = Server::start(
+        &["--config", file.0.to_str().unwrap()],
+        &[("CONCLAVE_WEBHOOK_FILE", database.to_str().unwrap())],
+    );
+    server.wait_for_log("ready");
+    for text in [printed, server.log()] {
+        assert!(text.contains("http://hook.example.org:8443"), "{text}");
+        for word in ["hush", "lovelace", "pass-word", "bearer"] {
+            assert!(!text.contains(word), "{word}: {text}");
+        }
+    }
+    drop(server);
+    for suffix in ["", "-wal", "-shm"] {
+        let _ = fs::remove_file(format!("{}{suffix}", database.display()));
+    }
+}
+
+#[test]
+fn a_short_secret_is_refused_except_for_development() {
+    for (length, is_taken) in [(1, false), (31, false), (32, true)] {
+        let file = File::new(
+            "short",
+            &format!("[keys]\nmine = \"{}\"\n", "s".repeat(length)),
+        );
+        let path = file.0.to_str().unwrap();
+        let check = std::process::Command::new(env!("CARGO_BIN_EXE_conclave"))
+            .args(["check-config", path])
+            .output()
+            .unwrap();
+        assert_eq!(check.status.success(), is_taken, "{length}");
+        if !is_taken {
+            let (code, text) = run_to_end(&["--config", path], &[]);
+            assert_eq!(code, Some(1));
+            assert!(
+                text.contains("the secret of API key mine is shorter than 32 bytes"),
+                "{text}"
+            );
+            assert!(!text.contains("sss"), "{text}");
+        }
+    }
+    let server = Server::dev(&[("CONCLAVE_KEYS", "mine: short")]);
+    assert_eq!(server.get("/").body, "OK");
+}
+
+#[test]
+fn the_secret_for_a_token_comes_from_a_file_or_from_the_environment() {
+    let secret = "hush-hush-hush-hush-hush-hush-hush-hush";
+    let file = File::new("api-secret", &format!("{secret}\n"));
+    let create = |more: &[&str], environment: &[(&str, &str)]| {
+        let output = std::process::Command::new(env!("CARGO_BIN_EXE_conclave"))
+            .args([
+                "token",
+                "create",
+                "--room",
+                "r",
+                "--identity",
+                "i",
+                "--api-key",
+                "mine",
+            ])
+            .args(more)
+            .envs(environment.iter().copied())
+            .output()
+            .unwrap();
+        (
+            output.status.success(),
+            String::from_utf8(output.stdout).unwrap(),
+        )
+    };
+    let keys = protocol::token::Keys::new([("mine", secret)]);
+    let valid = |(success, token): (bool, String)| {
+        success && protocol::token::verify(token.trim(), &keys, support::now()).is_ok()
+    };
+    let path = file.0.to_str().unwrap();
+    assert!(valid(create(&["--api-secret-file", path], &[])));
+    assert!(valid(create(&[], &[("CONCLAVE_API_SECRET", secret)])));
+    // Everybody on the machine could read it.
+    assert!(!create(&["--api-secret", secret], &[]).0);
+    assert!(!create(&[], &[]).0);
 }
 
 #[test]

@@ -93,7 +93,7 @@ impl Shard {
             p.wanted_bitrate = p.bandwidth_limit.map_or(wanted, |limit| wanted.min(limit));
         }
         for ((key, demand), share) in pictures.drain(..).zip(demands.drain(..)).zip(&shares) {
-            self.give(key, &demand, *share, budget);
+            self.give(key, &demand, *share, budget, now);
         }
         (self.pictures, self.demands, self.shares) = (pictures, demands, shares);
     }
@@ -160,7 +160,14 @@ impl Shard {
             }))
     }
 
-    fn give(&mut self, key: DownTrackKey, demand: &Demand, share: Option<u8>, budget: Bitrate) {
+    fn give(
+        &mut self,
+        key: DownTrackKey,
+        demand: &Demand,
+        share: Option<u8>,
+        budget: Bitrate,
+        now: Instant,
+    ) {
         let Some(d) = self.downs.get_mut(key) else {
             return;
         };
@@ -192,16 +199,19 @@ impl Shard {
             });
         }
         self.retarget(key);
-        let Some(track) = self.ups.get_mut(up) else {
+        let (Some(track), Some(d)) = (self.ups.get_mut(up), self.downs.get_mut(key)) else {
             return;
         };
         let (current, wanted) = (track.fanout.current(slot), track.fanout.wanted(slot));
-        let cost = demand.layers.get(usize::from(current)).copied().flatten();
-        if current != wanted && cost.is_some_and(|cost| (budget as f64) < cost as f64 * HOPELESS) {
+        let open = track.layers.get(usize::from(current));
+        let has = open.and_then(Option::as_ref).map(|open| {
+            let spatial = d.filter.current().spatial;
+            open.spatial.bitrate_within(spatial, now)
+        });
+        let waits = current != wanted || d.filter.awaits_key_frame();
+        if waits && has.is_some_and(|has| (budget as f64) < has as f64 * HOPELESS) {
             track.fanout.set_current(slot, NO_LAYER);
-            if let Some(d) = self.downs.get_mut(key) {
-                d.rewriter.pause();
-            }
+            d.rewriter.pause();
             if let Some(p) = self.peers.get_mut(subscriber) {
                 p.pacer.forget(key);
             }
@@ -344,6 +354,7 @@ impl Shard {
                 number: &mut p.watch.number,
                 now,
             };
+            let waited = down.filter.awaits_key_frame();
             match down.forward(&packet, &input, &mut egress, out) {
                 Ok(bytes) => {
                     p.pacer.spend(bytes);
@@ -351,6 +362,12 @@ impl Shard {
                     stats.rtp_out_bytes += bytes as u64;
                 }
                 Err(reason) => stats.drop(reason),
+            }
+            if down.filter.awaits_key_frame()
+                && !waited
+                && let Some(track) = ups.get_mut(down.up)
+            {
+                track.fanout.set_rising(down.slot, true);
             }
         }
     }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use protocol::ParticipantSid;
 
-use protocol::data_packet::DataPacketView;
+use protocol::data_packet::{self, DataPacketView};
 
 use crate::{
     api::{Command, DataChannel, Event, SendBatch},
@@ -44,26 +44,40 @@ impl WaitingData {
     }
 }
 
+/// What became of a packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Routed {
+    Sent,
+    /// Not all are ready for it, and nobody got it yet.
+    MustWait,
+}
+
 impl Shard {
-    /// A packet came.
+    /// A packet came, on a channel that we know or on another one: that is a user's, for everybody.
     pub(crate) fn handle_data(
         &mut self,
-        peer: PeerKey,
-        channel: DataChannel,
+        connection: PeerKey,
+        channel: Option<DataChannel>,
         message: &mut [u8],
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        self.stats.data_in += 1;
         // On whichever of its PeerConnections: it is the same participant.
-        let sid = self.peers.get(peer).map(|p| p.sid);
+        let sid = self.peers.get(connection).map(|p| p.sid);
         let Some(peer) = sid.and_then(|sid| self.sids.get(&sid).copied()) else {
             return;
         };
         let routed = match channel {
-            DataChannel::DataTrack => self.route_data_track(peer, message, now, out),
-            _ => self.route_data(peer, channel, message, now, out),
+            Some(DataChannel::DataTrack) => self.route_data_track(peer, message, now, out),
+            Some(channel) => self.route_data(peer, channel, message, now, out),
+            None => {
+                let packet = data_packet::of_user(message);
+                self.route_data(peer, DataChannel::Reliable, &packet, now, out)
+            }
         };
+        if routed == Some(Routed::MustWait) {
+            self.hold(connection, channel, message, now);
+        }
         if routed.is_none() {
             self.stats.drop(DropReason::Data);
         }
@@ -209,59 +223,63 @@ impl Shard {
         message: &[u8],
         now: Instant,
         out: &mut impl SendBatch,
-    ) -> Option<()> {
+    ) -> Option<Routed> {
         let sender = self.peers.get(peer)?;
         if !sender.permissions.can_publish_data || !sender.has_come {
             return None;
         }
         let members = self.routers.get(sender.router)?.members.clone();
         let view = DataPacketView::parse(message).ok()?;
-        if channel == DataChannel::Reliable && view.sequence != 0 {
-            let sender = self.peers.get_mut(peer)?;
-            // It came back and repeats what has arrived already.
-            if view.sequence <= sender.last_reliable {
-                return Some(());
-            }
-            sender.last_reliable = view.sequence;
+        let is_reliable = channel == DataChannel::Reliable;
+        // It came back and repeats what has arrived already.
+        if is_reliable && view.sequence != 0 && view.sequence <= sender.last_reliable {
+            return Some(Routed::Sent);
         }
-        let sender = self.peers.get(peer)?;
         if view.is_reserved_for_agents() && !sender.permissions.agent {
             return None;
         }
-        if channel == DataChannel::Reliable
+        let receivers = members.into_iter().filter(|member| {
+            let receiver = self.peers.get(*member).filter(|_| *member != peer);
+            receiver.is_some_and(|p| view.is_addressed_to(p.identity.as_str(), p.sid.as_str()))
+        });
+        let receivers: Vec<_> = receivers.collect();
+        if is_reliable && self.must_hold(peer, &receivers, now) {
+            return Some(Routed::MustWait);
+        }
+        let sender = self.peers.get_mut(peer)?;
+        if is_reliable && view.sequence != 0 {
+            sender.last_reliable = view.sequence;
+        }
+        if is_reliable
             && sender.awaited_replies > 0
             && view.is_addressed_only_to(sender.identity.as_str())
         {
-            let peer = self.peers.get_mut(peer)?;
-            peer.awaited_replies -= 1;
+            sender.awaited_replies -= 1;
             self.events.push_back(Event::Reply {
-                peer: peer.sid,
+                peer: sender.sid,
                 payload: message.to_vec(),
             });
-            return Some(());
+            return Some(Routed::Sent);
         }
-        let stamped = match sender.permissions.hidden {
-            true => view.stamp("", "").ok()?,
-            false => view
-                .stamp(sender.identity.as_str(), sender.sid.as_str())
-                .ok()?,
+        let identity = sender.identity.as_str();
+        let (own, sid) = match sender.permissions.hidden {
+            true => ("", ""),
+            false => (identity, sender.sid.as_str()),
+        };
+        // Agents write down what others say, in their names. Nobody else speaks for anybody.
+        let other = view.speaks_for(identity);
+        let stamped = match other.filter(|_| sender.permissions.agent) {
+            Some(other) => view.stamp_generated(other, sid).ok()?,
+            None => view.stamp(own, sid).ok()?,
         };
         let (from, router) = (sender.sid, sender.router);
-        if channel == DataChannel::Reliable
-            && let Some(router) = self.routers.get_mut(router)
-        {
+        if is_reliable && let Some(router) = self.routers.get_mut(router) {
             router.replay.keep(from, view.sequence, &stamped, now);
         }
-        for member in members.into_iter().filter(|member| *member != peer) {
-            let wanted = self
-                .peers
-                .get(member)
-                .is_some_and(|p| view.is_addressed_to(p.identity.as_str(), p.sid.as_str()));
-            if wanted {
-                self.deliver(member, channel, &stamped, now, out);
-            }
+        for member in receivers {
+            self.deliver(member, channel, &stamped, now, out);
         }
-        Some(())
+        Some(Routed::Sent)
     }
 
     /// A packet of one of the sender's data tracks: to each subscriber under its own handle.
@@ -271,12 +289,13 @@ impl Shard {
         message: &mut [u8],
         now: Instant,
         out: &mut impl SendBatch,
-    ) -> Option<()> {
+    ) -> Option<Routed> {
         let sender = self.peers.get(peer)?;
         if !sender.permissions.can_publish_data || !sender.has_come {
             return None;
         }
-        self.forward_data_track(peer, message, now, out)
+        self.forward_data_track(peer, message, now, out)?;
+        Some(Routed::Sent)
     }
 
     /// The same, wherever the sender is connected.
@@ -317,8 +336,23 @@ impl Shard {
             }
             return;
         }
-        if !p.transport.send_data(channel, message) {
+        let is_reliable = channel == DataChannel::Reliable;
+        if is_reliable && self.is_given_up(member, now) {
             return self.stats.drop(DropReason::DataUndelivered);
+        }
+        let Some(p) = self.peers.get_mut(member) else {
+            return;
+        };
+        if !p.transport.send_data(channel, message) {
+            // Too much waits that nobody could keep back: it is told.
+            let is_slow = is_reliable && p.transport.unread(channel) >= MAX_WAITING;
+            if is_slow {
+                self.cut_off(member, now);
+            }
+            return self.stats.drop(DropReason::DataUndelivered);
+        }
+        if is_reliable {
+            p.reader.wrote(message.len());
         }
         p.transport.flush_data(now, out);
         self.stats.data_out += 1;
@@ -326,7 +360,7 @@ impl Shard {
     }
 
     /// The PeerConnection on which a participant receives.
-    fn receiving(&self, member: PeerKey) -> PeerKey {
+    pub(crate) fn receiving(&self, member: PeerKey) -> PeerKey {
         let subscriber = self.peers.get(member).and_then(|p| p.subscriber);
         subscriber.unwrap_or(member)
     }

@@ -1,7 +1,8 @@
 //! The Dependency Descriptor (AV1 RTP specification, appendix A): which layers a frame belongs to, whatever the codec.
 //!
-//! A key frame brings the [`Structure`] that the descriptors after it refer to. Read is what layer selection needs;
-//! frame differences and chains are passed over.
+//! A key frame brings the [`Structure`] that the descriptors after it refer to. Read is what layer selection needs: which
+//! layers are there for a decoder, and which of them need a frame. Frame differences and chains are passed over: between
+//! key pictures nobody changes to a layer of which anything was left out.
 
 use crate::layers::{Picture, PictureIds};
 
@@ -26,6 +27,8 @@ struct Template {
     temporal: u8,
     /// Decode target indications, two bits each, the first lowest.
     indications: u64,
+    /// Spatial layers that do without it: see [`Picture::needless`].
+    needless: u8,
 }
 
 /// The template dependency structure of a coded video sequence.
@@ -45,6 +48,39 @@ impl Structure {
     pub fn spatial_layers(&self) -> u8 {
         self.spatial_layers
     }
+
+    fn targets(&self) -> &[(u8, u8)] {
+        &self.targets[..usize::from(self.target_count)]
+    }
+
+    /// Spatial layers of which no decode target needs a frame with these indications. One without a target of its own
+    /// shows what the next lower one does.
+    fn needless(&self, indications: u64) -> u8 {
+        let (mut has_target, mut needed) = (0_u8, 0_u8);
+        for (i, (spatial, _)) in self.targets().iter().enumerate() {
+            has_target |= 1 << spatial;
+            needed |= u8::from(indications >> (2 * i) & 3 != 0) << spatial;
+        }
+        let mut needless = 0;
+        let mut shown = None;
+        for spatial in 0..self.spatial_layers {
+            if has_target >> spatial & 1 != 0 {
+                shown = Some(spatial);
+            }
+            if shown.is_some_and(|shown| needed >> shown & 1 == 0) {
+                needless |= 1 << spatial;
+            }
+        }
+        needless
+    }
+
+    /// Spatial layers that have a decode target among `targets`.
+    fn layers_of(&self, targets: u32) -> u8 {
+        let active = self.targets().iter().enumerate();
+        active.fold(0, |layers, (i, (spatial, _))| {
+            layers | u8::from(targets >> i & 1 != 0) << spatial
+        })
+    }
 }
 
 /// What a descriptor says.
@@ -54,6 +90,8 @@ pub struct Descriptor {
     pub picture: Picture,
     /// The structure it brings.
     pub structure: Option<Box<Structure>>,
+    /// Spatial layers that can be decoded from here on (bit `s`: layer `s`), where that is said.
+    pub active: Option<u8>,
 }
 
 /// Reads bits, highest first.
@@ -104,22 +142,21 @@ pub fn parse(value: &[u8], known: Option<&Structure>) -> Result<Descriptor, Malf
     let (starts_frame, ends_frame) = (bits.flag()?, bits.flag()?);
     let template_id = bits.byte(6)?;
     let frame_number = bits.take(16)? as u16;
-    let (mut structure, mut own_indications) = (None, false);
+    let (mut structure, mut own_indications, mut active) = (None, false, None);
     if value.len() > MANDATORY_LEN {
         let (brings_structure, brings_active) = (bits.flag()?, bits.flag()?);
         own_indications = bits.flag()?;
         // Own frame differences and own chains lie behind all that is read.
         bits.take(2)?;
         if brings_structure {
-            structure = Some(Box::new(read_structure(&mut bits)?));
+            let read = read_structure(&mut bits)?;
+            active = Some(read.layers_of(u32::MAX));
+            structure = Some(Box::new(read));
         }
         if brings_active {
-            let count = structure
-                .as_deref()
-                .or(known)
-                .ok_or(Malformed)?
-                .target_count;
-            bits.take(count.into())?;
+            let current = structure.as_deref().or(known).ok_or(Malformed)?;
+            let targets = bits.take(current.target_count.into())?;
+            active = Some(current.layers_of(targets as u32));
         }
     }
     let current = structure.as_deref().or(known).ok_or(Malformed)?;
@@ -127,18 +164,22 @@ pub fn parse(value: &[u8], known: Option<&Structure>) -> Result<Descriptor, Malf
     let template = current.templates[..usize::from(current.template_count)]
         .get(index)
         .ok_or(Malformed)?;
-    let indications = match own_indications {
-        true => read_indications(&mut bits, current.target_count)?,
-        false => template.indications,
+    let (indications, needless) = match own_indications {
+        true => {
+            let own = read_indications(&mut bits, current.target_count)?;
+            (own, current.needless(own))
+        }
+        false => (template.indications, template.needless),
     };
-    let targets = &current.targets[..usize::from(current.target_count)];
-    let switch_up = targets
-        .iter()
-        .enumerate()
-        .fold(0, |mask, (i, (spatial, temporal))| {
-            let is_switch = indications >> (2 * i) & 3 == SWITCH;
-            mask | u8::from(is_switch && *spatial == template.spatial) << temporal
-        });
+    let switch_up =
+        current
+            .targets()
+            .iter()
+            .enumerate()
+            .fold(0, |mask, (i, (spatial, temporal))| {
+                let is_switch = indications >> (2 * i) & 3 == SWITCH;
+                mask | u8::from(is_switch && *spatial == template.spatial) << temporal
+            });
     let picture = Picture {
         ids: PictureIds {
             frame_number: Some(frame_number),
@@ -151,8 +192,13 @@ pub fn parse(value: &[u8], known: Option<&Structure>) -> Result<Descriptor, Malf
         // Only the first frame of a coded video sequence brings a structure, and it must.
         starts_key_frame: starts_frame && structure.is_some() && template.spatial == 0,
         switch_up,
+        needless,
     };
-    Ok(Descriptor { picture, structure })
+    Ok(Descriptor {
+        picture,
+        structure,
+        active,
+    })
 }
 
 /// Replaces the frame number in the value of a descriptor.
@@ -216,6 +262,9 @@ fn read_structure(bits: &mut Bits<'_>) -> Result<Structure, Malformed> {
             bits.take(32)?;
         }
     }
+    for i in 0..usize::from(structure.template_count) {
+        structure.templates[i].needless = structure.needless(structure.templates[i].indications);
+    }
     Ok(structure)
 }
 
@@ -226,7 +275,7 @@ fn read_template_layers(bits: &mut Bits<'_>, structure: &mut Structure) -> Resul
         *template = Template {
             spatial,
             temporal,
-            indications: 0,
+            ..Template::default()
         };
         structure.template_count += 1;
         match bits.take(2)? {
@@ -377,6 +426,130 @@ mod tests {
             let beyond = head((offset + 8) % 64, 1001, None).bytes();
             assert_eq!(parse(&beyond, Some(&structure)), Err(Malformed));
         }
+    }
+
+    /// A key frame with templates of these steps to the next layer and indications, without frame differences and chains.
+    fn key_frame_of(templates: &[(u64, &str)], active: Option<u64>) -> Vec<u8> {
+        let mut writer = head(0, 1, Some(0b10000 | u64::from(active.is_some()) << 3));
+        writer.put(0, 6);
+        let targets = templates[0].1.len();
+        writer.put(targets as u64 - 1, 5);
+        templates.iter().for_each(|(step, _)| writer.put(*step, 2));
+        for indication in templates.iter().flat_map(|(_, all)| all.chars()) {
+            let known = ['-', 'D', 'S', 'R']
+                .iter()
+                .position(|known| *known == indication);
+            writer.put(known.unwrap() as u64, 2);
+        }
+        templates.iter().for_each(|_| writer.put(0, 1));
+        writer.below(0, targets as u64 + 1);
+        writer.put(0, 1);
+        if let Some(active) = active {
+            writer.put(active, targets);
+        }
+        writer.bytes()
+    }
+
+    /// Who needs the frames of each template, by spatial layer.
+    fn viewers(key: &[u8], layers: u8) -> Vec<Vec<u8>> {
+        let structure = parse(key, None).unwrap().structure.unwrap();
+        let of = |template: u8| {
+            let value = head(template.into(), 2, None).bytes();
+            let picture = parse(&value, Some(&structure)).unwrap().picture;
+            (0..layers).filter(|layer| picture.is_for(*layer)).collect()
+        };
+        (0..structure.template_count).map(of).collect()
+    }
+
+    #[test]
+    fn each_frame_is_for_the_layers_whose_decode_targets_need_it() {
+        // As libwebrtc's encoders describe them; the last column of a row: who needs it.
+        let modes: [(&[(u64, &str)], &[&[u8]]); 5] = [
+            // L3T1: what is below is needed at each picture.
+            (
+                &[
+                    (0, "SRR"),
+                    (2, "SSS"),
+                    (0, "-SR"),
+                    (2, "-SS"),
+                    (0, "--S"),
+                    (3, "--S"),
+                ],
+                &[&[0, 1, 2], &[0, 1, 2], &[1, 2], &[1, 2], &[2], &[2]],
+            ),
+            // L3T1_KEY.
+            (
+                &[
+                    (0, "S--"),
+                    (2, "SSS"),
+                    (0, "-S-"),
+                    (2, "-SS"),
+                    (0, "--S"),
+                    (3, "--S"),
+                ],
+                &[&[0], &[0, 1, 2], &[1], &[1, 2], &[2], &[2]],
+            ),
+            // L2T2_KEY_SHIFT.
+            (
+                &[
+                    (0, "SSSS"),
+                    (0, "SS--"),
+                    (1, "SS--"),
+                    (2, "-D--"),
+                    (0, "--SS"),
+                    (1, "--SS"),
+                    (3, "---D"),
+                ],
+                &[&[0, 1], &[0], &[0], &[0], &[1], &[1], &[1]],
+            ),
+            // S3T1.
+            (
+                &[
+                    (0, "S--"),
+                    (2, "S--"),
+                    (0, "-S-"),
+                    (2, "-S-"),
+                    (0, "--S"),
+                    (3, "--S"),
+                ],
+                &[&[0], &[0], &[1], &[1], &[2], &[2]],
+            ),
+            // A layer without a target of its own shows the one below.
+            (
+                &[(2, "SS"), (2, "-S"), (3, "-S")],
+                &[&[0, 1, 2], &[2], &[2]],
+            ),
+        ];
+        for (templates, expected) in modes {
+            let layers = if expected.iter().any(|all| all.contains(&2)) {
+                3
+            } else {
+                2
+            };
+            assert_eq!(
+                viewers(&key_frame_of(templates, None), layers),
+                expected,
+                "{templates:?}"
+            );
+        }
+    }
+
+    #[test]
+    fn which_layers_can_be_decoded_is_said_by_the_structure_and_changed_by_later_frames() {
+        let templates = [(0, "SSS"), (2, "S--"), (0, "-SS"), (2, "-S-"), (3, "--S")];
+        let all = parse(&key_frame_of(&templates, None), None).unwrap();
+        assert_eq!(all.active, Some(0b111));
+        let two = parse(&key_frame_of(&templates, Some(0b011)), None).unwrap();
+        assert_eq!(two.active, Some(0b011));
+        let mut writer = head(1, 2, Some(0b01000));
+        writer.put(0b100, 3);
+        let later = parse(&writer.bytes(), all.structure.as_deref()).unwrap();
+        assert_eq!(later.active, Some(0b100));
+        let plain = head(1, 2, None).bytes();
+        assert_eq!(
+            parse(&plain, all.structure.as_deref()).unwrap().active,
+            None
+        );
     }
 
     #[test]

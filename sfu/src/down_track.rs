@@ -222,12 +222,14 @@ impl DownTrack {
         out: &mut impl SendBatch,
     ) -> Result<usize, DropReason> {
         let parameters = self.parameters.ok_or(DropReason::UnknownStream)?;
-        if let Some(picture) = &packet.picture
-            && !self.admits(picture, input)
-        {
-            return self.leave_out(packet, input, egress, out);
+        let mut input = *input;
+        if let Some(picture) = &packet.picture {
+            if !self.admits(picture, &input) {
+                return self.leave_out(packet, &input, egress, out);
+            }
+            input.switch_point |= self.filter.take_opening(picture);
         }
-        let rewritten = self.rewriter.rewrite(input)?;
+        let rewritten = self.rewriter.rewrite(&input)?;
         let payload_type = self.payload_type_of(&parameters, packet);
         let sealed = self.copy(packet, &rewritten, payload_type, egress, out)?;
         self.sent = (
@@ -239,9 +241,9 @@ impl DownTrack {
 
     fn admits(&mut self, picture: &Picture, input: &Input) -> bool {
         if self.rewriter.is_next(input) {
-            self.filter.next(picture)
+            self.filter.next(picture, input.time)
         } else {
-            self.filter.admits(picture)
+            self.filter.late(picture)
         }
     }
 

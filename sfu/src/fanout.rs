@@ -33,7 +33,7 @@ pub struct Fanout {
     current: Vec<[u8; BLOCK]>,
     /// Layer wanted, per subscriber; differs from `current` until a key frame of it arrives.
     wanted: Vec<[u8; BLOCK]>,
-    /// Who needs a key frame of the layer it has: of a stream with layers within, it gets less than it should.
+    /// Who needs a key frame of the layer it has: of a stream with layers within, it gets another one than it should.
     rising: Vec<u64>,
     downs: Vec<DownTrackKey>,
     rows: Vec<[u64; BLOCK]>,

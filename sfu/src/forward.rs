@@ -88,6 +88,7 @@ impl Shard {
                         number: &mut watch.number,
                         now,
                     };
+                    let waited = down.filter.awaits_key_frame();
                     match down.forward(&packet, &input, &mut egress, out) {
                         Ok(bytes) => {
                             if let Some(number) = down.follow(estimator.as_deref(), watch, now) {
@@ -108,8 +109,9 @@ impl Shard {
                             stats.drop(reason);
                         }
                     }
-                    // This key frame came too late to bring more layers: another one must.
-                    if selected.starts_key_frame && down.filter.awaits_key_frame() {
+                    // This key frame came too late to bring other layers, or they can be had without one no longer.
+                    let waits = down.filter.awaits_key_frame();
+                    if waits && (selected.starts_key_frame || !waited) {
                         rising.push(down.slot);
                     }
                 }

@@ -15,7 +15,7 @@ use crate::{
     srtp::SrtpError,
     stats::DropReason,
     transport::TransportError,
-    up_track::SPATIAL,
+    up_track::{Codec, SPATIAL},
 };
 
 /// The part of a packet that is needed after it was opened.
@@ -280,16 +280,22 @@ impl Shard {
             false => 0,
         };
         let open = track.layer(layer).ok_or(DropReason::UnknownStream)?;
-        let layers = open.spatial_layers;
+        let known = (open.spatial.count(), open.spatial.state());
         let picture = open
             .read(codec, received.time, payload, received.dependencies)
             .map_err(|_| DropReason::Malformed)?;
-        let spatial = picture.map_or(0, |picture| usize::from(picture.spatial.min(2)));
-        open.rates[spatial].add(payload.len() - usize::from(primary), now);
+        let len = payload.len() - usize::from(primary);
+        if codec == Codec::Opus {
+            open.rate.add(len, now);
+        } else {
+            let (picture, time) = (picture.as_ref(), received.time);
+            open.spatial.received(picture, time, len, now);
+        }
         if primary != 0 {
             open.redundancy.add_bytes(usize::from(primary), now);
         }
-        let has_other_layers = open.spatial_layers != layers;
+        let has_other_layers = open.spatial.count() != known.0;
+        let others_come = open.spatial.state() != known.1;
         let starts_key_frame = picture.is_some_and(|picture| picture.starts_key_frame);
         let packet = Packet {
             index: received.index,
@@ -317,6 +323,8 @@ impl Shard {
         self.batch_is_full |= track.batch.len() >= BLOCK;
         if has_other_layers {
             self.layer_woke(up, SPATIAL[usize::from(layer.min(2))], now);
+        } else if others_come {
+            self.retarget_track(up);
         }
         Ok(())
     }

@@ -43,6 +43,8 @@ pub mod sdp;
 mod sent_headers;
 mod shard;
 pub mod simd;
+mod slow_readers;
+mod spatial;
 pub mod speakers;
 pub mod srtp;
 pub mod stats;

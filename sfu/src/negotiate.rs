@@ -90,7 +90,7 @@ enum Role {
     /// We sent until now; inactive in the next answer, free after it. Clients fire no event for a track that follows
     /// another one in a section without a pause.
     Draining,
-    /// Inactive in our offer; free once it is answered.
+    /// In our offer nothing is sent in it; free once that is answered.
     Pausing,
 }
 

@@ -9,7 +9,7 @@ use crate::{
     bwe::BandwidthEstimator,
     down_track::{MidElement, SendParameters},
     fanout::NO_LAYER,
-    negotiate::{Bound, IceCredentials, LocalParameters, Negotiated},
+    negotiate::{Bound, IceCredentials, LocalParameters, Negotiated, NegotiationError},
     peer::{Incoming, MAX_INCOMING, Peer},
     shard::{DownTrackKey, PeerKey, Shard},
     transport::{MAX_MESSAGE_SIZE, random_credentials},
@@ -32,6 +32,10 @@ impl Shard {
             negotiation, ssrcs, ..
         } = p;
         match negotiation.handle_offer(sdp, &local, || ssrcs.fresh()) {
+            // What there is goes on as it is.
+            Err(NegotiationError::SetupUnusable) if p.transport.has_remote() => {
+                tracing::debug!(participant = %p.sid, id, "offer with an unusable DTLS role ignored");
+            }
             Err(error) => {
                 let event = Event::NegotiationFailed {
                     peer: p.sid,
@@ -84,7 +88,7 @@ impl Shard {
             self.demux.add_ufrag(&negotiated.local_ice.ufrag, key);
             p.transport.restart_ice(&negotiated.local_ice, now);
         }
-        p.transport.set_remote(&remote, now);
+        p.transport.set_remote(&self.context, &remote, now);
         p.asked = negotiated.missing;
         p.take_over_sections();
         let sid = p.sid;

@@ -15,6 +15,7 @@ use crate::{
     quality::QualityMeter,
     rtp::{Extension, ExtensionMap},
     shard::{DownTrackKey, PeerKey, RouterKey, UpTrackKey},
+    slow_readers::{Held, Reader},
     timers::Timer,
     transport::Transport,
     twcc::TwccRecorder,
@@ -64,6 +65,10 @@ pub struct Peer {
     pub last_reliable: u32,
     /// Reliable packets for it from before its data channel was open.
     pub waiting: WaitingData,
+    /// How it reads reliable packets.
+    pub reader: Reader,
+    /// What it sent and others are not ready for.
+    pub held: Option<Held>,
     /// Its room.
     pub router: RouterKey,
     /// The shard it is connected to, where that is not this room's: it has no transport, receives nothing, and its packets

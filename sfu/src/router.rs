@@ -7,6 +7,7 @@ use crate::{
     loudest::Loudest,
     replay::ReplayBuffer,
     shard::{PeerKey, UpTrackKey},
+    slow_readers::SlowReaders,
     speakers::Speakers,
 };
 
@@ -20,6 +21,8 @@ pub struct Router {
     pub speakers: Speakers<PeerKey>,
     /// Reliable data packets of the last seconds.
     pub replay: ReplayBuffer,
+    /// Who waits for slow readers of them.
+    pub slow_readers: SlowReaders,
     /// Data tracks, and who gets them.
     pub data_tracks: DataTracks<PeerKey>,
     /// Whose sound is forwarded.
@@ -34,6 +37,7 @@ impl Router {
             members: Vec::new(),
             speakers: Speakers::new(),
             replay: ReplayBuffer::default(),
+            slow_readers: SlowReaders::default(),
             data_tracks: DataTracks::default(),
             loudest: Loudest::new(audio_top_n),
         }

@@ -211,6 +211,15 @@ pub enum Setup {
 }
 
 impl Setup {
+    /// The other side's role.
+    pub fn reversed(self) -> Self {
+        match self {
+            Self::Active => Self::Passive,
+            Self::Passive => Self::Active,
+            other => other,
+        }
+    }
+
     fn as_str(self) -> &'static str {
         match self {
             Self::Active => "active",

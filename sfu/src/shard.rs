@@ -23,6 +23,7 @@ use crate::{
     relay::RelayQueue,
     router::Router,
     rtp,
+    slow_readers::Held,
     stats::{DropReason, Stats},
     timers::{Timer, Timers},
     transport::{TransportContext, TransportError, TransportEvent},
@@ -194,6 +195,7 @@ impl Shard {
                         p.transport.handle_timeout(&shard.context, now, out);
                     }
                     shard.drain_transport(peer, now, out);
+                    shard.review_data(peer, now, out);
                 });
             }
         }
@@ -289,7 +291,10 @@ impl Shard {
                 return;
             };
             let before = p.transport.path();
-            match p.transport.handle_stun(message, datagram, now, out) {
+            match p
+                .transport
+                .handle_stun(&shard.context, message, datagram, now, out)
+            {
                 Ok(()) if before.is_some() && p.transport.path() != before => {
                     // Another network, of which nothing is known yet.
                     p.estimator
@@ -315,10 +320,14 @@ impl Shard {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
         };
-        if p.transport.handle_dtls(datagram, now, out).is_err() {
+        if p.transport
+            .handle_dtls(&self.context, datagram, now, out)
+            .is_err()
+        {
             self.stats.drop(DropReason::NotValidated);
         }
         self.drain_transport(peer, now, out);
+        self.review_data(peer, now, out);
     }
 
     /// Acts on what a transport reports.
@@ -328,11 +337,7 @@ impl Shard {
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        while let Some(event) = self
-            .peers
-            .get_mut(peer)
-            .and_then(|p| p.transport.poll_event())
-        {
+        while let Some(event) = self.peers.get_mut(peer).and_then(|p| p.transport.poll(now)) {
             match event {
                 TransportEvent::Validated(path) => self.demux.add_path(path, peer),
                 TransportEvent::Forgotten(path) => self.demux.remove_path(path, peer),
@@ -347,9 +352,13 @@ impl Shard {
                 }
                 TransportEvent::Opened(channel) => self.channel_opened(peer, channel, now, out),
                 TransportEvent::Data(channel, mut message) => {
-                    self.handle_data(peer, channel, &mut message, now, out)
+                    self.stats.data_in += 1;
+                    self.handle_data(peer, channel, &mut message, now, out);
                 }
             }
+        }
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.transport.flush_data(now, out);
         }
         self.reschedule(peer, now);
     }
@@ -359,10 +368,11 @@ impl Shard {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
         };
-        let at = p
-            .transport
-            .poll_timeout(&self.context)
-            .map(|at| at.max(now + TIMER_RESOLUTION));
+        let transport = p.transport.poll_timeout(&self.context);
+        let held = p.held.as_ref().map(Held::retry_at);
+        let at = [transport, p.reader.deadline(), held];
+        let at = at.into_iter().flatten().min();
+        let at = at.map(|at| at.max(now + TIMER_RESOLUTION));
         let timer: &mut Timer = &mut p.timer;
         self.timers.schedule(peer, timer, at);
     }

@@ -130,6 +130,10 @@ pub struct Stats {
     pub data_in: u64,
     /// See `data_in`; counted per receiver.
     pub data_out: u64,
+    /// Times that a data packet was kept back, since a receiver was not ready.
+    pub data_held: u64,
+    /// Receivers that were so slow that nobody waits for them.
+    pub slow_readers: u64,
     /// Media that did not arrive.
     pub repairs: Repairs,
     /// Peers closed because of a bug of ours.

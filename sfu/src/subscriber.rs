@@ -6,7 +6,7 @@ use protocol::ParticipantSid;
 
 use crate::{
     api::{DisconnectReason, Event, SendBatch},
-    negotiate::Negotiation,
+    negotiate::{Negotiation, NegotiationError},
     peer::Peer,
     shard::{PeerKey, Shard},
 };
@@ -117,6 +117,10 @@ impl Shard {
             return;
         };
         match p.negotiation.handle_answer(id, sdp) {
+            // What there is goes on as it is.
+            Err(NegotiationError::SetupUnusable) if p.transport.has_remote() => {
+                tracing::debug!(participant = %p.sid, id, "answer with an unusable DTLS role ignored");
+            }
             Err(error) => {
                 let event = Event::NegotiationFailed {
                     peer: p.sid,
@@ -128,7 +132,7 @@ impl Shard {
                 tracing::debug!(participant = %p.sid, id, "answer to no offer of now ignored")
             }
             Ok(Some(answered)) => {
-                p.transport.set_remote(&answered.remote, now);
+                p.transport.set_remote(&self.context, &answered.remote, now);
                 self.take_over_subscriptions(key, now);
                 self.offer_changes(key);
                 self.drain_transport(key, now, out);

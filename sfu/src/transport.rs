@@ -4,17 +4,16 @@
 //! address; only a check with USE-CANDIDATE moves the address we send to; media flows only after the certificate of
 //! the DTLS peer matched the fingerprint of its SDP.
 
+mod dtls;
 mod ice;
 mod sctp;
 
 use std::{
     collections::VecDeque,
-    sync::Arc,
     time::{Duration, Instant},
 };
 
 use aws_lc_rs::digest;
-use dimpl::{Dtls, DtlsCertificate, Output};
 use is::stun::StunMessage;
 
 pub use ice::{parse_stun, random_credentials, stream_shard};
@@ -25,9 +24,10 @@ use crate::{
     budget::Budget,
     negotiate::{IceCredentials, RemoteParameters},
     rtp::RtpHeader,
-    sdp::{Fingerprint, HashAlgorithm},
-    srtp::{self, DtlsRole, SrtpError, SrtpProfile, SrtpReceiver, SrtpSender},
+    sdp::{Fingerprint, HashAlgorithm, Setup},
+    srtp::{self, DtlsRole, SrtpError, SrtpReceiver, SrtpSender},
 };
+use dtls::{Association, DtlsContext, DtlsOutput, Progress};
 use ice::IceLite;
 use sctp::DataChannels;
 
@@ -44,21 +44,9 @@ const NEW_ADDRESSES: (u32, u32) = (1, 24);
 /// Counted beside the bytes of a data packet: small ones cost as much to handle.
 const MESSAGE_COST: u32 = 200;
 
-/// DTLS and SCTP write their records through this buffer: larger than any record we send.
-const RECORD_BUFFER: usize = 2048;
-
-/// Until a flight of the DTLS handshake is sent again, the first time; doubled each time after. RFC 6347 (section 4.2.4.1)
-/// says a second, for a path nobody knows; ICE has just seen this one answer, and browsers begin with 50 ms. It also
-/// spaces our answers to a client that repeats its last flight because ours was lost.
-const DTLS_FIRST_RETRANSMISSION: Duration = Duration::from_millis(50);
-
-/// The last is sent after 25 s: a connection that takes so long is given up before.
-const DTLS_RETRANSMISSIONS: usize = 8;
-
 /// Parts of a transport that all transports of a shard share.
 pub struct TransportContext {
-    dtls_config: Arc<dimpl::Config>,
-    certificate: DtlsCertificate,
+    dtls: DtlsContext,
     fingerprint: [u8; 32],
     max_data_rate: u32,
     consent_timeout: Duration,
@@ -68,23 +56,14 @@ pub struct TransportContext {
 impl TransportContext {
     /// From the shard's configuration.
     pub fn new(config: &Config) -> Self {
-        let certificate = DtlsCertificate {
-            certificate: config.certificate.certificate.clone(),
-            private_key: config.certificate.private_key.clone(),
-        };
-        // The peer is authenticated by STUN before DTLS is looked at, so the cookie round trip would protect nothing.
-        let dtls_config = dimpl::Config::builder()
-            .mtu(1200)
-            .use_server_cookie(false)
-            .require_client_certificate(true)
-            .flight_start_rto(DTLS_FIRST_RETRANSMISSION)
-            .flight_retries(DTLS_RETRANSMISSIONS)
-            .build()
-            .unwrap_or_default();
+        let certificate = &config.certificate;
+        let dtls = DtlsContext::new(
+            certificate.certificate.clone(),
+            certificate.private_key.clone(),
+        );
         Self {
-            dtls_config: Arc::new(dtls_config),
-            fingerprint: sha256(&certificate.certificate),
-            certificate,
+            fingerprint: sha256(dtls.certificate()),
+            dtls,
             max_data_rate: config.max_data_rate,
             consent_timeout: Duration::from_millis(config.consent_timeout_ms.into()),
             connect_timeout: Duration::from_millis(config.connect_timeout_ms.into()),
@@ -110,8 +89,8 @@ pub enum TransportEvent {
     Disconnected(DisconnectReason),
     /// The client opened a data channel.
     Opened(DataChannel),
-    /// A message on a data channel.
-    Data(DataChannel, Vec<u8>),
+    /// A message on a data channel; `None`: on one with a label that LiveKit does not know.
+    Data(Option<DataChannel>, Vec<u8>),
 }
 
 /// Why a datagram was dropped by the transport.
@@ -132,13 +111,9 @@ pub enum TransportError {
 /// One client's transport.
 pub struct Transport {
     ice: IceLite,
-    dtls: Dtls,
-    dtls_wake: Option<Instant>,
-    dtls_done: bool,
-    /// From the SDP; the DTLS peer must match.
-    expected_fingerprints: Vec<Fingerprint>,
-    certificate_matches: bool,
-    srtp: Option<(SrtpSender, SrtpReceiver)>,
+    dtls: Association,
+    has_remote: bool,
+    srtp: Option<Box<(SrtpSender, SrtpReceiver)>>,
     data: Option<DataChannels>,
     validated: Vec<Destination>,
     checks: Budget,
@@ -146,6 +121,8 @@ pub struct Transport {
     data_budget: Budget,
     /// Messages wait in SCTP until there is budget for them.
     data_wait: Option<Instant>,
+    /// Messages that may not be lost are not read for now.
+    holds_reliable: bool,
     created: Instant,
     /// Its time runs from the client's first description on.
     waits_for_remote: bool,
@@ -169,21 +146,11 @@ impl Transport {
         opens_channels: bool,
         now: Instant,
     ) -> Self {
-        let mut dtls = Dtls::new_auto(
-            context.dtls_config.clone(),
-            context.certificate.clone(),
-            now,
-        );
-        // dimpl learns the time here; without it the first packet finds no clock.
-        let started = dtls.handle_timeout(now);
-        debug_assert!(started.is_ok(), "a fresh DTLS server accepts the time");
+        let dtls = Association::new(&context.dtls, DtlsRole::Server, seed(&ice), now);
         Self {
             ice: IceLite::new(ice),
             dtls,
-            dtls_wake: None,
-            dtls_done: false,
-            expected_fingerprints: Vec::new(),
-            certificate_matches: false,
+            has_remote: false,
             srtp: None,
             data: None,
             validated: Vec::new(),
@@ -195,6 +162,7 @@ impl Transport {
                 now,
             ),
             data_wait: None,
+            holds_reliable: false,
             created: now,
             waits_for_remote: false,
             opens_channels,
@@ -231,24 +199,48 @@ impl Transport {
 
     /// Whether a description of the client was taken over.
     pub fn has_remote(&self) -> bool {
-        !self.expected_fingerprints.is_empty()
+        self.has_remote
     }
 
-    /// Takes over what the client's description says.
-    pub fn set_remote(&mut self, remote: &RemoteParameters, now: Instant) {
+    /// Takes over what the client's description says. Another DTLS role than before means another association.
+    pub fn set_remote(
+        &mut self,
+        context: &TransportContext,
+        remote: &RemoteParameters,
+        now: Instant,
+    ) {
         if std::mem::take(&mut self.waits_for_remote) {
             self.created = now;
         }
+        self.has_remote = true;
         self.ice.set_remote(&remote.ice);
-        self.expected_fingerprints.clone_from(&remote.fingerprints);
+        let role = match remote.setup {
+            Setup::Passive => DtlsRole::Client,
+            _ => DtlsRole::Server,
+        };
+        if role != self.dtls.role() {
+            self.begin_anew(context, role, now);
+        }
+        self.dtls.expect(&remote.fingerprints);
         if let Some(sctp) = remote.sctp
             && self.data.is_none()
         {
             self.data = Some(DataChannels::new(
                 sctp.max_message_size,
                 self.opens_channels,
+                role,
             ));
         }
+    }
+
+    /// Keys and data channels end with their association (RFC 8842, section 4).
+    fn begin_anew(&mut self, context: &TransportContext, role: DtlsRole, now: Instant) {
+        let seed = seed(self.ice.local());
+        self.dtls = Association::new(&context.dtls, role, seed, now);
+        self.srtp = None;
+        self.data = None;
+        self.connected = false;
+        self.created = now;
     }
 
     /// There is no network for it: nothing comes in, nothing goes out.
@@ -274,7 +266,7 @@ impl Transport {
     /// The outbound keys and path, when media may be sent.
     pub fn sender(&self) -> Option<(&SrtpSender, Destination)> {
         match (&self.srtp, self.path_for_now(), self.connected) {
-            (Some((sender, _)), Some(path), true) => Some((sender, path)),
+            (Some(keys), Some(path), true) => Some((&keys.0, path)),
             _ => None,
         }
     }
@@ -282,6 +274,7 @@ impl Transport {
     /// A STUN message whose USERNAME names this transport.
     pub fn handle_stun(
         &mut self,
+        context: &TransportContext,
         message: StunMessage<'_>,
         datagram: &Datagram<'_>,
         now: Instant,
@@ -308,6 +301,7 @@ impl Transport {
         }
         self.ice
             .reply(&message, from.remote, |reply| send(out, from, reply));
+        self.begin_dtls(context, now, out);
         Ok(())
     }
 
@@ -328,6 +322,7 @@ impl Transport {
     /// A DTLS record.
     pub fn handle_dtls(
         &mut self,
+        context: &TransportContext,
         datagram: &Datagram<'_>,
         now: Instant,
         out: &mut impl SendBatch,
@@ -336,14 +331,21 @@ impl Transport {
         if !self.is_validated(datagram) || self.closed || !self.has_remote() {
             return Err(TransportError::NotValidated);
         }
-        if self.dtls.handle_timeout(now).is_err()
-            || self.dtls.handle_packet(datagram.payload).is_err()
-        {
-            self.fail(DisconnectReason::DtlsFailed);
-            return Ok(());
-        }
+        self.dtls.handle(&context.dtls, datagram.payload, now);
         self.drive_dtls(now, out);
         Ok(())
+    }
+
+    /// Where the client leaves it to us: as soon as there is somewhere to send it.
+    fn begin_dtls(&mut self, context: &TransportContext, now: Instant, out: &mut impl SendBatch) {
+        if self.may_begin_dtls() {
+            self.dtls.begin(&context.dtls, now);
+            self.drive_dtls(now, out);
+        }
+    }
+
+    fn may_begin_dtls(&self) -> bool {
+        !self.closed && self.dtls.may_begin() && self.path_for_now().is_some()
     }
 
     /// Opens an SRTP packet into `out`; returns the length of the payload and the packet's index (RFC 3711 3.3.1).
@@ -374,14 +376,14 @@ impl Transport {
     /// Seals a compound RTCP packet and sends it.
     pub fn send_rtcp(&mut self, compound: &[u8], out: &mut impl SendBatch) {
         let path = self.path_for_now();
-        let (Some((sender, _)), Some(path), true) = (&mut self.srtp, path, self.connected) else {
+        let (Some(keys), Some(path), true) = (&mut self.srtp, path, self.connected) else {
             return;
         };
         let Some(buffer) = out.reserve(path, compound.len() + srtp::MAX_RTCP_OVERHEAD) else {
             return;
         };
         buffer[..compound.len()].copy_from_slice(compound);
-        if let Ok(len) = sender.seal_rtcp(buffer, compound.len()) {
+        if let Ok(len) = keys.0.seal_rtcp(buffer, compound.len()) {
             out.commit(len);
         }
     }
@@ -398,9 +400,19 @@ impl Transport {
             .is_some_and(|data| data.send(channel, message))
     }
 
+    /// Bytes of a channel that the client has not acknowledged.
+    pub fn unread(&mut self, channel: DataChannel) -> usize {
+        self.data.as_mut().map_or(0, |data| data.unread(channel))
+    }
+
+    /// From now on messages that may not be lost are left in SCTP, whose window closes; or they are read again.
+    pub fn hold_reliable(&mut self, hold: bool) {
+        self.holds_reliable = hold;
+    }
+
     /// Sends what the data channels have queued.
     pub fn flush_data(&mut self, now: Instant, out: &mut impl SendBatch) {
-        if self.dtls_done && !self.closed {
+        if self.dtls.is_done() && !self.closed {
             self.drive_data(now, out);
         }
     }
@@ -415,20 +427,15 @@ impl Transport {
         if self.closed {
             return;
         }
-        if self.dtls_wake.is_some_and(|wake| now >= wake) {
-            if self.dtls.handle_timeout(now).is_err() {
-                return self.fail(DisconnectReason::DtlsFailed);
-            }
+        self.begin_dtls(context, now, out);
+        if self.dtls.poll_timeout().is_some_and(|wake| now >= wake) {
+            self.dtls.handle_timeout(&context.dtls, now);
             self.drive_dtls(now, out);
         }
         if let Some(data) = &mut self.data
             && data.poll_timeout().is_some_and(|wake| now >= wake)
         {
             data.handle_timeout(now);
-            self.drive_data(now, out);
-        }
-        if self.data_wait.is_some_and(|ready| now >= ready) {
-            self.drive_data(now, out);
         }
         if self
             .consent_deadline(context)
@@ -448,8 +455,10 @@ impl Transport {
             return None;
         }
         let data = self.data.as_ref().and_then(DataChannels::poll_timeout);
+        let begin = self.dtls.ready_at().filter(|_| self.may_begin_dtls());
         [
-            self.dtls_wake,
+            self.dtls.poll_timeout(),
+            begin,
             data,
             self.data_wait,
             self.consent_deadline(context),
@@ -459,8 +468,16 @@ impl Transport {
         .min()
     }
 
-    /// The next event.
+    /// The next event that is no message.
     pub fn poll_event(&mut self) -> Option<TransportEvent> {
+        self.events.pop_front()
+    }
+
+    /// The next event, messages too: as many as there is budget for. Afterwards [`Transport::flush_data`] is due.
+    pub fn poll(&mut self, now: Instant) -> Option<TransportEvent> {
+        if self.events.is_empty() && self.dtls.is_done() && !self.closed {
+            self.read_data(now);
+        }
         self.events.pop_front()
     }
 
@@ -471,7 +488,8 @@ impl Transport {
 
     /// Says goodbye (DTLS close_notify) where that is still possible.
     pub fn close(&mut self, now: Instant, out: &mut impl SendBatch) {
-        if !self.closed && self.dtls_done && self.dtls.close().is_ok() {
+        if !self.closed && self.dtls.is_done() {
+            self.dtls.close();
             self.drive_dtls(now, out);
         }
         self.closed = true;
@@ -487,7 +505,7 @@ impl Transport {
             return Err(TransportError::NotValidated);
         }
         match &mut self.srtp {
-            Some((_, receiver)) if self.connected => Ok(receiver),
+            Some(keys) if self.connected => Ok(&mut keys.1),
             _ => Err(TransportError::NoKeys),
         }
     }
@@ -497,7 +515,7 @@ impl Transport {
         match (self.connected, self.last_check) {
             _ if self.waits_for_remote => None,
             (true, Some(check)) => Some(check + context.consent_timeout),
-            (false, _) if self.ice.path().is_none() && self.dtls_done => None,
+            (false, _) if self.ice.path().is_none() && self.dtls.is_done() => None,
             _ => Some(self.created + context.connect_timeout),
         }
     }
@@ -511,105 +529,70 @@ impl Transport {
     }
 
     fn drive_dtls(&mut self, now: Instant, out: &mut impl SendBatch) {
-        let mut buffer = [0; RECORD_BUFFER];
         let to = self.path_for_now();
-        loop {
-            match self.dtls.poll_output(&mut buffer) {
-                Output::Packet(packet) => {
-                    if let Some(to) = to {
-                        send(out, to, packet);
-                    }
+        let data = &mut self.data;
+        let progress = self.dtls.drive(now, |output| match output {
+            DtlsOutput::Packet(packet) => {
+                if let Some(to) = to {
+                    send(out, to, packet);
                 }
-                Output::Timeout(wake) => {
-                    // dimpl answers "never" with a far future.
-                    self.dtls_wake = (wake < now + Duration::from_secs(3600)).then_some(wake);
-                    break;
-                }
-                Output::PeerCert(der) => {
-                    self.certificate_matches = self
-                        .expected_fingerprints
-                        .iter()
-                        .any(|expected| matches(expected, der));
-                }
-                Output::KeyingMaterial(material, profile) => {
-                    let profile = match profile {
-                        dimpl::SrtpProfile::AEAD_AES_256_GCM => SrtpProfile::AeadAes256Gcm,
-                        dimpl::SrtpProfile::AEAD_AES_128_GCM => SrtpProfile::AeadAes128Gcm,
-                        _ => SrtpProfile::AesCm128HmacSha1_80,
-                    };
-                    self.srtp =
-                        srtp::from_keying_material(profile, &material, DtlsRole::Server).ok();
-                }
-                Output::Connected => self.dtls_done = true,
-                Output::ApplicationData(packet) => {
-                    if let Some(data) = &mut self.data {
-                        data.handle_packet(packet, now);
-                    }
-                }
-                Output::CloseNotify => return self.fail(DisconnectReason::ClosedByPeer),
-                Output::BufferTooSmall { .. } => {
-                    debug_assert!(false, "DTLS record larger than RECORD_BUFFER");
-                    return self.fail(DisconnectReason::Internal);
-                }
-                _ => {}
             }
+            DtlsOutput::Data(packet) => {
+                if let Some(data) = data {
+                    data.handle_packet(packet, now);
+                }
+            }
+        });
+        match progress {
+            Progress::Same => {}
+            Progress::Done(keys) => self.srtp = Some(keys),
+            Progress::Closed => return self.fail(DisconnectReason::ClosedByPeer),
+            Progress::Failed => return self.fail(DisconnectReason::DtlsFailed),
         }
-        if self.dtls_done {
-            if !self.certificate_matches || self.srtp.is_none() {
-                return self.fail(DisconnectReason::DtlsFailed);
-            }
+        if self.dtls.is_done() {
             self.update_connected();
-            self.drive_data(now, out);
         }
     }
 
-    /// SCTP packets out, events in; each packet is one DTLS record.
-    fn drive_data(&mut self, now: Instant, out: &mut impl SendBatch) {
+    /// One message, where there is one and budget for it.
+    fn read_data(&mut self, now: Instant) {
         let Some(data) = &mut self.data else { return };
+        data.connect();
         self.data_wait = None;
-        loop {
-            if self.data_budget.is_spent(now) {
-                self.data_wait = Some(self.data_budget.ready_at());
-                break;
-            }
-            let Some((channel, message)) = data.poll_message() else {
-                break;
-            };
+        if self.data_budget.is_spent(now) {
+            self.data_wait = Some(self.data_budget.ready_at());
+            return;
+        }
+        let message = data.poll_message(self.holds_reliable);
+        for channel in data.take_opened() {
+            self.events.push_back(TransportEvent::Opened(channel));
+        }
+        if let Some((channel, message)) = message {
             let cost = (message.len() as u32).saturating_add(MESSAGE_COST);
             self.data_budget.spend(cost, now);
             self.events
                 .push_back(TransportEvent::Data(channel, message));
         }
-        for channel in data.take_opened() {
-            self.events.push_back(TransportEvent::Opened(channel));
-        }
+    }
+
+    /// SCTP packets out; each is one DTLS record.
+    fn drive_data(&mut self, now: Instant, out: &mut impl SendBatch) {
         let to = self.path_for_now();
         let Some(data) = &mut self.data else { return };
         let dtls = &mut self.dtls;
-        let mut buffer = [0; RECORD_BUFFER];
         data.poll_transmit(now, |packet| {
-            if dtls.send_application_data(packet).is_err() {
-                return;
-            }
-            loop {
-                match dtls.poll_output(&mut buffer) {
-                    Output::Packet(record) => {
-                        if let Some(to) = to {
-                            send(out, to, record);
-                        }
-                    }
-                    Output::Timeout(_) => break,
-                    _ => {}
+            dtls.send(packet, now, |record| {
+                if let Some(to) = to {
+                    send(out, to, record);
                 }
-            }
+            });
         });
     }
 
     fn update_connected(&mut self) {
         if !self.connected
-            && self.dtls_done
+            && self.dtls.is_done()
             && self.path_for_now().is_some()
-            && self.certificate_matches
             && self.srtp.is_some()
         {
             self.connected = true;
@@ -619,7 +602,7 @@ impl Transport {
 
     /// Silent, but an ICE restart may revive it.
     fn lose_path(&mut self, reason: DisconnectReason) {
-        if !self.dtls_done {
+        if !self.dtls.is_done() {
             return self.fail(reason);
         }
         self.connected = false;
@@ -646,6 +629,12 @@ fn send(out: &mut impl SendBatch, to: Destination, bytes: &[u8]) {
     }
 }
 
+/// For the random numbers of our ClientHello. What it is made of is as random, and known to us and the client only.
+fn seed(ice: &IceCredentials) -> u64 {
+    let [a, b, c, d, e, f, g, h, ..] = sha256(ice.pwd.as_bytes());
+    u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
 fn sha256(bytes: &[u8]) -> [u8; 32] {
     let digest = digest::digest(&digest::SHA256, bytes);
     let mut out = [0; 32];
@@ -666,10 +655,7 @@ fn matches(expected: &Fingerprint, certificate: &[u8]) -> bool {
 /// A certificate and its key, for tests of this crate.
 #[cfg(test)]
 pub fn generate_certificate() -> (Vec<u8>, Vec<u8>) {
-    let generated =
-        dimpl::certificate::generate_self_signed_certificate().unwrap_or(DtlsCertificate {
-            certificate: Vec::new(),
-            private_key: Vec::new(),
-        });
-    (generated.certificate, generated.private_key)
+    dimpl::certificate::generate_self_signed_certificate()
+        .map(|generated| (generated.certificate, generated.private_key))
+        .unwrap_or_default()
 }

@@ -23,6 +23,7 @@ use crate::{
     rtcp::NtpTime,
     rtp::RtpTime,
     shard::{PeerKey, RouterKey, UpTrackKey},
+    spatial::SpatialLayers,
     vp8, vp9,
     watch::Silence,
 };
@@ -167,8 +168,10 @@ pub struct UpLayer {
     pub stats: ReceiveStats,
     /// Last sender report: NTP and RTP time of one instant, and when it arrived.
     pub sender_report: Option<(NtpTime, RtpTime, Instant)>,
-    /// How much arrives of each spatial layer within the stream.
-    pub rates: [RateMeter; 3],
+    /// The spatial layers within the stream.
+    pub spatial: SpatialLayers,
+    /// How much arrives of a voice in its primary encoding.
+    pub rate: RateMeter,
     /// How much of a voice arrives besides its primary encoding.
     pub redundancy: RateMeter,
     /// Last packet: its RTP time and arrival.
@@ -177,8 +180,6 @@ pub struct UpLayer {
     pub active: bool,
     /// Frames that ended (marker bits).
     pub frames: u64,
-    /// Spatial layers within the stream, as it says itself: more than one for SVC.
-    pub spatial_layers: u8,
     /// What its Dependency Descriptors refer to, once a key frame brought it.
     structure: Option<Box<Structure>>,
     /// Timestamp of the last key frame.
@@ -200,12 +201,12 @@ impl UpLayer {
             nack: NackTracker::new(),
             stats: ReceiveStats::new(clock_rate),
             sender_report: None,
-            rates: Default::default(),
+            spatial: SpatialLayers::default(),
+            rate: RateMeter::default(),
             redundancy: RateMeter::default(),
             last_packet: None,
             active: false,
             frames: 0,
-            spatial_layers: 1,
             structure: None,
             key_frame: None,
             frames_then: [0; 3],
@@ -247,6 +248,7 @@ impl UpLayer {
             return Ok(None);
         }
         let described = self.describe(dependencies);
+        let described = described.as_ref();
         let mut picture = match codec {
             Codec::Opus => return Ok(None),
             Codec::Vp8 => {
@@ -255,18 +257,24 @@ impl UpLayer {
             }
             Codec::Vp9 => {
                 let descriptor = vp9::Descriptor::parse(payload).map_err(|_| Malformed)?;
-                self.spatial_layers = descriptor.spatial_layers.unwrap_or(self.spatial_layers);
-                descriptor.picture()
+                let own = descriptor.picture();
+                if let Some(count) = descriptor.spatial_layers.filter(|_| described.is_none()) {
+                    self.spatial.describe(count, u8::MAX);
+                }
+                Picture {
+                    needless: described.map_or(own.needless, |picture| picture.needless),
+                    ..own
+                }
             }
             Codec::H264 => {
                 // Several packets of a key frame look like its first. The one that comes first is.
                 let is_first = self.key_frame != Some(time);
                 Picture {
                     starts_key_frame: is_first && h264::is_key(payload),
-                    ..described.unwrap_or_default()
+                    ..described.copied().unwrap_or_default()
                 }
             }
-            Codec::Av1 => described.unwrap_or(Picture {
+            Codec::Av1 => described.copied().unwrap_or(Picture {
                 starts_key_frame: dependencies.is_empty() && av1::starts_key_frame(payload),
                 ..Picture::default()
             }),
@@ -284,9 +292,9 @@ impl UpLayer {
             return None;
         }
         let parsed = dependency_descriptor::parse(dependencies, self.structure.as_deref()).ok()?;
-        if let Some(structure) = parsed.structure {
-            self.spatial_layers = structure.spatial_layers();
-            self.structure = Some(structure);
+        self.structure = parsed.structure.or(self.structure.take());
+        if let (Some(active), Some(structure)) = (parsed.active, &self.structure) {
+            self.spatial.describe(structure.spatial_layers(), active);
         }
         Some(parsed.picture)
     }
@@ -450,6 +458,9 @@ impl UpTrack {
     pub fn expire_layers(&mut self, now: Instant) -> bool {
         let frames = self.frames();
         let mut changed = false;
+        for open in self.layers.iter_mut().flatten() {
+            changed |= self.kind == MediaKind::Video && open.spatial.expire(now);
+        }
         for (i, layer) in self.layers.iter_mut().enumerate() {
             let Some(layer) = layer.as_mut().filter(|layer| layer.active) else {
                 continue;
@@ -473,26 +484,27 @@ impl UpTrack {
         let active = self.layers.iter().flatten().filter(|open| open.active);
         active.fold((0, 0), |(primary, redundancy), open| {
             (
-                primary + open.rates[0].bitrate(now),
+                primary + open.rate.bitrate(now),
                 redundancy + open.redundancy.bitrate(now),
             )
         })
     }
 
-    /// Bits per second of each active layer, as they reach a subscriber. A layer of an SVC stream costs those below it
-    /// too.
+    /// Bits per second of each active layer, as they reach a subscriber: of an SVC stream, with what a layer needs of those
+    /// below it.
     pub fn rates(&self, now: Instant) -> [Option<Bitrate>; 3] {
         let mut rates = [None; 3];
         for (layer, open) in self.layers.iter().enumerate() {
             let Some(open) = open.as_ref().filter(|open| open.active) else {
                 continue;
             };
-            let count = usize::from(open.spatial_layers.clamp(1, 3));
-            let lowest = if count > 1 { 3 - count } else { layer };
-            let mut sum = 0;
-            for (rate, slot) in open.rates[..count].iter().zip(&mut rates[lowest..]) {
-                sum += rate.bitrate(now);
-                *slot = Some(sum);
+            match open.spatial.count() {
+                0 | 1 => rates[layer] = Some(open.spatial.bitrate_within(0, now)),
+                _ => {
+                    for name in open.spatial.names() {
+                        rates[name] = open.spatial.bitrate(name, now);
+                    }
+                }
             }
         }
         rates
@@ -537,18 +549,14 @@ impl UpTrack {
             ..*setting
         };
         let stream = self.choose_layer(&wish);
-        let layers = self
+        let open = self
             .layers
             .get(usize::from(stream))
             .and_then(Option::as_ref);
-        let count = layers.map_or(1, |open| open.spatial_layers);
         Choice {
             stream,
             target: Target {
-                // The top layer of a stream is the whole picture, however many there are below.
-                spatial: (highest + count)
-                    .saturating_sub(SPATIAL.len() as u8)
-                    .min(count.saturating_sub(1)),
+                spatial: open.map_or(0, |open| open.spatial.choose(highest)),
                 temporal: Target::ALL.temporal,
             },
         }
@@ -560,10 +568,9 @@ impl UpTrack {
             .layers
             .get(usize::from(stream))
             .and_then(Option::as_ref);
-        let count = open.map_or(1, |open| usize::from(open.spatial_layers));
-        match count {
-            0 | 1 => &[],
-            _ => &SPATIAL[SPATIAL.len().saturating_sub(count)..],
+        match open {
+            Some(open) if open.spatial.count() > 1 => &SPATIAL[open.spatial.names()],
+            _ => &[],
         }
     }
 

@@ -28,6 +28,8 @@ pub struct Descriptor {
     pub switch_up_point: bool,
     /// D: the frame refers to the spatial layer below.
     pub inter_layer_predicted: bool,
+    /// Z: no higher spatial layer of the same picture refers to the frame.
+    pub not_for_higher: bool,
     /// N_S + 1: spatial layers of the stream, where the packet has the scalability structure.
     pub spatial_layers: Option<u8>,
     /// M: the picture id has 15 bits.
@@ -71,6 +73,7 @@ impl Descriptor {
             inter_picture_predicted: has(0x40),
             starts_frame: has(0x08),
             ends_frame: has(0x04),
+            not_for_higher: has(0x01),
             ..Descriptor::default()
         };
         if has(0x80) {
@@ -123,6 +126,11 @@ impl Descriptor {
                 0xFE_u8.checked_shl(self.temporal_id.into()).unwrap_or(0)
             } else {
                 0
+            },
+            needless: match self.not_for_higher {
+                // Who has no limit gets all there is.
+                true => 0x7E_u8.checked_shl(self.spatial_id.into()).unwrap_or(0) & 0x7F,
+                false => 0,
             },
         }
     }
@@ -289,6 +297,29 @@ mod tests {
         ] {
             let picture = Descriptor::parse(bytes).unwrap().picture();
             assert_eq!(picture.starts_key_frame, expected, "{bytes:x?}");
+        }
+    }
+
+    #[test]
+    fn a_frame_that_no_higher_layer_refers_to_is_for_its_own_layer_only() {
+        // L3T3_KEY between key pictures: Z is set.
+        for spatial in 0..8 {
+            let of = |first: u8| {
+                Descriptor::parse(&[first, spatial << 1, 0])
+                    .unwrap()
+                    .picture()
+            };
+            let layers = |first: u8| {
+                (0..7)
+                    .filter(|layer| of(first).is_for(*layer))
+                    .collect::<Vec<_>>()
+            };
+            assert_eq!(
+                layers(0x6D),
+                Vec::from_iter((spatial..=spatial).filter(|s| *s < 7))
+            );
+            assert_eq!(layers(0x6C), Vec::from_iter(spatial..7));
+            assert!(of(0x6D).is_for(7), "who has no limit");
         }
     }
 

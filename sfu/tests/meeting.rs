@@ -268,6 +268,63 @@ fn data_packets_carry_the_senders_name_whatever_they_claim() {
 }
 
 #[test]
+fn an_agent_writes_in_the_name_of_who_spoke_and_nobody_else_does() {
+    use protocol::{
+        livekit::{self, data_packet::Value, data_stream},
+        prost::Message,
+    };
+    let mut rig = Rig::new(70);
+    let (agent, listener) = (rig.join(), rig.join());
+    rig.run(SECOND);
+    let packet = |value| {
+        livekit::DataPacket {
+            participant_identity: "identity-9".into(),
+            participant_sid: "PA_9".into(),
+            value: Some(value),
+            ..Default::default()
+        }
+        .encode_to_vec()
+    };
+    let header = Value::StreamHeader(data_stream::Header {
+        content_header: Some(data_stream::header::ContentHeader::TextHeader(
+            Default::default(),
+        )),
+        ..Default::default()
+    });
+    let chunk = Value::StreamChunk(data_stream::Chunk::default());
+    let mut send = |rig: &mut Rig, value: &Value| {
+        let now = rig.now;
+        let bytes = packet(value.clone());
+        let connection = &mut rig.participants[agent].connection;
+        connection
+            .send_data(client::DataChannel::Reliable, &bytes, now)
+            .unwrap();
+        rig.run(SECOND);
+        let heard = rig.participants[listener].data.last().unwrap();
+        livekit::DataPacket::decode(heard.as_slice()).unwrap()
+    };
+    assert_eq!(send(&mut rig, &header).participant_identity, "identity-0");
+    let peer = rig.participants[agent].sid;
+    let permissions = sfu::PeerPermissions {
+        can_publish_data: true,
+        hidden: false,
+        agent: true,
+    };
+    rig.command(Command::SetPermissions { peer, permissions });
+    let heard = send(&mut rig, &header);
+    assert_eq!(heard.participant_identity, "identity-9");
+    assert_eq!(heard.participant_sid, peer.as_str());
+    let Some(Value::StreamHeader(header)) = heard.value else {
+        panic!("no header")
+    };
+    let Some(data_stream::header::ContentHeader::TextHeader(text)) = header.content_header else {
+        panic!("no text")
+    };
+    assert!(text.generated);
+    assert_eq!(send(&mut rig, &chunk).participant_identity, "identity-0");
+}
+
+#[test]
 fn messages_wait_for_a_network_that_was_away_and_then_come_soon() {
     let mut rig = Rig::new(17);
     let (_, b) = (rig.join(), rig.join());

@@ -84,6 +84,10 @@ fn a_participant_in_the_middle_of_its_handshake_costs_a_bounded_amount_and_gives
             changed[10] = at;
             changed[20] ^= at;
             rig.inject(one.address, &changed);
+            // And those of others, by their random numbers.
+            let mut other = hello.clone();
+            other[30] = at;
+            rig.inject(one.address, &other);
         }
         half_open.push(one.sid);
     }

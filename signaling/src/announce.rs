@@ -101,9 +101,9 @@ impl Room {
         self.news.participants.entry(sid).or_default().grant = true;
     }
 
-    /// Everybody but `except` (who has just read it in `join`) is to hear how many they are.
+    /// Everybody but `except` (who has just read it in `join`) is to hear how many they are, and whether one records.
     pub(crate) fn announce_count(&mut self, except: Option<ParticipantSid>) {
-        if self.announced_count != self.count() {
+        if self.announced != (self.count(), self.is_recorded()) {
             // Who has read an older number hears the new one too.
             let known = self.news.room.replace(except);
             if known.is_some_and(|known| known != except) {
@@ -251,8 +251,8 @@ impl Room {
     }
 
     fn tell_count(&mut self, except: Option<ParticipantSid>, now: Instant) {
-        let count = self.count();
-        if std::mem::replace(&mut self.announced_count, count) == count {
+        let announced = (self.count(), self.is_recorded());
+        if std::mem::replace(&mut self.announced, announced) == announced {
             return;
         }
         let room = Some(self.info(now));

@@ -68,6 +68,8 @@ pub const PROTOCOL_VERSION: i32 = 17;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
+    /// Who joins a room that does not exist opens it. Otherwise only `CreateRoom` does. Heeded by the owner.
+    pub auto_create: bool,
     /// A room that nobody joined is closed after this many seconds.
     pub empty_timeout: u32,
     /// A room that everybody left is closed after this many seconds.
@@ -115,6 +117,7 @@ pub struct Config {
 impl Default for Config {
     fn default() -> Self {
         Self {
+            auto_create: true,
             empty_timeout: 300,
             departure_timeout: 20,
             max_participants: 0,

@@ -4,7 +4,7 @@
 //! To the media engine it is a track of its own, with a sid that stays here: clients know the one track in two codecs.
 
 use protocol::{
-    ParticipantSid, TrackSid,
+    ParticipantSid, TrackSid, codec,
     livekit::{
         AddTrackRequest, BackupCodecPolicy, RequestResponse, SimulcastCodec, SimulcastCodecInfo,
         TrackPublishedResponse, TrackType,
@@ -39,15 +39,17 @@ impl Backup {
     pub fn announced(request: &AddTrackRequest, rng: &mut impl rand::Rng) -> Option<Self> {
         let mut codecs = request.simulcast_codecs.iter();
         let first = &codecs.next()?.codec;
-        let is_other = |codec: &&SimulcastCodec| {
-            !first.is_empty() && !codec.codec.is_empty() && !codec.codec.eq_ignore_ascii_case(first)
+        let first = codec::name(first);
+        let is_other = |other: &&SimulcastCodec| {
+            let other = codec::name(&other.codec);
+            !first.is_empty() && !other.is_empty() && other != first
         };
         let takes_one =
             request.r#type() == TrackType::Video && request.encryption() == Encryption::None;
         let codec = codecs.find(is_other).filter(|_| takes_one)?;
         Some(Self {
             sid: TrackSid::random("", rng),
-            codec: codec.codec.to_ascii_lowercase(),
+            codec: codec::name(&codec.codec),
             cid: codec.cid.clone(),
             bound: false,
             wanted: None,
@@ -57,7 +59,7 @@ impl Backup {
     /// What others hear of it.
     pub fn info(&self) -> SimulcastCodecInfo {
         SimulcastCodecInfo {
-            mime_type: format!("video/{}", self.codec),
+            mime_type: codec::mime_type("video", &self.codec),
             cid: self.cid.clone(),
             ..SimulcastCodecInfo::default()
         }
@@ -94,7 +96,7 @@ impl Track {
             stream: self.info.stream.clone(),
             muted: self.info.muted,
             audio: AudioFeatures::default(),
-            mime_type: format!("video/{}", backup.codec),
+            mime_type: codec::mime_type("video", &backup.codec),
             layers: layers.iter().filter_map(layer_size).collect(),
             backup_of: Some(BackupOf {
                 track: self.sid,
@@ -165,7 +167,7 @@ impl Room {
         }
         let named = request.simulcast_codecs.first();
         let is_named =
-            |backup: &&Backup| named.is_some_and(|n| n.codec.eq_ignore_ascii_case(&backup.codec));
+            |backup: &&Backup| named.is_some_and(|n| codec::is_same(&n.codec, &backup.codec));
         let Some(backup) = track.backup.as_ref().filter(is_named) else {
             let message = "the codec was not announced with the track";
             return Err((Reason::UnsupportedType, message));

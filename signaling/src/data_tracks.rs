@@ -284,21 +284,34 @@ impl Room {
             return;
         };
         let info = Some(published.remove(index).info);
-        self.forget_data_track(track);
+        let had_it = self.forget_data_tracks(&[track]);
         self.command(sfu::Command::UnpublishData { peer: sid, track });
         self.send(
             sid,
             Message::UnpublishDataTrackResponse(UnpublishDataTrackResponse { info }),
         );
         self.announce(sid, false);
+        for subscriber in had_it {
+            self.send_data_handles(subscriber);
+        }
     }
 
-    /// Nobody can be subscribed to the track any more.
-    pub(crate) fn forget_data_track(&mut self, track: DataTrackSid) {
-        self.data_tracks.remove(&track);
-        for participant in self.participants.values_mut() {
-            participant.data.subscriptions.remove(&track);
+    /// Nobody can be subscribed to the tracks any more. Who received any of them is to hear what its handles mean now.
+    pub(crate) fn forget_data_tracks(&mut self, tracks: &[DataTrackSid]) -> Vec<ParticipantSid> {
+        let mut had_them = Vec::new();
+        for track in tracks {
+            self.data_tracks.remove(track);
         }
+        for (sid, participant) in &mut self.participants {
+            let subscriptions = &mut participant.data.subscriptions;
+            let removed = tracks
+                .iter()
+                .filter_map(|track| subscriptions.remove(track));
+            if removed.filter(|subscription| subscription.active).count() > 0 {
+                had_them.push(*sid);
+            }
+        }
+        had_them
     }
 
     /// `update_data_subscription`.
@@ -321,17 +334,15 @@ impl Room {
             }
         }
         self.reconcile_data(sid, &asked);
-        // All of them: who asks for what it has waits for the handle all the same.
-        self.send_data_handles(sid, &asked);
+        // Who asks for what it has waits for the handle all the same.
+        if !asked.is_empty() {
+            self.send_data_handles(sid);
+        }
     }
 
-    /// Brings what the shard sends to a subscriber in line with the rule. Returns the subscriptions that begin.
-    fn reconcile_data(
-        &mut self,
-        sid: ParticipantSid,
-        tracks: &[DataTrackSid],
-    ) -> Vec<DataTrackSid> {
-        let mut began = Vec::new();
+    /// Brings what the shard sends to a subscriber in line with the rule. True when subscriptions began or ended.
+    fn reconcile_data(&mut self, sid: ParticipantSid, tracks: &[DataTrackSid]) -> bool {
+        let mut changed = false;
         for &track in tracks {
             let should = self.should_receive_data(sid, track);
             let Some(participant) = self.participants.get_mut(&sid) else {
@@ -346,6 +357,7 @@ impl Room {
                 if let Some(subscription) = data.subscriptions.get_mut(&track) {
                     subscription.active = false;
                 }
+                changed = true;
                 self.command(sfu::Command::UnsubscribeData { peer: sid, track });
                 continue;
             }
@@ -365,9 +377,9 @@ impl Room {
                 track,
                 handle,
             });
-            began.push(track);
+            changed = true;
         }
-        began
+        changed
     }
 
     fn should_receive_data(&self, sid: ParticipantSid, track: DataTrackSid) -> bool {
@@ -391,8 +403,9 @@ impl Room {
         }
         let subscribers: Vec<_> = self.participants.keys().copied().collect();
         for subscriber in subscribers {
-            let began = self.reconcile_data(subscriber, tracks);
-            self.send_data_handles(subscriber, &began);
+            if self.reconcile_data(subscriber, tracks) {
+                self.send_data_handles(subscriber);
+            }
         }
     }
 
@@ -405,23 +418,25 @@ impl Room {
     /// For everything others publish.
     pub(crate) fn reconcile_data_subscriber(&mut self, sid: ParticipantSid) {
         let tracks: Vec<_> = self.data_tracks.keys().copied().collect();
-        let began = self.reconcile_data(sid, &tracks);
-        self.send_data_handles(sid, &began);
+        if self.reconcile_data(sid, &tracks) {
+            self.send_data_handles(sid);
+        }
     }
 
     /// Who is back hears again what the handles in its packets mean.
-    pub(crate) fn send_all_data_handles(&mut self, sid: ParticipantSid) {
-        let tracks: Vec<_> = self.data_tracks.keys().copied().collect();
-        self.send_data_handles(sid, &tracks);
+    pub(crate) fn send_known_data_handles(&mut self, sid: ParticipantSid) {
+        let participant = self.participants.get(&sid);
+        if participant.is_some_and(|participant| participant.data.active() > 0) {
+            self.send_data_handles(sid);
+        }
     }
 
-    /// What the handles of active subscriptions among these mean.
-    fn send_data_handles(&mut self, sid: ParticipantSid, tracks: &[DataTrackSid]) {
+    /// What the handles in its packets mean: all of them, each time, as LiveKit sends them.
+    pub(crate) fn send_data_handles(&mut self, sid: ParticipantSid) {
         let Some(participant) = self.participants.get(&sid) else {
             return;
         };
-        let meaning = |track: &DataTrackSid| {
-            let subscription = participant.data.subscriptions.get(track)?;
+        let meaning = |(track, subscription): (&DataTrackSid, &DataSubscription)| {
             let handle = subscription.handle.filter(|_| subscription.active)?;
             let publisher = self.participants.get(self.data_tracks.get(track)?)?;
             let published = PublishedDataTrack {
@@ -432,11 +447,14 @@ impl Room {
             Some((handle.get().into(), published))
         };
         let handles = DataTrackSubscriberHandles {
-            sub_handles: tracks.iter().filter_map(meaning).collect(),
+            sub_handles: participant
+                .data
+                .subscriptions
+                .iter()
+                .filter_map(meaning)
+                .collect(),
         };
-        if !handles.sub_handles.is_empty() {
-            self.send(sid, Message::DataTrackSubscriberHandles(handles));
-        }
+        self.send(sid, Message::DataTrackSubscriberHandles(handles));
     }
 
     /// A client that comes back says what it publishes. What has ended meanwhile, or was never heard of, it is told.

@@ -3,7 +3,7 @@
 //! ignore it.
 
 use protocol::{
-    ParticipantSid, TrackSid,
+    ParticipantSid, TrackSid, codec,
     livekit::{
         SubscribedAudioCodec, SubscribedAudioCodecUpdate, SubscribedCodec, SubscribedQuality,
         SubscribedQualityUpdate, VideoQuality, signal_response::Message,
@@ -126,9 +126,8 @@ fn quality_update(track: &Track) -> Message {
     let first = qualities(track.wanted.unwrap_or(Some(SpatialLayer::High)));
     // A client takes the name of another codec than its own for the wish to publish that one too: it reads its own
     // name for it, where it gave one.
-    let negotiated = track.info.mime_type.rsplit('/').next().unwrap_or_default();
     let codec = match track.codec.as_str() {
-        "" => negotiated.to_ascii_lowercase(),
+        "" => codec::name(&track.info.mime_type),
         name => name.to_owned(),
     };
     let mut subscribed_codecs = vec![SubscribedCodec {
@@ -157,11 +156,10 @@ fn qualities(wanted: WantedLayers) -> Vec<SubscribedQuality> {
 
 /// Of the codecs of a sound we forward the one that was negotiated, to everybody.
 fn audio_codec_update(track: &Track, needed: bool) -> Message {
-    let negotiated = track.info.mime_type.rsplit('/').next().unwrap_or_default();
     let codecs = &track.audio_codecs;
     let forwarded = codecs
         .iter()
-        .position(|codec| codec.eq_ignore_ascii_case(negotiated))
+        .position(|codec| codec::is_same(codec, &track.info.mime_type))
         .unwrap_or_default();
     let codecs = codecs.iter().enumerate();
     let codecs = codecs.map(|(index, codec)| SubscribedAudioCodec {

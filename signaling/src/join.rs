@@ -5,6 +5,7 @@ use std::time::Instant;
 use protocol::{
     ParticipantSid,
     error::Error,
+    limits,
     livekit::{
         Codec, IceServer, JoinResponse, LeaveRequest, ParticipantInfo, ServerInfo,
         leave_request::Action, participant_info::State, server_info::Edition,
@@ -75,10 +76,10 @@ impl Room {
         if self.is_revoked(&join.grant) {
             return Err(Error::TokenRevoked);
         }
-        metadata::check(&join.grant.identity, "identity", metadata::MAX_NAME)?;
-        metadata::check(&join.grant.name, "participant name", metadata::MAX_NAME)?;
-        metadata::check(&join.grant.metadata, "metadata", metadata::MAX_METADATA)?;
-        metadata::check_attributes(&join.grant.attributes)?;
+        limits::check_identity(&join.grant.identity)?;
+        limits::check_name(&join.grant.name)?;
+        limits::check_metadata(&join.grant.metadata)?;
+        limits::check_attributes(&join.grant.attributes)?;
         if join.request.add_track_requests.len() > self.config.max_tracks {
             return Err(Error::InvalidArgument(
                 "too many tracks in the join request",
@@ -97,6 +98,7 @@ impl Room {
 
     /// A `leave` as the first message tells the client that, and why, it is refused.
     pub(crate) fn refuse(&mut self, session: SessionId, error: &Error) {
+        tracing::info!(session = session.0, %error, "join refused");
         let leave = LeaveRequest {
             reason: error.row().reason.into(),
             action: Action::Disconnect.into(),
@@ -196,7 +198,18 @@ impl Room {
         let Some(turn) = &self.config.turn else {
             return Vec::new();
         };
-        let mut servers = turn.for_participant(sid, self.clock.unix(now).as_secs());
+        let Some(participant) = self.participants.get(&sid) else {
+            return Vec::new();
+        };
+        // An identity is somebody's in one room only.
+        let grant = &participant.grant;
+        let principal = [
+            grant.api_key.as_str(),
+            self.name.as_str(),
+            grant.principal().as_str(),
+        ]
+        .join(" ");
+        let mut servers = turn.for_principal(&principal, self.clock.unix(now).as_secs());
         if self.is_relayed(sid) {
             for server in &mut servers {
                 server.urls.retain(|url| is_tls(url));

@@ -50,8 +50,10 @@ impl Room {
         for track in &participant.tracks {
             self.forget_track(track.sid);
         }
-        for track in &participant.data.published {
-            self.forget_data_track(track.sid);
+        let published = participant.data.published.iter();
+        let published: Vec<_> = published.map(|track| track.sid).collect();
+        for subscriber in self.forget_data_tracks(&published) {
+            self.send_data_handles(subscriber);
         }
         for track in participant.subscriptions.keys() {
             self.update_audio_codecs(*track);

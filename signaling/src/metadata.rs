@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 use protocol::{
     ParticipantSid,
     error::Error,
+    limits,
     livekit::{
         RequestResponse, UpdateParticipantMetadata,
         request_response::{Reason, Request},
@@ -14,15 +15,6 @@ use protocol::{
 };
 
 use crate::room::Room;
-
-/// Longest name of a room or participant, bytes.
-pub(crate) const MAX_NAME: usize = 256;
-
-/// Longest metadata of a room or participant, bytes.
-pub(crate) const MAX_METADATA: usize = 512 * 1024;
-
-/// All attributes of a participant together, keys and values, bytes.
-pub(crate) const MAX_ATTRIBUTES: usize = 64 * 1024;
 
 impl Room {
     pub(crate) fn update_metadata(
@@ -84,8 +76,8 @@ pub(crate) fn apply(
     metadata: &str,
     changes: BTreeMap<String, String>,
 ) -> Result<bool, Error> {
-    check(name, "participant name", MAX_NAME)?;
-    check(metadata, "metadata", MAX_METADATA)?;
+    limits::check_name(name)?;
+    limits::check_metadata(metadata)?;
     let mut attributes = grant.attributes.clone();
     for (key, value) in changes {
         if value.is_empty() {
@@ -94,7 +86,7 @@ pub(crate) fn apply(
             attributes.insert(key, value);
         }
     }
-    check_attributes(&attributes)?;
+    limits::check_attributes(&attributes)?;
     let new_name = !name.is_empty() && grant.name != name;
     let new_metadata = !metadata.is_empty() && grant.metadata != metadata;
     let changed = new_name || new_metadata || grant.attributes != attributes;
@@ -106,28 +98,4 @@ pub(crate) fn apply(
     }
     grant.attributes = attributes;
     Ok(changed)
-}
-
-/// A text against its limit.
-pub(crate) fn check(text: &str, what: &'static str, max: usize) -> Result<(), Error> {
-    if text.len() > max {
-        Err(Error::TooLong { what, max })
-    } else {
-        Ok(())
-    }
-}
-
-/// Attributes against their limit.
-pub(crate) fn check_attributes(attributes: &BTreeMap<String, String>) -> Result<(), Error> {
-    let size: usize = attributes
-        .iter()
-        .map(|(key, value)| key.len() + value.len())
-        .sum();
-    match size > MAX_ATTRIBUTES {
-        true => Err(Error::TooLong {
-            what: "attributes",
-            max: MAX_ATTRIBUTES,
-        }),
-        false => Ok(()),
-    }
 }

@@ -5,6 +5,7 @@ use std::time::Instant;
 use protocol::{
     ParticipantIdentity, ParticipantSid,
     error::Error,
+    limits,
     livekit::{
         self, DataPacket, DisconnectReason, RoomMovedResponse, RoomUpdate, SendDataRequest,
         UpdateParticipantRequest, UpdateSubscription, UpdateSubscriptionsRequest, UserPacket,
@@ -95,7 +96,7 @@ impl Room {
     }
 
     fn update_room_metadata(&mut self, metadata: String, now: Instant) -> Result<ApiReply, Error> {
-        metadata::check(&metadata, "metadata", metadata::MAX_METADATA)?;
+        limits::check_metadata(&metadata)?;
         self.metadata = metadata;
         let room = self.info(now);
         self.broadcast(
@@ -219,8 +220,8 @@ impl Room {
                 self.reconcile_track(track);
             }
             self.reconcile_data_publisher(sid);
-            self.announce_count(None);
         }
+        self.announce_count(None);
     }
 
     fn update_subscriptions(

@@ -108,9 +108,9 @@ pub(crate) struct Track {
     pub announced: bool,
     /// Somebody receives it, and the publisher was told.
     pub subscribed: bool,
-    /// The codec as its client names it, without `video/`.
+    /// The codec its client announced, by [`protocol::codec::name`].
     pub codec: String,
-    /// The codecs its client could send, if it is a sound; as the client names them.
+    /// The codecs its client could send, if it is a sound; likewise.
     pub audio_codecs: Vec<String>,
     /// Somebody needs one of them, as the publisher was told.
     pub needed: Option<bool>,
@@ -322,6 +322,11 @@ impl Participant {
 
     pub fn kind(&self) -> Kind {
         kind_of(&self.grant)
+    }
+
+    /// Does it record? Agents and others may be told to by a flag alone.
+    pub fn is_recorder(&self) -> bool {
+        self.kind() == Kind::Egress || self.grant.video().recorder
     }
 
     fn kind_details(&self) -> Vec<i32> {

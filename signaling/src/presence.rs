@@ -55,8 +55,14 @@ impl Room {
             metadata: self.metadata.clone(),
             num_participants: self.count(),
             num_publishers: publishers.count() as u32,
+            active_recording: self.is_recorded(),
             ..livekit::Room::default()
         }
+    }
+
+    /// Somebody who records is here, hidden or not.
+    pub(crate) fn is_recorded(&self) -> bool {
+        self.participants.values().any(Participant::is_recorder)
     }
 
     /// Those who are not hidden.

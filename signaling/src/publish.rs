@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use protocol::{
-    ParticipantSid, TrackSid,
+    ParticipantSid, TrackSid, codec,
     livekit::{
         AddTrackRequest, AudioTrackFeature, MuteTrackRequest, RequestResponse, SimulcastCodecInfo,
         TrackInfo, TrackPublishedResponse, TrackSource, TrackType, TrackUnpublishedResponse,
@@ -274,8 +274,9 @@ impl Room {
     pub(crate) fn refuse_blob(&mut self, sid: ParticipantSid, request_id: u32) {
         let response = RequestResponse {
             request_id,
-            reason: Reason::UnsupportedType.into(),
-            message: "data blobs are not supported".to_owned(),
+            reason: Reason::NotAllowed.into(),
+            // As LiveKit's server says where they are off.
+            message: "data blob not enabled".to_owned(),
             ..RequestResponse::default()
         };
         self.send(sid, Message::RequestResponse(response));
@@ -294,7 +295,7 @@ impl Track {
         };
         let codec = request.simulcast_codecs.first();
         let mime_type = codec
-            .map(|codec| format!("{family}/{}", codec.codec))
+            .map(|named| codec::mime_type(family, &named.codec))
             .unwrap_or_default();
         let layers = match codec {
             Some(codec) if !codec.layers.is_empty() => &codec.layers,
@@ -338,7 +339,7 @@ impl Track {
             encoding: TrackCodec::default(),
             cid: request.cid.clone(),
             codec: codec
-                .map(|codec| codec.codec.to_ascii_lowercase())
+                .map(|named| codec::name(&named.codec))
                 .unwrap_or_default(),
             info,
             bound: false,
@@ -416,7 +417,7 @@ pub(crate) fn is_too_long(request: &AddTrackRequest) -> bool {
 
 fn codec_names(request: &AddTrackRequest) -> Vec<String> {
     let codecs = request.simulcast_codecs.iter();
-    codecs.map(|codec| codec.codec.clone()).collect()
+    codecs.map(|named| codec::name(&named.codec)).collect()
 }
 
 pub(crate) fn sid_hint(kind: MediaKind, source: TrackSource) -> &'static str {

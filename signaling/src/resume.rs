@@ -94,7 +94,7 @@ impl Room {
         participants.extend(self.participants.get(&sid).map(Participant::info));
         participants.extend(self.visible_to(sid));
         self.send(sid, Message::Update(ParticipantUpdate { participants }));
-        self.send_all_data_handles(sid);
+        self.send_known_data_handles(sid);
         let room = Some(self.info(now));
         self.send(sid, Message::RoomUpdate(RoomUpdate { room }));
         self.send_speakers(sid);

@@ -71,8 +71,8 @@ pub struct Room {
     pub(crate) ledger: Ledger,
     /// Principals of whom the application has heard lately that they gave up before they were there, and until when.
     pub(crate) given_up: BTreeMap<ParticipantIdentity, Instant>,
-    /// The `num_participants` that everybody knows.
-    pub(crate) announced_count: u32,
+    /// `num_participants` and `active_recording` as everybody knows them.
+    pub(crate) announced: (u32, bool),
     pub(crate) close_at: Option<Instant>,
     pub(crate) closed: bool,
     pub(crate) outputs: VecDeque<RoomOutput>,
@@ -123,7 +123,7 @@ impl Room {
             news: News::default(),
             ledger: Ledger::default(),
             given_up: BTreeMap::new(),
-            announced_count: 0,
+            announced: (0, false),
             close_at: Some(now + seconds(empty_timeout)),
             closed: false,
             outputs: VecDeque::new(),

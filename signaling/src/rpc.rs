@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use protocol::{
     ParticipantSid,
     error::Error,
+    limits::MAX_NAME,
     livekit::{DataPacket, PerformRpcRequest, RpcRequest, data_packet::Value, rpc_response},
     prost::Message as _,
 };
@@ -15,7 +16,6 @@ use rand::Rng;
 
 use crate::{
     api::{ApiReply, RoomOutput},
-    metadata::MAX_NAME,
     room::Room,
 };
 

@@ -59,9 +59,9 @@ export async function launchChromium(extra = [], options = {}) {
 
 /**
  * Firefox's fake microphone hums one tone for the whole browser. It reaches a server on this machine by an ordinary
- * address only.
+ * address only. `preferences` are set on top of those that all tests need.
  */
-export async function launchFirefox(tone, options = {}) {
+export async function launchFirefox(tone, options = {}, preferences = {}) {
   if (!process.env.CONFORMANCE_ADDRESS) throw new Error('Firefox needs the network of tests/isolated: ./isolated node --test …');
   const profile = mkdtempSync(path.join(tmpdir(), 'conclave-firefox-'));
   const browser = await puppeteer.launch({
@@ -69,7 +69,7 @@ export async function launchFirefox(tone, options = {}) {
     executablePath: process.env.FIREFOX ?? '/usr/bin/firefox-esr',
     headless: true,
     userDataDir: profile,
-    extraPrefsFirefox: { ...FIREFOX, 'media.navigator.audio.fake_frequency': tone },
+    extraPrefsFirefox: { ...FIREFOX, 'media.navigator.audio.fake_frequency': tone, ...preferences },
     defaultViewport: { width: 1280, height: 800 },
     protocolTimeout: 120_000,
     ...options,

@@ -9,6 +9,8 @@ export const TARGET = process.env.CARGO_TARGET_DIR ?? path.join(ROOT, 'target');
 export const SERVER = process.env.SERVER_BINARY ?? path.join(TARGET, 'debug/conclave');
 export const XTASK = path.join(TARGET, 'debug/xtask');
 export const PYTHON = process.env.PYTHON ?? path.join(TARGET, 'venv/bin/python');
+/** Participants on LiveKit's Go SDK. */
+export const GO = path.join(TARGET, 'go/participant');
 /** Pictures of the product, taken by tests. */
 export const SCREENS = path.join(TARGET, 'screens');
 /** Logs of servers and figures of runs. */

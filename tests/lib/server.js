@@ -5,6 +5,7 @@ import net from 'node:net';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { OUTPUT, SERVER } from './paths.js';
+import { KEY, SECRET } from './token.js';
 import { until } from './until.js';
 
 /** The real server on ports of its own. */
@@ -13,10 +14,12 @@ export class Server {
 
   /**
    * @param {string} name of the test: its log is target/conformance/NAME.log
-   * @param {{shards?: number, settings?: Record<string, string>}} [options] settings by the names of their variables
+   * @param {{shards?: number, settings?: Record<string, string>, development?: boolean}} [options] settings by the names
+   *   of their variables; the keys are the same outside development mode
    */
-  static async start(name, { shards = 2, settings = {} } = {}) {
+  static async start(name, { shards = 2, settings = {}, development = true } = {}) {
     const server = new Server();
+    server.arguments = development ? ['serve', '--dev'] : ['serve', '--bind', '127.0.0.1'];
     server.port = await freeTcpPort();
     server.mediaPort = await freeUdpPorts(shards);
     server.tcpPort = await freeTcpPort();
@@ -29,6 +32,7 @@ export class Server {
       CONCLAVE_MEDIA_SHARDS: String(shards),
       CONCLAVE_MEDIA_ADDRESSES: JSON.stringify(['127.0.0.1', process.env.CONFORMANCE_ADDRESS].filter(Boolean)),
       CONCLAVE_METRICS_ADDRESS: new URL(server.metricsUrl).host,
+      CONCLAVE_KEYS: `${KEY}: ${SECRET}`,
       ...settings,
     };
     await server.run('w');
@@ -37,7 +41,7 @@ export class Server {
 
   /** Starts the process; again after `stop`, on the same ports. */
   async run(flags = 'a') {
-    this.process = spawn(SERVER, ['serve', '--dev'], {
+    this.process = spawn(SERVER, this.arguments, {
       env: { ...process.env, NO_COLOR: '1', ...this.settings },
       stdio: ['ignore', 'pipe', 'pipe'],
     });

@@ -1,8 +1,8 @@
 import { createHmac } from 'node:crypto';
 
-/** The keys of the development mode. */
+/** The key of the servers under test, in development mode and outside, where short secrets are refused. */
 export const KEY = 'devkey';
-export const SECRET = 'secret';
+export const SECRET = 'a-secret-that-nobody-can-guess-from-a-token';
 
 const encode = (value) => Buffer.from(JSON.stringify(value)).toString('base64url');
 

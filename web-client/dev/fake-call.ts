@@ -1,5 +1,5 @@
 import { Store } from '../src/call/store';
-import type { Attachable, CallSnapshot, CallView, ChatMessage, DeviceCause, LeaveReason, Person, Phase, Picture, Sending } from '../src/call/types';
+import type { Attachable, CallSnapshot, CallView, ChatMessage, DeviceCause, LeaveReason, RefusedCause, Person, Phase, Picture, Sending } from '../src/call/types';
 
 const NAMES = ['Élodie Marchand', 'Jonas Weber', 'Amara Okafor', 'Lin Zhao', 'Mateo Rossi', 'Sofia Lindqvist', 'Karim Benali', 'Priya Raman', 'Tom de Vries', 'Bartholomew Featherstonehaugh-Cholmondeley', 'Noor', 'Hana Suzuki'];
 const SAID = [
@@ -18,18 +18,22 @@ export class FakeCall extends Store<CallSnapshot> implements CallView {
     const cameras = Number(query.get('video') ?? String(Math.ceil(count * 0.75)));
     const people = Array.from({ length: count }, (_, index) => person(index, index < cameras, query));
     const left = query.get('left') as LeaveReason | null;
-    const cause = query.get('problem') as DeviceCause | null;
+    const cause = query.get('cause') as RefusedCause | null;
+    const broken = query.get('problem') as DeviceCause | null;
     super({
+      room: 'bkdt-wqmp-hza',
+      access: query.get('access') === 'token' ? 'token' : 'link',
+      draft: '',
       phase: (query.get('phase') ?? 'connected') as Phase,
       people,
       speakers: people.filter((one) => one.speaking).map((one) => one.identity),
       chat: Array.from({ length: Number(query.get('chat') ?? '0') }, (_, index) => message(index, people)),
-      sending: { microphone: true, camera: cameras > 0, share: false, microphoneBusy: false, cameraBusy: false, shareBusy: false },
+      sending: { microphone: true, camera: cameras > 0 && query.get('starting') !== '1', share: false, microphoneBusy: false, cameraBusy: query.get('starting') === '1', shareBusy: false },
       canPlaySound: query.get('sound') !== '0',
       silentMicrophone: query.get('silent') === '1',
-      problem: cause ? { device: 'camera', cause } : undefined,
+      problem: broken ? { device: 'camera', cause: broken } : undefined,
       notices: query.get('notice') === '1' ? [{ id: 1, kind: 'joined', names: ['Karim Benali', 'Noor', 'Lin'] }, { id: 2, kind: 'muted-by-other', names: [] }] : [],
-      left: left ? { reason: left, detail: query.get('detail') ?? undefined, wasIn: !query.has('detail') } : undefined,
+      left: left ? { reason: left, cause: cause ?? undefined, detail: query.get('detail') ?? undefined, wasIn: !query.has('detail') && !cause, alone: query.get('alone') === '1' } : undefined,
     });
   }
 
@@ -62,6 +66,10 @@ export class FakeCall extends Store<CallSnapshot> implements CallView {
     const own = people[0];
     if (own) this.patch({ chat: [...chat, { id: crypto.randomUUID(), identity: own.identity, name: own.name, isLocal: true, text, at: Date.now(), failed: false }] });
     return Promise.resolve();
+  }
+
+  setDraft(draft: string): void {
+    this.patch({ draft });
   }
 
   playSound(): Promise<void> {

@@ -3,7 +3,7 @@
  * `/dev/harness.html` and absent from the build.
  *
  * Query: `people` (how many), `video` (how many of them have a camera), `share=1`, `chat` (messages),
- * `phase`, `left` (a reason), `sound=0`, `notice=1`, `problem` (a cause), `weak=1`, `silent=1`.
+ * `phase`, `left` (a reason) with `cause` and `detail`, `returning` (`restart`, `lost`), `starting=1`, `access=token`, `sound=0`, `notice=1`, `problem` (a cause), `weak=1`, `silent=1`.
  */
 import { createRoot } from 'react-dom/client';
 import '../src/styles/layers.css';
@@ -11,12 +11,21 @@ import '../src/styles/fonts.css';
 import '../src/styles/tokens.css';
 import '../src/styles/base.css';
 import '../src/styles/shared.css';
+import type { ReturningSnapshot } from '../src/call/returning';
+import { Store } from '../src/call/store';
 import { CallScreen } from '../src/ui/join/call-screen';
+import { ReturningScreen } from '../src/ui/left/returning-screen';
 import { apply } from '../src/ui/prefs';
 import { FakeCall } from './fake-call';
 
 apply();
 
-const call = new FakeCall(new URLSearchParams(location.search));
+const query = new URLSearchParams(location.search);
+const call = new FakeCall(query);
+const way = new Store<ReturningSnapshot>({ restart: query.get('returning') === 'restart', trying: false, nextAt: Date.now() + 7_500 });
 const root = document.getElementById('root');
-if (root) createRoot(root).render(<CallScreen call={call} room="bkdt-wqmp-hza" onRejoin={() => location.reload()} />);
+if (root && query.has('returning')) {
+  createRoot(root).render(<ReturningScreen way={Object.assign(way, { tryNow: () => way.patch({ trying: true }) })} room="bkdt-wqmp-hza" onLeave={() => location.reload()} />);
+} else if (root) {
+  createRoot(root).render(<CallScreen call={call} room="bkdt-wqmp-hza" onRoom={() => undefined} onRejoin={() => location.reload()} />);
+}

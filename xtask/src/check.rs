@@ -6,7 +6,7 @@ use std::{
 };
 
 use crate::{
-    security,
+    protocol, security,
     source::{Source, sources},
 };
 
@@ -60,7 +60,14 @@ const CONFINED: [(&str, &[&str]); 6] = [
     ),
     ("str0m", &["client/"]),
     ("axum", &["server/src/edge.rs", "server/src/edge/"]),
-    ("sqlx", &["server/src/webhooks/outbox.rs"]),
+    (
+        "sqlx",
+        &[
+            "server/src/database.rs",
+            "server/src/webhooks/outbox.rs",
+            "server/src/meetings/store.rs",
+        ],
+    ),
 ];
 
 /// Leaf modules that may be `unsafe`: vector instructions and system calls.
@@ -90,6 +97,7 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         breaches.extend(hosts(&root, &format!("{lock}/package-lock.json")));
     }
     breaches.extend(security::check(&root));
+    breaches.extend(protocol::check(&root));
     for breach in &breaches {
         println!("{breach}");
     }

@@ -4,6 +4,7 @@ mod bench;
 mod check;
 mod hammer;
 mod impair;
+mod protocol;
 mod random;
 mod security;
 mod source;

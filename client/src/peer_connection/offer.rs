@@ -128,7 +128,11 @@ impl PeerConnection {
         self.sections.extend(added);
         self.pending = Some((pending, changes));
         self.settle(Ok(()), now);
-        Ok(as_browsers_write(&offer.to_sdp_string()))
+        let offer = as_browsers_write(&offer.to_sdp_string());
+        Ok(match self.config.dtls_server {
+            true => offer.replace("a=setup:actpass", "a=setup:passive"),
+            false => offer,
+        })
     }
 
     /// Takes the answer to the offer in flight.
@@ -156,7 +160,11 @@ impl PeerConnection {
         }
         let refused = |error: &dyn std::fmt::Display| Error::Offer(error.to_string());
         // Browsers begin DTLS where they may choose, which is what servers count on; str0m would wait.
-        let sdp = sdp.replace("a=setup:actpass", "a=setup:passive");
+        let other = match self.config.dtls_server {
+            true => "a=setup:active",
+            false => "a=setup:passive",
+        };
+        let sdp = sdp.replace("a=setup:actpass", other);
         let offer = SdpOffer::from_sdp_string(&sdp).map_err(|error| refused(&error))?;
         let accepted = self.rtc.sdp_api().accept_offer(offer);
         self.settle(Ok(()), now);

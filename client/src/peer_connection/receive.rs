@@ -115,7 +115,9 @@ impl PeerConnection {
             .last_key_frame_request
             .is_none_or(|last| now.saturating_duration_since(last) > KEY_FRAME_RETRY);
         let patient = since_start.is_none_or(|since| since < KEY_FRAME_PATIENCE);
+        // Who wants no frames judges the packets himself.
         if section.kind == MediaKind::Video
+            && self.config.frames
             && section.assembler.needs_key_frame()
             && retry
             && !patient

@@ -104,15 +104,21 @@ fn secrets_are_never_printed() {
 }
 
 #[test]
-fn development_mode_stays_on_loopback_unless_told_otherwise() {
+fn development_mode_answers_on_loopback_and_sends_media_by_the_interfaces_too() {
     let config = Config::default().into_dev(None);
-    assert!(
-        config
-            .http
-            .bind
-            .iter()
-            .chain(&config.media.addresses)
-            .all(IpAddr::is_loopback)
+    assert!(config.http.bind.iter().all(IpAddr::is_loopback));
+    // Firefox sends no media over loopback.
+    let (loopback, others): (Vec<IpAddr>, Vec<IpAddr>) = config
+        .media_addresses()
+        .iter()
+        .partition(|ip| ip.is_loopback());
+    assert_eq!(loopback.len(), 2);
+    assert_eq!(
+        others,
+        interface_addresses()
+            .into_iter()
+            .take(MAX_ADDRESSES - 2)
+            .collect::<Vec<_>>()
     );
     assert_eq!(config.keys.ids().collect::<Vec<_>>(), [DEV_KEY]);
     let config = Config::default().into_dev(Some("192.0.2.7".parse().unwrap()));
@@ -143,4 +149,37 @@ fn values_that_cannot_work_are_refused() {
         let text = format!("[webhook]\nurls = ['{url}']");
         assert!(error(&text, &[]).contains("webhook.urls"), "{url}");
     }
+}
+
+#[test]
+fn meetings_are_started_and_entered_by_whom_the_settings_allow() {
+    let of = |text: &str| {
+        let meetings = parse(text, &[]).unwrap().meetings;
+        (meetings.start, meetings.join())
+    };
+    let (nobody, anyone) = (StartMeetings::Nobody, StartMeetings::Anyone);
+    assert_eq!(of(""), (nobody, JoinMeetings::Token));
+    // Whoever allows meetings to be started wants people to come in.
+    assert_eq!(
+        of("[meetings]\nstart = 'anyone'"),
+        (anyone, JoinMeetings::Link)
+    );
+    assert_eq!(
+        of("[meetings]\nstart = 'anyone'\njoin = 'token'"),
+        (anyone, JoinMeetings::Token)
+    );
+    assert_eq!(
+        of("[meetings]\njoin = 'link'"),
+        (nobody, JoinMeetings::Link)
+    );
+    assert!(error("[meetings]\nstart = 'all'", &[]).contains("line 2: unknown variant `all`"));
+    let environment = [("CONCLAVE_MEETINGS_START", "anyone")];
+    assert_eq!(parse("", &environment).unwrap().meetings.start, anyone);
+    let config = parse("[meetings]\nstart = 'nobody'", &[])
+        .unwrap()
+        .into_dev(None);
+    assert_eq!(
+        (config.meetings.start, config.meetings.join()),
+        (anyone, JoinMeetings::Link)
+    );
 }

@@ -28,13 +28,20 @@ const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 const REVALIDATE: &str = "no-cache";
 
 /// No byte from anybody else, no script but ours, nobody's frame (`wasm-unsafe-eval`: encryption and video effects).
-const SECURITY: [(HeaderName, &str); 4] = [
-    (
-        header::CONTENT_SECURITY_POLICY,
-        "default-src 'self'; connect-src 'self' ws: wss:; img-src 'self' blob: data:; media-src 'self' blob:; \
-         worker-src 'self' blob:; script-src 'self' 'wasm-unsafe-eval'; style-src 'self'; frame-ancestors 'none'; \
-         base-uri 'none'; form-action 'self'; object-src 'none'",
-    ),
+const POLICY: [&str; 10] = [
+    "default-src 'self'",
+    "img-src 'self' blob: data:",
+    "media-src 'self' blob:",
+    "worker-src 'self' blob:",
+    "script-src 'self' 'wasm-unsafe-eval'",
+    "style-src 'self'",
+    "frame-ancestors 'none'",
+    "base-uri 'none'",
+    "form-action 'self'",
+    "object-src 'none'",
+];
+
+const SECURITY: [(HeaderName, &str); 3] = [
     (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
     (header::REFERRER_POLICY, "no-referrer"),
     (
@@ -42,6 +49,25 @@ const SECURITY: [(HeaderName, &str); 4] = [
         "camera=(self), microphone=(self), display-capture=(self), geolocation=(), payment=(), usb=()",
     ),
 ];
+
+/// What goes with every answer, whatever it is: 404 too. `host` is who was asked. Its signal connections are the only ones
+/// that a page may make: not every browser takes them for `'self'`.
+pub(super) fn secure(response: &mut Response, host: Option<&HeaderValue>) {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
+    let host = host.and_then(|host| host.to_str().ok());
+    let connect = match host.filter(|host| !host.is_empty() && host.chars().all(is_name)) {
+        Some(host) => format!("connect-src 'self' ws://{host} wss://{host}"),
+        None => "connect-src 'self'".to_owned(),
+    };
+    let policy = format!("{}; {connect}", POLICY.join("; "));
+    let headers = response.headers_mut();
+    if let Ok(policy) = HeaderValue::try_from(policy) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    for (name, value) in SECURITY {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+}
 
 /// The files of the web client, each once as it is and once compressed.
 pub(super) struct Assets(HashMap<String, Asset>);
@@ -84,7 +110,7 @@ impl Assets {
             Some(asset) => asset.respond(request),
             None => {
                 let html = HeaderValue::from_static("text/html; charset=utf-8");
-                secured((StatusCode::OK, [(header::CONTENT_TYPE, html)], NOT_BUILT).into_response())
+                (StatusCode::OK, [(header::CONTENT_TYPE, html)], NOT_BUILT).into_response()
             }
         }
     }
@@ -144,7 +170,7 @@ impl Asset {
             .to_str()
             .is_ok_and(|etag| named(header::IF_NONE_MATCH, etag))
         {
-            return secured((StatusCode::NOT_MODIFIED, common).into_response());
+            return (StatusCode::NOT_MODIFIED, common).into_response();
         }
         let gzip = self
             .gzip
@@ -152,7 +178,7 @@ impl Asset {
             .filter(|_| named(header::ACCEPT_ENCODING, "gzip"));
         let body = gzip.unwrap_or(&self.plain).clone();
         let mut response =
-            secured((common, [(header::CONTENT_TYPE, self.mime.as_str())], body).into_response());
+            (common, [(header::CONTENT_TYPE, self.mime.as_str())], body).into_response();
         if gzip.is_some() {
             response
                 .headers_mut()
@@ -167,15 +193,6 @@ fn gzip(plain: &[u8]) -> Bytes {
     // Writing into a vector does not fail.
     let _ = encoder.write_all(plain);
     encoder.finish().unwrap_or_default().into()
-}
-
-fn secured(mut response: Response) -> Response {
-    for (name, value) in SECURITY {
-        response
-            .headers_mut()
-            .insert(name, HeaderValue::from_static(value));
-    }
-    response
 }
 
 #[cfg(test)]
@@ -220,17 +237,33 @@ mod tests {
     fn without_a_web_client_the_page_says_so() {
         let response = Assets(HashMap::new()).page(&HeaderMap::new());
         assert_eq!(response.status(), StatusCode::OK);
-        assert!(
-            response.headers()[header::CONTENT_SECURITY_POLICY]
-                .to_str()
-                .unwrap()
-                .contains("default-src 'self'")
-        );
         assert_eq!(
             Assets(HashMap::new())
                 .file("/x.js", &HeaderMap::new())
                 .status(),
             StatusCode::NOT_FOUND
         );
+    }
+
+    #[test]
+    fn a_page_connects_to_the_server_it_came_from_and_to_no_other() {
+        let policy = |host: &str| {
+            let mut response = StatusCode::NOT_FOUND.into_response();
+            let host = HeaderValue::from_str(host).unwrap();
+            secure(&mut response, Some(&host));
+            let policy = &response.headers()[header::CONTENT_SECURITY_POLICY];
+            let policy = policy.to_str().unwrap().to_owned();
+            let rule = policy
+                .split("; ")
+                .find(|rule| rule.starts_with("connect-src"));
+            rule.unwrap().to_owned()
+        };
+        assert_eq!(
+            policy("meet.example.org:7880"),
+            "connect-src 'self' ws://meet.example.org:7880 wss://meet.example.org:7880"
+        );
+        for odd in ["", "a b", "a;script-src", "*", "a, b", "'none'"] {
+            assert_eq!(policy(odd), "connect-src 'self'", "{odd}");
+        }
     }
 }

@@ -9,7 +9,10 @@ use axum::{
     http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use protocol::token::{self, Grant, VideoGrant};
+use protocol::{
+    limits::MAX_NAME,
+    token::{self, Grant, VideoGrant},
+};
 use serde::{Deserialize, Serialize};
 
 use super::{Edge, rtc};
@@ -66,10 +69,10 @@ pub(super) async fn token(edge: &Edge, request: Request) -> Response {
         if required && text.is_empty() {
             return refuse(StatusCode::BAD_REQUEST, &format!("{what} is empty"));
         }
-        if text.len() > rtc::MAX_NAME {
+        if text.len() > MAX_NAME {
             return refuse(
                 StatusCode::BAD_REQUEST,
-                &format!("{what} is longer than {} bytes", rtc::MAX_NAME),
+                &format!("{what} is longer than {} bytes", MAX_NAME),
             );
         }
     }
@@ -100,7 +103,7 @@ pub(super) async fn token(edge: &Edge, request: Request) -> Response {
 }
 
 /// Where the client reached us: behind a proxy that speaks TLS, the proxy says so.
-fn signal_url(headers: &HeaderMap) -> String {
+pub(super) fn signal_url(headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = if text("x-forwarded-proto") == Some("https") {
         "wss"

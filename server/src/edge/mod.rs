@@ -1,17 +1,22 @@
 //! The edge: HTTP and WebSocket on one port, and the figures on another. The only place that knows axum.
 
+mod absent_services;
 mod assets;
 mod dev;
 mod http;
+mod local;
+mod meetings;
 mod path;
 mod room_service;
 mod rtc;
+mod stream;
 mod twirp;
 mod ws;
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use axum::{
+    Router,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -20,14 +25,20 @@ use axum::{
 use protocol::token::Keys;
 use tokio::sync::mpsc;
 
-pub use axum::Router;
-pub use http::serve_http;
+pub use http::{Guest, HttpPort};
+pub use local::LocalNames;
 
 use crate::{
+    config,
+    meetings::Meetings,
     metrics::{Exporter, Metrics},
     rooms::Rooms,
+    throttle::Throttle,
 };
 use path::Endpoint;
+
+/// Refused joins that are logged per second. Anybody can make one.
+const REFUSALS_PER_SECOND: u32 = 20;
 
 /// What every request may need. Cheap to clone.
 #[derive(Clone)]
@@ -35,58 +46,82 @@ pub struct Edge(Arc<Inner>);
 
 struct Inner {
     rooms: Rooms,
+    meetings: Meetings,
     keys: Keys,
     metrics: Metrics,
     assets: assets::Assets,
-    dev: bool,
+    /// Development mode, and the names under which it answers.
+    local: Option<LocalNames>,
+    trusted_proxies: Vec<IpAddr>,
+    /// See `http.prefix`.
+    prefix: String,
+    /// Refused joins that are logged.
+    refusals: Throttle,
+    heads: stream::Heads,
     /// Held by each session, so that the end of the last one is noticed.
     alive: mpsc::WeakSender<()>,
 }
 
 impl Edge {
-    /// The edge of `rooms`, for tokens signed by `keys`; `dev` makes it hand out tokens. Each session holds a clone of
-    /// `alive` as long as it lives.
+    /// The edge of `rooms`, for tokens signed by `keys`; `local` makes it hand out tokens. Each session holds a clone of `alive`
+    /// as long as it lives.
     pub fn new(
         rooms: Rooms,
-        keys: Keys,
+        (meetings, keys): (Meetings, Keys),
         metrics: Metrics,
-        dev: bool,
+        local: Option<LocalNames>,
+        http: &config::Http,
         alive: &mpsc::Sender<()>,
     ) -> Self {
         let assets = assets::Assets::load();
         Self(Arc::new(Inner {
             rooms,
+            meetings,
             keys,
             metrics,
             assets,
-            dev,
+            local,
+            trusted_proxies: http.trusted_proxies.clone(),
+            prefix: http.prefix.trim_end_matches('/').to_owned(),
+            refusals: Throttle::new(REFUSALS_PER_SECOND),
+            heads: http::long_heads(),
             alive: alive.downgrade(),
         }))
     }
 
     /// Answers the public port.
-    pub fn router(&self) -> Router {
-        // The paths of LiveKit may follow any prefix, so they are not routes.
-        Router::new().fallback(answer).with_state(self.clone())
+    pub fn port(&self) -> HttpPort {
+        // The signal paths may follow any prefix, so they are not routes.
+        let router = Router::new().fallback(answer).with_state(self.clone());
+        HttpPort::new(router, self.0.heads.clone())
     }
 
     /// Answers it over TLS.
-    pub fn secure_router(&self) -> Router {
-        Router::new()
-            .fallback(answer_over_tls)
-            .with_state(self.clone())
+    pub fn secure_port(&self) -> HttpPort {
+        let router = Router::new().fallback(answer_over_tls);
+        HttpPort::new(router.with_state(self.clone()), self.0.heads.clone())
     }
 }
+
+/// The other end of a connection.
+#[derive(Debug, Clone, Copy)]
+struct Remote(IpAddr);
 
 /// A proxy with a certificate would say so; here we are that ourselves.
 async fn answer_over_tls(edge: State<Edge>, mut request: Request) -> Response {
     let https = HeaderValue::from_static("https");
     request.headers_mut().insert("x-forwarded-proto", https);
-    answer(edge, request).await
+    let mut response = answer(edge, request).await;
+    // For a year: who was here over TLS does not come without it.
+    response.headers_mut().insert(
+        header::STRICT_TRANSPORT_SECURITY,
+        HeaderValue::from_static("max-age=31536000"),
+    );
+    response
 }
 
 /// Answers the port of the figures.
-pub fn metrics_router(exporter: Arc<Exporter>) -> Router {
+pub fn metrics_http(exporter: Arc<Exporter>) -> HttpPort {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let metrics = move || async move {
         let text = tokio::task::spawn_blocking(move || exporter.text()).await;
@@ -95,16 +130,31 @@ pub fn metrics_router(exporter: Arc<Exporter>) -> Router {
             text.unwrap_or_default(),
         )
     };
-    Router::new().route("/metrics", get(metrics))
+    let router = Router::new().route("/metrics", get(metrics));
+    HttpPort::new(router, http::long_heads())
 }
 
 async fn answer(State(edge): State<Edge>, request: Request) -> Response {
-    let path = path::collapse(request.uri().path()).into_owned();
+    let host = request.headers().get(header::HOST).cloned();
+    let mut response = route(edge, request).await;
+    assets::secure(&mut response, host.as_ref());
+    response
+}
+
+async fn route(edge: Edge, request: Request) -> Response {
+    if let Some(local) = &edge.0.local
+        && let Err(response) = local.check(request.headers())
+    {
+        return response;
+    }
+    let path = path::collapse(request.uri().path());
+    let path = path::without_prefix(&path, &edge.0.prefix).to_owned();
     match path::endpoint(&path) {
         Endpoint::Rtc { v1 } => rtc::connect(edge, request, v1).await,
         Endpoint::Validate { v1 } => rtc::validate(&edge, &request, v1),
         Endpoint::Twirp => twirp::answer(&edge, &path, request).await,
-        Endpoint::DevToken if edge.0.dev => dev::token(&edge, request).await,
+        Endpoint::Meetings => meetings::answer(&edge, &path, request).await,
+        Endpoint::DevToken if edge.0.local.is_some() => dev::token(&edge, request).await,
         Endpoint::DevToken => StatusCode::NOT_FOUND.into_response(),
         Endpoint::Root if !wants_html(request.headers()) => health(&edge),
         Endpoint::Root | Endpoint::Meeting | Endpoint::Other

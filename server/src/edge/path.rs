@@ -13,6 +13,8 @@ pub(super) enum Endpoint {
     Twirp,
     /// Tokens for the web client in development mode.
     DevToken,
+    /// Meetings by link, for the web client.
+    Meetings,
     /// The web client, or health.
     Root,
     /// A meeting's link: the web client.
@@ -23,10 +25,17 @@ pub(super) enum Endpoint {
 
 const TWIRP: &str = "/twirp/";
 
-/// Service and method of a call of the server API: `/twirp/<service>/<method>`, after any prefix.
+/// Service and method of a call of the server API: `/twirp/<service>/<method>`.
 pub(super) fn twirp(path: &str) -> Option<(&str, &str)> {
-    let (_, call) = path.rsplit_once(TWIRP)?;
-    call.split_once('/')
+    path.strip_prefix(TWIRP)?.split_once('/')
+}
+
+/// The path without the prefix that a proxy before us leaves in it (`http.prefix`), where it has it.
+pub(super) fn without_prefix<'a>(path: &'a str, prefix: &str) -> &'a str {
+    match path.strip_prefix(prefix) {
+        Some(rest) if rest.starts_with('/') => rest,
+        _ => path,
+    }
 }
 
 /// `//` counts as `/`: clients join base addresses that end in one.
@@ -43,7 +52,8 @@ pub(super) fn collapse(path: &str) -> Cow<'_, str> {
     collapsed.into()
 }
 
-/// The endpoint of a collapsed path. Those of LiveKit may follow any prefix, as a base address can have a path.
+/// The endpoint of a collapsed path. The signal endpoints may follow any prefix, as a base address can have a path. The server
+/// API may not: who keeps strangers from `/twirp/` by a rule of a proxy relies on the path.
 pub(super) fn endpoint(path: &str) -> Endpoint {
     const RTC: [(&str, Endpoint); 4] = [
         ("/rtc/v1/validate", Endpoint::Validate { v1: true }),
@@ -56,9 +66,10 @@ pub(super) fn endpoint(path: &str) -> Endpoint {
         return *endpoint;
     }
     match path {
-        _ if path.contains(TWIRP) => Endpoint::Twirp,
+        _ if path.starts_with(TWIRP) => Endpoint::Twirp,
         "/" => Endpoint::Root,
         "/dev/token" => Endpoint::DevToken,
+        _ if path.starts_with("/api/") => Endpoint::Meetings,
         _ if path.starts_with("/m/") => Endpoint::Meeting,
         _ => Endpoint::Other,
     }
@@ -73,7 +84,7 @@ mod tests {
     }
 
     #[test]
-    fn livekit_paths_may_follow_any_prefix() {
+    fn signal_paths_may_follow_any_prefix() {
         for prefix in ["", "/", "/livekit/sfu", "/a//b/", "/m/x"] {
             assert_eq!(of(&format!("{prefix}/rtc")), Endpoint::Rtc { v1: false });
             assert_eq!(of(&format!("{prefix}/rtc/")), Endpoint::Rtc { v1: false });
@@ -95,12 +106,29 @@ mod tests {
     }
 
     #[test]
-    fn calls_of_the_api_may_follow_any_prefix() {
-        for prefix in ["", "/", "/livekit/sfu"] {
-            let path = format!("{prefix}/twirp/livekit.RoomService/ListRooms");
-            assert_eq!(of(&path), Endpoint::Twirp);
-            assert_eq!(twirp(&path), Some(("livekit.RoomService", "ListRooms")));
+    fn calls_of_the_api_are_at_the_root_or_after_the_configured_prefix() {
+        let call = "/twirp/livekit.RoomService/ListRooms";
+        let after = |path: &str, prefix| endpoint(without_prefix(&collapse(path), prefix));
+        for (path, prefix) in [
+            (call.to_owned(), ""),
+            (call.to_owned(), "/livekit/sfu"),
+            (format!("/{call}"), ""),
+            (format!("/livekit/sfu{call}"), "/livekit/sfu"),
+        ] {
+            assert_eq!(after(&path, prefix), Endpoint::Twirp, "{path}");
         }
+        for (path, prefix) in [
+            (format!("/x{call}"), ""),
+            (format!("/x{call}"), "/livekit"),
+            (format!("/m/x{call}"), ""),
+            (format!("/livekitx{call}"), "/livekit"),
+            (format!("/livekit/x{call}"), "/livekit"),
+            ("/%74wirp/livekit.RoomService/ListRooms".to_owned(), ""),
+            ("/TWIRP/livekit.RoomService/ListRooms".to_owned(), ""),
+        ] {
+            assert_ne!(after(&path, prefix), Endpoint::Twirp, "{path}");
+        }
+        assert_eq!(twirp(call), Some(("livekit.RoomService", "ListRooms")));
         assert_eq!(of("/twirp"), Endpoint::Other);
         assert_eq!(twirp("/twirp/nothing"), None);
     }
@@ -112,6 +140,8 @@ mod tests {
         assert_eq!(of("/m/abcd-efg-hij"), Endpoint::Meeting);
         assert_eq!(of("/dev/token"), Endpoint::DevToken);
         assert_eq!(of("/x/dev/token"), Endpoint::Other);
+        assert_eq!(of("/api/v1/config"), Endpoint::Meetings);
+        assert_eq!(of("/api/v1/rooms/abcd-efgh-jkm/enter"), Endpoint::Meetings);
         assert_eq!(of("/assets/index-1.js"), Endpoint::Other);
     }
 }

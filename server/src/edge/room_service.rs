@@ -3,45 +3,42 @@
 use protocol::{
     RoomName,
     error::Error,
-    json,
+    json, limits,
     livekit::{self, RoomConfiguration},
+    prescan::Opaque,
     token::Grant,
 };
 use signaling::{ApiCall, ApiReply};
 
 use super::{
     Edge,
-    rtc::MAX_NAME,
-    twirp::{Call, Reply},
+    twirp::{Call, Method, Reply, Right},
 };
+use crate::meetings::guest_of;
 
 /// The service's name in paths.
 pub(super) const NAME: &str = "livekit.RoomService";
 
 /// Its methods.
-const METHODS: [&str; 14] = [
-    "CreateRoom",
-    "ListRooms",
-    "DeleteRoom",
-    "ListParticipants",
-    "GetParticipant",
-    "RemoveParticipant",
-    "MutePublishedTrack",
-    "UpdateParticipant",
-    "UpdateSubscriptions",
-    "SendData",
-    "UpdateRoomMetadata",
-    "PerformRpc",
-    "ForwardParticipant",
-    "MoveParticipant",
+pub(super) const METHODS: [Method; 14] = [
+    method("CreateRoom", Right::RoomCreate, &[&[5]]),
+    method("ListRooms", Right::RoomList, &[]),
+    method("DeleteRoom", Right::RoomCreate, &[]),
+    method("ListParticipants", Right::RoomAdmin, &[]),
+    method("GetParticipant", Right::RoomAdmin, &[]),
+    method("RemoveParticipant", Right::RoomAdmin, &[]),
+    method("MutePublishedTrack", Right::RoomAdmin, &[]),
+    method("UpdateParticipant", Right::RoomAdmin, &[&[3], &[6, 2]]),
+    method("UpdateSubscriptions", Right::RoomAdmin, &[]),
+    method("SendData", Right::RoomAdmin, &[&[2]]),
+    method("UpdateRoomMetadata", Right::RoomAdmin, &[&[2]]),
+    method("PerformRpc", Right::RoomAdmin, &[&[4]]),
+    method("ForwardParticipant", Right::RoomAdmin, &[]),
+    method("MoveParticipant", Right::RoomAdmin, &[]),
 ];
 
-/// The longest metadata of a room, bytes. LiveKit's limit.
-const MAX_METADATA: usize = 512 * 1024;
-
-/// The method of this name.
-pub(super) fn known(method: &str) -> Option<&'static str> {
-    METHODS.into_iter().find(|known| *known == method)
+const fn method(name: &'static str, right: Right, long: Opaque) -> Method {
+    Method { name, right, long }
 }
 
 /// Carries out one call.
@@ -70,8 +67,8 @@ async fn create_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     if request.name.is_empty() {
         return Err(Error::NoRoomName);
     }
-    check_length(&request.name, "room name", MAX_NAME)?;
-    check_length(&request.metadata, "metadata", MAX_METADATA)?;
+    limits::check_room_name(&request.name)?;
+    limits::check_metadata(&request.metadata)?;
     // Not doing what was asked must not look like success.
     if request.egress.is_some() {
         return Err(Error::Unimplemented("egress of a new room"));
@@ -105,7 +102,12 @@ async fn list_rooms(edge: &Edge, call: &Call) -> Result<Reply, Error> {
 async fn delete_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request: livekit::DeleteRoomRequest = call.request(|_, grant| may_create(grant))?;
     let room = RoomName::from(request.room);
-    edge.0.rooms.call(&room, ApiCall::DeleteRoom).await?;
+    // First, so that nobody comes in between. A meeting by link need not be going on to be ended.
+    let by_link = edge.0.meetings.end(&room).await;
+    match edge.0.rooms.call(&room, ApiCall::DeleteRoom).await {
+        Err(Error::RoomNotFound) if by_link => {}
+        deleted => drop(deleted?),
+    }
     call.reply(&livekit::DeleteRoomResponse::default(), json::EMPTY)
 }
 
@@ -135,12 +137,37 @@ async fn get_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
 async fn remove_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request = about_participant(call)?;
     let revoke_before = u64::try_from(request.revoke_token_ts).ok();
+    // First, so that a guest of a meeting by link is not back before it is gone.
+    let room = RoomName::from(request.room.as_str());
+    if edge.0.meetings.remove(&room, &request.identity).await {
+        remove_other_windows(edge, &room, &request.identity).await;
+    }
     let question = ApiCall::RemoveParticipant {
         identity: request.identity.into(),
         revoke_before: revoke_before.filter(|before| *before > 0),
     };
     ask(edge, request.room, question).await?;
     call.reply(&livekit::RemoveParticipantResponse::default(), json::EMPTY)
+}
+
+/// A guest is removed with everything its browser has open.
+async fn remove_other_windows(edge: &Edge, room: &RoomName, identity: &str) {
+    let (Some(guest), Ok(ApiReply::Participants(people))) = (
+        guest_of(identity),
+        edge.0.rooms.call(room, ApiCall::ListParticipants).await,
+    ) else {
+        return;
+    };
+    for person in people {
+        if person.identity != identity && guest_of(&person.identity) == Some(guest) {
+            let question = ApiCall::RemoveParticipant {
+                identity: person.identity.into(),
+                revoke_before: None,
+            };
+            // It may have left by itself.
+            let _ = edge.0.rooms.call(room, question).await;
+        }
+    }
 }
 
 fn about_participant(call: &Call) -> Result<livekit::RoomParticipantIdentity, Error> {
@@ -170,6 +197,11 @@ async fn update_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request = call.request(|request: &livekit::UpdateParticipantRequest, grant| {
         may_moderate(grant, &request.room)
     })?;
+    // Before it is asked who is there.
+    limits::check_identity(&request.identity)?;
+    limits::check_name(&request.name)?;
+    limits::check_metadata(&request.metadata)?;
+    limits::check_attributes(&request.attributes)?;
     let room = request.room.clone();
     let question = ApiCall::UpdateParticipant(Box::new(request));
     participant_reply(call, ask(edge, room, question).await?)
@@ -201,6 +233,7 @@ async fn update_room_metadata(edge: &Edge, call: &Call) -> Result<Reply, Error> 
     let request = call.request(|request: &livekit::UpdateRoomMetadataRequest, grant| {
         may_moderate(grant, &request.room)
     })?;
+    limits::check_metadata(&request.metadata)?;
     let question = ApiCall::UpdateRoomMetadata {
         metadata: request.metadata,
     };
@@ -292,7 +325,8 @@ async fn check_destination(
             "destination room must be another room",
         ));
     }
-    check_length(destination, "room name", MAX_NAME)?;
+    limits::check_room_name(destination)?;
+    limits::check_identity(identity)?;
     let identity = identity.into();
     ask(edge, room.to_owned(), ApiCall::GetParticipant { identity }).await?;
     Ok(())
@@ -327,11 +361,4 @@ fn may_moderate(grant: &Grant, room: &str) -> bool {
 fn may_send(grant: &Grant, room: &str, destination: &str) -> bool {
     let allowed = grant.video().destination_room;
     may_moderate(grant, room) && !destination.is_empty() && allowed == destination
-}
-
-fn check_length(text: &str, what: &'static str, max: usize) -> Result<(), Error> {
-    match text.len() > max {
-        true => Err(Error::TooLong { what, max }),
-        false => Ok(()),
-    }
 }

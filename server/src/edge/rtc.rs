@@ -1,30 +1,27 @@
 //! The signal endpoints: who may come in, in the words that clients parse.
 
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use axum::{
     extract::{FromRequestParts, Query, Request, WebSocketUpgrade},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
+    http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use protocol::{
     error::Error,
     join_query::join_request_of_query,
+    limits,
     livekit::JoinRequest,
     signal::{JoinRequestError, MAX_FRAME_BYTES, decode_join_request},
     token::{self, Grant, Keys},
 };
 use serde::Deserialize;
 
-use super::{Edge, ws};
+use super::{Edge, Guest, ws};
 use crate::metrics::JoinError;
 
-/// The longest room name, identity and participant name, bytes. LiveKit's limit.
-pub(super) const MAX_NAME: usize = 256;
-
-/// The longest metadata and attributes a token may carry, bytes. LiveKit's limits.
-const MAX_METADATA: usize = 512 * 1024;
-const MAX_ATTRIBUTES: usize = 64 * 1024;
+/// Names of headers that a browser asks for at once, bytes.
+const MAX_HEADER_NAMES: usize = 4096;
 
 #[derive(Deserialize, Default)]
 pub(super) struct Parameters {
@@ -49,14 +46,14 @@ pub(super) struct Admitted {
 /// none speaks the older one, with two PeerConnections.
 pub(super) async fn connect(edge: Edge, request: Request, v1: bool) -> Response {
     if *request.method() == Method::OPTIONS {
-        return preflight();
+        return preflight(request.headers());
     }
     let (mut parts, _) = request.into_parts();
     // Not a WebSocket: there is nothing here.
     let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &()).await else {
         return absent();
     };
-    match admit(&edge, &parts.headers, &parts.uri, v1) {
+    match admit(&edge, (&parts.headers, &parts.extensions), &parts.uri, v1) {
         Ok(admitted) => upgrade
             .max_message_size(MAX_FRAME_BYTES)
             .max_frame_size(MAX_FRAME_BYTES)
@@ -68,18 +65,24 @@ pub(super) async fn connect(edge: Edge, request: Request, v1: bool) -> Response 
 /// `GET /rtc/v1/validate` and `/rtc/validate`: the same checks, with the answer in the body.
 pub(super) fn validate(edge: &Edge, request: &Request, v1: bool) -> Response {
     if *request.method() == Method::OPTIONS {
-        return preflight();
+        return preflight(request.headers());
     }
-    match admit(edge, request.headers(), request.uri(), v1) {
+    let who = (request.headers(), request.extensions());
+    match admit(edge, who, request.uri(), v1) {
         Ok(_) => cors((StatusCode::OK, "success").into_response()),
         Err(error) => refuse(edge, &error),
     }
 }
 
 /// Checks a join.
-fn admit(edge: &Edge, headers: &HeaderMap, uri: &Uri, v1: bool) -> Result<Admitted, Error> {
+fn admit(
+    edge: &Edge,
+    (headers, extensions): (&HeaderMap, &Extensions),
+    uri: &Uri,
+    v1: bool,
+) -> Result<Admitted, Error> {
     let Query(parameters) = Query::<Parameters>::try_from_uri(uri).unwrap_or_default();
-    let mut grant = authenticate(headers, &parameters.access_token, &edge.0.keys)?
+    let mut grant = authenticate(headers, extensions, &parameters.access_token, &edge.0.keys)?
         .ok_or(Error::NoRoomPermission)?;
     let request = parameters
         .join_request
@@ -89,6 +92,7 @@ fn admit(edge: &Edge, headers: &HeaderMap, uri: &Uri, v1: bool) -> Result<Admitt
         publish_only(&mut grant, &parameters.publish)?;
     }
     let room = check(&grant)?;
+    edge.0.meetings.admits(&grant, &room)?;
     let request = match request {
         Some(request) => decode_join_request(&request)?,
         None if v1 => return Err(JoinRequestError::Missing.into()),
@@ -130,9 +134,11 @@ fn publish_only(grant: &mut Grant, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The grant of the request's token, if it has one. A header wins over the query, even a bad one.
+/// The grant of the request's token, if it has one. A header wins over the query, even a bad one. Whoever has one is no
+/// stranger any more.
 pub(super) fn authenticate(
     headers: &HeaderMap,
+    extensions: &Extensions,
     parameter: &str,
     keys: &Keys,
 ) -> Result<Option<Grant>, Error> {
@@ -151,7 +157,11 @@ pub(super) fn authenticate(
     if token.is_empty() {
         return Ok(None);
     }
-    Ok(Some(token::verify(token, keys, unix_seconds())?))
+    let grant = token::verify(token, keys, unix_seconds())?;
+    if let Some(Some(guest)) = extensions.get::<Guest>() {
+        guest.introduce();
+    }
+    Ok(Some(grant))
 }
 
 /// May the holder join the room it names?
@@ -163,29 +173,21 @@ fn check(grant: &Grant) -> Result<protocol::RoomName, Error> {
     if grant.identity.is_empty() {
         return Err(Error::NoIdentity);
     }
+    limits::check_identity(&grant.identity)?;
     let room = grant.room().ok_or(Error::NoRoomName)?;
-    let attributes: usize = grant
-        .attributes
-        .iter()
-        .map(|(key, value)| key.len() + value.len())
-        .sum();
-    for (what, len, max) in [
-        ("room name", room.as_str().len(), MAX_NAME),
-        ("identity", grant.identity.len(), MAX_NAME),
-        ("name", grant.name.len(), MAX_NAME),
-        ("metadata", grant.metadata.len(), MAX_METADATA),
-        ("attributes", attributes, MAX_ATTRIBUTES),
-    ] {
-        if len > max {
-            return Err(Error::TooLong { what, max });
-        }
-    }
+    limits::check_room_name(room.as_str())?;
+    limits::check_name(&grant.name)?;
+    limits::check_metadata(&grant.metadata)?;
+    limits::check_attributes(&grant.attributes)?;
     Ok(room)
 }
 
 fn refuse(edge: &Edge, error: &Error) -> Response {
     let status = error.row().status;
-    tracing::debug!(status, %error, "join refused");
+    if let Some(more) = edge.0.refusals.pass(Instant::now()) {
+        // The reason names nobody, and nothing of the token.
+        tracing::info!(status, %error, more, "join refused");
+    }
     edge.0
         .metrics
         .join_errors
@@ -199,16 +201,25 @@ fn absent() -> Response {
     cors(StatusCode::NOT_FOUND.into_response())
 }
 
-pub(super) fn preflight() -> Response {
+/// A browser asks for a page of another origin whether it may send these headers: whatever an application's tracing or
+/// gateway adds, it may.
+pub(super) fn preflight(asked: &HeaderMap) -> Response {
     let mut response = cors(StatusCode::NO_CONTENT.into_response());
     let headers = response.headers_mut();
+    let usual = HeaderValue::from_static("authorization, content-type");
+    let asked = asked.get(header::ACCESS_CONTROL_REQUEST_HEADERS);
+    let asked = asked.filter(|names| names.len() <= MAX_HEADER_NAMES);
+    headers.insert(
+        header::ACCESS_CONTROL_ALLOW_HEADERS,
+        asked.cloned().unwrap_or(usual),
+    );
+    headers.insert(
+        header::VARY,
+        HeaderValue::from_static("access-control-request-headers"),
+    );
     headers.insert(
         header::ACCESS_CONTROL_ALLOW_METHODS,
         HeaderValue::from_static("GET, POST, OPTIONS"),
-    );
-    headers.insert(
-        header::ACCESS_CONTROL_ALLOW_HEADERS,
-        HeaderValue::from_static("authorization, content-type"),
     );
     headers.insert(
         header::ACCESS_CONTROL_MAX_AGE,

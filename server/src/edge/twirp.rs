@@ -6,41 +6,94 @@ use std::time::Duration;
 use axum::{
     body::{Body, Bytes, to_bytes},
     extract::{Query, Request},
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header, request::Parts},
+    http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
 };
+use futures_util::StreamExt;
 use protocol::{
+    api::{self, Format},
     error::{Error, TwirpCode},
     json::{self, Shape},
+    prescan::Opaque,
     prost::Message,
-    token::Grant,
+    token::{Grant, SipGrant, VideoGrant},
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Edge, path, room_service, rtc};
+use super::{Edge, absent_services, path, room_service, rtc};
 use crate::metrics::ApiCall;
 
-/// The longest request of somebody who has a token. LiveKit's limit.
+/// The longest request of whoever may manage rooms. LiveKit's limit.
 const MAX_BODY: usize = 10 * 1024 * 1024;
 
-/// The longest request of anybody else: enough to be told what is wrong with it.
-const MAX_STRANGERS_BODY: usize = 16 * 1024;
+/// The longest request of anybody else.
+const MAX_SMALL_BODY: usize = 64 * 1024;
 
 /// A request whose body has not come by then is refused.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How the bodies of a call are written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Format {
-    Json,
-    Protobuf,
+/// A method of a service: what is known of it before a byte of its request is read.
+#[derive(Debug)]
+pub(super) struct Method {
+    pub(super) name: &'static str,
+    /// What its token must allow, for whatever room. Whoever lacks it learns nothing else.
+    pub(super) right: Right,
+    /// Fields of its request that may hold long texts.
+    pub(super) long: Opaque,
 }
 
-/// One call, ready to be carried out.
+/// A flag of a token that the server API asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Right {
+    RoomCreate,
+    RoomList,
+    RoomAdmin,
+    RoomRecord,
+    IngressAdmin,
+    SipAdmin,
+    SipCall,
+}
+
+impl Right {
+    fn is_in(self, grant: &Grant) -> bool {
+        let video = grant.video.as_ref();
+        let video = |flag: fn(&VideoGrant) -> bool| video.is_some_and(flag);
+        let sip = |flag: fn(&SipGrant) -> bool| grant.sip.as_ref().is_some_and(flag);
+        match self {
+            Self::RoomCreate => video(|video| video.room_create),
+            Self::RoomList => video(|video| video.room_list),
+            Self::RoomAdmin => video(|video| video.room_admin),
+            Self::RoomRecord => video(|video| video.room_record),
+            Self::IngressAdmin => video(|video| video.ingress_admin),
+            Self::SipAdmin => sip(|sip| sip.admin),
+            Self::SipCall => sip(|sip| sip.call),
+        }
+    }
+}
+
+/// Who manages rooms may send much.
+fn max_body(grant: &Grant) -> usize {
+    let manages = [Right::RoomAdmin, Right::RoomCreate, Right::RoomList];
+    match manages.iter().any(|right| right.is_in(grant)) {
+        true => MAX_BODY,
+        false => MAX_SMALL_BODY,
+    }
+}
+
+/// The methods of a service; `None` where there is no such service.
+fn methods(service: &str) -> Option<&'static [Method]> {
+    match service {
+        room_service::NAME => Some(&room_service::METHODS),
+        other => absent_services::methods(other),
+    }
+}
+
+/// One call that its token allows, ready to be carried out.
 pub(super) struct Call {
-    grant: Option<Grant>,
+    grant: Grant,
     format: Format,
     body: Bytes,
+    long: Opaque,
 }
 
 /// What a call is answered with.
@@ -51,29 +104,37 @@ pub(super) struct Reply {
 
 /// Answers whatever was sent to `path`, one of [`path::Endpoint::Twirp`].
 pub(super) async fn answer(edge: &Edge, path: &str, request: Request) -> Response {
-    if *request.method() == Method::OPTIONS {
-        return rtc::preflight();
+    if *request.method() == HttpMethod::OPTIONS {
+        return rtc::preflight(request.headers());
     }
     let (parts, body) = request.into_parts();
     let Query(parameters) = Query::<rtc::Parameters>::try_from_uri(&parts.uri).unwrap_or_default();
     let keys = &edge.0.keys;
-    let grant = match rtc::authenticate(&parts.headers, &parameters.access_token, keys) {
+    let (headers, extensions) = (&parts.headers, &parts.extensions);
+    let grant = match rtc::authenticate(headers, extensions, &parameters.access_token, keys) {
         Ok(grant) => grant,
         // A token that does not verify never reaches the API, and is answered in plain text.
         Err(error) => return plain(error.row().status, error.to_string()),
     };
-    let Some((room_service::NAME, method)) = path::twirp(path) else {
+    let Some((service, name)) = path::twirp(path) else {
         return plain(404, "404 page not found".to_owned());
     };
+    let Some(methods) = methods(service) else {
+        return plain(404, "404 page not found".to_owned());
+    };
+    let method = methods.iter().find(|method| method.name == name);
     let result = match read(&parts, body, method, grant).await {
-        Ok(call) => room_service::carry_out(edge, method, call).await,
+        Ok(call) => match service {
+            room_service::NAME => room_service::carry_out(edge, name, call).await,
+            _ => absent_services::carry_out(service, name, &call),
+        },
         Err(error) => Err(error),
     };
     let status = match &result {
         Ok(_) => 200,
         Err(error) => error.row().status,
     };
-    let method = room_service::known(method).unwrap_or("unknown");
+    let method = method.map_or("unknown", |method| method.name);
     let label = ApiCall { method, status };
     edge.0.metrics.api_calls.get_or_create(&label).inc();
     match result {
@@ -84,86 +145,95 @@ pub(super) async fn answer(edge: &Edge, path: &str, request: Request) -> Respons
     }
 }
 
+/// What is wrong with a call is told in this order: the way, the right, the body. Where livekit-server looks at the body
+/// before the right, we do not: a stranger's request must cost nothing.
 async fn read(
     parts: &Parts,
     body: Body,
-    method: &str,
+    method: Option<&Method>,
     grant: Option<Grant>,
 ) -> Result<Call, Error> {
-    if parts.method != Method::POST {
+    if parts.method != HttpMethod::POST {
         let message = format!(
             "unsupported method {:?} (only POST is allowed)",
             parts.method.as_str()
         );
         return Err(Error::BadRoute(message));
     }
-    if room_service::known(method).is_none() {
+    let Some(method) = method else {
         let message = format!("no handler for path {:?}", parts.uri.path());
         return Err(Error::BadRoute(message));
-    }
-    let format = Format::of(&parts.headers)?;
-    let limit = match &grant {
-        Some(_) => MAX_BODY,
-        None => MAX_STRANGERS_BODY,
     };
-    let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, limit)).await;
-    match (body, &grant) {
-        (Ok(Ok(body)), _) => Ok(Call {
+    let format = format_of(&parts.headers)?;
+    let Some(grant) = grant.filter(|grant| method.right.is_in(grant)) else {
+        discard(body).await;
+        return Err(Error::PermissionDenied);
+    };
+    let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, max_body(&grant))).await;
+    match body {
+        Ok(Ok(body)) => Ok(Call {
             grant,
             format,
             body,
+            long: method.long,
         }),
-        (_, Some(_)) => Err(format.malformed()),
-        (_, None) => Err(Error::PermissionDenied),
+        _ => Err(malformed(format)),
     }
 }
 
-impl Format {
-    fn of(headers: &HeaderMap) -> Result<Self, Error> {
-        let text = headers
-            .get(header::CONTENT_TYPE)
-            .and_then(|value| value.to_str().ok());
-        let text = text.unwrap_or_default();
-        let essence = text.split(';').next().unwrap_or_default().trim();
-        match essence.to_ascii_lowercase().as_str() {
-            "application/json" => Ok(Self::Json),
-            "application/protobuf" => Ok(Self::Protobuf),
-            _ => Err(Error::BadRoute(format!(
-                "unexpected Content-Type: {text:?}"
-            ))),
+/// Reads a little of a body that nobody looks at: a client hears an answer only when it is done with its request.
+async fn discard(body: Body) {
+    let mut frames = body.into_data_stream();
+    let reading = async {
+        let mut left = MAX_SMALL_BODY;
+        while let Some(Ok(bytes)) = frames.next().await
+            && bytes.len() < left
+        {
+            left -= bytes.len();
         }
-    }
+    };
+    let _ = tokio::time::timeout(BODY_TIMEOUT, reading).await;
+}
 
-    fn malformed(self) -> Error {
-        let format = match self {
-            Self::Json => "json",
-            Self::Protobuf => "protobuf",
-        };
-        Error::Malformed { format }
+fn format_of(headers: &HeaderMap) -> Result<Format, Error> {
+    let text = headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|value| value.to_str().ok());
+    let text = text.unwrap_or_default();
+    let essence = text.split(';').next().unwrap_or_default().trim();
+    match essence.to_ascii_lowercase().as_str() {
+        "application/json" => Ok(Format::Json),
+        "application/protobuf" => Ok(Format::Protobuf),
+        _ => Err(Error::BadRoute(format!(
+            "unexpected Content-Type: {text:?}"
+        ))),
     }
+}
+
+fn malformed(format: Format) -> Error {
+    let format = match format {
+        Format::Json => "json",
+        Format::Protobuf => "protobuf",
+    };
+    Error::Malformed { format }
 }
 
 impl Call {
     /// The API key of its token.
     pub(super) fn api_key(&self) -> &str {
-        self.grant.as_ref().map_or("", |grant| &grant.api_key)
+        &self.grant.api_key
     }
 
-    /// The request, if the holder of the token may ask this. What cannot be read is told first, as livekit-server does.
+    /// The request, if the holder of the token may ask this: of this room, say. What cannot be read is told first.
     pub(super) fn request<M: Message + Default + DeserializeOwned>(
         &self,
         may: impl FnOnce(&M, &Grant) -> bool,
     ) -> Result<M, Error> {
-        let request = match self.format {
-            // serde would also read a message from an array, by position.
-            Format::Json if !self.body.trim_ascii_start().starts_with(b"{") => None,
-            Format::Json => serde_json::from_slice(&self.body).ok(),
-            Format::Protobuf => M::decode(self.body.clone()).ok(),
-        };
-        let request = request.ok_or_else(|| self.format.malformed())?;
-        match &self.grant {
-            Some(grant) if may(&request, grant) => Ok(request),
-            _ => Err(Error::PermissionDenied),
+        let request = api::decode(self.format, &self.body, self.long);
+        let request = request.ok_or_else(|| malformed(self.format))?;
+        match may(&request, &self.grant) {
+            true => Ok(request),
+            false => Err(Error::PermissionDenied),
         }
     }
 

@@ -13,6 +13,7 @@ use sfu::{Destination, SendBatch, TransportProtocol};
 use super::{Client, TurnServer, moment};
 use crate::{
     links::{LinkReceiver, LinkSender, thread_queue},
+    per_address::network,
     udp::{Batch, MediaSockets, Receiver, Wake},
 };
 
@@ -22,6 +23,9 @@ const SWEEP: Duration = Duration::from_secs(1);
 /// Answers per second to one address of clients without an allocation: what somebody with a forged address could make us
 /// send to another. A company behind one address joins with less.
 pub const MAX_STRANGERS_ANSWERS: u32 = 100;
+
+/// The same of answers that are longer than what they answer: those to Binding requests.
+pub const MAX_LONGER_ANSWERS: u32 = 10;
 
 /// Addresses that are counted. When there are more within a second, further ones get no answer.
 const MAX_STRANGERS: usize = 100_000;
@@ -40,7 +44,32 @@ pub struct TurnUdp {
     clients: HashMap<Key, Client>,
     /// Clients by relayed address.
     relayed: HashMap<SocketAddr, Key>,
-    strangers: HashMap<IpAddr, u32>,
+    strangers: Strangers,
+}
+
+/// What strangers of each address were answered in this second.
+#[derive(Default)]
+struct Strangers(HashMap<IpAddr, Answers>);
+
+#[derive(Default)]
+struct Answers {
+    all: u32,
+    longer: u32,
+}
+
+impl Strangers {
+    /// May a request of so many bytes be answered with so many?
+    fn may_answer(&mut self, ip: IpAddr, request: usize, reply: usize) -> bool {
+        let network = network(ip);
+        if self.0.len() >= MAX_STRANGERS && !self.0.contains_key(&network) {
+            return false;
+        }
+        let answers = self.0.entry(network).or_default();
+        answers.all += 1;
+        answers.longer += u32::from(reply > request);
+        answers.all <= MAX_STRANGERS_ANSWERS
+            && (reply <= request || answers.longer <= MAX_LONGER_ANSWERS)
+    }
 }
 
 /// A client's five-tuple.
@@ -68,7 +97,7 @@ impl TurnUdp {
             queue,
             clients: HashMap::new(),
             relayed: HashMap::new(),
-            strangers: HashMap::new(),
+            strangers: Strangers::default(),
         };
         std::thread::Builder::new()
             .name("turn-udp".to_owned())
@@ -143,20 +172,11 @@ impl TurnUdp {
             self.relayed.insert(relayed, key);
             self.clients.insert(key, client);
         }
-        if let Some(reply) = reply
-            && (!is_stranger || self.may_answer(key.remote.ip()))
-        {
+        let Some(reply) = reply else { return };
+        let (ip, sizes) = (key.remote.ip(), (bytes.len(), reply.len()));
+        if !is_stranger || self.strangers.may_answer(ip, sizes.0, sizes.1) {
             self.send(key, &reply);
         }
-    }
-
-    fn may_answer(&mut self, ip: IpAddr) -> bool {
-        if self.strangers.len() >= MAX_STRANGERS && !self.strangers.contains_key(&ip) {
-            return false;
-        }
-        let count = self.strangers.entry(ip).or_default();
-        *count += 1;
-        *count <= MAX_STRANGERS_ANSWERS
     }
 
     fn send(&mut self, key: Key, bytes: &[u8]) {
@@ -178,7 +198,7 @@ impl TurnUdp {
     }
 
     fn sweep(&mut self, now: Instant) {
-        self.strangers.clear();
+        self.strangers.0.clear();
         let over = |client: &Client| client.association.expires().is_none_or(|at| now >= at);
         let over: Vec<Key> = self
             .clients
@@ -204,5 +224,30 @@ fn send(batch: &mut Batch, key: Key, bytes: &[u8]) {
     if let Some(buffer) = batch.reserve(to, bytes.len()) {
         buffer[..bytes.len()].copy_from_slice(bytes);
         batch.commit(bytes.len());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn strangers_get_few_answers_that_are_longer_than_their_requests() {
+        let (mut strangers, ip) = (Strangers::default(), "2001:db8::1".parse().unwrap());
+        let neighbour = "2001:db8::2".parse().unwrap();
+        let mut longer = (0..100)
+            .filter(|_| strangers.may_answer(ip, 20, 44))
+            .count();
+        assert_eq!(longer, MAX_LONGER_ANSWERS as usize);
+        assert!(
+            !strangers.may_answer(neighbour, 20, 44),
+            "of the same network"
+        );
+        assert!(!strangers.may_answer(ip, 100, 100), "so many in all");
+        let other = "192.0.2.1".parse().unwrap();
+        longer = (0..200)
+            .filter(|_| strangers.may_answer(other, 108, 108))
+            .count();
+        assert_eq!(longer, MAX_STRANGERS_ANSWERS as usize);
     }
 }

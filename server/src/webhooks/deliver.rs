@@ -21,7 +21,10 @@ use protocol::token::{self, Keys};
 use tokio::{sync::Semaphore, time::timeout};
 
 use super::outbox::Stored;
-use crate::metrics::{Metrics, WebhookOutcome};
+use crate::{
+    config,
+    metrics::{Metrics, WebhookOutcome},
+};
 
 /// Requests under way to one receiver. Each room has at most one.
 const CONCURRENCY: usize = 32;
@@ -30,8 +33,9 @@ const CONCURRENCY: usize = 32;
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The pause after the first failed attempt. It doubles with each further one, up to the longest.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1250 });
+pub(super) const LONGEST_PAUSE: Duration =
+    Duration::from_millis(if cfg!(test) { 100 } else { 30_000 });
 
 /// How long a receiver has to check the signature. LiveKit's value.
 const SIGNATURE_TTL: Duration = Duration::from_secs(5 * 60);
@@ -39,6 +43,8 @@ const SIGNATURE_TTL: Duration = Duration::from_secs(5 * 60);
 /// Where events go.
 pub(super) struct Receiver {
     pub(super) url: Arc<str>,
+    /// What the log may say of the address.
+    pub(super) origin: String,
     uri: Uri,
     api_key: String,
     keys: Keys,
@@ -52,12 +58,27 @@ enum HttpClient {
     Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
 }
 
+/// An event that its receiver has turned away so often, in about 20 s, is set aside: it is there, and does not take this one.
+const TURNED_AWAY: u32 = 5;
+
 /// What became of one attempt.
 enum Attempt {
     Taken,
     /// Trying again would change nothing.
     Refused(StatusCode),
+    /// Something is wrong at the receiver, with this event or with all.
+    TurnedAway(StatusCode),
+    /// No answer: the receiver is not there.
     Failed(String),
+}
+
+/// What became of an event, for now.
+pub(super) enum Outcome {
+    /// It was taken, refused, or grew too old: which.
+    Over(&'static str),
+    /// There was an answer, by which it was not taken.
+    TurnedAway(StatusCode),
+    Unanswered,
 }
 
 impl Receiver {
@@ -76,6 +97,7 @@ impl Receiver {
         };
         Ok(Self {
             url: url.into(),
+            origin: config::origin(url),
             uri,
             api_key: api_key.to_owned(),
             keys: keys.clone(),
@@ -84,36 +106,62 @@ impl Receiver {
         })
     }
 
-    /// Posts an event until it is taken, refused or too old, and returns which.
+    /// Posts an event until it is taken, refused or too old, and returns which; or else the status by which it was turned away
+    /// too often for those behind it to wait. While there is no answer at all, they wait.
     pub(super) async fn deliver(
         &self,
         event: &Stored,
         max_age: Duration,
         metrics: &Metrics,
-    ) -> &'static str {
+    ) -> Result<&'static str, StatusCode> {
         let mut pause = FIRST_PAUSE;
-        let body = Bytes::from(event.body.clone());
+        let mut turned_away = 0;
         loop {
-            match self.attempt(&body).await {
-                Attempt::Taken => return "delivered",
-                Attempt::Refused(status) => {
-                    tracing::warn!(%status, "a receiver refused a webhook event");
-                    return "refused";
-                }
-                Attempt::Failed(cause) => {
-                    let outcome = WebhookOutcome { outcome: "failed" };
-                    metrics.webhooks.get_or_create(&outcome).inc();
-                    tracing::debug!(cause, "a webhook event was not taken");
+            match self.post(event, max_age, metrics).await {
+                Outcome::Over(outcome) => return Ok(outcome),
+                Outcome::Unanswered => {}
+                Outcome::TurnedAway(status) => {
+                    turned_away += 1;
+                    if turned_away == TURNED_AWAY {
+                        return Err(status);
+                    }
                 }
             }
-            if unix_now().saturating_sub(event.created_at.max(0) as u64) > max_age.as_secs() {
-                tracing::warn!("a webhook event grew too old");
-                return "expired";
-            }
-            // Many rooms failed at the same moment: they need not all come back at the same moment.
-            tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..1.25))).await;
+            rest(pause).await;
             pause = (pause * 2).min(LONGEST_PAUSE);
         }
+    }
+
+    /// Posts an event once.
+    pub(super) async fn post(
+        &self,
+        event: &Stored,
+        max_age: Duration,
+        metrics: &Metrics,
+    ) -> Outcome {
+        let body = Bytes::from(event.body.clone());
+        let outcome = match self.attempt(&body).await {
+            Attempt::Taken => return Outcome::Over("delivered"),
+            Attempt::Refused(status) => {
+                tracing::warn!(%status, "a receiver refused a webhook event");
+                return Outcome::Over("refused");
+            }
+            Attempt::TurnedAway(status) => {
+                tracing::debug!(%status, "a webhook event was turned away");
+                Outcome::TurnedAway(status)
+            }
+            Attempt::Failed(cause) => {
+                tracing::debug!(cause, "a webhook event was not answered");
+                Outcome::Unanswered
+            }
+        };
+        let label = WebhookOutcome { outcome: "failed" };
+        metrics.webhooks.get_or_create(&label).inc();
+        if unix_now().saturating_sub(event.created_at.max(0) as u64) > max_age.as_secs() {
+            tracing::warn!("a webhook event grew too old");
+            return Outcome::Over("expired");
+        }
+        outcome
     }
 
     async fn attempt(&self, body: &Bytes) -> Attempt {
@@ -146,6 +194,11 @@ impl Receiver {
     }
 }
 
+/// Waits for about so long: many rooms failed at the same moment, and need not all come back at the same moment.
+pub(super) async fn rest(pause: Duration) {
+    tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..1.25))).await;
+}
+
 /// Statuses of a receiver that has read the event and does not want it. Others, 404 among them, may come from a proxy
 /// whose application is about to come back.
 const REFUSALS: [StatusCode; 4] = [
@@ -160,11 +213,11 @@ fn judge(status: StatusCode) -> Attempt {
     match status {
         _ if status.is_success() => Attempt::Taken,
         _ if REFUSALS.contains(&status) => Attempt::Refused(status),
-        _ => Attempt::Failed(status.to_string()),
+        _ => Attempt::TurnedAway(status),
     }
 }
 
-fn unix_now() -> u64 {
+pub(super) fn unix_now() -> u64 {
     SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default()

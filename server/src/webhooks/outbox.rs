@@ -1,16 +1,11 @@
-//! Webhook events on disk until they are delivered. The only place that knows the database.
+//! Webhook events on disk until they are delivered. One of the places that know the database.
 
-use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, sync::Arc, time::Duration};
+use std::{path::Path, sync::Arc};
 
-use sqlx::{
-    Row, SqlitePool,
-    sqlite::{
-        SqliteConnectOptions, SqliteJournalMode, SqliteLockingMode, SqlitePoolOptions,
-        SqliteSynchronous,
-    },
-};
+use sqlx::{Row, SqlitePool};
 
 use super::Lane;
+use crate::database;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS webhook (
     sequence INTEGER PRIMARY KEY AUTOINCREMENT,
@@ -45,31 +40,7 @@ pub(super) struct Outbox(SqlitePool);
 impl Outbox {
     /// Opens the file, or makes it. Another process that has it open is an error.
     pub(super) async fn open(file: &Path) -> anyhow::Result<Self> {
-        // Names of people are in it: nobody else may read it, nor the files SQLite puts beside it.
-        OpenOptions::new()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(file)?;
-        let options = SqliteConnectOptions::new()
-            .filename(file)
-            .locking_mode(SqliteLockingMode::Exclusive)
-            .journal_mode(SqliteJournalMode::Wal)
-            // Who has the file open does not let go of it; a process that has just ended has.
-            .busy_timeout(Duration::from_secs(1))
-            // What was taken survives a power cut.
-            .synchronous(SqliteSynchronous::Full);
-        // The lock lives as long as the connection: there is one, and it stays.
-        let pool = SqlitePoolOptions::new()
-            .max_connections(1)
-            .idle_timeout(None)
-            .max_lifetime(None)
-            .connect_with(options)
-            .await?;
-        for statement in [TABLE, INDEX] {
-            sqlx::query(statement).execute(&pool).await?;
-        }
+        let pool = database::open(Some(file), &[TABLE, INDEX]).await?;
         Ok(Self(pool))
     }
 
@@ -125,12 +96,14 @@ impl Outbox {
         Ok(rows.iter().map(|row| (lane(row), row.get(2))).collect())
     }
 
-    /// The event that is next in a lane.
-    pub(super) async fn next(&self, lane: &Lane) -> sqlx::Result<Option<Stored>> {
-        let select = "SELECT sequence, body, created_at FROM webhook WHERE url = ? AND room = ? ORDER BY sequence LIMIT 1";
+    /// The event that is next in a lane after this sequence number.
+    pub(super) async fn next(&self, lane: &Lane, after: i64) -> sqlx::Result<Option<Stored>> {
+        let select = "SELECT sequence, body, created_at FROM webhook WHERE url = ? AND room = ? AND sequence > ? \
+                      ORDER BY sequence LIMIT 1";
         let row = sqlx::query(select)
             .bind(&*lane.url)
             .bind(&*lane.room)
+            .bind(after)
             .fetch_optional(&self.0)
             .await?;
         Ok(row.map(|row| Stored {
@@ -226,11 +199,11 @@ mod tests {
             ]
         );
         for body in ["a", "c"] {
-            let next = outbox.next(&one).await.unwrap().unwrap();
+            let next = outbox.next(&one, 0).await.unwrap().unwrap();
             assert_eq!((next.body.as_str(), next.created_at), (body, 7));
             outbox.remove(next.sequence).await.unwrap();
         }
-        assert!(outbox.next(&one).await.unwrap().is_none());
+        assert!(outbox.next(&one, 0).await.unwrap().is_none());
         outbox.forget_others(&["u".into()]).await.unwrap();
         assert_eq!(outbox.bytes().await.unwrap(), [("2".into(), 1)]);
     }

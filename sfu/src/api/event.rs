@@ -125,7 +125,8 @@ pub enum Event {
         quality: Quality,
     },
     /// Media does not arrive at this subscriber, and beginning its subscriptions anew did not help or could not: its client
-    /// should connect anew. Nothing more is tried for this peer.
+    /// should connect anew. Nothing more is tried for this peer. Or it reads reliable data so slowly that it missed some, and
+    /// its channel must begin anew.
     Unreachable {
         /// The subscriber.
         peer: ParticipantSid,

@@ -34,8 +34,9 @@ impl Negotiation {
         offer: &SessionDescription,
         local: &LocalParameters,
         ice: &IceCredentials,
+        setup: Setup,
     ) -> SessionDescription {
-        let transport = our_transport(local, ice, Setup::Passive);
+        let transport = our_transport(local, ice, setup);
         let wishes: Vec<AudioFeatures> = self
             .sections
             .iter()

@@ -52,7 +52,9 @@ impl Negotiation {
         }
         let local_ice = self.local_ice.clone().unwrap_or_else(|| local.ice.clone());
         self.version += 1;
-        let answer = self.write_answer(&offer, local, &local_ice).to_string();
+        let setup = remote.setup.reversed();
+        let answer = self.write_answer(&offer, local, &local_ice, setup);
+        let answer = answer.to_string();
         for section in &mut self.sections {
             if section.role == Role::Draining {
                 section.role = Role::Free;
@@ -308,9 +310,6 @@ impl Negotiation {
         let setup = transports()
             .find_map(|transport| transport.setup)
             .unwrap_or(Setup::ActPass);
-        if !matches!(setup, Setup::ActPass | Setup::Active) {
-            return Err(NegotiationError::SetupUnusable);
-        }
         let before = self.remote.as_ref();
         if before.is_some_and(|before| before.fingerprints != fingerprints) {
             return Err(NegotiationError::FingerprintChanged);
@@ -326,6 +325,17 @@ impl Negotiation {
                 max_message_size: media.max_message_size.unwrap_or(DEFAULT_MAX_MESSAGE_SIZE),
             });
         let ice_restarted = before.is_some_and(|before| before.ice != ice);
+        let setup = match (setup, before) {
+            (Setup::HoldConn, _) => return Err(NegotiationError::SetupUnusable),
+            // The choice is the answer's (RFC 8842, section 5.3).
+            (Setup::ActPass, _) if self.is_subscriber() => {
+                return Err(NegotiationError::SetupUnusable);
+            }
+            // The roles are those of the association, which goes on (RFC 8842, section 5.5).
+            (_, Some(before)) if setup == Setup::ActPass || !ice_restarted => before.setup,
+            (Setup::Passive, _) => Setup::Passive,
+            _ => Setup::Active,
+        };
         Ok(RemoteParameters {
             ice,
             fingerprints,

@@ -1,7 +1,7 @@
 //! The second PeerConnection of a participant, on which it only receives: we offer, it answers.
 //!
-//! One section per subscription, made when it is first needed and used again after it was inactive for one offer; the
-//! data channels have the first. One offer is under way at a time: what changes meanwhile is in the next.
+//! One section per subscription, made when it is first needed and used again after one offer in which nothing is sent
+//! in it; the data channels have the first. One offer is under way at a time: what changes meanwhile is in the next.
 
 use super::{
     Answered, CodecParameters, ENABLED_CODECS, LocalParameters, Negotiation, NegotiationError,
@@ -65,9 +65,9 @@ impl Negotiation {
                 || fits(MediaKind::Video))
     }
 
-    /// The next offer, of all there is. One that is under way is forgotten: its answer will be ignored.
-    /// `local.ice` is said as it is: other credentials than before restart ICE. A stream that goes on in another codec gets
-    /// SSRCs from `fresh_ssrc`, which never returns one twice.
+    /// The next offer, of all there is. One that is under way is forgotten: its answer will be ignored. `local.ice` is
+    /// said as it is: other credentials than before restart ICE. A stream that goes on in another codec gets SSRCs from
+    /// `fresh_ssrc`, which never returns one twice.
     pub fn create_offer(
         &mut self,
         local: &LocalParameters,
@@ -250,6 +250,8 @@ impl Negotiation {
         }
         offer.rtcp_mux = true;
         offer.rtcp_rsize = true;
+        // And not inactive, at which pion stops the transceiver for good.
+        offer.direction = Direction::RecvOnly;
         offer.extensions.clone_from(&section.extensions.lines);
         if let Some(send) = section.role.sent().and_then(|t| self.stream_in(section, t)) {
             offer.direction = Direction::SendOnly;
@@ -275,9 +277,6 @@ impl Negotiation {
             self.take_codec(index);
         }
         let remote = self.read_transport(&answer)?;
-        if remote.setup != Setup::Active {
-            return Err(NegotiationError::SetupUnusable);
-        }
         for subscription in &mut self.subscriptions {
             subscription.unsupported |= unsupported.contains(&subscription.send.track);
         }

@@ -494,3 +494,27 @@ fn an_ice_restart_keeps_everything_else() {
     );
     assert!(second.answer.contains("a=ice-ufrag:ours2"));
 }
+
+#[test]
+fn an_offer_says_who_begins_dtls_and_that_stays_so_until_ice_is_restarted() {
+    let mut state = negotiation();
+    let mut answered = |ice: &str, setup: &str| {
+        let offer = offer_of(&first_layout(), ice, 0x11);
+        let offer = offer.replace("a=setup:actpass", &format!("a=setup:{setup}"));
+        let negotiated = state.handle_offer(&offer, &local(1), fresh_ssrc)?;
+        let said = section(&negotiated.answer, "0").transport.setup;
+        assert_eq!(said, Some(negotiated.remote.setup.reversed()));
+        Ok(negotiated.remote.setup)
+    };
+    assert_eq!(answered("ice1", "passive"), Ok(Setup::Passive));
+    // Until ICE starts anew, nothing else is possible.
+    for setup in ["actpass", "active", "passive"] {
+        assert_eq!(answered("ice1", setup), Ok(Setup::Passive));
+    }
+    assert_eq!(answered("ice2", "actpass"), Ok(Setup::Passive));
+    assert_eq!(answered("ice3", "active"), Ok(Setup::Active));
+    assert_eq!(answered("ice3", "passive"), Ok(Setup::Active));
+    let refused = Err(NegotiationError::SetupUnusable);
+    assert_eq!(answered("ice3", "holdconn"), refused);
+    assert_eq!(answered("ice4", "passive"), Ok(Setup::Passive));
+}

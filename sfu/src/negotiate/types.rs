@@ -111,7 +111,8 @@ pub struct RemoteParameters {
     pub ice: IceCredentials,
     /// The certificate must match at least one of each hash that is given. Not empty; constant over the association.
     pub fingerprints: Vec<Fingerprint>,
-    /// Its DTLS role: never passive, so that we can be.
+    /// Its DTLS role: active, where it leaves us the choice, or passive. Constant over the association: only with
+    /// restarted ICE it may be another than before, and then the association is another too.
     pub setup: Setup,
     /// The credentials differ from those of the offer before: ICE starts again, DTLS stays. False for the first offer.
     pub ice_restarted: bool,
@@ -322,8 +323,8 @@ pub enum NegotiationError {
     /// The fingerprint of an established association changed.
     #[error("the certificate fingerprint changed")]
     FingerprintChanged,
-    /// We can only be passive: an offer must not say `passive` or `holdconn`, an answer must say `active`.
-    #[error("the description does not let us be the passive side of DTLS")]
+    /// An offer must not say `holdconn`, an answer must say `active` or `passive`.
+    #[error("the description leaves nobody to begin DTLS")]
     SetupUnusable,
     /// One header extension id means different things in different sections.
     #[error("header extension {0} differs between sections")]

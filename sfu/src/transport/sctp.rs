@@ -1,24 +1,25 @@
 //! Data channels of one peer: SCTP (RFC 8261) with DCEP (RFC 8832), over `sctp-proto`.
 //!
-//! Where the client publishes it opens the channels; we accept the three labels LiveKit knows and answer each with a DCEP
-//! acknowledgement. Packets towards the client travel on the channel the client opened. Where it only receives, we open
-//! them.
+//! Where the client publishes it opens the channels; we answer each with a DCEP acknowledgement. Besides the three labels
+//! LiveKit knows a client may open channels of its own. Packets towards the client travel on the channel the client
+//! opened. Where it only receives, we open them.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
 use sctp_proto::{
-    Association, AssociationHandle, DatagramEvent, Endpoint, EndpointConfig, Event, Payload,
-    PayloadProtocolIdentifier as Ppi, ReliabilityType, ServerConfig, StreamEvent, StreamId,
-    TransportConfig,
+    Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Event,
+    Payload, PayloadProtocolIdentifier as Ppi, ReliabilityType, ServerConfig, StreamEvent,
+    StreamId, TransportConfig,
 };
 
-use crate::api::DataChannel;
+use crate::{api::DataChannel, srtp::DtlsRole};
 
 /// The largest message we accept and announce (`a=max-message-size`). LiveKit clients clamp theirs to 64,000 bytes.
 pub const MAX_MESSAGE_SIZE: u32 = 256 * 1024;
 
-/// Reliable bytes that may wait for one slow receiver before its further packets are dropped.
+/// Reliable bytes that may wait for one slow receiver before its further packets are dropped, which takes senders that
+/// cannot be made to wait: the others do at less (`slow_readers.rs`).
 const MAX_BUFFERED_RELIABLE: usize = 4 * 1024 * 1024;
 
 /// Lossy bytes that may wait: a packet that is late is worth nothing.
@@ -27,6 +28,9 @@ const MAX_BUFFERED_LOSSY: usize = 256 * 1024;
 /// Longest wait for an acknowledgement before a packet is sent again, milliseconds. The wait doubles each time, and by
 /// default up to a minute: after a quarter of a minute without network, messages would be late by as much again.
 const MAX_RETRANSMIT_WAIT: u64 = 4_000;
+
+/// Channels of labels we do not know from which packets are taken; those of further ones are not.
+const MAX_OTHERS: usize = 16;
 
 /// Streams of one association. Clients open three and ask for 1024.
 const MAX_STREAMS: u16 = 1024;
@@ -50,8 +54,17 @@ const CHANNELS: [(DataChannel, &str, bool); 3] = [
     (DataChannel::DataTrack, "_data_track", true),
 ];
 
-/// Streams of our channels: odd, since we are the server of DTLS (RFC 8832, section 6).
-const OUR_STREAMS: [StreamId; 3] = [1, 3, 5];
+/// Streams of our channels: even as the client of DTLS, odd as its server (RFC 8832, section 6).
+fn our_streams(role: DtlsRole) -> [StreamId; 3] {
+    match role {
+        DtlsRole::Client => [0, 2, 4],
+        DtlsRole::Server => [1, 3, 5],
+    }
+}
+
+/// Chunk type, behind the common header (RFC 9260, section 3).
+const CHUNK_TYPE: usize = 12;
+const INIT: u8 = 1;
 
 /// One peer's data channels.
 pub struct DataChannels {
@@ -59,6 +72,8 @@ pub struct DataChannels {
     association: Option<(AssociationHandle, Association)>,
     /// Streams of the open channels, by [`DataChannel`].
     streams: [Option<StreamId>; 3],
+    /// Streams of open channels with other labels.
+    others: Vec<StreamId>,
     /// Channels that were opened and not reported yet.
     opened: Vec<DataChannel>,
     /// Streams that have data to read, in order of arrival.
@@ -66,16 +81,19 @@ pub struct DataChannels {
     max_message_size: u64,
     /// The channels are ours to open.
     opens: bool,
+    role: DtlsRole,
+    /// The association is ours to begin: a server of DTLS may wait for that.
+    to_connect: Option<ClientConfig>,
 }
 
 impl DataChannels {
-    /// Waits for the client's association. `max_message_size` is what the client accepts (SDP; 0 means no limit).
-    /// `opens`: we open the channels once the association is there.
-    pub fn new(max_message_size: u64, opens: bool) -> Self {
+    /// As the server of DTLS it waits for the client's association, as its client it begins one.
+    /// `max_message_size` is what the client accepts (SDP; 0 means no limit). `opens`: we open the channels once the
+    /// association is there.
+    pub fn new(max_message_size: u64, opens: bool, role: DtlsRole) -> Self {
         let mut endpoint_config = EndpointConfig::default();
         endpoint_config.max_payload_size(MAX_PAYLOAD);
-        let mut server_config = ServerConfig::default();
-        server_config.transport = Arc::new(
+        let transport = Arc::new(
             TransportConfig::default()
                 .with_max_init_retransmits(None)
                 .with_max_data_retransmits(None)
@@ -85,13 +103,24 @@ impl DataChannels {
                 .with_max_receive_buffer_size(1024 * 1024)
                 .with_max_receive_message_size(MAX_MESSAGE_SIZE),
         );
+        let mut server_config = ServerConfig::default();
+        server_config.transport = transport.clone();
+        let mut to_connect = None;
+        if role == DtlsRole::Client {
+            let mut config = ClientConfig::default();
+            config.transport = transport;
+            to_connect = Some(config);
+        }
         Self {
             endpoint: Endpoint::new(Arc::new(endpoint_config), Some(Arc::new(server_config))),
             association: None,
             streams: [None; 3],
+            others: Vec::new(),
             opened: Vec::new(),
             readable: Vec::new(),
             opens,
+            role,
+            to_connect,
             max_message_size: if max_message_size == 0 {
                 u64::MAX
             } else {
@@ -100,8 +129,19 @@ impl DataChannels {
         }
     }
 
+    /// Begins the association, where that is up to us. DTLS is there.
+    pub fn connect(&mut self) {
+        if let Some(config) = self.to_connect.take() {
+            self.association = self.endpoint.connect(config, PEER).ok();
+        }
+    }
+
     /// Takes one SCTP packet out of DTLS.
     pub fn handle_packet(&mut self, packet: &[u8], now: Instant) {
+        // Where both begin, it answers ours (RFC 9260, section 5.2.1), and that will do.
+        if self.role == DtlsRole::Client && packet.get(CHUNK_TYPE) == Some(&INIT) {
+            return;
+        }
         let data = Bytes::copy_from_slice(packet);
         match self.endpoint.handle(now, PEER, None, None, data) {
             None => {}
@@ -185,6 +225,19 @@ impl DataChannels {
         })
     }
 
+    /// Bytes that were queued on a channel and are not acknowledged.
+    pub fn unread(&mut self, channel: DataChannel) -> usize {
+        let (Some(id), Some((_, association))) =
+            (self.streams[channel as usize], &mut self.association)
+        else {
+            return 0;
+        };
+        let stream = association.stream(id);
+        stream
+            .and_then(|stream| stream.buffered_amount())
+            .unwrap_or(0)
+    }
+
     fn opened(&mut self, channel: DataChannel, id: StreamId) {
         self.streams[channel as usize] = Some(id);
         if !self.opened.contains(&channel) {
@@ -192,17 +245,27 @@ impl DataChannels {
         }
     }
 
-    /// The next whole message. Answers DCEP on the way.
-    pub fn poll_message(&mut self) -> Option<(DataChannel, Vec<u8>)> {
+    /// The next whole message, and the channel where it is one that we know. Answers DCEP on the way. With `hold`, messages
+    /// that are not of a channel for what may be lost stay where they are, and their sender's window closes.
+    pub fn poll_message(&mut self, hold: bool) -> Option<(Option<DataChannel>, Vec<u8>)> {
         self.collect_readable();
-        while let Some(&id) = self.readable.first() {
+        let mut next = 0;
+        while let Some(&id) = self.readable.get(next) {
+            let may_be_lost = |id: StreamId| {
+                let known = self.channel_of(id);
+                known.is_some_and(|channel| channel != DataChannel::Reliable)
+            };
+            if hold && self.is_open_stream(id) && !may_be_lost(id) {
+                next += 1;
+                continue;
+            }
             let (_, association) = self.association.as_mut()?;
             let message = association
                 .stream(id)
                 .ok()
                 .and_then(|mut stream| stream.read().ok().flatten());
             let Some(chunks) = message else {
-                self.readable.remove(0);
+                self.readable.remove(next);
                 continue;
             };
             let mut buffer = vec![0; chunks.len()];
@@ -214,14 +277,18 @@ impl DataChannels {
                     self.handle_dcep(id, &buffer);
                 }
                 Ppi::Binary | Ppi::String => {
-                    if let Some(channel) = self.channel_of(id) {
-                        return Some((channel, buffer));
+                    if self.is_open_stream(id) {
+                        return Some((self.channel_of(id), buffer));
                     }
                 }
                 _ => {}
             }
         }
         None
+    }
+
+    fn is_open_stream(&self, id: StreamId) -> bool {
+        self.streams.contains(&Some(id)) || self.others.contains(&id)
     }
 
     fn channel_of(&self, id: StreamId) -> Option<DataChannel> {
@@ -251,6 +318,7 @@ impl DataChannels {
                             *stream = None;
                         }
                     }
+                    self.others.retain(|other| *other != id);
                 }
                 _ => {}
             }
@@ -263,11 +331,12 @@ impl DataChannels {
     /// What is sent on an ordered channel follows its opening; on the others it could arrive before it, so that they wait
     /// for the acknowledgement.
     fn open_channels(&mut self) {
+        let streams = our_streams(self.role);
         let Some((_, association)) = &mut self.association else {
             return;
         };
         let mut ordered = None;
-        for ((channel, label, lossy), id) in CHANNELS.into_iter().zip(OUR_STREAMS) {
+        for ((channel, label, lossy), id) in CHANNELS.into_iter().zip(streams) {
             let reliability = match lossy {
                 true => ReliabilityType::Rexmit,
                 false => ReliabilityType::Reliable,
@@ -290,18 +359,17 @@ impl DataChannels {
 
     /// DATA_CHANNEL_ACK for one of ours.
     fn acknowledged(&mut self, id: StreamId) {
-        for ((channel, ..), ours) in CHANNELS.into_iter().zip(OUR_STREAMS) {
+        for ((channel, ..), ours) in CHANNELS.into_iter().zip(our_streams(self.role)) {
             if ours == id {
                 self.opened(channel, id);
             }
         }
     }
 
-    /// DATA_CHANNEL_OPEN: adopt the reliability the client chose, acknowledge, remember the stream. A channel with a
-    /// label we do not know is acknowledged, so that the client does not wait, and ignored.
+    /// DATA_CHANNEL_OPEN: adopt the reliability the client chose, acknowledge, remember the stream.
     fn handle_dcep(&mut self, id: StreamId, message: &[u8]) -> Option<()> {
-        if self.opens {
-            if message == [DCEP_ACK] {
+        if message == [DCEP_ACK] {
+            if self.opens {
                 self.acknowledged(id);
             }
             return None;
@@ -309,12 +377,18 @@ impl DataChannels {
         let open = DcepOpen::parse(message)?;
         self.acknowledge(id, &open)?;
         let channel = match open.label {
-            b"_reliable" => DataChannel::Reliable,
-            b"_lossy" => DataChannel::Lossy,
-            b"_data_track" => DataChannel::DataTrack,
-            _ => return None,
+            b"_reliable" => Some(DataChannel::Reliable),
+            b"_lossy" => Some(DataChannel::Lossy),
+            b"_data_track" => Some(DataChannel::DataTrack),
+            _ => None,
         };
-        self.opened(channel, id);
+        match channel {
+            // Where they are ours to open, ours are the ones.
+            Some(_) if self.opens => {}
+            Some(channel) => self.opened(channel, id),
+            None if self.is_open_stream(id) || self.others.len() >= MAX_OTHERS => {}
+            None => self.others.push(id),
+        }
         Some(())
     }
 

@@ -70,8 +70,15 @@ fn within_an_svc_stream_wish_and_share_are_counted_from_the_top() {
     let high = wish(SpatialLayer::High, 0, 0);
     for (count, expected) in [(1, [0, 0, 0]), (2, [0, 0, 1]), (3, [0, 1, 2])] {
         let open = track.layer(2).unwrap();
-        open.spatial_layers = count;
-        open.rates.iter_mut().for_each(|rate| rate.add(1000, now));
+        open.spatial.describe(count, u8::MAX);
+        for spatial in 0..count {
+            let picture = Picture {
+                spatial,
+                ..Picture::default()
+            };
+            let time = RtpTime(0);
+            open.spatial.received(Some(&picture), time, 1000, now);
+        }
         for (share, expected) in (0..3).zip(expected) {
             let choice = track.choose(&high, Share::UpTo(share));
             assert_eq!((choice.stream, choice.target.spatial), (2, expected));

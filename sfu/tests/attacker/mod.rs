@@ -58,6 +58,8 @@ pub struct Attacker {
     server: Option<(String, String)>,
     srtp: Option<(SrtpSender, SrtpReceiver)>,
     offers: u32,
+    /// It is the server of DTLS.
+    serves: bool,
 }
 
 pub fn certificate() -> DtlsCertificate {
@@ -137,6 +139,7 @@ impl Attacker {
             server: None,
             srtp: None,
             offers: 0,
+            serves: false,
         };
         attacker.offer(rig, sections, change);
         attacker
@@ -246,10 +249,29 @@ impl Attacker {
         });
     }
 
+    /// The next handshake it waits for, as the server of DTLS.
+    pub fn serve(&mut self, rig: &Rig) {
+        let config = dimpl::Config::builder().use_server_cookie(false).build();
+        let config = Arc::new(config.unwrap());
+        self.dtls = Dtls::new_auto(config, self.certificate.clone(), rig.now);
+        self.dtls.handle_timeout(rig.now).unwrap();
+        self.connected = false;
+        self.serves = true;
+    }
+
     /// A STUN check, signed with `password` (`None`: with the right one).
     pub fn check(&self, use_candidate: bool, password: Option<&str>) -> Vec<u8> {
+        self.signed_check(UFRAG, use_candidate, password)
+    }
+
+    /// A check of somebody who restarted ICE with this name.
+    pub fn check_as(&self, name: &str) -> Vec<u8> {
+        self.signed_check(name, true, None)
+    }
+
+    fn signed_check(&self, name: &str, use_candidate: bool, password: Option<&str>) -> Vec<u8> {
         let (ufrag, right) = self.server.as_ref().expect("an answer");
-        let username = format!("{ufrag}:{UFRAG}");
+        let username = format!("{ufrag}:{name}");
         let message =
             StunMessage::binding_request(&username, TransId::new(), true, 7, 1, use_candidate);
         let mut buffer = [0; 200];
@@ -299,8 +321,11 @@ impl Attacker {
                         _ => SrtpProfile::AesCm128HmacSha1_80,
                     };
                     self.profile = Some(profile);
-                    self.srtp =
-                        Some(from_keying_material(profile, &material, DtlsRole::Client).unwrap());
+                    let role = match self.serves {
+                        true => DtlsRole::Server,
+                        false => DtlsRole::Client,
+                    };
+                    self.srtp = Some(from_keying_material(profile, &material, role).unwrap());
                 }
                 _ => {}
             }

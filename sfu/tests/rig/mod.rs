@@ -3,6 +3,8 @@
 
 #![allow(dead_code, reason = "each test binary uses a part of the rig")]
 
+pub mod svc;
+
 use std::{
     cmp::Reverse,
     collections::{BTreeMap, BinaryHeap},
@@ -13,7 +15,9 @@ use std::{
 use client::{
     PeerConfig, PeerConnection, PeerEvent, SendTrack,
     fixtures::{PictureSize, moving_picture, tone},
-    media::{AudioLevel, Layer, MediaKind as ClientKind, OutgoingPacket, ReceiveStats},
+    media::{
+        AudioLevel, IncomingPacket, Layer, MediaKind as ClientKind, OutgoingPacket, ReceiveStats,
+    },
 };
 use protocol::{ParticipantSid, RoomSid, TrackSid};
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -56,6 +60,8 @@ pub struct Participant {
     pub subscriber: Option<PeerConnection>,
     pub connected: bool,
     pub data: Vec<Vec<u8>>,
+    /// What it got of tracks, where [`Rig::packets`] was set when it joined: section and packet.
+    pub packets: Vec<(String, IncomingPacket)>,
     /// Tracks by section, as the last answer said.
     pub tracks: BTreeMap<String, TrackSid>,
     pub key_frame_requests: usize,
@@ -83,6 +89,8 @@ enum SourceKind {
     Tone,
     /// Packets that begin and end a key picture of VP9 each, by their descriptors; there is no picture in them.
     Vp9,
+    /// Layers of VP9 in one stream.
+    Svc(svc::Source),
     Video(Vec<(Option<Layer>, PictureSize)>),
 }
 
@@ -133,6 +141,12 @@ pub struct Rig {
     pub shard_ns: u64,
     /// Who joins knows VP9.
     pub vp9: bool,
+    /// Who joins keeps the packets it gets, and asks for no key frames.
+    pub packets: bool,
+    /// Who joins insists on being the server of DTLS.
+    pub dtls_servers: bool,
+    /// So many of the shard's next DTLS datagrams are lost.
+    pub lost_dtls: u32,
     /// Participants behind a NAT: their own address, and the one the shard sees.
     nat: BTreeMap<SocketAddr, SocketAddr>,
     server: SocketAddr,
@@ -200,6 +214,9 @@ impl Rig {
             stopwatch: None,
             shard_ns: 0,
             vp9: false,
+            packets: false,
+            dtls_servers: false,
+            lost_dtls: 0,
             nat: BTreeMap::new(),
             server,
             rng,
@@ -243,11 +260,26 @@ impl Rig {
         self.join_with(address.parse().unwrap(), true)
     }
 
+    /// Somebody joins under the identity of somebody who was there.
+    pub fn join_as(&mut self, identity: &str) -> usize {
+        let index = self.participants.len();
+        let address = format!("198.51.100.{}:{}", 1 + index % 250, 10_000 + index);
+        self.join_named(address.parse().unwrap(), false, identity.to_owned())
+    }
+
     fn join_with(&mut self, address: SocketAddr, two: bool) -> usize {
+        let identity = format!("identity-{}", self.participants.len());
+        self.join_named(address, two, identity)
+    }
+
+    fn join_named(&mut self, address: SocketAddr, two: bool, identity: String) -> usize {
         let index = self.participants.len();
         let sid = ParticipantSid::random(&mut self.rng);
         let mut config = PeerConfig {
             vp9: self.vp9,
+            packets: self.packets,
+            frames: !self.packets,
+            dtls_server: self.dtls_servers,
             ..PeerConfig::default()
         };
         let mut subscriber = None;
@@ -265,6 +297,7 @@ impl Rig {
             subscriber,
             connected: false,
             data: Vec::new(),
+            packets: Vec::new(),
             tracks: BTreeMap::new(),
             key_frame_requests: 0,
             wanted: BTreeMap::new(),
@@ -278,7 +311,7 @@ impl Rig {
         self.command(Command::AddPeer {
             room: self.room,
             peer: sid,
-            identity: format!("identity-{index}").into(),
+            identity: identity.into(),
             permissions: PeerPermissions {
                 can_publish_data: true,
                 hidden: false,
@@ -360,6 +393,29 @@ impl Rig {
             kind,
         });
         sid
+    }
+
+    /// Publishes a picture in VP9 with layers within its stream.
+    pub fn publish_svc(&mut self, index: usize, source: svc::Source) -> TrackSid {
+        let (sid, cid) = self.announce_as("video/vp9", "camera", index, ClientKind::Video, &[]);
+        self.participants[index].sources.push(Source {
+            cid,
+            next: self.now,
+            count: 0,
+            kind: SourceKind::Svc(source),
+        });
+        self.offer(index);
+        sid
+    }
+
+    /// The one source of such a picture.
+    pub fn svc(&mut self, index: usize) -> &mut svc::Source {
+        let mut sources = self.participants[index].sources.iter_mut();
+        let found = sources.find_map(|source| match &mut source.kind {
+            SourceKind::Svc(svc) => Some(svc),
+            _ => None,
+        });
+        found.expect("a source with layers")
     }
 
     /// Publishes a picture in VP9, and announces one in VP8 for those who need it. Returns the sids of both.
@@ -741,6 +797,10 @@ impl Rig {
         if from == self.server && is_rtp && self.lost_ssrcs.contains(&ssrc(&bytes)) {
             return;
         }
+        if from == self.server && (20..64).contains(&bytes[0]) && self.lost_dtls > 0 {
+            self.lost_dtls -= 1;
+            return;
+        }
         if from == self.server && bytes[0] == 20 && self.lost_handshake_ends > 0 {
             self.lost_handshake_ends -= 1;
             return;
@@ -857,6 +917,7 @@ impl Rig {
                 match event {
                     PeerEvent::Connected => p.connected = true,
                     PeerEvent::Data { payload, .. } => p.data.push(payload),
+                    PeerEvent::Packet { mid, packet } => p.packets.push((mid, packet)),
                     PeerEvent::KeyFrameRequested { mid, .. } => {
                         p.key_frame_requests += 1;
                         // The canned picture begins again with its key frame.
@@ -891,7 +952,7 @@ impl Rig {
                     continue;
                 };
                 let elapsed = self.now.duration_since(source.next);
-                match &source.kind {
+                match &mut source.kind {
                     SourceKind::Tone => {
                         let frames = tone();
                         let level = p.levels.as_ref().map(|levels| AudioLevel {
@@ -909,6 +970,15 @@ impl Rig {
                         let wanted = p.wanted.get(&p.cids[&source.cid]);
                         if wanted != Some(&None) {
                             let packet = vp9_key_picture(source.count, self.now);
+                            p.connection
+                                .write_rtp(&mid, None, packet, self.now)
+                                .unwrap();
+                        }
+                        source.next = self.now + Duration::from_millis(33) - elapsed;
+                    }
+                    SourceKind::Svc(svc) => {
+                        let time = media_time(self.now, 90_000);
+                        for packet in svc.picture(source.count == 0, time) {
                             p.connection
                                 .write_rtp(&mid, None, packet, self.now)
                                 .unwrap();

@@ -230,3 +230,57 @@ fn encrypted_pictures_sounds_and_pictures_in_one_codec_have_no_backup() {
         assert!(backup(&meeting).backup_of.unwrap().for_all);
     }
 }
+
+/// The Go SDK names codecs as MIME types, browsers by their second half.
+#[test]
+fn a_codec_named_as_a_mime_type_is_the_codec() {
+    let forms: [fn(&str) -> String; 4] = [
+        |name| name.to_owned(),
+        |name| name.to_ascii_uppercase(),
+        |name| format!("video/{name}"),
+        |name| format!("VIDEO/{}", name.to_ascii_uppercase()),
+    ];
+    for form in forms {
+        let mut meeting = Meeting::new();
+        let alice = meeting.enter("alice");
+        let request = AddTrackRequest {
+            simulcast_codecs: vec![codec(&form("h264"), "cam"), codec(&form("vp8"), "")],
+            ..camera("cam")
+        };
+        meeting.ask(alice, Ask::AddTrack(request));
+        let first = meeting.shard.commands.iter().rev();
+        let mut first = first.filter_map(|command| match command {
+            Command::Publish { track, .. } => track.backup_of.is_none().then(|| track.clone()),
+            _ => None,
+        });
+        assert_eq!(first.next().expect("a track").mime_type, "video/h264");
+        assert_eq!(backup(&meeting).mime_type, "video/vp8");
+        let track = meeting.published(alice, "cam").expect("published");
+        meeting.ask(alice, Ask::Offer(offer(2, "v=0 cam")));
+        assert_eq!(codecs(&track_of(&mut meeting))[1], ["video/vp8", "", ""]);
+
+        let peer = meeting.sid(alice);
+        meeting.media(Event::WantedLayersChanged {
+            peer,
+            track,
+            wanted: Some(SpatialLayer::Low),
+        });
+        let Some(Told::SubscribedQualityUpdate(update)) = meeting.clients[&alice].heard.last()
+        else {
+            panic!("not told")
+        };
+        let names: Vec<_> = update.subscribed_codecs.iter().map(|c| &*c.codec).collect();
+        assert_eq!(names, ["h264", "vp8"]);
+
+        meeting.ask(alice, Ask::AddTrack(second(track, &form("vp8"), "more")));
+        assert_eq!(backup(&meeting).cids, ["more"]);
+        // The same codec twice is no second one.
+        let request = AddTrackRequest {
+            simulcast_codecs: vec![codec("h264", "one"), codec(&form("h264"), "")],
+            ..camera("one")
+        };
+        let known = meeting.shard.commands.len();
+        meeting.ask(alice, Ask::AddTrack(request));
+        assert_eq!(meeting.shard.commands.len(), known + 1);
+    }
+}

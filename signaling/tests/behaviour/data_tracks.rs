@@ -82,6 +82,22 @@ fn handles(meeting: &Meeting, session: SessionId, start: usize) -> BTreeMap<Stri
     known
 }
 
+/// All that a client was told of handles, message by message.
+fn maps(meeting: &Meeting, session: SessionId) -> Vec<BTreeMap<u32, String>> {
+    let mut maps = Vec::new();
+    for told in &meeting.clients[&session].heard {
+        if let Told::DataTrackSubscriberHandles(handles) = told {
+            let tracks = handles.sub_handles.iter();
+            maps.push(
+                tracks
+                    .map(|(handle, track)| (*handle, track.track_sid.clone()))
+                    .collect(),
+            );
+        }
+    }
+    maps
+}
+
 /// What the shard sends it, and under which handles.
 fn receives(meeting: &Meeting, session: SessionId) -> BTreeMap<DataTrackSid, u16> {
     meeting.shard.peers[&meeting.sid(session)].data.clone()
@@ -144,6 +160,41 @@ fn others_hear_of_a_data_track_and_who_subscribes_gets_it_under_a_handle_of_its_
     assert_eq!(
         receives(&meeting, bob).keys().collect::<Vec<_>>(),
         [&second]
+    );
+}
+
+#[test]
+fn each_time_a_subscriber_is_told_all_its_handles() {
+    let mut meeting = Meeting::new();
+    let [alice, bob, carol] = ["alice", "bob", "carol"].map(|name| meeting.enter(name));
+    let [first, second] =
+        [1, 2].map(|handle| publish(&mut meeting, alice, handle, &handle.to_string()));
+    let third = publish(&mut meeting, carol, 1, "third");
+    let known = |meeting: &Meeting| {
+        let told = maps(meeting, bob).pop().unwrap();
+        let receives = receives(meeting, bob).into_iter();
+        let expected = receives.map(|(track, handle)| (handle.into(), track.to_string()));
+        assert_eq!(told, expected.collect());
+        told.len()
+    };
+    for (count, track) in [first, second, third].into_iter().enumerate() {
+        subscribe(&mut meeting, bob, track, true);
+        assert_eq!(known(&meeting), count + 1);
+    }
+    // And of those that end, in whatever way.
+    subscribe(&mut meeting, bob, first, false);
+    assert_eq!(known(&meeting), 2);
+    let pub_handle = 2;
+    meeting.ask(
+        alice,
+        Ask::UnpublishDataTrackRequest(UnpublishDataTrackRequest { pub_handle }),
+    );
+    assert_eq!(known(&meeting), 1);
+    meeting.ask(carol, Ask::Leave(Default::default()));
+    assert_eq!(known(&meeting), 0);
+    assert!(
+        maps(&meeting, alice).is_empty(),
+        "who receives none hears nothing"
     );
 }
 
@@ -305,8 +356,9 @@ fn data_subscriptions_are_limited() {
         ),
         (2, 2)
     );
-    let last = meeting.clients[&bob].heard.last();
-    assert!(matches!(last, Some(Told::SubscriptionResponse(_))));
+    let heard = meeting.clients[&bob].heard.iter();
+    let refused = heard.filter(|told| matches!(told, Told::SubscriptionResponse(_)));
+    assert_eq!(refused.count(), 1);
 }
 
 fn permit(meeting: &mut Meeting, identity: &str, permission: ParticipantPermission) {

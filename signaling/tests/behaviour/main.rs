@@ -13,6 +13,7 @@ mod meeting;
 mod moderation;
 mod principals;
 mod random;
+mod recording;
 mod remote_calls;
 mod resuming;
 mod simulating;

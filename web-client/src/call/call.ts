@@ -1,5 +1,6 @@
-import { ConnectionState, DisconnectReason, Room, RoomEvent, Track, type LocalTrackPublication, type Participant, type TrackPublication } from 'livekit-client';
+import { ConnectionState, DefaultReconnectPolicy, DisconnectReason, Room, RoomEvent, Track, type LocalTrackPublication, type Participant, type TrackPublication } from 'livekit-client';
 import { AudioOut } from './audio-out';
+import { Awake } from './awake';
 import { Chat } from './chat';
 import { difference } from './difference';
 import { causeOf, saveDevice, savedDevice } from './devices';
@@ -7,7 +8,8 @@ import { keptFields, keptList } from './kept';
 import { leftOfJoinError, reasonOfDisconnect } from './leave';
 import { roomOptions, SCREEN_OPTIONS } from './media';
 import { frozen, peopleOf, soundsOf } from './people';
-import type { OpenTracks } from './preview';
+import { stopTracks, type OpenTracks } from './preview';
+import { freshToken, onServerStop } from './restart';
 import { SilenceWatch } from './silence';
 import { Store } from './store';
 import { Comings } from './throttle';
@@ -18,9 +20,12 @@ const NOT_SENDING: Sending = { microphone: false, camera: false, share: false, m
 
 const BEFORE: CallSnapshot = {
   phase: 'idle',
+  room: '',
+  access: 'token',
   people: [],
   speakers: [],
   chat: [],
+  draft: '',
   sending: NOT_SENDING,
   canPlaySound: true,
   silentMicrophone: false,
@@ -63,6 +68,7 @@ const CHANGES = [
   RoomEvent.ActiveSpeakersChanged,
   RoomEvent.ActiveDeviceChanged,
   RoomEvent.ConnectionQualityChanged,
+  RoomEvent.Moved,
 ] as const;
 
 /**
@@ -71,8 +77,12 @@ const CHANGES = [
  */
 export class Call implements CallView {
   /** The engine underneath; for diagnostics. */
-  readonly room = new Room(roomOptions());
-  readonly #store = new Store<CallSnapshot>(BEFORE);
+  readonly room = new Room(
+    // A server that stops is not there a moment later: the way back is longer, and not the engine's.
+    roomOptions({ nextRetryDelayInMs: (context) => (this.#serverStopped ? null : this.#patience.nextRetryDelayInMs(context)) }),
+  );
+  readonly #patience = new DefaultReconnectPolicy();
+  readonly #store: Store<CallSnapshot>;
   readonly #chat: Chat;
   readonly #audio = new AudioOut();
   readonly #comings: Comings;
@@ -82,15 +92,23 @@ export class Call implements CallView {
   #looking: ReturnType<typeof setInterval> | undefined;
   #scheduled = false;
   #entered = false;
+  #serverStopped = false;
+  #token: string | undefined;
+  #awake: Awake | undefined;
   #noticeId = 0;
   /** Sources being toggled here, to tell an own mute from somebody else's. */
   readonly #toggling = new Set<Track.Source>();
 
-  readonly subscribe = this.#store.subscribe;
-  readonly getSnapshot = this.#store.getSnapshot;
+  readonly subscribe: CallView['subscribe'];
+  readonly getSnapshot: CallView['getSnapshot'];
 
-  constructor() {
-    this.#chat = new Chat(this.room, () => this.#store.patch({ chat: this.#chat.log }));
+  /** @param before the call this one goes on from: what was said and written in it is still there. */
+  constructor(before?: Call) {
+    const { chat = [], draft = '' } = before?.getSnapshot() ?? {};
+    this.#store = new Store<CallSnapshot>({ ...BEFORE, chat, draft });
+    this.subscribe = this.#store.subscribe;
+    this.getSnapshot = this.#store.getSnapshot;
+    this.#chat = new Chat(this.room, chat, () => this.#store.patch({ chat: this.#chat.log }));
     this.#comings = new Comings(({ joined, left }) => {
       if (joined.length > 0) this.#notice('joined', joined);
       if (left.length > 0) this.#notice('left', left);
@@ -99,6 +117,11 @@ export class Call implements CallView {
       if (this.getSnapshot().silentMicrophone !== silentMicrophone) this.#store.patch({ silentMicrophone });
     });
     this.#listen();
+  }
+
+  /** The newest token of this call. */
+  get token(): string | undefined {
+    return this.#token;
   }
 
   /** Enters the meeting and sends what is open, sound first. Never rejects: the outcome is in the snapshot. */
@@ -115,6 +138,7 @@ export class Call implements CallView {
     try {
       const ticket = await obtainTicket(request, location.origin);
       if (this.#over()) return;
+      this.#store.patch({ access: ticket.access });
       await this.room.connect(ticket.url, ticket.token);
     } catch (error) {
       this.#end(leftOfJoinError(error, { hostname: location.hostname, userAgent: navigator.userAgent }), tracks);
@@ -123,17 +147,24 @@ export class Call implements CallView {
       clearTimeout(limit);
     }
     if (this.#over()) {
+      stopTracks(tracks);
       await this.room.disconnect();
       return;
     }
     this.#entered = true;
+    this.#awake = new Awake({
+      microphone: () => void this.setMicrophone(!this.getSnapshot().sending.microphone),
+      camera: () => void this.setCamera(!this.getSnapshot().sending.camera),
+      hangUp: () => void this.leave(),
+    });
+    this.#hearServerStop();
     window.__conclave = { room: this.room };
     this.#store.patch({ phase: 'connected', canPlaySound: this.room.canPlaybackAudio });
     this.#refresh();
     this.#looking = setInterval(() => this.#refresh(), LOOK_EVERY);
     const speaker = savedDevice('audiooutput');
     if (speaker !== undefined) void this.room.switchActiveDevice('audiooutput', speaker, false).catch(() => undefined);
-    await Promise.all([this.#publish('microphone', tracks.microphone), this.#publish('camera', tracks.camera)]);
+    await Promise.all([this.#publish('microphone', Track.Source.Microphone, tracks.microphone), this.#publish('camera', Track.Source.Camera, tracks.camera)]);
   }
 
   async setMicrophone(on: boolean): Promise<void> {
@@ -171,6 +202,10 @@ export class Call implements CallView {
     return this.#chat.send(text);
   }
 
+  setDraft(draft: string): void {
+    this.#store.patch({ draft });
+  }
+
   async playSound(): Promise<void> {
     await this.room.startAudio().catch(() => undefined);
     this.#store.patch({ canPlaySound: this.room.canPlaybackAudio });
@@ -185,7 +220,8 @@ export class Call implements CallView {
   }
 
   async leave(): Promise<void> {
-    this.#end({ reason: 'left', detail: undefined, wasIn: this.#entered }, undefined);
+    const alone = this.room.remoteParticipants.size === 0;
+    this.#end({ reason: 'left', detail: undefined, wasIn: this.#entered, alone }, undefined);
     await this.room.disconnect();
   }
 
@@ -198,6 +234,12 @@ export class Call implements CallView {
       .on(RoomEvent.TrackMuted, (publication, participant) => this.#onMuted(publication, participant))
       .on(RoomEvent.LocalTrackUnpublished, (publication) => this.#onUnpublished(publication))
       .on(RoomEvent.AudioPlaybackStatusChanged, () => this.#store.patch({ canPlaySound: room.canPlaybackAudio }));
+  }
+
+  #hearServerStop(): void {
+    onServerStop(this.room, () => {
+      this.#serverStopped = true;
+    });
   }
 
   #over(): boolean {
@@ -214,13 +256,15 @@ export class Call implements CallView {
     const phase = phases[state];
     if (phase === undefined) return;
     this.#store.patch({ phase });
+    if (phase === 'connected') this.#hearServerStop();
     this.#schedule();
   }
 
   #onDisconnected(reason: DisconnectReason | undefined): void {
     // A failed join is told by the rejection of `connect`, which knows more.
     if (!this.#entered || this.#over()) return;
-    this.#end({ reason: reasonOfDisconnect(reason), detail: undefined, wasIn: true }, undefined);
+    const told = reasonOfDisconnect(reason);
+    this.#end({ reason: told === 'lost' && this.#serverStopped ? 'shutdown' : told, detail: undefined, wasIn: true }, undefined);
   }
 
   #onMuted(publication: TrackPublication, participant: Participant): void {
@@ -235,14 +279,20 @@ export class Call implements CallView {
     if (publication.source === Track.Source.ScreenShare && !this.#toggling.has(Track.Source.ScreenShare) && !this.#over()) this.#notice('share-ended', []);
   }
 
-  async #publish(device: 'microphone' | 'camera', track: OpenTracks['microphone'] | OpenTracks['camera']): Promise<void> {
-    if (!track) return;
-    try {
-      await this.room.localParticipant.publishTrack(track);
-    } catch (error) {
-      track.stop();
-      if (!this.#over()) this.#problem(device, error);
-    }
+  /** Publishes what is open or still starts; one sees that it does, and is told where it fails. */
+  async #publish(device: 'microphone' | 'camera', source: Track.Source, opening: OpenTracks['microphone'] | OpenTracks['camera']): Promise<void> {
+    if (!opening) return;
+    await this.#toggle(device, source, async () => {
+      const track = await opening;
+      try {
+        if (!this.#over()) await this.room.localParticipant.publishTrack(track);
+      } catch (error) {
+        track.stop();
+        throw error;
+      }
+      // One may have left while it started: no light may stay on.
+      if (this.#over()) track.stop();
+    });
   }
 
   async #toggle(device: 'microphone' | 'camera' | 'share', source: Track.Source, act: () => Promise<unknown>): Promise<void> {
@@ -252,7 +302,7 @@ export class Call implements CallView {
     try {
       await act();
     } catch (error) {
-      this.#problem(device === 'share' ? 'screen' : device, error);
+      if (!this.#over()) this.#problem(device === 'share' ? 'screen' : device, error);
     } finally {
       this.#toggling.delete(source);
       this.#refresh();
@@ -282,25 +332,30 @@ export class Call implements CallView {
 
   #refresh(): void {
     if (!this.#entered || this.#over()) return;
+    this.#token = freshToken(this.room) ?? this.#token;
     const before = this.getSnapshot();
     const now = peopleOf(this.room, before.people);
     const local = this.room.localParticipant;
     this.#audio.play(soundsOf(this.room));
     this.#tellComings(before.phase === 'reconnecting' ? undefined : now);
+    const sending = keptFields(before.sending, {
+      microphone: local.isMicrophoneEnabled,
+      camera: local.isCameraEnabled,
+      share: local.isScreenShareEnabled,
+      microphoneBusy: this.#toggling.has(Track.Source.Microphone),
+      cameraBusy: this.#toggling.has(Track.Source.Camera),
+      shareBusy: this.#toggling.has(Track.Source.ScreenShare),
+    });
+    if (sending !== before.sending) this.#awake?.show(sending);
     this.#store.patch({
+      // Another one where a moderator moved us there.
+      room: this.room.name || before.room,
       people: before.phase === 'reconnecting' ? frozen(now, before.people) : now,
       speakers: keptList(
         before.speakers,
         this.room.activeSpeakers.map((speaker) => speaker.identity),
       ),
-      sending: keptFields(before.sending, {
-        microphone: local.isMicrophoneEnabled,
-        camera: local.isCameraEnabled,
-        share: local.isScreenShareEnabled,
-        microphoneBusy: this.#toggling.has(Track.Source.Microphone),
-        cameraBusy: this.#toggling.has(Track.Source.Camera),
-        shareBusy: this.#toggling.has(Track.Source.ScreenShare),
-      }),
+      sending,
     });
     this.#silence.watch(this.microphoneTrack());
   }
@@ -318,8 +373,8 @@ export class Call implements CallView {
   #end(left: NonNullable<CallSnapshot['left']>, unused: OpenTracks | undefined): void {
     if (this.#over()) return;
     this.#store.patch({ phase: 'left', left });
-    unused?.microphone?.stop();
-    unused?.camera?.stop();
+    if (unused) stopTracks(unused);
+    this.#awake?.close();
     clearInterval(this.#looking);
     this.#comings.close();
     this.#silence.close();

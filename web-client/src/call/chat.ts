@@ -12,11 +12,13 @@ const MAX_LOG = 500;
 
 /** The messages of one call. They live in this tab only and are gone with it. */
 export class Chat {
-  #log: readonly ChatMessage[] = [];
+  #log: readonly ChatMessage[];
   readonly #room: Room;
   readonly #changed: () => void;
 
-  constructor(room: Room, changed: () => void) {
+  /** @param log what was said before, where this call goes on from another one. */
+  constructor(room: Room, log: readonly ChatMessage[], changed: () => void) {
+    this.#log = log;
     this.#room = room;
     this.#changed = changed;
     room.registerTextStreamHandler(CHAT_TOPIC, (reader, { identity }) => void this.#receive(reader, identity));

@@ -1,15 +1,31 @@
 /**
- * The name a token carries, for display only: the server verifies tokens, a browser cannot.
+ * What a token says, for display only: the server verifies tokens, a browser cannot.
  */
+
+/** The name a token carries. */
 export function nameInToken(token: string): string | undefined {
+  return text(claimsOf(token), 'name');
+}
+
+/** The room a token is for. */
+export function roomInToken(token: string): string | undefined {
+  const claims = claimsOf(token);
+  return typeof claims === 'object' && claims !== null && 'video' in claims ? text(claims.video, 'room') : undefined;
+}
+
+function claimsOf(token: string): unknown {
   const payload = token.split('.')[1];
   if (payload === undefined) return undefined;
   try {
     const bytes = Uint8Array.from(atob(payload.replace(/-/g, '+').replace(/_/g, '/')), (letter) => letter.charCodeAt(0));
-    const claims: unknown = JSON.parse(new TextDecoder().decode(bytes));
-    const name = typeof claims === 'object' && claims !== null && 'name' in claims ? claims.name : undefined;
-    return typeof name === 'string' && name.trim() !== '' ? name : undefined;
+    return JSON.parse(new TextDecoder().decode(bytes));
   } catch {
     return undefined;
   }
+}
+
+function text(claims: unknown, key: string): string | undefined {
+  if (typeof claims !== 'object' || claims === null) return undefined;
+  const value = (claims as Record<string, unknown>)[key];
+  return typeof value === 'string' && value.trim() !== '' ? value : undefined;
 }

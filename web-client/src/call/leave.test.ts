@@ -1,6 +1,9 @@
 import { ConnectionError, DisconnectReason } from 'livekit-client';
 import { describe, expect, it } from 'vitest';
 import { leftOfJoinError, type Place } from './leave';
+import { comesBack, mayRetry, refused } from './left';
+import { TokenRefused } from './token';
+import type { Left, LeaveReason, RefusalCause } from './types';
 
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0';
 const CHROMIUM = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, like Gecko) Chrome/142.0.0.0 Safari/537.36';
@@ -33,5 +36,44 @@ describe('another failure to join', () => {
     expect(reason(ConnectionError.notAllowed('no permission', 401), 'localhost', FIREFOX)).toBe('refused');
     expect(reason(ConnectionError.serverUnreachable('nobody there'), 'localhost', FIREFOX)).toBe('unreachable');
     expect(reason(new Error('?'), 'localhost', FIREFOX)).toBe('unknown');
+  });
+});
+
+describe('a refusal', () => {
+  const place: Place = { hostname: 'meet.example.org', userAgent: CHROMIUM };
+
+  it('says its cause, and keeps the words of the server beside it', () => {
+    const sentence = 'could not establish signal connection: invalid token: token has invalid claims: token is expired';
+    expect(leftOfJoinError(ConnectionError.notAllowed(sentence, 401), place)).toMatchObject({ reason: 'refused', cause: 'expired', detail: sentence });
+    expect(leftOfJoinError(new TokenRefused('token-required', 'words'), place)).toMatchObject({ reason: 'refused', cause: 'token-required', detail: undefined });
+    expect(leftOfJoinError(new TokenRefused('other', 'words'), place)).toMatchObject({ reason: 'refused', cause: 'other', detail: 'words' });
+    expect(leftOfJoinError(new TokenRefused(undefined), place)).toMatchObject({ reason: 'unreachable' });
+  });
+
+  it.each(['removed', 'ended'] as const)('for good is told as what it is, and offers no way back: %s', (cause) => {
+    const left = leftOfJoinError(new TokenRefused(cause), place);
+    expect(left.reason).toBe(cause);
+    expect(mayRetry(left)).toBe(false);
+  });
+
+  it('offers to try again only where that can help', () => {
+    const retry = (cause: RefusalCause) => mayRetry(refused(cause));
+    for (const cause of ['too-many', 'full', 'capacity', 'restarting'] as const) expect(retry(cause), cause).toBe(true);
+    for (const cause of ['unknown', 'token-required', 'expired', 'bad-invitation', 'start-not-allowed'] as const) expect(retry(cause), cause).toBe(false);
+  });
+});
+
+describe('who comes back by oneself', () => {
+  const left = (reason: LeaveReason, wasIn = true): Left => ({ reason, detail: undefined, wasIn });
+  it('is whom a restart or the network threw out', () => {
+    for (const reason of ['lost', 'shutdown', 'timeout'] as const) expect(comesBack(left(reason)), reason).toBe(true);
+  });
+  it('is nobody who left, was removed, or is somewhere else', () => {
+    for (const reason of ['left', 'removed', 'duplicate', 'ended', 'no-media'] as const) expect(comesBack(left(reason)), reason).toBe(false);
+  });
+  it('goes on while the server is not there, and no longer once it refuses', () => {
+    expect(comesBack(left('unreachable', false))).toBe(true);
+    expect(comesBack(refused('unknown'))).toBe(false);
+    expect(comesBack(refused('ended'))).toBe(false);
   });
 });

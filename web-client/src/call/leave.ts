@@ -1,5 +1,6 @@
 import { ConnectionError, ConnectionErrorReason, DisconnectReason } from 'livekit-client';
-import { TokenRefused } from './token';
+import { refused } from './left';
+import { causeOfSentence, TokenRefused } from './token';
 import type { Left, LeaveReason } from './types';
 
 /** What the engine's word for the end of a call means to the participant. */
@@ -40,11 +41,15 @@ export function leftOfJoinError(error: unknown, place: Place): Left {
 
 function leftAnywhere(error: unknown): Left {
   const left = (reason: LeaveReason, detail?: string): Left => ({ reason, detail, wasIn: false });
-  if (error instanceof TokenRefused) return left(error.unreachable ? 'unreachable' : 'refused', error.detail);
+  if (error instanceof TokenRefused) {
+    if (error.cause === undefined) return left('unreachable');
+    // Where the page knows the reason, the server's sentence says nothing more.
+    return refused(error.cause, error.cause === 'other' ? error.detail : undefined);
+  }
   if (!(error instanceof ConnectionError)) return left('unknown', error instanceof Error ? error.message : undefined);
   switch (error.reason) {
     case ConnectionErrorReason.NotAllowed:
-      return left('refused', error.message);
+      return refused(causeOfSentence(error.message), error.message);
     case ConnectionErrorReason.LeaveRequest:
       return left(typeof error.context === 'number' ? reasonOfDisconnect(error.context as DisconnectReason) : 'lost');
     case ConnectionErrorReason.Cancelled:

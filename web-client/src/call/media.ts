@@ -1,12 +1,13 @@
-import { AudioPresets, VideoPresets, VideoPreset, type AudioCaptureOptions, type RoomOptions, type ScreenShareCaptureOptions, type VideoCaptureOptions } from 'livekit-client';
+import { AudioPresets, VideoPresets, VideoPreset, type AudioCaptureOptions, type ReconnectPolicy, type RoomOptions, type ScreenShareCaptureOptions, type VideoCaptureOptions } from 'livekit-client';
 import { savedDevice } from './devices';
 
 /**
  * What is captured and sent. Layers are 180p, 360p and 720p so that a small tile costs a tenth of a
  * large one; VP8 because every browser encodes it in simulcast.
  */
-export function roomOptions(): RoomOptions {
+export function roomOptions(reconnectPolicy: ReconnectPolicy): RoomOptions {
   return {
+    reconnectPolicy,
     // Off-screen tiles are paused, others get the layer that fits their size.
     adaptiveStream: { pixelDensity: 'screen' },
     // Layers nobody watches are not even encoded.

@@ -1,4 +1,4 @@
-import { createLocalAudioTrack, createLocalTracks, createLocalVideoTrack, LocalAudioTrack, LocalVideoTrack, type LocalTrack } from 'livekit-client';
+import { createLocalAudioTrack, createLocalTracks, createLocalVideoTrack, LocalAudioTrack, LocalVideoTrack } from 'livekit-client';
 import { causeOf, hasMediaDevices, permissionOf, refreshDevices, saveDevice, savedDevice } from './devices';
 import { cameraOptions, microphoneOptions } from './media';
 import { kept } from './storage';
@@ -23,38 +23,49 @@ export interface PreviewSnapshot {
   readonly sound: MediaStreamTrack | undefined;
 }
 
-/** Open devices handed from the preview to the call, so that they are not opened twice. */
+/**
+ * Devices handed over to the call, so that they are not opened twice: open ones, and those that still start (a camera may
+ * take seconds). A device that does not start rejects; it is `undefined` where it is not wanted.
+ */
 export interface OpenTracks {
-  readonly microphone: LocalAudioTrack | undefined;
-  readonly camera: LocalVideoTrack | undefined;
+  readonly microphone: Promise<LocalAudioTrack> | undefined;
+  readonly camera: Promise<LocalVideoTrack> | undefined;
 }
 
 const OFF: PreviewDevice = { on: false, busy: false, problem: undefined };
+const BUSY: PreviewDevice = { on: false, busy: true, problem: undefined };
 
 /** Camera and microphone before the meeting. */
 export class Preview extends Store<PreviewSnapshot> {
-  #microphone: LocalAudioTrack | undefined;
-  #camera: LocalVideoTrack | undefined;
+  /** Open or starting. */
+  #microphone: Promise<LocalAudioTrack> | undefined;
+  #camera: Promise<LocalVideoTrack> | undefined;
+  #openMicrophone: LocalAudioTrack | undefined;
+  #openCamera: LocalVideoTrack | undefined;
   #closed = false;
 
   constructor() {
     super({ stage: 'looking', microphone: OFF, camera: OFF, picture: undefined, sound: undefined });
   }
 
-  /** Opens what the browser already allows and the person wanted last time; asks for nothing. */
-  async start(): Promise<void> {
+  /**
+   * Opens what the browser already allows and the person wanted last time; asks for nothing.
+   *
+   * @param wait opens nothing before a click.
+   */
+  async start({ wait = false } = {}): Promise<void> {
     if (!hasMediaDevices()) {
-      const insecure: PreviewDevice = { on: false, busy: false, problem: 'insecure' };
+      const insecure: PreviewDevice = { ...OFF, problem: 'insecure' };
       this.patch({ stage: 'ready', microphone: insecure, camera: insecure });
       return;
     }
     const [microphone, camera] = await Promise.all([permissionOf('microphone'), permissionOf('camera')]);
     if (this.#closed) return;
-    const denied: PreviewDevice = { on: false, busy: false, problem: 'browser-denied' };
+    const denied: PreviewDevice = { ...OFF, problem: 'browser-denied' };
     if (microphone === 'denied') this.patch({ microphone: denied });
     if (camera === 'denied') this.patch({ camera: denied });
-    if (microphone !== 'granted' && camera !== 'granted') {
-      this.patch({ stage: microphone === 'prompt' || camera === 'prompt' ? 'ask' : 'ready' });
+    if (wait || (microphone !== 'granted' && camera !== 'granted')) {
+      this.patch({ stage: microphone === 'denied' && camera === 'denied' ? 'ready' : 'ask' });
       return;
     }
     this.patch({ stage: 'ready' });
@@ -66,17 +77,18 @@ export class Preview extends Store<PreviewSnapshot> {
 
   /** Asks for both devices with one question, then for each alone where both together fail. */
   async allow(): Promise<void> {
-    this.patch({ microphone: { ...OFF, busy: true }, camera: { ...OFF, busy: true } });
-    try {
-      const tracks = await createLocalTracks({ audio: microphoneOptions(), video: cameraOptions() });
-      for (const track of tracks) this.#adopt(track);
-      this.patch({ stage: 'ready', microphone: { ...OFF, on: true }, camera: { ...OFF, on: true } });
-    } catch {
-      this.patch({ stage: 'ready', microphone: OFF, camera: OFF });
-      await this.setMicrophone(true);
-      await this.setCamera(true);
-    }
-    void refreshDevices();
+    const both = createLocalTracks({ audio: microphoneOptions(), video: cameraOptions() });
+    const microphone = both.then(
+      (tracks) => found(tracks.find((track) => track instanceof LocalAudioTrack)),
+      () => createLocalAudioTrack(microphoneOptions()),
+    );
+    const camera = both.then(
+      (tracks) => found(tracks.find((track) => track instanceof LocalVideoTrack)),
+      // One question after the other.
+      () => microphone.catch(() => undefined).then(() => createLocalVideoTrack(cameraOptions())),
+    );
+    await Promise.all([this.#openSound(microphone), this.#openPicture(camera)]);
+    this.patch({ stage: 'ready' });
   }
 
   /** Goes on without asking for any device. */
@@ -88,38 +100,26 @@ export class Preview extends Store<PreviewSnapshot> {
     if (this.getSnapshot().microphone.busy) return;
     want('microphone', on);
     if (!on) {
-      this.#microphone?.stop();
-      this.#microphone = undefined;
+      this.#openMicrophone?.stop();
+      this.#microphone = this.#openMicrophone = undefined;
       this.patch({ microphone: OFF, sound: undefined });
       return;
     }
-    this.patch({ stage: 'ready', microphone: { ...OFF, busy: true } });
-    try {
-      this.#adopt(await createLocalAudioTrack(microphoneOptions()));
-      this.patch({ microphone: { ...OFF, on: true } });
-    } catch (error) {
-      this.patch({ microphone: { ...OFF, problem: causeOf(error) } });
-    }
-    void refreshDevices();
+    this.patch({ stage: 'ready' });
+    await this.#openSound(createLocalAudioTrack(microphoneOptions()));
   }
 
   async setCamera(on: boolean): Promise<void> {
     if (this.getSnapshot().camera.busy) return;
     want('camera', on);
     if (!on) {
-      this.#camera?.stop();
-      this.#camera = undefined;
+      this.#openCamera?.stop();
+      this.#camera = this.#openCamera = undefined;
       this.patch({ camera: OFF, picture: undefined });
       return;
     }
-    this.patch({ stage: 'ready', camera: { ...OFF, busy: true } });
-    try {
-      this.#adopt(await createLocalVideoTrack(cameraOptions()));
-      this.patch({ camera: { ...OFF, on: true } });
-    } catch (error) {
-      this.patch({ camera: { ...OFF, problem: causeOf(error) } });
-    }
-    void refreshDevices();
+    this.patch({ stage: 'ready' });
+    await this.#openPicture(createLocalVideoTrack(cameraOptions()));
   }
 
   /** Changes to another device; one that was off stays off. */
@@ -137,39 +137,82 @@ export class Preview extends Store<PreviewSnapshot> {
 
   /** The id in use, or an empty string. */
   activeDevice(kind: MediaDeviceKind): string {
-    const track = kind === 'audioinput' ? this.#microphone : kind === 'videoinput' ? this.#camera : undefined;
+    const track = kind === 'audioinput' ? this.#openMicrophone : kind === 'videoinput' ? this.#openCamera : undefined;
     return track?.mediaStreamTrack.getSettings().deviceId ?? savedDevice(kind) ?? '';
   }
 
-  /** Hands the open devices over; the preview is done then. */
+  /** Hands the devices over, also those that still start; the preview is done then. */
   take(): OpenTracks {
     const tracks = { microphone: this.#microphone, camera: this.#camera };
-    this.#microphone = undefined;
-    this.#camera = undefined;
+    this.#microphone = this.#camera = undefined;
     this.#closed = true;
     return tracks;
   }
 
-  /** Turns the devices off. */
+  /** Turns the devices off. No light may stay on, nor come on late. */
   close(): void {
-    const { microphone, camera } = this.take();
-    microphone?.stop();
-    camera?.stop();
+    stopTracks(this.take());
   }
 
-  #adopt(track: LocalTrack): void {
-    if (this.#closed) {
-      // The page moved on while the browser was asking: no light may stay on.
-      track.stop();
-    } else if (track instanceof LocalAudioTrack) {
-      this.#microphone = track;
-      this.patch({ sound: track.mediaStreamTrack });
-    } else if (track instanceof LocalVideoTrack) {
-      this.#camera = track;
-      const mirrored = track.mediaStreamTrack.getSettings().facingMode !== 'environment';
-      this.patch({ picture: { key: track.mediaStreamTrack.id, media: track, mirrored, paused: false } });
+  async #openSound(opening: Promise<LocalAudioTrack>): Promise<void> {
+    this.#microphone = opening;
+    this.patch({ microphone: BUSY });
+    try {
+      const track = await opening;
+      // Whoever took it over meanwhile, or turned it off, has it.
+      if (this.#microphone !== opening) return;
+      this.#openMicrophone = track;
+      this.patch({ microphone: { ...OFF, on: true }, sound: track.mediaStreamTrack });
+    } catch (error) {
+      if (this.#microphone !== opening) return;
+      this.#microphone = undefined;
+      this.patch({ microphone: { ...OFF, problem: causeOf(error) } });
     }
+    void refreshDevices();
   }
+
+  async #openPicture(opening: Promise<LocalVideoTrack>): Promise<void> {
+    this.#camera = opening;
+    this.patch({ camera: BUSY });
+    try {
+      const track = await opening;
+      if (this.#camera !== opening) return;
+      this.#openCamera = track;
+      const mirrored = track.mediaStreamTrack.getSettings().facingMode !== 'environment';
+      this.patch({ camera: { ...OFF, on: true }, picture: { key: track.mediaStreamTrack.id, media: track, mirrored, paused: false } });
+    } catch (error) {
+      if (this.#camera !== opening) return;
+      this.#camera = undefined;
+      this.patch({ camera: { ...OFF, problem: causeOf(error) } });
+    }
+    void refreshDevices();
+  }
+}
+
+/** Opens devices without a preview. */
+export function openDevices(want: { readonly microphone: boolean; readonly camera: boolean }): OpenTracks {
+  if (!hasMediaDevices()) return { microphone: undefined, camera: undefined };
+  const tracks = {
+    microphone: want.microphone ? createLocalAudioTrack(microphoneOptions()) : undefined,
+    camera: want.camera ? createLocalVideoTrack(cameraOptions()) : undefined,
+  };
+  void Promise.allSettled([tracks.microphone, tracks.camera]).then(refreshDevices);
+  return tracks;
+}
+
+/** Turns devices off, also those that still start. */
+export function stopTracks({ microphone, camera }: OpenTracks): void {
+  for (const opening of [microphone, camera]) {
+    void opening?.then(
+      (track) => track.stop(),
+      () => undefined,
+    );
+  }
+}
+
+function found<T>(track: T | undefined): T {
+  if (track === undefined) throw new DOMException('', 'NotFoundError');
+  return track;
 }
 
 function wanted(device: 'microphone' | 'camera'): boolean {
@@ -178,15 +221,4 @@ function wanted(device: 'microphone' | 'camera'): boolean {
 
 function want(device: 'microphone' | 'camera', on: boolean): void {
   kept.write(`want.${device}`, on ? 'yes' : 'no');
-}
-
-/** Opens devices without a preview; one that fails is simply not there. */
-export async function openDevices(want: { readonly microphone: boolean; readonly camera: boolean }): Promise<OpenTracks> {
-  if (!hasMediaDevices()) return { microphone: undefined, camera: undefined };
-  const [microphone, camera] = await Promise.all([
-    want.microphone ? createLocalAudioTrack(microphoneOptions()).catch(() => undefined) : undefined,
-    want.camera ? createLocalVideoTrack(cameraOptions()).catch(() => undefined) : undefined,
-  ]);
-  void refreshDevices();
-  return { microphone, camera };
 }

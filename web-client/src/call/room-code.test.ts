@@ -1,18 +1,7 @@
 import { describe, expect, it } from 'vitest';
-import { newCode, parseEntered, roomOfPath } from './room-code';
+import { parseEntered, roomOfPath } from './room-code';
 
 const ORIGIN = 'https://meet.example.org';
-
-describe('a new code', () => {
-  it('reads xxxx-yyyy-zzz and never holds letters that look like digits', () => {
-    for (let i = 0; i < 200; i++) expect(newCode()).toMatch(/^[a-hjkmnp-z]{4}-[a-hjkmnp-z]{4}-[a-hjkmnp-z]{3}$/);
-  });
-
-  it('draws again where a byte would favour some letters', () => {
-    const drawn = [255, 254, 253, ...Array.from({ length: 11 }, (_, i) => i)];
-    expect(newCode((bytes) => (bytes[0] = drawn.shift() ?? 0))).toBe('abcd-efgh-jkm');
-  });
-});
 
 describe('what is typed into the join field', () => {
   it.each(['abcd-efgh-jkm', 'ABCD-EFGH-JKM', 'abcdefghjkm', ' abcd efgh jkm ', `${ORIGIN}/m/abcd-efgh-jkm`, 'meet.example.org/m/abcd-efgh-jkm', '/m/abcd-efgh-jkm'])(
@@ -20,8 +9,12 @@ describe('what is typed into the join field', () => {
     (text) => expect(parseEntered(text, ORIGIN)).toEqual({ kind: 'room', path: '/m/abcd-efgh-jkm' }),
   );
 
-  it('keeps the token of a link', () => {
-    expect(parseEntered(`${ORIGIN}/m/standup?token=a.b.c`, ORIGIN)).toEqual({ kind: 'room', path: '/m/standup?token=a.b.c' });
+  it.each(['?token=a.b.c', '#token=a.b.c', '?autojoin=1&token=a.b.c', '?name=x&autojoin=1#token=a.b.c'])('keeps the token of a link and nothing else: %s', (rest) => {
+    expect(parseEntered(`${ORIGIN}/m/standup${rest}`, ORIGIN)).toEqual({ kind: 'room', path: '/m/standup#token=a.b.c' });
+  });
+
+  it('does not make a link join by itself', () => {
+    expect(parseEntered(`${ORIGIN}/m/evil?autojoin=1`, ORIGIN)).toEqual({ kind: 'room', path: '/m/evil' });
   });
 
   it('is not followed to another server', () => {

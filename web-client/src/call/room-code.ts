@@ -1,24 +1,12 @@
 /**
- * Meeting codes: `xxxx-yyyy-zzz`, easy to read out, hard to guess.
- *
- * Eleven letters out of 23 are 49.7 bits: at a thousand guesses a second a stranger needs some
- * twenty thousand years for one given meeting. `i`, `l` and `o` are left out, being read as digits.
+ * Meeting codes: `xxxx-yyyy-zzz`, easy to read out, hard to guess. The server makes them (server/src/meetings.rs says how
+ * hard); here they are read.
  */
 
-const ALPHABET = 'abcdefghjkmnpqrstuvwxyz';
-const LENGTHS = [4, 4, 3] as const;
 const CODE = /^([a-z]{4})-?([a-z]{4})-?([a-z]{3})$/;
 
 /** Room names other applications choose; wider than our own codes, still safe in a path. */
-const ROOM_NAME = /^[A-Za-z0-9][A-Za-z0-9_.~:@-]{0,127}$/;
-
-/** Fills the array with random bytes; `crypto.getRandomValues` outside of tests. */
-export type Random = (bytes: Uint8Array<ArrayBuffer>) => void;
-
-/** A new meeting code. */
-export function newCode(random: Random = (bytes) => crypto.getRandomValues(bytes)): string {
-  return LENGTHS.map((length) => Array.from({ length }, () => letter(random)).join('')).join('-');
-}
+export const ROOM_NAME = /^[A-Za-z0-9][A-Za-z0-9_.~:@-]{0,127}$/;
 
 /** What somebody typed or pasted. */
 export type Entered =
@@ -28,7 +16,7 @@ export type Entered =
   | { readonly kind: 'bad' };
 
 /**
- * Reads a code or a link. A link keeps its query, which may hold a token.
+ * Reads a code or a link. Of a link the token is kept, and nothing that would join by itself.
  *
  * @param origin the origin this app is served from; a link to another one is refused, not followed.
  */
@@ -43,7 +31,9 @@ export function parseEntered(text: string, origin: string): Entered {
   if (!url) return { kind: 'bad' };
   if (url.host !== new URL(origin).host) return { kind: 'elsewhere', host: url.host };
   const room = roomOfPath(url.pathname);
-  return room === undefined ? { kind: 'bad' } : { kind: 'room', path: `/m/${room}${url.search}` };
+  if (room === undefined) return { kind: 'bad' };
+  const token = new URLSearchParams(url.hash.slice(1)).get('token') ?? url.searchParams.get('token');
+  return { kind: 'room', path: `/m/${room}${token === null ? '' : `#token=${encodeURIComponent(token)}`}` };
 }
 
 /** The room a path `/m/ROOM` names, or `undefined` where it names none. */
@@ -68,13 +58,4 @@ function readUrl(text: string, origin: string): URL | undefined {
         ? `https://${text}`
         : undefined;
   return withScheme !== undefined && URL.canParse(withScheme) ? new URL(withScheme) : undefined;
-}
-
-function letter(random: Random): string {
-  // Bytes past the last full multiple would favour the first letters.
-  const limit = 256 - (256 % ALPHABET.length);
-  const byte = new Uint8Array(1);
-  do random(byte);
-  while ((byte[0] ?? 0) >= limit);
-  return ALPHABET.charAt((byte[0] ?? 0) % ALPHABET.length);
 }

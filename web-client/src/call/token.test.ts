@@ -1,27 +1,44 @@
 import { describe, expect, it, vi } from 'vitest';
-import { obtainTicket, TokenRefused } from './token';
+import { causeOfSentence, obtainTicket, startMeeting, TokenRefused } from './token';
 
-const ASK = { room: 'r', identity: 'i', name: 'n', token: undefined };
+const ASK = { room: 'abcd-efgh-jkm', tab: 'i', name: 'n', token: undefined, development: false };
 const ORIGIN = 'https://meet.example.org';
 const answering = (body: unknown, status = 200) => vi.fn<typeof fetch>(() => Promise.resolve(Response.json(body, { status })));
+const refusing = (reason: string, status: number) => answering({ state: 'refused', reason, error: 'words' }, status);
 
 describe('a ticket', () => {
   it('comes from the link without asking the server', async () => {
     const fetcher = answering({});
-    expect(await obtainTicket({ ...ASK, token: 't' }, ORIGIN, fetcher)).toEqual({ token: 't', url: 'wss://meet.example.org' });
+    expect(await obtainTicket({ ...ASK, token: 't' }, ORIGIN, fetcher)).toEqual({ token: 't', url: 'wss://meet.example.org', access: 'token' });
     expect(fetcher).not.toHaveBeenCalled();
   });
 
+  it('is asked for by the name of the meeting', async () => {
+    const fetcher = answering({ state: 'admitted', token: 't', url: 'wss://b.example' });
+    expect(await obtainTicket(ASK, ORIGIN, fetcher)).toEqual({ token: 't', url: 'wss://b.example', access: 'link' });
+    expect(fetcher.mock.calls[0]?.[0]).toBe('/api/v1/rooms/abcd-efgh-jkm/enter');
+    expect(fetcher.mock.calls[0]?.[1]?.body).toBe('{"name":"n","tab":"i"}');
+  });
+
   it('names this origin where the server names no other', async () => {
-    expect(await obtainTicket(ASK, 'http://localhost:7880', answering({ token: 't' }))).toEqual({ token: 't', url: 'ws://localhost:7880' });
+    expect((await obtainTicket(ASK, 'http://localhost:7880', answering({ token: 't' }))).url).toBe('ws://localhost:7880');
   });
 
-  it('goes where the server says', async () => {
-    expect((await obtainTicket(ASK, ORIGIN, answering({ token: 't', url: 'wss://b.example' }))).url).toBe('wss://b.example');
+  it.each([
+    ['removed', 403, 'removed'],
+    ['ended', 410, 'ended'],
+    ['unknown', 404, 'unknown'],
+    ['token-required', 403, 'token-required'],
+    ['too-many', 429, 'too-many'],
+    ['full', 503, 'capacity'],
+    ['of-a-newer-server', 403, 'other'],
+    ['constructor', 403, 'other'],
+  ])('is refused with the reason of the server: %s', async (reason, status, cause) => {
+    await expect(obtainTicket(ASK, ORIGIN, refusing(reason, status))).rejects.toMatchObject({ cause, detail: 'words' });
   });
 
-  it('is refused with the sentence of the server', async () => {
-    await expect(obtainTicket(ASK, ORIGIN, answering({ error: 'The meeting is full.' }, 403))).rejects.toMatchObject({ detail: 'The meeting is full.', unreachable: false });
+  it('is refused where the answer is one that this page does not know', async () => {
+    await expect(obtainTicket(ASK, ORIGIN, answering({ state: 'waiting', ask_again_in: 5 }))).rejects.toMatchObject({ cause: 'other' });
   });
 
   it('is refused where the answer is no JSON', async () => {
@@ -30,7 +47,40 @@ describe('a ticket', () => {
   });
 
   it('says so when no server answers', async () => {
-    const fetcher = vi.fn<typeof fetch>(() => Promise.reject(new TypeError('Failed to fetch')));
-    await expect(obtainTicket(ASK, ORIGIN, fetcher)).rejects.toMatchObject({ unreachable: true });
+    const gone = vi.fn<typeof fetch>(() => Promise.reject(new TypeError('Failed to fetch')));
+    await expect(obtainTicket(ASK, ORIGIN, gone)).rejects.toMatchObject({ cause: undefined });
+    const proxy = vi.fn<typeof fetch>(() => Promise.resolve(new Response('<html>', { status: 502 })));
+    await expect(obtainTicket(ASK, ORIGIN, proxy)).rejects.toMatchObject({ cause: undefined });
   });
+
+  it('for any room is given in development mode, but not to somebody who was removed', async () => {
+    const development = { ...ASK, development: true };
+    const fetcher = vi.fn<typeof fetch>((path) => Promise.resolve(path === '/dev/token' ? Response.json({ token: 't', url: 'ws://x' }) : Response.json({ reason: 'unknown' }, { status: 404 })));
+    expect(await obtainTicket(development, ORIGIN, fetcher)).toEqual({ token: 't', url: 'ws://x', access: 'link' });
+    await expect(obtainTicket(development, ORIGIN, refusing('removed', 403))).rejects.toMatchObject({ cause: 'removed' });
+    await expect(obtainTicket(ASK, ORIGIN, fetcher)).rejects.toMatchObject({ cause: 'unknown' });
+  });
+});
+
+describe('a new meeting', () => {
+  it('has the name that the server gives it', async () => expect(await startMeeting(answering({ slug: 'abcd-efgh-jkm' }, 201))).toBe('abcd-efgh-jkm'));
+  it('may be refused', async () => {
+    await expect(startMeeting(refusing('start-not-allowed', 403))).rejects.toMatchObject({ cause: 'start-not-allowed' });
+  });
+});
+
+describe('the sentence of the server', () => {
+  it.each([
+    ['could not establish signal connection: invalid token: token has invalid claims: token is expired', 'expired'],
+    ['invalid token: token has invalid claims: token is not valid yet', 'not-yet'],
+    ['invalid token: token signature is invalid: signature is invalid', 'bad-invitation'],
+    ['invalid API key: other', 'bad-invitation'],
+    ['permissions denied', 'bad-invitation'],
+    ['token was revoked', 'removed'],
+    ['room is full', 'full'],
+    ['this API key has as many rooms open as it may', 'capacity'],
+    ['server is shutting down', 'restarting'],
+    ['requested room does not exist', 'unknown'],
+    ['something new', 'other'],
+  ])('%s', (sentence, cause) => expect(causeOfSentence(sentence)).toBe(cause));
 });

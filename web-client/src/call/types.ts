@@ -63,6 +63,8 @@ export type LeaveReason =
   | 'ended'
   | 'shutdown'
   | 'lost'
+  /** The browser itself has no network. */
+  | 'offline'
   | 'unreachable'
   | 'no-media'
   /** As `no-media`, in a Firefox on the server's own machine: its cause is known. */
@@ -72,13 +74,39 @@ export type LeaveReason =
   | 'no-rtc'
   | 'unknown';
 
+/** Whether others can come in by the meeting's link, or need an invitation of an application. */
+export type Access = 'link' | 'token';
+
+/** Why the server lets somebody not in. */
+export type RefusalCause =
+  | 'start-not-allowed'
+  | 'token-required'
+  | 'unknown'
+  | 'removed'
+  | 'ended'
+  | 'too-many'
+  | 'full'
+  | 'capacity'
+  | 'restarting'
+  | 'expired'
+  | 'not-yet'
+  | 'bad-invitation'
+  | 'other';
+
+/** Those that have no {@link LeaveReason} of their own. */
+export type RefusedCause = Exclude<RefusalCause, 'removed' | 'ended'>;
+
 /** The end of a call as told to the participant. */
 export interface Left {
   readonly reason: LeaveReason;
+  /** For `refused`. */
+  readonly cause?: RefusedCause | undefined;
   /** The server's own sentence, where it gave one. */
   readonly detail: string | undefined;
   /** False where the meeting was never entered. */
   readonly wasIn: boolean;
+  /** Nobody else was in the meeting when it was left. */
+  readonly alone?: boolean;
 }
 
 /** Where the call stands. `resuming` keeps the media; `reconnecting` has lost it. */
@@ -114,11 +142,16 @@ export interface Sending {
 /** The whole state of a call at one moment. */
 export interface CallSnapshot {
   readonly phase: Phase;
+  /** The name of the room one is in, as the server says it; empty before. */
+  readonly room: string;
+  readonly access: Access;
   /** The local participant first, then by time of joining. Empty before the meeting is entered. */
   readonly people: readonly Person[];
   /** Identities, loudest first. */
   readonly speakers: readonly string[];
   readonly chat: readonly ChatMessage[];
+  /** What is written and not sent. */
+  readonly draft: string;
   readonly sending: Sending;
   /** False while the browser refuses to play sound without a click. */
   readonly canPlaySound: boolean;
@@ -141,6 +174,8 @@ export interface CallControls {
   /** The own microphone's track, for a level meter. */
   microphoneTrack(): MediaStreamTrack | undefined;
   sendChat(text: string): Promise<void>;
+  /** Keeps what is written until it is sent, whatever is open meanwhile. */
+  setDraft(text: string): void;
   /** Must be called from a click where {@link CallSnapshot.canPlaySound} is false. */
   playSound(): Promise<void>;
   dismissProblem(): void;

@@ -15,6 +15,17 @@ describe('every language', () => {
   it('writes French with no-break spaces before double punctuation', () => {
     for (const key of keys) expect(fr[key]).not.toMatch(/ [?!;:](?!\/)/);
   });
+
+  it('never makes a French participle agree with a person, whose gender nobody knows', () => {
+    // After "être", and after "vous" as an object, it would.
+    const agreeing = /(?:(?<!\p{L})(?:êtes|serez|été|être|vous a|vous ont|vous avait) (?:\p{L}+ )?(?:vue?|entendue?|arrivée?|partie?|exclue?|invitée?|laissée?|retirée?|connectée?|déconnectée?|seule?|prête?|admise?)(?!\p{L})|(?:\{name\}|\{other\}|autres) (?:est|sont) \p{L}+é)/u;
+    const greeting = /^Prête?(?!\p{L})/u;
+    for (const key of keys) {
+      expect(fr[key], key).not.toMatch(agreeing);
+      expect(fr[key], key).not.toMatch(greeting);
+    }
+    for (const was of ['{name} est arrivé', 'Vous avez été exclu de la réunion', 'La personne qui vous a invité', 'Pour être vu et entendu', 'Le serveur ne vous a pas laissé entrer']) expect(was).toMatch(agreeing);
+  });
 });
 
 describe('a translator', () => {

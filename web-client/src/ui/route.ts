@@ -1,23 +1,64 @@
 import { useSyncExternalStore } from 'react';
+import { readAddress } from '../call/invitation';
+import { keptForTab } from '../call/storage';
 import { Store } from '../call/store';
 
-/** Path and query of the page. */
-const place = new Store(here());
+/** Where one is: the address, and a number that changes when one goes elsewhere. */
+export interface Place {
+  readonly href: string;
+  readonly visit: number;
+}
 
-window.addEventListener('popstate', () => place.set(here()));
+/** Under which a tab keeps the token it came with, so that a reload needs no link. */
+const TICKET = 'ticket';
+
+const place = new Store<Place>({ href: here().href, visit: 0 });
+
+window.addEventListener('popstate', arrive);
 
 /** Goes to another screen without loading the page anew. */
 export function go(path: string): void {
   history.pushState(null, '', path);
-  place.set(here());
+  arrive();
   window.scrollTo(0, 0);
 }
 
-/** The address as it is now; screens are drawn anew when it changes. */
-export function usePlace(): URL {
-  return new URL(useSyncExternalStore(place.subscribe, place.getSnapshot));
+/** Sets the address right without going anywhere. */
+export function correct(path: string): void {
+  if (location.pathname === path) return;
+  history.replaceState(history.state, '', path + location.search + location.hash);
+  place.set({ ...place.getSnapshot(), href: location.href });
 }
 
-function here(): string {
-  return location.href;
+/** Where one is; screens are drawn anew when it changes. */
+export function usePlace(): Place {
+  return useSyncExternalStore(place.subscribe, place.getSnapshot);
+}
+
+/** The token with which this tab came to a room. */
+export function ticketOf(room: string): string | undefined {
+  try {
+    const ticket: unknown = JSON.parse(keptForTab.read(TICKET) ?? 'null');
+    if (typeof ticket !== 'object' || ticket === null) return undefined;
+    const { room: to, token } = ticket as Record<string, unknown>;
+    return to === room && typeof token === 'string' ? token : undefined;
+  } catch {
+    return undefined;
+  }
+}
+
+function arrive(): void {
+  const { href, ticket } = here();
+  const { visit, href: before } = place.getSnapshot();
+  // A fragment leads to another part of the same screen; a token is a reason to arrive anew.
+  const elsewhere = ticket || href.replace(/#.*/, '') !== before.replace(/#.*/, '');
+  place.set({ href, visit: elsewhere ? visit + 1 : visit });
+}
+
+/** The address as it is now. A token does not stay in it for a moment. */
+function here(): { readonly href: string; readonly ticket: boolean } {
+  const { clean, ticket } = readAddress(location.href);
+  if (ticket) keptForTab.write(TICKET, JSON.stringify(ticket));
+  if (clean !== location.pathname + location.search + location.hash) history.replaceState(history.state, '', clean);
+  return { href: location.href, ticket: ticket !== undefined };
 }

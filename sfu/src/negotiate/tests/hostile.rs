@@ -139,7 +139,6 @@ fn bad_offers_are_refused_and_change_nothing() {
             "a=fingerprint:sha-1",
             E::FingerprintMissing,
         ),
-        ("a=setup:actpass", "a=setup:passive", E::SetupUnusable),
         ("a=setup:actpass", "a=setup:holdconn", E::SetupUnusable),
         ("a=mid:3", "a=dim:3", E::MidMissing(3)),
         ("a=group:BUNDLE", "a=group:LS", E::NothingUsable),

@@ -124,14 +124,14 @@ fn a_change_while_an_offer_is_under_way_is_in_the_next() {
     let second = settle(&mut negotiation);
     assert_eq!(
         directions(&second.sdp),
-        [Direction::Inactive, Direction::SendOnly]
+        [Direction::RecvOnly, Direction::SendOnly]
     );
     assert_eq!(sent(&negotiation), [("2".to_owned(), sid("TR_b"))]);
     assert!(!negotiation.wants_offer());
 }
 
 #[test]
-fn a_section_is_used_again_after_it_was_inactive() {
+fn a_section_is_used_again_after_a_pause_in_which_it_is_not_inactive() {
     let mut negotiation = subscriber();
     negotiation.subscribe(send("TR_a", MediaKind::Video, 1000));
     settle(&mut negotiation);
@@ -141,7 +141,7 @@ fn a_section_is_used_again_after_it_was_inactive() {
     let second = settle(&mut negotiation);
     assert_eq!(
         directions(&second.sdp),
-        [Direction::Inactive, Direction::SendOnly]
+        [Direction::RecvOnly, Direction::SendOnly]
     );
     let mut vp9 = send("TR_c", MediaKind::Video, 3000);
     vp9.codecs = vec![codec("video/VP9", "profile-id=0")];
@@ -292,7 +292,7 @@ fn bad_answers_are_refused_and_change_nothing() {
             Some(E::KindChanged("1".to_owned())),
         ),
         (
-            good.replace("a=setup:active", "a=setup:passive"),
+            good.replace("a=setup:active", "a=setup:holdconn"),
             Some(E::SetupUnusable),
         ),
         (
@@ -349,6 +349,29 @@ fn the_certificate_cannot_change() {
     });
     let refused = negotiation.handle_answer(offer.id, &answer);
     assert_eq!(refused, Err(NegotiationError::FingerprintChanged));
+}
+
+#[test]
+fn an_answer_says_who_begins_dtls_and_that_stays_so_until_ice_is_restarted() {
+    let mut negotiation = subscriber();
+    let mut answered = |ice: &str, setup: Setup| {
+        let offer = negotiation.create_offer(&local(1), fresh_ssrc);
+        let answer = answer_to(&offer.sdp, |media| {
+            media.transport.ice_ufrag = Some(ice.to_owned());
+            media.transport.setup = Some(setup);
+        });
+        let answered = negotiation.handle_answer(offer.id, &answer);
+        answered.map(|answered| answered.expect("of now").remote.setup)
+    };
+    assert_eq!(answered("ice1", Setup::Passive), Ok(Setup::Passive));
+    assert_eq!(answered("ice1", Setup::Active), Ok(Setup::Passive));
+    assert_eq!(answered("ice2", Setup::Passive), Ok(Setup::Passive));
+    assert_eq!(answered("ice3", Setup::Active), Ok(Setup::Active));
+    let undecided = Err(NegotiationError::SetupUnusable);
+    for setup in [Setup::ActPass, Setup::HoldConn] {
+        assert_eq!(answered("ice3", setup), undecided);
+    }
+    assert_eq!(answered("ice3", Setup::Passive), Ok(Setup::Active));
 }
 
 #[test]

@@ -1,23 +1,119 @@
-import { ArrowRight, ShieldCheck, Video } from 'lucide-react';
-import { useEffect, useId, useState, type SyntheticEvent } from 'react';
-import { newCode, parseEntered } from '../../call/room-code';
+import { ArrowRight, LoaderCircle, RotateCw, ShieldCheck, Video } from 'lucide-react';
+import { useEffect, useId, useState, useSyncExternalStore, type SyntheticEvent } from 'react';
+import { refused } from '../../call/left';
+import { parseEntered } from '../../call/room-code';
+import { loadSettings, mayStart, settings } from '../../call/server';
+import { startMeeting, TokenRefused } from '../../call/token';
+import { textOf } from '../left/words';
+import { Heading } from '../parts/heading';
 import { PageHead } from '../parts/page-head';
 import { useT } from '../prefs';
 import { go } from '../route';
 import { Illustration } from './illustration';
 import './home.css';
 
-/** The start page: begin a meeting, or join one. */
-export function Home({ badLink }: { badLink: boolean }) {
+/** The start page: begin a meeting, or join one; as far as this server lets people do either. */
+export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
   const t = useT();
-  const [entered, setEntered] = useState('');
-  const [error, setError] = useState<string>();
-  const field = useId();
-  const problem = error ?? (badLink ? t('home.badLink') : undefined);
+  const server = useSyncExternalStore(settings.subscribe, settings.getSnapshot);
+  const known = typeof server === 'object' ? server : undefined;
+  const starts = known !== undefined && mayStart(known);
+  const joins = known !== undefined && (known.join === 'link' || known.development);
 
   useEffect(() => {
     document.title = 'Conclave';
   }, []);
+
+  return (
+    <div className="page home">
+      <PageHead />
+      <main className="home-main">
+        <section className="home-text">
+          <Heading focus={!first}>{t('home.title')}</Heading>
+          <p className="home-lead">{t(known === undefined || starts ? 'home.lead' : 'home.leadClosed')}</p>
+          <div className="home-actions" aria-busy={server === 'loading'}>
+            {server === 'unreachable' && <Unreachable />}
+            {known !== undefined && !starts && (
+              <p className="home-closed" data-testid="start-closed">
+                {t(joins ? 'home.startElsewhere' : 'home.closed')}
+              </p>
+            )}
+            {badLink && !joins && known !== undefined && (
+              <p className="field-error" role="alert">
+                {t('home.badLinkClosed')}
+              </p>
+            )}
+            {/* Its place is kept while the server is asked. */}
+            {(starts || server === 'loading') && <Start waiting={server === 'loading'} />}
+            {starts && joins && (
+              <div className="home-or" aria-hidden="true">
+                <span>{t('home.or')}</span>
+              </div>
+            )}
+            {joins && <Join badLink={badLink ? t(starts ? 'home.badLink' : 'home.badLinkClosed') : undefined} />}
+          </div>
+          <p className="home-private">
+            <ShieldCheck size={18} aria-hidden />
+            {t('home.private')}
+          </p>
+        </section>
+        <Illustration />
+      </main>
+    </div>
+  );
+}
+
+function Unreachable() {
+  const t = useT();
+  return (
+    <div className="home-closed" role="alert" data-testid="server-unreachable">
+      <p>{t('left.unreachable.text')}</p>
+      <button type="button" className="button button--quiet" onClick={() => void loadSettings()}>
+        <RotateCw size={18} aria-hidden />
+        {t('left.retry')}
+      </button>
+    </div>
+  );
+}
+
+function Start({ waiting }: { waiting: boolean }) {
+  const t = useT();
+  const [starting, setStarting] = useState(false);
+  const [error, setError] = useState<string>();
+
+  const start = async (): Promise<void> => {
+    setStarting(true);
+    setError(undefined);
+    try {
+      go(`/m/${await startMeeting()}`);
+    } catch (thrown) {
+      const cause = thrown instanceof TokenRefused ? thrown.cause : 'other';
+      setError(cause === undefined ? t('left.unreachable.text') : textOf(refused(cause), t));
+      setStarting(false);
+      // The settings may have changed since this page was opened.
+      if (cause === 'start-not-allowed') void loadSettings();
+    }
+  };
+
+  return (
+    <>
+      <button type="button" className="button button--large" data-testid="start-meeting" disabled={waiting} aria-busy={starting} onClick={() => void (starting ? undefined : start())}>
+        {starting ? <LoaderCircle className="spin" size={20} aria-hidden /> : <Video size={20} aria-hidden />}
+        {t('home.start')}
+      </button>
+      <p className="field-error" role="alert" hidden={error === undefined}>
+        {error}
+      </p>
+    </>
+  );
+}
+
+function Join({ badLink }: { badLink: string | undefined }) {
+  const t = useT();
+  const [entered, setEntered] = useState('');
+  const [error, setError] = useState<string>();
+  const field = useId();
+  const problem = error ?? badLink;
 
   const join = (event: SyntheticEvent) => {
     event.preventDefault();
@@ -28,58 +124,35 @@ export function Home({ badLink }: { badLink: boolean }) {
   };
 
   return (
-    <div className="page home">
-      <PageHead />
-      <main className="home-main">
-        <section className="home-text">
-          <h1>{t('home.title')}</h1>
-          <p className="home-lead">{t('home.lead')}</p>
-          <div className="home-actions">
-            <button type="button" className="button button--large" data-testid="start-meeting" onClick={() => go(`/m/${newCode()}`)}>
-              <Video size={20} aria-hidden />
-              {t('home.start')}
-            </button>
-            <div className="home-or" aria-hidden="true">
-              <span>{t('home.or')}</span>
-            </div>
-            <form className="home-join" onSubmit={join} noValidate>
-              <label className="field-label" htmlFor={field}>
-                {t('home.code')}
-              </label>
-              <div className="home-join-row">
-                <input
-                  id={field}
-                  className="input"
-                  data-testid="join-code"
-                  value={entered}
-                  placeholder={t('home.codeHint')}
-                  autoComplete="off"
-                  autoCapitalize="none"
-                  spellCheck={false}
-                  aria-invalid={problem !== undefined}
-                  aria-describedby={problem === undefined ? undefined : `${field}-error`}
-                  onChange={(event) => {
-                    setEntered(event.target.value);
-                    setError(undefined);
-                  }}
-                />
-                <button type="submit" className="button button--quiet" data-testid="join-submit">
-                  {t('home.join')}
-                  <ArrowRight size={18} aria-hidden />
-                </button>
-              </div>
-              <p className="field-error" id={`${field}-error`} role="alert" hidden={problem === undefined}>
-                {problem}
-              </p>
-            </form>
-          </div>
-          <p className="home-private">
-            <ShieldCheck size={18} aria-hidden />
-            {t('home.private')}
-          </p>
-        </section>
-        <Illustration />
-      </main>
-    </div>
+    <form className="home-join" onSubmit={join} noValidate>
+      <label className="field-label" htmlFor={field}>
+        {t('home.code')}
+      </label>
+      <div className="home-join-row">
+        <input
+          id={field}
+          className="input"
+          data-testid="join-code"
+          value={entered}
+          placeholder={t('home.codeHint')}
+          autoComplete="off"
+          autoCapitalize="none"
+          spellCheck={false}
+          aria-invalid={problem !== undefined}
+          aria-describedby={problem === undefined ? undefined : `${field}-error`}
+          onChange={(event) => {
+            setEntered(event.target.value);
+            setError(undefined);
+          }}
+        />
+        <button type="submit" className="button button--quiet" data-testid="join-submit">
+          {t('home.join')}
+          <ArrowRight size={18} aria-hidden />
+        </button>
+      </div>
+      <p className="field-error" id={`${field}-error`} role="alert" hidden={problem === undefined}>
+        {problem}
+      </p>
+    </form>
   );
 }

@@ -1,14 +1,28 @@
 import { LoaderCircle } from 'lucide-react';
-import { useSyncExternalStore } from 'react';
+import { useEffect, useEffectEvent, useSyncExternalStore } from 'react';
 import type { CallView } from '../../call/types';
 import { LeftScreen } from '../left/left-screen';
 import { Meeting } from '../meeting/meeting';
 import { useT } from '../prefs';
 
+interface Props {
+  call: CallView;
+  room: string;
+  /** The server says which room it is. */
+  onRoom: (room: string) => void;
+  onRejoin: () => void;
+}
+
 /** A call from the first attempt to connect to the reason of its end. */
-export function CallScreen({ call, room, onRejoin }: { call: CallView; room: string; onRejoin: () => void }) {
+export function CallScreen({ call, room, onRoom, onRejoin }: Props) {
   const t = useT();
   const state = useSyncExternalStore(call.subscribe, call.getSnapshot);
+  const tell = useEffectEvent(onRoom);
+
+  useEffect(() => {
+    if (state.room !== '') tell(state.room);
+  }, [state.room]);
+
   if (state.left) return <LeftScreen left={state.left} room={room} onRejoin={onRejoin} />;
   if (state.phase !== 'idle' && state.phase !== 'connecting') return <Meeting call={call} state={state} room={room} />;
   return (

@@ -3,6 +3,7 @@ import { useId, useState, useSyncExternalStore, type SyntheticEvent } from 'reac
 import { canChooseSpeaker, devices } from '../../call/devices';
 import type { Preview, PreviewDevice, PreviewSnapshot } from '../../call/preview';
 import { DeviceSelect, SpeakerTest } from '../parts/device-select';
+import { Heading } from '../parts/heading';
 import { LevelMeter } from '../parts/level-meter';
 import { PageHead } from '../parts/page-head';
 import { Problem } from '../parts/problem';
@@ -32,7 +33,7 @@ export function Door({ preview, room, fixedName, suggestedName, onJoin }: Props)
           {state.stage === 'ready' && <Pickers preview={preview} state={state} />}
         </section>
         <section className="door-card">
-          <h1>{t('pre.title')}</h1>
+          <Heading>{t('pre.title')}</Heading>
           <p className="door-code">{t('pre.meeting', { code: room })}</p>
           <NameForm fixedName={fixedName} suggestedName={suggestedName} onJoin={onJoin} />
           <Hints preview={preview} state={state} />

@@ -1,8 +1,12 @@
 import { useEffect, useState, useSyncExternalStore } from 'react';
 import { followDevices } from '../../call/devices';
-import { nameInToken } from '../../call/jwt';
+import { nameInToken, roomInToken } from '../../call/jwt';
+import { ROOM_NAME } from '../../call/room-code';
 import { Session } from '../../call/session';
+import { LeftScreen } from '../left/left-screen';
+import { ReturningScreen } from '../left/returning-screen';
 import { prefs, setPref, useT } from '../prefs';
+import { correct } from '../route';
 import { CallScreen } from './call-screen';
 import { Door } from './door';
 import '../../styles/shared.css';
@@ -20,32 +24,50 @@ interface Props {
 export function Visit({ room, token, name, autojoin }: Props) {
   const t = useT();
   const [session] = useState(() => new Session({ room, token }));
+  // Where the token leads may have a name that cannot stand in an address; and one can be moved to another room.
+  const [known, setKnown] = useState(() => (token === undefined ? undefined : roomInToken(token)) ?? room);
+  const [named] = useState(() => (token === undefined ? undefined : nameInToken(token)));
   const state = useSyncExternalStore(session.subscribe, session.getSnapshot);
-  const named = token === undefined ? undefined : nameInToken(token);
 
   useEffect(() => {
-    document.title = `${t('meeting.title', { code: room })} · Conclave`;
-  }, [t, room]);
+    document.title = `${t('meeting.title', { code: known })} · Conclave`;
+  }, [t, known]);
 
   useEffect(() => {
     // A link for machines need not have typed a name before.
-    const known = named ?? name ?? prefs.getSnapshot().name;
-    if (autojoin) void session.joinDirectly(known === '' ? room : known);
-    else void session.start();
+    const chosen = named ?? name ?? prefs.getSnapshot().name;
+    void session.arrive({ autojoin, name: chosen === '' ? room : chosen });
     return () => session.close();
-  }, [session, autojoin, name, named, room]);
+    // One arrives once. The address may be set right later.
+    // eslint-disable-next-line react-hooks/exhaustive-deps
+  }, [session]);
 
-  if (state.at === 'call') return <CallScreen call={state.call} room={room} onRejoin={() => void session.rejoin()} />;
-  return (
-    <Door
-      preview={state.preview}
-      room={room}
-      fixedName={named}
-      suggestedName={name}
-      onJoin={(chosen) => {
-        if (named === undefined) setPref('name', chosen);
-        void session.join(chosen);
-      }}
-    />
-  );
+  const again = () => void session.rejoin();
+  const entered = (actual: string): void => {
+    setKnown(actual);
+    if (ROOM_NAME.test(actual)) correct(`/m/${actual}`);
+  };
+  switch (state.at) {
+    case 'arriving':
+      return <div className="page" aria-busy="true" />;
+    case 'call':
+      return <CallScreen call={state.call} room={known} onRoom={entered} onRejoin={again} />;
+    case 'returning':
+      return <ReturningScreen way={state.way} room={known} onLeave={() => session.giveUp()} />;
+    case 'out':
+      return <LeftScreen left={state.left} room={known} onRejoin={again} />;
+    case 'door':
+      return (
+        <Door
+          preview={state.preview}
+          room={known}
+          fixedName={named}
+          suggestedName={name}
+          onJoin={(as) => {
+            if (named === undefined) setPref('name', as);
+            void session.join(as);
+          }}
+        />
+      );
+  }
 }

@@ -1,9 +1,11 @@
-import { CircleSlash, CloudOff, DoorClosed, DoorOpen, MonitorSmartphone, RotateCw, ServerOff, ShieldAlert, TriangleAlert, type LucideIcon } from 'lucide-react';
-import { useEffect, useRef } from 'react';
+import { CircleSlash, CloudOff, DoorClosed, DoorOpen, MonitorSmartphone, RotateCw, ServerOff, ShieldAlert, TriangleAlert, WifiOff, type LucideIcon } from 'lucide-react';
+import { mayRetry } from '../../call/left';
 import type { Left, LeaveReason } from '../../call/types';
+import { Heading } from '../parts/heading';
 import { PageHead } from '../parts/page-head';
 import { useT } from '../prefs';
 import { go } from '../route';
+import { textOf, titleOf } from './words';
 import './left-screen.css';
 
 const ICONS: Readonly<Record<LeaveReason, LucideIcon>> = {
@@ -13,6 +15,7 @@ const ICONS: Readonly<Record<LeaveReason, LucideIcon>> = {
   ended: DoorClosed,
   shutdown: RotateCw,
   lost: CloudOff,
+  offline: WifiOff,
   unreachable: ServerOff,
   'no-media': ShieldAlert,
   loopback: ShieldAlert,
@@ -22,14 +25,16 @@ const ICONS: Readonly<Record<LeaveReason, LucideIcon>> = {
   unknown: TriangleAlert,
 };
 
-/** After the meeting: why it ended here, and the way back. */
+/** After the meeting, or where there is no way in: why, and what one can do. */
 export function LeftScreen({ left, room, onRejoin }: { left: Left; room: string; onRejoin: () => void }) {
   const t = useT();
-  const heading = useRef<HTMLHeadingElement>(null);
   const Icon = ICONS[left.reason];
-
-  // The screen changed under the person's hands: a screen reader must hear of it.
-  useEffect(() => heading.current?.focus(), []);
+  const retry = mayRetry(left);
+  const home = (
+    <button type="button" className={retry ? 'button button--quiet' : 'button'} data-testid="go-home" onClick={() => go('/')}>
+      {t('left.home')}
+    </button>
+  );
 
   return (
     <div className="page">
@@ -38,19 +43,25 @@ export function LeftScreen({ left, room, onRejoin }: { left: Left; room: string;
         <span className="left-icon" data-calm={left.reason === 'left' || left.reason === 'ended'}>
           <Icon size={30} strokeWidth={1.75} aria-hidden />
         </span>
-        <h1 ref={heading} tabIndex={-1} data-testid="left-reason" data-reason={left.reason}>
-          {t(`left.${left.reason}.title`)}
-        </h1>
-        <p className="left-text">{t(left.reason === 'refused' && left.detail !== undefined ? 'left.refused.told' : `left.${left.reason}.text`)}</p>
-        {left.detail !== undefined && <p className="left-detail">{t('left.detail', { detail: left.detail })}</p>}
+        {/* The screen changed under the person's hands: a screen reader must hear of it. */}
+        <Heading data-testid="left-reason" data-reason={left.reason} data-cause={left.cause}>
+          {titleOf(left, t)}
+        </Heading>
+        <p className="left-text">{textOf(left, t)}</p>
         <div className="left-actions">
-          <button type="button" className="button" data-testid="rejoin" onClick={onRejoin}>
-            {t(left.wasIn ? 'left.rejoin' : 'left.retry')}
-          </button>
-          <button type="button" className="button button--quiet" onClick={() => go('/')}>
-            {t('left.home')}
-          </button>
+          {retry && (
+            <button type="button" className="button" data-testid="rejoin" onClick={onRejoin}>
+              {t(left.wasIn ? 'left.rejoin' : 'left.retry')}
+            </button>
+          )}
+          {home}
         </div>
+        {left.detail !== undefined && (
+          <details className="left-detail">
+            <summary>{t('left.details')}</summary>
+            <p lang="en">{left.detail}</p>
+          </details>
+        )}
         <p className="left-code">{t('pre.meeting', { code: room })}</p>
       </main>
     </div>

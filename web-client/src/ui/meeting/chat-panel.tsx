@@ -1,5 +1,5 @@
 import { MessagesSquare, SendHorizontal } from 'lucide-react';
-import { useEffect, useRef, useState, type KeyboardEvent, type SyntheticEvent } from 'react';
+import { useEffect, useRef, type KeyboardEvent, type SyntheticEvent } from 'react';
 import { splitLinks } from '../../call/links';
 import type { CallView, ChatMessage } from '../../call/types';
 import { usePrefs, useT } from '../prefs';
@@ -13,7 +13,7 @@ const NEAR_END = 80;
 const MAX_LENGTH = 4000;
 
 /** Written messages. Text only: nothing in them is loaded or run. */
-export function ChatPanel({ call, chat, onClose }: { call: CallView; chat: readonly ChatMessage[]; onClose: () => void }) {
+export function ChatPanel({ call, chat, draft, onClose }: { call: CallView; chat: readonly ChatMessage[]; draft: string; onClose: () => void }) {
   const t = useT();
   return (
     <Panel title={t('chat.title')} onClose={onClose}>
@@ -25,7 +25,7 @@ export function ChatPanel({ call, chat, onClose }: { call: CallView; chat: reado
       ) : (
         <Log chat={chat} onAgain={(text) => void call.sendChat(text)} />
       )}
-      <Composer onSend={(text) => void call.sendChat(text)} />
+      <Composer text={draft} onText={(text) => call.setDraft(text)} onSend={(text) => void call.sendChat(text)} />
     </Panel>
   );
 }
@@ -90,18 +90,23 @@ function Message({ message, continued, onAgain }: { message: ChatMessage; contin
   );
 }
 
-function Composer({ onSend }: { onSend: (text: string) => void }) {
+/** What is written belongs to the call: it outlives the panel. */
+function Composer({ text, onText, onSend }: { text: string; onText: (text: string) => void; onSend: (text: string) => void }) {
   const t = useT();
   const field = useRef<HTMLTextAreaElement>(null);
-  const [text, setText] = useState('');
 
-  useEffect(() => field.current?.focus({ preventScroll: true }), []);
+  useEffect(() => {
+    const element = field.current;
+    element?.focus({ preventScroll: true });
+    // One goes on where one was.
+    element?.setSelectionRange(element.value.length, element.value.length);
+  }, []);
 
   const send = (event: SyntheticEvent): void => {
     event.preventDefault();
     if (text.trim() === '') return;
     onSend(text);
-    setText('');
+    onText('');
     field.current?.focus();
   };
 
@@ -121,7 +126,7 @@ function Composer({ onSend }: { onSend: (text: string) => void }) {
         rows={1}
         maxLength={MAX_LENGTH}
         value={text}
-        onChange={(event) => setText(event.target.value)}
+        onChange={(event) => onText(event.target.value)}
         onKeyDown={onKeyDown}
       />
       <button type="submit" className="button" data-testid="chat-send" aria-label={t('chat.send')} title={t('chat.send')} disabled={text.trim() === ''}>

@@ -41,7 +41,7 @@ export function ControlBar({ call, state, room, panel, unread, view, onPanel, on
         <div className="split" data-on={sending.microphone}>
           <Round
             testId="toggle-mic"
-            label={t(sending.microphone ? 'control.mute' : 'control.unmute')}
+            label={t(sending.microphone ? 'control.mute' : sending.microphoneBusy ? 'control.microphoneStarting' : 'control.unmute')}
             keys="Control+D"
             on={sending.microphone}
             busy={sending.microphoneBusy}
@@ -55,7 +55,7 @@ export function ControlBar({ call, state, room, panel, unread, view, onPanel, on
         <div className="split" data-on={sending.camera}>
           <Round
             testId="toggle-camera"
-            label={t(sending.camera ? 'control.cameraOff' : 'control.cameraOn')}
+            label={t(sending.camera ? 'control.cameraOff' : sending.cameraBusy ? 'pre.cameraStarting' : 'control.cameraOn')}
             keys="Control+E"
             on={sending.camera}
             busy={sending.cameraBusy}

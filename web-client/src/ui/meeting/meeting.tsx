@@ -1,5 +1,6 @@
 import { useRef, useState } from 'react';
 import type { CallSnapshot, CallView } from '../../call/types';
+import { Heading } from '../parts/heading';
 import { useT } from '../prefs';
 import { Banners } from './banners';
 import { ChatPanel } from './chat-panel';
@@ -11,7 +12,7 @@ import { SettingsDialog } from './settings-dialog';
 import { ShortcutsDialog } from './shortcuts-dialog';
 import { Stage } from './stage';
 import { Toasts } from './toasts';
-import { useShortcuts } from './use-shortcuts';
+import { useEscape, useShortcuts } from './use-shortcuts';
 import { useStage } from './use-stage';
 import { useUnread } from './use-unread';
 import './meeting.css';
@@ -28,8 +29,14 @@ export function Meeting({ call, state, room }: { call: CallView; state: CallSnap
   const [dialog, setDialog] = useState<'settings' | 'shortcuts'>();
   const [readyClosed, setReadyClosed] = useState(false);
   const unread = useUnread(state.chat, panel === 'chat');
-  const closePanel = () => setPanel(undefined);
-  const toggle = (name: PanelName) => setPanel((open) => (open === name ? undefined : name));
+  const closePanel = () => {
+    setPanel(undefined);
+    // Back to the button that opens it, whatever did.
+    if (panel) document.querySelector<HTMLElement>(`[data-testid="toggle-${panel}"]`)?.focus({ preventScroll: true });
+  };
+  const toggle = (name: PanelName) => (panel === name ? closePanel() : setPanel(name));
+
+  useEscape(panel !== undefined, closePanel);
 
   useShortcuts({
     microphone: () => void call.setMicrophone(!state.sending.microphone),
@@ -52,7 +59,7 @@ export function Meeting({ call, state, room }: { call: CallView; state: CallSnap
         {t('meeting.skip')}
       </a>
       <main className="stage">
-        <h1 className="sr-only">{t('meeting.title', { code: room })}</h1>
+        <Heading className="sr-only">{t('meeting.title', { code: room })}</Heading>
         <div className="stage-box" ref={box}>
           <Stage call={call} state={state} model={model} stage={stage} />
         </div>
@@ -60,9 +67,9 @@ export function Meeting({ call, state, room }: { call: CallView; state: CallSnap
           <Banners call={call} state={state} />
           <Toasts call={call} state={state} unread={unread} onOpenChat={() => setPanel('chat')} />
         </div>
-        {state.people.length === 1 && !readyClosed && state.phase === 'connected' && <ReadyCard room={room} onClose={() => setReadyClosed(true)} />}
+        {state.people.length === 1 && state.access === 'link' && !readyClosed && state.phase === 'connected' && <ReadyCard room={room} onClose={() => setReadyClosed(true)} />}
       </main>
-      {panel === 'chat' && <ChatPanel call={call} chat={state.chat} onClose={closePanel} />}
+      {panel === 'chat' && <ChatPanel call={call} chat={state.chat} draft={state.draft} onClose={closePanel} />}
       {panel === 'people' && <PeoplePanel people={state.people} pins={stage.pins} onPin={(id) => model.togglePin(id)} onClose={closePanel} />}
       {stage.layout.pages > 1 && <Pager page={stage.layout.page} pages={stage.layout.pages} onPage={(page) => model.setPage(page)} />}
       <ControlBar

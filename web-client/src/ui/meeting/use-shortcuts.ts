@@ -24,14 +24,17 @@ export const SHORTCUTS: readonly Shortcut[] = [
   { action: 'help', key: '?', ctrl: false },
 ];
 
-/** Listens for the shortcuts while no text is written and no dialog is open. */
+/**
+ * Listens for the shortcuts. Those with Ctrl work everywhere, for the moment in which one wants to be muted is the one in
+ * which one types; single letters rest while text is written or a dialog is open.
+ */
 export function useShortcuts(actions: ShortcutActions): void {
   const pressed = useEffectEvent((event: KeyboardEvent) => {
-    if (event.defaultPrevented || event.repeat || event.altKey || event.metaKey || isTyping(event.target)) return;
-    const shortcut = SHORTCUTS.find(({ key, ctrl }) => key === event.key.toLowerCase() && ctrl === event.ctrlKey);
-    if (!shortcut || document.querySelector('dialog[open]')) return;
+    const shortcut = shortcutOf(event);
+    if (!shortcut || (!shortcut.ctrl && (isTyping(event.target) || document.querySelector('dialog[open]')))) return;
     event.preventDefault();
-    actions[shortcut.action]();
+    // A key that is held down is one wish, and none of the browser's.
+    if (!event.repeat) actions[shortcut.action]();
   });
 
   useEffect(() => {
@@ -39,6 +42,26 @@ export function useShortcuts(actions: ShortcutActions): void {
     window.addEventListener('keydown', listen);
     return () => window.removeEventListener('keydown', listen);
   }, []);
+}
+
+/** Escape closes what is open, from wherever one is. Menus and dialogs close themselves first. */
+export function useEscape(open: boolean, close: () => void): void {
+  const pressed = useEffectEvent((event: KeyboardEvent) => {
+    if (event.key === 'Escape' && !event.defaultPrevented && !event.isComposing && !document.querySelector('dialog[open]')) close();
+  });
+
+  useEffect(() => {
+    if (!open) return;
+    const listen = (event: KeyboardEvent): void => pressed(event);
+    window.addEventListener('keydown', listen);
+    return () => window.removeEventListener('keydown', listen);
+  }, [open]);
+}
+
+/** The shortcut that was pressed, if any. */
+export function shortcutOf(event: Pick<KeyboardEvent, 'key' | 'ctrlKey' | 'altKey' | 'metaKey' | 'defaultPrevented' | 'isComposing'>): Shortcut | undefined {
+  if (event.defaultPrevented || event.isComposing || event.altKey || event.metaKey) return undefined;
+  return SHORTCUTS.find(({ key, ctrl }) => key === event.key.toLowerCase() && ctrl === event.ctrlKey);
 }
 
 function isTyping(target: EventTarget | null): boolean {

@@ -1,0 +1,77 @@
+//! Requests of the server API, as they come from somebody who may ask.
+
+use bytes::Bytes;
+use prost::Message;
+use serde::de::DeserializeOwned;
+
+use crate::{
+    lenient,
+    prescan::{self, Opaque},
+};
+
+/// The most fields of a request, with those of the messages in it ([`prescan`]).
+pub const MAX_FIELDS: usize = 1000;
+
+/// How the bodies of a call are written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Format {
+    /// Protobuf's JSON mapping, as lenient as Go is ([`lenient`]).
+    Json,
+    /// Protobuf.
+    Protobuf,
+}
+
+/// Reads a request. `long` names its fields that may hold long texts. `None` for what is no such request, or has more than
+/// [`MAX_FIELDS`]: then nothing of it is decoded.
+pub fn decode<M: Message + Default + DeserializeOwned>(
+    format: Format,
+    body: &Bytes,
+    long: Opaque,
+) -> Option<M> {
+    match format {
+        Format::Json => {
+            prescan::json(body, MAX_FIELDS).ok()?;
+            lenient::message(body)
+        }
+        Format::Protobuf => {
+            prescan::protobuf(body, MAX_FIELDS, long).ok()?;
+            M::decode(body.clone()).ok()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::livekit::{ListRoomsRequest, SendDataRequest};
+
+    #[test]
+    fn a_request_has_so_many_fields_and_not_one_more() {
+        let request = |n| ListRoomsRequest {
+            names: vec!["r".into(); n],
+        };
+        for n in [MAX_FIELDS - 1, MAX_FIELDS + 1] {
+            let binary = Bytes::from(request(n).encode_to_vec());
+            let json = Bytes::from(serde_json::to_vec(&request(n)).unwrap());
+            let expected = (n < MAX_FIELDS).then(|| request(n));
+            assert_eq!(decode(Format::Protobuf, &binary, &[]), expected);
+            assert_eq!(decode(Format::Json, &json, &[]), expected);
+        }
+    }
+
+    #[test]
+    fn data_may_be_long_and_look_like_anything() {
+        let request = SendDataRequest {
+            room: "r".into(),
+            data: [0x0a, 0x00].repeat(500_000),
+            ..Default::default()
+        };
+        let binary = Bytes::from(request.encode_to_vec());
+        assert_eq!(
+            decode(Format::Protobuf, &binary, &[&[2]]),
+            Some(request.clone())
+        );
+        let json = Bytes::from(serde_json::to_vec(&request).unwrap());
+        assert_eq!(decode(Format::Json, &json, &[&[2]]), Some(request));
+    }
+}

@@ -1,0 +1,309 @@
+//! `/api/v1`: the web client asks what it may offer, starts a meeting by link, and lets a guest in.
+//!
+//! Answers are JSON. A refusal has the status of its kind and says `{"state": "refused", "reason": …, "error": …}`: the
+//! reason is for programs and stays the same, the sentence for people who look.
+
+use std::{
+    net::{IpAddr, Ipv4Addr},
+    time::Instant,
+};
+
+use axum::{
+    Json,
+    body::to_bytes,
+    extract::Request,
+    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use protocol::{limits::MAX_NAME, token};
+use serde::{Deserialize, Serialize};
+
+use super::{Edge, Remote, dev::signal_url, rtc};
+use crate::{
+    config::{JoinMeetings, StartMeetings},
+    meetings::{Guest, Refusal, TOKEN_VALID_FOR},
+};
+
+/// A name has at most 256 bytes, a window's mark fewer.
+const MAX_BODY: usize = 4096;
+
+/// By which a browser is known. It goes to this service only, and no page can read it.
+const COOKIE: &str = "conclave_guest";
+
+/// Seconds a browser keeps it after it was last used.
+const COOKIE_AGE: u32 = 90 * 86_400;
+
+/// What the page may offer.
+#[derive(Serialize)]
+struct Settings {
+    start: StartMeetings,
+    join: JoinMeetings,
+    /// Tokens for whoever asks: `/dev/token`.
+    development: bool,
+}
+
+#[derive(Serialize)]
+struct Started<'a> {
+    slug: &'a str,
+    /// The link, as a path of this origin.
+    path: String,
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct Asked {
+    name: String,
+    /// Tells windows of one browser apart, so that one does not throw the other out.
+    tab: String,
+}
+
+/// How the wish to enter ends.
+#[derive(Serialize)]
+#[serde(tag = "state", rename_all = "snake_case")]
+enum Entered {
+    /// Come in.
+    Admitted {
+        /// Where the signal connection goes.
+        url: String,
+        token: String,
+    },
+    /// Not so.
+    Refused { reason: &'static str, error: String },
+}
+
+pub(super) async fn answer(edge: &Edge, path: &str, request: Request) -> Response {
+    let mut response = match (path, request.method()) {
+        ("/api/v1/config", &Method::GET | &Method::HEAD) => settings(edge),
+        ("/api/v1/rooms", &Method::POST) => start(edge, request).await,
+        ("/api/v1/config", _) => wrong_method("GET, HEAD"),
+        ("/api/v1/rooms", _) => wrong_method("POST"),
+        _ => match (slug(path), request.method()) {
+            (Some(_), &Method::POST) => enter(edge, path, request).await,
+            (Some(_), _) => wrong_method("POST"),
+            (None, _) => refuse(
+                StatusCode::NOT_FOUND,
+                "no-such-path",
+                "there is nothing here",
+            ),
+        },
+    };
+    let headers = response.headers_mut();
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    headers.insert(
+        header::X_CONTENT_TYPE_OPTIONS,
+        HeaderValue::from_static("nosniff"),
+    );
+    response
+}
+
+/// `/api/v1/rooms/{slug}/enter`
+fn slug(path: &str) -> Option<&str> {
+    let slug = path
+        .strip_prefix("/api/v1/rooms/")?
+        .strip_suffix("/enter")?;
+    (!slug.is_empty() && !slug.contains('/')).then_some(slug)
+}
+
+fn settings(edge: &Edge) -> Response {
+    let meetings = &edge.0.meetings;
+    Json(Settings {
+        start: meetings.start_setting(),
+        join: meetings.join_setting(),
+        development: edge.0.local.is_some(),
+    })
+    .into_response()
+}
+
+async fn start(edge: &Edge, request: Request) -> Response {
+    let address = client_address(edge, &request);
+    if let Err(response) = read::<serde::de::IgnoredAny>(request).await {
+        return response;
+    }
+    let started = edge
+        .0
+        .meetings
+        .start(address, rtc::unix_seconds(), Instant::now());
+    match started.await {
+        Ok(slug) => {
+            let path = format!("/m/{slug}");
+            (StatusCode::CREATED, Json(Started { slug: &slug, path })).into_response()
+        }
+        Err(refusal) => refused(refusal),
+    }
+}
+
+async fn enter(edge: &Edge, path: &str, request: Request) -> Response {
+    let address = client_address(edge, &request);
+    let headers = request.headers().clone();
+    let asked = match read::<Asked>(request).await {
+        Ok(asked) => asked.unwrap_or_default(),
+        Err(response) => return response,
+    };
+    let name = asked.name.trim();
+    if name.len() > MAX_NAME || asked.tab.len() > MAX_NAME {
+        let sentence = format!("name is longer than {} bytes", MAX_NAME);
+        return refuse(StatusCode::BAD_REQUEST, "name-too-long", &sentence);
+    }
+    if edge.0.rooms.is_closing() {
+        let sentence = "the server is about to stop";
+        return refuse(StatusCode::SERVICE_UNAVAILABLE, "restarting", sentence);
+    }
+    let known = cookies(&headers).find_map(Guest::read);
+    let guest = known.unwrap_or_default();
+    let entered = edge.0.meetings.enter(
+        slug(path).unwrap_or_default(),
+        &guest,
+        (name, &asked.tab),
+        address,
+        (rtc::unix_seconds(), Instant::now()),
+    );
+    let grant = match entered.await {
+        Ok(grant) => grant,
+        Err(refusal) => return refused(refusal),
+    };
+    let ttl = Some(TOKEN_VALID_FOR);
+    let token = match token::sign(&grant, &edge.0.keys, rtc::unix_seconds(), ttl) {
+        Ok(token) => token,
+        Err(error) => {
+            tracing::error!(%error, "cannot sign a token");
+            return refuse(
+                StatusCode::INTERNAL_SERVER_ERROR,
+                "unavailable",
+                "internal error",
+            );
+        }
+    };
+    let url = signal_url(&headers);
+    let secure = if url.starts_with("wss:") {
+        "; Secure"
+    } else {
+        ""
+    };
+    let cookie = format!(
+        "{COOKIE}={}; Path=/api/v1/rooms; Max-Age={COOKIE_AGE}; HttpOnly; SameSite=Strict{secure}",
+        guest.as_cookie()
+    );
+    let admitted = Json(Entered::Admitted { url, token });
+    ([(header::SET_COOKIE, cookie)], admitted).into_response()
+}
+
+/// The body, `None` where it is empty. Only our own pages may ask: another one would have a browser show who it is.
+async fn read<T: for<'de> Deserialize<'de>>(request: Request) -> Result<Option<T>, Response> {
+    let (parts, body) = request.into_parts();
+    if is_of_another_site(&parts.headers) {
+        let sentence = "pages of other sites may not ask this";
+        return Err(refuse(StatusCode::FORBIDDEN, "cross-site", sentence));
+    }
+    let Ok(body) = to_bytes(body, MAX_BODY).await else {
+        let sentence = "the body is too long";
+        return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "malformed", sentence));
+    };
+    if body.trim_ascii().is_empty() {
+        return Ok(None);
+    }
+    let mime = parts
+        .headers
+        .get(header::CONTENT_TYPE)
+        .and_then(|mime| mime.to_str().ok());
+    if !mime.is_some_and(|mime| mime.starts_with("application/json")) {
+        let sentence = "the body must be application/json";
+        return Err(refuse(
+            StatusCode::UNSUPPORTED_MEDIA_TYPE,
+            "malformed",
+            sentence,
+        ));
+    }
+    // serde would also read a message from an array, by position.
+    let object = body.trim_ascii_start().starts_with(b"{");
+    let read = serde_json::from_slice(&body).ok().filter(|_| object);
+    match read {
+        Some(read) => Ok(Some(read)),
+        None => Err(refuse(
+            StatusCode::BAD_REQUEST,
+            "malformed",
+            "expected a JSON object",
+        )),
+    }
+}
+
+/// A browser says where a request comes from; programs say nothing.
+fn is_of_another_site(headers: &HeaderMap) -> bool {
+    let text = |name: &str| {
+        headers
+            .get(name)
+            .map(|value| value.to_str().unwrap_or_default())
+    };
+    if let Some(site) = text("sec-fetch-site") {
+        return !matches!(site, "same-origin" | "none");
+    }
+    // Plain HTTP: older browsers, and pages without TLS.
+    let Some(origin) = text("origin") else {
+        return false;
+    };
+    let authority = origin.split_once("://").map(|(_, authority)| authority);
+    let names = [text("host"), text("x-forwarded-host")];
+    !names
+        .into_iter()
+        .flatten()
+        .any(|name| Some(name) == authority)
+}
+
+/// The values of our cookie.
+fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
+    let lines = headers.get_all(header::COOKIE).into_iter();
+    let pairs = lines
+        .filter_map(|line| line.to_str().ok())
+        .flat_map(|line| line.split(';'));
+    pairs.filter_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
+}
+
+/// Who asks: the other end of the connection, or whom a proxy of ours names.
+fn client_address(edge: &Edge, request: &Request) -> IpAddr {
+    let remote = request.extensions().get::<Remote>();
+    let remote = remote.map_or(Ipv4Addr::UNSPECIFIED.into(), |remote| remote.0);
+    if !edge.0.trusted_proxies.contains(&remote.to_canonical()) {
+        return remote;
+    }
+    // The last entry is the one that the proxy added; what is before it, anybody may have written.
+    let lines = request.headers().get_all("x-forwarded-for");
+    let last = lines.iter().next_back().and_then(|line| line.to_str().ok());
+    let last = last.and_then(|line| line.rsplit(',').next()?.trim().parse().ok());
+    last.unwrap_or(remote)
+}
+
+fn refused(refusal: Refusal) -> Response {
+    let status = match refusal {
+        Refusal::StartNotAllowed | Refusal::TokenRequired | Refusal::Removed => {
+            StatusCode::FORBIDDEN
+        }
+        Refusal::Unknown => StatusCode::NOT_FOUND,
+        Refusal::Ended => StatusCode::GONE,
+        Refusal::TooMany { .. } => StatusCode::TOO_MANY_REQUESTS,
+        Refusal::Full | Refusal::Disk => StatusCode::SERVICE_UNAVAILABLE,
+    };
+    let mut response = refuse(status, refusal.reason(), &refusal.to_string());
+    if let Refusal::TooMany { retry_after } = refusal {
+        let seconds = retry_after.as_secs() + 1;
+        response
+            .headers_mut()
+            .insert(header::RETRY_AFTER, seconds.into());
+    }
+    response
+}
+
+fn refuse(status: StatusCode, reason: &'static str, error: &str) -> Response {
+    let error = error.to_owned();
+    (status, Json(Entered::Refused { reason, error })).into_response()
+}
+
+fn wrong_method(allowed: &'static str) -> Response {
+    let mut response = refuse(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "malformed",
+        "another method is expected",
+    );
+    response
+        .headers_mut()
+        .insert(header::ALLOW, HeaderValue::from_static(allowed));
+    response
+}

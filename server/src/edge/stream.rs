@@ -1,0 +1,328 @@
+//! What stands between an HTTP connection and its socket: heads of requests share one budget of memory, a client that does
+//! not read its answers is gone, and what the HTTP library refuses without a word is said in one.
+
+use std::{
+    io,
+    pin::Pin,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
+    },
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    time::{Sleep, sleep},
+};
+
+/// What a head may have without asking: usual ones, with a join request, have 3 to 8 KB.
+const FREE: usize = 16 * 1024;
+
+/// Read at once of a head, so that a buffer is hardly larger than what is in it.
+const CHUNK: usize = 8 * 1024;
+
+/// Bytes that long heads of all connections may hold together. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Heads(Arc<AtomicUsize>);
+
+impl Heads {
+    /// So many bytes.
+    pub fn new(bytes: usize) -> Self {
+        Self(Arc::new(AtomicUsize::new(bytes)))
+    }
+
+    fn take(&self, bytes: usize) -> bool {
+        let less = |left: usize| left.checked_sub(bytes);
+        self.0.fetch_update(Relaxed, Relaxed, less).is_ok()
+    }
+
+    fn give_back(&self, bytes: usize) {
+        self.0.fetch_add(bytes, Relaxed);
+    }
+}
+
+/// The head of the request that is being read or answered: shared by the stream, which counts it, and the service, which
+/// knows when it is over.
+#[derive(Debug)]
+pub(super) struct Head {
+    heads: Heads,
+    /// Bytes of the budget that it holds.
+    held: AtomicUsize,
+    /// Bytes read of it.
+    read: AtomicUsize,
+    /// What is read belongs to a head.
+    is_open: AtomicBool,
+}
+
+impl Head {
+    pub(super) fn new(heads: Heads) -> Arc<Self> {
+        Arc::new(Self {
+            heads,
+            held: AtomicUsize::new(0),
+            read: AtomicUsize::new(0),
+            is_open: AtomicBool::new(true),
+        })
+    }
+
+    /// It is complete: what is read from now on is a body. It stays in memory until it is answered.
+    pub(super) fn complete(&self) {
+        self.is_open.store(false, Relaxed);
+    }
+
+    /// It is answered: what comes is the next one.
+    pub(super) fn next(&self) {
+        self.read.store(0, Relaxed);
+        self.heads.give_back(self.held.swap(0, Relaxed));
+        self.is_open.store(true, Relaxed);
+    }
+
+    /// It was the last one of its connection, which is none of HTTP any more.
+    pub(super) fn end(&self) {
+        self.next();
+        self.complete();
+    }
+
+    fn is_open(&self) -> bool {
+        self.is_open.load(Relaxed)
+    }
+
+    /// Takes note of bytes that were read. False: they are too many for all heads together.
+    fn grow(&self, bytes: usize) -> bool {
+        let read = self.read.fetch_add(bytes, Relaxed) + bytes;
+        let more = read.saturating_sub(FREE.max(read - bytes));
+        if more > 0 && !self.heads.take(more) {
+            return false;
+        }
+        self.held.fetch_add(more, Relaxed);
+        true
+    }
+}
+
+impl Drop for Head {
+    fn drop(&mut self) {
+        self.heads.give_back(self.held.swap(0, Relaxed));
+    }
+}
+
+/// A connection.
+pub(super) struct Stream<S> {
+    inner: S,
+    head: Arc<Head>,
+    /// A client that takes nothing for so long is gone.
+    patience: Duration,
+    /// When that is, while it takes nothing.
+    stalled: Option<Pin<Box<Sleep>>>,
+    /// Written in place of an answer of the HTTP library, from this byte on.
+    instead: Option<(&'static [u8], usize)>,
+}
+
+impl<S> Stream<S> {
+    pub(super) fn new(inner: S, head: Arc<Head>, patience: Duration) -> Self {
+        Self {
+            inner,
+            head,
+            patience,
+            stalled: None,
+            instead: None,
+        }
+    }
+
+    /// The result of writing, unless that takes too long.
+    fn in_time<T>(
+        &mut self,
+        result: Poll<io::Result<T>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<T>> {
+        if result.is_ready() {
+            self.stalled = None;
+            return result;
+        }
+        let patience = self.patience;
+        let stall = || Box::pin(sleep(patience));
+        let stalled = self.stalled.get_or_insert_with(stall);
+        ready!(stalled.as_mut().poll(cx));
+        Poll::Ready(Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buffer: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        if !self.head.is_open() {
+            return Pin::new(&mut self.inner).poll_read(cx, buffer);
+        }
+        let mut bytes = [0; CHUNK];
+        let mut chunk = ReadBuf::new(&mut bytes[..CHUNK.min(buffer.remaining())]);
+        ready!(Pin::new(&mut self.inner).poll_read(cx, &mut chunk))?;
+        if !self.head.grow(chunk.filled().len()) {
+            // What cannot be written at once is not written.
+            let _ = Pin::new(&mut self.inner).poll_write(cx, BUSY);
+            let _ = Pin::new(&mut self.inner).poll_flush(cx);
+            return Poll::Ready(Err(io::Error::other("too many long heads")));
+        }
+        buffer.put_slice(chunk.filled());
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        bytes: &[u8],
+    ) -> Poll<io::Result<usize>> {
+        if self.instead.is_none() {
+            self.instead = in_words(bytes).map(|answer| (answer, 0));
+        }
+        while let Some((answer, written)) = self.instead {
+            if written == answer.len() {
+                self.instead = None;
+                return Poll::Ready(Ok(bytes.len()));
+            }
+            let result = Pin::new(&mut self.inner).poll_write(cx, &answer[written..]);
+            let more = ready!(self.in_time(result, cx))?;
+            if more == 0 {
+                return Poll::Ready(Ok(0));
+            }
+            self.instead = Some((answer, written + more));
+        }
+        let result = Pin::new(&mut self.inner).poll_write(cx, bytes);
+        self.in_time(result, cx)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.inner).poll_flush(cx);
+        self.in_time(result, cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        let result = Pin::new(&mut self.inner).poll_shutdown(cx);
+        self.in_time(result, cx)
+    }
+}
+
+/// What the HTTP library answers to a head that it does not take has no body.
+fn in_words(answer: &[u8]) -> Option<&'static [u8]> {
+    let is = |status: &[u8]| {
+        answer
+            .strip_prefix(b"HTTP/1.1 ")
+            .is_some_and(|rest| rest.starts_with(status))
+    };
+    if is(b"414 ") {
+        Some(TOO_LONG_ADDRESS)
+    } else if is(b"431 ") {
+        Some(TOO_LONG_HEAD)
+    } else {
+        None
+    }
+}
+
+macro_rules! answer {
+    ($status:literal, $length:literal, $text:literal) => {
+        concat!(
+            "HTTP/1.1 ",
+            $status,
+            "\r\nconnection: close\r\ncontent-type: text/plain; charset=utf-8\r\naccess-control-allow-origin: *\r\n",
+            "x-content-type-options: nosniff\r\ncontent-length: ",
+            $length,
+            "\r\n\r\n",
+            $text
+        )
+        .as_bytes()
+    };
+}
+
+const TOO_LONG_ADDRESS: &[u8] = answer!(
+    "414 URI Too Long",
+    "99",
+    "the address is longer than 64 KiB: send a token that is so long in the Authorization header instead"
+);
+
+const TOO_LONG_HEAD: &[u8] = answer!(
+    "431 Request Header Fields Too Large",
+    "44",
+    "the head of the request is longer than 1 MiB"
+);
+
+const BUSY: &[u8] = answer!(
+    "503 Service Unavailable",
+    "51",
+    "too many long requests at this moment: try it again"
+);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
+
+    #[test]
+    fn answers_say_how_long_they_are() {
+        for answer in [TOO_LONG_ADDRESS, TOO_LONG_HEAD, BUSY] {
+            let text = std::str::from_utf8(answer).unwrap();
+            let (head, body) = text.split_once("\r\n\r\n").unwrap();
+            let length = head.split("content-length: ").nth(1).unwrap();
+            assert_eq!(length.parse(), Ok(body.len()), "{text}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_client_that_takes_nothing_is_gone() {
+        let (mut client, server) = duplex(1000);
+        let patience = Duration::from_millis(20);
+        let mut stream = Stream::new(server, Head::new(Heads::new(0)), patience);
+        client.write_all(b"x").await.unwrap();
+        stream.read_exact(&mut [0; 1]).await.unwrap();
+        let error = stream.write_all(&[0; 3000]).await.unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        // What fits takes no patience.
+        client.read_exact(&mut [0; 1000]).await.unwrap();
+        stream.write_all(&[0; 1000]).await.unwrap();
+        stream.flush().await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn long_heads_share_a_budget_that_comes_back_and_short_ones_need_none() {
+        let heads = Heads::new(30_000);
+        let connect = || {
+            let (client, server) = duplex(100_000);
+            let head = Head::new(heads.clone());
+            (
+                client,
+                Stream::new(server, head.clone(), Duration::MAX),
+                head,
+            )
+        };
+        let read = async |stream: &mut Stream<_>, length| {
+            let mut bytes = vec![0; length];
+            stream.read_exact(&mut bytes).await.is_ok()
+        };
+        let (mut a, mut of_a, head) = connect();
+        a.write_all(&[1; 60_000]).await.unwrap();
+        assert!(read(&mut of_a, FREE + 24_000).await);
+        let (mut b, mut of_b, _head) = connect();
+        b.write_all(&[1; 60_000]).await.unwrap();
+        assert!(read(&mut of_b, FREE).await, "a usual head costs nothing");
+        assert!(!read(&mut of_b, 8000).await, "a long one does not fit");
+        let mut answer = String::new();
+        drop(of_b);
+        b.read_to_string(&mut answer).await.unwrap();
+        assert!(answer.starts_with("HTTP/1.1 503 "), "{answer}");
+        // The body that follows a head is not part of it.
+        head.complete();
+        assert!(read(&mut of_a, 10_000).await);
+        head.next();
+        let (mut c, mut of_c, _head) = connect();
+        c.write_all(&[1; 60_000]).await.unwrap();
+        assert!(
+            read(&mut of_c, FREE + 24_000).await,
+            "what is answered gives its share back"
+        );
+        drop((of_c, _head));
+        assert_eq!(heads.0.load(Relaxed), 30_000);
+    }
+}

@@ -1,0 +1,144 @@
+//! Meetings by link on disk: their codes, when they were used, and who was removed from them. No name, no address.
+
+use std::{collections::BTreeSet, path::Path};
+
+use sqlx::{Row, SqlitePool};
+
+use super::Meeting;
+use crate::database;
+
+const MEETINGS: &str = "CREATE TABLE IF NOT EXISTS meeting (
+    slug TEXT PRIMARY KEY,
+    created_at INTEGER NOT NULL,
+    entered_at INTEGER,
+    ended INTEGER NOT NULL DEFAULT 0
+) STRICT";
+
+const REMOVED: &str = "CREATE TABLE IF NOT EXISTS removed (
+    slug TEXT NOT NULL,
+    guest TEXT NOT NULL,
+    PRIMARY KEY (slug, guest)
+) STRICT";
+
+const SECRET: &str = "CREATE TABLE IF NOT EXISTS secret (
+    one INTEGER PRIMARY KEY CHECK (one = 1),
+    bytes BLOB NOT NULL
+) STRICT";
+
+/// The tables. What they hold is in memory as well; they are read once.
+pub(super) struct Store(SqlitePool);
+
+impl Store {
+    /// Opens the file, or makes it; without one, everything is forgotten with the process.
+    pub(super) async fn open(file: Option<&Path>) -> anyhow::Result<Self> {
+        Ok(Self(
+            database::open(file, &[MEETINGS, REMOVED, SECRET]).await?,
+        ))
+    }
+
+    /// What tokens and pseudonyms are made with: the one that was kept, or `fresh`, which is kept from now on.
+    pub(super) async fn secret(&self, fresh: [u8; 32]) -> sqlx::Result<Vec<u8>> {
+        sqlx::query("INSERT INTO secret (one, bytes) VALUES (1, ?) ON CONFLICT DO NOTHING")
+            .bind(fresh.as_slice())
+            .execute(&self.0)
+            .await?;
+        let row = sqlx::query("SELECT bytes FROM secret")
+            .fetch_one(&self.0)
+            .await?;
+        Ok(row.get(0))
+    }
+
+    /// All meetings, by their codes.
+    pub(super) async fn all(&self) -> sqlx::Result<Vec<(String, Meeting)>> {
+        let mut removed = std::collections::BTreeMap::<String, BTreeSet<String>>::new();
+        let rows = sqlx::query("SELECT slug, guest FROM removed")
+            .fetch_all(&self.0)
+            .await?;
+        for row in rows {
+            removed.entry(row.get(0)).or_default().insert(row.get(1));
+        }
+        let rows = sqlx::query("SELECT slug, created_at, entered_at, ended FROM meeting")
+            .fetch_all(&self.0)
+            .await?;
+        let meeting = |row: &sqlx::sqlite::SqliteRow| {
+            let slug: String = row.get(0);
+            let meeting = Meeting {
+                created_at: row.get::<i64, _>(1).max(0) as u64,
+                entered_at: row.get::<Option<i64>, _>(2).map(|at| at.max(0) as u64),
+                ended: row.get(3),
+                removed: removed.remove(&slug).unwrap_or_default(),
+            };
+            (slug, meeting)
+        };
+        Ok(rows.iter().map(meeting).collect())
+    }
+
+    /// A new meeting.
+    pub(super) async fn insert(&self, slug: &str, created_at: u64) -> sqlx::Result<()> {
+        sqlx::query("INSERT INTO meeting (slug, created_at) VALUES (?, ?)")
+            .bind(slug)
+            .bind(created_at as i64)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Somebody has entered it.
+    pub(super) async fn entered(&self, slug: &str, at: u64) -> sqlx::Result<()> {
+        sqlx::query("UPDATE meeting SET entered_at = ? WHERE slug = ?")
+            .bind(at as i64)
+            .bind(slug)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// It was ended for everyone.
+    pub(super) async fn ended(&self, slug: &str) -> sqlx::Result<()> {
+        sqlx::query("UPDATE meeting SET ended = 1 WHERE slug = ?")
+            .bind(slug)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Somebody was removed from it.
+    pub(super) async fn removed(&self, slug: &str, guest: &str) -> sqlx::Result<()> {
+        sqlx::query("INSERT INTO removed (slug, guest) VALUES (?, ?) ON CONFLICT DO NOTHING")
+            .bind(slug)
+            .bind(guest)
+            .execute(&self.0)
+            .await?;
+        Ok(())
+    }
+
+    /// Forgets meetings, and who was removed from them.
+    pub(super) async fn forget(&self, slugs: &[String]) -> sqlx::Result<()> {
+        let mut transaction = self.0.begin().await?;
+        for slug in slugs {
+            for delete in [
+                "DELETE FROM meeting WHERE slug = ?",
+                "DELETE FROM removed WHERE slug = ?",
+            ] {
+                sqlx::query(delete)
+                    .bind(slug)
+                    .execute(&mut *transaction)
+                    .await?;
+            }
+        }
+        transaction.commit().await
+    }
+
+    #[cfg(test)]
+    pub(super) async fn close(&self) {
+        self.0.close().await;
+    }
+
+    #[cfg(test)]
+    pub(super) async fn removed_rows(&self) -> i64 {
+        let row = sqlx::query("SELECT COUNT(*) FROM removed")
+            .fetch_one(&self.0)
+            .await;
+        row.unwrap().get(0)
+    }
+}

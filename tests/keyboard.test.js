@@ -1,0 +1,223 @@
+/**
+ * With the keyboard alone from the start page through a meeting and out of it. After each step it is asked where the
+ * focus is: whoever neither sees nor points must never be thrown back to the top of the page.
+ */
+import assert from 'node:assert/strict';
+import { test } from 'node:test';
+import { launchChromium } from './lib/browsers.js';
+import { NativeParticipant, SIGNS, WebParticipant } from './lib/participants.js';
+import { Server } from './lib/server.js';
+import { token } from './lib/token.js';
+import { until } from './lib/until.js';
+
+/** What has the focus: its test id, else element and text. */
+const focus = (page) =>
+  page.evaluate(() => {
+    const element = document.activeElement;
+    return element.dataset.testid ?? `${element.tagName.toLowerCase()}: ${(element.getAttribute('aria-label') ?? element.textContent).trim().slice(0, 60)}`;
+  });
+
+test('from the start page through a meeting and out of it with the keyboard alone', { timeout: 4 * 60_000 }, async (t) => {
+  const server = await Server.start('keyboard');
+  t.after(() => server.stop());
+  const browser = await launchChromium();
+  t.after(() => browser.close());
+  const ada = new WebParticipant(browser, { name: 'Ada', ...SIGNS[0] });
+  await ada.open();
+  const { page } = ada;
+  const is = async (expected, step) => {
+    const matches = (found) => (typeof expected === 'string' ? found === expected : expected.test(found));
+    let found;
+    await until(`${step}: the focus is ${expected}`, async () => matches((found = await focus(page))), { limit: 10_000, explain: () => `it is ${found}` });
+  };
+  const press = (key) => page.keyboard.press(key);
+  const chord = async (key) => {
+    await page.keyboard.down('Control');
+    await page.keyboard.press(key);
+    await page.keyboard.up('Control');
+  };
+  /** Tab until something has the focus; how often does not matter, that one gets there does. */
+  const tabTo = async (expected, step) => {
+    for (let n = 0; n < 40; n++) {
+      if (await page.evaluate(() => document.activeElement === document.body && document.hasFocus())) assert.notEqual(n, 1, `${step}: the first Tab led nowhere`);
+      await press('Tab');
+      if ((await focus(page)) === expected) return;
+    }
+    assert.fail(`${step}: ${expected} is not reached by Tab`);
+  };
+  const microphone = () => page.evaluate(() => window.__conclave.room.localParticipant.isMicrophoneEnabled);
+
+  await page.goto(server.url);
+  await page.waitForSelector('[data-testid="start-meeting"]:not([disabled])');
+  await tabTo('start-meeting', 'start page');
+  await press('Enter');
+  await is('h1: Ready to join?', 'the door takes the focus');
+  await tabTo('name-input', 'door');
+  await page.keyboard.type('Ada');
+  await press('Enter');
+  await ada.connected();
+  await is(/^h1: Meeting [a-z-]+$/, 'the meeting takes the focus');
+
+  // Chat: by letter, by Escape, by the button.
+  await press('c');
+  await is('chat-input', 'C opens the chat and one can write');
+  await page.keyboard.type('six lines');
+  await press('Escape');
+  await is('toggle-chat', 'Escape gives the focus back to the button');
+  await press('Enter');
+  await is('chat-input', 'the button opens it too');
+  assert.equal(await page.$eval('[data-testid="chat-input"]', (field) => field.value), 'six lines', 'what was written is still there');
+
+  // The moment one wants to be muted is the one in which one types.
+  await until('the microphone is on', microphone);
+  await chord('d');
+  await until('Ctrl+D mutes while one types', async () => !(await microphone()));
+  await is('chat-input', 'and one types on');
+  await page.keyboard.type(' more');
+  await press('Escape');
+  await chord('d');
+  await until('and unmutes', microphone);
+
+  // People: the panel takes the focus, so that Escape and Tab work there.
+  await press('p');
+  await is('h2: People', 'P opens the people');
+  await press('Escape');
+  await is('toggle-people', 'Escape closes them');
+  await press('p');
+  await is('h2: People', 'and again');
+  await press('c');
+  await is('chat-input', 'one panel gives way to the other');
+  assert.equal(await page.$eval('[data-testid="chat-input"]', (field) => field.value), 'six lines more');
+  await press('Enter');
+  await until('it is sent', async () => (await ada.said()).some((said) => said.includes('six lines more')));
+  assert.equal(await page.$eval('[data-testid="chat-input"]', (field) => field.value), '');
+  await is('chat-input', 'and one writes on');
+  await press('Escape');
+  await is('toggle-chat', 'closed');
+
+  // Alone or not, it is told as it is.
+  const nat = new NativeParticipant({ name: 'nat', ...SIGNS[1] });
+  t.after(() => nat.close());
+  const room = await page.evaluate(() => window.__conclave.room.name);
+  await nat.join(server.socketUrl, token(room, 'nat'), { publish: false });
+  await until('nat is there', async () => (await ada.people()).length === 1);
+  await tabTo('leave', 'meeting');
+  await press('Enter');
+  await is('left-reason', 'the last screen takes the focus');
+  assert.match(await page.evaluate(() => document.body.innerText), /It goes on for the others/);
+  await tabTo('rejoin', 'left');
+  await press('Enter');
+  await ada.connected();
+  await is(/^h1: Meeting/, 'back in the meeting');
+  await nat.leave();
+  await until('Ada is alone', async () => (await ada.people()).length === 0);
+  await tabTo('leave', 'meeting');
+  await press('Enter');
+  await is('left-reason', 'out again');
+  assert.match(await page.evaluate(() => document.body.innerText), /Nobody else was there/);
+  await tabTo('go-home', 'left');
+  await press('Enter');
+  await is(/^h1: /, 'the start page takes the focus');
+  assert.deepEqual(ada.errors, []);
+});
+
+test('a camera that takes its time comes on in the meeting, and one that fails is told', { timeout: 3 * 60_000 }, async (t) => {
+  const server = await Server.start('slow-camera');
+  t.after(() => server.stop());
+  const browser = await launchChromium();
+  t.after(() => browser.close());
+  for (const fails of [false, true]) {
+    const ada = new WebParticipant(browser, { name: 'Ada', ...SIGNS[0] });
+    await ada.open();
+    await ada.context.overridePermissions(server.url, ['camera', 'microphone']);
+    await ada.page.evaluateOnNewDocument((broken) => {
+      const ask = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+      navigator.mediaDevices.getUserMedia = async (wishes) => {
+        if (!wishes.video) return ask(wishes);
+        await new Promise((go) => (window.__startCamera = go));
+        if (broken) throw new DOMException('Could not start video source', 'NotReadableError');
+        return ask(wishes);
+      };
+    }, fails);
+    await ada.page.goto(`${server.url}/m/slow`, { waitUntil: 'domcontentloaded' });
+    await ada.page.waitForSelector('[data-testid="prejoin-camera"][aria-busy="true"]');
+    await ada.type('name-input', 'Ada');
+    await ada.click('join-button');
+    await ada.connected();
+    const starting = await ada.page.waitForSelector('[data-testid="toggle-camera"][aria-busy="true"]');
+    assert.equal(await starting.evaluate((button) => button.ariaLabel), 'Starting the camera…');
+    await ada.page.evaluate(() => window.__startCamera());
+    if (fails) {
+      await until('the failure is told', async () => /used by another application/.test(await ada.page.evaluate(() => document.body.innerText)));
+    } else {
+      await until('the camera is on', () => ada.page.evaluate(() => window.__conclave.room.localParticipant.isCameraEnabled));
+    }
+    await ada.page.waitForSelector('[data-testid="toggle-camera"][aria-busy="false"]');
+    assert.deepEqual(ada.errors, []);
+    await ada.close();
+  }
+});
+
+test('the screen stays on in a meeting, and only there', { timeout: 2 * 60_000 }, async (t) => {
+  const server = await Server.start('awake');
+  t.after(() => server.stop());
+  const browser = await launchChromium();
+  t.after(() => browser.close());
+  const ada = new WebParticipant(browser, { name: 'Ada', ...SIGNS[0] });
+  await ada.open();
+  await ada.page.evaluateOnNewDocument(() => {
+    window.__held = 0;
+    window.__keys = {};
+    const request = navigator.wakeLock.request.bind(navigator.wakeLock);
+    navigator.wakeLock.request = async (kind) => {
+      const lock = await request(kind);
+      window.__held++;
+      lock.addEventListener('release', () => window.__held--);
+      return lock;
+    };
+    const handle = navigator.mediaSession.setActionHandler.bind(navigator.mediaSession);
+    navigator.mediaSession.setActionHandler = (action, act) => {
+      window.__keys[action] = act;
+      handle(action, act);
+    };
+  });
+  await ada.join(server.url, 'awake');
+  const held = () => ada.page.evaluate(() => window.__held);
+  await until('the screen is kept on', async () => (await held()) === 1);
+  await until('the microphone is on', () => ada.page.evaluate(() => window.__conclave.room.localParticipant.isMicrophoneEnabled));
+  await ada.page.evaluate(() => window.__keys.togglemicrophone());
+  await until('the headset’s key mutes', () => ada.page.evaluate(() => !window.__conclave.room.localParticipant.isMicrophoneEnabled));
+  await ada.page.evaluate(() => window.__keys.hangup());
+  await ada.page.waitForSelector('[data-testid="left-reason"]');
+  await until('the screen may go dark', async () => (await held()) === 0);
+});
+
+test('with little height the chat can be written in and closed', { timeout: 2 * 60_000 }, async (t) => {
+  const server = await Server.start('little-height');
+  t.after(() => server.stop());
+  const browser = await launchChromium();
+  t.after(() => browser.close());
+  const ada = new WebParticipant(browser, { name: 'Ada', ...SIGNS[0] });
+  await ada.open();
+  // A window of 1280 x 1024 at 400 %, and a telephone on its side.
+  for (const [width, height] of [[320, 256], [844, 390]]) {
+    await ada.page.setViewport({ width, height });
+    await ada.join(server.url, 'small');
+    for (const panel of ['chat', 'people']) {
+      await ada.click(`toggle-${panel}`);
+      const places = await ada.page.evaluate(() => {
+        const inner = [...document.querySelectorAll('.panel [data-testid], .panel .icon-button')];
+        return inner.map((element) => {
+          const box = element.getBoundingClientRect();
+          const top = document.elementFromPoint(box.x + box.width / 2, box.y + box.height / 2);
+          return [element.ariaLabel, box.y >= 0 && box.bottom <= innerHeight && box.right <= innerWidth && element.contains(top)];
+        });
+      });
+      for (const [label, free] of places.slice(0, 3)) assert.ok(free, `${label} is free at ${width}x${height}`);
+      assert.ok(places.length > 0);
+      await ada.screenshot(`little-height-${panel}-${width}`);
+      await ada.page.keyboard.press('Escape');
+      await until('it is closed', async () => !(await ada.page.$('.panel')));
+    }
+  }
+});

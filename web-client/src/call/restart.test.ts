@@ -1,0 +1,21 @@
+import { DisconnectReason } from 'livekit-client';
+import { describe, expect, it } from 'vitest';
+import { onServerStop } from './restart';
+
+describe('a server that stops', () => {
+  it('is heard of, and the engine hears of it too', () => {
+    const heard: unknown[] = [];
+    let told = 0;
+    const room = { engine: { client: { onLeave: (leave: { reason?: DisconnectReason }) => void heard.push(leave) } } };
+    onServerStop(room, () => told++);
+    room.engine.client.onLeave({ reason: DisconnectReason.PARTICIPANT_REMOVED });
+    expect(told).toBe(0);
+    room.engine.client.onLeave({ reason: DisconnectReason.SERVER_SHUTDOWN });
+    expect(told).toBe(1);
+    expect(heard).toHaveLength(2);
+  });
+
+  it('is not heard of where the engine is made otherwise, and nothing breaks', () => {
+    for (const room of [undefined, {}, { engine: {} }, { engine: { client: {} } }]) expect(() => onServerStop(room ?? {}, () => undefined)).not.toThrow();
+  });
+});
