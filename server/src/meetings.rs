@@ -364,7 +364,10 @@ impl Meetings {
     /// # Errors
     /// [`Error::TokenRevoked`].
     pub fn admits(&self, grant: &Grant, room: &RoomName) -> Result<(), Error> {
-        let Some(guest) = guest_of(&grant.identity).filter(|_| grant.api_key == self.0.key) else {
+        // Its further devices go with a guest.
+        let principal = grant.principal();
+        let guest = guest_of(principal.as_str()).filter(|_| grant.api_key == self.0.key);
+        let Some(guest) = guest else {
             return Ok(());
         };
         match self.table().get(room.as_str()) {

@@ -3,6 +3,7 @@
 //! A room's task feeds its [`Room`] one input at a time and carries what comes out to the sessions and to the shard.
 
 mod api;
+mod mailbox;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -18,10 +19,7 @@ use signaling::{
     ApiCall, CloseCause, Config, Join, Room, RoomInput, RoomMessage, RoomNews, RoomOutput,
     SessionId, SessionMessage,
 };
-use tokio::sync::{
-    Notify,
-    mpsc::{self, error::TrySendError},
-};
+use tokio::sync::{Notify, mpsc};
 use tracing::Instrument;
 
 use crate::{
@@ -29,11 +27,8 @@ use crate::{
     media::{EventSender, Media},
     webhooks::Webhooks,
 };
-
-/// Messages that wait for one session. A client that is this far behind does not read: it is given up.
-///
-/// Joining a room of a thousand publishers brings fewer.
-const SESSION_MAILBOX: usize = 1024;
+use mailbox::Undelivered;
+pub use mailbox::{SessionMail, SessionReceiver, SessionSender, session_mailbox};
 
 /// Into a room's task. Unbounded: sessions limit the rate of what clients send.
 enum RoomMail {
@@ -51,25 +46,6 @@ impl RoomSender {
     pub fn send(&self, input: RoomInput) {
         let _ = self.0.send(RoomMail::Input(input));
     }
-}
-
-/// Into a session's task.
-pub enum SessionMail {
-    /// From its room.
-    Message(SessionMessage),
-    /// The room it joined had just ended: this is the one it is in.
-    Moved(RoomSender),
-}
-
-/// The mailbox of a session.
-pub type SessionSender = mpsc::Sender<SessionMail>;
-
-/// What a session reads.
-pub type SessionReceiver = mpsc::Receiver<SessionMail>;
-
-/// A mailbox for a session.
-pub fn session_mailbox() -> (SessionSender, SessionReceiver) {
-    mpsc::channel(SESSION_MAILBOX)
 }
 
 /// The most open rooms.
@@ -453,10 +429,10 @@ impl RoomTask {
         let Some(mailbox) = self.sessions.get(&session) else {
             return;
         };
-        let failed = match mailbox.try_send(SessionMail::Message(message)) {
+        let failed = match mailbox.send(SessionMail::Message(message)) {
             Ok(()) => false,
-            Err(TrySendError::Closed(_)) => true,
-            Err(TrySendError::Full(_)) => {
+            Err(Undelivered::Gone) => true,
+            Err(Undelivered::Full) => {
                 tracing::warn!(
                     session = session.0,
                     "the client does not read: its session is closed"
@@ -499,7 +475,7 @@ impl RoomTask {
             return;
         };
         if let Some(room) = self.place.rooms.join(join, session.clone()) {
-            let _ = session.try_send(SessionMail::Moved(room));
+            let _ = session.send(SessionMail::Moved(room));
         }
     }
 }

@@ -65,6 +65,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let turn_users = TurnServers::new(turn_urls.clone(), &rand::random(), lifetime);
     let mut room_config = config.room.clone();
     room_config.turn = Some(turn_users.clone());
+    room_config.simulations |= config.dev;
     let room_config = Arc::new(room_config);
     let (agents, agents_task) =
         Agents::new(room_config.clone(), config.keys.clone(), metrics.clone());

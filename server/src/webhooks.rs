@@ -15,7 +15,7 @@ use std::{
     collections::HashMap,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
-        atomic::{AtomicI32, AtomicI64, Ordering::Relaxed},
+        atomic::{AtomicI32, Ordering::Relaxed},
     },
     time::Duration,
 };
@@ -56,12 +56,36 @@ struct Inner {
     /// A lane has nothing more to do.
     idle: Notify,
     /// Bytes of events that wait, in memory and on disk.
-    queued: AtomicI64,
+    queued: Mutex<Queued>,
     max_queued: i64,
     max_age: Duration,
     /// Events dropped since receivers were last told.
     dropped: AtomicI32,
     metrics: Metrics,
+}
+
+/// What waits: of each room, and of all.
+#[derive(Default)]
+struct Queued {
+    rooms: HashMap<Arc<str>, i64>,
+    all: i64,
+}
+
+impl Queued {
+    /// A room may have as many bytes as are free beside: one alone fills half of the outbox, two a third each, and there is
+    /// always room for those who have little to say.
+    fn has_room_for(&self, room: &str, bytes: i64, max: i64) -> bool {
+        self.rooms.get(room).copied().unwrap_or_default() + bytes <= max - self.all
+    }
+
+    fn add(&mut self, room: &Arc<str>, bytes: i64) {
+        self.all += bytes;
+        let queued = self.rooms.entry(room.clone()).or_default();
+        *queued += bytes;
+        if *queued <= 0 {
+            self.rooms.remove(room);
+        }
+    }
 }
 
 enum Mail {
@@ -110,7 +134,7 @@ impl Webhooks {
         let (inbox, mail) = mpsc::unbounded_channel();
         let inner = Arc::new(Inner {
             receivers,
-            queued: outbox.bytes().await.with_context(opening)?.into(),
+            queued: Mutex::default(),
             lanes: Mutex::default(),
             asides: Mutex::default(),
             idle: Notify::new(),
@@ -121,7 +145,9 @@ impl Webhooks {
             dropped: AtomicI32::new(0),
             metrics: metrics.clone(),
         });
-        inner.add_queued(0);
+        for (room, bytes) in inner.outbox.bytes().await.with_context(opening)? {
+            inner.add_queued(&room, bytes);
+        }
         for (lane, last) in inner.outbox.lanes().await.with_context(opening)? {
             inner.wake(lane, last);
         }
@@ -129,7 +155,7 @@ impl Webhooks {
         Ok(Self(Some(inner)))
     }
 
-    /// Takes an event of a room. Never waits; where too many wait already, the event is dropped and counted.
+    /// Takes an event of a room. Never waits; where too many of this room wait already, the event is dropped and counted.
     #[allow(deprecated)] // `num_dropped`: receivers still read it.
     pub fn send(&self, mut event: WebhookEvent) {
         let Some(inner) = &self.0 else { return };
@@ -143,7 +169,7 @@ impl Webhooks {
         };
         let body: Arc<str> = body.into();
         let bytes = (body.len() * inner.receivers.len()) as i64;
-        if inner.queued.load(Relaxed) + bytes > inner.max_queued {
+        if !inner.queued().has_room_for(&room, bytes, inner.max_queued) {
             inner.dropped.fetch_add(dropped.saturating_add(1), Relaxed);
             return inner.count("dropped");
         }
@@ -152,7 +178,7 @@ impl Webhooks {
                 url: receiver.url.clone(),
                 room: room.clone(),
             };
-            inner.add_queued(body.len() as i64);
+            inner.add_queued(&room, body.len() as i64);
             inner.metrics.webhook_unstored.inc();
             let entry = Entry {
                 lane,
@@ -228,7 +254,7 @@ impl Inner {
                     }
                     let (max_age, metrics) = (self.max_age, &self.metrics);
                     match receiver.deliver(&event, max_age, metrics).await {
-                        Ok(outcome) => self.settle(&event, outcome).await,
+                        Ok(outcome) => self.settle(&lane, &event, outcome).await,
                         Err(status) => self.set_aside(receiver, &lane, &event, status),
                     }
                 }
@@ -249,13 +275,13 @@ impl Inner {
     }
 
     /// An event whose delivery is over is forgotten.
-    async fn settle(&self, event: &Stored, outcome: &'static str) {
+    async fn settle(&self, lane: &Lane, event: &Stored, outcome: &'static str) {
         self.count(outcome);
         while let Err(error) = self.outbox.remove(event.sequence).await {
             tracing::warn!(%error, "a delivered webhook event cannot be removed; trying again");
             tokio::time::sleep(DISK_RETRY).await;
         }
-        self.add_queued(-(event.body.len() as i64));
+        self.add_queued(&lane.room, -(event.body.len() as i64));
     }
 
     /// Waits until no lane has anything to do.
@@ -274,9 +300,14 @@ impl Inner {
         self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add_queued(&self, bytes: i64) {
-        let queued = self.queued.fetch_add(bytes, Relaxed) + bytes;
-        self.metrics.webhook_queue.set(queued);
+    fn queued(&self) -> MutexGuard<'_, Queued> {
+        self.queued.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add_queued(&self, room: &Arc<str>, bytes: i64) {
+        let mut queued = self.queued();
+        queued.add(room, bytes);
+        self.metrics.webhook_queue.set(queued.all);
     }
 
     fn count(&self, outcome: &'static str) {
@@ -329,6 +360,27 @@ mod tests {
         let inner = webhooks.0.as_ref().unwrap();
         assert_eq!(inner.dropped.load(Relaxed), 0);
         assert!(metrics.webhook_queue.get() > 700_000);
+    }
+
+    #[test]
+    fn a_room_that_says_too_much_leaves_room_for_the_others() {
+        let (mut queued, max) = (Queued::default(), 256_000_000);
+        let rooms: Vec<Arc<str>> = ["one", "two", "three"].map(Into::into).into();
+        let mut fill = |room: &Arc<str>, bytes: i64| {
+            let mut taken = 0;
+            while queued.has_room_for(room, bytes, max) {
+                queued.add(room, bytes);
+                taken += bytes;
+            }
+            taken
+        };
+        let first = fill(&rooms[0], 541_000);
+        assert!((120_000_000..=128_000_000).contains(&first), "{first}");
+        // Another that does the same, and one more, which says what rooms say.
+        assert!(fill(&rooms[1], 541_000) > 60_000_000);
+        assert!(fill(&rooms[2], 2_000) > 30_000_000);
+        queued.add(&rooms[0], -first);
+        assert!(!queued.rooms.contains_key("one"));
     }
 
     #[tokio::test]

@@ -224,6 +224,45 @@ fn who_may_not_publish_may_not_join_to_publish_only() {
 }
 
 #[test]
+fn who_may_not_describe_itself_may_not_join_with_a_description() {
+    let server = Server::dev(&[]);
+    let ask = |right: Option<bool>, request: &JoinRequest| {
+        let mut grant = grant("room", "identity");
+        if let Some(video) = grant.video.as_mut() {
+            video.can_update_own_metadata = right;
+        }
+        let token = signed(&grant, "secret", now());
+        let request = encode_join_request(request);
+        let answer = server.get(&format!(
+            "/rtc/v1/validate?access_token={token}&join_request={request}"
+        ));
+        (answer.status, answer.body)
+    };
+    let metadata = JoinRequest {
+        metadata: "m".into(),
+        ..JoinRequest::default()
+    };
+    let attributes = JoinRequest {
+        participant_attributes: [("key".into(), "value".into())].into(),
+        ..JoinRequest::default()
+    };
+    let refused = (401, "permissions denied".to_owned());
+    for request in [&metadata, &attributes] {
+        assert_eq!(ask(None, request), refused);
+        assert_eq!(ask(Some(false), request), refused);
+        assert_eq!(ask(Some(true), request).0, 200);
+    }
+    assert_eq!(ask(None, &JoinRequest::default()).0, 200);
+    // Nor is one read that would be more than it is long.
+    let bomb = JoinRequest {
+        add_track_requests: vec![Default::default(); 100_000],
+        ..JoinRequest::default()
+    };
+    let refused = (400, "join request has too many fields".to_owned());
+    assert_eq!(ask(Some(true), &bomb), refused);
+}
+
+#[test]
 fn the_signal_endpoints_are_nothing_but_websockets() {
     let server = Server::dev(&[]);
     let token = token("room", "identity");

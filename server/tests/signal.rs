@@ -246,6 +246,71 @@ async fn who_joins_to_publish_only_is_somebody_else_beside_the_person_and_receiv
 }
 
 #[tokio::test]
+async fn who_was_removed_does_not_come_back_as_another_device_of_itself() {
+    let server = Server::dev(&[]);
+    let mut witness = Client::join(&server, "alice").await;
+    let own = token("room", "mallory");
+    let url = |token: &str, name: &str| {
+        let address = server.address;
+        format!("ws://{address}/rtc?access_token={token}&publish={name}")
+    };
+    let mut mallory = Client::join(&server, "mallory").await;
+    let mut device = Client(connect_async(url(&own, "one")).await.unwrap().0);
+    let refreshed = loop {
+        let response = device.response().await.expect("no token before the end");
+        if let signal_response::Message::RefreshToken(token) = response {
+            break token;
+        }
+    };
+    let mut admin = support::grant("room", "");
+    admin.video.as_mut().unwrap().room_admin = true;
+    let admin = support::signed(&admin, "secret", support::now());
+    let answer = server.request(
+        "POST",
+        "/twirp/livekit.RoomService/RemoveParticipant",
+        &[
+            ("Authorization", &format!("Bearer {admin}")),
+            ("Content-Type", "application/json"),
+        ],
+        &format!(
+            r#"{{"room":"room","identity":"mallory","revoke_token_ts":"{}"}}"#,
+            support::now() + 1
+        ),
+    );
+    assert_eq!(answer.status, 200, "{}", answer.body);
+    mallory.wait_for_close().await;
+    device.wait_for_close().await;
+    for (token, name) in [(&own, "back"), (&own, "one"), (&refreshed, "one")] {
+        let mut again = Client(connect_async(url(token, name)).await.unwrap().0);
+        let Some(signal_response::Message::Leave(leave)) = again.response().await else {
+            panic!("let in again as {name}")
+        };
+        assert_eq!(leave.reason(), DisconnectReason::ParticipantRemoved);
+    }
+    assert!(witness.is_served().await);
+}
+
+#[tokio::test]
+async fn a_flood_of_websocket_pings_ends_that_session_only() {
+    let server = Server::dev(&[]);
+    let mut other = Client::join(&server, "other").await;
+    let mut client = Client::join(&server, "client").await;
+    // As many as there may be at once, and then some more than come back meanwhile.
+    for _ in 0..3000 {
+        if client
+            .0
+            .send(Message::Ping(Default::default()))
+            .await
+            .is_err()
+        {
+            break;
+        }
+    }
+    client.wait_for_close().await;
+    assert!(other.is_served().await);
+}
+
+#[tokio::test]
 async fn the_end_of_the_server_sends_everybody_elsewhere() {
     let server = Server::dev(&[]);
     let mut client = Client::join(&server, "client").await;

@@ -104,6 +104,29 @@ fn data_goes_out_on_the_second_connection_and_comes_in_on_the_first() {
 }
 
 #[test]
+fn who_connects_only_the_half_that_publishes_is_not_there_and_says_nothing() {
+    let mut rig = Rig::new(34);
+    let (one, two) = (rig.join(), rig.join_with_two());
+    rig.run(SECOND / 100);
+    rig.participants[two].subscriber = None;
+    rig.offer(two);
+    rig.run(2 * SECOND);
+    let sid = rig.participants[two].sid;
+    assert!(rig.participants[two].connection.is_connected());
+    assert!(!rig.events.contains(&Event::Connected { peer: sid }));
+    rig.command(Command::AwaitReply { peer: sid });
+    for channel in [client::DataChannel::Reliable, client::DataChannel::Lossy] {
+        let (packet, now) = (user_packet(), rig.now);
+        let connection = &mut rig.participants[two].connection;
+        connection.send_data(channel, &packet, now).unwrap();
+        rig.run(SECOND);
+    }
+    assert_eq!(rig.participants[one].data.len(), 0);
+    let reply = |event: &Event| matches!(event, Event::Reply { .. });
+    assert!(!rig.events.iter().any(reply));
+}
+
+#[test]
 fn a_second_connection_survives_a_restart_of_ice() {
     let mut rig = Rig::new(32);
     let (one, two) = (rig.join(), rig.join_with_two());

@@ -87,6 +87,10 @@ pub struct Config {
     pub resume_timeout: u32,
     /// A participant whose media transport is gone is told to reconnect after this many seconds.
     pub media_timeout: u32,
+    /// The most further devices as which one person publishes at a time (`publish` in the older protocol's query).
+    pub max_companions: usize,
+    /// May clients simulate faults (`SimulateScenario`), as SDKs do to test themselves? In development mode they may.
+    pub simulations: bool,
     /// The most tracks of one participant, and the most data tracks beside them.
     pub max_tracks: usize,
     /// The most tracks one participant receives at a time. What it asks for beyond waits until it gives one up. Beside
@@ -123,7 +127,9 @@ impl Default for Config {
             join_timeout: 60,
             resume_timeout: 20,
             media_timeout: 15,
-            max_tracks: 32,
+            max_companions: 1,
+            simulations: false,
+            max_tracks: 128,
             max_subscriptions: 1000,
             enabled_codecs: ENABLED_CODECS.map(String::from).to_vec(),
             enable_remote_unmute: false,
@@ -156,12 +162,78 @@ pub struct Join {
 pub struct Response {
     message: Arc<SignalResponse>,
     binary: Bytes,
+    subject: Option<Subject>,
+}
+
+/// Of what a message says all there is to say: the next one of the same subject makes it needless, where the client has not
+/// got it yet.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Subject {
+    /// Another participant, by its sid.
+    Participant(Arc<str>),
+    /// How well a participant is connected.
+    Quality(Arc<str>),
+    /// The room.
+    Room,
+    /// May a track be received?
+    Permission(Arc<str>),
+    /// Does the network carry a track?
+    StreamState(Arc<str>),
+    /// The layers that others want of a track.
+    Layers(Arc<str>),
+    /// The codecs that others need of a track.
+    AudioCodecs(Arc<str>),
+    /// The sections that an offer has to have.
+    Sections,
+}
+
+impl Subject {
+    fn of(message: &signal_response::Message) -> Option<Self> {
+        use signal_response::Message as M;
+        Some(match message {
+            M::Update(update) => match update.participants.as_slice() {
+                [one] => Self::Participant(one.sid.as_str().into()),
+                _ => return None,
+            },
+            M::ConnectionQuality(update) => match update.updates.as_slice() {
+                [one] => Self::Quality(one.participant_sid.as_str().into()),
+                _ => return None,
+            },
+            M::RoomUpdate(_) => Self::Room,
+            M::SubscriptionPermissionUpdate(update) => {
+                Self::Permission(update.track_sid.as_str().into())
+            }
+            M::StreamStateUpdate(update) => match update.stream_states.as_slice() {
+                [one] => Self::StreamState(one.track_sid.as_str().into()),
+                _ => return None,
+            },
+            M::SubscribedQualityUpdate(update) => Self::Layers(update.track_sid.as_str().into()),
+            M::SubscribedAudioCodecUpdate(update) => {
+                Self::AudioCodecs(update.track_sid.as_str().into())
+            }
+            M::MediaSectionsRequirement(_) => Self::Sections,
+            _ => return None,
+        })
+    }
 }
 
 impl Response {
     /// The message in it (always `Some` in what a room sends).
     pub fn message(&self) -> Option<&signal_response::Message> {
         self.message.message.as_ref()
+    }
+
+    /// What it says all of, if anything.
+    pub fn subject(&self) -> Option<&Subject> {
+        self.subject.as_ref()
+    }
+
+    /// The same, for whom its place among other messages matters.
+    pub(crate) fn by_itself(self) -> Self {
+        Self {
+            subject: None,
+            ..self
+        }
     }
 
     /// As protobuf.
@@ -177,12 +249,14 @@ impl Response {
 
 impl From<signal_response::Message> for Response {
     fn from(message: signal_response::Message) -> Self {
+        let subject = Subject::of(&message);
         let message = SignalResponse {
             message: Some(message),
         };
         Self {
             binary: message.encode_to_vec().into(),
             message: Arc::new(message),
+            subject,
         }
     }
 }
@@ -229,7 +303,7 @@ pub enum CloseCause {
     PingTimeout,
     /// A message that is none.
     Malformed,
-    /// A message that is too long.
+    /// A message that is too long, or of too many parts.
     TooLong,
     /// More messages than allowed.
     TooMany,

@@ -159,7 +159,7 @@ impl Room {
         let (Some(participant), Some(track)) = (participant, track) else {
             return Err((Reason::NotFound, "you have no such track"));
         };
-        if !participant.can_publish(track.info.source()) {
+        if !participant.can_publish(track.info.source(), MediaKind::Video) {
             return Err((Reason::NotAllowed, "does not have permission to publish"));
         }
         if is_too_long(request) || request.cid.is_empty() {

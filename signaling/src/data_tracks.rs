@@ -45,6 +45,8 @@ pub(crate) struct DataTrack {
     /// In the publisher's packets; also in `info`.
     handle: Handle,
     pub info: DataTrackInfo,
+    /// Others have heard of it.
+    pub announced: bool,
 }
 
 impl DataTrack {
@@ -52,7 +54,12 @@ impl DataTrack {
     pub fn elsewhere(&self, sid: DataTrackSid) -> Self {
         let mut info = self.info.clone();
         info.sid = sid.to_string();
-        Self { sid, info, ..*self }
+        Self {
+            sid,
+            info,
+            announced: false,
+            ..*self
+        }
     }
 }
 
@@ -82,6 +89,11 @@ impl DataTracks {
             .get(&track)
             .and_then(|wanted| wanted.wish);
         wish.unwrap_or(self.auto_subscribe)
+    }
+
+    fn is_announced(&self, track: DataTrackSid) -> bool {
+        let mut published = self.published.iter();
+        published.any(|known| known.sid == track && known.announced)
     }
 
     fn active(&self) -> usize {
@@ -158,11 +170,11 @@ impl Room {
                 sid: track,
                 handle,
                 info,
+                announced: false,
             },
         );
         // The `update` must be out before any handle for it is.
         self.announce(sid, false);
-        self.reconcile_data_track(track);
     }
 
     /// What the others are to hear of it, is the caller's.
@@ -378,16 +390,20 @@ impl Room {
         };
         subscriber.sid != publisher.sid
             && publisher.is_visible()
+            && publisher.data.is_announced(track)
             && subscriber.can_subscribe()
             && subscriber.data.wants(track)
             && publisher.audience.allows_data(&subscriber.identity, track)
     }
 
-    /// For everybody.
-    pub(crate) fn reconcile_data_track(&mut self, track: DataTrackSid) {
+    /// For everybody, who hears in one message what all of them mean.
+    pub(crate) fn reconcile_data_tracks(&mut self, tracks: &[DataTrackSid]) {
+        if tracks.is_empty() {
+            return;
+        }
         let subscribers: Vec<_> = self.participants.keys().copied().collect();
         for subscriber in subscribers {
-            if self.reconcile_data(subscriber, &[track]) {
+            if self.reconcile_data(subscriber, tracks) {
                 self.send_data_handles(subscriber);
             }
         }
@@ -396,9 +412,7 @@ impl Room {
     /// For all that the participant publishes.
     pub(crate) fn reconcile_data_publisher(&mut self, sid: ParticipantSid) {
         let tracks = self.participants.get(&sid).map(published_by);
-        for track in tracks.unwrap_or_default() {
-            self.reconcile_data_track(track);
-        }
+        self.reconcile_data_tracks(&tracks.unwrap_or_default());
     }
 
     /// For everything others publish.

@@ -289,7 +289,8 @@ impl Forward {
         };
         ForwardedParticipant {
             sid: self.sid,
-            grant: participant.grant.clone(),
+            // What it is and publishes; which room this is for, the other one knows.
+            grant: participant.grant.in_room(&"".into()),
             client: participant.client.clone(),
             quality: participant.quality,
             audience: self.translate(&participant.audience),

@@ -14,7 +14,7 @@ use crate::{
     data_tracks::DataTrack,
     forward::{ForwardedParticipant, ForwardedTrack},
     leave::Farewell,
-    participant::{Participant, Track, kind_of},
+    participant::{Participant, Track},
     room::Room,
 };
 
@@ -168,7 +168,7 @@ impl Room {
             let text = "the identity is in the destination room already";
             return Err(Error::AlreadyExists(text));
         }
-        if self.is_full(&identity, kind_of(&forwarded.grant)) {
+        if self.is_full(&forwarded.grant) {
             return Err(Error::RoomFull);
         }
         if forwarded.tracks.len().max(forwarded.data.len()) > self.config.max_tracks {
@@ -192,6 +192,7 @@ impl Room {
             media: media.clone(),
             encoding: codec.clone(),
             bound: true,
+            announced: false,
             subscribed: false,
             codec: String::new(),
             audio_codecs: Vec::new(),
@@ -261,9 +262,7 @@ impl Room {
         if has_other_audience {
             self.reconcile_data_publisher(sid);
         }
-        for track in new_data {
-            self.reconcile_data_track(track);
-        }
+        self.reconcile_data_tracks(&new_data);
         self.quality_changed(sid, forwarded.quality);
     }
 

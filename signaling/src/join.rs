@@ -3,14 +3,12 @@
 use std::time::Instant;
 
 use protocol::{
-    ParticipantIdentity, ParticipantSid,
+    ParticipantSid,
     error::Error,
     limits,
     livekit::{
         Codec, IceServer, JoinResponse, LeaveRequest, ParticipantInfo, ServerInfo,
-        leave_request::Action,
-        participant_info::{Kind, State},
-        server_info::Edition,
+        leave_request::Action, participant_info::State, server_info::Edition,
         signal_response::Message,
     },
     turn::is_tls,
@@ -25,14 +23,15 @@ use crate::{
     data_tracks::DataTracks,
     leave::Farewell,
     metadata,
-    participant::{Participant, kind_of},
+    participant::Participant,
     room::Room,
 };
 
 impl Room {
     /// Everything the first answer must carry is said to the shard before the offer.
     pub(crate) fn join(&mut self, join: Join, now: Instant) {
-        if let Err(error) = self.admit(&join) {
+        let admitted = self.admit(&join);
+        if let Err(error) = admitted.and_then(|()| self.take_seat(&join.grant, now)) {
             return self.refuse(join.session, &error);
         }
         if let Some(&old) = self.identities.get(&join.grant.identity()) {
@@ -63,7 +62,11 @@ impl Room {
         if let Some(offer) = offer {
             self.offer(sid, offer, now);
         }
-        self.announce_count(Some(sid), now);
+        self.announce_count(Some(sid));
+        let without_media = Participant::is_without_media;
+        if self.participants.get(&sid).is_some_and(without_media) {
+            self.connected(sid, now);
+        }
     }
 
     fn admit(&self, join: &Join) -> Result<(), Error> {
@@ -77,20 +80,12 @@ impl Room {
         limits::check_name(&join.grant.name)?;
         limits::check_metadata(&join.grant.metadata)?;
         limits::check_attributes(&join.grant.attributes)?;
-        match self.is_full(&join.grant.identity(), kind_of(&join.grant)) {
-            true => Err(Error::RoomFull),
-            false => Ok(()),
+        if join.request.add_track_requests.len() > self.config.max_tracks {
+            return Err(Error::InvalidArgument(
+                "too many tracks in the join request",
+            ));
         }
-    }
-
-    /// No seat is left for this one. Agents do not count; a duplicate gives up its seat first.
-    pub(crate) fn is_full(&self, identity: &ParticipantIdentity, kind: Kind) -> bool {
-        let counts = |participant: &&Participant| {
-            participant.kind() != Kind::Agent && participant.identity != *identity
-        };
-        let taken = self.participants.values().filter(counts).count();
-        let full = self.max_participants != 0 && taken >= self.max_participants as usize;
-        full && kind != Kind::Agent
+        self.admit_principal(&join.grant)
     }
 
     /// The shard forgets an empty room; the first who comes brings its number of voices along.

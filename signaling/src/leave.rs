@@ -77,7 +77,7 @@ impl Room {
             }
             self.departed.push_back((now + self.memory(), info));
         }
-        self.announce_count(None, now);
+        self.announce_count(None);
         if participant.holds_room() && !self.has_own_participants() {
             self.close_at = Some(now + seconds(self.departure_timeout));
         }

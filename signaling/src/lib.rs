@@ -3,9 +3,12 @@
 //! Pure: no tokio, no socket, no clock, no global randomness. Start with [`api`].
 
 pub mod agents;
+mod announce;
 pub mod api;
 mod backup;
+mod budget;
 mod clock;
+mod cost;
 mod data_tracks;
 mod descriptions;
 mod dynacast;
@@ -18,6 +21,7 @@ mod moderate;
 mod negotiate;
 mod participant;
 mod presence;
+mod principal;
 mod publish;
 mod resume;
 mod room;

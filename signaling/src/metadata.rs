@@ -1,6 +1,6 @@
 //! Name, metadata and attributes of a participant, changed by itself or by a moderator.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use protocol::{
     ParticipantSid,
@@ -14,13 +14,14 @@ use protocol::{
     token::Grant,
 };
 
-use crate::{api::SessionMessage, room::Room};
+use crate::room::Room;
 
 impl Room {
     pub(crate) fn update_metadata(
         &mut self,
         sid: ParticipantSid,
         update: UpdateParticipantMetadata,
+        now: Instant,
     ) {
         let (reason, message) = match self.try_update_metadata(sid, &update) {
             Ok(()) => (Reason::Ok, String::new()),
@@ -37,6 +38,8 @@ impl Room {
                 ..UpdateParticipantMetadata::default()
             })),
         };
+        // Clients look at what they know of themselves when they read that it is done.
+        self.tell_news_of(sid, now);
         self.send(sid, Message::RequestResponse(response));
     }
 
@@ -62,17 +65,6 @@ impl Room {
             self.grant_changed(sid);
         }
         Ok(())
-    }
-
-    /// Everybody hears of it, and the next token says it.
-    pub(crate) fn grant_changed(&mut self, sid: ParticipantSid) {
-        self.announce(sid, true);
-        if let Some(participant) = self.participants.get(&sid)
-            && let Some(session) = participant.session
-        {
-            let grant = Box::new(participant.grant.clone());
-            self.tell(session, SessionMessage::Grant(grant));
-        }
     }
 }
 

@@ -24,9 +24,6 @@ use crate::{
     room::Room,
 };
 
-/// Revocations that a room remembers.
-const MAX_REVOKED: usize = 1000;
-
 impl Room {
     pub(crate) fn api(&mut self, call: ApiCall, now: Instant) -> Result<ApiReply, Error> {
         if self.closed {
@@ -51,14 +48,19 @@ impl Room {
                 if let Some(before) = revoke_before {
                     self.revoke(&identity, before);
                 }
-                let sid = self.find(&identity)?;
-                self.remove(
-                    sid,
-                    DisconnectReason::ParticipantRemoved,
-                    Farewell::Leave(Action::Disconnect),
-                    now,
-                );
-                Ok(ApiReply::Done)
+                let found = self.find_all(&identity);
+                for &sid in &found {
+                    self.remove(
+                        sid,
+                        DisconnectReason::ParticipantRemoved,
+                        Farewell::Leave(Action::Disconnect),
+                        now,
+                    );
+                }
+                match found.is_empty() {
+                    true => Err(Error::ParticipantNotFound),
+                    false => Ok(ApiReply::Done),
+                }
             }
             ApiCall::MuteTrack {
                 identity,
@@ -77,24 +79,6 @@ impl Room {
                 Err(Error::Internal)
             }
         }
-    }
-
-    fn revoke(&mut self, identity: &ParticipantIdentity, before: u64) {
-        if self.revoked.len() >= MAX_REVOKED && !self.revoked.contains_key(identity) {
-            // The oldest: its tokens are the likeliest to have expired.
-            let oldest = self.revoked.iter().min_by_key(|(_, before)| **before);
-            if let Some(oldest) = oldest.map(|(identity, _)| identity.clone()) {
-                self.revoked.remove(&oldest);
-            }
-        }
-        let known = self.revoked.entry(identity.clone()).or_default();
-        *known = before.max(*known);
-    }
-
-    pub(crate) fn is_revoked(&self, grant: &Grant) -> bool {
-        self.revoked
-            .get(&grant.identity())
-            .is_some_and(|before| grant.not_before.unwrap_or(0) < *before)
     }
 
     pub(crate) fn find(&self, identity: &ParticipantIdentity) -> Result<ParticipantSid, Error> {
@@ -139,6 +123,12 @@ impl Room {
         let Ok(track) = track_sid.parse() else {
             return Ok(ApiReply::Track(None));
         };
+        // What a companion publishes is its principal's too.
+        let companions = self
+            .companions(identity)
+            .map(|it| (it.sid, it.track(track)));
+        let owner = companions.filter(|(_, track)| track.is_some()).last();
+        let sid = owner.map_or(sid, |(companion, _)| companion);
         self.set_muted(sid, track, muted, true);
         let track = self
             .participants
@@ -157,7 +147,7 @@ impl Room {
         let sid = self.find_own(&request.identity.as_str().into())?;
         let participant = self
             .participants
-            .get_mut(&sid)
+            .get(&sid)
             .ok_or(Error::ParticipantNotFound)?;
         let attributes = request.attributes.clone().into_iter().collect();
         let mut grant = participant.grant.clone();
@@ -165,13 +155,36 @@ impl Room {
         if let Some(permission) = &request.permission {
             set_permission(&mut grant, permission);
         }
+        self.change_grant(sid, grant, now);
+        if let Some(permission) = &request.permission {
+            let identity = request.identity.as_str().into();
+            let companions = self.companions(&identity);
+            let changed: Vec<_> = companions
+                .map(|companion| {
+                    let mut grant = companion.grant.clone();
+                    set_permission(&mut grant, permission);
+                    // A companion receives nothing, whatever its principal may.
+                    grant.video.get_or_insert_default().can_subscribe = Some(false);
+                    (companion.sid, grant)
+                })
+                .collect();
+            for (sid, grant) in changed {
+                self.change_grant(sid, grant, now);
+            }
+        }
+        self.participant_reply(sid)
+    }
+
+    fn change_grant(&mut self, sid: ParticipantSid, grant: Grant, now: Instant) {
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
         if grant != participant.grant {
             let was_visible = participant.is_visible();
             participant.grant = grant;
             self.grant_changed(sid);
             self.permissions_changed(sid, was_visible, now);
         }
-        self.participant_reply(sid)
     }
 
     /// What is not allowed any more ends now; what is allowed now begins.
@@ -194,6 +207,7 @@ impl Room {
                 participants: vec![info],
             };
             self.broadcast(Message::Update(update), Some(sid));
+            self.forget_announced(sid);
         }
         self.command(sfu::Command::SetPermissions {
             peer: sid,
@@ -209,7 +223,7 @@ impl Room {
             }
             self.reconcile_data_publisher(sid);
         }
-        self.announce_count(None, now);
+        self.announce_count(None);
     }
 
     fn update_subscriptions(
@@ -235,6 +249,25 @@ impl Room {
         now: Instant,
     ) -> Result<ApiReply, Error> {
         let sid = self.find_own(identity)?;
+        let companions = self.companions(identity);
+        let companions: Vec<_> = companions.map(|companion| companion.sid).collect();
+        self.move_one(sid, &destination, now)?;
+        for companion in companions {
+            // One that is just reconnecting does not stay behind.
+            if self.move_one(companion, &destination, now).is_err() {
+                let reason = DisconnectReason::Migration;
+                self.remove(companion, reason, Farewell::Silent, now);
+            }
+        }
+        Ok(ApiReply::Done)
+    }
+
+    fn move_one(
+        &mut self,
+        sid: ParticipantSid,
+        destination: &livekit::Room,
+        now: Instant,
+    ) -> Result<(), Error> {
         let participant = self
             .participants
             .get(&sid)
@@ -242,17 +275,16 @@ impl Room {
         let session = participant
             .session
             .ok_or(Error::Unavailable("participant is reconnecting"))?;
-        let mut grant = participant.grant.clone();
-        grant.video.get_or_insert_default().room = destination.name.clone();
+        let grant = participant.grant.in_room(&destination.name.as_str().into());
         let moved = RoomMovedResponse {
-            room: Some(destination),
+            room: Some(destination.clone()),
             participant: Some(participant.info()),
             ..RoomMovedResponse::default()
         };
         let (grant, moved) = (Box::new(grant), Box::new(moved));
         self.tell(session, SessionMessage::Move { grant, moved });
         self.remove(sid, DisconnectReason::Migration, Farewell::Silent, now);
-        Ok(ApiReply::Done)
+        Ok(())
     }
 
     /// A user packet from the server: it has no sender.

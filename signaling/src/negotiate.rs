@@ -186,7 +186,6 @@ impl Room {
             return;
         }
         participant.state = State::Active;
-        let tracks: Vec<_> = participant.tracks.iter().map(|track| track.sid).collect();
         let info = participant.info();
         if let Some(room) = participant.forwarded_from {
             self.forwarded_arrived(room, sid);
@@ -195,14 +194,9 @@ impl Room {
         for track in &info.tracks {
             self.notify_published(info.clone(), track.clone(), now);
         }
-        // The `update` must be out before any subscription to its tracks is.
-        self.announce(sid, false);
-        self.announce_count(None, now);
+        self.introduce(sid, now);
+        self.announce_count(None);
         self.announce_quality(sid);
-        for track in tracks {
-            self.reconcile_track(track);
-        }
-        self.reconcile_data_publisher(sid);
     }
 }
 

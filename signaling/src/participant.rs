@@ -14,11 +14,13 @@ use protocol::{
     },
     token::Grant,
 };
-use sfu::{SpatialLayer, TrackSetting};
+use sfu::{MediaKind, SpatialLayer, TrackSetting};
 
 use crate::{
+    announce::Announced,
     api::{Response, SessionId},
     backup::Backup,
+    budget::Waiting,
     data_tracks::DataTracks,
     descriptions::Descriptions,
     forward::Forward,
@@ -53,6 +55,10 @@ pub(crate) struct Participant {
     pub quality: sfu::Quality,
     /// Who may receive its tracks.
     pub audience: Audience,
+    /// What others know of it.
+    pub announced: Announced,
+    /// Messages of its client that wait to be carried out.
+    pub waiting: Waiting,
     /// Messages that a resumed session still has to hear, oldest first.
     pub missed: Vec<Response>,
     /// It came back once. An offer whose answer was lost meanwhile it has taken back, and we have not.
@@ -101,6 +107,8 @@ pub(crate) struct Track {
     pub encoding: sfu::TrackCodec,
     /// Bound to a section of an offer: others may hear of it.
     pub bound: bool,
+    /// Others have heard of it.
+    pub announced: bool,
     /// Somebody receives it, and the publisher was told.
     pub subscribed: bool,
     /// The codec its client announced, by [`protocol::codec::name`].
@@ -238,6 +246,8 @@ impl Participant {
             data: DataTracks::default(),
             quality: sfu::Quality::Excellent,
             audience: Audience::default(),
+            announced: Announced::default(),
+            waiting: Waiting::default(),
             missed: Vec::new(),
             resumed: false,
             replay_due: false,
@@ -273,14 +283,28 @@ impl Participant {
         self.forwarded_from.is_none() && self.grant.video().may_subscribe()
     }
 
-    pub fn can_publish(&self, source: TrackSource) -> bool {
+    /// Who is charged for what it does ([`Grant::principal`]).
+    pub fn principal(&self) -> ParticipantIdentity {
+        self.grant.principal()
+    }
+
+    /// May it publish a sound or a picture as this source? Where its sources are named, what it calls a microphone is a
+    /// sound, and what it does not name is none of them.
+    pub fn can_publish(&self, source: TrackSource, kind: MediaKind) -> bool {
         let video = self.grant.video();
         let sources = &video.can_publish_sources;
-        video.may_publish()
-            && (sources.is_empty()
-                || sources
-                    .iter()
-                    .any(|name| source_named(name) == Some(source)))
+        let is_named = || {
+            let mut names = sources.iter();
+            kind_of_source(source) == Some(kind)
+                && names.any(|name| source_named(name) == Some(source))
+        };
+        video.may_publish() && (sources.is_empty() || is_named())
+    }
+
+    /// May it neither publish nor receive tracks? Its client has nothing to connect.
+    pub fn is_without_media(&self) -> bool {
+        let video = self.grant.video();
+        !video.may_publish() && !video.may_subscribe()
     }
 
     pub fn track(&self, sid: TrackSid) -> Option<&Track> {
@@ -373,8 +397,17 @@ impl Participant {
         }
     }
 
-    /// As others see it last.
+    /// As others see it last. Without what may be long: many are kept, for those who come back.
     pub fn farewell(&self, reason: DisconnectReason) -> ParticipantInfo {
+        ParticipantInfo {
+            metadata: String::new(),
+            attributes: Default::default(),
+            ..self.last_info(reason)
+        }
+    }
+
+    /// As the application sees it last.
+    pub fn last_info(&self, reason: DisconnectReason) -> ParticipantInfo {
         ParticipantInfo {
             state: State::Disconnected.into(),
             disconnect_reason: reason.into(),
@@ -449,6 +482,15 @@ pub(crate) fn set_permission(grant: &mut Grant, permission: &ParticipantPermissi
     video.can_update_own_metadata = Some(permission.can_update_metadata);
     video.can_subscribe_metrics = Some(permission.can_subscribe_metrics);
     video.can_manage_agent_session = Some(permission.can_manage_agent_session);
+}
+
+/// What a source gives; `None` for no source in particular.
+fn kind_of_source(source: TrackSource) -> Option<MediaKind> {
+    match source {
+        TrackSource::Microphone | TrackSource::ScreenShareAudio => Some(MediaKind::Audio),
+        TrackSource::Camera | TrackSource::ScreenShare => Some(MediaKind::Video),
+        TrackSource::Unknown => None,
+    }
 }
 
 /// `camera`, `microphone`, `screen_share`, `screen_share_audio`, in any case.

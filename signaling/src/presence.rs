@@ -1,12 +1,12 @@
-//! What everybody hears about everybody: updates, the head count, speakers, quality.
+//! What everybody hears about everybody: speakers, quality. Of changes see `announce`.
 
 use std::{collections::BTreeMap, time::Instant};
 
 use protocol::{
     ParticipantSid,
     livekit::{
-        self, ConnectionQuality, ConnectionQualityInfo, ConnectionQualityUpdate, ParticipantUpdate,
-        RoomUpdate, SpeakerInfo, SpeakersChanged, signal_response::Message,
+        self, ConnectionQuality, ConnectionQualityInfo, ConnectionQualityUpdate, SpeakerInfo,
+        SpeakersChanged, signal_response::Message,
     },
 };
 
@@ -42,7 +42,7 @@ impl Room {
         let publishers = self
             .participants
             .values()
-            .filter(|participant| participant.is_publisher());
+            .filter(|participant| participant.is_publisher() && !participant.is_hidden());
         livekit::Room {
             sid: self.sid.to_string(),
             name: self.name.as_str().to_owned(),
@@ -61,44 +61,16 @@ impl Room {
     }
 
     /// Somebody who records is here, hidden or not.
-    fn is_recorded(&self) -> bool {
+    pub(crate) fn is_recorded(&self) -> bool {
         self.participants.values().any(Participant::is_recorder)
     }
 
-    fn count(&self) -> u32 {
+    /// Those who are not hidden.
+    pub(crate) fn count(&self) -> u32 {
         self.participants
             .values()
             .filter(|participant| !participant.is_hidden())
             .count() as u32
-    }
-
-    /// A participant changed: a new version of it goes to those who may see it.
-    pub(crate) fn announce(&mut self, sid: ParticipantSid, to_itself: bool) {
-        let Some(participant) = self.participants.get_mut(&sid) else {
-            return;
-        };
-        participant.version += 1;
-        let update = ParticipantUpdate {
-            participants: vec![participant.info()],
-        };
-        let response = Response::from(Message::Update(update));
-        let visible = participant.is_visible();
-        if visible {
-            self.broadcast(response.clone(), Some(sid));
-        }
-        if to_itself {
-            self.send(sid, response);
-        }
-        self.forward_changes(sid);
-    }
-
-    /// Tells everybody but `except` (who has just read it in `join`) how many they are, when that changed.
-    pub(crate) fn announce_count(&mut self, except: Option<ParticipantSid>, now: Instant) {
-        let announced = (self.count(), self.is_recorded());
-        if std::mem::replace(&mut self.announced, announced) != announced {
-            let room = Some(self.info(now));
-            self.broadcast(Message::RoomUpdate(RoomUpdate { room }), except);
-        }
     }
 
     /// Who connected or came back hears how everybody is connected.

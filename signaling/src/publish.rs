@@ -86,14 +86,14 @@ impl Room {
         let Some(participant) = self.participants.get(&sid) else {
             return Err((Reason::NotFound, "participant does not exist"));
         };
-        if !participant.can_publish(request.source()) {
-            return Err((Reason::NotAllowed, "does not have permission to publish"));
-        }
         let kind = match TrackType::try_from(request.r#type) {
             Ok(TrackType::Audio) => MediaKind::Audio,
             Ok(TrackType::Video) => MediaKind::Video,
             _ => return Err((Reason::UnsupportedType, "tracks are audio or video")),
         };
+        if !participant.can_publish(request.source(), kind) {
+            return Err((Reason::NotAllowed, "does not have permission to publish"));
+        }
         if is_too_long(request) || request.cid.is_empty() {
             return Err((Reason::InvalidRequest, "malformed track"));
         }
@@ -130,9 +130,8 @@ impl Room {
             self.notify_published(publisher, track_info, now);
         }
         if visible {
-            // The `update` must be out before any subscription to it is.
+            // Subscriptions to it begin when the `update` is out.
             self.announce(sid, false);
-            self.reconcile_track(track);
         } else {
             self.forward_changes(sid);
         }
@@ -204,7 +203,7 @@ impl Room {
         let forbidden = participant
             .tracks
             .iter()
-            .filter(|track| !participant.can_publish(track.info.source()));
+            .filter(|track| !participant.can_publish(track.info.source(), track.media.kind));
         let forbidden: Vec<_> = forbidden.map(|track| track.sid).collect();
         for track in forbidden {
             self.send(
@@ -377,6 +376,7 @@ impl Track {
                 .unwrap_or_default(),
             info,
             bound: false,
+            announced: false,
             subscribed: false,
             audio_codecs: match kind {
                 MediaKind::Audio => codec_names(request),

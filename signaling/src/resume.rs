@@ -73,7 +73,8 @@ impl Room {
         let sid = join.request.participant_sid.parse().ok()?;
         let participant = self.participants.get(&sid)?;
         // The sid is no secret: others know it.
-        let is_its_own = participant.identity == join.grant.identity();
+        let is_its_own = participant.identity == join.grant.identity()
+            && participant.principal() == join.grant.principal();
         (is_its_own && participant.forwarded_from.is_none()).then_some(sid)
     }
 

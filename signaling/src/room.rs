@@ -1,6 +1,6 @@
 //! One meeting. This file holds its state and routes; each group of verbs has its own file:
-//! `join`, `resume`, `leave`, `descriptions`, `negotiate`, `publish`, `subscribe`, `metadata`, `presence`, `moderate`, `simulate`,
-//! `rpc`, `webhook`, `dynacast`, `data_tracks`, `forward` (to other rooms) and `forwarded` (from other rooms).
+//! `join`, `principal`, `resume`, `leave`, `descriptions`, `negotiate`, `publish`, `subscribe`, `metadata`, `announce`,
+//! `presence`, `moderate`, `simulate`, `budget` and `cost` (what a message may cause), `rpc`, `webhook`, `dynacast`, `data_tracks`, `forward` (to other rooms) and `forwarded` (from other rooms).
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -15,7 +15,9 @@ use protocol::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::{
+    announce::News,
     api::{ApiCall, Config, Response, RoomInput, RoomOutput, SessionId, SessionMessage},
+    budget::Ledger,
     clock::{Clock, earliest, seconds},
     participant::Participant,
     presence::Speakers,
@@ -62,6 +64,12 @@ pub struct Room {
     pub(crate) audio_top_n: Option<usize>,
     /// Calls of participants' methods that wait for an answer, by the id of their request.
     pub(crate) calls: BTreeMap<String, Call>,
+    /// What is yet to be announced.
+    pub(crate) news: News,
+    /// What each principal may still cause.
+    pub(crate) ledger: Ledger,
+    /// Principals of whom the application has heard lately that they gave up before they were there, and until when.
+    pub(crate) given_up: BTreeMap<ParticipantIdentity, Instant>,
     /// `num_participants` and `active_recording` as everybody knows them.
     pub(crate) announced: (u32, bool),
     pub(crate) close_at: Option<Instant>,
@@ -111,6 +119,9 @@ impl Room {
                 .get(AUDIO_TOP_N)
                 .and_then(|number| number.parse().ok()),
             calls: BTreeMap::new(),
+            news: News::default(),
+            ledger: Ledger::default(),
+            given_up: BTreeMap::new(),
             announced: (0, false),
             close_at: Some(now + seconds(empty_timeout)),
             closed: false,
@@ -127,6 +138,11 @@ impl Room {
 
     /// Takes one input.
     pub fn handle(&mut self, input: RoomInput, now: Instant) {
+        self.route(input, now);
+        self.tell_news(now);
+    }
+
+    fn route(&mut self, input: RoomInput, now: Instant) {
         match input {
             RoomInput::Join(join) if self.closed => {
                 self.outputs.push_back(RoomOutput::Redirect(join))
@@ -135,7 +151,7 @@ impl Room {
             RoomInput::Join(join) => self.join(*join, now),
             RoomInput::Request { session, request } => {
                 if let Some(&sid) = self.sessions.get(&session) {
-                    self.request(sid, *request, now);
+                    self.take_request(sid, *request, now);
                 }
             }
             RoomInput::SessionGone { session, cause } => self.session_gone(session, cause, now),
@@ -167,7 +183,12 @@ impl Room {
     }
 
     #[allow(deprecated)] // `update_layers` still exists.
-    fn request(&mut self, sid: ParticipantSid, request: signal_request::Message, now: Instant) {
+    pub(crate) fn request(
+        &mut self,
+        sid: ParticipantSid,
+        request: signal_request::Message,
+        now: Instant,
+    ) {
         use signal_request::Message as M;
         match request {
             M::Offer(offer) => self.offer(sid, offer, now),
@@ -180,7 +201,7 @@ impl Room {
             M::Subscription(update) => self.update_subscription(sid, &update),
             M::TrackSetting(settings) => self.track_setting(sid, &settings),
             M::SubscriptionPermission(permission) => self.subscription_permission(sid, permission),
-            M::UpdateMetadata(update) => self.update_metadata(sid, update),
+            M::UpdateMetadata(update) => self.update_metadata(sid, update, now),
             M::SyncState(state) => self.sync_state(sid, &state, now),
             M::Leave(_) => self.client_leaves(sid, now),
             M::Simulate(scenario) => self.simulate(sid, &scenario, now),
@@ -204,6 +225,8 @@ impl Room {
         self.forget_departed(now);
         self.end_simulated_speech(now);
         self.expire_calls(now);
+        self.resume_waiting(now);
+        self.tell_news(now);
         if self.close_at.is_some_and(|at| at <= now) {
             self.close_idle(now);
         }
@@ -229,6 +252,8 @@ impl Room {
             self.speakers.simulated_until(),
             self.departed_until(),
             self.calls_until(),
+            self.waiting_until(),
+            self.news_until(),
         ])
     }
 
@@ -256,8 +281,8 @@ impl Room {
             Some(session) => self.tell(session, SessionMessage::Response(response)),
             // Nobody comes back for it.
             None if participant.forwarded_from.is_some() => {}
-            None if outlives_connection(&response) && participant.missed.len() < MAX_MISSED => {
-                participant.missed.push(response);
+            None if outlives_connection(&response) => {
+                keep_missed(&mut participant.missed, response)
             }
             None => {}
         }
@@ -279,6 +304,17 @@ impl Room {
                 session,
                 message: SessionMessage::Response(response.clone()),
             }));
+    }
+}
+
+/// Of what changes over and over only the newest state is kept.
+fn keep_missed(missed: &mut Vec<Response>, response: Response) {
+    let subject = response.subject();
+    let is_same = |known: &&mut Response| subject.is_some() && known.subject() == subject;
+    if let Some(known) = missed.iter_mut().find(is_same) {
+        *known = response;
+    } else if missed.len() < MAX_MISSED {
+        missed.push(response);
     }
 }
 

@@ -28,6 +28,9 @@ impl Room {
         scenario: &SimulateScenario,
         now: Instant,
     ) {
+        if !self.config.simulations {
+            return tracing::debug!(participant = %sid, "a simulation was ignored");
+        }
         match scenario.scenario {
             Some(Scenario::SpeakerUpdate(length)) => {
                 self.simulate_speech(sid, now + seconds(length.clamp(1, MAX_SPEECH) as u32));

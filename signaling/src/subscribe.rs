@@ -3,6 +3,8 @@
 //! One rule decides (`should_receive`), and every cause (a new track, a wish, a permission) ends in comparing it with
 //! what the shard was told.
 
+use std::time::Instant;
+
 use protocol::{
     ParticipantSid, TrackSid,
     livekit::{
@@ -31,7 +33,9 @@ impl Room {
     ) -> (bool, bool) {
         let available = subscriber.sid != publisher.sid
             && publisher.is_visible()
-            && publisher.track(track).is_some_and(|track| track.bound)
+            && publisher
+                .track(track)
+                .is_some_and(|track| track.bound && track.announced)
             && subscriber.can_subscribe()
             && subscriber.wants(track);
         (
@@ -237,11 +241,12 @@ impl Room {
         )
     }
 
-    /// The publisher says who may receive its tracks.
-    pub(crate) fn subscription_permission(
+    /// Who may receive a publisher's tracks, from now on.
+    pub(crate) fn apply_audience(
         &mut self,
         sid: ParticipantSid,
         permission: SubscriptionPermission,
+        now: Instant,
     ) {
         if permission.track_permissions.len() > MAX_AUDIENCE {
             return tracing::debug!(participant = %sid, "subscription_permission too long, ignored");
@@ -256,19 +261,14 @@ impl Room {
             return;
         };
         // Clients send "everybody" after each join, which changes nothing.
-        let unchanged = matches!(
-            (&participant.audience, &audience),
-            (Audience::Everybody, Audience::Everybody)
-        );
-        participant.audience = audience;
-        if unchanged {
+        if participant.audience == audience {
             return;
         }
-        self.forward_changes(sid);
-        let Some(participant) = self.participants.get(&sid) else {
-            return;
-        };
+        participant.audience = audience;
         let tracks: Vec<_> = participant.tracks.iter().map(|track| track.sid).collect();
+        let cost = (tracks.len() + participant.data.published.len()) * self.participants.len();
+        self.charge(sid, cost as u64, now);
+        self.forward_changes(sid);
         for track in tracks {
             self.reconcile_track(track);
         }

@@ -1,7 +1,7 @@
 //! What the application hears: the webhook events of a room, in the order in which things happened. Those who send agents
 //! hear of the same.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use protocol::{
     WebhookSid,
@@ -12,6 +12,12 @@ use protocol::{
 };
 
 use crate::{agents::RoomNews, api::RoomOutput, participant::Participant, room::Room};
+
+/// One `participant_connection_aborted` of a person in this time.
+const GIVEN_UP_INTERVAL: Duration = Duration::from_secs(60);
+
+/// The most people of whom that is remembered; of more nothing is said.
+const MAX_GIVEN_UP: usize = 1000;
 
 impl Room {
     /// The room is open. Always the first event. `agents` are those that it is opened with.
@@ -52,20 +58,42 @@ impl Room {
         reason: DisconnectReason,
         now: Instant,
     ) {
-        let info = participant.info();
-        let event = match participant.state {
-            State::Active => "participant_left",
-            _ => "participant_connection_aborted",
-        };
-        for track in &info.tracks {
-            if participant.state == State::Active {
-                self.notify_unpublished(info.clone(), track.clone(), now);
+        match participant.state {
+            State::Active => {
+                let info = participant.info();
+                for track in &info.tracks {
+                    self.notify_unpublished(info.clone(), track.clone(), now);
+                }
+                self.notify_participant("participant_left", participant.last_info(reason), now);
             }
+            _ => self.notify_given_up(participant, reason, now),
         }
-        self.notify_participant(event, participant.farewell(reason), now);
         self.tell_agents(RoomNews::Left {
             sid: participant.sid,
         });
+    }
+
+    /// At most once a minute of each person, and without what may be long: it costs a token and a request.
+    fn notify_given_up(
+        &mut self,
+        participant: &Participant,
+        reason: DisconnectReason,
+        now: Instant,
+    ) {
+        let principal = participant.principal();
+        if self.given_up.len() >= MAX_GIVEN_UP {
+            self.given_up.retain(|_, until| now < *until);
+        }
+        let is_known = self
+            .given_up
+            .get(&principal)
+            .is_some_and(|until| now < *until);
+        if is_known || self.given_up.len() >= MAX_GIVEN_UP {
+            return;
+        }
+        self.given_up.insert(principal, now + GIVEN_UP_INTERVAL);
+        let participant = participant.farewell(reason);
+        self.notify_participant("participant_connection_aborted", participant, now);
     }
 
     /// The track can be received.

@@ -96,8 +96,13 @@ fn admit(
     let request = match request {
         Some(request) => decode_join_request(&request)?,
         None if v1 => return Err(JoinRequestError::Missing.into()),
-        None => older_request(uri, &grant)?,
+        None => older_request(uri)?,
     };
+    let describes_itself =
+        !request.metadata.is_empty() || !request.participant_attributes.is_empty();
+    if describes_itself && !grant.video().may_update_own_metadata() {
+        return Err(Error::PermissionDenied);
+    }
     edge.0.rooms.admits(&room, &grant.api_key)?;
     Ok(Admitted {
         grant,
@@ -107,28 +112,24 @@ fn admit(
 }
 
 /// The older protocol says in the query what the newer one says in a join request.
-fn older_request(uri: &Uri, grant: &Grant) -> Result<JoinRequest, Error> {
+fn older_request(uri: &Uri) -> Result<JoinRequest, Error> {
     let Query(query) = Query::<Vec<(String, String)>>::try_from_uri(uri)
         .map_err(|_| Error::InvalidArgument("the query cannot be decoded"))?;
-    let request = join_request_of_query(&query)?;
-    if !request.participant_attributes.is_empty() && !grant.video().may_update_own_metadata() {
-        return Err(Error::PermissionDenied);
-    }
-    Ok(request)
+    Ok(join_request_of_query(&query)?)
 }
 
 /// `publish=NAME` in the older protocol: the same person once more, who publishes from another device or process, for
-/// example a screen, and receives nothing. The others know it as `IDENTITY#NAME`.
+/// example a screen, and receives nothing. The others know it as `IDENTITY#NAME`; it is [`Grant::principal`]'s companion.
 fn publish_only(grant: &mut Grant, name: &str) -> Result<(), Error> {
     let video = grant.video.as_mut().ok_or(Error::NoRoomPermission)?;
     if !video.may_publish() {
         return Err(Error::PermissionDenied);
     }
     video.can_subscribe = Some(false);
-    let suffix = format!("#{name}");
-    // The token with which it comes back, from `refresh_token`, has the name already.
-    if !grant.identity.is_empty() && !grant.identity.ends_with(&suffix) {
-        grant.identity.push_str(&suffix);
+    // The token with which it comes back, from `refresh_token`, is a companion's already.
+    if !grant.identity.is_empty() && grant.principal.is_empty() {
+        grant.principal.clone_from(&grant.identity);
+        grant.identity = format!("{}#{name}", grant.principal);
     }
     Ok(())
 }

@@ -28,11 +28,14 @@ const PING_EVERY: Duration = Duration::from_secs(10);
 /// A client of which nothing was heard for so long, not even the answer to a ping, is gone.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// A client that takes nothing for so long is gone.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
+/// A client that does not take one message in so long is gone. The longest takes half of it at 300 kbit/s.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Messages of the room that are written before they are flushed.
 const MAX_BATCH: usize = 64;
+
+/// The same in bytes. What is in the mailbox a newer state may still replace, what was taken out of it not.
+const MAX_BATCH_BYTES: usize = 256 * 1024;
 
 /// Serves the connection of an admitted client until it ends.
 pub(super) async fn converse(edge: Edge, socket: WebSocket, admitted: Admitted) {
@@ -125,7 +128,7 @@ impl SessionTask {
             Some(Ok(Message::Binary(bytes))) => self.frame(Frame::Binary(bytes), now),
             Some(Ok(Message::Text(text))) => self.frame(Frame::Text(text.as_str().to_owned()), now),
             // The library answers pings itself; our pings keep the way open, the session has its own.
-            Some(Ok(Message::Ping(_) | Message::Pong(_))) => {}
+            Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.session.handle_control_frame(now),
             // The session decides what becomes of too long a message; what is in it does not matter.
             Some(Err(error)) if is_too_long(&error) => {
                 self.session
@@ -143,8 +146,9 @@ impl SessionTask {
     fn hear_room(&mut self, mail: Option<SessionMail>) {
         let now = Instant::now();
         let mut next = Some(mail);
-        let mut count = 0;
+        let (mut count, mut bytes) = (0, 0);
         while let Some(mail) = next {
+            bytes += mail.as_ref().map_or(0, SessionMail::bytes);
             match mail {
                 Some(SessionMail::Message(message)) => {
                     self.note_participant(&message);
@@ -156,8 +160,8 @@ impl SessionTask {
             }
             count += 1;
             // What else waits is written with it; the end of the mailbox is seen the next time.
-            next = if count < MAX_BATCH {
-                self.mailbox.try_recv().ok().map(Some)
+            next = if count < MAX_BATCH && bytes < MAX_BATCH_BYTES {
+                self.mailbox.try_recv().map(Some)
             } else {
                 None
             };

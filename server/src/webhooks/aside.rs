@@ -57,7 +57,7 @@ impl Inner {
                 Ok(Some(event)) if event.sequence == sequence => {
                     let outcome = receiver.post(&event, self.max_age, &self.metrics).await;
                     if let Outcome::Over(outcome) = outcome {
-                        self.settle(&event, outcome).await;
+                        self.settle(&lane, &event, outcome).await;
                         break;
                     }
                 }

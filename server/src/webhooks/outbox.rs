@@ -122,10 +122,12 @@ impl Outbox {
         Ok(())
     }
 
-    /// Length of all bodies together.
-    pub(super) async fn bytes(&self) -> sqlx::Result<i64> {
-        let sum = "SELECT COALESCE(SUM(LENGTH(CAST(body AS BLOB))), 0) FROM webhook";
-        Ok(sqlx::query(sum).fetch_one(&self.0).await?.get(0))
+    /// Length of the bodies of each room together.
+    pub(super) async fn bytes(&self) -> sqlx::Result<Vec<(Arc<str>, i64)>> {
+        let sum = "SELECT room, SUM(LENGTH(CAST(body AS BLOB))) FROM webhook GROUP BY room";
+        let rows = sqlx::query(sum).fetch_all(&self.0).await?;
+        let room = |row: &sqlx::sqlite::SqliteRow| (row.get::<String, _>(0).into(), row.get(1));
+        Ok(rows.iter().map(room).collect())
     }
 }
 
@@ -183,7 +185,9 @@ mod tests {
         outbox.0.close().await;
 
         let outbox = Outbox::open(&file).await.unwrap();
-        assert_eq!(outbox.bytes().await.unwrap(), 5);
+        let mut bytes = outbox.bytes().await.unwrap();
+        bytes.sort();
+        assert_eq!(bytes, [("1".into(), 4), ("2".into(), 1)]);
         let mut lanes = outbox.lanes().await.unwrap();
         lanes.sort_by_key(|(_, last)| *last);
         assert_eq!(
@@ -201,7 +205,7 @@ mod tests {
         }
         assert!(outbox.next(&one, 0).await.unwrap().is_none());
         outbox.forget_others(&["u".into()]).await.unwrap();
-        assert_eq!(outbox.bytes().await.unwrap(), 1);
+        assert_eq!(outbox.bytes().await.unwrap(), [("2".into(), 1)]);
     }
 
     #[tokio::test]

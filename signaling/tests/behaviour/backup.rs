@@ -122,8 +122,10 @@ fn a_second_codec_is_announced_asked_for_and_published() {
         (hidden, vec!["more".into()])
     );
     assert_eq!(announced.layers[0].width, 320);
+    meeting.advance(NEWS);
     let start = meeting.heard(bob);
     meeting.ask(alice, Ask::Offer(offer(3, "v=0 cam more")));
+    meeting.advance(NEWS);
     let update = &updates(meeting.since(bob, start))[0];
     assert_eq!(
         codecs(&update.tracks[0]),

@@ -45,7 +45,13 @@ impl Rooms {
             let from_here: Vec<_> = self.here.to_rooms.drain(..).collect();
             let from_there: Vec<_> = self.there.to_rooms.drain(..).collect();
             if from_here.is_empty() && from_there.is_empty() {
-                return;
+                // The news of both are out.
+                self.here.advance(NEWS);
+                self.there.advance(NEWS);
+                if self.here.to_rooms.is_empty() && self.there.to_rooms.is_empty() {
+                    return;
+                }
+                continue;
             }
             carry(&mut self.here, SHARDS[0], &mut self.there, from_here);
             carry(&mut self.there, SHARDS[1], &mut self.here, from_there);

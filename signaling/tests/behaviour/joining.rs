@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use protocol::{
     livekit::{
-        ClientInfo, DisconnectReason, leave_request::Action, participant_info::State,
+        ClientInfo, DisconnectReason, JoinRequest, leave_request::Action, participant_info::State,
         server_info::Edition,
     },
     signal::Frame,
@@ -359,7 +359,7 @@ fn pings_are_answered_and_silence_after_them_is_death() {
     };
     meeting.ask(alice, Ask::PingReq(ping));
     meeting.ask(alice, Ask::Ping(5));
-    let unix = (UNIX_START + 100 * SECOND).as_millis() as i64;
+    let unix = (UNIX_START + NEWS + 100 * SECOND).as_millis() as i64;
     let pong = protocol::livekit::Pong {
         last_ping_timestamp: 77,
         timestamp: unix,
@@ -389,4 +389,73 @@ fn a_client_that_writes_json_is_answered_in_json() {
     ));
     meeting.frame(alice, Frame::Text(r#"{"fromTheFuture":{}}"#.into()));
     assert_eq!(meeting.clients[&alice].closed, None);
+}
+
+#[test]
+fn who_may_neither_publish_nor_receive_is_there_once_joined_and_others_once_connected() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let start = meeting.heard(alice);
+    let mut idle = grant("idle");
+    let video = idle.video.as_mut().unwrap();
+    (video.can_publish, video.can_subscribe) = (Some(false), Some(false));
+    let session = meeting.open(idle, join_request(""));
+    let seen = updates(meeting.since(alice, start));
+    assert_eq!((seen.len(), seen[0].identity.as_str()), (1, "idle"));
+    assert_eq!(seen[0].state(), State::Active);
+    // It stays without ever connecting.
+    meeting.advance(Duration::from_secs(300));
+    assert_eq!(meeting.clients[&session].closed, None);
+    for (publish, subscribe) in [(true, false), (false, true)] {
+        let start = meeting.heard(alice);
+        let mut other = grant(&format!("publishes {publish}"));
+        let video = other.video.as_mut().unwrap();
+        video.can_update_own_metadata = Some(true);
+        (video.can_publish, video.can_subscribe) = (Some(publish), Some(subscribe));
+        let other = meeting.open(other, join_request("v=0"));
+        let update = protocol::livekit::UpdateParticipantMetadata {
+            name: "Here".into(),
+            ..Default::default()
+        };
+        meeting.ask(other, Ask::UpdateMetadata(update));
+        meeting.advance(NEWS);
+        assert_eq!(updates(meeting.since(alice, start)), []);
+        meeting.connect(other);
+        assert_eq!(updates(meeting.since(alice, start))[0].name, "Here");
+    }
+}
+
+#[test]
+fn a_join_announces_as_many_tracks_as_there_may_be_and_not_one_more() {
+    let config = Config::default();
+    assert_eq!(config.max_tracks, 128);
+    let mut meeting = Meeting::new();
+    let request = |n: usize| JoinRequest {
+        add_track_requests: (0..n).map(|i| camera(&i.to_string())).collect(),
+        ..join_request("v=0")
+    };
+    let alice = meeting.open(grant("alice"), request(config.max_tracks));
+    let published = |told: &&Told| matches!(told, Told::TrackPublished(_));
+    let told = meeting.clients[&alice].heard.iter().filter(published);
+    assert_eq!(told.count(), config.max_tracks);
+    let mallory = meeting.open(grant("mallory"), request(config.max_tracks + 1));
+    assert_eq!(
+        meeting.leave_of(mallory),
+        Some((DisconnectReason::JoinFailure, Action::Disconnect))
+    );
+}
+
+#[test]
+fn who_is_hidden_is_no_publisher_to_the_others() {
+    let mut meeting = Meeting::new();
+    let mut hidden = grant("hidden");
+    hidden.video.as_mut().unwrap().hidden = true;
+    let hidden = meeting.open(hidden, join_request("v=0"));
+    meeting.connect(hidden);
+    meeting.publish(hidden, "cam");
+    let bob = meeting.enter("bob");
+    meeting.publish(bob, "cam");
+    let alice = meeting.enter("alice");
+    let room = meeting.join_response(alice).room.clone().unwrap();
+    assert_eq!((room.num_participants, room.num_publishers), (2, 1));
 }

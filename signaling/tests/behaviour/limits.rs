@@ -2,9 +2,9 @@ use std::time::Duration;
 
 use protocol::{
     livekit::{
-        AddTrackRequest, ClientInfo, DisconnectReason, SimulcastCodec, UpdateLocalAudioTrack,
-        UpdateParticipantMetadata, UpdateParticipantRequest, UpdateSubscription, VideoLayer,
-        leave_request::Action, request_response::Reason,
+        AddTrackRequest, ClientInfo, DisconnectReason, SimulcastCodec, TrackType,
+        UpdateLocalAudioTrack, UpdateParticipantMetadata, UpdateParticipantRequest,
+        UpdateSubscription, VideoLayer, leave_request::Action, request_response::Reason,
     },
     signal::{Encoding, Frame, MAX_FRAME_BYTES},
 };
@@ -332,4 +332,47 @@ fn n_tracks_are_received_and_one_more_waits_until_another_is_given_up() {
     });
     let now = meeting.subscriptions(bob);
     assert!(now.contains(&tracks[1]) && !now.contains(&tracks[0]) && now.len() == 3);
+}
+
+#[test]
+fn with_named_sources_a_microphone_is_a_sound_and_nothing_in_particular_is_nothing() {
+    use TrackSource::{Camera, Microphone, ScreenShare, ScreenShareAudio, Unknown};
+    let (audio, video) = (TrackType::Audio, TrackType::Video);
+    let all = [Camera, Microphone, ScreenShare, ScreenShareAudio, Unknown];
+    let names = ["camera", "microphone", "screen_share", "screen_share_audio"];
+    let mut meeting = Meeting::new();
+    let mut taken = |sources: &[&str]| {
+        let mut grant = grant("mallory");
+        let video_grant = grant.video.as_mut().unwrap();
+        video_grant.can_publish_sources = sources.iter().map(|name| (*name).to_owned()).collect();
+        let session = meeting.open(grant, join_request("v=0"));
+        let mut taken = Vec::new();
+        for source in all {
+            for kind in [audio, video] {
+                let cid = format!("{source:?} {kind:?}");
+                let request = AddTrackRequest {
+                    r#type: kind.into(),
+                    source: source.into(),
+                    ..camera(&cid)
+                };
+                meeting.ask(session, Ask::AddTrack(request));
+                if meeting.published(session, &cid).is_some() {
+                    taken.push((source, kind));
+                }
+            }
+        }
+        taken
+    };
+    assert_eq!(taken(&["microphone"]), [(Microphone, audio)]);
+    assert_eq!(taken(&["unknown"]), []);
+    assert_eq!(
+        taken(&names),
+        [
+            (Camera, video),
+            (Microphone, audio),
+            (ScreenShare, video),
+            (ScreenShareAudio, audio)
+        ]
+    );
+    assert_eq!(taken(&[]).len(), 10, "without a list all may be published");
 }

@@ -4,6 +4,7 @@
 
 mod agents;
 mod backup;
+mod costs;
 mod data_tracks;
 mod descriptions;
 mod forwarding;
@@ -12,6 +13,7 @@ mod limits;
 mod media;
 mod meeting;
 mod moderation;
+mod principals;
 mod random;
 mod recording;
 mod remote_calls;

@@ -468,6 +468,7 @@ fn versions_only_grow() {
                 muted: true,
             }),
         );
+        meeting.advance(NEWS);
     }
     meeting.ask(alice, Ask::Leave(Default::default()));
     let versions: Vec<_> = updates(&meeting.clients[&bob].heard)

@@ -29,6 +29,9 @@ pub use protocol::livekit::{
 /// Since 1970, when a meeting starts.
 pub const UNIX_START: Duration = Duration::from_secs(1_800_000_000);
 
+/// The news of a participant are out by then.
+pub const NEWS: Duration = Duration::from_millis(100);
+
 /// A stand-in for `sfu::Shard`, not the media engine: it answers every offer, binds tracks whose cid stands in the
 /// "SDP" (a list of words), and asks for negotiation when a subscription comes after the first offer.
 #[derive(Default)]
@@ -465,6 +468,7 @@ impl Meeting {
     pub fn connect(&mut self, session: SessionId) {
         let peer = self.sid(session);
         self.media(Event::Connected { peer });
+        self.advance(NEWS);
     }
 
     /// Announces a camera and offers it.
@@ -472,6 +476,7 @@ impl Meeting {
         self.ask(session, Ask::AddTrack(camera(cid)));
         let track = self.published(session, cid).expect("track_published");
         self.ask(session, Ask::Offer(offer(2, &format!("v=0 {cid}"))));
+        self.advance(NEWS);
         track
     }
 

@@ -6,7 +6,7 @@ use protocol::{
         data_packet, leave_request::Action, request_response::Reason,
     },
     prost::Message,
-    token::Grant,
+    token::{Grant, VideoGrant},
 };
 use sfu::Command;
 use signaling::{ApiCall, ApiReply, CloseCause, Config};
@@ -78,7 +78,14 @@ fn a_revoked_token_does_not_let_its_holder_in_again_and_a_newer_one_does() {
 #[test]
 fn who_is_moved_hears_where_to_before_it_is_told_to_connect_there() {
     let mut meeting = Meeting::new();
-    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    let alice = meeting.enter("alice");
+    let mut powerful = grant("bob");
+    let video = powerful.video.as_mut().unwrap();
+    (video.room_admin, video.room_record) = (true, true);
+    (video.room_create, video.room_list) = (true, true);
+    video.destination_room = "Elsewhere".into();
+    let bob = meeting.open(powerful, join_request("v=0"));
+    meeting.connect(bob);
     let start = meeting.heard(bob);
     let room = livekit::Room {
         name: "Elsewhere".into(),
@@ -107,7 +114,13 @@ fn who_is_moved_hears_where_to_before_it_is_told_to_connect_there() {
     assert_eq!(moved.token, format!("token {}", client.signed.len() - 1));
     let grant = client.signed.last().unwrap();
     assert_eq!(grant.identity, "bob");
-    assert_eq!(grant.room(), Some("Elsewhere".into()));
+    // Its rights over the one room are none over the other.
+    let expected = VideoGrant {
+        room_join: true,
+        room: "Elsewhere".into(),
+        ..VideoGrant::default()
+    };
+    assert_eq!(grant.video(), expected);
     assert!(grant.video().room_join);
     // To those who stay it has left.
     let news = updates(&meeting.clients[&alice].heard);

@@ -64,6 +64,7 @@ fn everybody_is_told_while_a_recorder_is_in_the_room_though_it_is_hidden() {
     };
     remove(&mut meeting, "first").unwrap();
     assert!(is_recorded(&mut meeting), "the other one still records");
+    meeting.advance(NEWS);
     let start = meeting.heard(alice);
     remove(&mut meeting, "second").unwrap();
     assert_eq!(told(&meeting, alice, start), [false]);

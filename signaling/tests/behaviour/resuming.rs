@@ -5,9 +5,16 @@ use protocol::livekit::{
     TrackPublishedResponse, UpdateSubscription, leave_request::Action, participant_info::State,
     simulate_scenario::Scenario,
 };
-use signaling::{ApiCall, CloseCause};
+use signaling::{ApiCall, CloseCause, Config};
 
 use crate::meeting::*;
+
+fn allowed() -> Config {
+    Config {
+        simulations: true,
+        ..Config::default()
+    }
+}
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -291,7 +298,7 @@ fn data_that_a_client_missed_is_asked_for_once_after_a_resume() {
 
 #[test]
 fn simulated_failures_do_what_they_say() {
-    let mut meeting = Meeting::new();
+    let mut meeting = Meeting::with(allowed());
     let alice = meeting.enter("alice");
     simulate(
         &mut meeting,
@@ -326,7 +333,7 @@ fn a_simulated_cut_comes_at_the_next_resume_only() {
         (Scenario::DisconnectSignalOnResume(true), true),
         (Scenario::DisconnectSignalOnResumeNoMessages(true), false),
     ] {
-        let mut meeting = Meeting::new();
+        let mut meeting = Meeting::with(allowed());
         let alice = meeting.enter("alice");
         simulate(&mut meeting, alice, scenario);
         meeting.cut(alice);
@@ -344,7 +351,7 @@ fn a_simulated_cut_comes_at_the_next_resume_only() {
 
 #[test]
 fn simulated_speech_begins_and_ends() {
-    let mut meeting = Meeting::new();
+    let mut meeting = Meeting::with(allowed());
     let alice = meeting.enter("alice");
     let start = meeting.heard(alice);
     simulate(&mut meeting, alice, Scenario::SpeakerUpdate(3));

@@ -14,6 +14,34 @@ use signaling::{Config, SessionId};
 
 use crate::meeting::*;
 
+fn allowed() -> Config {
+    Config {
+        simulations: true,
+        ..Config::default()
+    }
+}
+
+#[test]
+fn nothing_is_simulated_unless_it_is_allowed() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let mallory = meeting.enter("mallory");
+    meeting.publish(mallory, "cam");
+    let start = meeting.heard(alice);
+    for scenario in [
+        Scenario::SpeakerUpdate(60),
+        Scenario::ServerLeave(true),
+        Scenario::NodeFailure(true),
+        Scenario::SubscriberBandwidth(1),
+    ] {
+        let scenario = Some(scenario);
+        meeting.ask(mallory, Ask::Simulate(SimulateScenario { scenario }));
+        meeting.advance(NEWS);
+    }
+    assert_eq!(meeting.since(alice, start), []);
+    assert_eq!(meeting.clients[&mallory].closed, None);
+}
+
 fn switch(meeting: &mut Meeting, session: SessionId, protocol: CandidateProtocol) {
     let scenario = Scenario::SwitchCandidateProtocol(protocol.into());
     meeting.ask(
@@ -46,7 +74,7 @@ fn restriction(meeting: &Meeting, session: SessionId) -> Option<TransportProtoco
 
 #[test]
 fn who_switches_its_protocol_comes_in_anew_and_is_offered_it_alone_once() {
-    let mut meeting = Meeting::new();
+    let mut meeting = Meeting::with(allowed());
     let bob = meeting.enter("bob");
     for two_connections in [false, true] {
         meeting.two_connections = two_connections;
@@ -81,10 +109,7 @@ fn who_switches_to_tls_is_told_to_relay_through_it_where_there_is_a_relay() {
     let turn = Some(TurnServers::new(urls.to_vec(), &[1; 32], 100));
     for turn in [turn, None] {
         let has_relay = turn.is_some();
-        let mut meeting = Meeting::with(Config {
-            turn,
-            ..Config::default()
-        });
+        let mut meeting = Meeting::with(Config { turn, ..allowed() });
         let bob = meeting.enter("bob");
         let alice = meeting.enter("alice");
         switch(&mut meeting, alice, CandidateProtocol::Tls);
@@ -123,7 +148,7 @@ fn who_switches_to_tls_is_told_to_relay_through_it_where_there_is_a_relay() {
 
 #[test]
 fn a_limit_of_bandwidth_is_handed_to_the_shard_until_it_is_lifted() {
-    let mut meeting = Meeting::new();
+    let mut meeting = Meeting::with(allowed());
     let alice = meeting.enter("alice");
     for (bits, expected) in [(300_000, Some(300_000)), (0, None), (-1, None)] {
         let scenario = Scenario::SubscriberBandwidth(bits);

@@ -154,3 +154,62 @@ fn an_end_for_all_tells_of_each() {
         assert_eq!(meeting.events.last().unwrap().room_end_reason(), reason);
     }
 }
+
+#[test]
+fn who_comes_and_gives_up_again_and_again_is_told_of_once_a_minute() {
+    let mut meeting = Meeting::new();
+    let mut loud = grant("mallory");
+    loud.metadata = "m".repeat(500_000);
+    loud.attributes = [("key".to_owned(), "v".repeat(60_000))].into();
+    let aborted = |meeting: &Meeting| {
+        let events = meeting.events.iter();
+        let aborted = events.filter(|event| event.event == "participant_connection_aborted");
+        aborted.cloned().collect::<Vec<_>>()
+    };
+    let mut companion = loud.clone();
+    companion.principal = "mallory".into();
+    companion.identity = "mallory#0".into();
+    for round in 0..560 {
+        let mut next = if round % 2 == 0 {
+            loud.clone()
+        } else {
+            companion.clone()
+        };
+        if round % 2 == 1 {
+            next.identity = format!("mallory#{round}");
+        }
+        let session = meeting.open(next, join_request("v=0"));
+        meeting.cut(session);
+        meeting.advance(Duration::from_millis(100));
+    }
+    let told = aborted(&meeting);
+    assert_eq!(told.len(), 1);
+    let told = told[0].participant.as_ref().unwrap();
+    assert!(told.metadata.is_empty() && told.attributes.is_empty());
+    // Somebody else is told of, and after a minute it is again.
+    let session = meeting.join("bob");
+    meeting.cut(session);
+    assert_eq!(aborted(&meeting).len(), 2);
+    meeting.advance(Duration::from_secs(5));
+    let session = meeting.open(loud.clone(), join_request("v=0"));
+    meeting.cut(session);
+    assert_eq!(aborted(&meeting).len(), 3);
+    // Of who was there, the application hears all, and the others what they need.
+    let alice = meeting.enter("alice");
+    let mallory = meeting.open(loud, join_request("v=0"));
+    meeting.connect(mallory);
+    let start = meeting.heard(alice);
+    meeting.ask(mallory, Ask::Leave(Default::default()));
+    let left = meeting.events.last().unwrap();
+    assert_eq!(left.event, "participant_left");
+    assert_eq!(left.participant.as_ref().unwrap().metadata.len(), 500_000);
+    let farewell = &updates(meeting.since(alice, start))[0];
+    assert!(farewell.metadata.is_empty() && farewell.attributes.is_empty());
+    assert_eq!(farewell.name, "Name of mallory");
+    // Nor do they hear it when they come back.
+    meeting.cut(alice);
+    let again = meeting.resume("alice", alice);
+    let known = updates(&meeting.clients[&again].heard);
+    assert!(known.iter().all(|info| info.metadata.is_empty()));
+    assert!(known.iter().any(|info| info.identity == "mallory"));
+}

@@ -1,0 +1,308 @@
+//! The mailbox of a session: what its room tells it, in order, until its task has read it.
+//!
+//! Of what changes over and over only the newest state waits ([`Subject`]), in the place of the one it makes needless. So what
+//! others do fills no mailbox, however slowly its client reads; how long a client may read nothing at all is the session
+//! task's to say. What remains is one message for each thing that happened to this participant: those are bounded.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{
+            AtomicBool,
+            Ordering::{Acquire, Release},
+        },
+    },
+};
+
+use signaling::{SessionMessage, Subject};
+use tokio::sync::Notify;
+
+use super::RoomSender;
+
+/// Messages that wait, not counting those that a newer one may replace. A client that is this far behind does not read.
+///
+/// Joining a room of a thousand publishers brings fewer.
+const MAX_MESSAGES: usize = 1024;
+
+/// The same in bytes: a few of the longest frames.
+const MAX_BYTES: usize = 16 * 1024 * 1024;
+
+/// Into a session's task.
+pub enum SessionMail {
+    /// From its room.
+    Message(SessionMessage),
+    /// The room it joined had just ended: this is the one it is in.
+    Moved(RoomSender),
+}
+
+impl SessionMail {
+    fn subject(&self) -> Option<&Subject> {
+        match self {
+            Self::Message(SessionMessage::Response(response)) => response.subject(),
+            _ => None,
+        }
+    }
+
+    /// Its length on the wire.
+    pub fn bytes(&self) -> usize {
+        match self {
+            Self::Message(SessionMessage::Response(response)) => response.binary().len(),
+            _ => 0,
+        }
+    }
+}
+
+/// Why a message was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Undelivered {
+    /// The session has ended.
+    Gone,
+    /// The client does not read.
+    Full,
+}
+
+/// The room's end. When the last clone of it is dropped the session reads what is left, and then the end.
+#[derive(Clone)]
+pub struct SessionSender(Arc<Writer>);
+
+struct Writer(Arc<Shared>);
+
+/// The session's end.
+pub struct SessionReceiver(Arc<Shared>);
+
+#[derive(Default)]
+struct Shared {
+    queue: Mutex<Queue>,
+    /// There is something to read, or nothing will ever be.
+    ready: Notify,
+    /// Nobody writes any more.
+    finished: AtomicBool,
+    /// Nobody reads any more.
+    abandoned: AtomicBool,
+}
+
+#[derive(Default)]
+struct Queue {
+    /// By place; those that were replaced keep theirs.
+    mail: BTreeMap<u64, SessionMail>,
+    next: u64,
+    /// The place of the message about each subject.
+    subjects: HashMap<Subject, u64>,
+    /// Of messages without a subject.
+    messages: usize,
+    bytes: usize,
+}
+
+/// A mailbox for a session.
+pub fn session_mailbox() -> (SessionSender, SessionReceiver) {
+    let shared = Arc::new(Shared::default());
+    let writer = Writer(shared.clone());
+    (SessionSender(Arc::new(writer)), SessionReceiver(shared))
+}
+
+impl SessionSender {
+    /// Never waits.
+    ///
+    /// # Errors
+    /// [`Undelivered`]: the session hears nothing more.
+    pub fn send(&self, mail: SessionMail) -> Result<(), Undelivered> {
+        let shared = &self.0.0;
+        if shared.abandoned.load(Acquire) {
+            return Err(Undelivered::Gone);
+        }
+        if !shared.queue().push(mail) {
+            return Err(Undelivered::Full);
+        }
+        shared.ready.notify_one();
+        Ok(())
+    }
+}
+
+impl Drop for Writer {
+    fn drop(&mut self) {
+        self.0.finished.store(true, Release);
+        self.0.ready.notify_one();
+    }
+}
+
+impl SessionReceiver {
+    /// Waits for mail. `None`: there will be none. Nothing is lost when the future is dropped.
+    pub async fn recv(&mut self) -> Option<SessionMail> {
+        loop {
+            // Before the queue is looked at: what was written before it is there then.
+            let is_finished = self.0.finished.load(Acquire);
+            if let Some(mail) = self.try_recv() {
+                return Some(mail);
+            }
+            if is_finished {
+                return None;
+            }
+            self.0.ready.notified().await;
+        }
+    }
+
+    /// What is there now.
+    pub fn try_recv(&mut self) -> Option<SessionMail> {
+        self.0.queue().pop()
+    }
+}
+
+impl Drop for SessionReceiver {
+    fn drop(&mut self) {
+        self.0.abandoned.store(true, Release);
+        *self.0.queue() = Queue::default();
+    }
+}
+
+impl Shared {
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // Every change of the queue is complete before anything in it can panic.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    /// False: there is no room for it.
+    fn push(&mut self, mail: SessionMail) -> bool {
+        if let Some(subject) = mail.subject() {
+            if let Some(place) = self.subjects.get(subject) {
+                self.mail.insert(*place, mail);
+                return true;
+            }
+            self.subjects.insert(subject.clone(), self.next);
+        } else {
+            if self.messages >= MAX_MESSAGES || self.bytes + mail.bytes() > MAX_BYTES {
+                // A message longer than the limit, such as the first in a very large room, still fits into an empty one.
+                if self.messages > 0 {
+                    return false;
+                }
+            }
+            self.messages += 1;
+            self.bytes += mail.bytes();
+        }
+        self.mail.insert(self.next, mail);
+        self.next += 1;
+        true
+    }
+
+    fn pop(&mut self) -> Option<SessionMail> {
+        let (_, mail) = self.mail.pop_first()?;
+        match mail.subject() {
+            Some(subject) => _ = self.subjects.remove(subject),
+            None => {
+                self.messages -= 1;
+                self.bytes -= mail.bytes();
+            }
+        }
+        Some(mail)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use protocol::livekit::{
+        LeaveRequest, ParticipantInfo, ParticipantUpdate, RequestResponse, signal_response::Message,
+    };
+
+    fn mail(message: Message) -> SessionMail {
+        SessionMail::Message(SessionMessage::Response(message.into()))
+    }
+
+    fn update(sid: &str, version: u32, metadata: usize) -> SessionMail {
+        let participant = ParticipantInfo {
+            sid: sid.into(),
+            version,
+            metadata: "m".repeat(metadata),
+            ..Default::default()
+        };
+        mail(Message::Update(ParticipantUpdate {
+            participants: vec![participant],
+        }))
+    }
+
+    fn answer(length: usize) -> SessionMail {
+        mail(Message::RequestResponse(RequestResponse {
+            message: "m".repeat(length),
+            ..Default::default()
+        }))
+    }
+
+    fn read(receiver: &mut SessionReceiver) -> Vec<(String, u32)> {
+        std::iter::from_fn(|| receiver.try_recv())
+            .map(|mail| match mail {
+                SessionMail::Message(SessionMessage::Response(response)) => {
+                    match response.message() {
+                        Some(Message::Update(update)) => {
+                            let participant = &update.participants[0];
+                            (participant.sid.clone(), participant.version)
+                        }
+                        _ => ("other".into(), 0),
+                    }
+                }
+                _ => panic!("another mail"),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_others_do_fills_no_mailbox_and_the_newest_state_is_read() {
+        let (sender, mut receiver) = session_mailbox();
+        for version in 1..=100_000 {
+            let sid = if version % 2 == 0 { "PA_a" } else { "PA_b" };
+            assert_eq!(sender.send(update(sid, version, 10)), Ok(()));
+        }
+        assert_eq!(
+            sender.send(mail(Message::Leave(LeaveRequest::default()))),
+            Ok(())
+        );
+        assert_eq!(sender.send(update("PA_a", 100_001, 10)), Ok(()));
+        let expected = [("PA_b", 99_999), ("PA_a", 100_001), ("other", 0)];
+        let expected = expected.map(|(sid, version)| (sid.to_owned(), version));
+        assert_eq!(read(&mut receiver), expected);
+        // What was read is told anew.
+        assert_eq!(sender.send(update("PA_a", 100_002, 10)), Ok(()));
+        assert_eq!(read(&mut receiver), [("PA_a".to_owned(), 100_002)]);
+    }
+
+    #[test]
+    fn the_message_after_the_last_that_fits_is_refused_by_number_and_by_bytes() {
+        let (sender, mut receiver) = session_mailbox();
+        for _ in 0..MAX_MESSAGES {
+            assert_eq!(sender.send(answer(1)), Ok(()));
+        }
+        assert_eq!(sender.send(answer(1)), Err(Undelivered::Full));
+        assert_eq!(
+            sender.send(update("PA_a", 1, 10)),
+            Ok(()),
+            "state still fits"
+        );
+        assert_eq!(read(&mut receiver).len(), MAX_MESSAGES + 1);
+        assert_eq!(sender.send(answer(2 * MAX_BYTES)), Ok(()), "alone");
+        assert_eq!(sender.send(answer(1)), Err(Undelivered::Full));
+        assert!(receiver.try_recv().is_some());
+        let half = answer(MAX_BYTES / 2 - 100);
+        assert_eq!(sender.send(half), Ok(()));
+        assert_eq!(sender.send(answer(MAX_BYTES / 2 - 100)), Ok(()));
+        assert_eq!(sender.send(answer(MAX_BYTES / 2)), Err(Undelivered::Full));
+    }
+
+    #[tokio::test]
+    async fn what_was_sent_is_read_before_the_end() {
+        let (sender, mut receiver) = session_mailbox();
+        let other = sender.clone();
+        drop(sender);
+        assert_eq!(other.send(answer(1)), Ok(()));
+        let reader = tokio::spawn(async move {
+            let first = receiver.recv().await.is_some();
+            (first, receiver.recv().await.is_none())
+        });
+        tokio::task::yield_now().await;
+        drop(other);
+        assert_eq!(reader.await.unwrap(), (true, true));
+        let (sender, receiver) = session_mailbox();
+        drop(receiver);
+        assert_eq!(sender.send(answer(1)), Err(Undelivered::Gone));
+    }
+}

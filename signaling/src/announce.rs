@@ -1,0 +1,283 @@
+//! The others hear what a participant is now: at most every 100 ms, the newest only, and only when it is not what they know.
+//!
+//! A change marks its participant; at the end of the turn, or when it is time, those marked are announced. What is received
+//! of a track begins when its `update` is out: clients take no media of tracks they have not heard of.
+
+use std::{
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
+    time::{Duration, Instant},
+};
+
+use protocol::{
+    ParticipantSid,
+    livekit::{ParticipantUpdate, RoomUpdate, SubscriptionPermission, signal_response::Message},
+    prost::Message as _,
+};
+
+use crate::{
+    api::{Response, SessionMessage},
+    clock::earliest,
+    participant::Participant,
+    room::Room,
+};
+
+/// Between two announcements of one participant, and between two of the room.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Bytes a second that announcements of one participant may make everybody read: long ones are further apart.
+const BYTES_PER_SECOND: f64 = 128.0 * 1024.0;
+
+/// But not further than this.
+const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
+
+/// What is yet to be said.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    participants: BTreeMap<ParticipantSid, Change>,
+    /// Who had read it already when the room changed, if the room did.
+    room: Option<Option<ParticipantSid>>,
+    /// Not before.
+    room_at: Option<Instant>,
+}
+
+/// A change of a participant that is yet to be announced.
+#[derive(Debug, Default, Clone, Copy)]
+struct Change {
+    /// What others see of it, or rather not only who may receive its tracks.
+    info: bool,
+    to_itself: bool,
+    /// Its token changed.
+    grant: bool,
+}
+
+/// What is known of a participant.
+#[derive(Debug, Default)]
+pub(crate) struct Announced {
+    /// A digest of the last announcement.
+    digest: Option<u64>,
+    /// The next one not before.
+    next: Option<Instant>,
+    /// Who may receive its tracks, as it said last; not in force yet.
+    audience: Option<SubscriptionPermission>,
+    /// In force not before.
+    audience_at: Option<Instant>,
+}
+
+impl Room {
+    /// A participant changed: it goes to those who may see it.
+    pub(crate) fn announce(&mut self, sid: ParticipantSid, to_itself: bool) {
+        let change = self.news.participants.entry(sid).or_default();
+        change.info = true;
+        change.to_itself |= to_itself;
+    }
+
+    /// It has just become visible: it is announced at once, whatever it did before.
+    pub(crate) fn introduce(&mut self, sid: ParticipantSid, now: Instant) {
+        if let Some(participant) = self.participants.get_mut(&sid) {
+            participant.announced.digest = None;
+            participant.announced.next = None;
+            self.announce(sid, false);
+            self.tell_news_of(sid, now);
+        }
+    }
+
+    /// To the others it has left: they are to hear of it, and of all it publishes, as if for the first time.
+    pub(crate) fn forget_announced(&mut self, sid: ParticipantSid) {
+        if let Some(participant) = self.participants.get_mut(&sid) {
+            participant.announced.digest = None;
+            for track in &mut participant.tracks {
+                track.announced = false;
+            }
+            for track in &mut participant.data.published {
+                track.announced = false;
+            }
+        }
+    }
+
+    /// Everybody hears of it, and the next token says it.
+    pub(crate) fn grant_changed(&mut self, sid: ParticipantSid) {
+        self.announce(sid, true);
+        self.news.participants.entry(sid).or_default().grant = true;
+    }
+
+    /// Everybody but `except` (who has just read it in `join`) is to hear how many they are, and whether one records.
+    pub(crate) fn announce_count(&mut self, except: Option<ParticipantSid>) {
+        if self.announced != (self.count(), self.is_recorded()) {
+            // Who has read an older number hears the new one too.
+            let known = self.news.room.replace(except);
+            if known.is_some_and(|known| known != except) {
+                self.news.room = Some(None);
+            }
+        }
+    }
+
+    /// The publisher says who may receive its tracks.
+    pub(crate) fn subscription_permission(
+        &mut self,
+        sid: ParticipantSid,
+        permission: SubscriptionPermission,
+    ) {
+        if let Some(participant) = self.participants.get_mut(&sid) {
+            participant.announced.audience = Some(permission);
+            self.news.participants.entry(sid).or_default();
+        }
+    }
+
+    /// When [`Room::tell_news`] has something to do.
+    pub(crate) fn news_until(&self) -> Option<Instant> {
+        let due = |sid| {
+            let announced = &self.participants.get(sid)?.announced;
+            match announced.audience {
+                Some(_) => announced.audience_at,
+                None => announced.next,
+            }
+        };
+        let participants = self.news.participants.keys().filter_map(due).min();
+        let room = self.news.room_at.filter(|_| self.news.room.is_some());
+        earliest([participants, room])
+    }
+
+    /// Says what it is time to say. Called at the end of each turn.
+    pub(crate) fn tell_news(&mut self, now: Instant) {
+        if self.closed {
+            return;
+        }
+        let changed: Vec<_> = self.news.participants.keys().copied().collect();
+        for sid in changed {
+            self.tell_news_of(sid, now);
+        }
+        let is_due = self.news.room_at.is_none_or(|at| at <= now);
+        if let Some(except) = self.news.room.take_if(|_| is_due) {
+            self.tell_count(except, now);
+        }
+    }
+
+    /// The same of one participant.
+    pub(crate) fn tell_news_of(&mut self, sid: ParticipantSid, now: Instant) {
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            self.news.participants.remove(&sid);
+            return;
+        };
+        let is_due = |at: Option<Instant>| at.is_none_or(|at| at <= now);
+        let announced = &mut participant.announced;
+        if !is_due(announced.audience_at) && announced.audience.is_some() {
+            // Nobody hears of a new track before it is known who may receive it.
+            return;
+        }
+        if let Some(permission) = announced.audience.take() {
+            announced.audience_at = Some(now + INTERVAL);
+            self.apply_audience(sid, permission, now);
+        }
+        let Some(participant) = self.participants.get(&sid) else {
+            return;
+        };
+        if is_due(participant.announced.next)
+            && let Some(change) = self.news.participants.remove(&sid)
+        {
+            self.tell_change(sid, change, now);
+        }
+    }
+
+    fn tell_change(&mut self, sid: ParticipantSid, change: Change, now: Instant) {
+        if !change.info {
+            return;
+        }
+        self.tell_info(sid, change.to_itself, now);
+        if let Some(participant) = self.participants.get(&sid).filter(|_| change.grant)
+            && let Some(session) = participant.session
+        {
+            let grant = Box::new(participant.grant.clone());
+            self.tell(session, SessionMessage::Grant(grant));
+        }
+        self.forward_changes(sid);
+        self.offer_announced(sid);
+    }
+
+    fn tell_info(&mut self, sid: ParticipantSid, to_itself: bool, now: Instant) {
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        let is_visible = participant.is_visible();
+        let digest = participant.digest();
+        let is_heard = is_visible || to_itself;
+        if !is_heard || participant.announced.digest.replace(digest) == Some(digest) {
+            return;
+        }
+        participant.version += 1;
+        let update = ParticipantUpdate {
+            participants: vec![participant.info()],
+        };
+        let response = Response::from(Message::Update(update));
+        let bytes = response.binary().len();
+        let mut receivers = usize::from(to_itself);
+        if is_visible {
+            receivers += self.sessions.len();
+            self.broadcast(response.clone(), Some(sid));
+        }
+        if to_itself {
+            self.send(sid, response.by_itself());
+        }
+        self.charge(sid, (receivers * (1 + bytes / 1024)) as u64, now);
+        if let Some(participant) = self.participants.get_mut(&sid) {
+            let owes_until = self.ledger.owes_until(&participant.principal(), now);
+            participant.announced.next = Some(now + interval(bytes)).max(owes_until);
+        }
+    }
+
+    /// What was announced can be received.
+    fn offer_announced(&mut self, sid: ParticipantSid) {
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        if !participant.is_visible() {
+            return;
+        }
+        let (mut tracks, mut data) = (Vec::new(), Vec::new());
+        for track in participant.tracks.iter_mut().filter(|track| track.bound) {
+            if !std::mem::replace(&mut track.announced, true) {
+                tracks.push(track.sid);
+            }
+        }
+        for track in &mut participant.data.published {
+            if !std::mem::replace(&mut track.announced, true) {
+                data.push(track.sid);
+            }
+        }
+        for track in tracks {
+            self.reconcile_track(track);
+        }
+        self.reconcile_data_tracks(&data);
+    }
+
+    fn tell_count(&mut self, except: Option<ParticipantSid>, now: Instant) {
+        let announced = (self.count(), self.is_recorded());
+        if std::mem::replace(&mut self.announced, announced) == announced {
+            return;
+        }
+        let room = Some(self.info(now));
+        let response = Response::from(Message::RoomUpdate(RoomUpdate { room }));
+        self.news.room_at = Some(now + interval(response.binary().len()));
+        self.broadcast(response, except);
+    }
+}
+
+impl Participant {
+    /// Differs when others would see it differently. Without `version`, which says that it does.
+    fn digest(&self) -> u64 {
+        let mut info = self.info();
+        info.version = 0;
+        // In no order; the grant has them in one.
+        info.attributes.clear();
+        let mut hasher = DefaultHasher::new();
+        info.encode_to_vec().hash(&mut hasher);
+        self.grant.attributes.hash(&mut hasher);
+        hasher.finish()
+    }
+}
+
+/// Until the next announcement, after one of so many bytes.
+fn interval(bytes: usize) -> Duration {
+    let reading = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
+    reading.clamp(INTERVAL, LONGEST_INTERVAL)
+}

@@ -1,0 +1,187 @@
+//! What a participant may cause: a message is charged for what follows from it, to the person behind it and not to the
+//! connection it came by. Who has spent all waits; its messages keep their order, and of what only the newest state matters
+//! only the newest is kept. Nobody is thrown out for what can be waited for.
+//!
+//! The unit is about what a kilobyte costs that somebody is sent, or an object that is looked up.
+
+use std::{
+    collections::{BTreeMap, VecDeque},
+    time::{Duration, Instant},
+};
+
+use protocol::{
+    ParticipantIdentity, ParticipantSid,
+    livekit::{DisconnectReason, leave_request::Action, signal_request},
+};
+
+use crate::{clock::earliest, leave::Farewell, participant::Participant, room::Room};
+
+/// Units a principal gets back each second: ten megabytes a second of what others are sent.
+pub(crate) const PER_SECOND: f64 = 10_000.0;
+
+/// Units it may spend at once. Joining a room of 5,000 tracks and asking for each of them fits.
+pub(crate) const BURST: f64 = 50_000.0;
+
+/// What one deed costs beyond that is forgiven: nobody waits longer than five seconds for it.
+const DEEPEST_DEBT: f64 = 5.0 * PER_SECOND;
+
+/// Accounts that are kept before those that are full again are forgotten.
+const MANY_ACCOUNTS: usize = 1000;
+
+/// Messages of one participant that may wait. A client that sends more than this while it has nothing to spend reads no
+/// answers.
+const MAX_WAITING: usize = 1000;
+
+/// The same in bytes: two of the longest frames.
+const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
+
+/// What each principal may still cause.
+#[derive(Debug, Default)]
+pub(crate) struct Ledger(BTreeMap<ParticipantIdentity, Account>);
+
+#[derive(Debug)]
+struct Account {
+    balance: f64,
+    at: Instant,
+}
+
+impl Account {
+    fn balance(&self, now: Instant) -> f64 {
+        let gained = now.saturating_duration_since(self.at).as_secs_f64() * PER_SECOND;
+        (self.balance + gained).min(BURST)
+    }
+}
+
+impl Ledger {
+    /// Takes so many units, if need be on credit.
+    pub fn charge(&mut self, principal: &ParticipantIdentity, units: u64, now: Instant) {
+        if self.0.len() >= MANY_ACCOUNTS {
+            self.0.retain(|_, account| account.balance(now) < BURST);
+        }
+        let balance = self.0.get(principal).map_or(BURST, |a| a.balance(now));
+        let balance = (balance - units as f64).max(-DEEPEST_DEBT);
+        self.0
+            .insert(principal.clone(), Account { balance, at: now });
+    }
+
+    /// From when on it owes nothing; `None`: it owes nothing now.
+    pub fn owes_until(&self, principal: &ParticipantIdentity, now: Instant) -> Option<Instant> {
+        let debt = -self.0.get(principal)?.balance(now);
+        // Not sooner than it is true, whatever is lost in rounding.
+        let wait = Duration::from_secs_f64(debt.max(0.0) / PER_SECOND) + Duration::from_micros(1);
+        (debt > 0.0).then(|| now + wait)
+    }
+}
+
+/// Messages that wait for their participant to have something to spend, oldest first.
+#[derive(Debug, Default)]
+pub(crate) struct Waiting {
+    messages: VecDeque<(signal_request::Message, usize)>,
+    bytes: usize,
+    until: Option<Instant>,
+}
+
+impl Waiting {
+    /// False: there is no room for it.
+    fn push(&mut self, message: signal_request::Message) -> bool {
+        let bytes = message.encoded_len();
+        let same = |(known, _): &&mut (signal_request::Message, usize)| replaces(&message, known);
+        if let Some(known) = self.messages.iter_mut().find(same) {
+            self.bytes = self.bytes + bytes - known.1;
+            *known = (message, bytes);
+        } else {
+            self.bytes += bytes;
+            self.messages.push_back((message, bytes));
+        }
+        self.messages.len() <= MAX_WAITING && self.bytes <= MAX_WAITING_BYTES
+    }
+
+    fn pop(&mut self) -> Option<signal_request::Message> {
+        let (message, bytes) = self.messages.pop_front()?;
+        self.bytes -= bytes;
+        Some(message)
+    }
+}
+
+/// Does what the new message says make the old one, which was not carried out yet, needless?
+fn replaces(new: &signal_request::Message, old: &signal_request::Message) -> bool {
+    use signal_request::Message as M;
+    match (new, old) {
+        (M::SubscriptionPermission(_), M::SubscriptionPermission(_)) => true,
+        (M::Mute(new), M::Mute(old)) => new.sid == old.sid,
+        (M::UpdateAudioTrack(new), M::UpdateAudioTrack(old)) => new.track_sid == old.track_sid,
+        (M::UpdateVideoTrack(new), M::UpdateVideoTrack(old)) => new.track_sid == old.track_sid,
+        (M::TrackSetting(new), M::TrackSetting(old)) => new.track_sids == old.track_sids,
+        _ => false,
+    }
+}
+
+impl Room {
+    /// A client's message: carried out now, or when its principal has something to spend.
+    pub(crate) fn take_request(
+        &mut self,
+        sid: ParticipantSid,
+        request: signal_request::Message,
+        now: Instant,
+    ) {
+        let Some(participant) = self.participants.get_mut(&sid) else {
+            return;
+        };
+        let leaves = matches!(request, signal_request::Message::Leave(_));
+        let owes_until = self.ledger.owes_until(&participant.principal(), now);
+        let waiting = &mut participant.waiting;
+        if leaves || (owes_until.is_none() && waiting.messages.is_empty()) {
+            return self.carry_out(sid, request, now);
+        }
+        waiting.until = owes_until.or(waiting.until).or(Some(now));
+        if !waiting.push(request) {
+            tracing::info!(participant = %sid, "session ended: more messages than can be waited for");
+            let reason = DisconnectReason::StateMismatch;
+            self.remove(sid, reason, Farewell::Leave(Action::Disconnect), now);
+        }
+    }
+
+    fn carry_out(&mut self, sid: ParticipantSid, request: signal_request::Message, now: Instant) {
+        let cost = self.cost(sid, &request);
+        self.charge(sid, cost, now);
+        self.request(sid, request, now);
+    }
+
+    /// Charges the person behind a participant.
+    pub(crate) fn charge(&mut self, sid: ParticipantSid, units: u64, now: Instant) {
+        if let Some(participant) = self.participants.get(&sid) {
+            self.ledger.charge(&participant.principal(), units, now);
+        }
+    }
+
+    /// When the next message that waits may be carried out.
+    pub(crate) fn waiting_until(&self) -> Option<Instant> {
+        let until = |participant: &Participant| participant.waiting.until;
+        earliest([self.participants.values().filter_map(until).min()])
+    }
+
+    /// Carries out what has waited long enough.
+    pub(crate) fn resume_waiting(&mut self, now: Instant) {
+        let due =
+            |participant: &&Participant| participant.waiting.until.is_some_and(|at| at <= now);
+        let due: Vec<_> = self
+            .participants
+            .values()
+            .filter(due)
+            .map(|p| p.sid)
+            .collect();
+        for sid in due {
+            while let Some(participant) = self.participants.get_mut(&sid) {
+                let owes_until = self.ledger.owes_until(&participant.principal(), now);
+                participant.waiting.until = owes_until;
+                if owes_until.is_some() {
+                    break;
+                }
+                let Some(request) = participant.waiting.pop() else {
+                    break;
+                };
+                self.carry_out(sid, request, now);
+            }
+        }
+    }
+}

@@ -1,0 +1,119 @@
+//! The person behind participants: one who joins as itself, and as companions from other devices. Seats, revocations and
+//! budgets are the person's.
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use protocol::{
+    ParticipantIdentity, ParticipantSid,
+    error::Error,
+    livekit::{
+        DisconnectReason,
+        leave_request::Action,
+        participant_info::{Kind, State},
+    },
+    token::Grant,
+};
+
+use crate::{
+    leave::Farewell,
+    participant::{Participant, kind_of},
+    room::Room,
+};
+
+/// A participant that has not connected by then gives its seat to one who comes.
+const SEAT_HELD: Duration = Duration::from_secs(10);
+
+/// Revocations that a room remembers.
+const MAX_REVOKED: usize = 1000;
+
+impl Room {
+    /// May this one be here beside those who are? A companion takes nobody's place, and there are not any number of them.
+    pub(crate) fn admit_principal(&self, grant: &Grant) -> Result<(), Error> {
+        let (identity, principal) = (grant.identity(), grant.principal());
+        let same = self.identities.get(&identity);
+        let same = same.and_then(|sid| self.participants.get(sid));
+        if principal != identity && same.is_some_and(|it| it.principal() != principal) {
+            return Err(Error::AlreadyExists(
+                "the identity is another participant's",
+            ));
+        }
+        let companions = self.companions(&principal);
+        let others = companions.filter(|companion| companion.identity != identity);
+        if principal != identity && others.count() >= self.config.max_companions {
+            return Err(Error::TooManyCompanions);
+        }
+        Ok(())
+    }
+
+    /// The further devices of a person, as which it publishes.
+    pub(crate) fn companions(
+        &self,
+        principal: &ParticipantIdentity,
+    ) -> impl Iterator<Item = &Participant> {
+        self.participants.values().filter(move |participant| {
+            participant.identity != *principal && participant.principal() == *principal
+        })
+    }
+
+    /// Who is here under this identity, and its companions.
+    pub(crate) fn find_all(&self, identity: &ParticipantIdentity) -> Vec<ParticipantSid> {
+        let own = self.identities.get(identity).copied();
+        let companions = self.companions(identity).map(|companion| companion.sid);
+        own.into_iter().chain(companions).collect()
+    }
+
+    /// No seat is left for this one. Agents do not count, a person counts once, and a duplicate gives up its seat first.
+    pub(crate) fn is_full(&self, grant: &Grant) -> bool {
+        if self.max_participants == 0 || kind_of(grant) == Kind::Agent {
+            return false;
+        }
+        let own = grant.principal();
+        let seated = self.participants.values();
+        let seated = seated.filter(|participant| participant.kind() != Kind::Agent);
+        let taken: BTreeSet<_> = seated.map(Participant::principal).collect();
+        taken.iter().filter(|other| **other != own).count() >= self.max_participants as usize
+    }
+
+    /// Finds a seat: of those who have not come in time, the one who is expected for longest makes way.
+    pub(crate) fn take_seat(&mut self, grant: &Grant, now: Instant) -> Result<(), Error> {
+        while self.is_full(grant) {
+            let expected_since = self.clock.unix(now).saturating_sub(SEAT_HELD);
+            let is_absent = |participant: &&Participant| {
+                participant.state != State::Active && participant.joined_at <= expected_since
+            };
+            let absent = self.participants.values().filter(is_absent);
+            let Some(absent) = absent.min_by_key(|it| it.joined_at).map(|it| it.sid) else {
+                return Err(Error::RoomFull);
+            };
+            let farewell = Farewell::Leave(Action::Disconnect);
+            self.remove(absent, DisconnectReason::JoinFailure, farewell, now);
+        }
+        Ok(())
+    }
+
+    /// Tokens of this identity, and of its companions, that are valid since before a time do not let anybody in.
+    pub(crate) fn revoke(&mut self, identity: &ParticipantIdentity, before: u64) {
+        if self.revoked.len() >= MAX_REVOKED && !self.revoked.contains_key(identity) {
+            // The oldest: its tokens are the likeliest to have expired.
+            let oldest = self.revoked.iter().min_by_key(|(_, before)| **before);
+            if let Some(oldest) = oldest.map(|(identity, _)| identity.clone()) {
+                self.revoked.remove(&oldest);
+            }
+        }
+        let known = self.revoked.entry(identity.clone()).or_default();
+        *known = before.max(*known);
+    }
+
+    pub(crate) fn is_revoked(&self, grant: &Grant) -> bool {
+        let valid_since = grant.not_before.unwrap_or(0);
+        let revoked = |identity| self.revoked.get(&identity);
+        let named = [revoked(grant.identity()), revoked(grant.principal())];
+        named
+            .into_iter()
+            .flatten()
+            .any(|before| valid_since < *before)
+    }
+}
