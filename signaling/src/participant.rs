@@ -339,11 +339,6 @@ impl Participant {
         }
     }
 
-    /// Whose participant it is: its own, or that of the one whose companion it is.
-    pub fn principal(&self) -> ParticipantIdentity {
-        self.grant.principal()
-    }
-
     pub fn kind(&self) -> Kind {
         kind_of(&self.grant)
     }
