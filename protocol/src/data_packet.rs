@@ -507,8 +507,8 @@ mod tests {
         assert!(DataPacketView::default().is_addressed_to("dave", "PA_dave"));
     }
 
-    #[test]
     #[allow(deprecated)]
+    #[test]
     fn a_packet_names_n_receivers_and_not_one_more_wherever_they_stand() {
         let names = |count: usize| (0..count).map(|i| format!("name-{i}")).collect::<Vec<_>>();
         let packet = |identities, sids, more| DataPacket {

@@ -1,6 +1,7 @@
 //! One meeting. This file holds its state and routes; each group of verbs has its own file:
 //! `join`, `principal`, `resume`, `leave`, `descriptions`, `negotiate`, `publish`, `subscribe`, `metadata`, `announce`,
-//! `presence`, `moderate`, `simulate`, `budget` and `cost` (what a message may cause), `rpc`, `webhook`, `dynacast`, `data_tracks`, `forward` (to other rooms) and `forwarded` (from other rooms).
+//! `presence`, `moderate`, `simulate`, `budget` and `cost` (what a message may cause), `rpc`, `webhook`, `dynacast`,
+//! `data_tracks`, `forward` (to other rooms) and `forwarded` (from other rooms).
 
 use std::{
     collections::{BTreeMap, VecDeque},

@@ -15,7 +15,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
     response::{IntoResponse, Response},
 };
-use protocol::{limits::MAX_NAME, token};
+use protocol::{limits::MAX_NAME, livekit::RoomConfiguration, token};
 use serde::{Deserialize, Serialize};
 
 use super::{Edge, Remote, dev::signal_url, rtc};
