@@ -84,7 +84,7 @@ fn an_address_has_n_connections_and_not_one_more_until_one_ends() {
     let open = || {
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: here\r\n\r\n");
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let mut answer = [0; 12];
         let answered = stream.read_exact(&mut answer).is_ok();
         answered.then_some(stream)
@@ -109,7 +109,8 @@ fn an_address_has_few_connections_that_show_no_token_and_others_are_let_in() {
         let mut stream = TcpStream::connect(server.address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let token = token("room", "somebody");
-        let head = format!("GET /rtc/validate?access_token={token} HTTP/1.1\r\nHost: here\r\n\r\n");
+        let head =
+            format!("GET /rtc/validate?access_token={token} HTTP/1.1\r\nHost: localhost\r\n\r\n");
         let _ = stream.write_all(head.as_bytes());
         let mut answer = [0; 12];
         let answered = stream.read_exact(&mut answer).is_ok();
@@ -143,7 +144,7 @@ fn long_heads_of_many_connections_share_one_budget_and_usual_ones_need_none() {
             let mut stream = TcpStream::connect(server.address).unwrap();
             stream.set_write_timeout(Some(PATIENCE)).unwrap();
             let head = format!(
-                "GET / HTTP/1.1\r\nHost: here\r\nX-Long: {}",
+                "GET / HTTP/1.1\r\nHost: localhost\r\nX-Long: {}",
                 "x".repeat(700_000)
             );
             let _ = stream.write_all(head.as_bytes());
@@ -222,7 +223,7 @@ fn a_token_of_a_megabyte_is_refused_and_the_next_request_is_answered() {
     let mut stream = TcpStream::connect(server.address).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
     let head = format!(
-        "GET /rtc/v1/validate HTTP/1.1\r\nHost: here\r\nAuthorization: Bearer {large}\r\n\r\n"
+        "GET /rtc/v1/validate HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer {large}\r\n\r\n"
     );
     // The server may have closed before all of it was written.
     let _ = stream.write_all(head.as_bytes());

@@ -121,9 +121,8 @@ impl Held {
 /// The senders of one room that wait, and the readers for whom nobody does any more.
 #[derive(Debug, Default)]
 pub struct SlowReaders {
+    /// In the order in which they went on last.
     held: Vec<PeerKey>,
-    /// Who goes first of those that can go on: another one each time.
-    turn: usize,
     too_slow: FxHashMap<ParticipantIdentity, Instant>,
 }
 
@@ -208,9 +207,10 @@ impl Shard {
             return;
         };
         let router = p.router;
-        let is_due = p.held.as_ref().is_some_and(|held| now >= held.retry_at);
-        if is_due {
-            self.go_on(router, |sender, _| sender == peer, now, out);
+        let due = p.held.as_ref().filter(|held| now >= held.retry_at);
+        if let Some(awaits) = due.map(|held| held.awaits) {
+            // With all who wait for the same reader: who looks first would take what room there is, each time.
+            self.go_on(router, |_, held| held.awaits == awaits, now, out);
         }
         let Some(p) = self.peers.get_mut(peer) else {
             return;
@@ -278,9 +278,8 @@ impl Shard {
         if senders.is_empty() {
             return;
         }
-        readers.turn = readers.turn.wrapping_add(1);
-        let first = readers.turn % senders.len();
-        senders.rotate_left(first);
+        // Another one goes first each time.
+        senders.rotate_left(1);
         for sender in &senders {
             self.guard(*sender, now, |shard| {
                 let held = shard.peers.get_mut(*sender).and_then(|p| p.held.take());

@@ -386,17 +386,28 @@ impl Association {
         if !self.done && self.client.next_cookie.is_some_and(|due| now >= due) {
             self.follow_cookie(context, now);
         }
-        for handshake in &mut self.handshakes {
+        let silent = self.silent();
+        for handshake in &mut self.handshakes[silent..] {
             if handshake.wake.is_some_and(|wake| now >= wake) {
                 handshake.tick(now);
             }
         }
     }
 
+    /// So many, the oldest, repeat nothing by themselves: answers to hellos of others would only confuse the client, which
+    /// repeats its own until it is answered.
+    fn silent(&self) -> usize {
+        match self.role {
+            DtlsRole::Server if !self.done => self.handshakes.len().saturating_sub(1),
+            _ => 0,
+        }
+    }
+
     /// When [`Association::handle_timeout`] must be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let cookie = self.client.next_cookie.filter(|_| !self.done);
-        let wakes = self.handshakes.iter().filter_map(|one| one.wake);
+        let heard = &self.handshakes[self.silent()..];
+        let wakes = heard.iter().filter_map(|one| one.wake);
         wakes.chain(cookie).min()
     }
 
