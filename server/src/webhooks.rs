@@ -375,7 +375,8 @@ mod tests {
             taken
         };
         let first = fill(&rooms[0], 541_000);
-        assert!((120_000_000..=128_000_000).contains(&first), "{first}");
+        // Half, and the event that came last.
+        assert!((120_000_000..=128_541_000).contains(&first), "{first}");
         // Another that does the same, and one more, which says what rooms say.
         assert!(fill(&rooms[1], 541_000) > 60_000_000);
         assert!(fill(&rooms[2], 2_000) > 30_000_000);
