@@ -121,9 +121,8 @@ impl Held {
 /// The senders of one room that wait, and the readers for whom nobody does any more.
 #[derive(Debug, Default)]
 pub struct SlowReaders {
+    /// In the order in which they go on.
     held: Vec<PeerKey>,
-    /// Who goes first of those that can go on: another one each time.
-    turn: usize,
     too_slow: FxHashMap<ParticipantIdentity, Instant>,
 }
 
@@ -266,21 +265,13 @@ impl Shard {
         let Some(readers) = routers.get_mut(room).map(|router| &mut router.slow_readers) else {
             return;
         };
-        let (mut senders, mut rest) = (Vec::new(), Vec::new());
-        for sender in readers.held.drain(..) {
-            match peers.get(sender).and_then(|p| p.held.as_ref()) {
-                Some(held) if may_go(sender, held) => senders.push(sender),
-                Some(_) => rest.push(sender),
-                None => {}
-            }
-        }
-        readers.held = rest;
-        if senders.is_empty() {
+        let held = |sender: PeerKey| peers.get(sender).and_then(|p| p.held.as_ref());
+        readers.held.retain(|sender| held(*sender).is_some());
+        let may_go = |sender: &PeerKey| held(*sender).is_some_and(|held| may_go(*sender, held));
+        let senders: Vec<_> = readers.held.iter().copied().filter(may_go).collect();
+        let Some(first) = senders.first().copied() else {
             return;
-        }
-        readers.turn = readers.turn.wrapping_add(1);
-        let first = readers.turn % senders.len();
-        senders.rotate_left(first);
+        };
         for sender in &senders {
             self.guard(*sender, now, |shard| {
                 let held = shard.peers.get_mut(*sender).and_then(|p| p.held.take());
@@ -289,6 +280,7 @@ impl Shard {
                 }
             });
         }
+        let went = self.peers.get(first).is_some_and(|p| p.held.is_none());
         for sender in senders {
             self.guard(sender, now, |shard| {
                 let Some(p) = shard.peers.get_mut(sender).filter(|p| p.held.is_none()) else {
@@ -297,6 +289,13 @@ impl Shard {
                 p.transport.hold_reliable(false);
                 shard.drain_transport(sender, now, out);
             });
+        }
+        // Who went first, and filled what there was room for, goes last next time.
+        if let Some(router) = self.routers.get_mut(room).filter(|_| went) {
+            let held = &mut router.slow_readers.held;
+            if let Some(at) = held.iter().position(|sender| *sender == first) {
+                held[at..].rotate_left(1);
+            }
         }
     }
 }
