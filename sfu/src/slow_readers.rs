@@ -121,7 +121,7 @@ impl Held {
 /// The senders of one room that wait, and the readers for whom nobody does any more.
 #[derive(Debug, Default)]
 pub struct SlowReaders {
-    /// In the order in which they went on last.
+    /// In the order in which they go on.
     held: Vec<PeerKey>,
     too_slow: FxHashMap<ParticipantIdentity, Instant>,
 }
@@ -210,7 +210,7 @@ impl Shard {
         let due = p.held.as_ref().filter(|held| now >= held.retry_at);
         if let Some(awaits) = due.map(|held| held.awaits) {
             // With all who wait for the same reader: who looks first would take what room there is, each time.
-            self.go_on(router, |_, held| held.awaits == awaits, now, out);
+            self.go_on(router, awaits, now, out);
         }
         let Some(p) = self.peers.get_mut(peer) else {
             return;
@@ -224,7 +224,7 @@ impl Shard {
             self.cut_off(peer, now);
         }
         if verdict != Verdict::Reads {
-            self.go_on(router, |_, held| held.awaits == peer, now, out);
+            self.go_on(router, peer, now, out);
         }
         self.reschedule(peer, now);
     }
@@ -253,33 +253,20 @@ impl Shard {
         self.events.push_back(Event::Unreachable { peer: sid });
     }
 
-    /// Sends what is held for some senders of a room as far as its receivers are ready: first of each the one packet, so
-    /// that none is always too late, then what came behind it.
-    fn go_on(
-        &mut self,
-        room: RouterKey,
-        may_go: impl Fn(PeerKey, &Held) -> bool,
-        now: Instant,
-        out: &mut impl SendBatch,
-    ) {
+    /// Sends what the senders hold who wait for this reader, as far as its receivers are ready: first of each the one
+    /// packet, so that none is always too late, then what came behind it.
+    fn go_on(&mut self, room: RouterKey, awaited: PeerKey, now: Instant, out: &mut impl SendBatch) {
         let Self { routers, peers, .. } = self;
         let Some(readers) = routers.get_mut(room).map(|router| &mut router.slow_readers) else {
             return;
         };
-        let (mut senders, mut rest) = (Vec::new(), Vec::new());
-        for sender in readers.held.drain(..) {
-            match peers.get(sender).and_then(|p| p.held.as_ref()) {
-                Some(held) if may_go(sender, held) => senders.push(sender),
-                Some(_) => rest.push(sender),
-                None => {}
-            }
-        }
-        readers.held = rest;
-        if senders.is_empty() {
+        let held = |sender: PeerKey| peers.get(sender).and_then(|p| p.held.as_ref());
+        readers.held.retain(|sender| held(*sender).is_some());
+        let awaits = |sender: &PeerKey| held(*sender).is_some_and(|held| held.awaits == awaited);
+        let senders: Vec<_> = readers.held.iter().copied().filter(awaits).collect();
+        let Some(first) = senders.first().copied() else {
             return;
-        }
-        // Another one goes first each time.
-        senders.rotate_left(1);
+        };
         for sender in &senders {
             self.guard(*sender, now, |shard| {
                 let held = shard.peers.get_mut(*sender).and_then(|p| p.held.take());
@@ -288,6 +275,7 @@ impl Shard {
                 }
             });
         }
+        let went = self.peers.get(first).is_some_and(|p| p.held.is_none());
         for sender in senders {
             self.guard(sender, now, |shard| {
                 let Some(p) = shard.peers.get_mut(sender).filter(|p| p.held.is_none()) else {
@@ -296,6 +284,13 @@ impl Shard {
                 p.transport.hold_reliable(false);
                 shard.drain_transport(sender, now, out);
             });
+        }
+        // Who went first, and filled what there was room for, goes last next time.
+        if let Some(router) = self.routers.get_mut(room).filter(|_| went) {
+            let held = &mut router.slow_readers.held;
+            if let Some(at) = held.iter().position(|sender| *sender == first) {
+                held[at..].rotate_left(1);
+            }
         }
     }
 }

@@ -292,7 +292,7 @@ fn an_agent_writes_in_the_name_of_who_spoke_and_nobody_else_does() {
         ..Default::default()
     });
     let chunk = Value::StreamChunk(data_stream::Chunk::default());
-    let mut send = |rig: &mut Rig, value: &Value| {
+    let send = |rig: &mut Rig, value: &Value| {
         let now = rig.now;
         let bytes = packet(value.clone());
         let connection = &mut rig.participants[agent].connection;
