@@ -48,7 +48,7 @@ enum Mail {
 /// Of workers.
 enum WorkerMail {
     Connected(WorkerId, String, mpsc::Sender<ToWorker>),
-    Message(WorkerId, worker_message::Message),
+    Message(WorkerId, Box<worker_message::Message>),
     Gone(WorkerId),
 }
 
@@ -147,7 +147,7 @@ impl WorkerLine {
     pub async fn say(&self, message: worker_message::Message) {
         let _ = self
             .workers
-            .send(WorkerMail::Message(self.id, message))
+            .send(WorkerMail::Message(self.id, Box::new(message)))
             .await;
     }
 
@@ -214,10 +214,7 @@ impl AgentsTask {
                 self.lines.insert(worker, sender);
                 AgentsInput::WorkerConnected { worker, api_key }
             }
-            WorkerMail::Message(worker, message) => AgentsInput::WorkerMessage {
-                worker,
-                message: Box::new(message),
-            },
+            WorkerMail::Message(worker, message) => AgentsInput::WorkerMessage { worker, message },
             WorkerMail::Gone(worker) => {
                 self.lines.remove(&worker);
                 AgentsInput::WorkerGone { worker }

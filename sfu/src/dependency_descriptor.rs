@@ -463,8 +463,10 @@ mod tests {
 
     #[test]
     fn each_frame_is_for_the_layers_whose_decode_targets_need_it() {
+        type Templates<'a> = &'a [(u64, &'a str)];
+        type NeededBy<'a> = &'a [&'a [u8]];
         // As libwebrtc's encoders describe them; the last column of a row: who needs it.
-        let modes: [(&[(u64, &str)], &[&[u8]]); 5] = [
+        let modes: [(Templates<'_>, NeededBy<'_>); 5] = [
             // L3T1: what is below is needed at each picture.
             (
                 &[

@@ -139,11 +139,11 @@ fn a_publisher_that_changes_its_codec_in_mid_stream_is_dropped_counted_and_told(
     rig.run(SECOND);
     let codecs = |rig: &Rig| {
         let sid = mallory.sid;
-        let answers = rig.events.iter().filter_map(|event| match event {
+        let mut answers = rig.events.iter().filter_map(|event| match event {
             Event::Answer { peer, sdp, .. } if *peer == sid => Some(sdp.as_str()),
             _ => None,
         });
-        let answer = answers.last().unwrap();
+        let answer = answers.next_back().unwrap();
         let line = answer.lines().find(|line| line.starts_with("m=video"));
         line.unwrap().trim().to_owned()
     };

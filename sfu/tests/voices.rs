@@ -138,7 +138,7 @@ impl Liars {
         while rig.now < end {
             self.index += 1;
             for liar in &mut self.liars {
-                if self.index % 250 == 0 {
+                if self.index.is_multiple_of(250) {
                     let check = liar.check(true, None);
                     liar.send(rig, &check);
                 }

@@ -30,7 +30,7 @@ impl LocalNames {
 
     /// Refuses a request that names us otherwise, or comes from a page of elsewhere. Native clients have no `Origin`;
     /// without `Host` it is no browser.
-    pub(super) fn check(&self, headers: &HeaderMap) -> Result<(), Response> {
+    pub(super) fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
         // One of several counts for some program somewhere: each must be ours.
         let all = |name, is_ours: &dyn Fn(&str) -> bool| {
             let mut values = headers.get_all(name).iter();
@@ -43,8 +43,8 @@ impl LocalNames {
         });
         // No word for pages of elsewhere: they get no header that would let them read the answer.
         match host_is_ours && origin_is_ours {
-            true => Ok(()),
-            false => Err((StatusCode::FORBIDDEN, SENTENCE).into_response()),
+            true => None,
+            false => Some((StatusCode::FORBIDDEN, SENTENCE).into_response()),
         }
     }
 
@@ -84,7 +84,7 @@ mod tests {
         let pairs = pairs
             .iter()
             .map(|(name, value)| (name.clone(), value.parse().unwrap()));
-        names.check(&HeaderMap::from_iter(pairs)).is_ok()
+        names.refusal(&HeaderMap::from_iter(pairs)).is_none()
     }
 
     fn ips(texts: &[&str]) -> Vec<IpAddr> {

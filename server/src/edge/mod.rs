@@ -148,7 +148,7 @@ async fn answer(State(edge): State<Edge>, request: Request) -> Response {
 
 async fn route(edge: Edge, request: Request) -> Response {
     if let Some(local) = &edge.0.local
-        && let Err(response) = local.check(request.headers())
+        && let Some(response) = local.refusal(request.headers())
     {
         return response;
     }

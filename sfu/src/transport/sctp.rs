@@ -292,10 +292,8 @@ impl DataChannels {
                 Ppi::Dcep => {
                     self.handle_dcep(id, &buffer);
                 }
-                Ppi::Binary | Ppi::String => {
-                    if self.is_open_stream(id) {
-                        return Some((self.channel_of(id), buffer));
-                    }
+                Ppi::Binary | Ppi::String if self.is_open_stream(id) => {
+                    return Some((self.channel_of(id), buffer));
                 }
                 _ => {}
             }

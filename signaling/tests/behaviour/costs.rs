@@ -96,7 +96,7 @@ fn nine_hundred_bytes_of_permissions_disturb_nobody() {
     // Over time no more than ten times a second.
     let start = meeting.heard(alice);
     for round in 0..100 {
-        meeting.ask(mallory, permission(round % 2 == 0));
+        meeting.ask(mallory, permission(round.is_multiple_of(2)));
         meeting.advance(milliseconds(10));
     }
     let told = meeting.since(alice, start).len();
@@ -165,7 +165,7 @@ fn a_participant_is_announced_ten_times_a_second_and_last_as_it_is() {
     meeting.advance(NEWS);
     let start = meeting.heard(alice);
     for round in 0..101 {
-        meeting.ask(bob, mute(track, round % 2 == 0));
+        meeting.ask(bob, mute(track, round.is_multiple_of(2)));
         if round == 0 {
             assert_eq!(updates(meeting.since(alice, start)).len(), 1, "at once");
         }
@@ -229,7 +229,7 @@ fn n_of_the_budget_is_carried_out_at_once_and_one_more_waits() {
     all.push(track.clone());
     meeting.ask(alice, wish(&all, false));
     assert_eq!(meeting.subscriptions(alice), [], "n");
-    meeting.ask(alice, wish(&[track.clone()], true));
+    meeting.ask(alice, wish(std::slice::from_ref(&track), true));
     assert_eq!(meeting.subscriptions(alice), [], "n + 1 waits");
     meeting.advance(milliseconds(900));
     assert_eq!(meeting.subscriptions(alice), [], "for what was spent");
@@ -318,7 +318,7 @@ fn more_than_can_be_waited_for_ends_that_session_only() {
 
 /// One of each kind, as much in it as causes most.
 fn worst(kind: Ask, track: TrackSid, round: usize) -> Ask {
-    let (sid, even) = (track.to_string(), round % 2 == 0);
+    let (sid, even) = (track.to_string(), round.is_multiple_of(2));
     match kind {
         Ask::Offer(_) => Ask::Offer(offer(round as u32 + 3, "v=0 cam")),
         Ask::Answer(mut answer) => {
