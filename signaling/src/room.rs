@@ -373,7 +373,7 @@ mod tests {
 
     #[test]
     fn who_comes_and_goes_leaves_nothing_behind() {
-        let (config, now) = (Arc::new(Config::default()), Instant::now());
+        let (config, mut now) = (Arc::new(Config::default()), Instant::now());
         let mut room = Room::new("R".into(), None, config, [1; 32], Duration::ZERO, now);
         let listener = join(&mut room, 0, "listener", now);
         for session in 1..100 {
@@ -405,6 +405,9 @@ mod tests {
                 layers: Vec::new(),
             };
             room.handle(RoomInput::Media(bound), now);
+            // Received once it is announced.
+            now += Duration::from_millis(100);
+            room.handle_timeout(now);
             let speakers = vec![sfu::Speaker { peer, level: 1.0 }];
             room.handle(
                 RoomInput::Media(sfu::Event::SpeakersChanged {
