@@ -5,25 +5,12 @@ mod rig;
 
 use std::time::Duration;
 
-use attacker::{Attacker, MID, Section};
+use attacker::{Attacker, MID, PICTURE, VOICE};
 use rig::Rig;
 use sfu::{Command, Event, MediaKind, TrackSetting, stats::DropReason};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-
-const VOICE: Section = Section {
-    mid: "0",
-    kind: MediaKind::Audio,
-    cid: Some("voice"),
-    rids: &[],
-};
-const PICTURE: Section = Section {
-    mid: "1",
-    kind: MediaKind::Video,
-    cid: Some("picture"),
-    rids: &[],
-};
 
 /// The others of a meeting: each publishes sound and a picture, and needs no connection for that. Returns the tracks.
 fn others(rig: &mut Rig, count: u8) -> Vec<protocol::TrackSid> {
