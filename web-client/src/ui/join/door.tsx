@@ -110,8 +110,8 @@ function Toggle({ device, testId, label, On, Off, onToggle }: ToggleProps) {
       aria-label={label}
       title={label}
       aria-busy={device.busy}
-      disabled={device.busy}
-      onClick={onToggle}
+      aria-disabled={device.busy}
+      onClick={device.busy ? undefined : onToggle}
     >
       <Icon size={22} className={device.busy ? 'spin' : undefined} aria-hidden />
       {device.problem && !device.busy && <span className="round-flag" aria-hidden="true" />}
