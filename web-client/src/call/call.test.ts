@@ -25,6 +25,7 @@ const engines = vi.hoisted(() => {
     readonly activeSpeakers = [];
     readonly canPlaybackAudio = true;
     readonly name = 'salle';
+    state = 'connected';
     readonly connect = vi.fn((_url: string, token: string) => {
       this.engine.token = token;
       return this.connecting.promise;
@@ -35,6 +36,7 @@ const engines = vi.hoisted(() => {
       createTracks: vi.fn(() => this.opening.promise),
       createScreenTracks: vi.fn(() => this.opening.promise),
       publishTrack: vi.fn(() => this.publishing.promise),
+      setCameraEnabled: vi.fn(() => Promise.resolve()),
     };
     constructor() {
       made.push(this);
@@ -211,6 +213,15 @@ describe('a call', () => {
     const { call, room } = await inside(BY_LINK);
     expect(room.connect).toHaveBeenCalledWith('wss://meet.example.org', 't');
     expect(call.getSnapshot().access).toBe('link');
+    await call.leave();
+  });
+
+  it('opens no second camera while the engine takes the first one out and puts it in again', async () => {
+    const { call, room } = await inside();
+    room.state = 'reconnecting';
+    await call.setCamera(true);
+    expect(room.localParticipant.createTracks).not.toHaveBeenCalled();
+    expect(room.localParticipant.setCameraEnabled).toHaveBeenCalledWith(true);
     await call.leave();
   });
 

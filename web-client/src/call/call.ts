@@ -170,19 +170,19 @@ export class Call implements CallView {
 
   async setMicrophone(on: boolean): Promise<void> {
     const { localParticipant: local } = this.room;
-    if (on && !local.getTrackPublication(Track.Source.Microphone)) await this.#publish('microphone', Track.Source.Microphone, () => local.createTracks({ audio: true }));
+    if (on && this.#isNew(Track.Source.Microphone)) await this.#publish('microphone', Track.Source.Microphone, () => local.createTracks({ audio: true }));
     else await this.#toggle('microphone', Track.Source.Microphone, () => local.setMicrophoneEnabled(on));
   }
 
   async setCamera(on: boolean): Promise<void> {
     const { localParticipant: local } = this.room;
-    if (on && !local.getTrackPublication(Track.Source.Camera)) await this.#publish('camera', Track.Source.Camera, () => local.createTracks({ video: true }));
+    if (on && this.#isNew(Track.Source.Camera)) await this.#publish('camera', Track.Source.Camera, () => local.createTracks({ video: true }));
     else await this.#toggle('camera', Track.Source.Camera, () => local.setCameraEnabled(on));
   }
 
   async setShare(on: boolean): Promise<void> {
     const { localParticipant: local } = this.room;
-    if (on && !local.getTrackPublication(Track.Source.ScreenShare)) await this.#publish('share', Track.Source.ScreenShare, () => local.createScreenTracks(SCREEN_OPTIONS));
+    if (on && this.#isNew(Track.Source.ScreenShare)) await this.#publish('share', Track.Source.ScreenShare, () => local.createScreenTracks(SCREEN_OPTIONS));
     else await this.#toggle('share', Track.Source.ScreenShare, () => local.setScreenShareEnabled(on));
   }
 
@@ -294,6 +294,11 @@ export class Call implements CallView {
     // Whether it starts is asked once it is to be published.
     opening.catch(() => undefined);
     return opening;
+  }
+
+  /** Nothing is published that could be switched on again. While the engine reconnects, only it knows: it takes its tracks out and puts them in again. */
+  #isNew(source: Track.Source): boolean {
+    return this.room.state === ConnectionState.Connected && !this.room.localParticipant.getTrackPublication(source);
   }
 
   /** Publishes what is open or still starts; one sees that it does, and is told where it fails. */
