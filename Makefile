@@ -43,14 +43,16 @@ test-web: web-client/node_modules/.ready ## The web client's own tests
 	cd web-client && npm test
 
 .PHONY: test-clients
-test-clients: compiler web browsers tests/node_modules/.ready $(VENV)/.ready $(VENV_AGENTS)/.ready $(GO_CLIENT) ## Chromium, Firefox, the native SDK and the Go SDK in real meetings
+test-clients: compiler web browsers tests/node_modules/.ready $(VENV)/.ready $(VENV_AGENTS)/.ready $(GO_CLIENT) ## Chromium, Firefox, the native SDK, the Go SDK and agents in real meetings
 	cargo build -p server -p xtask
+	cargo build -p client --example crowd
 	cd tests && npm test
 
 .PHONY: test-long
 test-long: compiler web browsers tests/node_modules/.ready $(VENV)/.ready $(GO_CLIENT) ## What takes longer than a build should: slow networks, crowds, thousands of simulated meetings. It needs a machine with breath to spare
 	$(MAKE) sim SEEDS=2000
 	cargo build -p server -p xtask
+	cargo build -p client --example crowd
 	cd tests && npm run test-long
 
 .PHONY: sim

@@ -8,7 +8,7 @@ import path from 'node:path';
 import { after, before, test } from 'node:test';
 import { AgentDispatchClient, RoomServiceClient } from 'livekit-server-sdk';
 import { GoProgram } from './lib/go.js';
-import { LineProgram } from './lib/lines.js';
+import { CommandProgram, LineProgram } from './lib/lines.js';
 import { PYTHON, PYTHON_AGENTS, ROOT } from './lib/paths.js';
 import { Server } from './lib/server.js';
 import { KEY, SECRET, token } from './lib/token.js';
@@ -53,15 +53,10 @@ class Worker {
 
 /** Somebody who speaks, and PyPI's server SDK. */
 class Caller {
-  #number = 0;
-  #program = new LineProgram(PYTHON, ['-u', path.join(ROOT, 'tests/native/caller.py')]);
+  #program = new CommandProgram(PYTHON, ['-u', path.join(ROOT, 'tests/native/caller.py')]);
 
-  async do(verb, args = {}) {
-    const id = ++this.#number;
-    this.#program.write({ id, do: verb, ...args });
-    const answer = await this.#program.read();
-    if ('error' in answer) throw new Error(`${verb}: ${answer.error}`);
-    return answer.ok;
+  do(verb, args) {
+    return this.#program.do(verb, args);
   }
 
   async join(room, options) {

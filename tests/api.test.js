@@ -10,7 +10,7 @@ import { test } from 'node:test';
 import { EgressClient, IngressClient, RoomServiceClient, SipClient } from 'livekit-server-sdk';
 import { serveBarePage } from './lib/bare.js';
 import { launchChromium } from './lib/browsers.js';
-import { LineProgram } from './lib/lines.js';
+import { CommandProgram } from './lib/lines.js';
 import { BareParticipant, NativeParticipant, SIGNS } from './lib/participants.js';
 import { PYTHON, ROOT } from './lib/paths.js';
 import { Server } from './lib/server.js';
@@ -20,15 +20,10 @@ import { Receiver } from './lib/webhooks.js';
 
 /** PyPI's server SDK, and a person on the native SDK. */
 class Native {
-  #number = 0;
-  #program = new LineProgram(PYTHON, ['-u', path.join(ROOT, 'tests/native/api.py')]);
+  #program = new CommandProgram(PYTHON, ['-u', path.join(ROOT, 'tests/native/api.py')]);
 
-  async do(verb, args = {}) {
-    const id = ++this.#number;
-    this.#program.write({ id, do: verb, ...args });
-    const answer = await this.#program.read();
-    if ('error' in answer) throw new Error(`${verb}: ${answer.error}`);
-    return answer.ok;
+  do(verb, args) {
+    return this.#program.do(verb, args);
   }
 
   /** Waits for something of the person's state. */

@@ -25,7 +25,7 @@ test('a meeting goes on where a computer changes its network', { timeout: 5 * 60
   });
   const settings = await Server.publicPort('localhost');
   settings.CONCLAVE_MEDIA_ADDRESSES = JSON.stringify([process.env.CONFORMANCE_ADDRESS]);
-  const server = await Server.start('roaming', { settings });
+  const server = await Server.start('roaming', { settings, bind: '0.0.0.0' });
   ends.push(() => server.stop());
   const base = `https://${process.env.CONFORMANCE_ADDRESS}:${settings.CONCLAVE_TLS_PORT}`;
 

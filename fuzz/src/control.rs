@@ -9,13 +9,22 @@ use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use protocol::{
     RoomName,
+    api::{Format, decode},
     data_packet::{self as packet, DataPacketView},
-    livekit::{ConnectionSettings, DataPacket, JoinRequest},
+    livekit::{
+        ConnectionSettings, CreateAgentDispatchRequest, CreateRoomRequest, DataPacket, JoinRequest,
+        ParticipantInfo, RoomAgentDispatch, SendDataRequest, UpdateParticipantRequest,
+    },
     prost::Message,
-    signal::{Frame, candidate_line, decode_join_request, encode_join_request},
+    signal::{
+        Frame, candidate_line, decode_join_request, decode_worker_message, encode_join_request,
+    },
     token::{Grant, Keys, VideoGrant, verify},
 };
-use signaling::{Config, Join, Room, RoomInput, RoomOutput, Session, SessionId, SessionOutput};
+use signaling::{
+    Config, Join, Room, RoomInput, RoomOutput, Session, SessionId, SessionOutput,
+    agents::{Agents, AgentsInput, AgentsOutput, RoomNews, WorkerId},
+};
 
 use crate::parts;
 
@@ -119,6 +128,107 @@ fn join(id: u64) -> Join {
             ..Default::default()
         },
     }
+}
+
+/// The body of a call of the server API, in both of its forms: what is read from it is read again from what is written.
+pub fn api_request(data: &[u8]) {
+    round_trip::<CreateRoomRequest>(data);
+    round_trip::<UpdateParticipantRequest>(data);
+    round_trip::<SendDataRequest>(data);
+    round_trip::<CreateAgentDispatchRequest>(data);
+}
+
+fn round_trip<M>(data: &[u8])
+where
+    M: Message + Default + PartialEq + serde::Serialize + serde::de::DeserializeOwned,
+{
+    let body = bytes::Bytes::copy_from_slice(data);
+    for format in [Format::Json, Format::Protobuf] {
+        if let Some(request) = decode::<M>(format, &body, &[]) {
+            let again = bytes::Bytes::from(request.encode_to_vec());
+            assert_eq!(M::decode(again).as_ref(), Ok(&request));
+        }
+    }
+}
+
+/// Frames of two workers, while a room with two people wants agents: the first byte of each says whose it is, what happens
+/// first, and how it is written.
+pub fn worker_message(data: &[u8]) {
+    let unix = Duration::from_secs(1_800_000_000);
+    let (config, mut now) = (Arc::new(Config::default()), Instant::now());
+    let mut agents = Agents::new(config, [7; 32], unix, now);
+    let room = "RM_room00000000".parse().expect("a sid");
+    let wish = |name: &str| RoomAgentDispatch {
+        agent_name: name.to_owned(),
+        ..Default::default()
+    };
+    let news =
+        |agents: &mut Agents, news, now| agents.handle(AgentsInput::Room { room, news }, now);
+    let opened = RoomNews::Opened {
+        info: Box::default(),
+        agents: vec![wish(""), wish("echo")],
+    };
+    news(&mut agents, opened, now);
+    let people = ["PA_ada000000000", "PA_ben000000000"].map(|sid| sid.parse().expect("a sid"));
+    for (index, sid) in people.into_iter().enumerate() {
+        let info = ParticipantInfo {
+            identity: format!("identity-{index}"),
+            ..Default::default()
+        };
+        let (info, agents_wanted) = (Box::new(info), vec![wish("echo")]);
+        news(
+            &mut agents,
+            RoomNews::Joined {
+                sid,
+                info: info.clone(),
+                agents: agents_wanted,
+            },
+            now,
+        );
+        news(&mut agents, RoomNews::Published { sid, info }, now);
+    }
+    for worker in [WorkerId(0), WorkerId(1)] {
+        let api_key = "key".to_owned();
+        agents.handle(AgentsInput::WorkerConnected { worker, api_key }, now);
+    }
+    for part in parts(data) {
+        let Some((&how, bytes)) = part.split_first() else {
+            continue;
+        };
+        let worker = WorkerId(u64::from(how & 1));
+        match how >> 2 & 7 {
+            0 => now += Duration::from_secs(30),
+            1 => agents.handle(AgentsInput::WorkerGone { worker }, now),
+            2 => {
+                let api_key = "key".to_owned();
+                agents.handle(AgentsInput::WorkerConnected { worker, api_key }, now);
+            }
+            3 => news(&mut agents, RoomNews::Left { sid: people[0] }, now),
+            _ => now += Duration::from_millis(100),
+        }
+        agents.handle_timeout(now);
+        let frame = match how & 2 {
+            0 => Frame::Binary(bytes::Bytes::copy_from_slice(bytes)),
+            _ => Frame::Text(String::from_utf8_lossy(bytes).into_owned()),
+        };
+        if let Ok(message) = decode_worker_message(&frame) {
+            let message = Box::new(message);
+            agents.handle(AgentsInput::WorkerMessage { worker, message }, now);
+        }
+        while let Some(output) = agents.poll_output() {
+            if let AgentsOutput::CloseWorker { worker, .. } = output {
+                agents.handle(AgentsInput::WorkerGone { worker }, now);
+            }
+        }
+    }
+    news(&mut agents, RoomNews::Closed, now);
+    for _ in 0..100 {
+        let Some(due) = agents.poll_timeout() else {
+            break;
+        };
+        agents.handle_timeout(due);
+    }
+    assert_eq!(agents.jobs(), (0, 0), "jobs outlive their room");
 }
 
 /// Carries messages between sessions and room; nobody is behind the shard.

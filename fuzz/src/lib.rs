@@ -7,18 +7,20 @@ mod control;
 mod media;
 mod relay;
 
-pub use control::{data_packet, join_request, signal_request, token};
-pub use media::{data_track, dependency_descriptor, rtcp, rtp, sdp, srtp_open, stun_demux};
+pub use control::{api_request, data_packet, join_request, signal_request, token, worker_message};
+pub use media::{data_track, dependency_descriptor, dtls, rtcp, rtp, sdp, srtp_open, stun_demux};
 pub use relay::turn;
 
 /// A target: whatever the bytes, it returns.
 pub type Target = fn(&[u8]);
 
 /// All targets, by name.
-pub const TARGETS: [(&str, Target); 12] = [
+pub const TARGETS: [(&str, Target); 15] = [
+    ("api_request", api_request),
     ("data_packet", data_packet),
     ("data_track", data_track),
     ("dependency_descriptor", dependency_descriptor),
+    ("dtls", dtls),
     ("join_request", join_request),
     ("rtcp", rtcp),
     ("rtp", rtp),
@@ -28,6 +30,7 @@ pub const TARGETS: [(&str, Target); 12] = [
     ("stun_demux", stun_demux),
     ("token", token),
     ("turn", turn),
+    ("worker_message", worker_message),
 ];
 
 pub use media::{ICE_OFFER, checks};

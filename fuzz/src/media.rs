@@ -269,6 +269,41 @@ pub fn stun_demux(data: &[u8]) {
     assert_eq!(meeting.shard.stats().panics, 0);
 }
 
+/// Datagrams of DTLS from an address that was checked: the first byte of the input says in which role we are, the first of
+/// each datagram how long after the one before it came.
+pub fn dtls(data: &[u8]) {
+    let Some((&role, data)) = data.split_first() else {
+        return;
+    };
+    let offer = match role & 1 {
+        0 => ICE_OFFER.to_owned(),
+        _ => ICE_OFFER.replace("actpass", "passive"),
+    };
+    let mut meeting = Meeting::new();
+    meeting.offer(meeting.publisher, &offer);
+    let checks = checks();
+    let datagrams = parts(data).filter_map(|part| part.split_first());
+    let known = checks.iter().map(|check| (&0, check.as_slice()));
+    for (&pause, payload) in known.chain(datagrams) {
+        meeting.now += Duration::from_millis(u64::from(pause) * 20);
+        let datagram = Datagram {
+            remote: SocketAddr::from(([198, 51, 100, 0], 40_000)),
+            local: address(),
+            protocol: TransportProtocol::Udp,
+            payload,
+        };
+        let (now, out) = (meeting.now, &mut meeting.out);
+        meeting.shard.handle_timeout(now, out);
+        meeting.shard.handle_datagram(datagram, now, out);
+        meeting.shard.flush(now, out);
+        while let Some(event) = meeting.shard.poll_event() {
+            let is_connected = matches!(event, Event::Connected { .. });
+            assert!(!is_connected, "a handshake without a key");
+        }
+    }
+    assert_eq!(meeting.shard.stats().panics, 0);
+}
+
 /// An RTP packet: its header, its extensions, and its payload as each codec's.
 pub fn rtp(data: &[u8]) {
     rtp_packets::is_rtcp(data);

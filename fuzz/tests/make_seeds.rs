@@ -5,13 +5,15 @@ use std::{fs, path::Path, time::Duration};
 
 use protocol::{
     livekit::{
-        AddTrackRequest, ConnectionSettings, DataPacket, DataTrackFrameEncoding, JoinRequest,
-        MuteTrackRequest, PublishDataTrackRequest, SessionDescription, SignalRequest,
-        SimulateScenario, SyncState, TrackSource, TrackType, TrickleRequest,
-        UnpublishDataTrackRequest, UpdateDataSubscription, UpdateParticipantMetadata,
-        UpdateSubscription, UpdateTrackSettings, UserPacket, data_packet,
-        data_track_frame_encoding, signal_request::Message as Ask, simulate_scenario::Scenario,
-        update_data_subscription,
+        AddTrackRequest, AvailabilityResponse, ConnectionSettings, DataPacket,
+        DataTrackFrameEncoding, JobStatus, JobType, JoinRequest, MigrateJobRequest,
+        MuteTrackRequest, PublishDataTrackRequest, RegisterWorkerRequest, SendDataRequest,
+        SessionDescription, SignalRequest, SimulateScenario, SyncState, TrackSource, TrackType,
+        TrickleRequest, UnpublishDataTrackRequest, UpdateDataSubscription, UpdateJobStatus,
+        UpdateParticipantMetadata, UpdateSubscription, UpdateTrackSettings, UpdateWorkerStatus,
+        UserPacket, WorkerMessage, WorkerPing, data_packet, data_track_frame_encoding,
+        signal_request::Message as Ask, simulate_scenario::Scenario, update_data_subscription,
+        worker_message::Message as Say,
     },
     prost::Message,
     signal::{Encoding, Frame, encode_join_request, encode_request},
@@ -40,6 +42,9 @@ fn write_seeds() {
     data();
     conversation();
     admission();
+    api();
+    workers();
+    handshakes();
 }
 
 fn offers() {
@@ -317,4 +322,138 @@ fn admission() {
         encode_join_request(&request).as_bytes(),
     );
     write("join_request", "request", &request.encode_to_vec());
+}
+
+fn api() {
+    let json = br#"{"name":"room","emptyTimeout":64.0,"metadata":null,"tags":{"a":"b"},"agents":[{"agentName":"echo"},null],"egress":{"tracks":{"filepath":"f"}}}"#;
+    write("api_request", "create-room.json", json);
+    let json = br#"{"room":"room","identity":"ada","permission":{"canPublish":true,"can_publish_sources":["CAMERA",2]},"attributes":{"a":null}}"#;
+    write("api_request", "update-participant.json", json);
+    let request = SendDataRequest {
+        room: "room".into(),
+        data: b"hello".to_vec(),
+        destination_identities: vec!["ada".into()],
+        topic: Some("chat".into()),
+        ..Default::default()
+    };
+    write("api_request", "send-data", &request.encode_to_vec());
+}
+
+fn workers() {
+    let register = |agent_name: &str, kind: JobType| {
+        Say::Register(RegisterWorkerRequest {
+            r#type: kind.into(),
+            agent_name: agent_name.into(),
+            version: "1".into(),
+            ping_interval: 10,
+            ..Default::default()
+        })
+    };
+    // The first job of this seed.
+    let job_id = "AJ_AAAAAAAAAAAA".to_owned();
+    let available = |available| {
+        Say::Availability(AvailabilityResponse {
+            job_id: job_id.clone(),
+            available,
+            participant_identity: "agent".into(),
+            ..Default::default()
+        })
+    };
+    let status = |status: JobStatus| {
+        Say::UpdateJob(UpdateJobStatus {
+            job_id: job_id.clone(),
+            status: status.into(),
+            error: String::new(),
+        })
+    };
+    let load = UpdateWorkerStatus {
+        load: 0.5,
+        job_count: 1,
+        ..Default::default()
+    };
+    // How it is written is bit 1, whose it is bit 0; from 16 on a tenth of a second passes, below that something happens.
+    let says = [
+        (16, register("", JobType::JtRoom)),
+        (19, register("echo", JobType::JtPublisher)),
+        (16, available(false)),
+        (17, available(true)),
+        (19, status(JobStatus::JsRunning)),
+        (16, Say::UpdateWorker(load)),
+        (16, Say::Ping(WorkerPing { timestamp: 7 })),
+        (
+            12,
+            Say::MigrateJob(MigrateJobRequest {
+                job_ids: vec![job_id.clone()],
+            }),
+        ),
+        (19, status(JobStatus::JsSuccess)),
+        (4, status(JobStatus::JsFailed)),
+        (10, register("echo", JobType::JtParticipant)),
+        (0, available(true)),
+    ];
+    let frames = says.map(|(how, message)| {
+        let message = WorkerMessage {
+            message: Some(message),
+        };
+        let bytes = match how & 2 {
+            0 => message.encode_to_vec(),
+            _ => serde_json::to_vec(&message).unwrap(),
+        };
+        [&[how], bytes.as_slice()].concat()
+    });
+    let frames = fuzz::join(frames.iter().map(Vec::as_slice));
+    write("worker_message", "two-workers", &frames);
+}
+
+/// The first flights of both roles, as far as they can be written without a key.
+fn handshakes() {
+    let record = |kind: u8, body: &[u8]| {
+        let mut record = vec![kind, 0xfe, 0xfd, 0, 0, 0, 0, 0, 0, 0, 0];
+        record.extend((body.len() as u16).to_be_bytes());
+        record.extend(body);
+        record
+    };
+    let message = |kind: u8, body: &[u8]| {
+        let len = (body.len() as u32).to_be_bytes();
+        let mut message = vec![kind, len[1], len[2], len[3], 0, 0, 0, 0, 0];
+        message.extend(&len[1..]);
+        message.extend(body);
+        message
+    };
+    // Version, random, no session, (no cookie,) one suite, no compression, use_srtp.
+    let extensions = [0, 9, 0, 14, 0, 5, 0, 2, 0, 7, 0];
+    let random = [7; 32];
+    let client = [
+        &[0xfe, 0xfd][..],
+        &random,
+        &[0, 0, 0, 2, 0xc0, 0x2b, 1, 0],
+        &extensions,
+    ]
+    .concat();
+    let server = [&[0xfe, 0xfd][..], &random, &[0, 0xc0, 0x2b, 0], &extensions].concat();
+    let retry = message(3, &[0xfe, 0xff, 4, 1, 2, 3, 4]);
+    let flights: [(u8, [Vec<u8>; 3]); 2] = [
+        (
+            0,
+            [
+                record(22, &message(1, &client)),
+                record(20, &[1]),
+                record(21, &[2, 40]),
+            ],
+        ),
+        (
+            1,
+            [
+                record(22, &retry),
+                record(22, &message(2, &server)),
+                record(22, &message(14, &[])),
+            ],
+        ),
+    ];
+    for (role, flight) in flights {
+        let timed = flight.map(|datagram| [&[3], datagram.as_slice()].concat());
+        let mut seed = vec![role];
+        seed.extend(fuzz::join(timed.iter().map(Vec::as_slice)));
+        write("dtls", &format!("flight-{role}"), &seed);
+    }
 }

@@ -335,7 +335,14 @@ impl Meetings {
             let Some(meeting) = table.get_mut(slug) else {
                 return false;
             };
-            if meeting.removed.len() >= MAX_REMOVED || !meeting.removed.insert(guest.to_owned()) {
+            if meeting.removed.len() >= MAX_REMOVED && !meeting.removed.contains(guest) {
+                tracing::warn!(
+                    slug,
+                    "{MAX_REMOVED} guests were removed from this meeting; no more are kept out: end it"
+                );
+                return true;
+            }
+            if !meeting.removed.insert(guest.to_owned()) {
                 return true;
             }
         }

@@ -15,7 +15,7 @@ pub struct PerAddress {
     counts: Arc<Mutex<HashMap<IpAddr, Count>>>,
     max: usize,
     max_strangers: usize,
-    /// Networks that are no strangers: proxies, which carry many users.
+    /// Proxies, which carry many users.
     trusted: Arc<[IpAddr]>,
 }
 
@@ -37,30 +37,34 @@ impl PerAddress {
         }
     }
 
-    /// Connections of these addresses need not be introduced.
+    /// Connections of these addresses, not of their neighbours, are counted with nobody: they are of many.
     #[must_use]
     pub fn trusting(mut self, addresses: &[IpAddr]) -> Self {
-        self.trusted = addresses.iter().map(|address| network(*address)).collect();
+        self.trusted = addresses.iter().map(IpAddr::to_canonical).collect();
         self
     }
 
     /// A place for one more connection of `address`, a stranger's at first, until it is dropped; `None` when it has as many
     /// as it may.
     pub fn admit(&self, address: IpAddr) -> Option<Admission> {
+        let mut admission = Admission {
+            of: self.clone(),
+            network: None,
+            is_stranger: AtomicBool::new(false),
+        };
+        if self.trusted.contains(&address.to_canonical()) {
+            return Some(admission);
+        }
         let network = network(address);
         let mut counts = self.counts();
         let count = counts.entry(network).or_default();
-        let is_stranger = !self.trusted.contains(&network);
-        if count.all >= self.max || is_stranger && count.strangers >= self.max_strangers {
+        if count.all >= self.max || count.strangers >= self.max_strangers {
             return None;
         }
         count.all += 1;
-        count.strangers += usize::from(is_stranger);
-        Some(Admission {
-            of: self.clone(),
-            network,
-            is_stranger: AtomicBool::new(is_stranger),
-        })
+        count.strangers += 1;
+        (admission.network, admission.is_stranger) = (Some(network), AtomicBool::new(true));
+        Some(admission)
     }
 
     /// Nobody holds a connection.
@@ -78,7 +82,8 @@ impl PerAddress {
 #[derive(Debug)]
 pub struct Admission {
     of: PerAddress,
-    network: IpAddr,
+    /// `None`: of a proxy.
+    network: Option<IpAddr>,
     is_stranger: AtomicBool,
 }
 
@@ -86,7 +91,8 @@ impl Admission {
     /// It has shown that it belongs here, by a valid token say: it counts as a stranger's no more.
     pub fn introduce(&self) {
         if self.is_stranger.swap(false, Relaxed)
-            && let Some(count) = self.of.counts().get_mut(&self.network)
+            && let Some(network) = self.network
+            && let Some(count) = self.of.counts().get_mut(&network)
         {
             count.strangers -= 1;
         }
@@ -96,11 +102,14 @@ impl Admission {
 impl Drop for Admission {
     fn drop(&mut self) {
         self.introduce();
+        let Some(network) = self.network else {
+            return;
+        };
         let mut counts = self.of.counts();
-        if let Some(count) = counts.get_mut(&self.network) {
+        if let Some(count) = counts.get_mut(&network) {
             count.all -= 1;
             if count.all == 0 {
-                counts.remove(&self.network);
+                counts.remove(&network);
             }
         }
     }
@@ -155,14 +164,26 @@ mod tests {
         one.introduce();
         let _three = admit().unwrap();
         assert!(admit().is_none(), "so many strangers, and so many in all");
-        let proxy = PerAddress::new(3, 0).trusting(&[ip("192.0.2.9")]);
-        assert!(proxy.admit(ip("192.0.2.1")).is_none());
-        let held: Vec<_> = (0..4).map_while(|_| proxy.admit(ip("192.0.2.9"))).collect();
-        assert_eq!(held.len(), 3, "a proxy that is known is no stranger");
         drop(one);
         assert!(
             admit().is_none(),
             "a guest that leaves makes no room for a stranger"
         );
+    }
+
+    #[test]
+    fn a_proxy_is_counted_with_nobody_and_its_neighbour_with_everybody() {
+        let addresses =
+            PerAddress::new(3, 1).trusting(&[ip("::ffff:192.0.2.9"), ip("2001:db8::9")]);
+        for proxy in ["192.0.2.9", "2001:db8::9"] {
+            let held: Vec<_> = (0..9).map_while(|_| addresses.admit(ip(proxy))).collect();
+            assert_eq!(held.len(), 9);
+            held.iter().for_each(Admission::introduce);
+        }
+        for neighbour in ["192.0.2.1", "2001:db8::8"] {
+            let _one = addresses.admit(ip(neighbour)).unwrap();
+            assert!(addresses.admit(ip(neighbour)).is_none());
+        }
+        assert!(addresses.is_empty());
     }
 }

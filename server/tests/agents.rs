@@ -13,23 +13,12 @@ use protocol::{
     token::{Grant, Keys, VideoGrant, verify},
 };
 use serde_json::{Value, json};
-use support::{Answer, PATIENCE, Server, now, signed};
+use support::{Answer, JSON, PATIENCE, Server, now, signed, with};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
     tungstenite::{Error, Message},
 };
-
-const JSON: (&str, &str) = ("Content-Type", "application/json");
-
-fn with(video: VideoGrant) -> String {
-    let grant = Grant {
-        api_key: "devkey".to_owned(),
-        video: Some(video),
-        ..Grant::default()
-    };
-    signed(&grant, "secret", now())
-}
 
 fn workers_token() -> String {
     with(VideoGrant {

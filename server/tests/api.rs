@@ -8,19 +8,7 @@ use protocol::{
     token::{Grant, VideoGrant},
 };
 use serde_json::{Value, json};
-use support::{Answer, Server, now, signed};
-
-const JSON: (&str, &str) = ("Content-Type", "application/json");
-
-/// A token with these rights, of the development key.
-fn with(video: VideoGrant) -> String {
-    let grant = Grant {
-        api_key: "devkey".to_owned(),
-        video: Some(video),
-        ..Grant::default()
-    };
-    signed(&grant, "secret", now())
-}
+use support::{Answer, JSON, Server, now, signed, with};
 
 fn owner() -> String {
     with(VideoGrant {

@@ -7,7 +7,7 @@ use protocol::{
     signal::encode_join_request,
     token::{Grant, VideoGrant},
 };
-use support::{Answer, Server, grant, now, signed, token};
+use support::{Answer, JSON, Server, grant, now, signed, token};
 
 fn join_request() -> String {
     encode_join_request(&JoinRequest::default())
@@ -499,8 +499,6 @@ fn the_root_is_health_for_machines_and_a_page_for_people() {
     assert_eq!(server.get("/nothing.js").status, 404);
     assert_eq!(server.request("POST", "/m/abc", &[], "").status, 405);
 }
-
-const JSON: (&str, &str) = ("Content-Type", "application/json");
 
 #[test]
 fn development_mode_hands_out_tokens() {

@@ -11,9 +11,7 @@ use protocol::{
     token::{Grant, VideoGrant},
 };
 use serde_json::Value;
-use support::{Answer, Server, now, signed};
-
-const JSON: (&str, &str) = ("Content-Type", "application/json");
+use support::{Answer, JSON, Server, now, signed};
 
 /// A folder of this test's own, removed with it, and the settings of its servers.
 struct Place(PathBuf);

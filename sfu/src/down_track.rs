@@ -364,7 +364,7 @@ impl DownTrack {
                 empty: content.is_empty() && sent.dependencies.is_none(),
                 seal: gone.seal,
             };
-            self.plain.remember(rewritten.index, header);
+            self.plain.remember(&header);
         }
         Ok(gone.len)
     }

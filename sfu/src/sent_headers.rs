@@ -4,23 +4,23 @@
 //! anything in it changed, AES-GCM gives its authentication key away (RFC 7714, section 10): such a repair is the same
 //! packet bit for bit, or it is not sent.
 
-use crate::{rewrite::Rewritten, rtp::SeqNo};
+use crate::{
+    layers::PictureIds,
+    rewrite::Rewritten,
+    rtp::{RtpTime, SeqNo},
+};
 
 /// Packets that are remembered: two seconds of sound.
 const REMEMBERED: usize = 128;
 
 /// The end of a packet's authentication tag, which depends on each bit of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Seal(u64);
+pub struct Seal([u8; 8]);
 
 impl Seal {
     /// Of a sealed packet.
     pub fn of(packet: &[u8]) -> Self {
-        Self(
-            packet
-                .last_chunk()
-                .map_or(0, |end| u64::from_be_bytes(*end)),
-        )
+        Self(packet.last_chunk().copied().unwrap_or_default())
     }
 }
 
@@ -45,63 +45,160 @@ pub struct SentHeader {
     pub seal: Seal,
 }
 
-/// See the module.
+/// See the module. Each voice that somebody receives has one: small.
 #[derive(Debug, Default)]
 pub struct SentHeaders {
     /// By the low bits of the index; empty until the first packet.
-    slots: Vec<Option<(u64, SentHeader)>>,
+    slots: Vec<Slot>,
+    /// Picture numbers by the same, once a packet has some.
+    pictures: Vec<PictureIds>,
+}
+
+/// A [`SentHeader`], packed.
+#[derive(Debug, Clone, Copy, Default)]
+struct Slot {
+    /// One more than the index in [`REMEMBERED`]ths; 0: no packet.
+    round: u32,
+    time: RtpTime,
+    seal: [u8; 8],
+    transport_cc: u16,
+    payload_type: u8,
+    flags: u8,
+}
+
+const HAS_NUMBER: u8 = 1;
+const HAS_PICTURE: u8 = 2;
+const MID: u8 = 4;
+const MARKER: u8 = 8;
+const IS_RED: u8 = 16;
+const IS_EMPTY: u8 = 32;
+
+/// Where an index is, and the round it is of.
+fn place(index: u64) -> (usize, u32) {
+    let remembered = REMEMBERED as u64;
+    (
+        (index % remembered) as usize,
+        ((index / remembered) as u32).wrapping_add(1),
+    )
 }
 
 impl SentHeaders {
-    /// The packet with this index went out like this.
-    pub fn remember(&mut self, index: u64, header: SentHeader) {
+    /// A packet went out like this.
+    pub fn remember(&mut self, header: &SentHeader) {
+        let Rewritten {
+            index,
+            time,
+            picture,
+        } = header.rewritten;
+        let (at, round) = place(index);
         if self.slots.is_empty() {
-            self.slots.resize(REMEMBERED, None);
+            self.slots.resize(REMEMBERED, Slot::default());
         }
-        self.slots[index as usize % REMEMBERED] = Some((index, header));
+        if let Some(picture) = picture {
+            self.pictures.resize(REMEMBERED, PictureIds::default());
+            self.pictures[at] = picture;
+        }
+        let flags = [
+            (header.transport_cc.is_some(), HAS_NUMBER),
+            (picture.is_some(), HAS_PICTURE),
+            (header.mid, MID),
+            (header.marker, MARKER),
+            (header.red, IS_RED),
+            (header.empty, IS_EMPTY),
+        ];
+        self.slots[at] = Slot {
+            round,
+            time,
+            seal: header.seal.0,
+            transport_cc: header.transport_cc.map_or(0, |number| number.0),
+            payload_type: header.payload_type,
+            flags: flags
+                .into_iter()
+                .filter(|(is_set, _)| *is_set)
+                .fold(0, |flags, (_, flag)| flags | flag),
+        };
     }
 
     /// How the packet with this index went out; `None` when it did not, or too long ago.
     pub fn get(&self, index: u64) -> Option<SentHeader> {
-        let slot = self.slots.get(index as usize % REMEMBERED)?;
-        slot.filter(|(known, _)| *known == index)
-            .map(|(_, header)| header)
+        let (at, round) = place(index);
+        let slot = self.slots.get(at).filter(|slot| slot.round == round)?;
+        let has = |flag| slot.flags & flag != 0;
+        let picture = self.pictures.get(at).filter(|_| has(HAS_PICTURE));
+        Some(SentHeader {
+            rewritten: Rewritten {
+                index,
+                time: slot.time,
+                picture: picture.copied(),
+            },
+            transport_cc: has(HAS_NUMBER).then_some(SeqNo(slot.transport_cc)),
+            mid: has(MID),
+            marker: has(MARKER),
+            payload_type: slot.payload_type,
+            red: has(IS_RED),
+            empty: has(IS_EMPTY),
+            seal: Seal(slot.seal),
+        })
     }
 
     /// Nothing of what went out can be written like that any more.
     pub fn clear(&mut self) {
-        self.slots.clear();
+        (self.slots, self.pictures) = (Vec::new(), Vec::new());
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::rtp::RtpTime;
+
+    fn header(index: u64, flags: u8) -> SentHeader {
+        let is = |bit: u8| flags & (1 << bit) != 0;
+        let ids = PictureIds {
+            picture_id: Some(index as u16),
+            tl0_pic_idx: None,
+            frame_number: Some(!index as u16),
+        };
+        SentHeader {
+            rewritten: Rewritten {
+                index,
+                time: RtpTime(index as u32 * 960),
+                picture: is(0).then_some(ids),
+            },
+            transport_cc: is(1).then_some(SeqNo(index as u16 + 7)),
+            mid: is(2),
+            marker: is(3),
+            payload_type: index as u8 % 128,
+            red: is(4),
+            empty: is(5),
+            seal: Seal::of(&[flags; 20]),
+        }
+    }
 
     #[test]
     fn only_what_went_out_lately_is_known() {
-        let header = |payload_type| SentHeader {
-            rewritten: Rewritten {
-                index: 0,
-                time: RtpTime(0),
-                picture: None,
-            },
-            transport_cc: Some(SeqNo(7)),
-            mid: true,
-            marker: false,
-            payload_type,
-            red: false,
-            empty: false,
-            seal: Seal::of(&[payload_type; 20]),
-        };
         let mut sent = SentHeaders::default();
         assert_eq!(sent.get(0), None);
-        (0..200).for_each(|index| sent.remember(index, header(index as u8)));
+        (0..200).for_each(|index| sent.remember(&header(index, 0)));
         assert_eq!(sent.get(71), None);
-        assert_eq!(sent.get(72), Some(header(72)));
+        assert_eq!(sent.get(72), Some(header(72, 0)));
         assert_eq!(sent.get(72 + REMEMBERED as u64), None);
         sent.clear();
         assert_eq!(sent.get(199), None);
+    }
+
+    #[test]
+    fn whatever_a_packet_was_is_known_whole() {
+        let mut sent = SentHeaders::default();
+        for flags in 0..64 {
+            let index = 65_500 + 2 * u64::from(flags);
+            sent.remember(&header(index, flags));
+            assert_eq!(sent.get(index), Some(header(index, flags)));
+            assert_eq!(sent.get(index + 1), None);
+        }
+    }
+
+    #[test]
+    fn a_voice_costs_less_than_three_kilobytes() {
+        assert!(REMEMBERED * size_of::<Slot>() < 3000);
     }
 }

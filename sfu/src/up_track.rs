@@ -108,7 +108,8 @@ pub struct PayloadTypes {
 }
 
 impl PayloadTypes {
-    /// Of the codecs of a section: the track's first, or second behind RED.
+    /// Of the codecs of a section: the track's first, or second behind RED. Variants of it that whoever takes the track can
+    /// decode are the track's too: there are clients that send another H.264 than the first they offer.
     pub fn new(codecs: &[CodecParameters]) -> Self {
         let bits = |codec: &CodecParameters| {
             let numbers = [Some(codec.payload_type), codec.rtx_payload_type];
@@ -117,15 +118,19 @@ impl PayloadTypes {
                 .flatten()
                 .fold(0_u128, |bits, number| bits | bit(number))
         };
-        let own = codecs
-            .iter()
-            .position(|codec| codec.mime_type != RED)
-            .map_or(codecs.len(), |plain| plain + 1);
-        let all = |codecs: &[CodecParameters]| codecs.iter().map(bits).fold(0, |a, b| a | b);
-        let (own, others) = codecs.split_at(own);
+        let plain = codecs.iter().find(|codec| codec.mime_type != RED);
+        let is_own = |codec: &CodecParameters| {
+            let takes =
+                |plain: &CodecParameters| plain.fitness(codec.mime_type, &codec.fmtp).is_some();
+            codec.mime_type == RED || plain.is_some_and(takes)
+        };
+        let all = |own: bool| {
+            let codecs = codecs.iter().filter(|codec| is_own(codec) == own);
+            codecs.map(bits).fold(0, |a, b| a | b)
+        };
         Self {
-            of_track: all(own),
-            of_others: all(others),
+            of_track: all(true),
+            of_others: all(false),
         }
     }
 

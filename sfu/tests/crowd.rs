@@ -5,25 +5,12 @@ mod rig;
 
 use std::time::Duration;
 
-use attacker::{Attacker, MID, Section};
+use attacker::{Attacker, EAR, EYE, MID, PICTURE, VOICE};
 use rig::Rig;
 use sfu::{Command, Event, MediaKind, TrackSetting, stats::DropReason};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-
-const VOICE: Section = Section {
-    mid: "0",
-    kind: MediaKind::Audio,
-    cid: Some("voice"),
-    rids: &[],
-};
-const PICTURE: Section = Section {
-    mid: "1",
-    kind: MediaKind::Video,
-    cid: Some("picture"),
-    rids: &[],
-};
 
 /// The others of a meeting: each publishes sound and a picture, and needs no connection for that. Returns the tracks.
 fn others(rig: &mut Rig, count: u8) -> Vec<protocol::TrackSid> {
@@ -186,4 +173,70 @@ fn a_publisher_that_changes_its_codec_in_mid_stream_is_dropped_counted_and_told(
         _ => None,
     });
     assert!(line.as_ref().unwrap().ends_with("SAVPF 96 97"), "{line:?}");
+}
+
+/// One packet with a whole key picture in H.264: SPS, PPS and IDR in a STAP-A (RFC 6184, section 5.7.1).
+const H264: [u8; 20] = [
+    0x78, 0, 5, 0x67, 0x42, 0xe0, 0x1f, 0x8c, 0, 4, 0x68, 0xce, 0x3c, 0x80, 0, 4, 0x65, 0x88, 0x84,
+    0x21,
+];
+
+#[test]
+fn a_publisher_may_send_whichever_variant_of_its_codec_everybody_can_decode() {
+    // pion offers several; what it sends is the one that its application names, not the first.
+    let offered = |offer: String| {
+        let h264 = |number: u8, profile: &str| {
+            format!(
+                "a=rtpmap:{number} H264/90000\r\na=rtcp-fb:{number} nack\r\na=rtcp-fb:{number} nack pli\r\n\
+                 a=fmtp:{number} level-asymmetry-allowed=1;packetization-mode=1;profile-level-id={profile}\r\n"
+            )
+        };
+        let rows = [(102, "42001f"), (125, "42e01f"), (123, "640032")];
+        let rows: String = rows.map(|(number, profile)| h264(number, profile)).concat();
+        offer
+            .replace("SAVPF 96 97", "SAVPF 102 125 123")
+            .lines()
+            .filter(|line| {
+                !["a=rtpmap:9", "a=fmtp:9", "a=rtcp-fb:9"]
+                    .iter()
+                    .any(|start| line.starts_with(start))
+            })
+            .map(|line| {
+                match ["a=mid:1", "a=mid:3"]
+                    .iter()
+                    .any(|mid| line.starts_with(mid))
+                {
+                    true => format!("{line}\r\n{rows}"),
+                    false => format!("{line}\r\n"),
+                }
+            })
+            .collect()
+    };
+    let mut rig = Rig::new(173);
+    let mut mallory =
+        Attacker::join_as(&mut rig, 1, &[VOICE, PICTURE], offered).connected(&mut rig);
+    let mut viewer = Attacker::join_as(&mut rig, 2, &[EAR, EYE], offered).connected(&mut rig);
+    let picture = mallory.publish(&mut rig, MediaKind::Video, "picture");
+    viewer.subscribe(&mut rig, picture);
+    assert!(viewer.offer(&mut rig, &[EAR, EYE], offered));
+    let mut sent = 0;
+    let mut send = |rig: &mut Rig, payload_type: u8| {
+        for _ in 0..20 {
+            sent += 1;
+            let packet = mallory.rtp((77, 1000 + sent), payload_type, &[(MID, b"1")], &H264);
+            rig.inject(mallory.address, &packet);
+            rig.run(20 * MS);
+        }
+        viewer.step(rig);
+        viewer.received.len()
+    };
+    let first = send(&mut rig, 102);
+    assert!(first >= 19, "{first}");
+    let second = send(&mut rig, 125);
+    assert!(second >= first + 20, "{second} after {first}");
+    assert_eq!(rig.shard.stats().drops(DropReason::OtherCodec), 0);
+    // Decoders that were promised baseline do not take high profile.
+    let third = send(&mut rig, 123);
+    assert_eq!(rig.shard.stats().drops(DropReason::OtherCodec), 20);
+    assert!(third < second + 20, "{third} after {second}");
 }

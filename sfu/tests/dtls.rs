@@ -5,20 +5,13 @@ mod rig;
 
 use std::{net::SocketAddr, time::Duration};
 
-use attacker::{Attacker, Section, certificate, client_hello};
+use attacker::{Attacker, VOICE, certificate, client_hello};
 use client::media::MediaKind as ClientKind;
 use rig::Rig;
-use sfu::{DisconnectReason, Event, MediaKind};
+use sfu::{DisconnectReason, Event};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
-
-const VOICE: Section = Section {
-    mid: "0",
-    kind: MediaKind::Audio,
-    cid: Some("voice"),
-    rids: &[],
-};
 
 /// A record in the clear.
 fn record(kind: u8, sequence: u8, body: &[u8]) -> Vec<u8> {

@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use attacker::{Attacker, Section, client_hello};
+use attacker::{Attacker, VOICE, client_hello};
 use rand::SeedableRng;
 use rig::Rig;
-use sfu::{Command, MediaKind, sdp::MAX_SDP_BYTES, stats::DropReason};
+use sfu::{Command, sdp::MAX_SDP_BYTES, stats::DropReason};
 
 struct Counting;
 
@@ -41,13 +41,6 @@ unsafe impl GlobalAlloc for Counting {
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-const VOICE: Section = Section {
-    mid: "0",
-    kind: MediaKind::Audio,
-    cid: Some("voice"),
-    rids: &[],
-};
 
 #[test]
 fn a_hundred_thousand_half_open_handshakes_of_strangers_leave_nothing_behind() {

@@ -8,7 +8,7 @@ mod rig;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use attacker::{Attacker, LEVEL, MID, Section};
+use attacker::{Attacker, EAR, EYE, LEVEL, MID, PICTURE, Section, VOICE};
 use protocol::{ParticipantSid, RoomSid, TrackSid};
 use rand::{Rng as _, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use rig::{Nonces, Rig};
@@ -19,31 +19,6 @@ use sfu::{
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
-
-const VOICE: Section = Section {
-    mid: "0",
-    kind: MediaKind::Audio,
-    cid: Some("voice"),
-    rids: &[],
-};
-const PICTURE: Section = Section {
-    mid: "1",
-    kind: MediaKind::Video,
-    cid: Some("picture"),
-    rids: &[],
-};
-const EAR: Section = Section {
-    mid: "2",
-    kind: MediaKind::Audio,
-    cid: None,
-    rids: &[],
-};
-const EYE: Section = Section {
-    mid: "3",
-    kind: MediaKind::Video,
-    cid: None,
-    rids: &[],
-};
 
 const OPUS: u8 = 111;
 const VIDEO: u8 = 96;

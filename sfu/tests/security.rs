@@ -5,7 +5,7 @@ mod rig;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use attacker::{Attacker, LEVEL, MID, RID, Section, client_hello};
+use attacker::{Attacker, EAR, EYE, LEVEL, MID, RID, Section, VOICE, client_hello};
 use client::media::{Layer, MediaKind as ClientKind};
 use rig::Rig;
 use sfu::{
@@ -18,29 +18,11 @@ use sfu::{
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
 
-const VOICE: Section = Section {
-    mid: "0",
-    kind: MediaKind::Audio,
-    cid: Some("voice"),
-    rids: &[],
-};
-const PICTURE: Section = Section {
+const LAYERS: Section = Section {
     mid: "1",
     kind: MediaKind::Video,
     cid: Some("picture"),
     rids: &["q", "h", "f"],
-};
-const EAR: Section = Section {
-    mid: "2",
-    kind: MediaKind::Audio,
-    cid: None,
-    rids: &[],
-};
-const EYE: Section = Section {
-    mid: "3",
-    kind: MediaKind::Video,
-    cid: None,
-    rids: &[],
 };
 
 /// A ClientHello of DTLS 1.2 that offers nothing but a suite without encryption (TLS_RSA_WITH_NULL_SHA256).
@@ -467,7 +449,7 @@ fn ten_thousand_ssrcs_a_second_are_bounded_and_others_go_on() {
     let mut rig = Rig::new(52);
     let (a, b) = (rig.join(), rig.join());
     let voice = rig.publish(a, ClientKind::Audio, &[]);
-    let mut mallory = Attacker::join(&mut rig, 1, &[VOICE, PICTURE]).connected(&mut rig);
+    let mut mallory = Attacker::join(&mut rig, 1, &[VOICE, LAYERS]).connected(&mut rig);
     mallory.publish(&mut rig, MediaKind::Audio, "voice");
     mallory.publish(&mut rig, MediaKind::Video, "picture");
     rig.run(SECOND);
@@ -501,7 +483,7 @@ fn ten_thousand_ssrcs_a_second_are_bounded_and_others_go_on() {
 #[test]
 fn two_ssrcs_in_turn_do_not_start_a_layer_anew_with_every_packet() {
     let mut rig = Rig::new(53);
-    let mut mallory = Attacker::join(&mut rig, 1, &[PICTURE]).connected(&mut rig);
+    let mut mallory = Attacker::join(&mut rig, 1, &[LAYERS]).connected(&mut rig);
     mallory.publish(&mut rig, MediaKind::Video, "picture");
     let events = rig.events.len();
     for index in 0..5_000 {
@@ -525,7 +507,7 @@ fn nobody_speaks_with_another_ones_ssrc_mid_or_rid() {
     let voice = rig.publish(a, ClientKind::Audio, &[]);
     let picture = rig.publish(a, ClientKind::Video, &Layer::ALL);
     rig.run(SECOND);
-    let mut mallory = Attacker::join(&mut rig, 1, &[VOICE, PICTURE]).connected(&mut rig);
+    let mut mallory = Attacker::join(&mut rig, 1, &[VOICE, LAYERS]).connected(&mut rig);
     let own = mallory.publish(&mut rig, MediaKind::Audio, "voice");
     rig.run(SECOND);
     // The SSRC with which the server sends the victim's voice to others, and all that a publisher might use itself.

@@ -81,8 +81,14 @@ impl Room {
     pub(crate) fn take_seat(&mut self, grant: &Grant, now: Instant) -> Result<(), Error> {
         while self.is_full(grant) {
             let expected_since = self.clock.unix(now).saturating_sub(SEAT_HELD);
+            let is_here = |participant: &&Participant| participant.state == State::Active;
+            let here = self.participants.values().filter(is_here);
+            let here: BTreeSet<_> = here.map(Participant::principal).collect();
+            // Whose going leaves a seat: nobody's agent, nobody's companion while the person is here.
             let is_absent = |participant: &&Participant| {
-                participant.state != State::Active && participant.joined_at <= expected_since
+                participant.kind() != Kind::Agent
+                    && participant.joined_at <= expected_since
+                    && !here.contains(&participant.principal())
             };
             let absent = self.participants.values().filter(is_absent);
             let Some(absent) = absent.min_by_key(|it| it.joined_at).map(|it| it.sid) else {

@@ -31,6 +31,11 @@ export class LineProgram {
     return this.#errors;
   }
 
+  /** Lines it has printed that nobody has read. */
+  get pending() {
+    return this.#answers.length;
+  }
+
   /** The next line it prints. */
   read() {
     if (this.#answers.length > 0) return Promise.resolve(this.#answers.shift());
@@ -48,5 +53,19 @@ export class LineProgram {
     const code = await this.exited;
     clearTimeout(late);
     return code;
+  }
+}
+
+/** Such a program that does what it is told: `{id, do, …}` is answered with `{id, ok}` or `{id, error}`, in order. */
+export class CommandProgram extends LineProgram {
+  #number = 0;
+
+  async do(verb, args = {}) {
+    const id = ++this.#number;
+    this.write({ id, do: verb, ...args });
+    const answer = await this.read();
+    if (answer.id !== id) throw new Error(`${verb}: answer ${answer.id} to command ${id}`);
+    if ('error' in answer) throw new Error(`${verb}: ${answer.error}`);
+    return answer.ok;
   }
 }

@@ -1,6 +1,6 @@
 import path from 'node:path';
 import { instrument } from '../page/media.js';
-import { LineProgram } from './lines.js';
+import { CommandProgram } from './lines.js';
 import { PYTHON, ROOT, SCREENS } from './paths.js';
 import { until } from './until.js';
 
@@ -260,7 +260,6 @@ export class NativeParticipant {
   screen = false;
   inMeeting = false;
   errors = [];
-  #number = 0;
 
   constructor(options) {
     this.name = options.name;
@@ -269,18 +268,17 @@ export class NativeParticipant {
     this.options = { width: 640, height: 360, ...options };
   }
 
-  async do(verb, args = {}) {
-    const id = ++this.#number;
-    this.program.write({ id, do: verb, ...args });
-    const answer = await this.program.read();
-    if (answer.id !== id) throw new Error(`${this.name}: answer ${answer.id} to command ${id}`);
-    if ('error' in answer) throw new Error(`${this.name}: ${verb}: ${answer.error}`);
-    return answer.ok;
+  async do(verb, args) {
+    try {
+      return await this.program.do(verb, args);
+    } catch (error) {
+      throw new Error(`${this.name}: ${error.message}`, { cause: error });
+    }
   }
 
   /** `single`: on one PeerConnection (its own default), or on two. */
   async join(socketUrl, token, { publish = true, camera = publish, single = true } = {}) {
-    this.program ??= new LineProgram(PYTHON, ['-u', path.join(ROOT, 'tests/native/participant.py')]);
+    this.program ??= new CommandProgram(PYTHON, ['-u', path.join(ROOT, 'tests/native/participant.py')]);
     ({ identity: this.identity } = await this.do('join', { url: socketUrl, token, single }));
     this.inMeeting = true;
     const { width, height, fps = 15 } = this.options;

@@ -11,6 +11,8 @@ export const XTASK = path.join(TARGET, 'debug/xtask');
 export const PYTHON = process.env.PYTHON ?? path.join(TARGET, 'venv/bin/python');
 /** The one that workers of agents run in. */
 export const PYTHON_AGENTS = process.env.PYTHON_AGENTS ?? path.join(TARGET, 'venv-agents/bin/python');
+/** A crowd on our own client. */
+export const CROWD = path.join(TARGET, 'debug/examples/crowd');
 /** Participants on LiveKit's Go SDK. */
 export const GO = path.join(TARGET, 'go/participant');
 /** Pictures of the product, taken by tests. */

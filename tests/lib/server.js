@@ -14,12 +14,14 @@ export class Server {
 
   /**
    * @param {string} name of the test: its log is target/conformance/NAME.log
-   * @param {{shards?: number, settings?: Record<string, string>, development?: boolean}} [options] settings by the names
-   *   of their variables; the keys are the same outside development mode
+   * @param {{shards?: number, settings?: Record<string, string>, development?: boolean, bind?: string}} [options] settings
+   *   by the names of their variables; the keys are the same outside development mode; `bind`: answers by other addresses
+   *   than loopback ones
    */
-  static async start(name, { shards = 2, settings = {}, development = true } = {}) {
+  static async start(name, { shards = 2, settings = {}, development = true, bind } = {}) {
     const server = new Server();
-    server.arguments = development ? ['serve', '--dev'] : ['serve', '--bind', '127.0.0.1'];
+    const listen = bind ?? (development ? undefined : '127.0.0.1');
+    server.arguments = ['serve', ...(development ? ['--dev'] : []), ...(listen ? ['--bind', listen] : [])];
     server.port = await freeTcpPort();
     server.mediaPort = await freeUdpPorts(shards);
     server.tcpPort = await freeTcpPort();

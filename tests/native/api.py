@@ -4,12 +4,12 @@
 """
 
 import asyncio
-import json
-import sys
 
 from google.protobuf import json_format
 from livekit import api, rtc
 from livekit.protocol import room as messages
+
+from commands import obey
 
 METHODS = {
     "create_room": messages.CreateRoomRequest,
@@ -156,18 +156,8 @@ class Guest:
 
 
 async def main():
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     guest = Guest()
-    while line := await reader.readline():
-        command = json.loads(line)
-        number, verb = command.pop("id"), command.pop("do")
-        try:
-            answer = {"id": number, "ok": await getattr(guest, verb)(**command)}
-        except Exception as error:  # told to the test, which decides
-            answer = {"id": number, "error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+    await obey(guest)
     if guest.service:
         await guest.service.aclose()
 

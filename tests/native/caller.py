@@ -3,14 +3,14 @@ participant.py; and PyPI's client of AgentDispatchService.
 """
 
 import asyncio
-import json
 import math
-import sys
 
 import numpy as np
 from google.protobuf import json_format
 from livekit import api, rtc
 from livekit.protocol import agent_dispatch as messages
+
+from commands import obey
 
 RATE = 48000
 FRAME = 480
@@ -118,18 +118,8 @@ class Caller:
 
 
 async def main():
-    reader = asyncio.StreamReader()
-    loop = asyncio.get_running_loop()
-    await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
     caller = Caller()
-    while line := await reader.readline():
-        command = json.loads(line)
-        number, verb = command.pop("id"), command.pop("do")
-        try:
-            answer = {"id": number, "ok": await getattr(caller, verb)(**command)}
-        except Exception as error:  # told to the test, which decides
-            answer = {"id": number, "error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+    await obey(caller)
     if caller.service:
         await caller.service.aclose()
 

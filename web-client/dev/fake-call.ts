@@ -23,6 +23,7 @@ export class FakeCall extends Store<CallSnapshot> implements CallView {
     super({
       room: 'bkdt-wqmp-hza',
       access: query.get('access') === 'token' ? 'token' : 'link',
+      token: undefined,
       draft: '',
       phase: (query.get('phase') ?? 'connected') as Phase,
       people,

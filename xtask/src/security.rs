@@ -37,14 +37,19 @@ pub fn check(root: &Path) -> Vec<String> {
 /// `file: test`.
 fn named_test(text: &str) -> Option<(&str, &str)> {
     let (file, test) = text.split_once(": ")?;
-    (file.ends_with(".rs") || file.ends_with(".js")).then_some((file, test))
+    let is_source = file.ends_with(".rs") || file.ends_with(".js") || file.ends_with(".ts");
+    is_source.then_some((file, test))
 }
 
-/// In Rust a function with an attribute before it, in JavaScript part of a test's title.
+/// In Rust a function with an attribute before it, in JavaScript and TypeScript part of a test's title.
 fn contains(text: &str, file: &str, test: &str) -> bool {
     let mut lines = text.lines();
     if file.ends_with(".js") {
         return lines.any(|line| line.contains("test(") && line.contains(test));
+    }
+    if file.ends_with(".ts") {
+        let begins = |line: &str| line.trim_start().starts_with("it(");
+        return lines.any(|line| begins(line) && line.contains(test));
     }
     let head = format!("fn {test}(");
     let all: Vec<_> = lines.collect();
@@ -64,16 +69,21 @@ mod tests {
         let read = |file: &str| match file {
             "a.rs" => Some("#[test]\nfn it_holds() {}\nfn helper() {}\n".to_owned()),
             "a.test.js" => Some("await t.test(`${MANY} packets`, async () => {\n".to_owned()),
+            "a.test.ts" => Some("  it('is cut out', () => {\n  await('a wait');\n".to_owned()),
             _ => None,
         };
         let of = |table: &str| breaches(table, read).len();
         assert_eq!(
-            of("| `a.rs: it_holds`, `a.test.js: packets` | `room.limit` |"),
+            of(
+                "| `a.rs: it_holds`, `a.test.js: packets`, `a.test.ts: is cut out` | `room.limit` |"
+            ),
             0
         );
         assert_eq!(
-            of("`a.rs: helper` `a.rs: gone` `b.rs: it_holds` `a.test.js: other`"),
-            4
+            of(
+                "`a.rs: helper` `a.rs: gone` `b.rs: it_holds` `a.test.js: other` `a.test.ts: a wait`"
+            ),
+            5
         );
         assert_eq!(of("nothing"), 1);
     }

@@ -19,8 +19,9 @@ pub struct Http {
     /// A path that a proxy before us leaves in front of ours, like `/livekit/sfu`: everything is answered there too. (The
     /// signal connection `/rtc` may follow any path, the server API `/twirp/` this one only.)
     pub prefix: String,
-    /// Addresses of reverse proxies before this server: what they say of a client's address (the last entry of
-    /// `X-Forwarded-For`) is believed. Without them, all clients behind a proxy count as one address.
+    /// Addresses of reverse proxies before this server: their connections are counted with no address, and for the limits of
+    /// meetings by link what they say of a client's address (the last entry of `X-Forwarded-For`) is believed. Without them,
+    /// all clients behind a proxy count as one address.
     pub trusted_proxies: Vec<IpAddr>,
 }
 

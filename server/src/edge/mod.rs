@@ -78,6 +78,7 @@ impl Edge {
         alive: &mpsc::Sender<()>,
     ) -> Self {
         let assets = assets::Assets::load();
+        let proxies = http.trusted_proxies.iter().map(IpAddr::to_canonical);
         Self(Arc::new(Inner {
             rooms,
             agents,
@@ -86,7 +87,7 @@ impl Edge {
             metrics,
             assets,
             local,
-            trusted_proxies: http.trusted_proxies.clone(),
+            trusted_proxies: proxies.collect(),
             prefix: http.prefix.trim_end_matches('/').to_owned(),
             refusals: Throttle::new(REFUSALS_PER_SECOND),
             heads: http::long_heads(),

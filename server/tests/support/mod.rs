@@ -241,6 +241,19 @@ pub fn grant(room: &str, identity: &str) -> Grant {
     }
 }
 
+/// The head of a request whose body is JSON.
+pub const JSON: (&str, &str) = ("Content-Type", "application/json");
+
+/// A token with these rights, of the development key.
+pub fn with(video: VideoGrant) -> String {
+    let grant = Grant {
+        api_key: "devkey".to_owned(),
+        video: Some(video),
+        ..Grant::default()
+    };
+    signed(&grant, "secret", now())
+}
+
 /// A token for `grant`, signed with `secret`, issued at `at`.
 pub fn signed(grant: &Grant, secret: &str, at: u64) -> String {
     let keys = Keys::new([(grant.api_key.as_str(), secret)]);

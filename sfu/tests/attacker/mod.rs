@@ -41,6 +41,38 @@ pub struct Section {
     pub rids: &'static [&'static str],
 }
 
+/// Its microphone.
+pub const VOICE: Section = Section {
+    mid: "0",
+    kind: MediaKind::Audio,
+    cid: Some("voice"),
+    rids: &[],
+};
+
+/// Its camera, in one layer.
+pub const PICTURE: Section = Section {
+    mid: "1",
+    kind: MediaKind::Video,
+    cid: Some("picture"),
+    rids: &[],
+};
+
+/// Where it hears somebody.
+pub const EAR: Section = Section {
+    mid: "2",
+    kind: MediaKind::Audio,
+    cid: None,
+    rids: &[],
+};
+
+/// Where it sees somebody.
+pub const EYE: Section = Section {
+    mid: "3",
+    kind: MediaKind::Video,
+    cid: None,
+    rids: &[],
+};
+
 pub struct Attacker {
     pub sid: ParticipantSid,
     pub address: SocketAddr,

@@ -256,6 +256,29 @@ fn who_has_not_come_within_ten_seconds_gives_its_seat_to_one_who_does() {
 }
 
 #[test]
+fn whose_going_leaves_no_seat_makes_way_for_nobody() {
+    let mut meeting = Meeting::with(Config {
+        max_participants: 2,
+        ..Config::default()
+    });
+    meeting.enter("alice");
+    meeting.enter("bob");
+    // Neither is connected for long: an agent that starts, and a device of somebody who is here.
+    let mut agent = grant("agent");
+    agent.kind = "agent".into();
+    let agent = meeting.open(agent, join_request("v=0"));
+    let device = meeting.open(companion_of("bob", "screen"), join_request("v=0"));
+    meeting.advance(Duration::from_secs(11));
+    for name in ["mallory", "mallet", "mallory"] {
+        let late = meeting.join(name);
+        assert_eq!(refusal(&meeting, late), Some(DisconnectReason::JoinFailure));
+    }
+    assert_eq!(refusal(&meeting, agent), None);
+    assert_eq!(refusal(&meeting, device), None);
+    assert_eq!(meeting.participants().len(), 4);
+}
+
+#[test]
 fn a_companion_spends_what_its_principal_has() {
     let mut meeting = Meeting::new();
     let publisher = meeting.enter("publisher");

@@ -1,4 +1,4 @@
-import { ConnectionState, DefaultReconnectPolicy, DisconnectReason, Room, RoomEvent, Track, type LocalTrackPublication, type Participant, type TrackPublication } from 'livekit-client';
+import { ConnectionState, DefaultReconnectPolicy, DisconnectReason, Room, RoomEvent, Track, type LocalTrack, type LocalTrackPublication, type Participant, type TrackPublication } from 'livekit-client';
 import { AudioOut } from './audio-out';
 import { Awake } from './awake';
 import { Chat } from './chat';
@@ -8,13 +8,13 @@ import { keptFields, keptList } from './kept';
 import { leftOfJoinError, reasonOfDisconnect } from './leave';
 import { roomOptions, SCREEN_OPTIONS } from './media';
 import { frozen, peopleOf, soundsOf } from './people';
-import { stopTracks, type OpenTracks } from './preview';
+import type { OpenTracks } from './preview';
 import { freshToken, onServerStop } from './restart';
 import { SilenceWatch } from './silence';
 import { Store } from './store';
 import { Comings } from './throttle';
-import { obtainTicket, type TicketRequest } from './token';
-import type { CallSnapshot, CallView, DeviceProblem, Notice, Person, Phase, Sending } from './types';
+import { obtainToken, socketOrigin, type TokenRequest } from './token';
+import type { CallSnapshot, CallView, DeviceProblem, Left, Notice, Person, Phase, Sending } from './types';
 
 const NOT_SENDING: Sending = { microphone: false, camera: false, share: false, microphoneBusy: false, cameraBusy: false, shareBusy: false };
 
@@ -22,6 +22,7 @@ const BEFORE: CallSnapshot = {
   phase: 'idle',
   room: '',
   access: 'token',
+  token: undefined,
   people: [],
   speakers: [],
   chat: [],
@@ -93,7 +94,9 @@ export class Call implements CallView {
   #scheduled = false;
   #entered = false;
   #serverStopped = false;
-  #token: string | undefined;
+  #limit: ReturnType<typeof setTimeout> | undefined;
+  /** What was opened for this call, and what still starts. It goes off with the call, published or not. */
+  readonly #opened = new Set<Promise<readonly LocalTrack[]>>();
   #awake: Awake | undefined;
   #noticeId = 0;
   /** Sources being toggled here, to tell an own mute from somebody else's. */
@@ -119,38 +122,33 @@ export class Call implements CallView {
     this.#listen();
   }
 
-  /** The newest token of this call. */
-  get token(): string | undefined {
-    return this.#token;
-  }
-
   /** Enters the meeting and sends what is open, sound first. Never rejects: the outcome is in the snapshot. */
-  async join(request: TicketRequest, tracks: OpenTracks): Promise<void> {
+  async join(request: TokenRequest, tracks: OpenTracks): Promise<void> {
+    const microphone = this.#own(tracks.microphone?.then((track) => [track]));
+    const camera = this.#own(tracks.camera?.then((track) => [track]));
+    if (this.#over()) return;
     if (!hasWebRtc()) {
-      this.#end({ reason: 'no-rtc', detail: undefined, wasIn: false }, tracks);
+      this.#end({ reason: 'no-rtc', detail: undefined, wasIn: false });
       return;
     }
-    this.#store.patch({ phase: 'connecting' });
-    const limit = setTimeout(() => {
-      this.#end({ reason: 'unreachable', detail: undefined, wasIn: false }, tracks);
+    this.#store.patch({ phase: 'connecting', access: request.token === undefined ? 'link' : 'token' });
+    this.#limit = setTimeout(() => {
+      this.#end({ reason: 'unreachable', detail: undefined, wasIn: false });
       void this.room.disconnect();
     }, JOIN_LIMIT);
     try {
-      const ticket = await obtainTicket(request, location.origin);
+      const token = await obtainToken(request);
       if (this.#over()) return;
-      this.#store.patch({ access: ticket.access });
-      await this.room.connect(ticket.url, ticket.token);
+      await this.room.connect(socketOrigin(location.origin), token);
     } catch (error) {
-      this.#end(leftOfJoinError(error, { hostname: location.hostname, userAgent: navigator.userAgent }), tracks);
+      this.#end(leftOfJoinError(error, { hostname: location.hostname, userAgent: navigator.userAgent }));
       return;
-    } finally {
-      clearTimeout(limit);
     }
     if (this.#over()) {
-      stopTracks(tracks);
       await this.room.disconnect();
       return;
     }
+    clearTimeout(this.#limit);
     this.#entered = true;
     this.#awake = new Awake({
       microphone: () => void this.setMicrophone(!this.getSnapshot().sending.microphone),
@@ -164,19 +162,28 @@ export class Call implements CallView {
     this.#looking = setInterval(() => this.#refresh(), LOOK_EVERY);
     const speaker = savedDevice('audiooutput');
     if (speaker !== undefined) void this.room.switchActiveDevice('audiooutput', speaker, false).catch(() => undefined);
-    await Promise.all([this.#publish('microphone', Track.Source.Microphone, tracks.microphone), this.#publish('camera', Track.Source.Camera, tracks.camera)]);
+    await Promise.all([
+      microphone && this.#publish('microphone', Track.Source.Microphone, () => microphone),
+      camera && this.#publish('camera', Track.Source.Camera, () => camera),
+    ]);
   }
 
   async setMicrophone(on: boolean): Promise<void> {
-    await this.#toggle('microphone', Track.Source.Microphone, () => this.room.localParticipant.setMicrophoneEnabled(on));
+    const { localParticipant: local } = this.room;
+    if (on && this.#isNew(Track.Source.Microphone)) await this.#publish('microphone', Track.Source.Microphone, () => local.createTracks({ audio: true }));
+    else await this.#toggle('microphone', Track.Source.Microphone, () => local.setMicrophoneEnabled(on));
   }
 
   async setCamera(on: boolean): Promise<void> {
-    await this.#toggle('camera', Track.Source.Camera, () => this.room.localParticipant.setCameraEnabled(on));
+    const { localParticipant: local } = this.room;
+    if (on && this.#isNew(Track.Source.Camera)) await this.#publish('camera', Track.Source.Camera, () => local.createTracks({ video: true }));
+    else await this.#toggle('camera', Track.Source.Camera, () => local.setCameraEnabled(on));
   }
 
   async setShare(on: boolean): Promise<void> {
-    await this.#toggle('share', Track.Source.ScreenShare, () => this.room.localParticipant.setScreenShareEnabled(on, SCREEN_OPTIONS));
+    const { localParticipant: local } = this.room;
+    if (on && this.#isNew(Track.Source.ScreenShare)) await this.#publish('share', Track.Source.ScreenShare, () => local.createScreenTracks(SCREEN_OPTIONS));
+    else await this.#toggle('share', Track.Source.ScreenShare, () => local.setScreenShareEnabled(on));
   }
 
   async chooseDevice(kind: MediaDeviceKind, deviceId: string): Promise<void> {
@@ -184,7 +191,7 @@ export class Call implements CallView {
     try {
       await this.room.switchActiveDevice(kind, deviceId === '' ? 'default' : deviceId);
     } catch (error) {
-      if (kind !== 'audiooutput') this.#problem(kind === 'audioinput' ? 'microphone' : 'camera', error);
+      if (kind !== 'audiooutput' && !this.#over()) this.#problem(kind === 'audioinput' ? 'microphone' : 'camera', error);
     }
     this.#refresh();
   }
@@ -221,7 +228,7 @@ export class Call implements CallView {
 
   async leave(): Promise<void> {
     const alone = this.room.remoteParticipants.size === 0;
-    this.#end({ reason: 'left', detail: undefined, wasIn: this.#entered, alone }, undefined);
+    this.#end({ reason: 'left', detail: undefined, wasIn: this.#entered, alone });
     await this.room.disconnect();
   }
 
@@ -264,7 +271,7 @@ export class Call implements CallView {
     // A failed join is told by the rejection of `connect`, which knows more.
     if (!this.#entered || this.#over()) return;
     const told = reasonOfDisconnect(reason);
-    this.#end({ reason: told === 'lost' && this.#serverStopped ? 'shutdown' : told, detail: undefined, wasIn: true }, undefined);
+    this.#end({ reason: told === 'lost' && this.#serverStopped ? 'shutdown' : told, detail: undefined, wasIn: true });
   }
 
   #onMuted(publication: TrackPublication, participant: Participant): void {
@@ -279,19 +286,32 @@ export class Call implements CallView {
     if (publication.source === Track.Source.ScreenShare && !this.#toggling.has(Track.Source.ScreenShare) && !this.#over()) this.#notice('share-ended', []);
   }
 
+  /** Switches off with the call what is open, or opens late. The engine does so with what is published only. */
+  #own<T extends Promise<readonly LocalTrack[]> | undefined>(opening: T): T {
+    if (!opening) return opening;
+    if (this.#over()) stop(opening);
+    else this.#opened.add(opening);
+    // Whether it starts is asked once it is to be published.
+    opening.catch(() => undefined);
+    return opening;
+  }
+
+  /** Nothing is published that could be switched on again. While the engine reconnects, only it knows: it takes its tracks out and puts them in again. */
+  #isNew(source: Track.Source): boolean {
+    return this.room.state === ConnectionState.Connected && !this.room.localParticipant.getTrackPublication(source);
+  }
+
   /** Publishes what is open or still starts; one sees that it does, and is told where it fails. */
-  async #publish(device: 'microphone' | 'camera', source: Track.Source, opening: OpenTracks['microphone'] | OpenTracks['camera']): Promise<void> {
-    if (!opening) return;
+  async #publish(device: 'microphone' | 'camera' | 'share', source: Track.Source, open: () => Promise<readonly LocalTrack[]>): Promise<void> {
     await this.#toggle(device, source, async () => {
-      const track = await opening;
+      const tracks = await this.#own(open());
+      if (this.#over()) return;
       try {
-        if (!this.#over()) await this.room.localParticipant.publishTrack(track);
+        await Promise.all(tracks.map((track) => this.room.localParticipant.publishTrack(track)));
       } catch (error) {
-        track.stop();
+        for (const track of tracks) track.stop();
         throw error;
       }
-      // One may have left while it started: no light may stay on.
-      if (this.#over()) track.stop();
     });
   }
 
@@ -332,7 +352,6 @@ export class Call implements CallView {
 
   #refresh(): void {
     if (!this.#entered || this.#over()) return;
-    this.#token = freshToken(this.room) ?? this.#token;
     const before = this.getSnapshot();
     const now = peopleOf(this.room, before.people);
     const local = this.room.localParticipant;
@@ -350,6 +369,7 @@ export class Call implements CallView {
     this.#store.patch({
       // Another one where a moderator moved us there.
       room: this.room.name || before.room,
+      token: freshToken(this.room) ?? before.token,
       people: before.phase === 'reconnecting' ? frozen(now, before.people) : now,
       speakers: keptList(
         before.speakers,
@@ -370,10 +390,12 @@ export class Call implements CallView {
     for (const identity of surplus) this.#comings.left(before.get(identity) ?? identity);
   }
 
-  #end(left: NonNullable<CallSnapshot['left']>, unused: OpenTracks | undefined): void {
+  #end(left: Left): void {
     if (this.#over()) return;
-    this.#store.patch({ phase: 'left', left });
-    if (unused) stopTracks(unused);
+    const reason = left.reason === 'ended' && this.getSnapshot().access === 'token' ? 'closed' : left.reason;
+    this.#store.patch({ phase: 'left', left: { ...left, reason } });
+    for (const opening of this.#opened) stop(opening);
+    clearTimeout(this.#limit);
     this.#awake?.close();
     clearInterval(this.#looking);
     this.#comings.close();
@@ -381,6 +403,15 @@ export class Call implements CallView {
     this.#chat.close();
     this.#audio.close();
   }
+}
+
+function stop(opening: Promise<readonly LocalTrack[]>): void {
+  void opening.then(
+    (tracks) => {
+      for (const track of tracks) track.stop();
+    },
+    () => undefined,
+  );
 }
 
 function hasWebRtc(): boolean {

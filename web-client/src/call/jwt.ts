@@ -1,5 +1,5 @@
 /**
- * What a token says, for display only: the server verifies tokens, a browser cannot.
+ * What a token says, for display and for choosing among tokens: the server verifies them, a browser cannot.
  */
 
 /** The name a token carries. */
@@ -11,6 +11,13 @@ export function nameInToken(token: string): string | undefined {
 export function roomInToken(token: string): string | undefined {
   const claims = claimsOf(token);
   return typeof claims === 'object' && claims !== null && 'video' in claims ? text(claims.video, 'room') : undefined;
+}
+
+/** When a token expires, milliseconds since the epoch; `undefined` where it does not say. */
+export function expiryOfToken(token: string): number | undefined {
+  const claims = claimsOf(token);
+  const seconds = typeof claims === 'object' && claims !== null && 'exp' in claims ? claims.exp : undefined;
+  return typeof seconds === 'number' ? seconds * 1000 : undefined;
 }
 
 function claimsOf(token: string): unknown {

@@ -56,6 +56,11 @@ describe('a refusal', () => {
     expect(mayRetry(left)).toBe(false);
   });
 
+  it('of a room that a token opens again offers the way back', () => {
+    expect(mayRetry({ reason: 'closed', detail: undefined, wasIn: true })).toBe(true);
+    expect(comesBack({ reason: 'closed', detail: undefined, wasIn: true })).toBe(false);
+  });
+
   it('offers to try again only where that can help', () => {
     const retry = (cause: RefusalCause) => mayRetry(refused(cause));
     for (const cause of ['too-many', 'full', 'capacity', 'restarting'] as const) expect(retry(cause), cause).toBe(true);

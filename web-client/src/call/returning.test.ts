@@ -49,6 +49,25 @@ describe('the way back into a meeting', () => {
     expect(done).toEqual([ended]);
   });
 
+  it('is not gone by itself once the machine has slept for longer than anybody waits', async () => {
+    const { attempt, done } = returning(() => gone);
+    await vi.advanceTimersByTimeAsync(20_000);
+    const tries = attempt.mock.calls.length;
+    // Timers stand still in a machine that sleeps; its clock goes on.
+    vi.setSystemTime(Date.now() + 3_600_000);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(attempt).toHaveBeenCalledTimes(tries);
+    expect(done).toEqual([gone]);
+  });
+
+  it('says that the connection was lost where the machine slept before the first attempt', async () => {
+    const { attempt, done } = returning(() => gone);
+    vi.setSystemTime(Date.now() + 3_600_000);
+    await vi.advanceTimersByTimeAsync(20_000);
+    expect(attempt).not.toHaveBeenCalled();
+    expect(done).toMatchObject([{ reason: 'lost', wasIn: true }]);
+  });
+
   it('need not be waited for', async () => {
     const { way, attempt } = returning(() => gone);
     await vi.advanceTimersByTimeAsync(20_000);

@@ -42,12 +42,14 @@ export class Returning extends Store<ReturningSnapshot> {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #attempts = 0;
   #closed = false;
+  /** How it stands where no attempt has said otherwise. */
+  #last: Left = { reason: 'lost', detail: undefined, wasIn: true };
 
   constructor(options: Options) {
     super({ restart: options.restart, trying: false, nextAt: 0 });
     this.#options = options;
     this.#wait();
-    if (typeof window !== 'undefined') window.addEventListener('online', this.tryNow);
+    if (typeof window !== 'undefined') window.addEventListener('online', this.#due);
   }
 
   /** Does not wait for the next attempt. */
@@ -60,14 +62,26 @@ export class Returning extends Store<ReturningSnapshot> {
   close(): void {
     this.#closed = true;
     clearTimeout(this.#timer);
-    if (typeof window !== 'undefined') window.removeEventListener('online', this.tryNow);
+    if (typeof window !== 'undefined') window.removeEventListener('online', this.#due);
   }
 
   #wait(): void {
     const seconds = DELAYS[Math.min(this.#attempts, DELAYS.length - 1)] ?? 10;
     const delay = seconds * 1000 * (1 + JITTER * (2 * (this.#options.random ?? Math.random)() - 1));
     this.patch({ trying: false, nextAt: Date.now() + delay });
-    this.#timer = setTimeout(() => void this.#try(), delay);
+    this.#timer = setTimeout(this.#due, delay);
+  }
+
+  /** The next attempt; none where the machine slept meanwhile, and nobody waits any longer. */
+  readonly #due = (): void => {
+    if (Date.now() < this.#until || this.getSnapshot().trying) this.tryNow();
+    else this.#finish(this.#last);
+  };
+
+  #finish(outcome: Outcome): void {
+    if (this.#closed) return;
+    this.close();
+    this.#options.done(outcome);
   }
 
   async #try(): Promise<void> {
@@ -75,11 +89,11 @@ export class Returning extends Store<ReturningSnapshot> {
     this.patch({ trying: true });
     const outcome = await this.#options.attempt();
     if (this.#closed) return;
-    if (outcome !== undefined && this.#options.again(outcome) && Date.now() < this.#until) {
-      this.#wait();
+    if (outcome === undefined || !this.#options.again(outcome) || Date.now() >= this.#until) {
+      this.#finish(outcome);
     } else {
-      this.close();
-      this.#options.done(outcome);
+      this.#last = outcome;
+      this.#wait();
     }
   }
 }

@@ -5,6 +5,7 @@ import { Preview, openDevices, type OpenTracks } from './preview';
 import { Returning } from './returning';
 import { fetchSettings, loadSettings, settingsKnown, type ServerSettings } from './server';
 import { Store } from './store';
+import { keepTicket, renewed, tokenOf, type Ticket } from './tickets';
 import type { Left } from './types';
 
 /** Where a visitor of a meeting's link stands. */
@@ -20,13 +21,6 @@ export type SessionSnapshot =
   /** There is no way in, or none any more. */
   | { readonly at: 'out'; readonly left: Left };
 
-/** What the link says. */
-export interface Invitation {
-  readonly room: string;
-  /** Another application has already let the visitor in. */
-  readonly token: string | undefined;
-}
-
 /** How the door is to be passed. */
 export interface Arrival {
   /** The link asks for no door. Only development mode grants that: whoever made the link need not mean well. */
@@ -39,14 +33,17 @@ const UNREACHABLE: Left = { reason: 'unreachable', detail: undefined, wasIn: fal
 
 /** One visit to one meeting: looking at oneself, joining, leaving, coming back. */
 export class Session extends Store<SessionSnapshot> {
-  readonly #invitation: Invitation;
+  /** With which one goes in, also the next time: tokens are renewed, and a moderator may move one to another room. */
+  #ticket: Ticket;
   #name = '';
   #development = false;
   #closed = false;
+  /** An attempt to come back that nobody sees yet. */
+  #attempted: Call | undefined;
 
-  constructor(invitation: Invitation) {
+  constructor(ticket: Ticket) {
     super({ at: 'arriving' });
-    this.#invitation = invitation;
+    this.#ticket = ticket;
   }
 
   /** Shows the door, if it leads anywhere. Devices are on the air only after a click here. */
@@ -76,6 +73,8 @@ export class Session extends Store<SessionSnapshot> {
   async rejoin(): Promise<void> {
     const now = this.getSnapshot();
     const { left, sending } = now.at === 'call' ? now.call.getSnapshot() : { left: undefined, sending: undefined };
+    // A second click, where the first one is already being followed.
+    if (now.at !== 'out' && !left) return;
     if (left?.wasIn && sending) {
       await this.#enter(this.#name, openDevices(sending));
       return;
@@ -95,21 +94,27 @@ export class Session extends Store<SessionSnapshot> {
     const now = this.getSnapshot();
     if (now.at === 'door') now.preview.close();
     else if (now.at === 'call') void now.call.leave();
-    else if (now.at === 'returning') now.way.close();
+    else if (now.at === 'returning') this.#stay(now.way);
   }
 
   /** No longer waits to come back. */
   giveUp(): void {
     const now = this.getSnapshot();
     if (now.at !== 'returning') return;
-    now.way.close();
+    this.#stay(now.way);
     this.set({ at: 'out', left: { reason: 'left', detail: undefined, wasIn: true } });
+  }
+
+  /** No attempt to come back goes on unseen: it would open devices, and throw out a call that is seen. */
+  #stay(way: Returning): void {
+    way.close();
+    void this.#attempted?.leave();
   }
 
   #wayIn(settings: ServerSettings | 'unreachable'): Left | undefined {
     if (settings === 'unreachable') return navigator.onLine ? UNREACHABLE : { ...UNREACHABLE, reason: 'offline' };
     this.#development = settings.development;
-    if (this.#invitation.token !== undefined || settings.development || settings.join === 'link') return undefined;
+    if (this.#ticket.tokens.length > 0 || settings.development || settings.join === 'link') return undefined;
     return refused('token-required');
   }
 
@@ -127,21 +132,33 @@ export class Session extends Store<SessionSnapshot> {
     await this.#join(call, tracks);
   }
 
-  async #join(call: Call, tracks: OpenTracks, before?: Call): Promise<void> {
-    const { room } = this.#invitation;
-    // That of an invitation may have expired meanwhile; who comes by link gets another one.
-    const token = this.#invitation.token === undefined ? undefined : (before?.token ?? this.#invitation.token);
-    await call.join({ room, token, name: this.#name, tab: await tabIdentity(), development: this.#development }, tracks);
+  async #join(call: Call, tracks: OpenTracks): Promise<void> {
+    const tab = await tabIdentity();
+    const token = tokenOf(this.#ticket, Date.now());
+    await call.join({ room: this.#ticket.room, token, name: this.#name, tab, development: this.#development }, tracks);
+  }
+
+  #watch(call: Call): void {
+    const now = this.getSnapshot();
+    if (this.#closed || now.at !== 'call' || now.call !== call) return;
+    const { left, token } = call.getSnapshot();
+    if (token !== undefined) this.#renew(token);
+    if (left?.wasIn && comesBack(left)) this.#comeBack(call, left);
+  }
+
+  /** Keeps the newest token, so that who leaves, or loads the page anew, can come back. */
+  #renew(token: string): void {
+    const ticket = renewed(this.#ticket, token);
+    if (ticket === this.#ticket) return;
+    this.#ticket = ticket;
+    keepTicket(ticket);
   }
 
   /** A call that broke off goes on by itself as soon as the server is there again. */
-  #watch(call: Call): void {
-    const now = this.getSnapshot();
-    const { left } = call.getSnapshot();
-    if (this.#closed || now.at !== 'call' || now.call !== call || !left?.wasIn || !comesBack(left)) return;
-    const way = new Returning({
+  #comeBack(call: Call, left: Left): void {
+    const way: Returning = new Returning({
       restart: left.reason === 'shutdown',
-      attempt: () => this.#attempt(call),
+      attempt: () => this.#attempt(call, () => this.#isOn(way)),
       again: comesBack,
       done: (outcome) => {
         if (outcome) this.set({ at: 'out', left: told(outcome) });
@@ -150,27 +167,28 @@ export class Session extends Store<SessionSnapshot> {
     this.set({ at: 'returning', way });
   }
 
+  /** Whether this is the way the person is on; closed ones may still have an attempt under way. */
+  #isOn(way: Returning): boolean {
+    const now = this.getSnapshot();
+    return !this.#closed && now.at === 'returning' && now.way === way;
+  }
+
   /** One attempt to come back. The devices are opened once somebody is there to see them. */
-  async #attempt(before: Call): Promise<Left | undefined> {
-    if ((await fetchSettings()) === 'unreachable') return UNREACHABLE;
-    if (this.#closed || this.getSnapshot().at !== 'returning') return UNREACHABLE;
+  async #attempt(before: Call, wanted: () => boolean): Promise<Left | undefined> {
+    if ((await fetchSettings()) === 'unreachable' || !wanted()) return UNREACHABLE;
     const call = new Call(before);
+    this.#attempted = call;
     const { sending } = before.getSnapshot();
     await new Promise<void>((settled) => {
-      const look = (): void => {
+      call.subscribe(() => {
         const { phase } = call.getSnapshot();
         if (phase === 'connected' || phase === 'left') settled();
-      };
-      call.subscribe(look);
-      void this.#join(call, lazily(sending, call), before).then(settled);
+      });
+      void this.#join(call, lazily(sending, call)).then(settled);
     });
+    this.#attempted = undefined;
     const { left } = call.getSnapshot();
     if (left) return left;
-    if (this.#closed || this.getSnapshot().at !== 'returning') {
-      // One went elsewhere meanwhile.
-      void call.leave();
-      return undefined;
-    }
     this.set({ at: 'call', call });
     call.subscribe(() => this.#watch(call));
     return undefined;

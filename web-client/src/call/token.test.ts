@@ -1,27 +1,22 @@
 import { describe, expect, it, vi } from 'vitest';
-import { causeOfSentence, obtainTicket, startMeeting, TokenRefused } from './token';
+import { causeOfSentence, obtainToken, socketOrigin, startMeeting, TokenRefused } from './token';
 
 const ASK = { room: 'abcd-efgh-jkm', tab: 'i', name: 'n', token: undefined, development: false };
-const ORIGIN = 'https://meet.example.org';
 const answering = (body: unknown, status = 200) => vi.fn<typeof fetch>(() => Promise.resolve(Response.json(body, { status })));
 const refusing = (reason: string, status: number) => answering({ state: 'refused', reason, error: 'words' }, status);
 
-describe('a ticket', () => {
+describe('a token', () => {
   it('comes from the link without asking the server', async () => {
     const fetcher = answering({});
-    expect(await obtainTicket({ ...ASK, token: 't' }, ORIGIN, fetcher)).toEqual({ token: 't', url: 'wss://meet.example.org', access: 'token' });
+    expect(await obtainToken({ ...ASK, token: 't' }, fetcher)).toBe('t');
     expect(fetcher).not.toHaveBeenCalled();
   });
 
   it('is asked for by the name of the meeting', async () => {
-    const fetcher = answering({ state: 'admitted', token: 't', url: 'wss://b.example' });
-    expect(await obtainTicket(ASK, ORIGIN, fetcher)).toEqual({ token: 't', url: 'wss://b.example', access: 'link' });
+    const fetcher = answering({ state: 'admitted', token: 't', url: 'ws://127.0.0.1:7880' });
+    expect(await obtainToken(ASK, fetcher)).toBe('t');
     expect(fetcher.mock.calls[0]?.[0]).toBe('/api/v1/rooms/abcd-efgh-jkm/enter');
     expect(fetcher.mock.calls[0]?.[1]?.body).toBe('{"name":"n","tab":"i"}');
-  });
-
-  it('names this origin where the server names no other', async () => {
-    expect((await obtainTicket(ASK, 'http://localhost:7880', answering({ token: 't' }))).url).toBe('ws://localhost:7880');
   });
 
   it.each([
@@ -34,32 +29,39 @@ describe('a ticket', () => {
     ['of-a-newer-server', 403, 'other'],
     ['constructor', 403, 'other'],
   ])('is refused with the reason of the server: %s', async (reason, status, cause) => {
-    await expect(obtainTicket(ASK, ORIGIN, refusing(reason, status))).rejects.toMatchObject({ cause, detail: 'words' });
+    await expect(obtainToken(ASK, refusing(reason, status))).rejects.toMatchObject({ cause, detail: 'words' });
   });
 
   it('is refused where the answer is one that this page does not know', async () => {
-    await expect(obtainTicket(ASK, ORIGIN, answering({ state: 'waiting', ask_again_in: 5 }))).rejects.toMatchObject({ cause: 'other' });
+    await expect(obtainToken(ASK, answering({ state: 'waiting', ask_again_in: 5 }))).rejects.toMatchObject({ cause: 'other' });
   });
 
   it('is refused where the answer is no JSON', async () => {
     const fetcher = vi.fn<typeof fetch>(() => Promise.resolve(new Response('<html>', { status: 404 })));
-    await expect(obtainTicket(ASK, ORIGIN, fetcher)).rejects.toBeInstanceOf(TokenRefused);
+    await expect(obtainToken(ASK, fetcher)).rejects.toBeInstanceOf(TokenRefused);
   });
 
   it('says so when no server answers', async () => {
     const gone = vi.fn<typeof fetch>(() => Promise.reject(new TypeError('Failed to fetch')));
-    await expect(obtainTicket(ASK, ORIGIN, gone)).rejects.toMatchObject({ cause: undefined });
+    await expect(obtainToken(ASK, gone)).rejects.toMatchObject({ cause: undefined });
     const proxy = vi.fn<typeof fetch>(() => Promise.resolve(new Response('<html>', { status: 502 })));
-    await expect(obtainTicket(ASK, ORIGIN, proxy)).rejects.toMatchObject({ cause: undefined });
+    await expect(obtainToken(ASK, proxy)).rejects.toMatchObject({ cause: undefined });
   });
 
   it('for any room is given in development mode, but not to somebody who was removed', async () => {
     const development = { ...ASK, development: true };
     const fetcher = vi.fn<typeof fetch>((path) => Promise.resolve(path === '/dev/token' ? Response.json({ token: 't', url: 'ws://x' }) : Response.json({ reason: 'unknown' }, { status: 404 })));
-    expect(await obtainTicket(development, ORIGIN, fetcher)).toEqual({ token: 't', url: 'ws://x', access: 'link' });
-    await expect(obtainTicket(development, ORIGIN, refusing('removed', 403))).rejects.toMatchObject({ cause: 'removed' });
-    await expect(obtainTicket(ASK, ORIGIN, fetcher)).rejects.toMatchObject({ cause: 'unknown' });
+    expect(await obtainToken(development, fetcher)).toBe('t');
+    await expect(obtainToken(development, refusing('removed', 403))).rejects.toMatchObject({ cause: 'removed' });
+    await expect(obtainToken(ASK, fetcher)).rejects.toMatchObject({ cause: 'unknown' });
   });
+});
+
+describe('the address of the engine', () => {
+  it.each([
+    ['https://meet.example.org', 'wss://meet.example.org'],
+    ['http://localhost:7880', 'ws://localhost:7880'],
+  ])('is that of the page: %s', (origin, socket) => expect(socketOrigin(origin)).toBe(socket));
 });
 
 describe('a new meeting', () => {

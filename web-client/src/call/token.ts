@@ -1,15 +1,6 @@
-import type { Access, RefusalCause } from './types';
+import type { RefusalCause } from './types';
 
-/** The way into a meeting: where the server is, and the paper that opens it. */
-export interface Ticket {
-  /** `ws:` or `wss:` */
-  readonly url: string;
-  readonly token: string;
-  /** Whether others can come in by the link. */
-  readonly access: Access;
-}
-
-/** The server gave no ticket. */
+/** The server gave no token. */
 export class TokenRefused extends Error {
   override readonly name = 'TokenRefused';
   /** Why; `undefined` where no server answered at all. */
@@ -18,14 +9,14 @@ export class TokenRefused extends Error {
   readonly detail: string | undefined;
 
   constructor(cause: RefusalCause | undefined, detail?: string) {
-    super(detail ?? cause ?? 'no ticket');
+    super(detail ?? cause ?? 'no token');
     this.cause = cause;
     this.detail = detail;
   }
 }
 
-/** What a ticket is asked for. */
-export interface TicketRequest {
+/** What a token is asked for. */
+export interface TokenRequest {
   readonly room: string;
   /** Tells this tab from others of the same browser. */
   readonly tab: string;
@@ -36,15 +27,15 @@ export interface TicketRequest {
   readonly development: boolean;
 }
 
-/** Obtains a ticket: from the link, else from the server of this origin. */
-export async function obtainTicket(request: TicketRequest, origin: string, fetcher: typeof fetch = fetch): Promise<Ticket> {
+/** Obtains the token that opens a room: from the link, else from the server of this origin. */
+export async function obtainToken(request: TokenRequest, fetcher: typeof fetch = fetch): Promise<string> {
   const { room, name, tab, token, development } = request;
-  if (token !== undefined) return { token, url: socketOrigin(origin), access: 'token' };
+  if (token !== undefined) return token;
   try {
-    return ticketOf(await post(`/api/v1/rooms/${encodeURIComponent(room)}/enter`, { name, tab }, fetcher), origin);
+    return tokenIn(await post(`/api/v1/rooms/${encodeURIComponent(room)}/enter`, { name, tab }, fetcher));
   } catch (error) {
     if (!development || !(error instanceof TokenRefused) || error.cause !== 'unknown') throw error;
-    return ticketOf(await post('/dev/token', { room, identity: tab, name }, fetcher), origin);
+    return tokenIn(await post('/dev/token', { room, identity: tab, name }, fetcher));
   }
 }
 
@@ -55,16 +46,19 @@ export async function startMeeting(fetcher: typeof fetch = fetch): Promise<strin
   return slug;
 }
 
-/** The WebSocket address of an `http:` or `https:` origin. */
+/**
+ * The WebSocket address of an `http:` or `https:` origin. The page always connects to its own: what a server behind a proxy
+ * knows of its address may lead nowhere.
+ */
 export function socketOrigin(origin: string): string {
   return origin.replace(/^http/, 'ws');
 }
 
-function ticketOf(body: unknown, origin: string): Ticket {
+function tokenIn(body: unknown): string {
   const token = field(body, 'token');
-  // Other answers than a ticket are to come, for example a lobby: a page that does not know them is refused.
+  // Other answers than a token are to come, for example a lobby: a page that does not know them is refused.
   if (token === undefined) throw new TokenRefused('other');
-  return { token, url: field(body, 'url') ?? socketOrigin(origin), access: 'link' };
+  return token;
 }
 
 async function post(path: string, body: object, fetcher: typeof fetch): Promise<unknown> {

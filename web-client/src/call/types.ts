@@ -61,6 +61,8 @@ export type LeaveReason =
   | 'removed'
   | 'duplicate'
   | 'ended'
+  /** As `ended`, in a room of an application: a token opens it again. */
+  | 'closed'
   | 'shutdown'
   | 'lost'
   /** The browser itself has no network. */
@@ -145,6 +147,8 @@ export interface CallSnapshot {
   /** The name of the room one is in, as the server says it; empty before. */
   readonly room: string;
   readonly access: Access;
+  /** The newest token of this call: the server renews it, and a room one is moved to has another one. */
+  readonly token: string | undefined;
   /** The local participant first, then by time of joining. Empty before the meeting is entered. */
   readonly people: readonly Person[];
   /** Identities, loudest first. */

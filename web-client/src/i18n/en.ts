@@ -182,6 +182,8 @@ export const en = {
   'left.duplicate.text': 'The meeting goes on in your other tab or device. If you rejoin here, the other one leaves.',
   'left.ended.title': 'The meeting has ended',
   'left.ended.text': 'It was ended for everyone. Its link leads nowhere any more.',
+  'left.closed.title': 'The meeting has ended',
+  'left.closed.text': 'It was ended for everyone. If it is held again, your invitation may still let you in.',
   'left.shutdown.title': 'The server is restarting',
   'left.shutdown.text': 'Its operator is updating or stopping it. Rejoin in a minute.',
   'left.lost.title': 'The connection was lost',

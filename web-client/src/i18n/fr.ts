@@ -181,6 +181,8 @@ export const fr: Messages = {
   'left.duplicate.text': 'La réunion continue dans votre autre onglet ou appareil. Si vous revenez ici, l’autre la quittera.',
   'left.ended.title': 'La réunion est terminée',
   'left.ended.text': 'Elle a pris fin pour tout le monde. Son lien ne mène plus nulle part.',
+  'left.closed.title': 'La réunion est terminée',
+  'left.closed.text': 'Elle a pris fin pour tout le monde. Si elle reprend, votre invitation vous permettra peut-être d’y revenir.',
   'left.shutdown.title': 'Le serveur redémarre',
   'left.shutdown.text': 'Son exploitant le met à jour ou l’arrête. Revenez dans une minute.',
   'left.lost.title': 'La connexion a été perdue',

@@ -1,8 +1,9 @@
 import { lazy, Suspense, useEffect } from 'react';
 import { roomOfPath } from '../call/room-code';
 import { loadSettings } from '../call/server';
+import { ticketOf } from '../call/tickets';
 import { Home } from './home/home';
-import { ticketOf, usePlace } from './route';
+import { usePlace } from './route';
 
 /** The engine is most of the bytes and the start page needs none of them. */
 const loadVisit = () => import('./join/visit');
@@ -24,7 +25,7 @@ export function App() {
   if (room === undefined) return <Home key={visit} first={visit === 0} badLink={url.pathname.startsWith('/m')} />;
   return (
     <Suspense fallback={<div className="page" aria-busy="true" />}>
-      <Visit key={visit} room={room} token={ticketOf(room)} name={url.searchParams.get('name') ?? undefined} autojoin={url.searchParams.get('autojoin') === '1'} />
+      <Visit key={visit} ticket={ticketOf(room)} name={url.searchParams.get('name') ?? undefined} autojoin={url.searchParams.get('autojoin') === '1'} />
     </Suspense>
   );
 }

@@ -1,16 +1,13 @@
 import { useSyncExternalStore } from 'react';
 import { readAddress } from '../call/invitation';
-import { keptForTab } from '../call/storage';
 import { Store } from '../call/store';
+import { keepTicket } from '../call/tickets';
 
 /** Where one is: the address, and a number that changes when one goes elsewhere. */
 export interface Place {
   readonly href: string;
   readonly visit: number;
 }
-
-/** Under which a tab keeps the token it came with, so that a reload needs no link. */
-const TICKET = 'ticket';
 
 const place = new Store<Place>({ href: here().href, visit: 0 });
 
@@ -35,18 +32,6 @@ export function usePlace(): Place {
   return useSyncExternalStore(place.subscribe, place.getSnapshot);
 }
 
-/** The token with which this tab came to a room. */
-export function ticketOf(room: string): string | undefined {
-  try {
-    const ticket: unknown = JSON.parse(keptForTab.read(TICKET) ?? 'null');
-    if (typeof ticket !== 'object' || ticket === null) return undefined;
-    const { room: to, token } = ticket as Record<string, unknown>;
-    return to === room && typeof token === 'string' ? token : undefined;
-  } catch {
-    return undefined;
-  }
-}
-
 function arrive(): void {
   const { href, ticket } = here();
   const { visit, href: before } = place.getSnapshot();
@@ -58,7 +43,7 @@ function arrive(): void {
 /** The address as it is now. A token does not stay in it for a moment. */
 function here(): { readonly href: string; readonly ticket: boolean } {
   const { clean, ticket } = readAddress(location.href);
-  if (ticket) keptForTab.write(TICKET, JSON.stringify(ticket));
+  if (ticket) keepTicket({ room: ticket.room, tokens: [ticket.token] });
   if (clean !== location.pathname + location.search + location.hash) history.replaceState(history.state, '', clean);
   return { href: location.href, ticket: ticket !== undefined };
 }

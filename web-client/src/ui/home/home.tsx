@@ -19,6 +19,16 @@ export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
   const known = typeof server === 'object' ? server : undefined;
   const starts = known !== undefined && mayStart(known);
   const joins = known !== undefined && (known.join === 'link' || known.development);
+  const [retrying, setRetrying] = useState(false);
+  const [found, setFound] = useState(0);
+
+  const retry = async (): Promise<void> => {
+    setRetrying(true);
+    const answer = await loadSettings();
+    setRetrying(false);
+    // The button goes away with what it was there for.
+    if (answer !== 'unreachable') setFound((before) => before + 1);
+  };
 
   useEffect(() => {
     document.title = 'Conclave';
@@ -29,10 +39,10 @@ export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
       <PageHead />
       <main className="home-main">
         <section className="home-text">
-          <Heading focus={!first}>{t('home.title')}</Heading>
+          <Heading key={found} focus={!first || found > 0}>{t('home.title')}</Heading>
           <p className="home-lead">{t(known === undefined || starts ? 'home.lead' : 'home.leadClosed')}</p>
           <div className="home-actions" aria-busy={server === 'loading'}>
-            {server === 'unreachable' && <Unreachable />}
+            {(server === 'unreachable' || retrying) && <Unreachable retrying={retrying} onRetry={() => void retry()} />}
             {known !== undefined && !starts && (
               <p className="home-closed" data-testid="start-closed">
                 {t(joins ? 'home.startElsewhere' : 'home.closed')}
@@ -44,7 +54,7 @@ export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
               </p>
             )}
             {/* Its place is kept while the server is asked. */}
-            {(starts || server === 'loading') && <Start waiting={server === 'loading'} />}
+            {(starts || (server === 'loading' && !retrying)) && <Start waiting={server === 'loading'} />}
             {starts && joins && (
               <div className="home-or" aria-hidden="true">
                 <span>{t('home.or')}</span>
@@ -63,12 +73,13 @@ export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
   );
 }
 
-function Unreachable() {
+/** The button stays where it is while the server is asked, or whoever uses the keyboard would lose their place. */
+export function Unreachable({ retrying, onRetry }: { retrying: boolean; onRetry: () => void }) {
   const t = useT();
   return (
     <div className="home-closed" role="alert" data-testid="server-unreachable">
-      <p>{t('left.unreachable.text')}</p>
-      <button type="button" className="button button--quiet" onClick={() => void loadSettings()}>
+      <p>{t(retrying ? 'returning.trying' : 'left.unreachable.text')}</p>
+      <button type="button" className="button button--quiet" aria-disabled={retrying} onClick={retrying ? undefined : onRetry}>
         <RotateCw size={18} aria-hidden />
         {t('left.retry')}
       </button>

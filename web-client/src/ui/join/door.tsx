@@ -1,5 +1,5 @@
 import { CameraOff, LoaderCircle, Mic, MicOff, Video as Camera, VideoOff } from 'lucide-react';
-import { useId, useState, useSyncExternalStore, type SyntheticEvent } from 'react';
+import { useEffect, useId, useRef, useState, useSyncExternalStore, type SyntheticEvent } from 'react';
 import { canChooseSpeaker, devices } from '../../call/devices';
 import type { Preview, PreviewDevice, PreviewSnapshot } from '../../call/preview';
 import { DeviceSelect, SpeakerTest } from '../parts/device-select';
@@ -45,6 +45,15 @@ export function Door({ preview, room, fixedName, suggestedName, onJoin }: Props)
 
 function Mirror({ preview, state }: { preview: Preview; state: PreviewSnapshot }) {
   const t = useT();
+  const controls = useRef<HTMLDivElement>(null);
+  const asked = useRef(false);
+
+  useEffect(() => {
+    // The question goes away once it is answered; the devices it was about are what comes next.
+    if (asked.current && document.activeElement === document.body) controls.current?.querySelector('button')?.focus();
+    asked.current = state.stage === 'ask';
+  }, [state.stage]);
+
   return (
     <div className="mirror">
       {state.picture && <Video picture={state.picture} label={t('pre.preview')} />}
@@ -58,7 +67,7 @@ function Mirror({ preview, state }: { preview: Preview; state: PreviewSnapshot }
         <div className="mirror-ask">
           <p>{t('pre.ask')}</p>
           <div className="mirror-ask-actions">
-            <button type="button" className="button" disabled={state.camera.busy} onClick={() => void preview.allow()}>
+            <button type="button" className="button" aria-disabled={state.camera.busy} onClick={() => void (state.camera.busy ? undefined : preview.allow())}>
               {t('pre.allow')}
             </button>
             <button type="button" className="button mirror-skip" onClick={() => preview.skip()}>
@@ -67,7 +76,7 @@ function Mirror({ preview, state }: { preview: Preview; state: PreviewSnapshot }
           </div>
         </div>
       )}
-      <div className="mirror-controls">
+      <div className="mirror-controls" ref={controls}>
         <Toggle
           device={state.microphone}
           testId="prejoin-mic"
@@ -110,8 +119,8 @@ function Toggle({ device, testId, label, On, Off, onToggle }: ToggleProps) {
       aria-label={label}
       title={label}
       aria-busy={device.busy}
-      disabled={device.busy}
-      onClick={onToggle}
+      aria-disabled={device.busy}
+      onClick={device.busy ? undefined : onToggle}
     >
       <Icon size={22} className={device.busy ? 'spin' : undefined} aria-hidden />
       {device.problem && !device.busy && <span className="round-flag" aria-hidden="true" />}

@@ -3,6 +3,7 @@ import { followDevices } from '../../call/devices';
 import { nameInToken, roomInToken } from '../../call/jwt';
 import { ROOM_NAME } from '../../call/room-code';
 import { Session } from '../../call/session';
+import type { Ticket } from '../../call/tickets';
 import { LeftScreen } from '../left/left-screen';
 import { ReturningScreen } from '../left/returning-screen';
 import { prefs, setPref, useT } from '../prefs';
@@ -14,16 +15,17 @@ import '../../styles/shared.css';
 followDevices();
 
 interface Props {
-  room: string;
-  token: string | undefined;
+  ticket: Ticket;
   name: string | undefined;
   autojoin: boolean;
 }
 
 /** Everything behind a meeting's link: the door, the meeting, the way out. */
-export function Visit({ room, token, name, autojoin }: Props) {
+export function Visit({ ticket, name, autojoin }: Props) {
   const t = useT();
-  const [session] = useState(() => new Session({ room, token }));
+  const [session] = useState(() => new Session(ticket));
+  const { room, tokens } = ticket;
+  const [token] = tokens;
   // Where the token leads may have a name that cannot stand in an address; and one can be moved to another room.
   const [known, setKnown] = useState(() => (token === undefined ? undefined : roomInToken(token)) ?? room);
   const [named] = useState(() => (token === undefined ? undefined : nameInToken(token)));

@@ -13,6 +13,7 @@ const ICONS: Readonly<Record<LeaveReason, LucideIcon>> = {
   removed: CircleSlash,
   duplicate: MonitorSmartphone,
   ended: DoorClosed,
+  closed: DoorClosed,
   shutdown: RotateCw,
   lost: CloudOff,
   offline: WifiOff,
@@ -40,7 +41,7 @@ export function LeftScreen({ left, room, onRejoin }: { left: Left; room: string;
     <div className="page">
       <PageHead />
       <main className="left">
-        <span className="left-icon" data-calm={left.reason === 'left' || left.reason === 'ended'}>
+        <span className="left-icon" data-calm={left.reason === 'left' || left.reason === 'ended' || left.reason === 'closed'}>
           <Icon size={30} strokeWidth={1.75} aria-hidden />
         </span>
         {/* The screen changed under the person's hands: a screen reader must hear of it. */}

@@ -44,7 +44,7 @@ export function ReturningScreen({ way, room, onLeave }: { way: Way; room: string
           )}
         </p>
         <div className="left-actions">
-          <button type="button" className="button" data-testid="try-now" disabled={trying} onClick={() => way.tryNow()}>
+          <button type="button" className="button" data-testid="try-now" aria-disabled={trying} onClick={() => way.tryNow()}>
             {t('returning.now')}
           </button>
           <button type="button" className="button button--quiet" data-testid="leave" onClick={onLeave}>

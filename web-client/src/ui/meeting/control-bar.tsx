@@ -130,8 +130,8 @@ function Round({ testId, label, icon, keys, on, pressed, busy = false, badge = 0
       aria-keyshortcuts={keys}
       aria-busy={busy}
       title={keys === undefined ? label : `${label} (${keys.replace('Control', 'Ctrl')})`}
-      disabled={busy}
-      onClick={onClick}
+      aria-disabled={busy}
+      onClick={busy ? undefined : onClick}
     >
       {busy ? <LoaderCircle size={22} className="spin" aria-hidden /> : icon}
       {badge > 0 && (

@@ -54,8 +54,9 @@ export function SpeakerTest({ chooser }: { chooser: DeviceChooser }) {
     <button
       type="button"
       className="button button--text button--small"
-      disabled={playing}
+      aria-disabled={playing}
       onClick={() => {
+        if (playing) return;
         setPlaying(true);
         void playTestSound(chooser.activeDevice('audiooutput') || undefined).finally(() => setPlaying(false));
       }}

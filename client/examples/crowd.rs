@@ -1,0 +1,203 @@
+//! Many people with microphone and camera in one room: mostly silent, a small picture a second.
+//!
+//!     cargo run -p client --example crowd -- ws://localhost:7880 ROOM PEOPLE SECONDS API_KEY SECRET
+//!
+//! They come one after the other within SECONDS and stay until the standard input ends. For each line there one line of
+//! JSON is printed: how many are in, how many were lost and why, and what those who are in receive.
+
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+
+use client::{
+    Client, ConnectOptions, Error, Event, Handle, Options, PeerConfig, Publish,
+    fixtures::{MovingPicture, OPUS_DTX, PictureSize, VIDEO_FRAME_TICKS},
+    media::{AudioLevel, MediaKind},
+};
+use protocol::token::{Grant, Keys, VideoGrant, sign};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    time::{Instant, MissedTickBehavior, interval_at, sleep},
+};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Between two packets of silence, as an encoder with DTX sends them.
+const SILENCE: Duration = Duration::from_millis(400);
+
+/// Where they go, and how they get in.
+struct Meeting {
+    url: String,
+    room: String,
+    key: String,
+    secret: String,
+}
+
+/// Who is in, and what became of the others.
+#[derive(Default)]
+struct Crowd {
+    people: Vec<Handle>,
+    lost: Vec<String>,
+}
+
+#[tokio::main]
+async fn main() {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
+        .init();
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [url, room, people, seconds, key, secret] = arguments.as_slice() else {
+        eprintln!("usage: crowd URL ROOM PEOPLE SECONDS API_KEY SECRET");
+        std::process::exit(2);
+    };
+    let (Ok(people), Ok(seconds)) = (people.parse::<u32>(), seconds.parse::<f64>()) else {
+        eprintln!("PEOPLE and SECONDS are numbers");
+        std::process::exit(2);
+    };
+    let (url, room, key, secret) = (url.clone(), room.clone(), key.clone(), secret.clone());
+    let meeting = Meeting {
+        url,
+        room,
+        key,
+        secret,
+    };
+    let (meeting, crowd) = (Arc::new(meeting), Arc::new(Mutex::new(Crowd::default())));
+    let between = Duration::from_secs_f64(seconds / f64::from(people.max(1)));
+    tokio::spawn(come(meeting, crowd.clone(), people, between));
+    let mut lines = BufReader::new(tokio::io::stdin()).lines();
+    while let Ok(Some(_)) = lines.next_line().await {
+        println!("{}", report(&crowd).await);
+    }
+}
+
+async fn come(meeting: Arc<Meeting>, crowd: Arc<Mutex<Crowd>>, people: u32, between: Duration) {
+    for index in 0..people {
+        let (meeting, crowd) = (meeting.clone(), crowd.clone());
+        tokio::spawn(async move {
+            let Err(error) = attend(&meeting, &crowd, index).await;
+            let mut crowd = crowd.lock().expect("nobody panics with it");
+            crowd.lost.push(format!("person {index}: {error}"));
+        });
+        sleep(between).await;
+    }
+}
+
+/// What all who are in receive together: tracks that are subscribed, and pictures of which packets came.
+async fn report(crowd: &Mutex<Crowd>) -> serde_json::Value {
+    let (people, lost) = {
+        let crowd = crowd.lock().expect("nobody panics with it");
+        (crowd.people.clone(), crowd.lost.clone())
+    };
+    let (mut voices, mut pictures, mut seen) = (0, 0, 0);
+    for person in &people {
+        let Ok(stats) = person.stats().await else {
+            continue;
+        };
+        for track in &stats.subscribed {
+            match track.kind {
+                MediaKind::Audio => voices += 1,
+                MediaKind::Video => {
+                    pictures += 1;
+                    seen += u32::from(track.received.packets > 0);
+                }
+            }
+        }
+    }
+    serde_json::json!({
+        "in": people.len(), "lost": lost, "voices": voices, "pictures": pictures, "seen": seen,
+    })
+}
+
+/// One person's whole meeting. It ends only by an error: who stays until the end stays for good.
+async fn attend(
+    meeting: &Meeting,
+    crowd: &Mutex<Crowd>,
+    index: u32,
+) -> Result<std::convert::Infallible, Error> {
+    let options = ConnectOptions {
+        participant: Options {
+            peer: PeerConfig {
+                frames: false,
+                ..PeerConfig::default()
+            },
+            ..Options::default()
+        },
+        ..ConnectOptions::default()
+    };
+    let token = meeting.token(&format!("person-{index}"));
+    let mut client = Client::connect(&meeting.url, &token, options).await?;
+    let microphone = client.publish(Publish::microphone()).await?;
+    let camera = client.publish(Publish::camera(320, 180)).await?;
+    for _ in 0..2 {
+        let published = |event| matches!(event, Event::TrackPublished { .. }).then_some(());
+        client
+            .wait_for("a publication", PATIENCE, published)
+            .await?;
+    }
+    crowd
+        .lock()
+        .expect("nobody panics with it")
+        .people
+        .push(client.handle());
+    // Not all at once: nobody's camera waits for another's.
+    let offset = Duration::from_millis(u64::from(index) * 37 % 1000);
+    let every = |period| {
+        let mut clock = interval_at(Instant::now() + offset, period);
+        clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        clock
+    };
+    let (mut silence, mut shutter) = (every(SILENCE), every(Duration::from_secs(1)));
+    let mut picture = MovingPicture::single(PictureSize::Low);
+    let level = Some(AudioLevel {
+        dbov: -127,
+        voice: false,
+    });
+    let started = Instant::now();
+    loop {
+        tokio::select! {
+            event = client.next_event() => match event {
+                Some(Event::KeyFrameRequested { layer, .. }) => picture.restart(layer),
+                Some(_) => {}
+                None => return Err(Error::Ended),
+            },
+            at = silence.tick() => {
+                let timestamp = ticks(at - started, 48_000);
+                client.write_frame(&microphone, None, OPUS_DTX.to_vec(), timestamp, level).await?;
+            }
+            at = shutter.tick() => {
+                let timestamp = ticks(at - started, VIDEO_FRAME_TICKS * 30);
+                for (layer, frame) in picture.next_frames().1 {
+                    client.write_frame(&camera, layer, frame.to_vec(), timestamp, None).await?;
+                }
+            }
+        }
+    }
+}
+
+/// The RTP timestamp of a moment, at `rate` a second.
+fn ticks(since: Duration, rate: u32) -> u32 {
+    (since.as_secs_f64() * f64::from(rate)) as u64 as u32
+}
+
+impl Meeting {
+    fn token(&self, identity: &str) -> String {
+        let video = VideoGrant {
+            room_join: true,
+            room: self.room.clone(),
+            ..Default::default()
+        };
+        let grant = Grant {
+            api_key: self.key.clone(),
+            identity: identity.into(),
+            video: Some(video),
+            ..Default::default()
+        };
+        let now = SystemTime::now()
+            .duration_since(SystemTime::UNIX_EPOCH)
+            .map_or(0, |now| now.as_secs());
+        let keys = Keys::new([(self.key.clone(), self.secret.clone())]);
+        sign(&grant, &keys, now, Some(Duration::from_secs(3600))).expect("the key is known")
+    }
+}
