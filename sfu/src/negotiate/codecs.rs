@@ -134,7 +134,7 @@ impl EnabledCodec {
 impl CodecParameters {
     /// How well a receiver with this codec takes a stream that was negotiated as `mime_type` with `fmtp`: 0 is best,
     /// `None` not at all.
-    pub(super) fn fitness(&self, mime_type: &str, fmtp: &str) -> Option<u8> {
+    pub(crate) fn fitness(&self, mime_type: &str, fmtp: &str) -> Option<u8> {
         if !self.mime_type.eq_ignore_ascii_case(mime_type) {
             return None;
         }
