@@ -276,10 +276,10 @@ export class NativeParticipant {
     }
   }
 
-  /** `single`: on one PeerConnection (its own default), or on two. */
-  async join(socketUrl, token, { publish = true, camera = publish, single = true } = {}) {
+  /** `single`: on one PeerConnection (its own default), or on two; without `instruments` it only counts what it receives. */
+  async join(socketUrl, token, { publish = true, camera = publish, single = true, instruments = true } = {}) {
     this.program ??= new CommandProgram(PYTHON, ['-u', path.join(ROOT, 'tests/native/participant.py')]);
-    ({ identity: this.identity } = await this.do('join', { url: socketUrl, token, single }));
+    ({ identity: this.identity } = await this.do('join', { url: socketUrl, token, single, instruments }));
     this.inMeeting = true;
     const { width, height, fps = 15 } = this.options;
     if (publish) await this.do('publish', { tone: this.tone, hue: this.hue, width, height, fps, camera });
@@ -301,6 +301,11 @@ export class NativeParticipant {
 
   async people() {
     return (await this.do('state')).people;
+  }
+
+  /** How many tracks it receives. */
+  async tracks() {
+    return (await this.do('state')).tracks;
   }
 
   async toggleMicrophone() {

@@ -113,8 +113,10 @@ class Participant:
         self.microphone = None
         self.camera = None
 
-    async def join(self, url, token, single=True):
+    async def join(self, url, token, single=True, instruments=True):
+        """Without `instruments` the tracks of others are counted, not analysed: for crowds."""
         self.room = rtc.Room()
+        self.instruments = instruments
         room = self.room
         # What the room before still has to say is nobody's business any more.
         room.on("track_subscribed", lambda *what: self.room is room and self.subscribed(*what))
@@ -131,6 +133,8 @@ class Participant:
 
     def subscribed(self, track, publication, participant):
         key = (participant.identity, publication.source)
+        if not self.instruments:
+            return
         if track.kind == rtc.TrackKind.KIND_AUDIO:
             self.ears[key] = Ear(track)
         else:
@@ -278,6 +282,11 @@ class Participant:
             "connected": self.room.isconnected(),
             "state": rtc.ConnectionState.Name(self.room.connection_state),
             "people": sorted(person.identity for person in self.room.remote_participants.values()),
+            "tracks": sum(
+                publication.subscribed
+                for person in self.room.remote_participants.values()
+                for publication in person.track_publications.values()
+            ),
         }
 
     async def simulate(self, scenario):
