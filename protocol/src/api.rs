@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{
     lenient,
-    prescan::{self, Opaque},
+    prescan::{self, Paths},
 };
 
 /// The most fields of a request, with those of the messages in it ([`prescan`]).
@@ -21,12 +21,14 @@ pub enum Format {
     Protobuf,
 }
 
-/// Reads a request. `long` names its fields that may hold long texts. `None` for what is no such request, or has more than
-/// [`MAX_FIELDS`]: then nothing of it is decoded.
+/// Reads a request. `long` names its fields that may hold long texts, `small` those of which there may be eight times as
+/// many ([`prescan::protobuf`]). `None` for what is no such request, or has more than [`MAX_FIELDS`]: then nothing of it is
+/// decoded.
 pub fn decode<M: Message + Default + DeserializeOwned>(
     format: Format,
     body: &Bytes,
-    long: Opaque,
+    long: Paths,
+    small: Paths,
 ) -> Option<M> {
     match format {
         Format::Json => {
@@ -34,7 +36,7 @@ pub fn decode<M: Message + Default + DeserializeOwned>(
             lenient::message(body)
         }
         Format::Protobuf => {
-            prescan::protobuf(body, MAX_FIELDS, long).ok()?;
+            prescan::protobuf(body, MAX_FIELDS, long, small).ok()?;
             M::decode(body.clone()).ok()
         }
     }
@@ -50,13 +52,21 @@ mod tests {
         let request = |n| ListRoomsRequest {
             names: vec!["r".into(); n],
         };
-        for n in [MAX_FIELDS - 1, MAX_FIELDS + 1] {
+        for n in [MAX_FIELDS, MAX_FIELDS + 1] {
             let binary = Bytes::from(request(n).encode_to_vec());
-            let json = Bytes::from(serde_json::to_vec(&request(n)).unwrap());
-            let expected = (n < MAX_FIELDS).then(|| request(n));
-            assert_eq!(decode(Format::Protobuf, &binary, &[]), expected);
-            assert_eq!(decode(Format::Json, &json, &[]), expected);
+            let expected = (n <= MAX_FIELDS).then(|| request(n));
+            assert_eq!(decode(Format::Protobuf, &binary, &[], &[]), expected);
         }
+        // The object and the list count as eight each, and the list is a value of the object.
+        let most = 8 * MAX_FIELDS - 17;
+        for n in [most, most + 1] {
+            let json = Bytes::from(serde_json::to_vec(&request(n)).unwrap());
+            let expected = (n <= most).then(|| request(n));
+            assert_eq!(decode(Format::Json, &json, &[], &[]), expected);
+        }
+        let binary = Bytes::from(request(8 * MAX_FIELDS).encode_to_vec());
+        let small = decode(Format::Protobuf, &binary, &[], &[&[1]]);
+        assert_eq!(small, Some(request(8 * MAX_FIELDS)));
     }
 
     #[test]
@@ -68,10 +78,10 @@ mod tests {
         };
         let binary = Bytes::from(request.encode_to_vec());
         assert_eq!(
-            decode(Format::Protobuf, &binary, &[&[2]]),
+            decode(Format::Protobuf, &binary, &[&[2]], &[]),
             Some(request.clone())
         );
         let json = Bytes::from(serde_json::to_vec(&request).unwrap());
-        assert_eq!(decode(Format::Json, &json, &[&[2]]), Some(request));
+        assert_eq!(decode(Format::Json, &json, &[&[2]], &[]), Some(request));
     }
 }

@@ -4,14 +4,17 @@
 //! object, string or packed list of a protobuf message is a length-delimited field (wire type 2), so that these are what is
 //! counted; other fields fill places that are there already. The scan knows no schema: the content of each such field is
 //! read as if it were a message, as far as that goes, which never counts fewer fields than a decoder meets. A long text
-//! might by accident read as a message of many fields: the caller names those that can be long ([`Opaque`]).
+//! might by accident read as a message of many fields: the caller names those that can be long. It names those too of which
+//! honest messages have thousands and each of which takes little ([`Paths`]).
 
 /// No message of LiveKit's holds messages within each other so deep; what lies deeper becomes no object.
 const MAX_DEPTH: usize = 16;
 
-/// Fields that hold text or bytes and may be long, each by the numbers of the fields that lead to it. They count, what is
-/// in them does not.
-pub type Opaque = &'static [&'static [u32]];
+/// As many small fields count as one field: a text takes a twentieth of what the largest message does.
+const SMALL: usize = 8;
+
+/// Fields, each by the numbers of the fields that lead to it.
+pub type Paths = &'static [&'static [u32]];
 
 /// More fields than allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -21,25 +24,34 @@ pub struct TooManyFields;
 /// Counts the length-delimited fields of a protobuf message and of all messages in it. Stops at `max`: costs no more time
 /// than so many fields. Bytes that are no message are counted as far as they are one; refusing them is the decoder's.
 ///
+/// `long` fields hold text or bytes: they count, what is in them does not. `small` ones are texts, or messages of a few
+/// texts: eight count as one.
+///
 /// # Errors
 /// [`TooManyFields`]: there are more than `max`.
-pub fn protobuf(message: &[u8], max: usize, opaque: Opaque) -> Result<usize, TooManyFields> {
+pub fn protobuf(
+    message: &[u8],
+    max: usize,
+    long: Paths,
+    small: Paths,
+) -> Result<usize, TooManyFields> {
     let mut scan = Scan {
         path: [0; MAX_DEPTH],
-        count: 0,
-        max,
-        opaque,
+        count: Count::new(max),
+        long,
+        small,
     };
     scan.message(message, 0)?;
-    Ok(scan.count)
+    Ok(scan.count.fields())
 }
 
-/// The same for JSON: counts the values in objects and lists.
+/// The same for JSON: counts objects and lists, and the values in them as small ones.
 ///
 /// # Errors
 /// [`TooManyFields`]: there are more than `max`.
 pub fn json(text: &[u8], max: usize) -> Result<usize, TooManyFields> {
-    let (mut count, mut in_string, mut is_escaped, mut is_empty) = (0, false, false, false);
+    let (mut count, mut in_string, mut is_escaped, mut is_empty) =
+        (Count::new(max), false, false, false);
     for byte in text {
         match byte {
             _ if is_escaped => is_escaped = false,
@@ -50,24 +62,52 @@ pub fn json(text: &[u8], max: usize) -> Result<usize, TooManyFields> {
             b'}' | b']' => is_empty = false,
             byte => {
                 // The first value of an object or list has no comma before it.
-                count += usize::from(std::mem::take(&mut is_empty)) + usize::from(*byte == b',');
+                let is_first = std::mem::take(&mut is_empty);
                 is_empty = matches!(byte, b'{' | b'[');
                 in_string = *byte == b'"';
-                if count > max {
-                    return Err(TooManyFields);
+                if is_first || *byte == b',' {
+                    count.add(1)?;
+                }
+                if is_empty {
+                    count.add(SMALL)?;
                 }
             }
         }
     }
-    Ok(count)
+    Ok(count.fields())
+}
+
+/// In small fields.
+struct Count {
+    small: usize,
+    max: usize,
+}
+
+impl Count {
+    fn new(max: usize) -> Self {
+        let max = max.saturating_mul(SMALL);
+        Self { small: 0, max }
+    }
+
+    fn add(&mut self, small: usize) -> Result<(), TooManyFields> {
+        self.small += small;
+        match self.small > self.max {
+            true => Err(TooManyFields),
+            false => Ok(()),
+        }
+    }
+
+    fn fields(&self) -> usize {
+        self.small.div_ceil(SMALL)
+    }
 }
 
 struct Scan {
     /// The numbers of the fields that are being read, outermost first.
     path: [u32; MAX_DEPTH],
-    count: usize,
-    max: usize,
-    opaque: Opaque,
+    count: Count,
+    long: Paths,
+    small: Paths,
 }
 
 impl Scan {
@@ -99,16 +139,14 @@ impl Scan {
     }
 
     fn field(&mut self, number: u32, content: &[u8], depth: usize) -> Result<(), TooManyFields> {
-        self.count += 1;
-        if self.count > self.max {
-            return Err(TooManyFields);
-        }
         let Some(place) = self.path.get_mut(depth) else {
-            return Ok(());
+            return self.count.add(SMALL);
         };
         *place = number;
         let path = &self.path[..=depth];
-        if self.opaque.contains(&path) {
+        let is_small = self.small.contains(&path);
+        self.count.add(if is_small { 1 } else { SMALL })?;
+        if self.long.contains(&path) {
             return Ok(());
         }
         self.message(content, depth + 1)
@@ -159,14 +197,14 @@ mod tests {
             }))
         };
         // One is the `sync_state` itself.
-        assert_eq!(protobuf(&tracks(9), 10, &[]), Ok(10));
-        assert_eq!(protobuf(&tracks(10), 10, &[]), Err(TooManyFields));
+        assert_eq!(protobuf(&tracks(9), 10, &[], &[]), Ok(10));
+        assert_eq!(protobuf(&tracks(10), 10, &[], &[]), Err(TooManyFields));
         let sids = UpdateSubscription {
             track_sids: vec!["TR_VCabcdefghijkl".into(); 300],
             ..Default::default()
         };
         assert_eq!(
-            protobuf(&bytes(Request::Subscription(sids)), 1000, &[]),
+            protobuf(&bytes(Request::Subscription(sids)), 1000, &[], &[]),
             Ok(301)
         );
     }
@@ -177,8 +215,8 @@ mod tests {
         let mut message = vec![0x0b, 0x0a, 0x00, 0x0c, 0x08, 0x80, 0x01];
         message.extend([0x12, 0x00].repeat(50));
         message.extend([0x12, 0x7f, 0x00]);
-        assert_eq!(protobuf(&message, 100, &[]), Ok(51));
-        assert_eq!(protobuf(&message, 50, &[]), Err(TooManyFields));
+        assert_eq!(protobuf(&message, 100, &[], &[]), Ok(51));
+        assert_eq!(protobuf(&message, 50, &[], &[]), Err(TooManyFields));
     }
 
     #[test]
@@ -189,14 +227,26 @@ mod tests {
             ..Default::default()
         };
         let offer = bytes(Request::Offer(description(&text)));
-        assert_eq!(protobuf(&offer, 4096, &[]), Err(TooManyFields));
-        assert_eq!(protobuf(&offer, 4096, &[&[1, 2]]), Ok(2));
+        assert_eq!(protobuf(&offer, 4096, &[], &[]), Err(TooManyFields));
+        assert_eq!(protobuf(&offer, 4096, &[&[1, 2]], &[]), Ok(2));
         let answer = bytes(Request::Answer(description(&text)));
         assert_eq!(
-            protobuf(&answer, 4096, &[&[1, 2], &[2]]),
+            protobuf(&answer, 4096, &[&[1, 2], &[2]], &[]),
             Ok(1),
             "by its own path only"
         );
+    }
+
+    #[test]
+    fn of_small_fields_eight_count_as_one() {
+        let sids = UpdateSubscription {
+            track_sids: vec!["TR_VCabcdefghijkl".into(); 80],
+            ..Default::default()
+        };
+        let wish = bytes(Request::Subscription(sids));
+        assert_eq!(protobuf(&wish, 11, &[], &[&[6, 1]]), Ok(11));
+        assert_eq!(protobuf(&wish, 10, &[], &[&[6, 1]]), Err(TooManyFields));
+        assert_eq!(protobuf(&wish, 80, &[], &[&[7, 1]]), Err(TooManyFields));
     }
 
     #[test]
@@ -208,22 +258,26 @@ mod tests {
             outer.append(&mut message);
             message = outer;
         }
-        assert_eq!(protobuf(&message, 100, &[]), Ok(MAX_DEPTH + 1));
+        assert_eq!(protobuf(&message, 100, &[], &[]), Ok(MAX_DEPTH + 1));
     }
 
     #[test]
     fn values_of_json_count_and_texts_do_not() {
-        assert_eq!(json(br#"{"a":[{},{}],"b":"{[,\",["}"#, 10), Ok(4));
+        // Four objects and lists, and four values in them.
+        assert_eq!(json(br#"{"a":[{},{}],"b":"{[,\",["}"#, 10), Ok(5));
         let empties = format!("[{}]", "{},".repeat(5000));
         assert_eq!(json(empties.as_bytes(), 4096), Err(TooManyFields));
         let text = format!("{{\"sdp\":\"{}\"}}", ",".repeat(1_000_000));
-        assert_eq!(json(text.as_bytes(), 4096), Ok(1));
+        assert_eq!(json(text.as_bytes(), 4096), Ok(2));
+        let texts = format!("[{}]", r#""","#.repeat(8 * 4095));
+        assert_eq!(json(texts.as_bytes(), 4097), Ok(4097));
+        assert_eq!(json(texts.as_bytes(), 4096), Err(TooManyFields));
     }
 
     proptest! {
         #[test]
         fn random_bytes_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
-            let _ = protobuf(&bytes, 50, &[&[1, 2]]);
+            let _ = protobuf(&bytes, 50, &[&[1, 2]], &[&[1]]);
             let _ = json(&bytes, 50);
         }
     }

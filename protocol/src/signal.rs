@@ -17,7 +17,7 @@ use crate::{
         JoinRequest, ServerMessage, SignalRequest, SignalResponse, WorkerMessage,
         WrappedJoinRequest, wrapped_join_request::Compression,
     },
-    prescan::{self, Opaque},
+    prescan::{self, Paths},
 };
 
 /// The longest frame in either direction. LiveKit's limit.
@@ -26,12 +26,12 @@ pub const MAX_FRAME_BYTES: usize = 2 * 1024 * 1024;
 /// The longest `join_request`, decompressed. A join with an offer for 50 sections has about 100 kB.
 pub const MAX_JOIN_REQUEST_BYTES: usize = 512 * 1024;
 
-/// The most fields of a frame or a join request, with those of the messages in it ([`prescan`]). A resume in a room of 300
-/// tracks has about 2,000.
+/// The most fields of a frame or a join request, with those of the messages in it ([`prescan`]). Of those that are small
+/// there may be eight times as many: a `subscription_permission` for 5,000 people has up to 32,000.
 pub const MAX_FIELDS: usize = 4096;
 
 /// Descriptions, metadata and the contents of blobs.
-const LONG_IN_REQUEST: Opaque = &[
+const LONG_IN_REQUEST: Paths = &[
     &[1, 2],
     &[2, 2],
     &[12, 1, 2],
@@ -41,10 +41,68 @@ const LONG_IN_REQUEST: Opaque = &[
 ];
 
 /// The same in a join request, whose `sync_state` may be there too.
-const LONG_IN_JOIN: Opaque = &[&[3], &[6, 2], &[10, 1, 2], &[10, 5, 2]];
+const LONG_IN_JOIN: Paths = &[&[3], &[6, 2], &[10, 1, 2], &[10, 5, 2]];
+
+/// Sections of descriptions, wishes, who may receive what, and which data packets came: one for each track or participant.
+const SMALL_IN_REQUEST: Paths = &[
+    &[1, 4],
+    &[1, 4, 1],
+    &[1, 4, 2],
+    &[2, 4],
+    &[2, 4, 1],
+    &[2, 4, 2],
+    &[6, 1],
+    &[6, 3],
+    &[6, 3, 1],
+    &[6, 3, 2],
+    &[7, 1],
+    &[11, 2],
+    &[11, 2, 1],
+    &[11, 2, 3],
+    &[11, 2, 4],
+    &[12, 1, 4],
+    &[12, 1, 4, 1],
+    &[12, 1, 4, 2],
+    &[12, 2, 1],
+    &[12, 2, 3],
+    &[12, 2, 3, 1],
+    &[12, 2, 3, 2],
+    &[12, 5, 4],
+    &[12, 5, 4, 1],
+    &[12, 5, 4, 2],
+    &[12, 6],
+    &[12, 7],
+    &[12, 7, 1],
+    &[12, 9, 1],
+    &[12, 9, 1, 1],
+    &[21, 1],
+    &[21, 1, 1],
+];
+
+/// The same in a join request.
+const SMALL_IN_JOIN: Paths = &[
+    &[6, 4],
+    &[6, 4, 1],
+    &[6, 4, 2],
+    &[10, 1, 4],
+    &[10, 1, 4, 1],
+    &[10, 1, 4, 2],
+    &[10, 2, 1],
+    &[10, 2, 3],
+    &[10, 2, 3, 1],
+    &[10, 2, 3, 2],
+    &[10, 5, 4],
+    &[10, 5, 4, 1],
+    &[10, 5, 4, 2],
+    &[10, 6],
+    &[10, 7],
+    &[10, 7, 1],
+    &[10, 9, 1],
+    &[10, 9, 1, 1],
+];
 
 /// Metadata and attributes of an agent, and why a job failed.
-const LONG_OF_WORKER: Opaque = &[&[2, 6], &[2, 7, 2], &[4, 3]];
+const LONG_OF_WORKER: Paths = &[&[2, 6], &[2, 7, 2], &[4, 3]];
 
 /// Clients write base64 with padding (Python) and without.
 pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
@@ -89,7 +147,8 @@ pub fn decode_join_request(parameter: &str) -> Result<JoinRequest, JoinRequestEr
         .decode(parameter)
         .map_err(|_| JoinRequestError::Base64)?;
     // Its content is a message, to be counted when it is unpacked.
-    prescan::protobuf(&bytes, MAX_FIELDS, &[&[2]]).map_err(|_| JoinRequestError::TooManyFields)?;
+    prescan::protobuf(&bytes, MAX_FIELDS, &[&[2]], &[])
+        .map_err(|_| JoinRequestError::TooManyFields)?;
     let wrapped =
         WrappedJoinRequest::decode(bytes.as_slice()).map_err(|_| JoinRequestError::Wrapped)?;
     let inner = match Compression::try_from(wrapped.compression) {
@@ -97,7 +156,7 @@ pub fn decode_join_request(parameter: &str) -> Result<JoinRequest, JoinRequestEr
         Ok(Compression::Gzip) => gunzip(&wrapped.join_request)?,
         Err(_) => return Err(JoinRequestError::Wrapped),
     };
-    prescan::protobuf(&inner, MAX_FIELDS, LONG_IN_JOIN)
+    prescan::protobuf(&inner, MAX_FIELDS, LONG_IN_JOIN, SMALL_IN_JOIN)
         .map_err(|_| JoinRequestError::TooManyFields)?;
     JoinRequest::decode(inner.as_slice()).map_err(|_| JoinRequestError::Inner)
 }
@@ -191,16 +250,16 @@ pub enum FrameError {
 
 /// Reads a client's frame. A message this version does not know decodes to `message: None`.
 pub fn decode_request(frame: &Frame) -> Result<SignalRequest, FrameError> {
-    check_fields(frame, LONG_IN_REQUEST)?;
+    check_fields(frame, LONG_IN_REQUEST, SMALL_IN_REQUEST)?;
     decode(frame)
 }
 
-fn check_fields(frame: &Frame, long: Opaque) -> Result<(), FrameError> {
+fn check_fields(frame: &Frame, long: Paths, small: Paths) -> Result<(), FrameError> {
     if frame.len() > MAX_FRAME_BYTES {
         return Err(FrameError::TooLong);
     }
     let fields = match frame {
-        Frame::Binary(bytes) => prescan::protobuf(bytes, MAX_FIELDS, long),
+        Frame::Binary(bytes) => prescan::protobuf(bytes, MAX_FIELDS, long, small),
         Frame::Text(text) => prescan::json(text.as_bytes(), MAX_FIELDS),
     };
     fields.map(drop).map_err(|_| FrameError::TooManyFields)
@@ -223,7 +282,7 @@ pub fn encode_response(response: &SignalResponse, encoding: Encoding) -> Frame {
 
 /// Reads a frame of an agent's worker. A message this version does not know decodes to `message: None`.
 pub fn decode_worker_message(frame: &Frame) -> Result<WorkerMessage, FrameError> {
-    check_fields(frame, LONG_OF_WORKER)?;
+    check_fields(frame, LONG_OF_WORKER, &[])?;
     decode(frame)
 }
 

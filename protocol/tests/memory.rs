@@ -8,9 +8,9 @@ use std::{
 use protocol::{
     api::{self, Format},
     livekit::{
-        AddTrackRequest, CreateRoomRequest, JoinRequest, ListRoomsRequest, SendDataRequest,
-        SessionDescription, SignalRequest, SubscriptionPermission, SyncState, TrackPermission,
-        TrackPublishedResponse, UpdateParticipantMetadata, UpdateSubscription,
+        AddTrackRequest, CreateRoomRequest, DataChannelReceiveState, JoinRequest, ListRoomsRequest,
+        SendDataRequest, SessionDescription, SignalRequest, SubscriptionPermission, SyncState,
+        TrackPermission, TrackPublishedResponse, UpdateParticipantMetadata, UpdateSubscription,
         signal_request::Message as Request,
     },
     prost::Message,
@@ -127,6 +127,49 @@ fn as_many_fields_as_there_may_be_cost_little() {
         decode_request(&tracks(4096)),
         Err(FrameError::TooManyFields)
     );
+    // Of each kind of small ones, as many as there may be.
+    for path in SMALL {
+        let [outer @ .., number] = *path else {
+            continue;
+        };
+        let most = 8 * (4096 - outer.len());
+        let nest = |n: usize| {
+            let many = [(number << 3 | 2) as u8, 0].repeat(n);
+            let nested = outer.iter().rev().fold(many, |inner, n| within(*n, inner));
+            Frame::Binary(nested.into())
+        };
+        let fits = nest(most);
+        let (result, peak) = peak_of(&fits);
+        assert_ne!(result, Err(FrameError::TooManyFields), "{path:?}");
+        assert!(peak < allowed(fits.len()), "{path:?}: {peak}");
+        assert_eq!(
+            decode_request(&nest(most + 1)),
+            Err(FrameError::TooManyFields),
+            "{path:?}"
+        );
+    }
+}
+
+/// Fields of which there may be many and that are in none of their kind.
+const SMALL: &[&[u32]] = &[
+    &[1, 4],
+    &[2, 4],
+    &[6, 1],
+    &[6, 3],
+    &[7, 1],
+    &[11, 2],
+    &[12, 1, 4],
+    &[12, 2, 1],
+    &[12, 2, 3],
+    &[12, 5, 4],
+    &[12, 6],
+    &[12, 7],
+    &[12, 9, 1],
+    &[21, 1],
+];
+
+fn peak_of(frame: &Frame) -> (Result<(), FrameError>, i64) {
+    peak(|| decode_request(frame).map(drop))
 }
 
 #[test]
@@ -216,6 +259,51 @@ fn what_honest_clients_send_passes() {
 }
 
 #[test]
+fn as_many_people_and_tracks_as_limits_say_pass() {
+    let sid = |i: usize| format!("PA_abcdefghijkl{i}");
+    let sids = |n: usize| (0..n).map(|i| format!("TR_VCabcdefghij{i}")).collect();
+    let permission = SubscriptionPermission {
+        track_permissions: (0..5000)
+            .map(|i| TrackPermission {
+                participant_identity: format!("{i}@example.org"),
+                track_sids: sids(4),
+                ..Default::default()
+            })
+            .collect(),
+        ..Default::default()
+    };
+    let received = (0..5000).map(|i| DataChannelReceiveState {
+        publisher_sid: sid(i),
+        last_seq: 1,
+    });
+    let wishes = UpdateSubscription {
+        track_sids: sids(5000),
+        ..Default::default()
+    };
+    let state = SyncState {
+        datachannel_receive_states: received.collect(),
+        subscription: Some(wishes.clone()),
+        publish_tracks: vec![TrackPublishedResponse::default(); 128],
+        track_sids_disabled: sids(5000),
+        ..Default::default()
+    };
+    let join = JoinRequest {
+        sync_state: Some(state.clone()),
+        ..Default::default()
+    };
+    assert!(decode_join_request(&encode_join_request(&join)).is_ok());
+    for request in [
+        Request::SubscriptionPermission(permission),
+        Request::Subscription(wishes),
+        Request::SyncState(state),
+    ] {
+        let frame = frame(request);
+        let (result, peak) = peak(|| decode_request(&frame));
+        assert!(result.is_ok() && peak < allowed(frame.len()), "{peak}");
+    }
+}
+
+#[test]
 fn no_call_of_the_api_costs_more_than_sixteen_times_its_bytes() {
     const MAX_BODY: usize = 10 * 1024 * 1024;
     let mut bodies = Vec::new();
@@ -250,9 +338,12 @@ fn no_call_of_the_api_costs_more_than_sixteen_times_its_bytes() {
         let head: Vec<u8> = body[..16].to_vec();
         let body = bytes::Bytes::from(body);
         let costs = [
-            peak(|| api::decode::<CreateRoomRequest>(format, &body, &[]).is_some()).1,
-            peak(|| api::decode::<ListRoomsRequest>(format, &body, &[]).is_some()).1,
-            peak(|| api::decode::<SendDataRequest>(format, &body, &[&[2]]).is_some()).1,
+            peak(|| api::decode::<CreateRoomRequest>(format, &body, &[], &[]).is_some()).1,
+            peak(|| api::decode::<ListRoomsRequest>(format, &body, &[], &[&[1]]).is_some()).1,
+            peak(|| {
+                api::decode::<SendDataRequest>(format, &body, &[&[2]], &[&[4], &[6]]).is_some()
+            })
+            .1,
         ];
         for cost in costs {
             assert!(cost < allowed(body.len()), "{format:?} {head:x?}: {cost}");

@@ -3,6 +3,7 @@
 //! A room's task feeds its [`Room`] one input at a time and carries what comes out to the sessions and to the shard.
 
 mod api;
+mod draining;
 mod mailbox;
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use protocol::{RoomName, RoomSid, error::Error, livekit};
+use protocol::{ParticipantIdentity, RoomName, RoomSid, error::Error, livekit};
 use signaling::{
     ApiCall, CloseCause, Config, Join, Room, RoomInput, RoomMessage, RoomNews, RoomOutput,
     SessionId, SessionMessage,
@@ -27,6 +28,7 @@ use crate::{
     media::{EventSender, Media},
     webhooks::Webhooks,
 };
+use draining::Draining;
 use mailbox::Undelivered;
 pub use mailbox::{SessionMail, SessionReceiver, SessionSender, session_mailbox};
 
@@ -256,6 +258,7 @@ impl Rooms {
             mailbox,
             from_media,
             sessions: HashMap::new(),
+            draining: Draining::default(),
             calls: HashMap::new(),
             next_call: 0,
             place,
@@ -357,7 +360,9 @@ struct RoomTask {
     room: Room,
     mailbox: mpsc::UnboundedReceiver<RoomMail>,
     from_media: mpsc::UnboundedReceiver<sfu::Event>,
-    sessions: HashMap<SessionId, SessionSender>,
+    /// And whose they are.
+    sessions: HashMap<SessionId, (SessionSender, ParticipantIdentity)>,
+    draining: Draining,
     /// Calls of the server API that wait for the room's answer.
     calls: HashMap<u64, api::ReplySender>,
     next_call: u64,
@@ -393,12 +398,13 @@ impl RoomTask {
             RoomMail::Input(input) => input,
             RoomMail::Api(call, reply) => self.ask(call, reply),
             RoomMail::Join(join, mailbox) => {
-                self.sessions.insert(join.session, mailbox);
+                let principal = join.grant.principal();
+                self.sessions.insert(join.session, (mailbox, principal));
                 RoomInput::Join(join)
             }
         };
         if let RoomInput::SessionGone { session, .. } = &input {
-            self.sessions.remove(session);
+            self.end_session(*session);
         }
         self.room.handle(input, Instant::now());
     }
@@ -426,7 +432,7 @@ impl RoomTask {
 
     fn deliver(&mut self, session: SessionId, message: SessionMessage) {
         let last = message == SessionMessage::Close;
-        let Some(mailbox) = self.sessions.get(&session) else {
+        let Some((mailbox, _)) = self.sessions.get(&session) else {
             return;
         };
         let failed = match mailbox.send(SessionMail::Message(message)) {
@@ -442,7 +448,7 @@ impl RoomTask {
         };
         if failed || last {
             // Without a sender the session's task reads what is left and ends.
-            self.sessions.remove(&session);
+            self.end_session(session);
         }
         if failed {
             self.room.handle(
@@ -452,6 +458,13 @@ impl RoomTask {
                 },
                 Instant::now(),
             );
+        }
+    }
+
+    fn end_session(&mut self, session: SessionId) {
+        if let Some((mailbox, principal)) = self.sessions.remove(&session) {
+            let companions = self.place.rooms.config().max_companions;
+            self.draining.add(principal, mailbox, companions);
         }
     }
 
@@ -471,7 +484,7 @@ impl RoomTask {
     }
 
     fn redirect(&mut self, join: Box<Join>) {
-        let Some(session) = self.sessions.remove(&join.session) else {
+        let Some((session, _)) = self.sessions.remove(&join.session) else {
             return;
         };
         if let Some(room) = self.place.rooms.join(join, session.clone()) {

@@ -92,7 +92,7 @@ pub struct Config {
     pub seed: [u8; 32],
     /// DTLS certificate, shared by all peers of the process.
     pub certificate: Certificate,
-    /// Peers that did not finish ICE and DTLS after this many milliseconds are closed.
+    /// Peers that did not finish ICE and DTLS this many milliseconds after their first description are closed.
     pub connect_timeout_ms: u32,
     /// A connected peer without a valid STUN check for this long is closed (RFC 7675 consent, milliseconds).
     pub consent_timeout_ms: u32,

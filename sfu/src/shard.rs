@@ -397,7 +397,11 @@ impl Shard {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::api::{Certificate, Destination, PeerPermissions};
+    use crate::{
+        api::{Certificate, Destination, PeerPermissions},
+        negotiate::{IceCredentials, RemoteParameters},
+        sdp::Setup,
+    };
 
     /// Forgets what it is given.
     struct Discard(Vec<u8>);
@@ -452,6 +456,24 @@ mod tests {
         }
     }
 
+    /// What a client's first offer says of its transport.
+    fn describe(shard: &mut Shard, peer: ParticipantSid, now: Instant) {
+        let remote = RemoteParameters {
+            ice: IceCredentials {
+                ufrag: "ufrag".into(),
+                pwd: "password".into(),
+            },
+            fingerprints: Vec::new(),
+            setup: Setup::Active,
+            ice_restarted: false,
+            sctp: None,
+        };
+        let key = shard.sids[&peer];
+        let p = shard.peers.get_mut(key).unwrap();
+        p.transport.set_remote(&shard.context, &remote, now);
+        shard.reschedule(key, now);
+    }
+
     fn dimpl_certificate() -> Certificate {
         let generated = crate::transport::generate_certificate();
         Certificate {
@@ -477,6 +499,7 @@ mod tests {
         assert_eq!(shard.poll_event(), None);
         assert_eq!(shard.stats().panics, 1);
         // The shard goes on, and the other is as it was: its connect timeout comes when it is due, not before.
+        describe(&mut shard, healthy, now);
         shard.handle_timeout(now + Duration::from_secs(14), &mut out);
         assert_eq!(shard.poll_event(), None);
         shard.handle_timeout(now + Duration::from_secs(15), &mut out);

@@ -41,8 +41,6 @@ impl Shard {
         if let Some(p) = self.peers.get_mut(key) {
             p.subscriber = Some(subscriber);
             p.primary = !primary;
-            // A client that publishes nothing may never offer.
-            p.transport.wait_for_remote();
         }
     }
 

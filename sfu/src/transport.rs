@@ -126,8 +126,6 @@ pub struct Transport {
     /// Messages are read at all.
     takes_data: bool,
     created: Instant,
-    /// Its time runs from the client's first description on.
-    waits_for_remote: bool,
     /// The data channels are ours to open.
     opens_channels: bool,
     /// Last STUN check with a valid MAC (RFC 7675 consent, in the server's simple form: the client checks us).
@@ -167,7 +165,6 @@ impl Transport {
             holds_reliable: false,
             takes_data: false,
             created: now,
-            waits_for_remote: false,
             opens_channels,
             last_check: None,
             connected: false,
@@ -195,11 +192,6 @@ impl Transport {
         self.created = now;
     }
 
-    /// The client may never describe its side, or much later.
-    pub fn wait_for_remote(&mut self) {
-        self.waits_for_remote = true;
-    }
-
     /// Whether a description of the client was taken over.
     pub fn has_remote(&self) -> bool {
         self.has_remote
@@ -212,10 +204,10 @@ impl Transport {
         remote: &RemoteParameters,
         now: Instant,
     ) {
-        if std::mem::take(&mut self.waits_for_remote) {
+        // A client may never describe its side, or much later: its time to connect runs from then on.
+        if !std::mem::replace(&mut self.has_remote, true) {
             self.created = now;
         }
-        self.has_remote = true;
         self.ice.set_remote(&remote.ice);
         let role = match remote.setup {
             Setup::Passive => DtlsRole::Client,
@@ -521,7 +513,7 @@ impl Transport {
     /// A transport that is silent for too long is lost. `None` once it has been reported.
     fn consent_deadline(&self, context: &TransportContext) -> Option<Instant> {
         match (self.connected, self.last_check) {
-            _ if self.waits_for_remote => None,
+            _ if !self.has_remote => None,
             (true, Some(check)) => Some(check + context.consent_timeout),
             (false, _) if self.ice.path().is_none() && self.dtls.is_done() => None,
             _ => Some(self.created + context.connect_timeout),

@@ -5,10 +5,12 @@ mod rig;
 use std::time::Duration;
 
 use client::media::{Layer, MediaKind};
-use protocol::TrackSid;
+use protocol::{ParticipantSid, TrackSid};
+use rand::{SeedableRng, rngs::StdRng};
 use rig::{Rig, server};
 use sfu::{
-    Command, DataChannel, DisconnectReason, Event, SpatialLayer, TrackSetting, stats::DropReason,
+    Command, DataChannel, DisconnectReason, Event, PeerPermissions, SpatialLayer, TrackSetting,
+    stats::DropReason,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -703,4 +705,35 @@ fn a_picture_comes_also_where_none_fitted_and_none_is_left() {
     let before = rig.received(slow, picture).decodable_frames;
     let is_seen = |rig: &Rig| rig.received(slow, picture).decodable_frames > before + 60;
     assert!(rig.run_until(10 * SECOND, is_seen));
+}
+
+#[test]
+fn who_never_describes_its_side_is_not_lost_and_who_does_and_does_not_connect_is() {
+    let mut rig = Rig::new(12);
+    let idle = ParticipantSid::random(&mut StdRng::from_seed([9; 32]));
+    rig.command(Command::AddPeer {
+        room: rig.room,
+        peer: idle,
+        principal: "idle".into(),
+        identity: "idle".into(),
+        permissions: PeerPermissions {
+            can_publish_data: false,
+            hidden: false,
+            agent: false,
+            hears_all: false,
+        },
+    });
+    rig.run(SECOND);
+    let lost = rig.join();
+    rig.cut.push(rig.participants[lost].connection.local());
+    rig.run(60 * SECOND);
+    let gone = rig.events.iter().filter_map(|event| match event {
+        Event::Disconnected { peer, reason } => Some((*peer, *reason)),
+        _ => None,
+    });
+    let lost = rig.participants[lost].sid;
+    assert_eq!(
+        gone.collect::<Vec<_>>(),
+        [(lost, DisconnectReason::ConnectTimeout)]
+    );
 }

@@ -10,13 +10,14 @@ use std::{
 };
 
 use protocol::{
-    ParticipantSid,
+    ParticipantIdentity, ParticipantSid,
     livekit::{ParticipantUpdate, RoomUpdate, SubscriptionPermission, signal_response::Message},
     prost::Message as _,
 };
 
 use crate::{
     api::{Response, SessionMessage},
+    budget::PER_SECOND,
     clock::earliest,
     participant::Participant,
     room::Room,
@@ -39,6 +40,10 @@ pub(crate) struct News {
     room: Option<Option<ParticipantSid>>,
     /// Not before.
     room_at: Option<Instant>,
+    /// Who is to hear what the handles of its data tracks mean, and who pays for it.
+    pub handles: BTreeMap<ParticipantSid, Option<ParticipantIdentity>>,
+    /// A moderator is doing what is done just now: nobody pays.
+    pub by_moderator: bool,
 }
 
 /// A change of a participant that is yet to be announced.
@@ -49,6 +54,8 @@ struct Change {
     to_itself: bool,
     /// Its token changed.
     grant: bool,
+    /// It is the participant's own doing, at least in part.
+    charged: bool,
 }
 
 /// What is known of a participant.
@@ -70,15 +77,20 @@ impl Room {
         let change = self.news.participants.entry(sid).or_default();
         change.info = true;
         change.to_itself |= to_itself;
+        change.charged |= !self.news.by_moderator;
     }
 
-    /// It has just become visible: it is announced at once, whatever it did before.
+    /// It has just become visible: it is announced at once, whatever it did before. Who comes in again and again pays for
+    /// the time it would have to wait if it were still here.
     pub(crate) fn introduce(&mut self, sid: ParticipantSid, now: Instant) {
         if let Some(participant) = self.participants.get_mut(&sid) {
             participant.announced.digest = None;
             participant.announced.next = None;
+            let bytes = participant.info().encoded_len();
             self.announce(sid, false);
             self.tell_news_of(sid, now);
+            let time = bytes as f64 / BYTES_PER_SECOND;
+            self.charge(sid, (time * PER_SECOND) as u64, now);
         }
     }
 
@@ -103,8 +115,9 @@ impl Room {
 
     /// Everybody but `except` (who has just read it in `join`) is to hear how many they are, and whether one records.
     pub(crate) fn announce_count(&mut self, except: Option<ParticipantSid>) {
-        if self.announced != (self.count(), self.is_recorded()) {
-            // Who has read an older number hears the new one too.
+        let is_new = self.announced != (self.count(), self.is_recorded());
+        // Who has read in `join` what is over now hears it too, even if the others need not.
+        if is_new || self.news.room.is_some() {
             let known = self.news.room.replace(except);
             if known.is_some_and(|known| known != except) {
                 self.news.room = Some(None);
@@ -135,7 +148,7 @@ impl Room {
         };
         let participants = self.news.participants.keys().filter_map(due).min();
         let room = self.news.room_at.filter(|_| self.news.room.is_some());
-        earliest([participants, room])
+        earliest([participants, room, self.handles_until()])
     }
 
     /// Says what it is time to say. Called at the end of each turn.
@@ -151,6 +164,7 @@ impl Room {
         if let Some(except) = self.news.room.take_if(|_| is_due) {
             self.tell_count(except, now);
         }
+        self.tell_data_handles(now);
     }
 
     /// The same of one participant.
@@ -183,26 +197,33 @@ impl Room {
         if !change.info {
             return;
         }
-        self.tell_info(sid, change.to_itself, now);
+        let is_news = self.tell_info(sid, change, now);
         if let Some(participant) = self.participants.get(&sid).filter(|_| change.grant)
             && let Some(session) = participant.session
         {
             let grant = Box::new(participant.grant.clone());
             self.tell(session, SessionMessage::Grant(grant));
         }
-        self.forward_changes(sid);
+        if is_news {
+            self.forward_changes(sid);
+        }
         self.offer_announced(sid);
     }
 
-    fn tell_info(&mut self, sid: ParticipantSid, to_itself: bool, now: Instant) {
+    /// False: it is as it was. To find that out costs time too.
+    fn tell_info(&mut self, sid: ParticipantSid, change: Change, now: Instant) -> bool {
         let Some(participant) = self.participants.get_mut(&sid) else {
-            return;
+            return false;
         };
-        let is_visible = participant.is_visible();
-        let digest = participant.digest();
-        let is_heard = is_visible || to_itself;
-        if !is_heard || participant.announced.digest.replace(digest) == Some(digest) {
-            return;
+        let (digest, bytes) = participant.digest();
+        let is_news = participant.announced.digest.replace(digest) != Some(digest);
+        let (is_visible, to_itself) = (participant.is_visible(), change.to_itself);
+        if !is_news || !(is_visible || to_itself) {
+            participant.announced.next = Some(now + INTERVAL);
+            if change.charged {
+                self.charge(sid, (1 + bytes / 1024) as u64, now);
+            }
+            return is_news;
         }
         participant.version += 1;
         let update = ParticipantUpdate {
@@ -218,11 +239,14 @@ impl Room {
         if to_itself {
             self.send(sid, response.by_itself());
         }
-        self.charge(sid, (receivers * (1 + bytes / 1024)) as u64, now);
+        if change.charged {
+            self.charge(sid, (receivers * (1 + bytes / 1024)) as u64, now);
+        }
         if let Some(participant) = self.participants.get_mut(&sid) {
             let owes_until = self.ledger.owes_until(&participant.principal(), now);
             participant.announced.next = Some(now + interval(bytes)).max(owes_until);
         }
+        true
     }
 
     /// What was announced can be received.
@@ -251,10 +275,7 @@ impl Room {
     }
 
     fn tell_count(&mut self, except: Option<ParticipantSid>, now: Instant) {
-        let announced = (self.count(), self.is_recorded());
-        if std::mem::replace(&mut self.announced, announced) == announced {
-            return;
-        }
+        self.announced = (self.count(), self.is_recorded());
         let room = Some(self.info(now));
         let response = Response::from(Message::RoomUpdate(RoomUpdate { room }));
         self.news.room_at = Some(now + interval(response.binary().len()));
@@ -263,21 +284,22 @@ impl Room {
 }
 
 impl Participant {
-    /// Differs when others would see it differently. Without `version`, which says that it does.
-    fn digest(&self) -> u64 {
+    /// Differs when others would see it differently. Without `version`, which says that it does. And of how many bytes.
+    fn digest(&self) -> (u64, usize) {
         let mut info = self.info();
         info.version = 0;
         // In no order; the grant has them in one.
         info.attributes.clear();
         let mut hasher = DefaultHasher::new();
-        info.encode_to_vec().hash(&mut hasher);
+        let bytes = info.encode_to_vec();
+        bytes.hash(&mut hasher);
         self.grant.attributes.hash(&mut hasher);
-        hasher.finish()
+        (hasher.finish(), bytes.len())
     }
 }
 
 /// Until the next announcement, after one of so many bytes.
-fn interval(bytes: usize) -> Duration {
+pub(crate) fn interval(bytes: usize) -> Duration {
     let reading = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
     reading.clamp(INTERVAL, LONGEST_INTERVAL)
 }

@@ -185,6 +185,10 @@ pub enum Subject {
     AudioCodecs(Arc<str>),
     /// The sections that an offer has to have.
     Sections,
+    /// Why a track is not received.
+    Subscription(Arc<str>),
+    /// What the handles of data tracks mean.
+    DataHandles,
 }
 
 impl Subject {
@@ -212,8 +216,18 @@ impl Subject {
                 Self::AudioCodecs(update.track_sid.as_str().into())
             }
             M::MediaSectionsRequirement(_) => Self::Sections,
+            M::SubscriptionResponse(response) => {
+                Self::Subscription(response.track_sid.as_str().into())
+            }
+            M::DataTrackSubscriberHandles(_) => Self::DataHandles,
             _ => return None,
         })
+    }
+
+    /// May the newer message be read where the older one would have been? What handles mean is read after the `update` that
+    /// says which tracks there are.
+    pub fn keeps_its_place(&self) -> bool {
+        *self != Self::DataHandles
     }
 }
 

@@ -6,6 +6,7 @@
 
 use std::{
     collections::{BTreeMap, VecDeque},
+    sync::Arc,
     time::{Duration, Instant},
 };
 
@@ -14,7 +15,12 @@ use protocol::{
     livekit::{DisconnectReason, leave_request::Action, signal_request},
 };
 
-use crate::{clock::earliest, leave::Farewell, participant::Participant, room::Room};
+use sfu::budget::Budget;
+
+use crate::{
+    api::Config, clock::earliest, descriptions::DescriptionBudgets, leave::Farewell,
+    participant::Participant, room::Room, session::BYTES_PER_REQUEST,
+};
 
 /// Units a principal gets back each second: ten megabytes a second of what others are sent.
 pub(crate) const PER_SECOND: f64 = 10_000.0;
@@ -35,14 +41,21 @@ const MAX_WAITING: usize = 1000;
 /// The same in bytes: two of the longest frames.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
-/// What each principal may still cause.
-#[derive(Debug, Default)]
-pub(crate) struct Ledger(BTreeMap<ParticipantIdentity, Account>);
+/// What each principal may still cause, by whatever connection it does.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    config: Arc<Config>,
+    accounts: BTreeMap<ParticipantIdentity, Account>,
+    opened: Instant,
+}
 
 #[derive(Debug)]
 struct Account {
     balance: f64,
     at: Instant,
+    /// Its messages, as [`Config::requests_per_second`] limits those of one connection.
+    requests: Budget,
+    descriptions: DescriptionBudgets,
 }
 
 impl Account {
@@ -50,23 +63,78 @@ impl Account {
         let gained = now.saturating_duration_since(self.at).as_secs_f64() * PER_SECOND;
         (self.balance + gained).min(BURST)
     }
+
+    /// It is as if there were none.
+    fn is_full(&self, config: &Config, now: Instant) -> bool {
+        let mut requests = self.requests.clone();
+        self.balance(now) >= BURST
+            && requests.take(config.request_burst, now)
+            && self.descriptions.are_full(now)
+    }
 }
 
 impl Ledger {
+    /// Nobody has spent anything.
+    pub fn new(config: Arc<Config>, now: Instant) -> Self {
+        Self {
+            config,
+            accounts: BTreeMap::new(),
+            opened: now,
+        }
+    }
+
+    fn account(&mut self, principal: &ParticipantIdentity, now: Instant) -> &mut Account {
+        let config = &self.config;
+        if self.accounts.len() >= MANY_ACCOUNTS && !self.accounts.contains_key(principal) {
+            self.accounts
+                .retain(|_, account| !account.is_full(config, now));
+        }
+        let new = || Account {
+            balance: BURST,
+            at: now,
+            requests: Budget::new(config.requests_per_second, config.request_burst, now),
+            descriptions: DescriptionBudgets::new(now),
+        };
+        self.accounts.entry(principal.clone()).or_insert_with(new)
+    }
+
     /// Takes so many units, if need be on credit.
     pub fn charge(&mut self, principal: &ParticipantIdentity, units: u64, now: Instant) {
-        if self.0.len() >= MANY_ACCOUNTS {
-            self.0.retain(|_, account| account.balance(now) < BURST);
+        let account = self.account(principal, now);
+        account.balance = (account.balance(now) - units as f64).max(-DEEPEST_DEBT);
+        account.at = now;
+    }
+
+    /// A message of so many bytes has come. False: that is one too many.
+    fn count(&mut self, principal: &ParticipantIdentity, bytes: usize, now: Instant) -> bool {
+        let units = u32::try_from(1 + bytes / BYTES_PER_REQUEST).unwrap_or(u32::MAX);
+        self.account(principal, now).requests.take(units, now)
+    }
+
+    /// What it may still have read of descriptions.
+    pub fn descriptions(
+        &mut self,
+        principal: &ParticipantIdentity,
+        now: Instant,
+    ) -> &mut DescriptionBudgets {
+        &mut self.account(principal, now).descriptions
+    }
+
+    /// When a description that waits may be read.
+    pub fn descriptions_due(
+        &self,
+        principal: &ParticipantIdentity,
+        due: impl FnOnce(&DescriptionBudgets) -> Option<Instant>,
+    ) -> Option<Instant> {
+        match self.accounts.get(principal) {
+            Some(account) => due(&account.descriptions),
+            None => Some(self.opened),
         }
-        let balance = self.0.get(principal).map_or(BURST, |a| a.balance(now));
-        let balance = (balance - units as f64).max(-DEEPEST_DEBT);
-        self.0
-            .insert(principal.clone(), Account { balance, at: now });
     }
 
     /// From when on it owes nothing; `None`: it owes nothing now.
     pub fn owes_until(&self, principal: &ParticipantIdentity, now: Instant) -> Option<Instant> {
-        let debt = -self.0.get(principal)?.balance(now);
+        let debt = -self.accounts.get(principal)?.balance(now);
         // Not sooner than it is true, whatever is lost in rounding.
         let wait = Duration::from_secs_f64(debt.max(0.0) / PER_SECOND) + Duration::from_micros(1);
         (debt > 0.0).then(|| now + wait)
@@ -85,14 +153,17 @@ impl Waiting {
     /// False: there is no room for it.
     fn push(&mut self, message: signal_request::Message) -> bool {
         let bytes = message.encoded_len();
-        let same = |(known, _): &&mut (signal_request::Message, usize)| replaces(&message, known);
-        if let Some(known) = self.messages.iter_mut().find(same) {
-            self.bytes = self.bytes + bytes - known.1;
-            *known = (message, bytes);
-        } else {
-            self.bytes += bytes;
-            self.messages.push_back((message, bytes));
+        let same = |(known, _): &(signal_request::Message, usize)| replaces(&message, known);
+        let known = self.messages.iter().position(same);
+        if let Some((_, bytes)) = known.and_then(|place| self.messages.remove(place)) {
+            self.bytes -= bytes;
         }
+        // Who may receive a track must be known before the track is. Everything else is said when it was said last.
+        let is_permission = matches!(message, signal_request::Message::SubscriptionPermission(_));
+        let place = known.filter(|_| is_permission);
+        let place = place.unwrap_or(self.messages.len());
+        self.bytes += bytes;
+        self.messages.insert(place, (message, bytes));
         self.messages.len() <= MAX_WAITING && self.bytes <= MAX_WAITING_BYTES
     }
 
@@ -100,6 +171,17 @@ impl Waiting {
         let (message, bytes) = self.messages.pop_front()?;
         self.bytes -= bytes;
         Some(message)
+    }
+
+    /// What belongs to a negotiation ends with the connection it came by.
+    pub fn forget_negotiation(&mut self) {
+        use signal_request::Message as M;
+        let bytes = &mut self.bytes;
+        self.messages.retain(|(message, length)| {
+            let is_over = matches!(message, M::Offer(_) | M::Answer(_) | M::Trickle(_));
+            *bytes -= if is_over { *length } else { 0 };
+            !is_over
+        });
     }
 }
 
@@ -128,7 +210,12 @@ impl Room {
             return;
         };
         let leaves = matches!(request, signal_request::Message::Leave(_));
-        let owes_until = self.ledger.owes_until(&participant.principal(), now);
+        let principal = participant.principal();
+        if !leaves && !self.ledger.count(&principal, request.encoded_len(), now) {
+            tracing::info!(participant = %sid, "session ended: more messages than allowed");
+            return self.end_flood(sid, now);
+        }
+        let owes_until = self.ledger.owes_until(&principal, now);
         let waiting = &mut participant.waiting;
         if leaves || (owes_until.is_none() && waiting.messages.is_empty()) {
             return self.carry_out(sid, request, now);
@@ -136,9 +223,13 @@ impl Room {
         waiting.until = owes_until.or(waiting.until).or(Some(now));
         if !waiting.push(request) {
             tracing::info!(participant = %sid, "session ended: more messages than can be waited for");
-            let reason = DisconnectReason::StateMismatch;
-            self.remove(sid, reason, Farewell::Leave(Action::Disconnect), now);
+            self.end_flood(sid, now);
         }
+    }
+
+    fn end_flood(&mut self, sid: ParticipantSid, now: Instant) {
+        let reason = DisconnectReason::StateMismatch;
+        self.remove(sid, reason, Farewell::Leave(Action::Disconnect), now);
     }
 
     fn carry_out(&mut self, sid: ParticipantSid, request: signal_request::Message, now: Instant) {

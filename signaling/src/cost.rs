@@ -10,8 +10,8 @@ use crate::room::Room;
 /// A subscription that begins or ends is negotiated anew, and its publisher may hear of it.
 const SUBSCRIPTION: usize = 8;
 
-/// Coming in anew: what it is told then, and the others of it.
-const REJOIN: usize = 1000;
+/// Coming in, anew or back: what it has the room look up and the others hear. How long what it is told is, comes on top.
+pub(crate) const REJOIN: usize = 1000;
 
 impl Room {
     /// In units of the `budget`. What the others hear of a change is charged when they are told (`announce`).

@@ -1,10 +1,10 @@
 //! Data tracks: published, subscribed to, ended. Packets of theirs go through the shard only; here is who gets them, and
 //! what handles mean.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Instant};
 
 use protocol::{
-    DataTrackSid, ParticipantSid,
+    DataTrackSid, ParticipantIdentity, ParticipantSid,
     livekit::{
         DataTrackFrameEncoding, DataTrackInfo, DataTrackSchemaId, DataTrackSubscriberHandles,
         PublishDataTrackRequest, PublishDataTrackResponse, RequestResponse, SubscriptionError,
@@ -18,7 +18,9 @@ use protocol::{
 };
 use sfu::DataTrackHandle as Handle;
 
-use crate::{participant::Participant, room::Room};
+use crate::{
+    announce::interval, api::Response, clock::earliest, participant::Participant, room::Room,
+};
 
 /// Longest name of a data track or schema, characters.
 const MAX_NAME: usize = 256;
@@ -36,6 +38,8 @@ pub(crate) struct DataTracks {
     subscriptions: BTreeMap<DataTrackSid, DataSubscription>,
     /// The last handle that was given out for a subscription.
     last_handle: u16,
+    /// It hears what its handles mean not before.
+    handles_at: Option<Instant>,
 }
 
 /// A published data track.
@@ -284,20 +288,22 @@ impl Room {
             return;
         };
         let info = Some(published.remove(index).info);
-        let had_it = self.forget_data_tracks(&[track]);
+        let principal = participant.principal();
+        self.forget_data_tracks(&[track], &principal);
         self.command(sfu::Command::UnpublishData { peer: sid, track });
         self.send(
             sid,
             Message::UnpublishDataTrackResponse(UnpublishDataTrackResponse { info }),
         );
         self.announce(sid, false);
-        for subscriber in had_it {
-            self.send_data_handles(subscriber);
-        }
     }
 
-    /// Nobody can be subscribed to the tracks any more. Who received any of them is to hear what its handles mean now.
-    pub(crate) fn forget_data_tracks(&mut self, tracks: &[DataTrackSid]) -> Vec<ParticipantSid> {
+    /// Nobody can be subscribed to the tracks any more. Who received any of them hears what its handles mean now.
+    pub(crate) fn forget_data_tracks(
+        &mut self,
+        tracks: &[DataTrackSid],
+        publisher: &ParticipantIdentity,
+    ) {
         let mut had_them = Vec::new();
         for track in tracks {
             self.data_tracks.remove(track);
@@ -311,7 +317,9 @@ impl Room {
                 had_them.push(*sid);
             }
         }
-        had_them
+        for subscriber in had_them {
+            self.handles_changed(subscriber, publisher);
+        }
     }
 
     /// `update_data_subscription`.
@@ -336,7 +344,7 @@ impl Room {
         self.reconcile_data(sid, &asked);
         // Who asks for what it has waits for the handle all the same.
         if !asked.is_empty() {
-            self.send_data_handles(sid);
+            self.own_handles_changed(sid);
         }
     }
 
@@ -396,15 +404,17 @@ impl Room {
             && publisher.audience.allows_data(&subscriber.identity, track)
     }
 
-    /// For everybody, who hears in one message what all of them mean.
+    /// For everybody, who hears in one message what all of them mean. All are of one publisher.
     pub(crate) fn reconcile_data_tracks(&mut self, tracks: &[DataTrackSid]) {
-        if tracks.is_empty() {
+        let publisher = tracks.first().and_then(|track| self.data_tracks.get(track));
+        let publisher = publisher.and_then(|publisher| self.participants.get(publisher));
+        let Some(publisher) = publisher.map(Participant::principal) else {
             return;
-        }
+        };
         let subscribers: Vec<_> = self.participants.keys().copied().collect();
         for subscriber in subscribers {
             if self.reconcile_data(subscriber, tracks) {
-                self.send_data_handles(subscriber);
+                self.handles_changed(subscriber, &publisher);
             }
         }
     }
@@ -419,20 +429,55 @@ impl Room {
     pub(crate) fn reconcile_data_subscriber(&mut self, sid: ParticipantSid) {
         let tracks: Vec<_> = self.data_tracks.keys().copied().collect();
         if self.reconcile_data(sid, &tracks) {
-            self.send_data_handles(sid);
+            self.own_handles_changed(sid);
         }
     }
 
     /// Who is back hears again what the handles in its packets mean.
-    pub(crate) fn send_known_data_handles(&mut self, sid: ParticipantSid) {
+    pub(crate) fn send_known_data_handles(&mut self, sid: ParticipantSid, now: Instant) {
         let participant = self.participants.get(&sid);
         if participant.is_some_and(|participant| participant.data.active() > 0) {
-            self.send_data_handles(sid);
+            self.own_handles_changed(sid);
+            self.send_data_handles(sid, now);
         }
     }
 
-    /// What the handles in its packets mean: all of them, each time, as LiveKit sends them.
-    pub(crate) fn send_data_handles(&mut self, sid: ParticipantSid) {
+    /// What the handles in its packets mean has changed, because of somebody: all of them are told, each time, as LiveKit
+    /// does, and so at the end of the turn or when it is time.
+    fn handles_changed(&mut self, sid: ParticipantSid, cause: &ParticipantIdentity) {
+        let is_charged = !self.news.by_moderator;
+        let known = self.news.handles.entry(sid).or_default();
+        if is_charged && known.is_none() {
+            *known = Some(cause.clone());
+        }
+    }
+
+    fn own_handles_changed(&mut self, sid: ParticipantSid) {
+        if let Some(principal) = self.participants.get(&sid).map(Participant::principal) {
+            self.handles_changed(sid, &principal);
+        }
+    }
+
+    /// When [`Room::tell_data_handles`] has something to do.
+    pub(crate) fn handles_until(&self) -> Option<Instant> {
+        let due = |sid| self.participants.get(sid)?.data.handles_at;
+        earliest([self.news.handles.keys().filter_map(due).min()])
+    }
+
+    /// Says what it is time to say.
+    pub(crate) fn tell_data_handles(&mut self, now: Instant) {
+        let is_due = |sid: &&ParticipantSid| {
+            let at = self.participants.get(sid).and_then(|it| it.data.handles_at);
+            at.is_none_or(|at| at <= now)
+        };
+        let due: Vec<_> = self.news.handles.keys().filter(is_due).copied().collect();
+        for sid in due {
+            self.send_data_handles(sid, now);
+        }
+    }
+
+    fn send_data_handles(&mut self, sid: ParticipantSid, now: Instant) {
+        let cause = self.news.handles.remove(&sid).flatten();
         let Some(participant) = self.participants.get(&sid) else {
             return;
         };
@@ -454,7 +499,15 @@ impl Room {
                 .filter_map(meaning)
                 .collect(),
         };
-        self.send(sid, Message::DataTrackSubscriberHandles(handles));
+        let response = Response::from(Message::DataTrackSubscriberHandles(handles));
+        let bytes = response.binary().len();
+        if let Some(cause) = cause {
+            self.ledger.charge(&cause, (1 + bytes / 1024) as u64, now);
+        }
+        if let Some(participant) = self.participants.get_mut(&sid) {
+            participant.data.handles_at = Some(now + interval(bytes));
+        }
+        self.send(sid, response);
     }
 
     /// A client that comes back says what it publishes. What has ended meanwhile, or was never heard of, it is told.

@@ -14,54 +14,40 @@ const BURST: u32 = 5;
 /// And how many a second in the long run.
 const PER_SECOND: u32 = 1;
 
-/// What a participant has sent and is not read yet.
-#[derive(Debug)]
+/// What a participant has sent and is not read yet. The newest counts: one that waits is given up for it, as clients give
+/// up offers of theirs.
+#[derive(Debug, Default)]
 pub(crate) struct Descriptions {
-    offers: Queue,
-    answers: Queue,
+    offer: Option<SessionDescription>,
+    answer: Option<SessionDescription>,
 }
 
-/// The newest counts: one that waits is given up for it, as clients give up offers of theirs.
-#[derive(Debug)]
-struct Queue {
-    budget: Budget,
-    waiting: Option<SessionDescription>,
+/// How many may still be read. They are the person's: who comes in anew has no others.
+#[derive(Debug, Clone)]
+pub(crate) struct DescriptionBudgets {
+    offers: Budget,
+    answers: Budget,
 }
 
-impl Queue {
-    fn new(now: Instant) -> Self {
+impl DescriptionBudgets {
+    pub fn new(now: Instant) -> Self {
+        let all = Budget::new(PER_SECOND, BURST, now);
         Self {
-            budget: Budget::new(PER_SECOND, BURST, now),
-            waiting: None,
+            offers: all.clone(),
+            answers: all,
         }
     }
 
-    fn due(&self) -> Option<Instant> {
-        self.waiting.as_ref().map(|_| self.budget.ready_for(1))
-    }
-
-    fn take(&mut self, now: Instant) -> Option<SessionDescription> {
-        self.waiting.take_if(|_| self.budget.take(1, now))
+    pub fn are_full(&self, now: Instant) -> bool {
+        let mut all = self.clone();
+        all.offers.take(BURST, now) && all.answers.take(BURST, now)
     }
 }
 
 impl Descriptions {
-    pub(crate) fn new(now: Instant) -> Self {
-        Self {
-            offers: Queue::new(now),
-            answers: Queue::new(now),
-        }
-    }
-
-    /// When the next is to be read.
-    pub(crate) fn due(&self) -> Option<Instant> {
-        earliest([self.offers.due(), self.answers.due()])
-    }
-
     /// They came over a signal connection that is gone, by which their client has given them up.
     pub(crate) fn forget(&mut self) {
-        self.offers.waiting = None;
-        self.answers.waiting = None;
+        *self = Self::default();
     }
 }
 
@@ -72,7 +58,7 @@ impl Room {
             return tracing::debug!(participant = %sid, "an offer that is none was ignored");
         }
         if let Some(participant) = self.participants.get_mut(&sid) {
-            participant.descriptions.offers.waiting = Some(offer);
+            participant.descriptions.offer = Some(offer);
             self.read_descriptions(sid, now);
         }
     }
@@ -95,14 +81,29 @@ impl Room {
             return tracing::debug!(participant = %sid, "an answer to nothing was ignored");
         }
         participant.awaited_answer = None;
-        participant.descriptions.answers.waiting = Some(answer);
+        participant.descriptions.answer = Some(answer);
         self.read_descriptions(sid, now);
+    }
+
+    /// When the next of a participant is to be read.
+    pub(crate) fn descriptions_due(&self, participant: &Participant) -> Option<Instant> {
+        let Descriptions { offer, answer } = &participant.descriptions;
+        if offer.is_none() && answer.is_none() {
+            return None;
+        }
+        let due = |budgets: &DescriptionBudgets| {
+            earliest([
+                offer.as_ref().map(|_| budgets.offers.ready_for(1)),
+                answer.as_ref().map(|_| budgets.answers.ready_for(1)),
+            ])
+        };
+        self.ledger.descriptions_due(&participant.principal(), due)
     }
 
     /// Those that wait and may be read now.
     pub(crate) fn read_due_descriptions(&mut self, now: Instant) {
         let is_due = |participant: &&Participant| {
-            let due = participant.descriptions.due();
+            let due = self.descriptions_due(participant);
             due.is_some_and(|at| at <= now)
         };
         let due = self.participants.values().filter(is_due);
@@ -116,8 +117,10 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
         };
-        let offer = participant.descriptions.offers.take(now);
-        let answer = participant.descriptions.answers.take(now);
+        let budgets = self.ledger.descriptions(&participant.principal(), now);
+        let waiting = &mut participant.descriptions;
+        let offer = waiting.offer.take_if(|_| budgets.offers.take(1, now));
+        let answer = waiting.answer.take_if(|_| budgets.answers.take(1, now));
         let commands = [
             offer.map(|offer| Command::offer(sid, offer.id, &offer.sdp)),
             answer.map(|answer| Command::answer(sid, answer.id, &answer.sdp)),

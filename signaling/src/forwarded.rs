@@ -112,13 +112,8 @@ impl Room {
             return self.refuse_forwarded(room, forwarded.sid, error);
         }
         let sid = forwarded.sid;
-        let mut participant = Participant::new(
-            sid,
-            forwarded.grant,
-            forwarded.client,
-            self.clock.unix(now),
-            now,
-        );
+        let joined_at = self.clock.unix(now);
+        let mut participant = Participant::new(sid, forwarded.grant, forwarded.client, joined_at);
         participant.forwarded_from = Some(room);
         participant.state = State::Joined;
         participant.quality = forwarded.quality;

@@ -17,7 +17,7 @@ use protocol::{
 use crate::{
     api::{
         AGENT_PROTOCOL, COMPATIBLE_VERSION, Config, Join, PING_INTERVAL_SECONDS,
-        PONG_TIMEOUT_SECONDS, PROTOCOL_VERSION, SessionId, SessionMessage,
+        PONG_TIMEOUT_SECONDS, PROTOCOL_VERSION, Response, SessionId, SessionMessage,
     },
     clock::seconds,
     data_tracks::DataTracks,
@@ -48,8 +48,10 @@ impl Room {
         let offer = request.publisher_offer.take();
         let sid = self.add_participant(session, grant, request, two_connections, now);
 
-        let response = self.join_response(sid, now);
-        self.send(sid, Message::Join(response));
+        let response = Response::from(Message::Join(self.join_response(sid, now)));
+        let cost = self.welcome_cost(&response);
+        self.send(sid, response);
+        self.charge(sid, cost, now);
         if let Some(participant) = self.participants.get_mut(&sid) {
             participant.state = State::Joined;
         }
@@ -143,7 +145,7 @@ impl Room {
                 .remove(&identity)
                 .filter(|(_, until)| now < *until)
                 .map(|(protocol, _)| protocol),
-            ..Participant::new(sid, grant, client, joined_at, now)
+            ..Participant::new(sid, grant, client, joined_at)
         };
         self.tell(
             session,
@@ -165,10 +167,8 @@ impl Room {
         self.limit_voices();
         self.identities.insert(identity, sid);
         self.sessions.insert(session, sid);
-        if participant.holds_room() {
-            self.close_at = None;
-        }
         self.participants.insert(sid, participant);
+        self.hold_open(now);
         self.restrict_candidates(sid);
         sid
     }

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use protocol::{
     ParticipantSid,
     livekit::{
-        DisconnectReason, LeaveRequest, ParticipantUpdate, leave_request::Action,
+        DisconnectReason, LeaveRequest, ParticipantInfo, ParticipantUpdate, leave_request::Action,
         participant_info::State, signal_response::Message,
     },
 };
@@ -52,9 +52,7 @@ impl Room {
         }
         let published = participant.data.published.iter();
         let published: Vec<_> = published.map(|track| track.sid).collect();
-        for subscriber in self.forget_data_tracks(&published) {
-            self.send_data_handles(subscriber);
-        }
+        self.forget_data_tracks(&published, &participant.principal());
         for track in participant.subscriptions.keys() {
             self.update_audio_codecs(*track);
         }
@@ -72,15 +70,28 @@ impl Room {
                 }),
                 None,
             );
-            if self.departed.len() == MAX_DEPARTED {
-                self.departed.pop_front();
-            }
-            self.departed.push_back((now + self.memory(), info));
+            self.remember_departed(info, now);
         }
         self.announce_count(None);
-        if participant.holds_room() && !self.has_own_participants() {
-            self.close_at = Some(now + seconds(self.departure_timeout));
+        self.hold_open(now);
+    }
+
+    /// The room is open as long as anybody is here for whom it is, and a while longer.
+    pub(crate) fn hold_open(&mut self, now: Instant) {
+        if self.has_own_participants() {
+            self.close_at = None;
+        } else {
+            let end = now + seconds(self.departure_timeout);
+            self.close_at.get_or_insert(end);
         }
+    }
+
+    /// To the others it has left: who comes back has to hear it too.
+    pub(crate) fn remember_departed(&mut self, info: ParticipantInfo, now: Instant) {
+        if self.departed.len() == MAX_DEPARTED {
+            self.departed.pop_front();
+        }
+        self.departed.push_back((now + self.memory(), info));
     }
 
     /// How long a farewell may be unheard: until the last moment a client can resume that lost its connection before we
@@ -113,6 +124,7 @@ impl Room {
 
     /// A signal connection broke: who had connected media may resume.
     pub(crate) fn session_gone(&mut self, session: SessionId, cause: CloseCause, now: Instant) {
+        self.door.retain(|_, (_, join)| join.session != session);
         let Some(sid) = self.sessions.remove(&session) else {
             return;
         };
@@ -121,7 +133,7 @@ impl Room {
         };
         participant.session = None;
         participant.awaited_answer = None;
-        participant.descriptions.forget();
+        participant.forget_negotiation();
         let hopeless = cause.is_misbehaviour()
             || participant.state != State::Active
             || participant.media_closed;
@@ -245,6 +257,11 @@ impl Room {
             self.end_forwards(&participant, reason);
             self.return_forwarded(&participant);
             self.notify_left(&participant, reason, now);
+        }
+        for (_, (_, join)) in std::mem::take(&mut self.door) {
+            let leave = leave(reason, action);
+            self.tell(join.session, SessionMessage::Response(leave.into()));
+            self.tell(join.session, SessionMessage::Close);
         }
         self.identities.clear();
         self.sessions.clear();

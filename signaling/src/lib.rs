@@ -11,6 +11,7 @@ mod clock;
 mod cost;
 mod data_tracks;
 mod descriptions;
+mod door;
 mod dynacast;
 mod forward;
 mod forwarded;

@@ -204,9 +204,10 @@ impl Room {
             // To the others it is as if it left.
             let info = participant.farewell(DisconnectReason::UnknownReason);
             let update = livekit::ParticipantUpdate {
-                participants: vec![info],
+                participants: vec![info.clone()],
             };
             self.broadcast(Message::Update(update), Some(sid));
+            self.remember_departed(info, now);
             self.forget_announced(sid);
         }
         self.command(sfu::Command::SetPermissions {
@@ -224,6 +225,7 @@ impl Room {
             self.reconcile_data_publisher(sid);
         }
         self.announce_count(None);
+        self.hold_open(now);
     }
 
     fn update_subscriptions(

@@ -220,14 +220,8 @@ impl Audience {
 }
 
 impl Participant {
-    /// Somebody of whom nothing is known but its grant and its client, and who joined now (`joined_at`: since 1970).
-    pub fn new(
-        sid: ParticipantSid,
-        grant: Grant,
-        client: ClientInfo,
-        joined_at: Duration,
-        now: Instant,
-    ) -> Self {
+    /// Somebody of whom nothing is known but its grant and its client, and who joins (`joined_at`: since 1970).
+    pub fn new(sid: ParticipantSid, grant: Grant, client: ClientInfo, joined_at: Duration) -> Self {
         Self {
             sid,
             identity: grant.identity(),
@@ -256,7 +250,7 @@ impl Participant {
             media_by: None,
             media_closed: false,
             awaited_answer: None,
-            descriptions: Descriptions::new(now),
+            descriptions: Descriptions::default(),
             forwards: Vec::new(),
             forwarded_from: None,
             protocol: None,
@@ -266,8 +260,18 @@ impl Participant {
 
     /// Does the room stay open for it?
     pub fn holds_room(&self) -> bool {
-        let dependent = matches!(self.kind(), Kind::Agent | Kind::Egress);
-        self.forwarded_from.is_none() && !dependent
+        self.forwarded_from.is_none() && !self.is_dependent()
+    }
+
+    /// Is it here for others only: an agent or a recorder?
+    pub fn is_dependent(&self) -> bool {
+        is_dependent(&self.grant)
+    }
+
+    /// What it sent to negotiate is given up with its connection.
+    pub fn forget_negotiation(&mut self) {
+        self.descriptions.forget();
+        self.waiting.forget_negotiation();
     }
 
     /// Do others see it?
@@ -334,8 +338,7 @@ impl Participant {
             hidden: self.is_hidden(),
             agent: self.kind() == Kind::Agent,
             // What a room says in writing, or is recorded to have said, is not up to who was the loudest.
-            hears_all: matches!(self.kind(), Kind::Agent | Kind::Egress)
-                || self.grant.video().recorder,
+            hears_all: self.is_dependent(),
         }
     }
 
@@ -423,6 +426,12 @@ pub(crate) fn kind_of(grant: &Grant) -> Kind {
         _ if video.recorder => Kind::Egress,
         _ => Kind::Standard,
     }
+}
+
+/// Agents and recorders, of whatever kind else: they keep no room open, take no seat and are not counted.
+pub(crate) fn is_dependent(grant: &Grant) -> bool {
+    let video = grant.video();
+    matches!(kind_of(grant), Kind::Agent | Kind::Egress) || video.agent || video.recorder
 }
 
 fn kind_details_of(grant: &Grant) -> Vec<i32> {

@@ -65,11 +65,11 @@ impl Room {
         self.participants.values().any(Participant::is_recorder)
     }
 
-    /// Those who are not hidden.
+    /// Those who are not hidden, and not here for others only.
     pub(crate) fn count(&self) -> u32 {
         self.participants
             .values()
-            .filter(|participant| !participant.is_hidden())
+            .filter(|participant| !participant.is_hidden() && !participant.is_dependent())
             .count() as u32
     }
 

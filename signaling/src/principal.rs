@@ -9,17 +9,13 @@ use std::{
 use protocol::{
     ParticipantIdentity, ParticipantSid,
     error::Error,
-    livekit::{
-        DisconnectReason,
-        leave_request::Action,
-        participant_info::{Kind, State},
-    },
+    livekit::{DisconnectReason, leave_request::Action, participant_info::State},
     token::Grant,
 };
 
 use crate::{
     leave::Farewell,
-    participant::{Participant, kind_of},
+    participant::{Participant, is_dependent},
     room::Room,
 };
 
@@ -65,14 +61,14 @@ impl Room {
         own.into_iter().chain(companions).collect()
     }
 
-    /// No seat is left for this one. Agents do not count, a person counts once, and a duplicate gives up its seat first.
+    /// No seat is left for this one. Agents and recorders need none, a person counts once, and a duplicate gives up its seat first.
     pub(crate) fn is_full(&self, grant: &Grant) -> bool {
-        if self.max_participants == 0 || kind_of(grant) == Kind::Agent {
+        if self.max_participants == 0 || is_dependent(grant) {
             return false;
         }
         let own = grant.principal();
         let seated = self.participants.values();
-        let seated = seated.filter(|participant| participant.kind() != Kind::Agent);
+        let seated = seated.filter(|participant| !participant.is_dependent());
         let taken: BTreeSet<_> = seated.map(Participant::principal).collect();
         taken.iter().filter(|other| **other != own).count() >= self.max_participants as usize
     }
@@ -84,9 +80,9 @@ impl Room {
             let is_here = |participant: &&Participant| participant.state == State::Active;
             let here = self.participants.values().filter(is_here);
             let here: BTreeSet<_> = here.map(Participant::principal).collect();
-            // Whose going leaves a seat: nobody's agent, nobody's companion while the person is here.
+            // Whose going leaves a seat: no agent or recorder, nobody's companion while the person is here.
             let is_absent = |participant: &&Participant| {
-                participant.kind() != Kind::Agent
+                !participant.is_dependent()
                     && participant.joined_at <= expected_since
                     && !here.contains(&participant.principal())
             };

@@ -5,14 +5,14 @@ use std::time::Instant;
 use protocol::{
     ParticipantSid, TrackSid,
     livekit::{
-        DisconnectReason, ParticipantUpdate, ReconnectResponse, RoomUpdate, SyncState,
-        leave_request::Action, signal_response::Message,
+        DisconnectReason, ParticipantInfo, ParticipantUpdate, ReconnectResponse, RoomUpdate,
+        SyncState, leave_request::Action, signal_response::Message,
     },
 };
 
 use crate::{
-    api::{Join, SessionMessage},
-    leave::{Farewell, leave},
+    api::{Join, Response, SessionMessage},
+    leave::Farewell,
     participant::Participant,
     room::Room,
 };
@@ -31,9 +31,7 @@ impl Room {
     pub(crate) fn resume(&mut self, join: Join, now: Instant) {
         let session = join.session;
         let Some(sid) = self.resumable(&join) else {
-            let leave = leave(DisconnectReason::StateMismatch, Action::Reconnect);
-            self.tell(session, SessionMessage::Response(leave.into()));
-            return self.tell(session, SessionMessage::Close);
+            return self.send_away(session);
         };
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
@@ -46,7 +44,7 @@ impl Room {
             return self.tell(session, SessionMessage::Close);
         }
         let old = participant.session.replace(session);
-        participant.descriptions.forget();
+        participant.forget_negotiation();
         participant.resume_by = None;
         participant.resumed = true;
         participant.replay_due = true;
@@ -87,15 +85,20 @@ impl Room {
         };
         self.send(sid, Message::Reconnect(response));
         // Clients remove by identity: the farewell of an identity that is back must not be repeated.
+        let is_there = |info: &ParticipantInfo| {
+            let there = self.identities.get(&info.identity.as_str().into());
+            let there = there.and_then(|there| self.participants.get(there));
+            there.is_some_and(|there| there.sid == sid || there.is_visible())
+        };
         let departed = self.departed.iter().map(|(_, info)| info);
-        let mut participants: Vec<_> = departed
-            .filter(|info| !self.identities.contains_key(&info.identity.as_str().into()))
-            .cloned()
-            .collect();
+        let mut participants: Vec<_> = departed.filter(|info| !is_there(info)).cloned().collect();
         participants.extend(self.participants.get(&sid).map(Participant::info));
         participants.extend(self.visible_to(sid));
-        self.send(sid, Message::Update(ParticipantUpdate { participants }));
-        self.send_known_data_handles(sid);
+        let response = Response::from(Message::Update(ParticipantUpdate { participants }));
+        let cost = self.welcome_cost(&response);
+        self.send(sid, response);
+        self.charge(sid, cost, now);
+        self.send_known_data_handles(sid, now);
         let room = Some(self.info(now));
         self.send(sid, Message::RoomUpdate(RoomUpdate { room }));
         self.send_speakers(sid);

@@ -1,5 +1,5 @@
 //! One meeting. This file holds its state and routes; each group of verbs has its own file:
-//! `join`, `principal`, `resume`, `leave`, `descriptions`, `negotiate`, `publish`, `subscribe`, `metadata`, `announce`,
+//! `door`, `join`, `principal`, `resume`, `leave`, `descriptions`, `negotiate`, `publish`, `subscribe`, `metadata`, `announce`,
 //! `presence`, `moderate`, `simulate`, `budget` and `cost` (what a message may cause), `rpc`, `webhook`, `dynacast`,
 //! `data_tracks`, `forward` (to other rooms) and `forwarded` (from other rooms).
 
@@ -17,7 +17,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::{
     announce::News,
-    api::{ApiCall, Config, Response, RoomInput, RoomOutput, SessionId, SessionMessage},
+    api::{ApiCall, Config, Join, Response, RoomInput, RoomOutput, SessionId, SessionMessage},
     budget::Ledger,
     clock::{Clock, earliest, seconds},
     participant::Participant,
@@ -48,6 +48,8 @@ pub struct Room {
     pub(crate) participants: BTreeMap<ParticipantSid, Participant>,
     pub(crate) identities: BTreeMap<ParticipantIdentity, ParticipantSid>,
     pub(crate) sessions: BTreeMap<SessionId, ParticipantSid>,
+    /// Who wants to come in and owes something, by principal; and until when it does.
+    pub(crate) door: BTreeMap<ParticipantIdentity, (Instant, Box<Join>)>,
     /// Whose tokens do not let them in any more, if they are valid since before a time (seconds since 1970).
     pub(crate) revoked: BTreeMap<ParticipantIdentity, u64>,
     /// Every published track, and who publishes it.
@@ -100,6 +102,7 @@ impl Room {
             empty_timeout,
             departure_timeout: or(settings.departure_timeout, config.departure_timeout),
             max_participants: or(settings.max_participants, config.max_participants),
+            ledger: Ledger::new(config.clone(), now),
             config,
             clock: Clock::new(unix_now, now),
             created_at: unix_now,
@@ -108,6 +111,7 @@ impl Room {
             participants: BTreeMap::new(),
             identities: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            door: BTreeMap::new(),
             revoked: BTreeMap::new(),
             tracks: BTreeMap::new(),
             data_tracks: BTreeMap::new(),
@@ -121,7 +125,6 @@ impl Room {
                 .and_then(|number| number.parse().ok()),
             calls: BTreeMap::new(),
             news: News::default(),
-            ledger: Ledger::default(),
             given_up: BTreeMap::new(),
             announced: (0, false),
             close_at: Some(now + seconds(empty_timeout)),
@@ -148,8 +151,7 @@ impl Room {
             RoomInput::Join(join) if self.closed => {
                 self.outputs.push_back(RoomOutput::Redirect(join))
             }
-            RoomInput::Join(join) if join.request.reconnect => self.resume(*join, now),
-            RoomInput::Join(join) => self.join(*join, now),
+            RoomInput::Join(join) => self.arrive(join, now),
             RoomInput::Request { session, request } => {
                 if let Some(&sid) = self.sessions.get(&session) {
                     self.take_request(sid, *request, now);
@@ -170,7 +172,10 @@ impl Room {
                     },
             } => self.forward_participant(id, &identity, destination),
             RoomInput::Api { id, call } => {
+                // A moderator's doing is charged to nobody.
+                self.news.by_moderator = true;
                 let reply = self.api(call, now);
+                self.news.by_moderator = false;
                 self.outputs.push_back(RoomOutput::ApiReply { id, reply });
             }
             RoomInput::FromRoom {
@@ -226,9 +231,10 @@ impl Room {
         self.forget_departed(now);
         self.end_simulated_speech(now);
         self.expire_calls(now);
+        self.open_door(now);
         self.resume_waiting(now);
         self.tell_news(now);
-        if self.close_at.is_some_and(|at| at <= now) {
+        if self.ends_at().is_some_and(|at| at <= now) {
             self.close_idle(now);
         }
     }
@@ -244,12 +250,13 @@ impl Room {
                 participant.resume_by,
                 participant.media_by,
                 participant.awaited_answer.map(|(_, by)| by),
-                participant.descriptions.due(),
+                self.descriptions_due(participant),
             ])
         });
         earliest([
             participants.min(),
-            self.close_at,
+            self.ends_at(),
+            self.door_until(),
             self.speakers.simulated_until(),
             self.departed_until(),
             self.calls_until(),
@@ -342,7 +349,6 @@ fn outlives_connection(response: &Response) -> bool {
 #[allow(clippy::disallowed_methods)] // The start of the virtual clock is a real instant.
 mod tests {
     use super::*;
-    use crate::api::Join;
     use livekit::{AddTrackRequest, ConnectionSettings, JoinRequest, TrackType};
     use protocol::token::Grant;
 

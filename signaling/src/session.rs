@@ -30,7 +30,7 @@ const MAX_HELD_BACK: usize = 64;
 
 /// A long frame counts as several: to read it costs by its length. A page in a meeting of 160 that each change the
 /// description of 900 kB stays below half of the limit.
-const BYTES_PER_REQUEST: usize = 64 * 1024;
+pub(crate) const BYTES_PER_REQUEST: usize = 64 * 1024;
 
 /// Metadata and attributes above this size do not go into refreshed tokens: the token must still fit into a URL.
 const MAX_TOKEN_TEXT: usize = 16 * 1024;

@@ -388,3 +388,15 @@ proptest! {
         let _ = verify(&token, &keys(), NOW);
     }
 }
+
+#[test]
+fn the_key_that_is_recorded_is_the_one_that_signed() {
+    for claims in [
+        r#"{"ISS":"other","Iss":"devkey"}"#,
+        r#"{"Iss":"other","iss":"devkey"}"#,
+        r#"{"iss":"devkey","ISS":"other"}"#,
+    ] {
+        let grant = verify(&hs256(claims), &keys(), NOW).unwrap();
+        assert_eq!(grant.api_key, "devkey", "{claims}");
+    }
+}

@@ -56,6 +56,7 @@ const fn method(name: &'static str, right: Right) -> Method {
         name,
         right,
         long: &[],
+        small: &[],
     }
 }
 

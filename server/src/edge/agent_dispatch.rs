@@ -4,7 +4,7 @@ use protocol::{
     error::Error,
     json, limits,
     livekit::{self, AgentDispatch, RoomAgentDispatch, RoomConfiguration},
-    prescan::Opaque,
+    prescan::Paths,
 };
 
 use super::{
@@ -24,11 +24,12 @@ pub(super) const METHODS: [Method; 3] = [
     method("ListDispatch", &[]),
 ];
 
-const fn method(name: &'static str, long: Opaque) -> Method {
+const fn method(name: &'static str, long: Paths) -> Method {
     Method {
         name,
         right: Right::RoomAdmin,
         long,
+        small: &[],
     }
 }
 

@@ -5,7 +5,7 @@ use protocol::{
     error::Error,
     json, limits,
     livekit::{self, RoomConfiguration},
-    prescan::Opaque,
+    prescan::Paths,
     token::Grant,
 };
 use signaling::{ApiCall, ApiReply};
@@ -26,23 +26,37 @@ pub(super) const METHODS: [Method; 14] = [
         Right::RoomCreate,
         &[&[5], &[14, 2], &[14, 5, 2]],
     ),
-    method("ListRooms", Right::RoomList, &[]),
+    Method {
+        small: &[&[1]],
+        ..method("ListRooms", Right::RoomList, &[])
+    },
     method("DeleteRoom", Right::RoomCreate, &[]),
     method("ListParticipants", Right::RoomAdmin, &[]),
     method("GetParticipant", Right::RoomAdmin, &[]),
     method("RemoveParticipant", Right::RoomAdmin, &[]),
     method("MutePublishedTrack", Right::RoomAdmin, &[]),
     method("UpdateParticipant", Right::RoomAdmin, &[&[3], &[6, 2]]),
-    method("UpdateSubscriptions", Right::RoomAdmin, &[]),
-    method("SendData", Right::RoomAdmin, &[&[2]]),
+    Method {
+        small: &[&[3], &[5], &[5, 1], &[5, 2]],
+        ..method("UpdateSubscriptions", Right::RoomAdmin, &[])
+    },
+    Method {
+        small: &[&[4], &[6]],
+        ..method("SendData", Right::RoomAdmin, &[&[2]])
+    },
     method("UpdateRoomMetadata", Right::RoomAdmin, &[&[2]]),
     method("PerformRpc", Right::RoomAdmin, &[&[4]]),
     method("ForwardParticipant", Right::RoomAdmin, &[]),
     method("MoveParticipant", Right::RoomAdmin, &[]),
 ];
 
-const fn method(name: &'static str, right: Right, long: Opaque) -> Method {
-    Method { name, right, long }
+const fn method(name: &'static str, right: Right, long: Paths) -> Method {
+    Method {
+        name,
+        right,
+        long,
+        small: &[],
+    }
 }
 
 /// Carries out one call.

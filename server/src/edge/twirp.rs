@@ -14,7 +14,7 @@ use protocol::{
     api::{self, Format},
     error::{Error, TwirpCode},
     json::{self, Shape},
-    prescan::Opaque,
+    prescan::Paths,
     prost::Message,
     token::{Grant, SipGrant, VideoGrant},
 };
@@ -39,7 +39,9 @@ pub(super) struct Method {
     /// What its token must allow, for whatever room. Whoever lacks it learns nothing else.
     pub(super) right: Right,
     /// Fields of its request that may hold long texts.
-    pub(super) long: Opaque,
+    pub(super) long: Paths,
+    /// Those of which there may be many, and each is small.
+    pub(super) small: Paths,
 }
 
 /// A flag of a token that the server API asks for.
@@ -94,7 +96,8 @@ pub(super) struct Call {
     grant: Grant,
     format: Format,
     body: Bytes,
-    long: Opaque,
+    long: Paths,
+    small: Paths,
 }
 
 /// What a call is answered with.
@@ -178,6 +181,7 @@ async fn read(
             format,
             body,
             long: method.long,
+            small: method.small,
         }),
         _ => Err(malformed(format)),
     }
@@ -231,7 +235,7 @@ impl Call {
         &self,
         may: impl FnOnce(&M, &Grant) -> bool,
     ) -> Result<M, Error> {
-        let request = api::decode(self.format, &self.body, self.long);
+        let request = api::decode(self.format, &self.body, self.long, self.small);
         let request = request.ok_or_else(|| malformed(self.format))?;
         match may(&request, &self.grant) {
             true => Ok(request),

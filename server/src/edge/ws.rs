@@ -56,6 +56,7 @@ pub(super) async fn converse(edge: Edge, socket: WebSocket, admitted: Admitted) 
     let session = Session::new(join, edge.0.rooms.config(), unix_now, Instant::now());
     edge.0.metrics.sessions.inc();
     let (sender, mailbox) = session_mailbox();
+    let cut_off = mailbox.cut_off();
     let task = SessionTask {
         edge: edge.clone(),
         session,
@@ -66,7 +67,14 @@ pub(super) async fn converse(edge: Edge, socket: WebSocket, admitted: Admitted) 
         heard: Instant::now(),
         lost: false,
     };
-    let cause = task.run().instrument(span.clone()).await;
+    let conversation = async {
+        tokio::select! {
+            cause = task.run() => cause,
+            // The room has let go of it, and its client reads too slowly.
+            () = cut_off => CloseCause::Room,
+        }
+    };
+    let cause = conversation.instrument(span.clone()).await;
     edge.0.metrics.sessions.dec();
     edge.0
         .metrics

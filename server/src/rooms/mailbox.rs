@@ -7,7 +7,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{
             AtomicBool,
             Ordering::{Acquire, Release},
@@ -80,6 +80,25 @@ struct Shared {
     finished: AtomicBool,
     /// Nobody reads any more.
     abandoned: AtomicBool,
+    /// What waits is not to be read any more.
+    cut_off: Notify,
+}
+
+/// A session that hears nothing more, and may still read what it was told.
+pub(super) struct Ended(Weak<Shared>);
+
+impl Ended {
+    /// It has read everything, or given up.
+    pub fn is_over(&self) -> bool {
+        self.0.strong_count() == 0
+    }
+
+    /// What it has not read it does not get.
+    pub fn cut_off(&self) {
+        if let Some(shared) = self.0.upgrade() {
+            shared.cut_off.notify_one();
+        }
+    }
 }
 
 #[derive(Default)]
@@ -117,6 +136,11 @@ impl SessionSender {
         shared.ready.notify_one();
         Ok(())
     }
+
+    /// The room tells it nothing more.
+    pub(super) fn end(self) -> Ended {
+        Ended(Arc::downgrade(&self.0.0))
+    }
 }
 
 impl Drop for Writer {
@@ -140,6 +164,12 @@ impl SessionReceiver {
             }
             self.0.ready.notified().await;
         }
+    }
+
+    /// Resolves when the room wants the session gone, whatever it has not read.
+    pub fn cut_off(&self) -> impl Future<Output = ()> + use<> {
+        let shared = self.0.clone();
+        async move { shared.cut_off.notified().await }
     }
 
     /// What is there now.
@@ -167,8 +197,11 @@ impl Queue {
     fn push(&mut self, mail: SessionMail) -> bool {
         if let Some(subject) = mail.subject() {
             if let Some(place) = self.subjects.get(subject) {
-                self.mail.insert(*place, mail);
-                return true;
+                if subject.keeps_its_place() {
+                    self.mail.insert(*place, mail);
+                    return true;
+                }
+                self.mail.remove(place);
             }
             self.subjects.insert(subject.clone(), self.next);
         } else {

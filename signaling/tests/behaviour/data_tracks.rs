@@ -6,8 +6,9 @@ use protocol::{
         self, DataTrackFrameEncoding, DataTrackInfo, DataTrackSchemaId, JoinRequest,
         ParticipantPermission, PublishDataTrackRequest, PublishDataTrackResponse,
         SubscriptionPermission, SyncState, TrackPermission, UnpublishDataTrackRequest,
-        UpdateDataSubscription, UpdateParticipantRequest, data_track_frame_encoding::Value,
-        request_response::Reason, update_data_subscription::Update,
+        UpdateDataSubscription, UpdateParticipantRequest, UpdateSubscription,
+        data_track_frame_encoding::Value, request_response::Reason,
+        update_data_subscription::Update,
     },
 };
 use signaling::{ApiCall, Config, SessionId};
@@ -68,6 +69,7 @@ fn subscribe(meeting: &mut Meeting, session: SessionId, track: DataTrackSid, sub
         session,
         Ask::UpdateDataSubscription(UpdateDataSubscription { updates }),
     );
+    meeting.advance(NEWS);
 }
 
 /// What a client knows of handles since `start`: by track.
@@ -191,11 +193,89 @@ fn each_time_a_subscriber_is_told_all_its_handles() {
     );
     assert_eq!(known(&meeting), 1);
     meeting.ask(carol, Ask::Leave(Default::default()));
+    meeting.advance(NEWS);
     assert_eq!(known(&meeting), 0);
     assert!(
         maps(&meeting, alice).is_empty(),
         "who receives none hears nothing"
     );
+}
+
+#[test]
+fn whatever_a_publisher_does_its_subscribers_hear_of_handles_ten_times_a_second() {
+    let mut meeting = Meeting::new();
+    let mallory = meeting.enter("mallory");
+    let wish = || {
+        let mut wish = join_request("v=0");
+        let settings = wish.connection_settings.as_mut().unwrap();
+        settings.auto_subscribe_data_track = Some(true);
+        wish
+    };
+    let others = ["alice", "bob"].map(|identity| {
+        let session = meeting.open(grant(identity), wish());
+        meeting.connect(session);
+        session
+    });
+    publish(&mut meeting, mallory, 1, "lasting");
+    meeting.advance(10 * NEWS);
+    let start = others.map(|session| meeting.heard(session));
+    for round in 0..100 {
+        let name = round.to_string();
+        meeting.ask(mallory, Ask::PublishDataTrackRequest(request(7, &name)));
+        meeting.advance(NEWS / 10);
+        let end = UnpublishDataTrackRequest { pub_handle: 7 };
+        meeting.ask(mallory, Ask::UnpublishDataTrackRequest(end));
+    }
+    meeting.advance(NEWS);
+    for (session, start) in others.into_iter().zip(start) {
+        let told = meeting.since(session, start).iter();
+        let told: Vec<_> = told
+            .filter(|told| matches!(told, Told::DataTrackSubscriberHandles(_)))
+            .collect();
+        assert!((2..=12).contains(&told.len()), "{}", told.len());
+        let Some(Told::DataTrackSubscriberHandles(last)) = told.last() else {
+            panic!()
+        };
+        assert_eq!(last.sub_handles.len(), 1, "the last state is told");
+    }
+}
+
+#[test]
+fn handles_are_charged_to_the_publisher_by_their_length_and_receivers() {
+    let mut meeting = Meeting::new();
+    let publisher = meeting.enter("publisher");
+    for handle in 1..=100 {
+        let name = handle.to_string();
+        meeting.ask(
+            publisher,
+            Ask::PublishDataTrackRequest(request(handle, &name)),
+        );
+    }
+    meeting.advance(NEWS);
+    let mut wish = join_request("v=0");
+    let settings = wish.connection_settings.as_mut().unwrap();
+    settings.auto_subscribe_data_track = Some(true);
+    for i in 0..60 {
+        meeting.open(grant(&i.to_string()), wish.clone());
+    }
+    let mallory = meeting.enter("mallory");
+    publish(&mut meeting, mallory, 2, "first");
+    meeting.advance(100 * NEWS);
+    // This leaves less than it costs to tell the sixty of a hundred tracks.
+    for _ in 0..5 {
+        let nothing = UpdateSubscription {
+            track_sids: vec!["TR_nothing".into(); 1240],
+            ..Default::default()
+        };
+        meeting.ask(mallory, Ask::Subscription(nothing));
+    }
+    let end = UnpublishDataTrackRequest { pub_handle: 2 };
+    meeting.ask(mallory, Ask::UnpublishDataTrackRequest(end));
+    let start = meeting.heard(mallory);
+    meeting.ask(mallory, Ask::PublishDataTrackRequest(request(2, "next")));
+    assert_eq!(meeting.since(mallory, start), [], "it waits");
+    meeting.advance(10 * NEWS);
+    assert_eq!(meeting.since(mallory, start).len(), 1);
 }
 
 #[test]

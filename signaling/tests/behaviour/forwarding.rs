@@ -689,3 +689,20 @@ fn what_another_room_says_of_people_who_are_not_its_own_changes_nothing() {
     rooms.there.input(RoomInput::RoomGone { room: stranger });
     assert_eq!(rooms.there.participants().len(), 2);
 }
+
+#[test]
+fn what_changes_nothing_is_not_told_to_the_other_room() {
+    let (mut rooms, alice, _, camera) = Rooms::met();
+    rooms.here.advance(10 * NEWS);
+    rooms.here.to_rooms.clear();
+    for width in [0, 0, 640] {
+        let update = livekit::UpdateLocalVideoTrack {
+            track_sid: camera.to_string(),
+            width,
+            ..Default::default()
+        };
+        rooms.here.ask(alice, Ask::UpdateVideoTrack(update));
+        rooms.here.advance(NEWS);
+        assert_eq!(rooms.here.to_rooms.len(), usize::from(width > 0));
+    }
+}

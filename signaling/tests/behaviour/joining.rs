@@ -459,3 +459,23 @@ fn who_is_hidden_is_no_publisher_to_the_others() {
     let room = meeting.join_response(alice).room.clone().unwrap();
     assert_eq!((room.num_participants, room.num_publishers), (2, 1));
 }
+
+#[test]
+fn a_count_that_was_right_for_a_moment_is_corrected() {
+    let mut meeting = Meeting::new();
+    meeting.enter("alice");
+    // What all are told is 2; the next time not before 100 ms have passed.
+    let bob = meeting.join("bob");
+    let carol = meeting.join("carol");
+    let room = meeting.join_response(carol).room.as_ref().unwrap();
+    assert_eq!(room.num_participants, 3);
+    meeting.ask(bob, Ask::Leave(Default::default()));
+    meeting.advance(NEWS);
+    let counts = meeting.clients[&carol].heard.iter().filter_map(|told| {
+        let Told::RoomUpdate(update) = told else {
+            return None;
+        };
+        Some(update.room.as_ref()?.num_participants)
+    });
+    assert_eq!(counts.last(), Some(2));
+}

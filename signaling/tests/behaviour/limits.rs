@@ -8,7 +8,7 @@ use protocol::{
     },
     signal::{Encoding, Frame, MAX_FRAME_BYTES},
 };
-use signaling::{ApiCall, CloseCause, Config, SessionId};
+use signaling::{ApiCall, CloseCause, Config, Response, SessionId};
 
 use crate::meeting::*;
 
@@ -43,6 +43,22 @@ fn a_full_room_refuses_one_more_but_not_an_agent_or_the_same_identity() {
     agent.kind = "agent".into();
     let agent = meeting.open(agent, join_request("v=0"));
     assert_eq!(meeting.clients[&agent].closed, None);
+    // Nor a recorder, whatever kind it says it is; and neither is counted.
+    for (kind, recorder, agent) in [
+        ("egress", false, false),
+        ("", true, false),
+        ("sip", true, false),
+        ("sip", false, true),
+    ] {
+        let mut dependent = grant(&format!("{kind} {recorder} {agent}"));
+        dependent.kind = kind.into();
+        let video = dependent.video.as_mut().unwrap();
+        (video.recorder, video.agent) = (recorder, agent);
+        let dependent = meeting.open(dependent, join_request("v=0"));
+        assert_eq!(meeting.clients[&dependent].closed, None);
+        let room = meeting.join_response(dependent).room.as_ref().unwrap();
+        assert_eq!(room.num_participants, 2);
+    }
     let again = meeting.enter("bob");
     assert_eq!(meeting.clients[&again].closed, None);
     assert_eq!(
@@ -305,6 +321,10 @@ fn n_tracks_are_received_and_one_more_waits_until_another_is_given_up() {
         })
         .collect();
     assert_eq!(refused, [tracks[3].to_string()], "told once");
+    // Whoever joins a room of thousands is told of thousands at once: none of these fills its mailbox.
+    let mut told = meeting.since(bob, start).iter();
+    let told = told.find(|told| matches!(told, Told::SubscriptionResponse(_)));
+    assert!(Response::from(told.unwrap().clone()).subject().is_some());
     let other = meeting.enter("carol");
     assert_eq!(
         meeting.subscriptions(other).len(),

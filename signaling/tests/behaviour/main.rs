@@ -4,6 +4,7 @@
 
 mod agents;
 mod backup;
+mod coming_back;
 mod costs;
 mod data_tracks;
 mod descriptions;

@@ -92,3 +92,44 @@ fn who_is_made_a_recorder_is_one() {
         .unwrap();
     assert_eq!(told(&meeting, alice, start), [true]);
 }
+
+#[allow(deprecated)] // `recorder`: it is what the server API has.
+fn make_recorder(meeting: &mut Meeting, identity: &str, recorder: bool) {
+    let permission = ParticipantPermission {
+        can_subscribe: true,
+        recorder,
+        ..Default::default()
+    };
+    let request = livekit::UpdateParticipantRequest {
+        identity: identity.into(),
+        permission: Some(permission),
+        ..Default::default()
+    };
+    let call = ApiCall::UpdateParticipant(Box::new(request));
+    meeting.api(call).unwrap();
+}
+
+#[test]
+fn a_room_ends_after_who_became_a_recorder_and_not_while_one_is_a_person() {
+    let minute = std::time::Duration::from_secs(60);
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    make_recorder(&mut meeting, "alice", true);
+    meeting.ask(alice, Ask::Leave(Default::default()));
+    meeting.advance(minute);
+    assert!(meeting.closed, "nobody is there");
+    // Nor does one keep it open who is there for others.
+    let mut meeting = Meeting::new();
+    meeting.enter("alice");
+    make_recorder(&mut meeting, "alice", true);
+    meeting.advance(minute);
+    assert!(meeting.closed);
+    // The room is about to end, and one of those who do not hold it becomes one who does.
+    let mut meeting = Meeting::new();
+    let first = meeting.open(recorder("first"), join_request("v=0"));
+    meeting.connect(first);
+    make_recorder(&mut meeting, "first", false);
+    meeting.advance(10 * minute);
+    assert!(!meeting.closed);
+    assert_eq!(meeting.clients[&first].closed, None);
+}

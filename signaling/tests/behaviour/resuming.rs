@@ -1,8 +1,9 @@
 use std::time::Duration;
 
 use protocol::livekit::{
-    DataChannelReceiveState, DisconnectReason, JoinRequest, SimulateScenario, SyncState, TrackInfo,
-    TrackPublishedResponse, UpdateSubscription, leave_request::Action, participant_info::State,
+    DataChannelReceiveState, DisconnectReason, JoinRequest, ParticipantPermission,
+    SimulateScenario, SyncState, TrackInfo, TrackPublishedResponse, UpdateParticipantRequest,
+    UpdateSubscription, leave_request::Action, participant_info::State,
     simulate_scenario::Scenario,
 };
 use signaling::{ApiCall, CloseCause, Config};
@@ -399,4 +400,43 @@ fn who_comes_back_is_not_told_that_it_is_lost() {
         meeting.media(sfu::Event::QualityChanged { peer: own, quality });
     }
     assert_eq!(told(&meeting).last(), Some(&lost(own)));
+}
+
+#[test]
+fn who_was_hidden_meanwhile_is_gone_for_who_comes_back() {
+    let mut meeting = Meeting::new();
+    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    let hide = |meeting: &mut Meeting, hidden| {
+        let permission = ParticipantPermission {
+            can_subscribe: true,
+            hidden,
+            ..Default::default()
+        };
+        let request = UpdateParticipantRequest {
+            identity: "bob".into(),
+            permission: Some(permission),
+            ..Default::default()
+        };
+        let call = ApiCall::UpdateParticipant(Box::new(request));
+        meeting.api(call).unwrap();
+    };
+    let states = |meeting: &Meeting, session, identity: &str| -> Vec<_> {
+        let news = updates(&meeting.clients[&session].heard).into_iter();
+        news.filter(|info| info.identity == identity)
+            .map(|info| info.state())
+            .collect()
+    };
+    meeting.cut(alice);
+    hide(&mut meeting, true);
+    let again = meeting.resume("alice", alice);
+    assert_eq!(states(&meeting, again, "bob"), [State::Disconnected]);
+    // To itself it is there.
+    meeting.cut(bob);
+    let bob_again = meeting.resume("bob", bob);
+    assert_eq!(states(&meeting, bob_again, "bob"), [State::Active]);
+    // And back before somebody else is.
+    meeting.cut(again);
+    hide(&mut meeting, false);
+    let again = meeting.resume("alice", alice);
+    assert_eq!(states(&meeting, again, "bob"), [State::Active]);
 }

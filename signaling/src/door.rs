@@ -1,0 +1,70 @@
+//! At the door: who comes in, anew or back, is charged for it; who owes something waits until it does not, as its messages do.
+
+use std::time::Instant;
+
+use protocol::livekit::{DisconnectReason, leave_request::Action};
+
+use crate::{
+    api::{Join, Response, SessionId, SessionMessage},
+    clock::earliest,
+    cost::REJOIN,
+    leave::leave,
+    room::Room,
+};
+
+impl Room {
+    /// Somebody wants to join or to resume. Of each person one waits: the newest.
+    pub(crate) fn arrive(&mut self, join: Box<Join>, now: Instant) {
+        let principal = join.grant.principal();
+        if let Some((_, older)) = self.door.remove(&principal) {
+            self.send_away(older.session);
+        }
+        match self.ledger.owes_until(&principal, now) {
+            Some(until) => _ = self.door.insert(principal, (until, join)),
+            None => self.let_in(*join, now),
+        }
+    }
+
+    fn let_in(&mut self, join: Join, now: Instant) {
+        let principal = join.grant.principal();
+        self.ledger.charge(&principal, REJOIN as u64, now);
+        match join.request.reconnect {
+            true => self.resume(join, now),
+            false => self.join(join, now),
+        }
+    }
+
+    /// Lets in who has waited long enough.
+    pub(crate) fn open_door(&mut self, now: Instant) {
+        let due = self.door.iter().filter(|(_, (until, _))| *until <= now);
+        let due: Vec<_> = due.map(|(principal, _)| principal.clone()).collect();
+        for principal in due {
+            if let Some((_, join)) = self.door.remove(&principal) {
+                self.arrive(join, now);
+            }
+        }
+    }
+
+    /// When [`Room::open_door`] has something to do.
+    pub(crate) fn door_until(&self) -> Option<Instant> {
+        earliest([self.door.values().map(|(until, _)| *until).min()])
+    }
+
+    /// When the room ends, unless somebody comes. Who waits at the door will.
+    pub(crate) fn ends_at(&self) -> Option<Instant> {
+        self.close_at.filter(|_| self.door.is_empty())
+    }
+
+    /// It does not come in as it wanted to; it may try anew.
+    pub(crate) fn send_away(&mut self, session: SessionId) {
+        let leave = leave(DisconnectReason::StateMismatch, Action::Reconnect);
+        self.tell(session, SessionMessage::Response(leave.into()));
+        self.tell(session, SessionMessage::Close);
+    }
+
+    /// What it costs to tell somebody who comes in what is there.
+    pub(crate) fn welcome_cost(&self, response: &Response) -> u64 {
+        let tracks = self.tracks.len() + self.data_tracks.len();
+        (tracks + response.binary().len() / 1024) as u64
+    }
+}
