@@ -301,7 +301,7 @@ fn a_worker_without_a_name_gets_a_job_for_each_new_room() {
     let (_, assignment, grant) = office.given.last().unwrap().clone();
     assert_eq!(assignment.job.unwrap().id, job);
     let video = grant.video();
-    assert!(video.room_join && video.agent && !video.room_admin);
+    assert!(video.room_join && !video.agent && !video.room_admin);
     assert_eq!((grant.kind.as_str(), video.room.as_str()), ("agent", "two"));
     assert_eq!(grant.identity, format!("agent-{job}"));
     assert_eq!(grant.api_key, "key");
