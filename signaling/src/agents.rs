@@ -101,7 +101,7 @@ pub enum RoomNews {
         /// The agents that its token wants here.
         agents: Vec<RoomAgentDispatch>,
     },
-    /// Somebody publishes a track.
+    /// Somebody who had no track publishes its first.
     Published {
         /// By its sid.
         sid: ParticipantSid,

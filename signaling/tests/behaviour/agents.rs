@@ -12,9 +12,9 @@ use protocol::{
     livekit::{
         self, AgentDispatch, AvailabilityResponse, Job, JobAssignment, JobRestartPolicy, JobStatus,
         JobType, MigrateJobRequest, ParticipantInfo, ParticipantPermission, RegisterWorkerRequest,
-        RoomAgentDispatch, SimulateJobRequest, UpdateJobStatus, UpdateWorkerStatus, WorkerPing,
-        WorkerStatus, participant_info::Kind, server_message::Message as Told,
-        worker_message::Message as Said,
+        RoomAgentDispatch, SimulateJobRequest, UpdateJobStatus, UpdateParticipantRequest,
+        UpdateWorkerStatus, WorkerPing, WorkerStatus, participant_info::Kind,
+        server_message::Message as Told, worker_message::Message as Said,
     },
     token::Grant,
 };
@@ -24,7 +24,7 @@ use signaling::{
     check_dispatches,
 };
 
-use crate::meeting::{Ask, Meeting, grant, join_request};
+use crate::meeting::{Ask, Meeting, camera, grant, join_request, offer};
 
 const UNIX: Duration = Duration::from_secs(1_800_000_000);
 
@@ -1103,6 +1103,63 @@ fn a_room_tells_those_who_send_agents_who_comes_publishes_and_leaves() {
     assert!(info.is_publisher && info.tracks.len() == 1);
     assert_eq!(news[3], RoomNews::MetadataChanged { metadata });
     assert_eq!(news[4..], [RoomNews::Left { sid }, RoomNews::Closed]);
+}
+
+#[test]
+fn a_publisher_is_described_once_however_many_tracks_it_brings() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.join("alice");
+    let cids: Vec<_> = (0..20).map(|i| format!("cam{i}")).collect();
+    for cid in &cids {
+        meeting.ask(alice, Ask::AddTrack(camera(cid)));
+    }
+    let all = format!("v=0 {}", cids.join(" "));
+    meeting.ask(alice, Ask::Offer(offer(2, &all)));
+    meeting.connect(alice);
+    meeting.ask(alice, Ask::AddTrack(camera("late")));
+    meeting.ask(alice, Ask::Offer(offer(3, &format!("{all} late"))));
+    let bob = meeting.enter("bob");
+    meeting.publish(bob, "cam");
+    meeting.ask(bob, Ask::AddTrack(camera("cam2")));
+    meeting.ask(bob, Ask::Offer(offer(3, "v=0 cam cam2")));
+    let told = meeting.news.iter().filter_map(|news| match news {
+        RoomNews::Joined { info, .. } => Some(("joined", info.tracks.len())),
+        RoomNews::Published { info, .. } => Some(("published", info.tracks.len())),
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told, [("joined", 20), ("joined", 0), ("published", 1)]);
+    // To the application each is an event.
+    let published = meeting.events.iter();
+    let published = published.filter(|event| event.event == "track_published");
+    assert_eq!(published.count(), 23);
+}
+
+#[test]
+#[allow(deprecated)] // Older clients read `agent`.
+fn a_moderator_makes_an_agent_of_nobody_who_could_then_register_as_a_worker() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let agent = ParticipantPermission {
+        agent: true,
+        can_subscribe: true,
+        ..ParticipantPermission::default()
+    };
+    let update = UpdateParticipantRequest {
+        room: "Room".into(),
+        identity: "alice".into(),
+        permission: Some(agent),
+        ..UpdateParticipantRequest::default()
+    };
+    meeting
+        .api(ApiCall::UpdateParticipant(Box::new(update)))
+        .unwrap();
+    let signed = meeting.clients[&alice].signed.last().unwrap();
+    assert!(signed.video().room_join && !signed.video().agent);
+    assert_eq!(signed.kind, "agent");
+    let alice = meeting.participants().remove(0);
+    assert_eq!(alice.kind(), Kind::Agent);
+    assert!(alice.permission.unwrap().agent);
 }
 
 #[test]
