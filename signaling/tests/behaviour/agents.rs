@@ -356,6 +356,18 @@ fn a_token_asks_once_for_its_agents_however_often_somebody_comes_with_it() {
 }
 
 #[test]
+fn who_asks_for_the_same_agent_twice_gets_two_and_no_more_when_coming_back() {
+    let mut office = Office::new();
+    let worker = office.worker("scribe");
+    office.open("room", vec![wish("scribe"); 2]);
+    assert_eq!(office.asked(worker).len(), 2);
+    for (wishes, jobs) in [(1, 2), (2, 2), (3, 3), (3, 3)] {
+        office.join_with("room", "ada", Kind::Standard, vec![wish("scribe"); wishes]);
+        assert_eq!(office.asked(worker).len(), jobs, "{wishes}");
+    }
+}
+
+#[test]
 fn publishers_and_participants_have_agents_of_their_own_and_agents_have_none() {
     let mut office = Office::new();
     let publishers = office.register(registration("", JobType::JtPublisher));
