@@ -11,6 +11,7 @@ use protocol::{
 };
 
 use crate::{
+    agents::RoomNews,
     api::{Join, SessionMessage},
     leave::{Farewell, leave},
     participant::Participant,
@@ -57,6 +58,7 @@ impl Room {
             self.tell(old, SessionMessage::Close);
         }
         self.sessions.insert(session, sid);
+        self.tell_agents(RoomNews::Back { sid });
         self.tell(session, SessionMessage::Grant(grant));
         self.welcome_back(sid, now);
         for response in missed {

@@ -95,6 +95,7 @@ impl Agents {
             state.deleted_at = self.nanoseconds(self.clock.unix(now));
         }
         self.forget_jobs(room, sid);
+        self.serve_freed(now);
         Ok(description)
     }
 
