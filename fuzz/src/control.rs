@@ -191,6 +191,8 @@ pub fn worker_message(data: &[u8]) {
         let api_key = "key".to_owned();
         agents.handle(AgentsInput::WorkerConnected { worker, api_key }, now);
     }
+    // The name of who was sent last.
+    let (mut sent, agent) = (String::new(), "PA_agent0000000".parse().expect("a sid"));
     for part in parts(data) {
         let Some((&how, bytes)) = part.split_first() else {
             continue;
@@ -204,6 +206,20 @@ pub fn worker_message(data: &[u8]) {
                 agents.handle(AgentsInput::WorkerConnected { worker, api_key }, now);
             }
             3 => news(&mut agents, RoomNews::Left { sid: people[0] }, now),
+            4 => {
+                let info = Box::new(ParticipantInfo {
+                    identity: sent.clone(),
+                    ..Default::default()
+                });
+                let joined = RoomNews::Joined {
+                    sid: agent,
+                    info,
+                    agents: Vec::new(),
+                };
+                news(&mut agents, joined, now);
+            }
+            5 => news(&mut agents, RoomNews::Away { sid: agent }, now),
+            6 => news(&mut agents, RoomNews::Left { sid: agent }, now),
             _ => now += Duration::from_millis(100),
         }
         agents.handle_timeout(now);
@@ -216,8 +232,12 @@ pub fn worker_message(data: &[u8]) {
             agents.handle(AgentsInput::WorkerMessage { worker, message }, now);
         }
         while let Some(output) = agents.poll_output() {
-            if let AgentsOutput::CloseWorker { worker, .. } = output {
-                agents.handle(AgentsInput::WorkerGone { worker }, now);
+            match output {
+                AgentsOutput::CloseWorker { worker, .. } => {
+                    agents.handle(AgentsInput::WorkerGone { worker }, now);
+                }
+                AgentsOutput::Assign { grant, .. } => sent = grant.identity,
+                _ => {}
             }
         }
     }

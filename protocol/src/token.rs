@@ -212,7 +212,7 @@ pub struct VideoGrant {
     /// It records.
     #[serde(skip_serializing_if = "is_false")]
     pub recorder: bool,
-    /// It is an agent, or may register as a worker.
+    /// It is an agent or, in a token that is for no room, may register as a worker.
     #[serde(skip_serializing_if = "is_false")]
     pub agent: bool,
     /// May receive metrics of others.

@@ -162,19 +162,27 @@ async fn who_is_no_worker_is_refused_before_the_upgrade() {
         };
         signed(&grant, secret, now())
     };
-    let agents_own = VideoGrant {
-        room_join: true,
+    let in_room = |room_join| VideoGrant {
+        room_join,
         room: "room".into(),
+        ..video(true)
+    };
+    let anywhere = VideoGrant {
+        room_join: true,
         ..video(true)
     };
     for (token, text) in [
         (String::new(), "permissions denied"),
         (of(None, "", "secret"), "permissions denied"),
         (of(Some(video(false)), "", "secret"), "permissions denied"),
+        // Who is somebody in a room, or may be, is no worker, whatever its kind.
         (
-            of(Some(agents_own), "agent", "secret"),
+            of(Some(in_room(true)), "agent", "secret"),
             "permissions denied",
         ),
+        (of(Some(in_room(true)), "", "secret"), "permissions denied"),
+        (of(Some(in_room(false)), "", "secret"), "permissions denied"),
+        (of(Some(anywhere), "", "secret"), "permissions denied"),
         (
             of(Some(video(true)), "", "wrong"),
             "invalid token: token signature is invalid: signature is invalid",
@@ -217,7 +225,7 @@ async fn a_worker_registers_and_gets_a_job_with_a_token_for_its_agent() {
             (grant.kind.as_str(), grant.name.as_str()),
             ("agent", "Scribe")
         );
-        assert!(grant.video().room_join && grant.video().agent);
+        assert!(grant.video().room_join && !grant.video().agent);
         assert_eq!(grant.video().room, room);
         let until = grant.expires_at.unwrap();
         assert!((now() + 3500..now() + 3700).contains(&until));

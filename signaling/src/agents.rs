@@ -6,12 +6,13 @@
 //! decides which worker gets which job.
 //!
 //! This file holds the boundary and the state, and routes; each group of verbs has its own file: `workers` (what they say),
-//! `jobs` (asked, given, taken over, ended), `dispatches` (the server API), `meetings` (what rooms tell) and
-//! `wire` (how that reads).
+//! `jobs` (asked, given, ended), `comeback` (workers and agents that are gone, and back), `dispatches` (the server API),
+//! `meetings` (what rooms tell) and `wire` (how that reads).
 //!
 //! Its owner feeds an input, then drains `poll_output` until it is `None`, and calls `handle_timeout` when the instant of
 //! `poll_timeout` has come.
 
+mod comeback;
 mod dispatches;
 mod jobs;
 mod meetings;
@@ -101,12 +102,22 @@ pub enum RoomNews {
         /// The agents that its token wants here.
         agents: Vec<RoomAgentDispatch>,
     },
-    /// Somebody publishes a track.
+    /// Somebody who had no track publishes its first.
     Published {
         /// By its sid.
         sid: ParticipantSid,
         /// As others see it.
         info: Box<ParticipantInfo>,
+    },
+    /// Somebody's signal connection broke.
+    Away {
+        /// By its sid.
+        sid: ParticipantSid,
+    },
+    /// Somebody has a signal connection again.
+    Back {
+        /// By its sid.
+        sid: ParticipantSid,
     },
     /// Somebody has left.
     Left {
@@ -251,6 +262,8 @@ struct Job {
     identity: Option<ParticipantIdentity>,
     /// Who has it, or had it last.
     worker: Option<WorkerSid>,
+    /// With which that one registered.
+    api_key: Option<String>,
     /// It had another worker before.
     resuming: bool,
     /// Workers that did not want it.
@@ -261,10 +274,20 @@ struct Job {
     arrived: bool,
     /// Its agent has left the room. If its worker does not say until then why, the job has failed.
     left_until: Option<Instant>,
+    /// A worker says that it is over, and may speak of the agent before.
+    report: Option<Report>,
+}
+
+/// How a job is said to have ended.
+struct Report {
+    status: JobStatus,
+    error: String,
+    /// By then it is known what to make of it.
+    until: Instant,
 }
 
 /// Where a job is.
-#[derive(Debug, Clone, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq)]
 enum Stage {
     /// No worker could be asked. With a time: then those who refused are asked again.
     Waiting(Option<Instant>),
@@ -272,8 +295,8 @@ enum Stage {
     Asked { worker: WorkerId, until: Instant },
     /// A worker has it.
     Running { worker: WorkerId },
-    /// Its worker is gone. Until then it may come back and say that it still has the job.
-    Orphaned { api_key: String, until: Instant },
+    /// Its worker is gone. Its agent works on; or, with a time, it is gone too, and one of them may come back until then.
+    Orphaned { until: Option<Instant> },
     /// It is done, whichever way.
     Ended,
 }
@@ -296,6 +319,8 @@ struct Person {
     info: ParticipantInfo,
     joined: Instant,
     published: Option<Instant>,
+    /// It has no signal connection.
+    away: bool,
 }
 
 /// What is due at a time. Whether it still is, is seen then.
@@ -320,6 +345,8 @@ pub struct Agents {
     jobs: BTreeMap<JobSid, Job>,
     /// Jobs that no worker could be asked about, by who could do them.
     waiting: BTreeMap<Pool, BTreeSet<JobSid>>,
+    /// Workers of these have fewer jobs than before.
+    freed: BTreeSet<Pool>,
     due: BTreeSet<(Instant, Due)>,
     closing: bool,
     outputs: VecDeque<AgentsOutput>,
@@ -338,6 +365,7 @@ impl Agents {
             by_name: BTreeMap::new(),
             jobs: BTreeMap::new(),
             waiting: BTreeMap::new(),
+            freed: BTreeSet::new(),
             due: BTreeSet::new(),
             closing: false,
             outputs: VecDeque::new(),
@@ -357,6 +385,7 @@ impl Agents {
             AgentsInput::Room { room, news } => self.room_news(room, news, now),
             AgentsInput::Shutdown => self.closing = true,
         }
+        self.serve_freed(now);
     }
 
     /// Does what is due at `now`.
@@ -372,6 +401,7 @@ impl Agents {
                 None => return,
             }
         }
+        self.serve_freed(now);
     }
 
     /// When [`Agents::handle_timeout`] must be called next.

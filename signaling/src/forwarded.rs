@@ -237,7 +237,7 @@ impl Room {
             self.add_forwarded_track(sid, track);
             let publisher = self.participants.get(&sid).map(Participant::info);
             if let Some(publisher) = publisher.filter(|_| is_active) {
-                self.notify_published(publisher, info, now);
+                self.notify_published(&publisher, info, now);
             }
         }
         if is_changed {

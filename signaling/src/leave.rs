@@ -11,6 +11,7 @@ use protocol::{
 };
 
 use crate::{
+    agents::RoomNews,
     api::{CloseCause, PING_TIMEOUT_SECONDS, RoomOutput, SessionId, SessionMessage},
     clock::{earliest, seconds},
     participant::Participant,
@@ -141,6 +142,7 @@ impl Room {
             return self.remove(sid, DisconnectReason::SignalClose, Farewell::Silent, now);
         }
         participant.resume_by = Some(now + seconds(self.config.resume_timeout));
+        self.tell_agents(RoomNews::Away { sid });
     }
 
     /// The media transport is gone. An ICE restart may bring it back.

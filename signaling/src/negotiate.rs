@@ -192,7 +192,7 @@ impl Room {
         }
         self.notify_joined(info.clone(), now);
         for track in &info.tracks {
-            self.notify_published(info.clone(), track.clone(), now);
+            self.notify_published(&info, track.clone(), now);
         }
         self.introduce(sid, now);
         self.announce_count(None);

@@ -460,13 +460,14 @@ fn permission_of(grant: &Grant) -> ParticipantPermission {
         hidden: video.hidden,
         recorder: video.recorder,
         can_update_metadata: video.may_update_own_metadata(),
-        agent: video.agent,
+        agent: kind_of(grant) == Kind::Agent,
         can_subscribe_metrics: video.can_subscribe_metrics.unwrap_or(false),
         can_manage_agent_session: video.can_manage_agent_session.unwrap_or(false),
     }
 }
 
-/// Writes a moderator's permission into the grant.
+/// Writes a moderator's permission into the grant. That it is an agent its kind says from then on: in a token the flag
+/// would also say that its holder is a worker.
 #[allow(deprecated)] // See `permission_of`.
 pub(crate) fn set_permission(grant: &mut Grant, permission: &ParticipantPermission) {
     let sources = permission
@@ -486,6 +487,10 @@ pub(crate) fn set_permission(grant: &mut Grant, permission: &ParticipantPermissi
     video.can_update_own_metadata = Some(permission.can_update_metadata);
     video.can_subscribe_metrics = Some(permission.can_subscribe_metrics);
     video.can_manage_agent_session = Some(permission.can_manage_agent_session);
+    if kind_of(grant) == Kind::Agent {
+        grant.kind = "agent".to_owned();
+    }
+    grant.video.get_or_insert_default().agent = false;
 }
 
 /// What a source gives; `None` for no source in particular.

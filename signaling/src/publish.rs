@@ -127,7 +127,7 @@ impl Room {
         let track_info = track_state.info.clone();
         if is_new && active {
             let publisher = participant.info();
-            self.notify_published(publisher, track_info, now);
+            self.notify_published(&publisher, track_info, now);
         }
         if visible {
             // Subscriptions to it begin when the `update` is out.
@@ -153,7 +153,7 @@ impl Room {
         let removed = participant.tracks.remove(index);
         let publisher = (participant.state == State::Active).then(|| participant.info());
         if let Some(publisher) = publisher.filter(|_| removed.bound) {
-            self.notify_unpublished(publisher, removed.info.clone(), now);
+            self.notify_unpublished(&publisher, removed.info.clone(), now);
         }
         self.forget_track(track);
         self.command(sfu::Command::Unpublish { peer: sid, track });

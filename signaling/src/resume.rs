@@ -11,6 +11,7 @@ use protocol::{
 };
 
 use crate::{
+    agents::RoomNews,
     api::{Join, Response, SessionMessage},
     leave::Farewell,
     participant::Participant,
@@ -55,6 +56,7 @@ impl Room {
             self.tell(old, SessionMessage::Close);
         }
         self.sessions.insert(session, sid);
+        self.tell_agents(RoomNews::Back { sid });
         self.tell(session, SessionMessage::Grant(grant));
         self.welcome_back(sid, now);
         for response in missed {

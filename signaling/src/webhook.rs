@@ -62,7 +62,7 @@ impl Room {
             State::Active => {
                 let info = participant.info();
                 for track in &info.tracks {
-                    self.notify_unpublished(info.clone(), track.clone(), now);
+                    self.notify_unpublished(&info, track.clone(), now);
                 }
                 self.notify_participant("participant_left", participant.last_info(reason), now);
             }
@@ -96,14 +96,17 @@ impl Room {
         self.notify_participant("participant_connection_aborted", participant, now);
     }
 
-    /// The track can be received.
+    /// The track can be received. Agents come for a publisher, not for its tracks: they hear of the first, and of those it
+    /// joined with when it joins.
     pub(crate) fn notify_published(
         &mut self,
-        publisher: ParticipantInfo,
+        publisher: &ParticipantInfo,
         track: TrackInfo,
         now: Instant,
     ) {
-        if let Ok(sid) = publisher.sid.parse() {
+        if publisher.tracks.len() == 1
+            && let Ok(sid) = publisher.sid.parse()
+        {
             let info = Box::new(publisher.clone());
             self.tell_agents(RoomNews::Published { sid, info });
         }
@@ -113,7 +116,7 @@ impl Room {
     /// A track that was announced has ended.
     pub(crate) fn notify_unpublished(
         &mut self,
-        publisher: ParticipantInfo,
+        publisher: &ParticipantInfo,
         track: TrackInfo,
         now: Instant,
     ) {
@@ -133,7 +136,7 @@ impl Room {
     fn notify_track(
         &mut self,
         name: &str,
-        publisher: ParticipantInfo,
+        publisher: &ParticipantInfo,
         track: TrackInfo,
         now: Instant,
     ) {
@@ -143,8 +146,8 @@ impl Room {
             ..livekit::Room::default()
         };
         let participant = ParticipantInfo {
-            sid: publisher.sid,
-            identity: publisher.identity,
+            sid: publisher.sid.clone(),
+            identity: publisher.identity.clone(),
             ..ParticipantInfo::default()
         };
         let event = WebhookEvent {

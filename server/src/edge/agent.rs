@@ -56,9 +56,9 @@ fn admit(edge: &Edge, parts: &Parts) -> Result<String, Error> {
     let grant = rtc::authenticate(headers, extensions, &parameters.access_token, keys)?
         .ok_or(Error::PermissionDenied)?;
     let video = grant.video();
-    // The token of an agent in a room has the same flag, but is for that room.
-    let is_participant = video.room_join && grant.kind == "agent";
-    if !video.agent || is_participant {
+    // The token of somebody in a room may have the same flag, but is for that room: a worker's names none.
+    let is_for_a_room = video.room_join || !video.room.is_empty();
+    if !video.agent || is_for_a_room {
         return Err(Error::PermissionDenied);
     }
     match edge.0.rooms.is_closing() {

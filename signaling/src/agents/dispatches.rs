@@ -1,6 +1,9 @@
 //! The wishes that agents be in a room: from the server API, from the settings of rooms, from tokens.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use protocol::{
     DispatchSid, RoomName, RoomSid,
@@ -92,6 +95,7 @@ impl Agents {
             state.deleted_at = self.nanoseconds(self.clock.unix(now));
         }
         self.forget_jobs(room, sid);
+        self.serve_freed(now);
         Ok(description)
     }
 
@@ -153,21 +157,28 @@ impl Agents {
         Ok(sid)
     }
 
-    /// The agents a token asks for, where that has not been done already: people come back with the same token.
+    /// The agents a token asks for, where that has not been done already: people come back with the same token. Who asks for
+    /// the same agent twice gets two, as with livekit-server.
     pub(super) fn add_wishes(
         &mut self,
         room: RoomSid,
         wishes: Vec<RoomAgentDispatch>,
         now: Instant,
     ) {
+        let mut met = BTreeSet::new();
         for wish in wishes {
-            let known = |meeting: &Meeting| meeting.dispatches.iter().any(|d| d.wish == wish);
-            if self.meetings.get(&room).is_some_and(known) {
-                continue;
-            }
-            if let Err(error) = self.add_dispatch(room, wish, false, now) {
-                return tracing::warn!(%room, %error, "an agent that a token asks for is not sent");
-            }
+            let meeting = self.meetings.get(&room);
+            let mut dispatches = meeting.into_iter().flat_map(|meeting| &meeting.dispatches);
+            let known = dispatches.find(|one| one.wish == wish && !met.contains(&one.sid));
+            match known.map(|known| known.sid) {
+                Some(known) => met.insert(known),
+                None => match self.add_dispatch(room, wish, false, now) {
+                    Ok(new) => met.insert(new),
+                    Err(error) => {
+                        return tracing::warn!(%room, %error, "an agent that a token asks for is not sent");
+                    }
+                },
+            };
         }
     }
 

@@ -9,9 +9,8 @@ use std::{
 use protocol::{
     DispatchSid, JobSid, ParticipantIdentity, ParticipantSid, RoomSid,
     livekit::{
-        AvailabilityRequest, AvailabilityResponse, JobAssignment, JobRestartPolicy, JobStatus,
-        JobTermination, JobType, UpdateJobStatus, participant_info::Kind,
-        server_message::Message as Told,
+        AvailabilityRequest, AvailabilityResponse, JobAssignment, JobStatus, JobType,
+        participant_info::Kind, server_message::Message as Told,
     },
 };
 
@@ -27,9 +26,6 @@ const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 /// A worker that left a question unanswered is not asked for so long.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// A worker that lost its connection, but not its agents, is back by then: clients try again at once.
-const COMEBACK: Duration = Duration::from_secs(1);
-
 /// When all workers have refused a job they are asked again after this time, then after twice as long.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const MAX_ROUNDS: u32 = 5;
@@ -37,9 +33,6 @@ const MAX_ROUNDS: u32 = 5;
 /// A room, a participant or a publisher is new for so long: an agent that is sent without being asked for comes to new
 /// ones only. Workers that lost their server together with everybody else are back by then.
 const NEW: Duration = Duration::from_secs(10);
-
-/// An agent that left the room has failed if it is not back by then and its worker has not said that it is done.
-const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// An agent that was told to end has left by then, or is removed. LiveKit's value.
 const FAREWELL: Duration = Duration::from_secs(3);
@@ -139,11 +132,13 @@ impl Agents {
                 updated_at: self.clock.unix(now),
                 identity: None,
                 worker: None,
+                api_key: None,
                 resuming: false,
                 refused_by: BTreeSet::new(),
                 rounds: 0,
                 arrived: false,
                 left_until: None,
+                report: None,
             };
             let sid = job.sid;
             if let Some(dispatch) = self.dispatch_mut(room, dispatch) {
@@ -203,6 +198,13 @@ impl Agents {
         let suitable = self.workers.iter().filter(suits);
         let least = suitable.min_by(|(_, a), (_, b)| a.by_load(b));
         least.map(|(id, _)| *id).filter(|_| !self.closing)
+    }
+
+    /// Who waits for a worker of which a job was taken is tried.
+    pub(super) fn serve_freed(&mut self, now: Instant) {
+        while let Some(pool) = self.freed.pop_first() {
+            self.serve(&pool, now);
+        }
     }
 
     /// Workers of this kind may have become free: who waits for one is tried.
@@ -287,12 +289,14 @@ impl Agents {
         job.status = JobStatus::JsRunning;
         job.error.clear();
         job.worker = Some(worker.sid);
+        job.api_key = Some(worker.api_key.clone());
         job.started_at = Some(unix_now);
         job.updated_at = unix_now;
         job.refused_by.clear();
         job.rounds = 0;
         job.arrived = false;
         job.left_until = None;
+        job.report = None;
         tracing::info!(job = %sid, room = %job.room, worker = %worker.sid, "an agent is sent");
         let assignment = JobAssignment {
             job: self.wire(sid),
@@ -306,106 +310,23 @@ impl Agents {
         Ok(())
     }
 
-    /// A worker says how a job of its own is going. What it says of others' jobs counts for nothing.
-    pub(super) fn update_job(&mut self, id: WorkerId, update: UpdateJobStatus, now: Instant) {
-        let Ok(sid) = update.job_id.parse::<JobSid>() else {
-            return;
-        };
-        let Some(job) = self.jobs.get_mut(&sid) else {
-            return;
-        };
-        if job.stage != (Stage::Running { worker: id }) {
-            return;
-        }
-        match update.status() {
-            status @ (JobStatus::JsSuccess | JobStatus::JsFailed) => {
-                self.end(sid, status, &update.error, now);
-            }
-            JobStatus::JsRunning => {
-                job.updated_at = self.clock.unix(now);
-                job.error = shortened(&update.error);
-            }
-            JobStatus::JsPending => {}
-        }
-    }
-
-    /// Its worker is gone.
-    pub(super) fn orphan(&mut self, sid: JobSid, api_key: &str, now: Instant) {
-        let Some(job) = self.jobs.get(&sid) else {
-            return;
-        };
-        let (room, dispatch) = (job.room, job.dispatch);
-        let policy = self.dispatch_mut(room, dispatch);
-        if policy.is_some_and(|d| d.wish.restart_policy() == JobRestartPolicy::JrpNever) {
-            return self.end(sid, JobStatus::JsFailed, "the worker is gone", now);
-        }
-        let updated_at = self.clock.unix(now);
-        let Some(job) = self.jobs.get_mut(&sid) else {
-            return;
-        };
-        let until = now + COMEBACK;
-        job.stage = Stage::Orphaned {
-            api_key: api_key.to_owned(),
-            until,
-        };
-        job.status = JobStatus::JsPending;
-        job.error = "the worker is gone".to_owned();
-        job.updated_at = updated_at;
-        job.left_until = None;
-        self.due.insert((until, Due::Job(sid)));
-    }
-
-    /// Its worker is back, and has it still.
-    pub(super) fn take_back(&mut self, sid: JobSid, id: WorkerId, now: Instant) {
-        let updated_at = self.clock.unix(now);
-        let (Some(job), Some(worker)) = (self.jobs.get_mut(&sid), self.workers.get_mut(&id)) else {
-            return;
-        };
-        worker.jobs.insert(sid);
-        job.stage = Stage::Running { worker: id };
-        job.status = JobStatus::JsRunning;
-        job.error.clear();
-        job.worker = Some(worker.sid);
-        job.updated_at = updated_at;
-    }
-
     /// Is its agent in the room?
-    pub(super) fn agent_is_there(&self, job: &Job) -> bool {
+    fn agent_is_there(&self, job: &Job) -> bool {
         let meeting = self.meetings.get(&job.room);
         let identities = meeting.map(|meeting| &meeting.identities);
         let identity = job.identity.as_ref();
         identity.is_some_and(|identity| identities.is_some_and(|all| all.contains_key(identity)))
     }
 
-    /// Its agent has left the room: by itself, or because somebody removed it.
-    pub(super) fn agent_left(&mut self, sid: JobSid, now: Instant) {
-        let Some(job) = self.jobs.get_mut(&sid) else {
-            return;
-        };
-        // The one before may be leaving only now.
-        if matches!(job.stage, Stage::Running { .. }) && job.arrived {
-            let until = now + REPORT_TIMEOUT;
-            job.left_until = Some(until);
-            self.due.insert((until, Due::Job(sid)));
-        }
-    }
-
-    /// Its agent is in the room.
-    pub(super) fn agent_joined(&mut self, sid: JobSid) {
-        if let Some(job) = self.jobs.get_mut(&sid) {
-            job.arrived = true;
-            job.left_until = None;
-        }
-    }
-
     /// Something of a job is due.
     pub(super) fn job_due(&mut self, sid: JobSid, now: Instant) {
+        self.report_due(sid, now);
         let Some(job) = self.jobs.get_mut(&sid) else {
             return;
         };
-        match &job.stage {
-            Stage::Asked { worker, until } if *until <= now => {
-                let (id, silent) = (*worker, now + SILENCE);
+        match job.stage {
+            Stage::Asked { worker: id, until } if until <= now => {
+                let silent = now + SILENCE;
                 tracing::warn!(job = %sid, "an agent's worker does not say whether it takes a job");
                 job.refused_by.insert(id);
                 if let Some(worker) = self.workers.get_mut(&id) {
@@ -415,16 +336,12 @@ impl Agents {
                 }
                 self.place(sid, now);
             }
-            Stage::Waiting(Some(at)) if *at <= now => {
+            Stage::Waiting(Some(at)) if at <= now => {
                 job.refused_by.clear();
                 job.rounds += 1;
                 self.place(sid, now);
             }
-            Stage::Orphaned { until, .. } if *until <= now => {
-                job.worker = None;
-                job.resuming = true;
-                self.place(sid, now);
-            }
+            Stage::Orphaned { until: Some(until) } if until <= now => self.replace(sid, now),
             Stage::Running { .. } if job.left_until.is_some_and(|until| until <= now) => {
                 self.terminate(sid, JobStatus::JsFailed, "the agent left the room", now);
             }
@@ -443,8 +360,7 @@ impl Agents {
         let (room, identity) = (job.room, job.identity.clone());
         let is_there = self.agent_is_there(job);
         if let Stage::Running { worker } = job.stage {
-            let job_id = sid.to_string();
-            self.send(worker, Told::Termination(JobTermination { job_id }));
+            self.terminate_at(worker, sid.to_string());
         }
         if let Some(identity) = identity.filter(|_| is_there) {
             let removal = Due::Removal(room, identity);
@@ -478,25 +394,32 @@ impl Agents {
         job.ended_at = Some(unix_now);
         job.updated_at = unix_now;
         job.left_until = None;
+        job.report = None;
         let (room, dispatch) = (job.room, job.dispatch);
         self.forget_past(room, dispatch);
     }
 
-    /// Nobody has it or waits for it any more.
-    fn detach(&mut self, sid: JobSid) {
-        let Some(job) = self.jobs.get_mut(&sid) else {
+    /// Nobody has it, is asked about it or waits for it any more. Who had it may have been full.
+    pub(super) fn release(&mut self, sid: JobSid) {
+        let Some(job) = self.jobs.get(&sid) else {
             return;
         };
-        match job.stage {
-            Stage::Running { worker } | Stage::Asked { worker, .. } => {
-                if let Some(worker) = self.workers.get_mut(&worker) {
-                    worker.jobs.remove(&sid);
-                    worker.asked.remove(&sid);
-                }
-            }
-            Stage::Waiting(_) | Stage::Orphaned { .. } | Stage::Ended => {}
+        if let Stage::Running { worker } | Stage::Asked { worker, .. } = job.stage
+            && let Some(worker) = self.workers.get_mut(&worker)
+        {
+            worker.jobs.remove(&sid);
+            worker.asked.remove(&sid);
+            self.freed.insert(job.pool.clone());
         }
         stop_waiting(&mut self.waiting, job);
+    }
+
+    /// It is over, or was never begun.
+    fn detach(&mut self, sid: JobSid) {
+        self.release(sid);
+        let Some(job) = self.jobs.get(&sid) else {
+            return;
+        };
         if let Some(meeting) = self.meetings.get_mut(&job.room)
             && let Some(identity) = &job.identity
             && meeting.agents.get(identity) == Some(&sid)
@@ -517,7 +440,7 @@ impl Agents {
             idle.extend(jobs.map(|(target, job)| (dispatch.sid, target.clone(), *job)));
         }
         for (dispatch, target, sid) in idle {
-            match self.jobs.get(&sid).map(|job| &job.stage) {
+            match self.jobs.get(&sid).map(|job| job.stage) {
                 Some(Stage::Asked { .. } | Stage::Waiting(_)) => {
                     self.detach(sid);
                     self.jobs.remove(&sid);
@@ -525,7 +448,7 @@ impl Agents {
                         dispatch.jobs.remove(&target);
                     }
                 }
-                Some(Stage::Orphaned { .. }) => {
+                Some(Stage::Orphaned { until: Some(_) }) => {
                     self.end(sid, JobStatus::JsFailed, "the worker is gone", now);
                 }
                 _ => self.forget_past(room, dispatch),
@@ -631,7 +554,7 @@ fn stop_waiting(waiting: &mut BTreeMap<Pool, BTreeSet<JobSid>>, job: &Job) {
     }
 }
 
-fn shortened(error: &str) -> String {
+pub(super) fn shortened(error: &str) -> String {
     let end = error.floor_char_boundary(MAX_ERROR.min(error.len()));
     error[..end].to_owned()
 }

@@ -21,6 +21,8 @@ impl Agents {
             }
             RoomNews::Joined { sid, info, agents } => self.joined(room, sid, *info, agents, now),
             RoomNews::Published { sid, info } => self.published(room, sid, *info, now),
+            RoomNews::Away { sid } => self.connection_changed(room, sid, true, now),
+            RoomNews::Back { sid } => self.connection_changed(room, sid, false, now),
             RoomNews::Left { sid } => self.left(room, sid, now),
             RoomNews::Closed => self.room_closed(room, now),
         }
@@ -80,6 +82,7 @@ impl Agents {
             info,
             joined: now,
             published,
+            away: false,
         };
         meeting.people.insert(sid, person);
         if let Some(job) = job {
@@ -103,6 +106,23 @@ impl Agents {
         if person.published.is_none() {
             person.published = Some(now);
             self.launch_all(room, now);
+        }
+    }
+
+    fn connection_changed(&mut self, room: RoomSid, sid: ParticipantSid, away: bool, now: Instant) {
+        let Some(meeting) = self.meetings.get_mut(&room) else {
+            return;
+        };
+        let Some(person) = meeting.people.get_mut(&sid) else {
+            return;
+        };
+        person.away = away;
+        let identity = person.info.identity.as_str().into();
+        let job = meeting.agents.get(&identity).copied();
+        match job.filter(|_| meeting.identities.get(&identity) == Some(&sid)) {
+            Some(job) if away => self.await_comeback(job, now),
+            Some(job) => self.agent_is_back(job),
+            None => {}
         }
     }
 

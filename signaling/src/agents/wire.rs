@@ -100,7 +100,7 @@ impl Meeting {
 }
 
 /// What the token of an agent says: as much as its worker allows it, in this room, and nothing else.
-#[allow(deprecated)] // Clients read `agent`.
+#[allow(deprecated)] // `recorder` is a right like others here.
 pub(super) fn grant(
     worker: &Worker,
     meeting: &Meeting,
@@ -134,7 +134,6 @@ pub(super) fn grant(
         ..Grant::default()
     };
     let permission = ParticipantPermission {
-        agent: true,
         recorder: false,
         can_manage_agent_session: false,
         ..worker.permissions.clone()

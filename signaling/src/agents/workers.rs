@@ -6,15 +6,15 @@ use std::{
 };
 
 use protocol::{
-    JobSid, WorkerSid, limits,
+    WorkerSid, limits,
     livekit::{
-        JobTermination, JobType, MigrateJobRequest, ParticipantPermission, RegisterWorkerRequest,
-        RegisterWorkerResponse, UpdateWorkerStatus, WorkerPing, WorkerPong, WorkerStatus,
-        server_message::Message as Told, worker_message::Message as Said,
+        JobType, ParticipantPermission, RegisterWorkerRequest, RegisterWorkerResponse,
+        UpdateWorkerStatus, WorkerPing, WorkerPong, WorkerStatus, server_message::Message as Told,
+        worker_message::Message as Said,
     },
 };
 
-use super::{Agents, AgentsOutput, Due, Pool, Stage, Worker, WorkerFault, WorkerId};
+use super::{Agents, AgentsOutput, Due, Pool, Worker, WorkerFault, WorkerId};
 use crate::{join::server_info, session::TokenBucket};
 
 /// A worker that has not registered by then is nobody. LiveKit's value.
@@ -29,9 +29,6 @@ const MESSAGE_BURST: u32 = 1000;
 
 /// The longest name of a deployment, bytes. LiveKit's value.
 const MAX_DEPLOYMENT: usize = 64;
-
-/// The most jobs a worker that comes back may say it still has, in one message.
-const MAX_CLAIMS: usize = 1000;
 
 impl Agents {
     pub(super) fn worker_connected(&mut self, id: WorkerId, api_key: String, now: Instant) {
@@ -183,34 +180,6 @@ impl Agents {
         }
     }
 
-    /// A worker that lost its connection, but not its agents, says which it still has. What it cannot have any more, because
-    /// another one has it or the room has ended, it is told to end.
-    fn claim_jobs(&mut self, id: WorkerId, claim: &MigrateJobRequest, now: Instant) {
-        let Some(worker) = self.workers.get(&id) else {
-            return;
-        };
-        let (api_key, pool) = (worker.api_key.clone(), worker.pool.clone());
-        for text in claim.job_ids.iter().take(MAX_CLAIMS) {
-            let Ok(sid) = text.parse::<JobSid>() else {
-                continue;
-            };
-            let job = self.jobs.get(&sid).filter(|job| {
-                Some(&job.pool) == pool.as_ref() && self.agent_is_there(job)
-                    || job.stage == Stage::Running { worker: id }
-            });
-            match job.map(|job| &job.stage) {
-                Some(Stage::Running { worker }) if *worker == id => {}
-                Some(Stage::Orphaned { api_key: owner, .. }) if *owner == api_key => {
-                    self.take_back(sid, id, now);
-                }
-                _ => {
-                    let job_id = text.clone();
-                    self.send(id, Told::Termination(JobTermination { job_id }));
-                }
-            }
-        }
-    }
-
     /// It is not there any more, or is to be treated so.
     pub(super) fn worker_gone(&mut self, id: WorkerId, now: Instant) {
         let Some(worker) = self.workers.remove(&id) else {
@@ -225,7 +194,7 @@ impl Agents {
         }
         tracing::info!(worker = %worker.sid, jobs = worker.jobs.len(), "an agent's worker is gone");
         for job in worker.jobs {
-            self.orphan(job, &worker.api_key, now);
+            self.orphan(job, now);
         }
         for job in worker.asked {
             self.place(job, now);

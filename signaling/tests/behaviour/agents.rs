@@ -12,9 +12,9 @@ use protocol::{
     livekit::{
         self, AgentDispatch, AvailabilityResponse, Job, JobAssignment, JobRestartPolicy, JobStatus,
         JobType, MigrateJobRequest, ParticipantInfo, ParticipantPermission, RegisterWorkerRequest,
-        RoomAgentDispatch, SimulateJobRequest, UpdateJobStatus, UpdateWorkerStatus, WorkerPing,
-        WorkerStatus, participant_info::Kind, server_message::Message as Told,
-        worker_message::Message as Said,
+        RoomAgentDispatch, SimulateJobRequest, UpdateJobStatus, UpdateParticipantRequest,
+        UpdateWorkerStatus, WorkerPing, WorkerStatus, participant_info::Kind,
+        server_message::Message as Told, worker_message::Message as Said,
     },
     token::Grant,
 };
@@ -24,7 +24,7 @@ use signaling::{
     check_dispatches,
 };
 
-use crate::meeting::{Ask, Meeting, grant, join_request};
+use crate::meeting::{Ask, Meeting, camera, grant, join_request, offer};
 
 const UNIX: Duration = Duration::from_secs(1_800_000_000);
 
@@ -221,6 +221,17 @@ impl Office {
         self.say(worker, Said::UpdateJob(update));
     }
 
+    /// The worker says that it still has the job.
+    fn claim(&mut self, worker: WorkerId, job_id: &str) {
+        let job_ids = vec![job_id.to_owned()];
+        self.say(worker, Said::MigrateJob(MigrateJobRequest { job_ids }));
+    }
+
+    /// The agent of a job joins.
+    fn arrive(&mut self, room: &str, job_id: &str) -> ParticipantSid {
+        self.join_as(room, &format!("agent-{job_id}"), Kind::Agent)
+    }
+
     fn gone(&mut self, worker: WorkerId) {
         self.input(AgentsInput::WorkerGone { worker });
     }
@@ -301,7 +312,7 @@ fn a_worker_without_a_name_gets_a_job_for_each_new_room() {
     let (_, assignment, grant) = office.given.last().unwrap().clone();
     assert_eq!(assignment.job.unwrap().id, job);
     let video = grant.video();
-    assert!(video.room_join && video.agent && !video.room_admin);
+    assert!(video.room_join && !video.agent && !video.room_admin);
     assert_eq!((grant.kind.as_str(), video.room.as_str()), ("agent", "two"));
     assert_eq!(grant.identity, format!("agent-{job}"));
     assert_eq!(grant.api_key, "key");
@@ -353,6 +364,18 @@ fn a_token_asks_once_for_its_agents_however_often_somebody_comes_with_it() {
     office.join_with("room", "ada", Kind::Standard, vec![wish("scribe")]);
     assert_eq!(office.asked(worker).len(), 1);
     assert_eq!(office.list("room"), []);
+}
+
+#[test]
+fn who_asks_for_the_same_agent_twice_gets_two_and_no_more_when_coming_back() {
+    let mut office = Office::new();
+    let worker = office.worker("scribe");
+    office.open("room", vec![wish("scribe"); 2]);
+    assert_eq!(office.asked(worker).len(), 2);
+    for (wishes, jobs) in [(1, 2), (2, 2), (3, 3), (3, 3)] {
+        office.join_with("room", "ada", Kind::Standard, vec![wish("scribe"); wishes]);
+        assert_eq!(office.asked(worker).len(), jobs, "{wishes}");
+    }
 }
 
 #[test]
@@ -524,10 +547,13 @@ fn a_worker_that_dies_in_the_middle_of_a_job_is_replaced_within_ten_seconds() {
     let (status, state) = office.state("room");
     assert_eq!(
         (status, state.error.as_str()),
-        (JobStatus::JsPending, "the worker is gone")
+        (JobStatus::JsRunning, "the worker is gone")
     );
+    // Its agents die with it.
+    office.news("room", RoomNews::Away { sid: agent });
+    assert_eq!(office.state("room").0, JobStatus::JsPending);
     // Even when one of the others does not answer.
-    office.wait(6.1);
+    office.wait(7.1);
     assert_eq!(office.asked(mute).len(), 1);
     let (asked, resuming) = office.asked(second).pop().unwrap();
     assert_eq!((asked.id.as_str(), resuming), (job.as_str(), true));
@@ -586,8 +612,9 @@ fn a_worker_that_lost_its_connection_but_not_its_agents_keeps_its_jobs() {
     office.gone(worker);
     office.wait(0.5);
     let back = office.worker("");
-    let job_ids = vec![job.clone(), "AJ_unknown".into(), "nonsense".into()];
-    office.say(back, Said::MigrateJob(MigrateJobRequest { job_ids }));
+    for job in [job.as_str(), "AJ_unknown", "nonsense"] {
+        office.claim(back, job);
+    }
     office.wait(60.0);
     assert_eq!(office.asked(other), []);
     assert_eq!(office.state("room").1.worker_id, office.worker_sid(back));
@@ -598,30 +625,272 @@ fn a_worker_that_lost_its_connection_but_not_its_agents_keeps_its_jobs() {
 }
 
 #[test]
+fn an_agent_that_outlives_its_workers_connection_is_left_alone() {
+    let mut office = Office::new();
+    let worker = office.worker("");
+    office.open("room", Vec::new());
+    let job = office.take(worker);
+    let agent = office.arrive("room", &job);
+    let other = office.worker("");
+    office.gone(worker);
+    // A worker of livekit-agents registers as a new one, and says nothing of what it has.
+    let back = office.worker("");
+    office.wait(600.0);
+    assert_eq!(office.asked(other).len() + office.asked(back).len(), 0);
+    let (status, state) = office.state("room");
+    assert_eq!((status, state.ended_at), (JobStatus::JsRunning, 0));
+    // Until it has something to say of it.
+    office.done(back, &job, JobStatus::JsRunning, "");
+    let (_, state) = office.state("room");
+    assert_eq!(state.worker_id, office.worker_sid(back));
+    assert_eq!(state.error, "");
+    office.gone(back);
+    let again = office.worker("");
+    office.news("room", RoomNews::Left { sid: agent });
+    office.done(again, &job, JobStatus::JsSuccess, "");
+    office.wait(60.0);
+    assert_eq!(office.state("room").0, JobStatus::JsSuccess);
+    assert_eq!(office.asked(other).len() + office.asked(again).len(), 0);
+    assert_eq!(office.given.len(), 1);
+}
+
+#[test]
+fn a_worker_that_is_back_before_its_old_connection_ends_keeps_its_jobs() {
+    let mut office = Office::new();
+    let worker = office.worker("");
+    for room in ["claims", "reports", "is silent"] {
+        office.open(room, Vec::new());
+        let job = office.take(worker);
+        office.arrive(room, &job);
+    }
+    let jobs: Vec<_> = office
+        .given
+        .iter()
+        .map(|(_, given, _)| given.job.clone().unwrap().id)
+        .collect();
+    let back = office.worker("");
+    office.claim(back, &jobs[0]);
+    assert_eq!(office.state("claims").1.worker_id, office.worker_sid(back));
+    office.done(back, &jobs[1], JobStatus::JsSuccess, "");
+    assert_eq!(office.state("reports").0, JobStatus::JsSuccess);
+    office.gone(worker);
+    office.wait(60.0);
+    assert_eq!(office.state("is silent").0, JobStatus::JsRunning);
+    assert_eq!(office.state("claims").1.error, "");
+    assert_eq!(
+        (office.terminated(back), office.asked(back)),
+        (vec![], vec![])
+    );
+}
+
+#[test]
+fn an_agent_that_is_back_in_time_is_not_replaced() {
+    let mut office = Office::new();
+    let worker = office.worker("");
+    office.open("room", Vec::new());
+    let job = office.take(worker);
+    let agent = office.arrive("room", &job);
+    office.gone(worker);
+    office.news("room", RoomNews::Away { sid: agent });
+    office.wait(1.9);
+    office.news("room", RoomNews::Back { sid: agent });
+    office.wait(60.0);
+    assert_eq!(office.state("room").0, JobStatus::JsRunning);
+    // Nobody is there to replace it; when somebody comes, it is not needed.
+    office.news("room", RoomNews::Left { sid: agent });
+    office.wait(60.0);
+    assert_eq!(office.agents.jobs(), (1, 0));
+    let agent = office.arrive("room", &job);
+    let other = office.worker("");
+    assert_eq!(office.asked(other), []);
+    // Somebody was asked, but has not answered yet.
+    office.news("room", RoomNews::Away { sid: agent });
+    office.wait(2.1);
+    assert_eq!(office.asked(other).len(), 1);
+    office.news("room", RoomNews::Back { sid: agent });
+    office.answer(other, yes(&job));
+    office.wait(60.0);
+    assert_eq!(office.given.len(), 1);
+    assert_eq!(
+        (office.agents.jobs(), office.state("room").0),
+        ((0, 0), JobStatus::JsRunning)
+    );
+}
+
+#[test]
+fn who_still_has_an_agent_in_the_room_keeps_the_job_and_the_next_is_told() {
+    let mut office = Office::new();
+    let worker = office.worker("");
+    office.open("room", Vec::new());
+    let job = office.take(worker);
+    let agent = office.arrive("room", &job);
+    office.gone(worker);
+    office.news("room", RoomNews::Away { sid: agent });
+    let next = office.worker("");
+    office.wait(2.1);
+    office.take(next);
+    office.news("room", RoomNews::Back { sid: agent });
+    let back = office.worker("");
+    office.claim(back, &job);
+    assert_eq!(office.terminated(next), std::slice::from_ref(&job));
+    assert_eq!(office.terminated(back), Vec::<String>::new());
+    // What the next one says of its own agent does not end the other.
+    office.done(next, &job, JobStatus::JsFailed, "");
+    office.wait(60.0);
+    let (status, state) = office.state("room");
+    assert_eq!(status, JobStatus::JsRunning);
+    assert_eq!(state.worker_id, office.worker_sid(back));
+    office.gone(next);
+    office.wait(60.0);
+    assert_eq!(office.state("room").0, JobStatus::JsRunning);
+}
+
+#[test]
+fn the_end_of_the_agent_before_does_not_end_the_job() {
+    // The second agent arrives, and ends by itself; or it never arrives.
+    for arrives in [true, false] {
+        let mut office = Office::new();
+        let worker = office.worker("");
+        office.open("room", Vec::new());
+        let job = office.take(worker);
+        let old = office.arrive("room", &job);
+        office.gone(worker);
+        office.news("room", RoomNews::Away { sid: old });
+        office.wait(5.0);
+        let back = office.worker("");
+        assert_eq!(office.take(back), job);
+        office.done(back, &job, JobStatus::JsRunning, "");
+        office.done(back, &job, JobStatus::JsFailed, "thrown out");
+        office.news("room", RoomNews::Left { sid: old });
+        office.wait(29.0);
+        assert_eq!(office.state("room").0, JobStatus::JsRunning);
+        if !arrives {
+            office.wait(2.0);
+            let (status, state) = office.state("room");
+            assert_eq!(
+                (status, state.error.as_str()),
+                (JobStatus::JsFailed, "thrown out")
+            );
+            continue;
+        }
+        let agent = office.arrive("room", &job);
+        office.done(back, &job, JobStatus::JsFailed, "thrown out");
+        office.wait(600.0);
+        assert_eq!(office.state("room").0, JobStatus::JsRunning);
+        office.news("room", RoomNews::Left { sid: agent });
+        office.done(back, &job, JobStatus::JsSuccess, "");
+        assert_eq!(office.state("room").0, JobStatus::JsSuccess);
+    }
+}
+
+#[test]
+fn an_agent_whose_worker_is_gone_leaves_with_its_dispatch() {
+    let mut office = Office::new();
+    let worker = office.worker("scribe");
+    office.open("room", Vec::new());
+    let dispatch = office.create("room", "scribe").unwrap().id;
+    let job = office.take(worker);
+    office.arrive("room", &job);
+    office.gone(worker);
+    let room = RoomName::from("room");
+    office
+        .agents
+        .delete_dispatch(&room, &dispatch, office.now)
+        .unwrap();
+    office.wait(3.1);
+    assert_eq!(office.removed, [format!("agent-{job}")]);
+}
+
+#[test]
+fn nobody_is_sent_to_somebody_who_left_while_the_worker_was_gone() {
+    let mut office = Office::new();
+    let worker = office.register(registration("", JobType::JtParticipant));
+    office.open("room", Vec::new());
+    let ada = office.join("room", "ada");
+    let job = office.take(worker);
+    let agent = office.arrive("room", &job);
+    office.gone(worker);
+    let other = office.register(registration("", JobType::JtParticipant));
+    office.news("room", RoomNews::Left { sid: ada });
+    assert_eq!(office.state("room").0, JobStatus::JsRunning);
+    office.news("room", RoomNews::Left { sid: agent });
+    office.wait(60.0);
+    assert_eq!(office.asked(other), []);
+    assert_eq!(office.state("room").0, JobStatus::JsFailed);
+}
+
+#[test]
+fn who_waits_for_a_full_worker_is_served_when_one_of_its_jobs_ends() {
+    let mut office = Office::new();
+    let worker = office.worker("");
+    let mut jobs = Vec::new();
+    let asked = |office: &Office| match office.told[&worker].last() {
+        Some(Told::Availability(request)) => request.job.clone().map(|job| job.id),
+        _ => None,
+    };
+    for i in 0..1000 {
+        office.open(&i.to_string(), Vec::new());
+        jobs.push(asked(&office).unwrap());
+        office.answer(worker, yes(&jobs[i]));
+        office.told.insert(worker, Vec::new());
+        office.wait(0.1);
+    }
+    for room in ["one", "two", "three"] {
+        office.open(room, Vec::new());
+        assert_eq!(asked(&office), None, "{room}");
+    }
+    let mut seen = Vec::new();
+    // It is done, its room is closed, its dispatch is deleted.
+    office.done(worker, &jobs[0], JobStatus::JsSuccess, "");
+    seen.extend(asked(&office));
+    office.answer(worker, yes(&seen[0]));
+    office.news("1", RoomNews::Closed);
+    seen.extend(asked(&office));
+    office.answer(worker, yes(&seen[1]));
+    let dispatch = office.list("2")[0].id.clone();
+    office
+        .agents
+        .delete_dispatch(&"2".into(), &dispatch, office.now)
+        .unwrap();
+    office.drain();
+    seen.extend(asked(&office));
+    seen.sort();
+    seen.dedup();
+    assert_eq!(seen.len(), 3);
+}
+
+#[test]
 fn nobody_claims_a_job_that_is_not_its_own() {
     let mut office = Office::new();
     let worker = office.worker("");
     office.open("room", Vec::new());
     let job = office.take(worker);
     office.join_as("room", &format!("agent-{job}"), Kind::Agent);
-    let claim = || {
-        Said::MigrateJob(MigrateJobRequest {
-            job_ids: vec![job.clone()],
-        })
-    };
-    // Not while its worker has it, not with another key, not for another agent.
-    let thief = office.worker("");
-    office.say(thief, claim());
-    assert_eq!(office.state("room").1.worker_id, office.worker_sid(worker));
-    office.gone(worker);
+    // Not with another key, not for another agent.
     let stranger = office.connect("other key");
     office.say(stranger, Said::Register(registration("", JobType::JtRoom)));
     let scribe = office.worker("scribe");
-    for thief in [stranger, scribe] {
-        office.say(thief, claim());
-        assert_eq!(office.terminated(thief), std::slice::from_ref(&job));
-        assert_eq!(office.state("room").0, JobStatus::JsPending);
+    let owner = office.worker_sid(worker);
+    for has_worker in [true, false] {
+        if !has_worker {
+            office.gone(worker);
+        }
+        for thief in [stranger, scribe] {
+            for status in [JobStatus::JsRunning, JobStatus::JsSuccess] {
+                office.done(thief, &job, status, "");
+            }
+            office.claim(thief, &job);
+            assert_eq!(office.terminated(thief).last(), Some(&job));
+            let (status, state) = office.state("room");
+            assert_eq!((status, &state.worker_id), (JobStatus::JsRunning, &owner));
+        }
     }
+    // Nor one that nobody has had yet.
+    office.open("quiet", Vec::new());
+    let waiting = office.asked(stranger).last().unwrap().0.id.clone();
+    let thief = office.worker("");
+    office.claim(thief, &waiting);
+    assert_eq!(office.terminated(thief), [waiting]);
 }
 
 #[test]
@@ -925,7 +1194,7 @@ fn a_worker_that_floods_is_closed_and_its_job_goes_to_another() {
         office.report(hostile, 0.0, None);
     }
     assert_eq!(office.closed, [(hostile, WorkerFault::TooMany)]);
-    office.wait(1.1);
+    office.wait(2.1);
     assert_eq!(office.take(honest), job);
 }
 
@@ -1060,10 +1329,115 @@ fn a_random_crowd_of_workers_never_loses_a_job_or_does_it_twice() {
             office.gone(worker);
         }
         let worker = office.worker("scribe");
-        office.wait(2.0);
+        office.wait(3.0);
         office.take(worker);
         assert_eq!(office.state("room").0, JobStatus::JsRunning, "seed {seed}");
     }
+}
+
+#[test]
+fn a_random_crowd_takes_no_place_of_an_agent_that_is_there() {
+    use rand::Rng;
+    for seed in 0..300 {
+        let mut rng = StdRng::seed_from_u64(seed);
+        let mut office = Office::new();
+        let mut workers: Vec<WorkerId> = Vec::new();
+        let mut agent: Option<(ParticipantSid, bool)> = None;
+        office.open("room", vec![wish("scribe")]);
+        let questions = |office: &Office| -> usize {
+            let told = office.told.values().flatten();
+            told.filter(|told| matches!(told, Told::Availability(_)))
+                .count()
+        };
+        for step in 0..300 {
+            let (before, was_there) = (questions(&office), agent.is_some_and(|(_, here)| here));
+            let worker = match workers.len() {
+                0 => None,
+                many => Some(workers[rng.random_range(0..many)]),
+            };
+            let job = office
+                .given
+                .last()
+                .map(|(_, given, _)| given.job.clone().unwrap().id);
+            match (rng.random_range(0..12), worker, &job, agent) {
+                (0, ..) if workers.len() < 4 => workers.push(office.worker("scribe")),
+                (1, Some(worker), ..) => {
+                    workers.retain(|other| *other != worker);
+                    office.gone(worker);
+                }
+                (2 | 3, Some(worker), ..) => {
+                    if let Some((job, _)) = office.asked(worker).pop() {
+                        let answer = if rng.random() {
+                            yes(&job.id)
+                        } else {
+                            no(&job.id)
+                        };
+                        office.answer(worker, answer);
+                    }
+                }
+                (4, _, Some(job), old) => {
+                    if let Some((sid, _)) = old {
+                        office.news("room", RoomNews::Left { sid });
+                    }
+                    agent = Some((office.arrive("room", job), true));
+                }
+                (5, _, _, Some((sid, true))) => {
+                    office.news("room", RoomNews::Away { sid });
+                    agent = Some((sid, false));
+                }
+                (6, _, _, Some((sid, _))) => {
+                    office.news("room", RoomNews::Back { sid });
+                    agent = Some((sid, true));
+                }
+                (7, _, _, Some((sid, _))) if rng.random_bool(0.3) => {
+                    office.news("room", RoomNews::Left { sid });
+                    agent = None;
+                }
+                (8, Some(worker), Some(job), _) => {
+                    office.done(worker, job, JobStatus::JsRunning, "");
+                }
+                (9, Some(worker), Some(job), _) => office.claim(worker, job),
+                (10, ..) => office.wait(rng.random_range(0.0..9.0)),
+                _ => office.wait(0.1),
+            }
+            let is_there = agent.is_some_and(|(_, here)| here);
+            if was_there && is_there {
+                assert_eq!(questions(&office), before, "seed {seed}, step {step}");
+            }
+        }
+        // Once all are gone, the next worker sends another; an agent that left a living worker is done.
+        for worker in std::mem::take(&mut workers) {
+            office.gone(worker);
+        }
+        if let Some((sid, _)) = agent {
+            office.news("room", RoomNews::Left { sid });
+        }
+        let is_done = office
+            .list("room")
+            .iter()
+            .flat_map(|one| &one.state)
+            .any(|state| {
+                let mut jobs = state.jobs.iter().flat_map(|job| &job.state);
+                jobs.any(|job| job.ended_at > 0)
+            });
+        let worker = office.worker("scribe");
+        office.wait(3.0);
+        if !is_done {
+            office.take(worker);
+        }
+    }
+}
+
+#[test]
+fn a_room_tells_those_who_send_agents_whose_connection_broke_and_is_back() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let sid = meeting.sid(alice);
+    let known = meeting.news.len();
+    meeting.cut(alice);
+    assert_eq!(meeting.news[known..], [RoomNews::Away { sid }]);
+    meeting.resume("alice", alice);
+    assert_eq!(meeting.news[known + 1..], [RoomNews::Back { sid }]);
 }
 
 #[test]
@@ -1103,6 +1477,63 @@ fn a_room_tells_those_who_send_agents_who_comes_publishes_and_leaves() {
     assert!(info.is_publisher && info.tracks.len() == 1);
     assert_eq!(news[3], RoomNews::MetadataChanged { metadata });
     assert_eq!(news[4..], [RoomNews::Left { sid }, RoomNews::Closed]);
+}
+
+#[test]
+fn a_publisher_is_described_once_however_many_tracks_it_brings() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.join("alice");
+    let cids: Vec<_> = (0..20).map(|i| format!("cam{i}")).collect();
+    for cid in &cids {
+        meeting.ask(alice, Ask::AddTrack(camera(cid)));
+    }
+    let all = format!("v=0 {}", cids.join(" "));
+    meeting.ask(alice, Ask::Offer(offer(2, &all)));
+    meeting.connect(alice);
+    meeting.ask(alice, Ask::AddTrack(camera("late")));
+    meeting.ask(alice, Ask::Offer(offer(3, &format!("{all} late"))));
+    let bob = meeting.enter("bob");
+    meeting.publish(bob, "cam");
+    meeting.ask(bob, Ask::AddTrack(camera("cam2")));
+    meeting.ask(bob, Ask::Offer(offer(3, "v=0 cam cam2")));
+    let told = meeting.news.iter().filter_map(|news| match news {
+        RoomNews::Joined { info, .. } => Some(("joined", info.tracks.len())),
+        RoomNews::Published { info, .. } => Some(("published", info.tracks.len())),
+        _ => None,
+    });
+    let told: Vec<_> = told.collect();
+    assert_eq!(told, [("joined", 20), ("joined", 0), ("published", 1)]);
+    // To the application each is an event.
+    let published = meeting.events.iter();
+    let published = published.filter(|event| event.event == "track_published");
+    assert_eq!(published.count(), 23);
+}
+
+#[test]
+#[allow(deprecated)] // Older clients read `agent`.
+fn a_moderator_makes_an_agent_of_nobody_who_could_then_register_as_a_worker() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let agent = ParticipantPermission {
+        agent: true,
+        can_subscribe: true,
+        ..ParticipantPermission::default()
+    };
+    let update = UpdateParticipantRequest {
+        room: "Room".into(),
+        identity: "alice".into(),
+        permission: Some(agent),
+        ..UpdateParticipantRequest::default()
+    };
+    meeting
+        .api(ApiCall::UpdateParticipant(Box::new(update)))
+        .unwrap();
+    let signed = meeting.clients[&alice].signed.last().unwrap();
+    assert!(signed.video().room_join && !signed.video().agent);
+    assert_eq!(signed.kind, "agent");
+    let alice = meeting.participants().remove(0);
+    assert_eq!(alice.kind(), Kind::Agent);
+    assert!(alice.permission.unwrap().agent);
 }
 
 #[test]
