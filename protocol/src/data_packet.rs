@@ -7,7 +7,10 @@
 
 use prost::Message;
 
-use crate::livekit::{self, DataPacket};
+use crate::{
+    livekit::{self, DataPacket},
+    prescan::{self, Opaque},
+};
 
 /// Fields of `DataPacket`.
 const USER: u32 = 2;
@@ -18,6 +21,7 @@ const TRANSCRIPTION: u32 = 7;
 const METRICS: u32 = 8;
 const CHAT_MESSAGE: u32 = 9;
 const STREAM_HEADER: u32 = 13;
+const STREAM_TRAILER: u32 = 15;
 const SEQUENCE: u32 = 16;
 const PARTICIPANT_SID: u32 = 17;
 
@@ -38,6 +42,20 @@ const TEXT_GENERATED: u32 = 5;
 
 /// Receivers that one packet may name. Who has more to tell it to tells everybody, or says it twice.
 pub const MAX_DESTINATIONS: usize = 256;
+
+/// Objects that a packet may be made of, as `prescan` counts them, in the fields that hold lists: an empty one is two bytes,
+/// and a hundred in memory.
+const MAX_OBJECTS: usize = 4096;
+
+/// Texts and bytes in those fields that may be long: of segments, attributes and metrics, and what is inline in a header.
+const OPAQUE: Opaque = &[
+    &[TRANSCRIPTION, 4, 2],
+    &[METRICS, 5, 8],
+    &[STREAM_HEADER, 8, 2],
+    &[STREAM_HEADER, 11],
+    &[STREAM_TRAILER, 2],
+    &[STREAM_TRAILER, 3, 2],
+];
 
 /// Bytes that are no `DataPacket`, or one that a participant may not send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -78,15 +96,24 @@ impl<'a> DataPacketView<'a> {
     ///
     /// # Errors
     /// [`RefusedDataPacket::Malformed`] for anything but a well-formed `DataPacket`, and for one that says who speaks:
-    /// clients would believe it, and only the server knows. [`RefusedDataPacket::TooManyDestinations`].
+    /// clients would believe it, and only the server knows. So it is for one with two user packets, each of which would be
+    /// stamped, and for one of more objects than any client sends. [`RefusedDataPacket::TooManyDestinations`].
     pub fn parse(packet: &'a [u8]) -> Result<Self, RefusedDataPacket> {
         let mut view = Self {
             packet,
             ..Self::default()
         };
+        let (mut objects, mut has_user) = (0, false);
         for field in Fields(packet) {
             let field = field?;
+            if [TRANSCRIPTION, METRICS, STREAM_HEADER, STREAM_TRAILER].contains(&field.number) {
+                let counted = prescan::protobuf(field.raw, MAX_OBJECTS - objects, OPAQUE);
+                objects += counted.map_err(|_| MalformedDataPacket)?;
+            }
             match (field.number, field.value) {
+                (USER, _) if std::mem::replace(&mut has_user, true) => {
+                    return Err(MalformedDataPacket.into());
+                }
                 (DESTINATION_IDENTITIES, Value::Bytes(name)) => view.add_identity(name)?,
                 (SEQUENCE, Value::Varint(value)) => view.sequence = value as u32,
                 (PARTICIPANT_IDENTITY, Value::Bytes(name)) => view.claimed = text(name)?,
@@ -599,6 +626,57 @@ mod tests {
                 Err(MalformedDataPacket.into()),
                 "{packet:x?}"
             );
+        }
+    }
+
+    #[test]
+    fn two_user_packets_in_one_are_refused_wherever_they_stand() {
+        let user = packet().encode_to_vec();
+        let lone = DataPacketView::parse(&user);
+        assert!(lone.is_ok());
+        for more in [&[0x12, 0][..], &[0x12, 2, 0x0a, 0]] {
+            for both in [[&user, more].concat(), [more, &user].concat()] {
+                let refused = Err(MalformedDataPacket.into());
+                assert_eq!(DataPacketView::parse(&both), refused, "{more:x?}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_long_text_counts_as_one_object() {
+        use crate::livekit::data_stream::{Header, Trailer};
+        // Read as a message, it would be tens of thousands.
+        let text = "2".repeat(60_000);
+        let attributes = [("a".to_owned(), text.clone())];
+        let header = Header {
+            attributes: attributes.clone().into(),
+            inline_content: Some(text.clone().into_bytes()),
+            ..Default::default()
+        };
+        let trailer = Trailer {
+            reason: text.clone(),
+            attributes: attributes.into(),
+            ..Default::default()
+        };
+        let segment = crate::livekit::TranscriptionSegment {
+            text,
+            ..Default::default()
+        };
+        let transcription = Transcription {
+            segments: vec![segment],
+            ..Default::default()
+        };
+        for value in [
+            data_packet::Value::StreamHeader(header),
+            data_packet::Value::StreamTrailer(trailer),
+            data_packet::Value::Transcription(transcription),
+        ] {
+            let value = Some(value);
+            let packet = DataPacket {
+                value,
+                ..Default::default()
+            };
+            assert!(DataPacketView::parse(&packet.encode_to_vec()).is_ok());
         }
     }
 

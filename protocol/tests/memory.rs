@@ -7,6 +7,7 @@ use std::{
 
 use protocol::{
     api::{self, Format},
+    data_packet,
     livekit::{
         AddTrackRequest, CreateRoomRequest, DataChannelReceiveState, JoinRequest, ListRoomsRequest,
         SendDataRequest, SessionDescription, SignalRequest, SubscriptionPermission, SyncState,
@@ -367,5 +368,27 @@ fn no_token_of_a_stranger_costs_more_than_sixteen_times_its_bytes() {
         let (result, cost) = peak(|| verify(&token, &keys, 0));
         assert!(result.is_err());
         assert!(cost < 2 * token.len() as i64, "{part}: {cost}");
+    }
+}
+
+#[test]
+fn no_data_packet_costs_more_than_sixteen_times_its_bytes() {
+    /// As long as one message may be.
+    const LONGEST: usize = 256 * 1024;
+    let identity = "i".repeat(256);
+    // Each field empty as often as it fits, by itself, in each kind of packet, and in what these may have many of.
+    for field in 1..=11 {
+        let one = within(field, Vec::new());
+        let empty = one.repeat(LONGEST / one.len() - 8);
+        let mut packets = vec![empty.clone()];
+        packets.extend((1..=18).map(|kind| within(kind, empty.clone())));
+        for kind in [8, 13] {
+            packets.extend((3..=9).map(|part| within(kind, within(part, empty.clone()))));
+        }
+        for packet in packets {
+            let (_, cost) = peak(|| data_packet::stamp(&packet, &identity, "PA_sid").is_ok());
+            let allowed = 16 * packet.len() as i64 + 1024 * 1024;
+            assert!(cost < allowed, "{field}, {:x?}: {cost}", &packet[..16]);
+        }
     }
 }

@@ -234,6 +234,7 @@ impl Shard {
             waiting: WaitingData::default(),
             reader: Reader::default(),
             held: None,
+            leaves: false,
             router,
             source: None,
             data_taps: Vec::new(),
@@ -274,10 +275,18 @@ impl Shard {
     }
 
     fn remove_peer(&mut self, sid: ParticipantSid, now: Instant, out: &mut impl SendBatch) {
-        let Some(key) = self.sids.remove(&sid) else {
+        let Some(key) = self.sids.get(&sid).copied() else {
             return;
         };
-        if let Some(subscriber) = self.peers.get(key).and_then(|p| p.subscriber) {
+        let subscriber = self.peers.get(key).and_then(|p| p.subscriber);
+        if let Some(p) = self.peers.get_mut(key) {
+            p.leaves = true;
+        }
+        for connection in [Some(key), subscriber].into_iter().flatten() {
+            self.send_held(connection, now, out);
+        }
+        self.sids.remove(&sid);
+        if let Some(subscriber) = subscriber {
             self.close_peer(subscriber, now, out);
         }
         let Some(router) = self.close_peer(key, now, out) else {

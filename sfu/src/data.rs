@@ -14,6 +14,7 @@ use crate::{
     peer::Peer,
     shard::{PeerKey, Shard},
     stats::DropReason,
+    transport::{MAX_MESSAGE_SIZE, MAX_SENT_MESSAGE, SendOutcome},
 };
 
 /// Bytes of reliable packets that wait for one participant's data channel to open.
@@ -136,6 +137,10 @@ impl Shard {
         else {
             return;
         };
+        // As much as participants may send.
+        if payload.len() > MAX_MESSAGE_SIZE as usize {
+            return self.stats.drop(DropReason::Data);
+        }
         let Some(router) = self.rooms.get(&room).and_then(|key| self.routers.get(*key)) else {
             return;
         };
@@ -262,8 +267,16 @@ impl Shard {
             let receiver = self.peers.get(*member).filter(|_| *member != peer);
             receiver.is_some_and(|p| view.is_addressed_to(p.identity.as_str(), p.sid.as_str()))
         });
-        let receivers: Vec<_> = receivers.collect();
-        if is_reliable && let Some(awaits) = self.not_ready(peer, &receivers, now) {
+        let mut receivers: Vec<_> = receivers.collect();
+        if is_reliable && sender.leaves {
+            receivers.retain(|receiver| {
+                let is_ready = !self.is_full(self.receiving(*receiver));
+                if !is_ready {
+                    self.stats.drop(DropReason::DataUndelivered);
+                }
+                is_ready
+            });
+        } else if is_reliable && let Some(awaits) = self.not_ready(&receivers, now) {
             return Some(Routed::NotYet { awaits });
         }
         let sender = self.peers.get_mut(peer)?;
@@ -292,6 +305,10 @@ impl Shard {
             Some(other) => view.stamp_generated(other, sid).ok()?,
             None => view.stamp(own, sid).ok()?,
         };
+        // Nobody would take it.
+        if stamped.len() > MAX_SENT_MESSAGE {
+            return None;
+        }
         let (from, router) = (sender.sid, sender.router);
         if is_reliable && let Some(router) = self.routers.get_mut(router) {
             router.replay.keep(from, view.sequence, &stamped, now);
@@ -363,10 +380,10 @@ impl Shard {
         let Some(p) = self.peers.get_mut(member) else {
             return;
         };
-        if !p.transport.send_data(channel, message) {
-            // Too much waits that nobody could keep back: it is told.
-            let is_slow = is_reliable && p.transport.unread(channel) >= MAX_WAITING;
-            if is_slow {
+        let outcome = p.transport.send_data(channel, message);
+        if outcome != SendOutcome::Sent {
+            // Too much waits that nobody could keep back: it is told. What it does not take is no fault of its reading.
+            if is_reliable && outcome == SendOutcome::Full {
                 self.cut_off(member, now);
             }
             return self.stats.drop(DropReason::DataUndelivered);

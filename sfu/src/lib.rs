@@ -60,4 +60,4 @@ mod watch;
 
 pub use api::*;
 pub use shard::Shard;
-pub use transport::stream_shard;
+pub use transport::{MAX_MESSAGE_SIZE, stream_shard};

@@ -71,6 +71,8 @@ pub struct Peer {
     pub reader: Reader,
     /// What it sent and others are not ready for.
     pub held: Option<Held>,
+    /// It is about to be removed: nothing it sends waits for anybody.
+    pub leaves: bool,
     /// Its room.
     pub router: RouterKey,
     /// The shard it is connected to, where that is not this room's: it has no transport, receives nothing, and its packets

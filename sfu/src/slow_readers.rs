@@ -4,7 +4,8 @@
 //! closes. So a file arrives whole at whoever is slow, and no more than [`FULL`] of it is ever kept here. But a reader
 //! holds nobody up for long: one that takes less than [`LEAST`] within [`PATIENCE`] is too slow. It is told to connect
 //! anew, since its channel has a hole from then on, and for a while ([`GRUDGE`]) nobody waits for it again: what it does
-//! not read in time, it misses, and that is counted.
+//! not read in time, it misses, and that is counted. For companions, which are there to publish, nobody waits at all: one
+//! person could bring any number of them, one after the other.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +14,6 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     api::{DataChannel, Event, SendBatch},
-    router::Router,
     shard::{PeerKey, RouterKey, Shard},
 };
 
@@ -144,28 +144,18 @@ impl SlowReaders {
 }
 
 impl Shard {
-    /// For whom of these members a reliable packet of `sender` must wait, if for any.
-    pub(crate) fn not_ready(
-        &mut self,
-        sender: PeerKey,
-        members: &[PeerKey],
-        now: Instant,
-    ) -> Option<PeerKey> {
-        let router = self.peers.get(sender).map(|p| p.router);
+    /// For whom of these members a reliable packet must wait, if for any.
+    pub(crate) fn not_ready(&mut self, members: &[PeerKey], now: Instant) -> Option<PeerKey> {
         let mut first = None;
         for member in members {
             let reader = self.receiving(*member);
+            if !self.is_full(reader) || !self.is_waited_for(reader, now) {
+                continue;
+            }
             let Some(p) = self.peers.get_mut(reader) else {
                 continue;
             };
             let unread = p.transport.unread(DataChannel::Reliable);
-            if unread < FULL {
-                continue;
-            }
-            let readers = router.and_then(|router| self.routers.get(router));
-            if readers.is_some_and(|router| router.slow_readers.knows(&p.identity, now)) {
-                continue;
-            }
             p.reader.await_it(unread, now);
             self.reschedule(reader, now);
             first.get_or_insert(reader);
@@ -201,6 +191,21 @@ impl Shard {
         self.stats.data_held += 1;
     }
 
+    /// A sender leaves: what it had to wait with goes to those who are ready for it, and to nobody else.
+    pub(crate) fn send_held(&mut self, sender: PeerKey, now: Instant, out: &mut impl SendBatch) {
+        let held = self.peers.get_mut(sender).and_then(|p| p.held.take());
+        let Some(mut held) = held else {
+            return;
+        };
+        self.guard(sender, now, |shard| {
+            shard.handle_data(sender, held.channel, &mut held.message, now, out);
+            if let Some(p) = shard.peers.get_mut(sender) {
+                p.transport.hold_reliable(false);
+            }
+            shard.drain_transport(sender, now, out);
+        });
+    }
+
     /// The peer may have read, or been too slow; and what it sent may go on.
     pub(crate) fn review_data(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
         let Some(p) = self.peers.get_mut(peer) else {
@@ -229,14 +234,29 @@ impl Shard {
         self.reschedule(peer, now);
     }
 
+    /// So much waits for this reader that what comes must wait too.
+    pub(crate) fn is_full(&mut self, reader: PeerKey) -> bool {
+        let p = self.peers.get_mut(reader);
+        p.is_some_and(|p| p.transport.unread(DataChannel::Reliable) >= FULL)
+    }
+
     /// Nobody waits for this reader, and too much waits for it already: what comes is lost to it.
     pub(crate) fn is_given_up(&mut self, reader: PeerKey, now: Instant) -> bool {
-        let Some(p) = self.peers.get_mut(reader) else {
+        self.is_full(reader) && !self.is_waited_for(reader, now)
+    }
+
+    /// It is no companion, and was not too slow lately.
+    fn is_waited_for(&self, reader: PeerKey, now: Instant) -> bool {
+        let Some(p) = self.peers.get(reader) else {
             return false;
         };
-        let unread = p.transport.unread(DataChannel::Reliable);
-        let knows = |router: &Router| router.slow_readers.knows(&p.identity, now);
-        unread >= FULL && self.routers.get(p.router).is_some_and(knows)
+        let (Some(member), Some(router)) = (self.sids.get(&p.sid), self.routers.get(p.router))
+        else {
+            return false;
+        };
+        let mut principals = router.principals.iter();
+        let is_itself = principals.any(|(key, name)| key == member && *name == p.identity);
+        is_itself && !router.slow_readers.knows(&p.identity, now)
     }
 
     /// Nobody waits for this reader any more.

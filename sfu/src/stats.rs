@@ -30,7 +30,7 @@ pub enum DropReason {
     NotInHistory,
     /// The packet is older than the history of its layer.
     TooOld,
-    /// A data packet whose receiver is too slow, or has no such channel open.
+    /// A data packet whose receiver is too slow, has no such channel open, or takes none so long.
     DataUndelivered,
     /// It would have waited too long for its receiver's network.
     NetworkTooSlow,

@@ -17,7 +17,7 @@ use aws_lc_rs::digest;
 use is::stun::StunMessage;
 
 pub use ice::{parse_stun, random_credentials, stream_shard};
-pub use sctp::MAX_MESSAGE_SIZE;
+pub use sctp::{MAX_MESSAGE_SIZE, MAX_SENT_MESSAGE, SendOutcome};
 
 use crate::{
     api::{Config, DataChannel, Datagram, Destination, DisconnectReason, SendBatch},
@@ -388,11 +388,10 @@ impl Transport {
         self.data.as_ref().is_some_and(|data| data.is_open(channel))
     }
 
-    /// Queues a data channel message, which goes out with the next [`Transport::flush_data`]. False when it is lost.
-    pub fn send_data(&mut self, channel: DataChannel, message: &[u8]) -> bool {
-        self.data
-            .as_mut()
-            .is_some_and(|data| data.send(channel, message))
+    /// Queues a data channel message, which goes out with the next [`Transport::flush_data`].
+    pub fn send_data(&mut self, channel: DataChannel, message: &[u8]) -> SendOutcome {
+        let data = self.data.as_mut();
+        data.map_or(SendOutcome::Closed, |data| data.send(channel, message))
     }
 
     /// Bytes of a channel that the client has not acknowledged.
@@ -554,29 +553,30 @@ impl Transport {
         }
     }
 
-    /// One message, where there is one and budget for it.
+    /// One message, where there is one and budget for it. What is nobody's to read costs the same.
     fn read_data(&mut self, now: Instant) {
         let Some(data) = &mut self.data else { return };
         data.connect();
         self.data_wait = None;
-        if self.data_budget.is_spent(now) {
-            self.data_wait = Some(self.data_budget.ready_at());
-            return;
-        }
         let hold = match (self.takes_data, self.holds_reliable) {
             (false, _) => Hold::All,
             (true, true) => Hold::Reliable,
             (true, false) => Hold::None,
         };
-        let message = data.poll_message(hold);
-        for channel in data.take_opened() {
-            self.events.push_back(TransportEvent::Opened(channel));
-        }
-        if let Some((channel, message)) = message {
-            let cost = (message.len() as u32).saturating_add(MESSAGE_COST);
+        while self.events.is_empty() {
+            if self.data_budget.is_spent(now) {
+                self.data_wait = Some(self.data_budget.ready_at());
+                return;
+            }
+            let incoming = data.poll_message(hold);
+            let opened = data.take_opened().into_iter();
+            self.events.extend(opened.map(TransportEvent::Opened));
+            let Some(incoming) = incoming else { return };
+            let cost = (incoming.len as u32).saturating_add(MESSAGE_COST);
             self.data_budget.spend(cost, now);
+            let content = incoming.content;
             self.events
-                .push_back(TransportEvent::Data(channel, message));
+                .extend(content.map(|(channel, message)| TransportEvent::Data(channel, message)));
         }
     }
 

@@ -13,7 +13,7 @@ use std::{
 use attacker::{Attacker, VOICE, client_hello};
 use rand::SeedableRng;
 use rig::Rig;
-use sfu::{Command, sdp::MAX_SDP_BYTES, stats::DropReason};
+use sfu::{Command, DataChannel, sdp::MAX_SDP_BYTES, stats::DropReason};
 
 struct Counting;
 
@@ -193,4 +193,31 @@ fn an_offer_takes_at_most_sixteen_times_its_bytes_and_8_mb() {
             text.len()
         );
     }
+}
+
+#[test]
+fn what_waits_for_a_reader_is_bounded_however_often_it_opens_its_channel() {
+    let mut rig = Rig::new(73);
+    let reader = rig.join();
+    rig.run(Duration::from_secs(1));
+    rig.narrow(reader, 50_000, Duration::from_millis(200));
+    let (room, before) = (rig.room, LIVE.get());
+    for _ in 0..20 {
+        for _ in 0..20 {
+            rig.command(Command::SendData {
+                room,
+                to: Vec::new(),
+                channel: DataChannel::Reliable,
+                payload: vec![7; 60_000],
+            });
+        }
+        let now = rig.now;
+        let connection = &mut rig.participants[reader].connection;
+        connection.open_channel("_reliable", now);
+        rig.run(Duration::from_secs(1));
+    }
+    assert_eq!(rig.shard.stats().slow_readers, 1);
+    // 4 MB, as they are kept in packets.
+    let grown = LIVE.get() - before;
+    assert!(grown < 8_000_000, "{grown} bytes");
 }

@@ -380,3 +380,131 @@ fn channels_of_ones_own_without_end_are_answered_and_no_more_than_a_few_are_read
     rig.run(SECOND);
     assert_eq!(rig.participants[b].data.len(), 16);
 }
+
+fn packet_of(sequence: u32, len: usize) -> Vec<u8> {
+    let user = livekit::UserPacket {
+        payload: vec![sequence as u8; len],
+        ..Default::default()
+    };
+    livekit::DataPacket {
+        sequence,
+        value: Some(Value::User(user)),
+        ..Default::default()
+    }
+    .encode_to_vec()
+}
+
+#[test]
+fn a_message_longer_than_its_readers_take_makes_no_slow_readers_of_them() {
+    let mut rig = Rig::new(100);
+    rig.longest_message = Some(65_536);
+    let (a, b, c) = (rig.join(), rig.join(), rig.join());
+    rig.run(SECOND);
+    for reader in [b, c] {
+        rig.narrow(reader, 300_000, 100 * MS);
+    }
+    // The first of the long ones is so only with its stamp.
+    let lengths = [[60_000; 6].as_slice(), &[65_500, 100_000, 10]].concat();
+    for (len, sequence) in lengths.into_iter().zip(1..) {
+        let packet = packet_of(sequence, len);
+        let taken = (0..10_000).any(|_| {
+            let now = rig.now;
+            let connection = &mut rig.participants[a].connection;
+            let taken = connection.send_data(client::DataChannel::Reliable, &packet, now);
+            rig.run(MS);
+            taken.is_ok()
+        });
+        assert!(taken, "{sequence}");
+    }
+    assert!(rig.run_until(5 * SECOND, |rig| undelivered(rig) == 4));
+    assert!(
+        rig.participants[b].data.len() < 6,
+        "the others wait for their network still"
+    );
+    for len in [100_000, 300_000] {
+        let (room, channel) = (rig.room, DataChannel::Reliable);
+        rig.command(Command::SendData {
+            room,
+            to: Vec::new(),
+            channel,
+            payload: packet_of(0, len),
+        });
+    }
+    assert_eq!(undelivered(&rig), 7);
+    let dropped = rig.shard.stats().drops(DropReason::Data);
+    assert_eq!(dropped, 1, "nobody takes it");
+    rig.run(30 * SECOND);
+    for reader in [b, c] {
+        assert_eq!(rig.participants[reader].data.len(), 7);
+        assert_eq!(told_to_reconnect(&rig, reader), 0);
+    }
+    assert_eq!(rig.shard.stats().slow_readers, 0);
+}
+
+#[test]
+fn nobody_waits_for_a_companion() {
+    let mut rig = Rig::new(101);
+    let (a, fast) = (rig.join(), rig.join());
+    rig.companion_of = Some("identity-1");
+    let companion = rig.join();
+    rig.run(SECOND);
+    rig.deaf
+        .push(rig.participants[companion].connection.local());
+    let mut files = [File::new(a, &[], 4_000_000)];
+    let chunks = files[0].chunks;
+    send(&mut rig, &mut files, 60 * SECOND, |rig| {
+        rig.participants[fast].data.len() as u32 == chunks
+    });
+    all_of(&files[0], &rig, fast);
+    assert_eq!(rig.shard.stats().data_held, 0);
+    assert_eq!(told_to_reconnect(&rig, companion), 0);
+    assert!(undelivered(&rig) > 0, "what it missed is counted");
+}
+
+#[test]
+fn what_a_sender_had_to_wait_with_when_it_left_reaches_who_is_ready() {
+    let mut rig = Rig::new(102);
+    let (a, dead, fast) = (rig.join(), rig.join(), rig.join());
+    rig.run(SECOND);
+    rig.deaf.push(rig.participants[dead].connection.local());
+    let mut files = [File::new(a, &[], 900_000)];
+    let chunks = files[0].chunks;
+    send(&mut rig, &mut files, 5 * SECOND, |_| false);
+    let before = rig.participants[fast].data.len();
+    assert!(before < 50 && files[0].sent == chunks, "it waits");
+    rig.leave(a);
+    rig.run(5 * SECOND);
+    all_of(&files[0], &rig, fast);
+    assert_eq!(
+        undelivered(&rig),
+        u64::from(chunks) - before as u64,
+        "nothing of it waits for who does not read"
+    );
+}
+
+#[test]
+fn openings_of_channels_are_paid_for_like_messages() {
+    let mut config = rig::config(103, rig::server());
+    config.max_data_rate = 2_000;
+    let mut rig = Rig::with(config);
+    let a = rig.join();
+    rig.run(5 * SECOND);
+    for i in 0..40 {
+        let now = rig.now;
+        let connection = &mut rig.participants[a].connection;
+        connection.open_channel(&format!("own-{i}"), now);
+    }
+    let open = |rig: &mut Rig| {
+        let now = rig.now;
+        let connection = &mut rig.participants[a].connection;
+        let names = (0..40).map(|i| format!("own-{i}"));
+        names
+            .filter(|name| connection.send_raw(name, b"x", now).is_ok())
+            .count()
+    };
+    rig.run(SECOND);
+    let at_once = open(&mut rig);
+    assert!((10..=30).contains(&at_once), "{at_once}");
+    rig.run(60 * SECOND);
+    assert_eq!(open(&mut rig), 40);
+}

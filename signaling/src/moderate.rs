@@ -334,11 +334,15 @@ impl Room {
             })),
             ..DataPacket::default()
         };
+        let payload = packet.encode_to_vec();
+        if payload.len() > sfu::MAX_MESSAGE_SIZE as usize {
+            return Err(Error::InvalidArgument("data should be at most 256 KiB"));
+        }
         self.command(sfu::Command::SendData {
             room: self.sid,
             to,
             channel,
-            payload: packet.encode_to_vec(),
+            payload,
         });
         Ok(ApiReply::Done)
     }

@@ -423,8 +423,7 @@ impl Association {
                 _ => Progress::Same,
             };
         }
-        let is_done = |one: &Handshake| one.connected && one.certificate == Certificate::Matches;
-        if let Some(index) = self.handshakes.iter().position(is_done) {
+        if let Some(index) = self.handshakes.iter().position(Handshake::is_done) {
             let mut handshake = self.handshakes.swap_remove(index);
             let keys = handshake.srtp.take();
             self.handshakes.clear();
@@ -435,11 +434,10 @@ impl Association {
                 None => self.fail(),
             };
         }
-        // Who has another certificate and its key is no forger of datagrams; it is not the client either.
-        let differs = |one: &Handshake| one.connected && one.certificate == Certificate::Differs;
-        let strangers = self.handshakes.iter().filter(|one| differs(one)).count();
-        self.handshakes.retain(|one| !one.failed && !differs(one));
-        match strangers > 0 && self.handshakes.is_empty() {
+        let has_strangers = self.handshakes.iter().any(Handshake::is_strangers);
+        self.handshakes
+            .retain(|one| !one.failed && !one.is_strangers());
+        match has_strangers && self.handshakes.is_empty() {
             true => self.fail(),
             false => Progress::Same,
         }
@@ -525,6 +523,17 @@ impl Handshake {
         self
     }
 
+    /// Its end is there, with the certificate of the description.
+    fn is_done(&self) -> bool {
+        self.connected && self.certificate == Certificate::Matches
+    }
+
+    /// Its end is there, with another certificate: nothing of it is looked at any more. Who has another certificate and its
+    /// key is no forger of datagrams; it is not the client either.
+    fn is_strangers(&self) -> bool {
+        self.connected && self.certificate == Certificate::Differs
+    }
+
     fn drive(
         &mut self,
         role: DtlsRole,
@@ -533,10 +542,10 @@ impl Handshake {
         out: &mut impl FnMut(DtlsOutput<'_>),
     ) {
         let mut buffer = [0; RECORD_BUFFER];
-        while !self.failed && !self.closed {
+        while !self.failed && !self.closed && !self.is_strangers() {
             match self.dtls.poll_output(&mut buffer) {
                 Output::Packet(packet) => out(DtlsOutput::Packet(packet)),
-                Output::ApplicationData(data) => out(DtlsOutput::Data(data)),
+                Output::ApplicationData(data) if self.is_done() => out(DtlsOutput::Data(data)),
                 Output::Timeout(wake) => {
                     // dimpl answers "never" with a far future.
                     self.wake = (wake < now + Duration::from_secs(3600)).then_some(wake);
@@ -550,11 +559,9 @@ impl Handshake {
                         true => Certificate::Matches,
                         false => Certificate::Differs,
                     };
-                    // It has signed our random number: nobody is answered whose certificate is not the one we expect.
-                    if role == DtlsRole::Client && !is_it {
-                        self.connected = true;
-                        return;
-                    }
+                    // It has signed our random number: nobody is answered whose certificate is not the one we expect. A
+                    // client signs later.
+                    self.connected |= role == DtlsRole::Client && !is_it;
                 }
                 Output::KeyingMaterial(material, profile) => {
                     let profile = match profile {
@@ -577,3 +584,6 @@ impl Handshake {
         self.wake = None;
     }
 }
+
+#[cfg(test)]
+mod tests;

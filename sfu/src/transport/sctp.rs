@@ -7,6 +7,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
 use bytes::Bytes;
+use rustc_hash::FxHashSet;
 use sctp_proto::{
     Association, AssociationHandle, ClientConfig, DatagramEvent, Endpoint, EndpointConfig, Event,
     Payload, PayloadProtocolIdentifier as Ppi, ReliabilityType, ServerConfig, StreamEvent,
@@ -18,6 +19,10 @@ use crate::{api::DataChannel, srtp::DtlsRole};
 /// The largest message we accept and announce (`a=max-message-size`). LiveKit clients clamp theirs to 64,000 bytes.
 pub const MAX_MESSAGE_SIZE: u32 = 256 * 1024;
 
+/// The longest message that goes out: room for the stamp of its sender, whose identity (of up to 256 bytes, as a companion's
+/// up to 513) stands in it twice.
+pub const MAX_SENT_MESSAGE: usize = MAX_MESSAGE_SIZE as usize + 2048;
+
 /// Reliable bytes that may wait for one slow receiver before its further packets are dropped, which takes senders that
 /// cannot be made to wait: the others do at less (`slow_readers.rs`).
 const MAX_BUFFERED_RELIABLE: usize = 4 * 1024 * 1024;
@@ -28,6 +33,10 @@ const MAX_BUFFERED_LOSSY: usize = 256 * 1024;
 /// Longest wait for an acknowledgement before a packet is sent again, milliseconds. The wait doubles each time, and by
 /// default up to a minute: after a quarter of a minute without network, messages would be late by as much again.
 const MAX_RETRANSMIT_WAIT: u64 = 4_000;
+
+/// Bytes of answers to openings that may wait for their acknowledgement, one for each: what opens more channels than that
+/// at once is not answered.
+const MAX_ANSWERS: usize = 256;
 
 /// Channels of labels we do not know from which packets are taken; those of further ones are not.
 const MAX_OTHERS: usize = 16;
@@ -77,6 +86,39 @@ pub enum Hold {
     All,
 }
 
+/// What became of a message.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SendOutcome {
+    /// It is on its way.
+    Sent,
+    /// Lost: too much waits for the client.
+    Full,
+    /// Lost: longer than the client takes.
+    TooLong,
+    /// Lost: the channel is not open.
+    Closed,
+}
+
+/// A message that was read.
+#[derive(Debug)]
+pub struct Incoming {
+    /// Its bytes.
+    pub len: usize,
+    /// The channel where it is one that we know, and the message; `None`: it was not for the reader.
+    pub content: Option<(Option<DataChannel>, Vec<u8>)>,
+}
+
+/// What was written to a stream and is not acknowledged, at most.
+#[derive(Debug)]
+struct Waiting {
+    id: StreamId,
+    /// A stream may be closed and opened again; what waits on it does so until it is sent.
+    generation: u64,
+    /// `None`: answers to openings.
+    channel: Option<DataChannel>,
+    bytes: usize,
+}
+
 /// One peer's data channels.
 pub struct DataChannels {
     endpoint: Endpoint,
@@ -85,11 +127,16 @@ pub struct DataChannels {
     streams: [Option<StreamId>; 3],
     /// Streams of open channels with other labels.
     others: Vec<StreamId>,
+    /// Streams whose opening was answered, whatever they are.
+    answered: FxHashSet<StreamId>,
+    /// What waits on which stream: on those of closed channels too, or who opens one after the other would be owed any amount.
+    waiting: Vec<Waiting>,
     /// Channels that were opened and not reported yet.
     opened: Vec<DataChannel>,
     /// Streams that have data to read, in order of arrival.
     readable: Vec<StreamId>,
-    max_message_size: u64,
+    /// The longest message that goes out to it.
+    max_message_size: usize,
     /// The channels are ours to open.
     opens: bool,
     role: DtlsRole,
@@ -112,7 +159,8 @@ impl DataChannels {
                 .with_max_num_inbound_streams(MAX_STREAMS)
                 .with_max_num_outbound_streams(MAX_STREAMS)
                 .with_max_receive_buffer_size(1024 * 1024)
-                .with_max_receive_message_size(MAX_MESSAGE_SIZE),
+                .with_max_receive_message_size(MAX_MESSAGE_SIZE)
+                .with_max_send_message_size(MAX_SENT_MESSAGE as u32),
         );
         let mut server_config = ServerConfig::default();
         server_config.transport = transport.clone();
@@ -127,15 +175,16 @@ impl DataChannels {
             association: None,
             streams: [None; 3],
             others: Vec::new(),
+            answered: FxHashSet::default(),
+            waiting: Vec::new(),
             opened: Vec::new(),
             readable: Vec::new(),
             opens,
             role,
             to_connect,
-            max_message_size: if max_message_size == 0 {
-                u64::MAX
-            } else {
-                max_message_size
+            max_message_size: match usize::try_from(max_message_size) {
+                Ok(size @ 1..MAX_SENT_MESSAGE) => size,
+                _ => MAX_SENT_MESSAGE,
             },
         }
     }
@@ -217,36 +266,82 @@ impl DataChannels {
         std::mem::take(&mut self.opened)
     }
 
-    /// Queues one message. False when it is lost: the receiver is too slow, or its channel is not open.
-    pub fn send(&mut self, channel: DataChannel, message: &[u8]) -> bool {
+    /// Queues one message.
+    pub fn send(&mut self, channel: DataChannel, message: &[u8]) -> SendOutcome {
+        let Some(id) = self.streams[channel as usize] else {
+            return SendOutcome::Closed;
+        };
+        if message.len() > self.max_message_size {
+            return SendOutcome::TooLong;
+        }
         let limit = match channel {
             DataChannel::Reliable => MAX_BUFFERED_RELIABLE,
             DataChannel::Lossy | DataChannel::DataTrack => MAX_BUFFERED_LOSSY,
         };
-        self.streams[channel as usize].is_some_and(|id| {
-            let Some((_, association)) = &mut self.association else {
-                return false;
-            };
-            let Ok(mut stream) = association.stream(id) else {
-                return false;
-            };
-            stream.buffered_amount().unwrap_or(usize::MAX) + message.len() <= limit
-                && message.len() as u64 <= self.max_message_size
-                && stream.write_with_ppi(message, Ppi::Binary).is_ok()
-        })
+        let waiting = self.waiting(Some(channel));
+        if waiting > 0 && waiting + message.len() > limit {
+            return SendOutcome::Full;
+        }
+        match self.write(id, Some(channel), message) {
+            Some(()) => SendOutcome::Sent,
+            None => SendOutcome::Closed,
+        }
     }
 
-    /// Bytes that were queued on a channel and are not acknowledged.
+    /// Bytes that were queued on a channel, whichever streams carried it, and are not acknowledged.
     pub fn unread(&mut self, channel: DataChannel) -> usize {
-        let (Some(id), Some((_, association))) =
-            (self.streams[channel as usize], &mut self.association)
-        else {
+        self.waiting(Some(channel))
+    }
+
+    fn write(&mut self, id: StreamId, channel: Option<DataChannel>, message: &[u8]) -> Option<()> {
+        let (_, association) = self.association.as_mut()?;
+        let mut stream = association.stream(id).ok()?;
+        let generation = stream.stats().ok()?.generation;
+        let ppi = match channel {
+            Some(_) => Ppi::Binary,
+            None => Ppi::Dcep,
+        };
+        stream.write_with_ppi(message, ppi).ok()?;
+        let of = |one: &Waiting| (one.id, one.generation, one.channel);
+        let mut waiting = self.waiting.iter_mut();
+        match waiting.find(|one| of(one) == (id, generation, channel)) {
+            Some(one) => one.bytes += message.len(),
+            None => self.waiting.push(Waiting {
+                id,
+                generation,
+                channel,
+                bytes: message.len(),
+            }),
+        }
+        Some(())
+    }
+
+    fn waiting(&mut self, channel: Option<DataChannel>) -> usize {
+        let Some((_, association)) = &mut self.association else {
             return 0;
         };
-        let stream = association.stream(id);
-        stream
-            .and_then(|stream| stream.buffered_amount())
-            .unwrap_or(0)
+        self.waiting.retain_mut(|one| {
+            let stream = association.stream(one.id).ok();
+            let is_it = |generation| generation == one.generation;
+            if let Some(stream) = stream.filter(|s| s.stats().is_ok_and(|s| is_it(s.generation))) {
+                one.bytes = one.bytes.min(stream.buffered_amount().unwrap_or(0));
+            }
+            one.bytes > 0
+        });
+        let of_it = self.waiting.iter().filter(|one| one.channel == channel);
+        of_it.map(|one| one.bytes).sum()
+    }
+
+    /// The other side has all that was written to the stream before it was closed.
+    fn reset(&mut self, id: StreamId) {
+        let Some((_, association)) = &mut self.association else {
+            return;
+        };
+        let stream = association.stream(id).ok();
+        let current = stream.and_then(|stream| stream.stats().ok());
+        let current = current.map(|stats| stats.generation);
+        self.waiting
+            .retain(|one| one.id != id || Some(one.generation) == current);
     }
 
     fn opened(&mut self, channel: DataChannel, id: StreamId) {
@@ -256,9 +351,8 @@ impl DataChannels {
         }
     }
 
-    /// The next whole message, and the channel where it is one that we know. Answers DCEP on the way. What is held stays
-    /// where it is, and its sender's window closes.
-    pub fn poll_message(&mut self, hold: Hold) -> Option<(Option<DataChannel>, Vec<u8>)> {
+    /// The next whole message. Answers DCEP. What is held stays where it is, and its sender's window closes.
+    pub fn poll_message(&mut self, hold: Hold) -> Option<Incoming> {
         self.collect_readable();
         let mut next = 0;
         while let Some(&id) = self.readable.get(next) {
@@ -288,15 +382,18 @@ impl DataChannels {
             if chunks.read(&mut buffer).is_err() {
                 continue;
             }
-            match chunks.ppi {
+            let len = buffer.len();
+            let content = match chunks.ppi {
                 Ppi::Dcep => {
                     self.handle_dcep(id, &buffer);
+                    None
                 }
                 Ppi::Binary | Ppi::String if self.is_open_stream(id) => {
-                    return Some((self.channel_of(id), buffer));
+                    Some((self.channel_of(id), buffer))
                 }
-                _ => {}
-            }
+                _ => None,
+            };
+            return Some(Incoming { len, content });
         }
         None
     }
@@ -319,10 +416,13 @@ impl DataChannels {
         let Some((_, association)) = &mut self.association else {
             return;
         };
-        let mut is_up = false;
+        let (mut is_up, mut is_lost, mut reset) = (false, false, Vec::new());
+        // Streams are told from what comes on them.
+        while association.accept_stream().is_some() {}
         while let Some(event) = association.poll() {
             match event {
                 Event::Connected => is_up = self.opens,
+                Event::AssociationLost { .. } => is_lost = true,
                 Event::Stream(StreamEvent::Readable { id }) if !self.readable.contains(&id) => {
                     self.readable.push(id)
                 }
@@ -333,9 +433,18 @@ impl DataChannels {
                         }
                     }
                     self.others.retain(|other| *other != id);
+                    self.answered.remove(&id);
                 }
+                // Begun when all was acknowledged, and over, whatever the other side says to it.
+                Event::Stream(
+                    StreamEvent::ResetComplete { id } | StreamEvent::ResetFailed { id, .. },
+                ) => reset.push(id),
                 _ => {}
             }
+        }
+        reset.into_iter().for_each(|id| self.reset(id));
+        if is_lost {
+            self.waiting.clear();
         }
         if is_up {
             self.open_channels();
@@ -390,7 +499,11 @@ impl DataChannels {
             return None;
         }
         let open = DcepOpen::parse(message)?;
+        if self.answered.contains(&id) || self.waiting(None) >= MAX_ANSWERS {
+            return None;
+        }
         self.acknowledge(id, &open)?;
+        self.answered.insert(id);
         let channel = match open.label {
             b"_reliable" => Some(DataChannel::Reliable),
             b"_lossy" => Some(DataChannel::Lossy),
@@ -400,8 +513,9 @@ impl DataChannels {
         match channel {
             // Where they are ours to open, ours are the ones.
             Some(_) if self.opens => {}
+            Some(channel) if self.is_open(channel) => {}
             Some(channel) => self.opened(channel, id),
-            None if self.is_open_stream(id) || self.others.len() >= MAX_OTHERS => {}
+            None if self.others.len() >= MAX_OTHERS => {}
             None => self.others.push(id),
         }
         Some(())
@@ -413,8 +527,7 @@ impl DataChannels {
         stream
             .set_reliability_params(open.unordered, open.reliability, open.parameter)
             .ok()?;
-        stream.write_with_ppi(&[DCEP_ACK], Ppi::Dcep).ok()?;
-        Some(())
+        self.write(id, None, &[DCEP_ACK])
     }
 }
 
@@ -462,20 +575,4 @@ impl<'a> DcepOpen<'a> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_acknowledgement_with_something_behind_it_opens_the_channel() {
-        for role in [DtlsRole::Client, DtlsRole::Server] {
-            for acknowledgement in [&[DCEP_ACK][..], &[DCEP_ACK, 0, 0, 0]] {
-                let mut data = DataChannels::new(0, true, role);
-                let [_, lossy, _] = our_streams(role);
-                assert!(!data.is_open(DataChannel::Lossy));
-                data.handle_dcep(lossy, acknowledgement);
-                assert!(data.is_open(DataChannel::Lossy));
-                assert_eq!(data.take_opened(), [DataChannel::Lossy]);
-            }
-        }
-    }
-}
+mod tests;

@@ -185,6 +185,8 @@ pub struct Rig {
     pub lost_dtls: u32,
     /// Who joins is a companion of somebody by this name.
     pub companion_of: Option<&'static str>,
+    /// Who offers takes no longer messages than this on its data channels.
+    pub longest_message: Option<u32>,
     /// Who joins gets every voice.
     pub hears_all: bool,
     /// Participants behind a NAT: their own address, and the one the shard sees.
@@ -260,6 +262,7 @@ impl Rig {
             dtls_servers: false,
             lost_dtls: 0,
             companion_of: None,
+            longest_message: None,
             hears_all: false,
             nat: BTreeMap::new(),
             server,
@@ -729,7 +732,11 @@ impl Rig {
     }
 
     pub fn offer(&mut self, index: usize) {
-        self.offer_as(index, |sdp| sdp);
+        let longest = self.longest_message.unwrap_or(262_144);
+        let longest = format!("a=max-message-size:{longest}");
+        self.offer_as(index, |sdp| {
+            sdp.replace("a=max-message-size:262144", &longest)
+        });
     }
 
     /// Offers what `change` makes of the offer.

@@ -392,3 +392,20 @@ fn data_from_the_server_reaches_whom_it_is_for_and_never_everybody_by_mistake() 
         matches!(meeting.shard.commands.last(), Some(Command::SendData { to, .. }) if to.is_empty())
     );
 }
+
+#[test]
+fn data_that_nobody_takes_is_refused() {
+    let mut meeting = Meeting::new();
+    meeting.enter("bob");
+    let mut send = |len: u32| {
+        let data = vec![7; len as usize];
+        let request = SendDataRequest {
+            data,
+            ..Default::default()
+        };
+        meeting.api(ApiCall::SendData(Box::new(request)))
+    };
+    assert!(send(sfu::MAX_MESSAGE_SIZE - 100).is_ok());
+    let refused = send(sfu::MAX_MESSAGE_SIZE);
+    assert!(matches!(refused, Err(Error::InvalidArgument(_))));
+}
