@@ -37,7 +37,7 @@ pub(super) async fn connect(edge: Edge, request: Request) -> Response {
     let (mut parts, _) = request.into_parts();
     let api_key = match admit(&edge, &parts) {
         Ok(api_key) => api_key,
-        Err(error) => return refuse(&error),
+        Err(error) => return refuse(&edge, &error),
     };
     let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &()).await else {
         return rtc::cors(StatusCode::NOT_FOUND.into_response());
@@ -67,9 +67,11 @@ fn admit(edge: &Edge, parts: &Parts) -> Result<String, Error> {
     }
 }
 
-fn refuse(error: &Error) -> Response {
+fn refuse(edge: &Edge, error: &Error) -> Response {
     let status = error.row().status;
-    tracing::info!(status, %error, "an agent's worker is refused");
+    if let Some(more) = edge.0.refusals.pass(Instant::now()) {
+        tracing::info!(status, %error, more, "an agent's worker is refused");
+    }
     let status = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     rtc::cors((status, error.to_string()).into_response())
 }

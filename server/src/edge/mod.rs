@@ -4,6 +4,7 @@ mod absent_services;
 mod agent;
 mod agent_dispatch;
 mod assets;
+mod body;
 mod dev;
 mod http;
 mod local;
@@ -27,7 +28,7 @@ use axum::{
 use protocol::token::Keys;
 use tokio::sync::mpsc;
 
-pub use http::{Guest, HttpPort};
+pub use http::HttpPort;
 pub use local::LocalNames;
 
 use crate::{
@@ -40,7 +41,7 @@ use crate::{
 };
 use path::Endpoint;
 
-/// Refused joins that are logged per second. Anybody can make one.
+/// Refused joins and workers of agents that are logged per second. Anybody can make one.
 const REFUSALS_PER_SECOND: u32 = 20;
 
 /// What every request may need. Cheap to clone.
@@ -59,7 +60,7 @@ struct Inner {
     trusted_proxies: Vec<IpAddr>,
     /// See `http.prefix`.
     prefix: String,
-    /// Refused joins that are logged.
+    /// Refused joins and workers of agents that are logged.
     refusals: Throttle,
     heads: stream::Heads,
     /// Held by each session, so that the end of the last one is noticed.
@@ -153,13 +154,20 @@ async fn route(edge: Edge, request: Request) -> Response {
     {
         return response;
     }
-    let path = path::collapse(request.uri().path());
-    let path = path::without_prefix(&path, &edge.0.prefix).to_owned();
-    match path::endpoint(&path) {
+    let collapsed = path::collapse(request.uri().path());
+    let path = path::without_prefix(&collapsed, &edge.0.prefix).to_owned();
+    let endpoint = path::endpoint(&path);
+    let is_prefixed = path.len() < collapsed.len();
+    let surplus = request.uri().path().len() - collapsed.len();
+    match endpoint {
+        Endpoint::Twirp if surplus > path::SURPLUS_SLASHES => not_found(NO_SUCH_CALL),
         Endpoint::Rtc { v1 } => rtc::connect(edge, request, v1).await,
         Endpoint::Validate { v1 } => rtc::validate(&edge, &request, v1),
         Endpoint::Agent => agent::connect(edge, request).await,
         Endpoint::Twirp => twirp::answer(&edge, &path, request).await,
+        Endpoint::Root if is_prefixed && !wants_html(request.headers()) => health(&edge),
+        // Pages, and what they ask for, find each other at the root only.
+        _ if is_prefixed => not_found(NO_PAGE),
         Endpoint::Meetings => meetings::answer(&edge, &path, request).await,
         Endpoint::DevToken if edge.0.local.is_some() => dev::token(&edge, request).await,
         Endpoint::DevToken => StatusCode::NOT_FOUND.into_response(),
@@ -172,6 +180,15 @@ async fn route(edge: Edge, request: Request) -> Response {
         Endpoint::Root | Endpoint::Meeting => edge.0.assets.page(request.headers()),
         Endpoint::Other => edge.0.assets.file(&path, request.headers()),
     }
+}
+
+const NO_SUCH_CALL: &str = "404 page not found";
+
+const NO_PAGE: &str =
+    "behind http.prefix there are the server API and signal connections; the web client is at /";
+
+fn not_found(sentence: &'static str) -> Response {
+    (StatusCode::NOT_FOUND, sentence).into_response()
 }
 
 /// For load balancers: a server about to stop takes nobody any more.

@@ -27,6 +27,10 @@ pub(super) enum Endpoint {
 
 const TWIRP: &str = "/twirp/";
 
+/// How many slashes more than one there may be in the path of a call, all in all: `http://host/` and `/twirp/` make one. A
+/// proxy's rule against strangers need not know more than these two.
+pub(super) const SURPLUS_SLASHES: usize = 1;
+
 /// Service and method of a call of the server API: `/twirp/<service>/<method>`.
 pub(super) fn twirp(path: &str) -> Option<(&str, &str)> {
     path.strip_prefix(TWIRP)?.split_once('/')
