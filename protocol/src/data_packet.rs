@@ -9,7 +9,7 @@ use prost::Message;
 
 use crate::{
     livekit::{self, DataPacket},
-    prescan::{self, Opaque},
+    prescan::{self, Paths},
 };
 
 /// Fields of `DataPacket`.
@@ -48,7 +48,7 @@ pub const MAX_DESTINATIONS: usize = 256;
 const MAX_OBJECTS: usize = 4096;
 
 /// Texts and bytes in those fields that may be long: of segments, attributes and metrics, and what is inline in a header.
-const OPAQUE: Opaque = &[
+const LONG: Paths = &[
     &[TRANSCRIPTION, 4, 2],
     &[METRICS, 5, 8],
     &[STREAM_HEADER, 8, 2],
@@ -107,7 +107,7 @@ impl<'a> DataPacketView<'a> {
         for field in Fields(packet) {
             let field = field?;
             if [TRANSCRIPTION, METRICS, STREAM_HEADER, STREAM_TRAILER].contains(&field.number) {
-                let counted = prescan::protobuf(field.raw, MAX_OBJECTS - objects, OPAQUE);
+                let counted = prescan::protobuf(field.raw, MAX_OBJECTS - objects, LONG, &[]);
                 objects += counted.map_err(|_| MalformedDataPacket)?;
             }
             match (field.number, field.value) {

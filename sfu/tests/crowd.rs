@@ -213,8 +213,7 @@ fn a_publisher_may_send_whichever_variant_of_its_codec_everybody_can_decode() {
             .collect()
     };
     let mut rig = Rig::new(173);
-    let mut mallory =
-        Attacker::join_as(&mut rig, 1, &[VOICE, PICTURE], offered).connected(&mut rig);
+    let mallory = Attacker::join_as(&mut rig, 1, &[VOICE, PICTURE], offered).connected(&mut rig);
     let mut viewer = Attacker::join_as(&mut rig, 2, &[EAR, EYE], offered).connected(&mut rig);
     let picture = mallory.publish(&mut rig, MediaKind::Video, "picture");
     viewer.subscribe(&mut rig, picture);
