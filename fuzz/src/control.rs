@@ -1,6 +1,7 @@
 //! What comes over HTTP, WebSockets and data channels.
 
 use std::{
+    fmt::Debug,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -140,7 +141,7 @@ pub fn api_request(data: &[u8]) {
 
 fn round_trip<M>(data: &[u8])
 where
-    M: Message + Default + PartialEq + serde::Serialize + serde::de::DeserializeOwned,
+    M: Message + Default + PartialEq + Debug + serde::Serialize + serde::de::DeserializeOwned,
 {
     let body = bytes::Bytes::copy_from_slice(data);
     for format in [Format::Json, Format::Protobuf] {
