@@ -8,19 +8,22 @@ use std::{
     time::Duration,
 };
 
-use socket2::{Domain, Protocol, Socket, Type};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{OwnedSemaphorePermit, Semaphore},
 };
 
-use crate::{edge::Guest, per_address::PerAddress};
+use crate::per_address::{Admission, PerAddress};
 
 /// Connections the kernel may hold until they are accepted.
 const BACKLOG: i32 = 1024;
 
 /// Times the listeners try to agree on one port when the system chooses it.
 const EPHEMERAL_ATTEMPTS: usize = 16;
+
+/// A connection that is silent for so long is asked by the kernel whether its other end is still there.
+const KEEPALIVE: Duration = Duration::from_secs(60);
 
 /// A port that is not to be had.
 #[derive(Debug, thiserror::Error)]
@@ -30,6 +33,60 @@ pub struct BindError {
     pub address: SocketAddr,
     /// Why.
     pub source: io::Error,
+}
+
+/// An accepted connection's places among all and among those of its address. They are given up with its last clone, which
+/// therefore goes wherever the connection goes. A request carries one along: who shows a valid token is no stranger.
+#[derive(Debug, Clone)]
+pub struct Guest(Arc<Places>);
+
+#[derive(Debug)]
+struct Places {
+    _slot: OwnedSemaphorePermit,
+    /// `None`: its port does not count addresses.
+    address: Option<Admission>,
+}
+
+impl Guest {
+    /// See [`Admission::introduce`].
+    pub fn introduce(&self) {
+        if let Some(admission) = &self.0.address {
+            admission.introduce();
+        }
+    }
+
+    /// See [`Admission::rest`].
+    pub fn rest(&self) {
+        if let Some(admission) = &self.0.address {
+            admission.rest();
+        }
+    }
+
+    /// See [`Admission::work`].
+    pub fn work(&self) -> bool {
+        self.0.address.as_ref().is_none_or(Admission::work)
+    }
+
+    /// See [`Admission::unwanted`].
+    pub async fn unwanted(&self) {
+        match &self.0.address {
+            Some(admission) => admission.unwanted().await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// One with this place among those of its address.
+    #[cfg(test)]
+    pub(crate) fn with(address: Option<Admission>) -> Self {
+        let slots = Arc::new(Semaphore::new(1));
+        let _slot = slots.try_acquire_owned().unwrap();
+        Self(Arc::new(Places { _slot, address }))
+    }
+
+    /// The network that it counts for; `None`: for nobody's.
+    pub fn network(&self) -> Option<IpAddr> {
+        self.0.address.as_ref().and_then(Admission::network)
+    }
 }
 
 /// The sockets of one port, on one address or several.
@@ -116,22 +173,27 @@ async fn accept<F, C>(
         };
         match listener.accept().await {
             Ok((stream, remote)) => {
-                let guest = match &addresses {
-                    None => None,
-                    Some(addresses) => match addresses.admit(remote.ip()) {
-                        Some(guest) => Some(Arc::new(guest)),
-                        None => {
-                            // Closed without a word: whoever opens that many does not read.
-                            tracing::debug!("a client address has as many connections as it may");
-                            continue;
-                        }
-                    },
+                let address = match addresses.as_ref().map(|all| all.admit(remote.ip())) {
+                    // Closed without a word: whoever opens that many does not read.
+                    Some(None) => {
+                        tracing::debug!("a client address has as many connections as it may");
+                        continue;
+                    }
+                    admitted => admitted.flatten(),
                 };
+                let guest = Guest(Arc::new(Places {
+                    _slot: slot,
+                    address,
+                }));
                 // Signal messages and frames of media are small and urgent.
                 let _ = stream.set_nodelay(true);
+                let keepalive = TcpKeepalive::new()
+                    .with_time(KEEPALIVE)
+                    .with_interval(KEEPALIVE / 4);
+                let _ = SockRef::from(&stream).set_tcp_keepalive(&keepalive);
                 let connection = handle(stream, remote, guest.clone());
                 tokio::spawn(async move {
-                    let _held = (slot, guest);
+                    let _held = guest;
                     connection.await;
                 });
             }

@@ -1,13 +1,15 @@
 //! How many connections each client address holds: one of them must not have all there are.
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     net::{IpAddr, Ipv6Addr},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
 };
+
+use tokio::sync::Notify;
 
 /// Counts connections by address. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -22,8 +24,10 @@ pub struct PerAddress {
 #[derive(Debug, Default)]
 struct Count {
     all: usize,
-    /// Those of which nothing has shown yet that they belong here.
+    /// Those that are at work and of which nothing has shown yet that they belong here.
     strangers: usize,
+    /// Strangers between two requests, the one that has waited longest first: they make room for others.
+    idle: VecDeque<Arc<Notify>>,
 }
 
 impl PerAddress {
@@ -45,12 +49,14 @@ impl PerAddress {
     }
 
     /// A place for one more connection of `address`, a stranger's at first, until it is dropped; `None` when it has as many
-    /// as it may.
+    /// as it may. A stranger that is between two requests makes room for it.
     pub fn admit(&self, address: IpAddr) -> Option<Admission> {
         let mut admission = Admission {
             of: self.clone(),
             network: None,
+            is_introduced: AtomicBool::new(false),
             is_stranger: AtomicBool::new(false),
+            unwanted: Arc::default(),
         };
         if self.trusted.contains(&address.to_canonical()) {
             return Some(admission);
@@ -58,7 +64,7 @@ impl PerAddress {
         let network = network(address);
         let mut counts = self.counts();
         let count = counts.entry(network).or_default();
-        if count.all >= self.max || count.strangers >= self.max_strangers {
+        if count.all >= self.max || !count.has_room(self.max_strangers) {
             return None;
         }
         count.all += 1;
@@ -78,35 +84,102 @@ impl PerAddress {
     }
 }
 
+impl Count {
+    /// For one more stranger. Idle ones are asked to go if need be, the one that has waited longest first.
+    fn has_room(&mut self, max_strangers: usize) -> bool {
+        if self.strangers + self.idle.len() < max_strangers {
+            return true;
+        }
+        let oldest = self.idle.pop_front();
+        oldest.inspect(|oldest| oldest.notify_one()).is_some()
+    }
+}
+
 /// One connection's place.
 #[derive(Debug)]
 pub struct Admission {
     of: PerAddress,
     /// `None`: of a proxy.
     network: Option<IpAddr>,
+    is_introduced: AtomicBool,
+    /// It is at work, and counts as a stranger. Changed under the lock of the counts only.
     is_stranger: AtomicBool,
+    /// Another connection has got its place.
+    unwanted: Arc<Notify>,
 }
 
 impl Admission {
     /// It has shown that it belongs here, by a valid token say: it counts as a stranger's no more.
     pub fn introduce(&self) {
-        if self.is_stranger.swap(false, Relaxed)
-            && let Some(network) = self.network
+        self.change(|count, admission| {
+            admission.is_introduced.store(true, Relaxed);
+            admission.leave(count);
+        });
+    }
+
+    /// It is answered and says nothing: until it is at work again, it keeps its place only while nobody else wants it.
+    pub fn rest(&self) {
+        self.change(|count, admission| {
+            if admission.is_stranger.load(Relaxed) {
+                admission.leave(count);
+                count.idle.push_back(admission.unwanted.clone());
+            }
+        });
+    }
+
+    /// It is at work again. False: its place is somebody else's.
+    pub fn work(&self) -> bool {
+        let mut may = true;
+        self.change(|count, admission| {
+            if admission.is_introduced.load(Relaxed) || admission.is_stranger.load(Relaxed) {
+                return;
+            }
+            let had_place = admission.leave(count);
+            may = had_place || count.has_room(admission.of.max_strangers);
+            count.strangers += usize::from(may);
+            admission.is_stranger.store(may, Relaxed);
+        });
+        may
+    }
+
+    /// Waits until another connection has got its place.
+    pub async fn unwanted(&self) {
+        self.unwanted.notified().await;
+    }
+
+    /// The network that it counts for; `None`: it is of a proxy.
+    pub fn network(&self) -> Option<IpAddr> {
+        self.network
+    }
+
+    fn change(&self, change: impl FnOnce(&mut Count, &Self)) {
+        if let Some(network) = self.network
             && let Some(count) = self.of.counts().get_mut(&network)
         {
-            count.strangers -= 1;
+            change(count, self);
         }
+    }
+
+    /// It is no stranger, at work or idle. False: it was none.
+    fn leave(&self, count: &mut Count) -> bool {
+        if self.is_stranger.swap(false, Relaxed) {
+            count.strangers -= 1;
+            return true;
+        }
+        let is_this = |idle: &Arc<Notify>| Arc::ptr_eq(idle, &self.unwanted);
+        let place = count.idle.iter().position(is_this);
+        place.and_then(|place| count.idle.remove(place)).is_some()
     }
 }
 
 impl Drop for Admission {
     fn drop(&mut self) {
-        self.introduce();
         let Some(network) = self.network else {
             return;
         };
         let mut counts = self.of.counts();
         if let Some(count) = counts.get_mut(&network) {
+            self.leave(count);
             count.all -= 1;
             if count.all == 0 {
                 counts.remove(&network);
@@ -169,6 +242,48 @@ mod tests {
             admit().is_none(),
             "a guest that leaves makes no room for a stranger"
         );
+    }
+
+    #[test]
+    fn a_stranger_between_two_requests_makes_room_and_one_at_work_does_not() {
+        let addresses = PerAddress::new(100, 3);
+        let admit = || addresses.admit(ip("192.0.2.1"));
+        let held: Vec<_> = (0..3).map(|_| admit().unwrap()).collect();
+        assert!(admit().is_none(), "all three are at work");
+        held.iter().for_each(Admission::rest);
+        held.iter().for_each(Admission::rest);
+        // The first one is asked again, and has its place as before.
+        assert!(held[0].work() && held[0].work());
+        let new: Vec<_> = (0..2).map(|_| admit().unwrap()).collect();
+        assert!(admit().is_none(), "three are at work");
+        let is_unwanted = |admission: &Admission| {
+            use futures_util::FutureExt;
+            admission.unwanted().now_or_never().is_some()
+        };
+        assert_eq!(
+            held.iter().map(is_unwanted).collect::<Vec<_>>(),
+            [false, true, true]
+        );
+        assert!(!held[1].work(), "its place is somebody else's");
+        drop(new);
+        assert!(held[1].work());
+        held[1].introduce();
+        held[1].rest();
+        assert!(held[1].work(), "who is introduced needs no such place");
+        drop(held);
+        assert!(addresses.is_empty());
+    }
+
+    #[test]
+    fn ten_thousand_pages_an_address_are_loaded_one_after_the_other() {
+        // A browser's connections stay open after their answers.
+        let addresses = PerAddress::new(20_000, 256);
+        let loaded = (0..10_000).map_while(|_| {
+            let connection = addresses.admit(ip("192.0.2.1"))?;
+            connection.rest();
+            Some(connection)
+        });
+        assert_eq!(loaded.collect::<Vec<_>>().len(), 10_000);
     }
 
     #[test]

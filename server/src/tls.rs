@@ -19,13 +19,7 @@ use rustls::{
 use tokio::{io::AsyncBufReadExt, net::TcpStream, time::timeout};
 use tokio_rustls::TlsAcceptor;
 
-use crate::{
-    config::Tls,
-    edge::{Guest, HttpPort},
-    ice_tcp::IceTcp,
-    per_address::Admission,
-    turn::TurnServer,
-};
+use crate::{config::Tls, edge::HttpPort, ice_tcp::IceTcp, listen::Guest, turn::TurnServer};
 
 /// A client says at once what it wants, except that a browser may open a connection in advance.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(15);
@@ -80,7 +74,7 @@ impl TlsPort {
             Ok(Ok(1)) if first[0] == TLS_HANDSHAKE => self.serve_tls(stream, remote, guest).await,
             Ok(Ok(1)) => {
                 // Who has not passed a check is counted there.
-                introduce(guest.as_deref());
+                guest.introduce();
                 self.ice_tcp.serve(stream, remote).await;
             }
             _ => {}
@@ -100,19 +94,13 @@ impl TlsPort {
         match (first, self.turn) {
             (Some(..STUN_END), Some(turn)) => {
                 if let Some(guard) = self.ice_tcp.admit(remote.ip()) {
-                    introduce(guest.as_deref());
+                    guest.introduce();
                     turn.serve_stream(stream, remote, guard).await;
                 }
             }
             (Some(STUN_END..), _) => self.http.serve(stream, remote.ip(), guest).await,
             _ => {}
         }
-    }
-}
-
-fn introduce(guest: Option<&Admission>) {
-    if let Some(guest) = guest {
-        guest.introduce();
     }
 }
 

@@ -2,12 +2,14 @@
 
 mod support;
 
+use std::io::{Read, Write};
+
 use protocol::{
     livekit::JoinRequest,
     signal::encode_join_request,
     token::{Grant, VideoGrant},
 };
-use support::{Answer, JSON, Server, grant, now, signed, token};
+use support::{Answer, JSON, PATIENCE, Server, grant, now, signed, token};
 
 fn join_request() -> String {
     encode_join_request(&JoinRequest::default())
@@ -300,11 +302,61 @@ fn signal_paths_follow_any_prefix_and_the_api_the_configured_one() {
     // 401 in JSON is the API's.
     assert_eq!(ask(&server, ""), (401, true));
     assert_eq!(ask(&server, "/"), (401, true));
+    // A proxy that guards `/twirp/` and `//twirp/` guards it.
+    assert_eq!(ask(&server, "//"), (404, false));
+    assert_eq!(ask(&behind_proxy, "//livekit/sfu/"), (404, false));
+    assert_eq!(ask(&behind_proxy, "/livekit/sfu/"), (401, true));
     assert_eq!(ask(&behind_proxy, ""), (401, true));
     assert_eq!(ask(&behind_proxy, "/livekit/sfu"), (401, true));
     assert_eq!(ask(&behind_proxy, "/livekit"), (405, false));
     for prefix in ["/livekit/sfu", "/x", "/m/x", "/rtc"] {
         assert_eq!(ask(&server, prefix), (405, false), "{prefix}");
+    }
+}
+
+#[test]
+fn behind_the_configured_prefix_there_is_no_page_and_that_is_said() {
+    let server = Server::dev(&[("CONCLAVE_HTTP_PREFIX", "/livekit/sfu")]);
+    for page in [
+        "/livekit/sfu/",
+        "/livekit/sfu/m/abcd-efgh-jkm",
+        "/livekit/sfu/api/v1/config",
+    ] {
+        let answer = server.request("GET", page, &[("Accept", "text/html")], "");
+        assert_eq!(answer.status, 404, "{page}");
+        assert!(answer.body.contains("http.prefix"), "{}", answer.body);
+    }
+    assert_eq!(server.get("/livekit/sfu/").body, "OK", "for load balancers");
+    let page = server.request("GET", "/", &[("Accept", "text/html")], "");
+    assert_eq!(page.status, 200);
+}
+
+#[test]
+fn bodies_that_never_come_are_not_waited_for() {
+    let server = Server::dev(&[]);
+    let ask = |target: &str| {
+        let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(2 * PATIENCE)).unwrap();
+        let head = format!(
+            "POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n\
+             Content-Length: 20\r\n\r\n{{"
+        );
+        stream.write_all(head.as_bytes()).unwrap();
+        stream
+    };
+    // All at once: each takes 15 s.
+    let slug = "/api/v1/rooms/abcd-efgh-jkm/enter";
+    let call = "/twirp/livekit.RoomService/ListRooms";
+    for (mut stream, status) in [
+        (ask("/api/v1/rooms"), "408"),
+        (ask(slug), "408"),
+        (ask("/dev/token"), "408"),
+        (ask(call), "401"),
+    ] {
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        let expected = format!("HTTP/1.1 {status} ");
+        assert!(answer.starts_with(&expected), "{answer}");
     }
 }
 
@@ -371,6 +423,19 @@ fn a_refused_join_is_logged_with_its_reason_and_without_names() {
     for secret in ["Hamilton", "garbage", &token] {
         assert!(!log.contains(secret), "{log}");
     }
+}
+
+#[test]
+fn strangers_who_pose_as_workers_do_not_fill_the_log() {
+    let server = Server::dev(&[]);
+    let begin = std::time::Instant::now();
+    for _ in 0..200 {
+        assert_eq!(server.get("/agent").status, 401);
+    }
+    server.wait_for_log("worker is refused");
+    let seconds = begin.elapsed().as_secs() as usize;
+    let lines = server.log().matches("worker is refused").count();
+    assert!(lines <= 20 * (seconds + 2), "{lines} in {seconds} s");
 }
 
 #[test]

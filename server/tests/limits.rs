@@ -5,10 +5,13 @@ mod support;
 use std::{
     io::{Read, Write},
     net::TcpStream,
+    time::Duration,
 };
 
+use futures_util::StreamExt;
 use protocol::token::{Grant, VideoGrant};
 use support::{Answer, PATIENCE, Server, now, request, signed, token};
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 const ONE: &str = "secret-of-one-is-long-enough-to-be-safe";
 const TWO: &str = "secret-of-two-is-long-enough-to-be-safe";
@@ -133,6 +136,84 @@ fn an_address_has_few_connections_that_show_no_token_and_others_are_let_in() {
         std::thread::yield_now();
     }
     drop(guests);
+}
+
+#[test]
+fn connections_that_wait_for_a_further_request_keep_no_page_from_being_loaded() {
+    let limit = [("CONCLAVE_LIMITS_MAX_STRANGERS_PER_ADDRESS", "4")];
+    let server = Server::dev(&limit);
+    let mut held = Vec::new();
+    for n in 0..40 {
+        let mut stream = TcpStream::connect(server.address).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        let _ = stream.write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n");
+        let mut answer = [0; 12];
+        stream
+            .read_exact(&mut answer)
+            .unwrap_or_else(|_| panic!("page {n}"));
+        // Until it is idle: the answer's end says so.
+        let mut rest = Vec::new();
+        let mut byte = [0];
+        while !rest.ends_with(b"\r\n\r\nOK") {
+            stream.read_exact(&mut byte).unwrap();
+            rest.push(byte[0]);
+        }
+        held.push(stream);
+    }
+    // The oldest was closed for it; the newest is asked again.
+    assert!(matches!(held[0].read(&mut [0]), Ok(0) | Err(_)));
+    let newest = held.last_mut().unwrap();
+    newest
+        .write_all(b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        .unwrap();
+    newest.read_exact(&mut [0; 12]).unwrap();
+}
+
+type WebSocket = WebSocketStream<MaybeTlsStream<tokio::net::TcpStream>>;
+
+async fn signal(server: &Server, identity: &str) -> Option<WebSocket> {
+    let request = protocol::signal::encode_join_request(&Default::default());
+    let token = token("room", identity);
+    let url = format!(
+        "ws://{}/rtc/v1?access_token={token}&join_request={request}",
+        server.address
+    );
+    let mut socket = connect_async(url).await.ok()?.0;
+    // `join`: what was a connection of HTTP is over.
+    socket.next().await?.ok()?;
+    Some(socket)
+}
+
+#[tokio::test]
+async fn signal_connections_are_connections_and_of_n_and_one_more_one_waits() {
+    // One listener: each holds a place for the connection it waits for.
+    let arguments = ["--dev", "--bind", "127.0.0.1"];
+    let server = Server::start(&arguments, &[("CONCLAVE_LIMITS_MAX_CONNECTIONS", "2")]);
+    let one = signal(&server, "one").await.unwrap();
+    let _two = signal(&server, "two").await.unwrap();
+    let mut third = Box::pin(signal(&server, "three"));
+    let waiting = tokio::time::timeout(Duration::from_millis(500), &mut third).await;
+    assert!(waiting.is_err(), "n + 1 is taken");
+    drop(one);
+    let taken = tokio::time::timeout(PATIENCE, third).await;
+    assert!(taken.unwrap().is_some());
+}
+
+#[tokio::test]
+async fn signal_connections_of_an_address_are_counted_as_long_as_they_live() {
+    let limit = [("CONCLAVE_LIMITS_MAX_CONNECTIONS_PER_ADDRESS", "2")];
+    let server = Server::dev(&limit);
+    let one = signal(&server, "one").await.unwrap();
+    let _two = signal(&server, "two").await.unwrap();
+    assert!(signal(&server, "three").await.is_none(), "n + 1 is closed");
+    drop(one);
+    // It takes the server a moment to notice.
+    let taken = tokio::time::timeout(PATIENCE, async {
+        while signal(&server, "three").await.is_none() {
+            tokio::task::yield_now().await;
+        }
+    });
+    taken.await.unwrap();
 }
 
 #[test]

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use axum::{
     Json,
-    body::to_bytes,
     extract::Request,
     http::{HeaderMap, Method, StatusCode, header},
     response::{IntoResponse, Response},
@@ -15,7 +14,7 @@ use protocol::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Edge, rtc};
+use super::{Edge, body, rtc};
 
 /// Room, identity and name are at most 256 bytes each.
 const MAX_BODY: usize = 4096;
@@ -52,8 +51,9 @@ pub(super) async fn token(edge: &Edge, request: Request) -> Response {
         );
     }
     let url = signal_url(request.headers());
-    let Ok(body) = to_bytes(request.into_body(), MAX_BODY).await else {
-        return refuse(StatusCode::PAYLOAD_TOO_LARGE, "the body is too long");
+    let body = match body::read(request.into_body(), MAX_BODY, body::PATIENCE).await {
+        Ok(body) => body,
+        Err((status, sentence)) => return refuse(status, sentence),
     };
     let Ok(asked) = serde_json::from_slice::<Asked>(&body) else {
         return refuse(

@@ -1,6 +1,6 @@
 //! HTTP connections.
 
-use std::{convert::Infallible, net::IpAddr, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::IpAddr, pin::pin, time::Duration};
 
 use axum::{Router, extract::Request, http::StatusCode, response::Response};
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
@@ -14,7 +14,7 @@ use super::{
     Remote,
     stream::{Head, Heads, Stream},
 };
-use crate::per_address::Admission;
+use crate::listen::Guest;
 
 /// Request line and headers. A token may carry 512 KiB of metadata in the `Authorization` header; the address has at most
 /// 64 KiB.
@@ -23,14 +23,14 @@ const MAX_HEAD: usize = 1024 * 1024;
 /// What long heads of all connections may hold together.
 const ALL_LONG_HEADS: usize = 32 * 1024 * 1024;
 
+/// And those of one network: others have long heads too.
+const LONG_HEADS_OF_NETWORK: usize = ALL_LONG_HEADS / 8;
+
 /// A connection that has not sent its request by then is closed.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
 /// A client that takes nothing for so long is gone.
 const WRITE_STALL: Duration = Duration::from_secs(30);
-
-/// Who is at the other end of a connection. A request carries it along: who shows a valid token is no stranger.
-pub type Guest = Option<Arc<Admission>>;
 
 /// What the connections of a port share. Cheap to clone.
 #[derive(Clone)]
@@ -41,7 +41,7 @@ pub struct HttpPort {
 
 /// The budget of long heads.
 pub(super) fn long_heads() -> Heads {
-    Heads::new(ALL_LONG_HEADS)
+    Heads::new(ALL_LONG_HEADS, LONG_HEADS_OF_NETWORK)
 }
 
 impl HttpPort {
@@ -55,8 +55,9 @@ impl HttpPort {
     where
         S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
-        let head = Head::new(self.heads);
+        let head = Head::new(self.heads, guest.clone());
         let stream = Stream::new(stream, head.clone(), WRITE_STALL);
+        let unwanted = guest.clone();
         let router = TowerToHyperService::new(self.router);
         let service = service_fn(move |mut request: Request<Incoming>| {
             head.complete();
@@ -81,8 +82,52 @@ impl HttpPort {
             .max_buf_size(MAX_HEAD)
             .serve_connection(TokioIo::new(stream), service)
             .with_upgrades();
-        if let Err(error) = connection.await {
+        let mut connection = pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = unwanted.unwanted() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
             tracing::debug!(%error, "a connection ended badly");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+
+    use super::*;
+    use axum::body::Bytes;
+    use tokio::{
+        io::{AsyncReadExt, AsyncWriteExt},
+        net::{TcpListener, TcpStream},
+    };
+
+    #[tokio::test]
+    async fn an_answer_is_not_copied_for_each_connection_that_does_not_read_it() {
+        // More than kernels hold for a connection.
+        let body = Bytes::from(vec![7; 64 << 20]);
+        let answer = Arc::new(Mutex::new(Some(body.clone())));
+        let router = Router::new().fallback(move || {
+            let answer = answer.lock().unwrap().take();
+            std::future::ready(answer.unwrap_or_default())
+        });
+        let port = HttpPort::new(router, long_heads());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (server, remote) = listener.accept().await.unwrap();
+        let serving = port.serve(server, remote.ip(), Guest::with(None));
+        let serving = tokio::spawn(serving);
+        let head = b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n";
+        client.write_all(head).await.unwrap();
+        client.read_exact(&mut [0; 12]).await.unwrap();
+        // Who else has these bytes is the connection that is to write them.
+        assert!(!body.is_unique(), "they were copied");
+        serving.abort();
     }
 }

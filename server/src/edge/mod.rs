@@ -4,6 +4,7 @@ mod absent_services;
 mod agent;
 mod agent_dispatch;
 mod assets;
+mod body;
 mod dev;
 mod http;
 mod local;
@@ -27,7 +28,7 @@ use axum::{
 use protocol::token::Keys;
 use tokio::sync::mpsc;
 
-pub use http::{Guest, HttpPort};
+pub use http::HttpPort;
 pub use local::LocalNames;
 
 use crate::{

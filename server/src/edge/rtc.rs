@@ -17,8 +17,8 @@ use protocol::{
 };
 use serde::Deserialize;
 
-use super::{Edge, Guest, ws};
-use crate::metrics::JoinError;
+use super::{Edge, ws};
+use crate::{listen::Guest, metrics::JoinError};
 
 /// Names of headers that a browser asks for at once, bytes.
 const MAX_HEADER_NAMES: usize = 4096;
@@ -158,7 +158,7 @@ pub(super) fn authenticate(
         return Ok(None);
     }
     let grant = token::verify(token, keys, unix_seconds())?;
-    if let Some(Some(guest)) = extensions.get::<Guest>() {
+    if let Some(guest) = extensions.get::<Guest>() {
         guest.introduce();
     }
     Ok(Some(grant))

@@ -2,10 +2,12 @@
 //! not read its answers is gone, and what the HTTP library refuses without a word is said in one.
 
 use std::{
-    io,
+    collections::HashMap,
+    io::{self, IoSlice},
+    net::IpAddr,
     pin::Pin,
     sync::{
-        Arc,
+        Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed},
     },
     task::{Context, Poll, ready},
@@ -17,29 +19,68 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
+use crate::listen::Guest;
+
 /// What a head may have without asking: usual ones, with a join request, have 3 to 8 KB.
 const FREE: usize = 16 * 1024;
 
 /// Read at once of a head, so that a buffer is hardly larger than what is in it.
 const CHUNK: usize = 8 * 1024;
 
-/// Bytes that long heads of all connections may hold together. Cheap to clone.
+/// Bytes that long heads of all connections may hold together, and those of one network. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Heads(Arc<AtomicUsize>);
+pub struct Heads {
+    held: Arc<Mutex<Held>>,
+    max: usize,
+    max_of_network: usize,
+}
+
+#[derive(Debug, Default)]
+struct Held {
+    all: usize,
+    networks: HashMap<IpAddr, usize>,
+}
 
 impl Heads {
     /// So many bytes.
-    pub fn new(bytes: usize) -> Self {
-        Self(Arc::new(AtomicUsize::new(bytes)))
+    pub fn new(max: usize, max_of_network: usize) -> Self {
+        Self {
+            held: Arc::default(),
+            max,
+            max_of_network,
+        }
     }
 
-    fn take(&self, bytes: usize) -> bool {
-        let less = |left: usize| left.checked_sub(bytes);
-        self.0.fetch_update(Relaxed, Relaxed, less).is_ok()
+    /// Takes bytes for a connection of this network; of a proxy's networks nobody knows.
+    fn take(&self, network: Option<IpAddr>, bytes: usize) -> bool {
+        // Every change is complete before anything can panic.
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_network = network.and_then(|network| held.networks.get(&network).copied());
+        let of_network = of_network.unwrap_or_default() + bytes;
+        if held.all + bytes > self.max || (network.is_some() && of_network > self.max_of_network) {
+            return false;
+        }
+        held.all += bytes;
+        if let Some(network) = network {
+            held.networks.insert(network, of_network);
+        }
+        true
     }
 
-    fn give_back(&self, bytes: usize) {
-        self.0.fetch_add(bytes, Relaxed);
+    fn give_back(&self, network: Option<IpAddr>, bytes: usize) {
+        if bytes == 0 {
+            return;
+        }
+        let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
+        held.all -= bytes;
+        if let Some(network) = network
+            && let Some(of_network) = held.networks.get_mut(&network)
+        {
+            *of_network -= bytes;
+            if *of_network == 0 {
+                held.networks.remove(&network);
+            }
+        }
     }
 }
 
@@ -48,21 +89,27 @@ impl Heads {
 #[derive(Debug)]
 pub(super) struct Head {
     heads: Heads,
+    /// Goes where the connection goes, into an upgraded one too.
+    guest: Guest,
     /// Bytes of the budget that it holds.
     held: AtomicUsize,
     /// Bytes read of it.
     read: AtomicUsize,
     /// What is read belongs to a head.
     is_open: AtomicBool,
+    /// There is an answer, which may not be written yet.
+    is_answered: AtomicBool,
 }
 
 impl Head {
-    pub(super) fn new(heads: Heads) -> Arc<Self> {
+    pub(super) fn new(heads: Heads, guest: Guest) -> Arc<Self> {
         Arc::new(Self {
             heads,
+            guest,
             held: AtomicUsize::new(0),
             read: AtomicUsize::new(0),
             is_open: AtomicBool::new(true),
+            is_answered: AtomicBool::new(false),
         })
     }
 
@@ -74,25 +121,45 @@ impl Head {
     /// It is answered: what comes is the next one.
     pub(super) fn next(&self) {
         self.read.store(0, Relaxed);
-        self.heads.give_back(self.held.swap(0, Relaxed));
+        self.give_back();
+        self.is_answered.store(true, Relaxed);
         self.is_open.store(true, Relaxed);
     }
 
     /// It was the last one of its connection, which is none of HTTP any more.
     pub(super) fn end(&self) {
-        self.next();
+        self.give_back();
         self.complete();
+    }
+
+    fn give_back(&self) {
+        let held = self.held.swap(0, Relaxed);
+        self.heads.give_back(self.guest.network(), held);
     }
 
     fn is_open(&self) -> bool {
         self.is_open.load(Relaxed)
     }
 
-    /// Takes note of bytes that were read. False: they are too many for all heads together.
+    /// Everything is written: who has its answer and asks nothing more is idle.
+    fn flushed(&self) {
+        if self.is_answered.swap(false, Relaxed) {
+            self.guest.rest();
+        }
+    }
+
+    /// Takes note of bytes that were read. False: they are too many for all heads together, or the connection has lost its
+    /// place to another one.
     fn grow(&self, bytes: usize) -> bool {
         let read = self.read.fetch_add(bytes, Relaxed) + bytes;
+        if read == bytes && bytes > 0 {
+            self.is_answered.store(false, Relaxed);
+            if !self.guest.work() {
+                return false;
+            }
+        }
         let more = read.saturating_sub(FREE.max(read - bytes));
-        if more > 0 && !self.heads.take(more) {
+        if more > 0 && !self.heads.take(self.guest.network(), more) {
             return false;
         }
         self.held.fetch_add(more, Relaxed);
@@ -102,7 +169,7 @@ impl Head {
 
 impl Drop for Head {
     fn drop(&mut self) {
-        self.heads.give_back(self.held.swap(0, Relaxed));
+        self.give_back();
     }
 }
 
@@ -163,7 +230,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
             // What cannot be written at once is not written.
             let _ = Pin::new(&mut self.inner).poll_write(cx, BUSY);
             let _ = Pin::new(&mut self.inner).poll_flush(cx);
-            return Poll::Ready(Err(io::Error::other("too many long heads")));
+            return Poll::Ready(Err(io::Error::other("no room for this head")));
         }
         buffer.put_slice(chunk.filled());
         Poll::Ready(Ok(()))
@@ -195,8 +262,31 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         self.in_time(result, cx)
     }
 
+    /// Without it the HTTP library would copy every answer.
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let first = slices.iter().find(|slice| !slice.is_empty());
+        if let Some(first) = first
+            && (self.instead.is_some() || in_words(first).is_some())
+        {
+            return self.poll_write(cx, first);
+        }
+        let result = Pin::new(&mut self.inner).poll_write_vectored(cx, slices);
+        self.in_time(result, cx)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.inner.is_write_vectored()
+    }
+
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let result = Pin::new(&mut self.inner).poll_flush(cx);
+        if let Poll::Ready(Ok(())) = result {
+            self.head.flushed();
+        }
         self.in_time(result, cx)
     }
 
@@ -258,6 +348,7 @@ const BUSY: &[u8] = answer!(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::per_address::PerAddress;
     use tokio::io::{AsyncReadExt, AsyncWriteExt, duplex};
 
     #[test]
@@ -274,7 +365,11 @@ mod tests {
     async fn a_client_that_takes_nothing_is_gone() {
         let (mut client, server) = duplex(1000);
         let patience = Duration::from_millis(20);
-        let mut stream = Stream::new(server, Head::new(Heads::new(0)), patience);
+        let mut stream = Stream::new(
+            server,
+            Head::new(Heads::new(0, 0), Guest::with(None)),
+            patience,
+        );
         client.write_all(b"x").await.unwrap();
         stream.read_exact(&mut [0; 1]).await.unwrap();
         let error = stream.write_all(&[0; 3000]).await.unwrap_err();
@@ -287,10 +382,10 @@ mod tests {
 
     #[tokio::test]
     async fn long_heads_share_a_budget_that_comes_back_and_short_ones_need_none() {
-        let heads = Heads::new(30_000);
+        let heads = Heads::new(30_000, 0);
         let connect = || {
             let (client, server) = duplex(100_000);
-            let head = Head::new(heads.clone());
+            let head = Head::new(heads.clone(), Guest::with(None));
             (
                 client,
                 Stream::new(server, head.clone(), Duration::MAX),
@@ -323,6 +418,56 @@ mod tests {
             "what is answered gives its share back"
         );
         drop((of_c, _head));
-        assert_eq!(heads.0.load(Relaxed), 30_000);
+        assert_eq!(heads.held.lock().unwrap().all, 0);
+    }
+
+    #[test]
+    fn a_network_has_its_share_of_the_budget_and_not_one_byte_more() {
+        let heads = Heads::new(80_000, 10_000);
+        let addresses = PerAddress::new(100, 100);
+        let connect = |address: &str| {
+            let admission = addresses.admit(address.parse().unwrap());
+            Head::new(heads.clone(), Guest::with(admission))
+        };
+        let (a, b) = (connect("192.0.2.1"), connect("192.0.2.1"));
+        assert!(a.grow(FREE + 6_000) && b.grow(FREE + 4_000));
+        assert!(!connect("192.0.2.1").grow(FREE + 1));
+        let other = connect("192.0.2.2");
+        assert!(other.grow(FREE + 10_000));
+        drop(b);
+        assert!(connect("192.0.2.1").grow(FREE + 4_000));
+        // Of a proxy nobody knows for whom it asks.
+        let proxy = Head::new(heads.clone(), Guest::with(None));
+        assert!(proxy.grow(FREE + 60_000));
+        drop((a, other, proxy));
+        let held = heads.held.lock().unwrap();
+        assert!(held.all == 0 && held.networks.is_empty());
+    }
+
+    #[tokio::test]
+    async fn what_the_http_library_refuses_is_said_in_words_whichever_way_it_writes() {
+        use tokio::net::{TcpListener, TcpStream};
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let mut client = TcpStream::connect(address).await.unwrap();
+        let (server, _) = listener.accept().await.unwrap();
+        let head = Head::new(Heads::new(0, 0), Guest::with(None));
+        let mut stream = Stream::new(server, head, Duration::MAX);
+        assert!(stream.is_write_vectored());
+        let slices = ["HTTP/1.1 200 OK\r\n\r\n", "body"].map(|text| IoSlice::new(text.as_bytes()));
+        let written = stream.write_vectored(&slices).await.unwrap();
+        assert_eq!(written, 23);
+        let refusal = [
+            IoSlice::new(b""),
+            IoSlice::new(b"HTTP/1.1 431 Too Large\r\n\r\n"),
+        ];
+        assert_eq!(stream.write_vectored(&refusal).await.unwrap(), 26);
+        drop(stream);
+        let mut text = Vec::new();
+        client.read_to_end(&mut text).await.unwrap();
+        assert_eq!(
+            text,
+            [b"HTTP/1.1 200 OK\r\n\r\nbody", TOO_LONG_HEAD].concat()
+        );
     }
 }

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use axum::{
-    body::{Body, Bytes, to_bytes},
+    body::{Body, Bytes},
     extract::{Query, Request},
     http::{HeaderMap, HeaderValue, Method as HttpMethod, StatusCode, header, request::Parts},
     response::{IntoResponse, Response},
@@ -20,7 +20,7 @@ use protocol::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::{Edge, absent_services, agent_dispatch, path, room_service, rtc};
+use super::{Edge, absent_services, agent_dispatch, body, path, room_service, rtc};
 use crate::metrics::ApiCall;
 
 /// The longest request of whoever may manage rooms. LiveKit's limit.
@@ -29,7 +29,7 @@ const MAX_BODY: usize = 10 * 1024 * 1024;
 /// The longest request of anybody else.
 const MAX_SMALL_BODY: usize = 64 * 1024;
 
-/// A request whose body has not come by then is refused.
+/// A body that is allowed, and may be long, is refused when it has not come by then.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A method of a service: what is known of it before a byte of its request is read.
@@ -171,15 +171,14 @@ async fn read(
         discard(body).await;
         return Err(Error::PermissionDenied);
     };
-    let body = tokio::time::timeout(BODY_TIMEOUT, to_bytes(body, max_body(&grant))).await;
-    match body {
-        Ok(Ok(body)) => Ok(Call {
+    match body::read(body, max_body(&grant), BODY_TIMEOUT).await {
+        Ok(body) => Ok(Call {
             grant,
             format,
             body,
             long: method.long,
         }),
-        _ => Err(malformed(format)),
+        Err(_) => Err(malformed(format)),
     }
 }
 
@@ -194,7 +193,7 @@ async fn discard(body: Body) {
             left -= bytes.len();
         }
     };
-    let _ = tokio::time::timeout(BODY_TIMEOUT, reading).await;
+    let _ = tokio::time::timeout(body::PATIENCE, reading).await;
 }
 
 fn format_of(headers: &HeaderMap) -> Result<Format, Error> {
