@@ -14,6 +14,7 @@ use std::{
 use protocol::token::Keys;
 use serde::Deserialize;
 
+use crate::meetings::OWN_KEY;
 use secrets::parse_keys;
 pub use sections::{
     Http, JoinMeetings, Limits, Log, Media, Meetings, Metrics, Shutdown, StartMeetings, Tls, Turn,
@@ -193,20 +194,34 @@ impl Config {
     fn validate(&self) -> Result<(), ConfigError> {
         let problem = if self.http.bind.is_empty() {
             "http.bind names no address"
-        } else if !self.http.prefix.is_empty() && !self.http.prefix.starts_with('/') {
-            "http.prefix must begin with /"
+        } else if !is_prefix(&self.http.prefix) {
+            "http.prefix must be a path like /livekit/sfu: / and then letters, digits, . - _ ~ and further /"
         } else if self.media.port != 0 && self.media.port.checked_add(self.shards()).is_none() {
             "media.port leaves too few ports for all shards"
         } else if self.media.addresses.iter().any(IpAddr::is_unspecified) {
             "media.addresses must name addresses that clients can reach, not 0.0.0.0 or ::"
         } else if self.tls.is_enabled() && self.tls.key.as_os_str().is_empty() {
             "tls.key names no file, while tls.certificate does"
+        } else if !self.tls.is_enabled() && !self.tls.key.as_os_str().is_empty() {
+            "tls.certificate names no file, while tls.key does"
         } else if self.tls.is_enabled() && self.tls.bind.is_empty() {
             "tls.bind names no address"
         } else if !is_host(&self.tls.host) {
             "tls.host must be a name like meet.example.org, without scheme and port"
+        } else if self.keys.ids().any(|id| id == OWN_KEY) {
+            "~meetings is this server's own API key: name yours otherwise"
+        } else if self.meetings.keep_days == 0 {
+            "meetings.keep_days must be at least 1"
         } else if !self.webhook.urls.iter().all(|url| is_web_address(url)) {
             "webhook.urls must be http: or https: addresses"
+        } else if has_twice(&self.webhook.urls) {
+            "webhook.urls names an address twice"
+        } else if self.webhook.max_queued_mb == 0 {
+            "webhook.max_queued_mb must be at least 1"
+        } else if !self.webhook.urls.is_empty() && self.webhook.file == self.meetings.path() {
+            "webhook.file and meetings.file must be two files"
+        } else if let Some(limit) = self.limits.zero() {
+            return Err(ConfigError::Value(format!("{limit} must be at least 1")));
         } else {
             return Ok(());
         };
@@ -292,6 +307,17 @@ impl Config {
         }
         bind
     }
+}
+
+/// Nothing, or a path that needs no escaping.
+fn is_prefix(text: &str) -> bool {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "/.-_~".contains(c);
+    text.is_empty() || text.starts_with('/') && text.chars().all(is_plain) && !text.contains("//")
+}
+
+fn has_twice(texts: &[String]) -> bool {
+    let mut seen = std::collections::HashSet::new();
+    !texts.iter().all(|text| seen.insert(text))
 }
 
 fn is_host(text: &str) -> bool {

@@ -8,6 +8,7 @@ use protocol::token::{Grant, Keys, VideoGrant, sign};
 use server::{
     cli::{Cli, Command, CreateToken, Serve, Token},
     config::{Config, DEV_KEY, DEV_SECRET},
+    tls::Certificates,
 };
 use tracing_subscriber::EnvFilter;
 
@@ -29,6 +30,10 @@ fn main() -> ExitCode {
 fn check_config(file: &Path) -> anyhow::Result<()> {
     let config = Config::load(Some(file), std::env::vars())?;
     config.check_secrets()?;
+    EnvFilter::try_new(&config.log.filter).context("log.filter")?;
+    if config.tls.is_enabled() {
+        Certificates::load(&config.tls)?;
+    }
     println!("{config:#?}");
     Ok(())
 }

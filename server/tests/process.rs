@@ -211,6 +211,26 @@ fn a_short_secret_is_refused_except_for_development() {
 }
 
 #[test]
+fn a_configuration_is_checked_with_its_filter_and_the_files_it_names() {
+    for (name, text, why) in [
+        ("filter", "[log]\nfilter = \"a=b=c\"\n", "log.filter"),
+        (
+            "certificate",
+            "[tls]\ncertificate = \"/nowhere/cert.pem\"\nkey = \"/nowhere/key.pem\"\n",
+            "cannot read tls.certificate /nowhere/cert.pem",
+        ),
+    ] {
+        let file = File::new(name, text);
+        let check = std::process::Command::new(env!("CARGO_BIN_EXE_conclave"))
+            .args(["check-config", file.0.to_str().unwrap()])
+            .output()
+            .unwrap();
+        let said = String::from_utf8(check.stderr).unwrap();
+        assert!(!check.status.success() && said.contains(why), "{said}");
+    }
+}
+
+#[test]
 fn the_secret_for_a_token_comes_from_a_file_or_from_the_environment() {
     let secret = "hush-hush-hush-hush-hush-hush-hush-hush";
     let file = File::new("api-secret", &format!("{secret}\n"));

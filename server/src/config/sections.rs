@@ -3,7 +3,7 @@
 use std::{
     fmt,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use serde::{Deserialize, Serialize};
@@ -16,11 +16,11 @@ pub struct Http {
     pub bind: Vec<IpAddr>,
     /// The port, 0 for one that the system chooses.
     pub port: u16,
-    /// A path that a proxy before us leaves in front of ours, like `/livekit/sfu`: everything is answered there too. (The
-    /// signal connection `/rtc` may follow any path, the server API `/twirp/` this one only.)
+    /// A path that a proxy before us leaves in front of ours, like `/livekit/sfu`: the server API is answered there too. (The
+    /// signal connection `/rtc` may follow any path, the server API `/twirp/` this one only.) Pages are at the root.
     pub prefix: String,
     /// Addresses of reverse proxies before this server: their connections are counted with no address, and for the limits of
-    /// meetings by link what they say of a client's address (the last entry of `X-Forwarded-For`) is believed. Without them,
+    /// meetings by link what they say of a client's address (the last entry of `X-Forwarded-For` that is no proxy) is believed. Without them,
     /// all clients behind a proxy count as one address.
     pub trusted_proxies: Vec<IpAddr>,
 }
@@ -181,7 +181,8 @@ pub struct Meetings {
     /// The database (SQLite) that remembers them. Made where there is none, and only if it is needed. Empty:
     /// `conclave-meetings.db`; in development mode none.
     pub file: PathBuf,
-    /// A meeting that nobody entered for so many days is forgotten; one that nobody entered ever, after a week.
+    /// A meeting that nobody entered for so many days is forgotten; one that nobody entered ever, after a week; one that was
+    /// ended, after a day.
     pub keep_days: u32,
 }
 
@@ -197,6 +198,14 @@ impl Default for Meetings {
 }
 
 impl Meetings {
+    /// The database, outside development mode.
+    pub fn path(&self) -> &Path {
+        match self.file.as_os_str().is_empty() {
+            true => Path::new("conclave-meetings.db"),
+            false => &self.file,
+        }
+    }
+
     /// How they are entered.
     pub fn join(&self) -> JoinMeetings {
         self.join.unwrap_or(match self.start {
@@ -274,13 +283,40 @@ pub struct Limits {
     /// this server counts as one.
     pub max_connections_per_address: usize,
     /// Of these, connections that have not shown a valid token: pages being loaded, and whoever only holds a connection open.
-    /// A reverse proxy is a stranger too, unless it is one of `http.trusted_proxies`.
+    /// Those that wait for a further request are closed where others need their place. A reverse proxy is a stranger too, unless it is one of `http.trusted_proxies`.
     pub max_strangers_per_address: usize,
     /// Bytes of data packets (chat, files, remote calls) that one participant may send per second in the long run, and
     /// twice as many at once. What is above waits at its sender.
     pub max_data_rate: u32,
     /// Connections that carry media over TCP.
     pub max_media_connections: usize,
+}
+
+impl Limits {
+    /// One by which nothing would be taken at all.
+    pub(super) fn zero(&self) -> Option<&'static str> {
+        let limits = [
+            ("limits.max_rooms", self.max_rooms),
+            (
+                "limits.max_participants_per_shard",
+                self.max_participants_per_shard,
+            ),
+            ("limits.max_rooms_per_key", self.max_rooms_per_key),
+            ("limits.max_connections", self.max_connections),
+            (
+                "limits.max_connections_per_address",
+                self.max_connections_per_address,
+            ),
+            (
+                "limits.max_strangers_per_address",
+                self.max_strangers_per_address,
+            ),
+            ("limits.max_data_rate", self.max_data_rate as usize),
+            ("limits.max_media_connections", self.max_media_connections),
+        ];
+        let zero = limits.into_iter().find(|(_, limit)| *limit == 0);
+        zero.map(|(name, _)| name)
+    }
 }
 
 impl Default for Limits {

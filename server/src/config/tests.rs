@@ -152,6 +152,54 @@ fn values_that_cannot_work_are_refused() {
 }
 
 #[test]
+fn what_would_silently_do_nothing_is_refused_by_its_name() {
+    for (text, named) in [
+        ("[tls]\nkey = 'key.pem'", "tls.certificate"),
+        ("[meetings]\nkeep_days = 0", "meetings.keep_days"),
+        ("[webhook]\nmax_queued_mb = 0", "webhook.max_queued_mb"),
+        (
+            "[webhook]\nurls = ['http://a/', 'http://b/', 'http://a/']",
+            "webhook.urls names an address twice",
+        ),
+        (
+            "[webhook]\nurls = ['http://a/']\nfile = 'x.db'\n[meetings]\nfile = 'x.db'",
+            "meetings.file",
+        ),
+        (
+            "[webhook]\nurls = ['http://a/']\nfile = 'conclave-meetings.db'",
+            "meetings.file",
+        ),
+        ("[keys]\n'~meetings' = 'hush'", "~meetings"),
+        ("[http]\nprefix = 'livekit'", "http.prefix"),
+        ("[http]\nprefix = '/live kit'", "http.prefix"),
+        ("[http]\nprefix = '/live%20kit'", "http.prefix"),
+        ("[http]\nprefix = '/livekit?x'", "http.prefix"),
+        ("[http]\nprefix = '//livekit'", "http.prefix"),
+    ] {
+        let message = error(text, &[]);
+        assert!(message.contains(named), "{message}");
+        assert!(!message.contains("hush"), "{message}");
+    }
+    for limit in [
+        "max_rooms",
+        "max_participants_per_shard",
+        "max_rooms_per_key",
+        "max_connections",
+        "max_connections_per_address",
+        "max_strangers_per_address",
+        "max_data_rate",
+        "max_media_connections",
+    ] {
+        let message = error(&format!("[limits]\n{limit} = 0"), &[]);
+        assert!(message.contains(&format!("limits.{limit} ")), "{message}");
+        parse(&format!("[limits]\n{limit} = 1"), &[]).unwrap();
+    }
+    parse("[http]\nprefix = '/livekit/sfu_1.2~x-y/'", &[]).unwrap();
+    let both = "[meetings]\nfile = 'x.db'\n[webhook]\nfile = 'x.db'";
+    parse(both, &[]).expect("without receivers no file is made");
+}
+
+#[test]
 fn meetings_are_started_and_entered_by_whom_the_settings_allow() {
     let of = |text: &str| {
         let meetings = parse(text, &[]).unwrap().meetings;
