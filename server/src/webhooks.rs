@@ -5,7 +5,7 @@
 //! loses any; a receiver may get an event twice (same `id`) when we stop between its answer and our note of it.
 //!
 //! A [`Lane`] is one receiver and one room: its events go one after the other. Lanes do not wait for each other. An event that
-//! its receiver turns away again and again is set [`aside`] and repeated there; one that is not answered at all is waited for.
+//! its receiver turns away again and again is set [`aside`] and repeated there; where nobody is there to answer, it is waited for.
 
 mod aside;
 mod deliver;
@@ -51,7 +51,7 @@ struct Inner {
     inbox: mpsc::UnboundedSender<Mail>,
     /// Lanes at work, with the last entry each knows of.
     lanes: Mutex<HashMap<Lane, i64>>,
-    /// Events for which their lanes do not wait.
+    /// Lanes with events for which they do not wait.
     asides: Mutex<Asides>,
     /// A lane has nothing more to do.
     idle: Notify,
@@ -244,18 +244,13 @@ impl Inner {
         };
         let mut delivered = 0;
         loop {
-            // Asked first: what is taken beside while we read is not delivered again.
-            let asides = self.asides_of(&lane);
             match self.outbox.next(&lane, delivered).await {
                 Ok(Some(event)) => {
                     delivered = event.sequence;
-                    if asides.contains(&event.sequence) {
-                        continue;
-                    }
                     let (max_age, metrics) = (self.max_age, &self.metrics);
                     match receiver.deliver(&event, max_age, metrics).await {
                         Ok(outcome) => self.settle(&lane, &event, outcome).await,
-                        Err(status) => self.set_aside(receiver, &lane, &event, status),
+                        Err(status) => self.set_aside(receiver, &lane, &event, status).await,
                     }
                 }
                 Ok(None) => {

@@ -2,7 +2,7 @@
 //! beside its lane, in the end out of order, until it is taken, refused or too old.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::HashMap,
     sync::{Arc, MutexGuard, PoisonError},
 };
 
@@ -10,70 +10,86 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::{
-    Inner, Lane,
+    DISK_RETRY, Inner, Lane,
     deliver::{LONGEST_PAUSE, Outcome, Receiver, rest},
     outbox::Stored,
 };
 
-/// By lane, the sequence numbers of its events that are set aside.
-pub(super) type Asides = HashMap<Lane, BTreeSet<i64>>;
+/// How many events of each lane are set aside, where there are any. The outbox knows which.
+pub(super) type Asides = HashMap<Lane, usize>;
 
 impl Inner {
     /// From now on this event is repeated beside the others of its lane.
-    pub(super) fn set_aside(
+    pub(super) async fn set_aside(
         self: &Arc<Self>,
         receiver: &Receiver,
         lane: &Lane,
         event: &Stored,
         status: StatusCode,
     ) {
-        let sequence = event.sequence;
         let is_first = {
             let mut asides = self.asides();
             let of_lane = asides.entry(lane.clone()).or_default();
-            of_lane.insert(sequence);
-            of_lane.len() == 1
+            *of_lane += 1;
+            *of_lane == 1
         };
+        while let Err(error) = self.outbox.set_aside(event.sequence).await {
+            tracing::warn!(%error, "a webhook event cannot be set aside; trying again");
+            tokio::time::sleep(DISK_RETRY).await;
+        }
         if is_first {
             // Once for each receiver and room, until it takes them again.
             let (receiver, room) = (&receiver.origin, sid(event));
             tracing::warn!(receiver, room, %status, "a receiver turns a webhook event away again and again: \
                  it is set aside and repeated, later events go on");
+            tokio::spawn(self.clone().repeat(lane.clone()));
         }
-        tokio::spawn(self.clone().repeat(lane.clone(), sequence));
     }
 
-    /// The events of a lane that are repeated beside it.
-    pub(super) fn asides_of(&self, lane: &Lane) -> BTreeSet<i64> {
-        self.asides().get(lane).cloned().unwrap_or_default()
-    }
-
-    async fn repeat(self: Arc<Self>, lane: Lane, sequence: i64) {
-        let receiver = self.receivers.iter().find(|r| r.url == lane.url);
-        while let Some(receiver) = receiver {
+    /// Repeats what is set aside of this lane, round after round, until nothing is.
+    async fn repeat(self: Arc<Self>, lane: Lane) {
+        let Some(receiver) = self.receivers.iter().find(|r| r.url == lane.url) else {
+            return debug_assert!(false, "a lane without a receiver");
+        };
+        loop {
             rest(LONGEST_PAUSE).await;
-            // Read each time: what waits for hours waits on disk.
-            match self.outbox.next(&lane, sequence - 1).await {
-                Ok(Some(event)) if event.sequence == sequence => {
-                    let outcome = receiver.post(&event, self.max_age, &self.metrics).await;
-                    if let Outcome::Over(outcome) = outcome {
-                        self.settle(&lane, &event, outcome).await;
-                        break;
-                    }
-                }
-                Ok(_) => break,
-                Err(error) => {
-                    tracing::warn!(%error, "webhook events cannot be read; trying again")
-                }
+            let mut settled = 0;
+            if let Err(error) = self.repeat_once(receiver, &lane, &mut settled).await {
+                tracing::warn!(%error, "webhook events cannot be read; trying again");
             }
-        }
-        let mut asides = self.asides();
-        if let Some(of_lane) = asides.get_mut(&lane) {
-            of_lane.remove(&sequence);
-            if of_lane.is_empty() {
+            let mut asides = self.asides();
+            let left = asides
+                .get(&lane)
+                .map_or(0, |left| left.saturating_sub(settled));
+            if left == 0 {
                 asides.remove(&lane);
+                return;
+            }
+            asides.insert(lane.clone(), left);
+        }
+    }
+
+    /// One round: each event once, the oldest first, as long as somebody is there to answer.
+    async fn repeat_once(
+        &self,
+        receiver: &Receiver,
+        lane: &Lane,
+        settled: &mut usize,
+    ) -> anyhow::Result<()> {
+        let mut last = 0;
+        // Read each time: what waits for hours waits on disk.
+        while let Some(event) = self.outbox.next_aside(lane, last).await? {
+            last = event.sequence;
+            match receiver.post(&event, self.max_age, &self.metrics).await {
+                Outcome::Over(outcome) => {
+                    self.settle(lane, &event, outcome).await;
+                    *settled += 1;
+                }
+                Outcome::TurnedAway(_) => {}
+                Outcome::Unanswered => break,
             }
         }
+        Ok(())
     }
 
     fn asides(&self) -> MutexGuard<'_, Asides> {
@@ -115,15 +131,20 @@ mod tests {
     };
 
     use super::super::{Webhooks, outbox};
-    use crate::{config, metrics::Metrics};
+    use crate::{
+        config,
+        metrics::{Metrics, WebhookOutcome},
+    };
 
     /// Far longer than anything here takes.
     const PATIENCE: Duration = Duration::from_secs(30);
 
-    /// Notes which events it takes; turns the first kind away while it is told to.
+    const OWN_FAULT: &str = "500 Internal Server Error";
+
+    /// Notes which events it takes; turns the first kind away with the status `illness` while it is told to.
     async fn receive(
         listener: TcpListener,
-        is_ill: &'static AtomicBool,
+        (is_ill, illness): (&'static AtomicBool, &'static str),
         taken: mpsc::UnboundedSender<String>,
     ) {
         loop {
@@ -136,7 +157,7 @@ mod tests {
                 let text = String::from_utf8(text).unwrap();
                 let is_started = text.contains("room_started");
                 let status = match is_started && is_ill.load(Relaxed) {
-                    true => "500 Internal Server Error",
+                    true => illness,
                     false => "200 OK",
                 };
                 let answer =
@@ -152,15 +173,22 @@ mod tests {
     }
 
     async fn start(folder: &outbox::Folder, address: std::net::SocketAddr) -> Webhooks {
+        start_measured(folder, address).await.0
+    }
+
+    async fn start_measured(
+        folder: &outbox::Folder,
+        address: std::net::SocketAddr,
+    ) -> (Webhooks, Metrics) {
         let config = config::Webhook {
             urls: vec![format!("http://{address}/")],
             file: folder.0.join("events.db"),
             ..config::Webhook::default()
         };
         let keys = Keys::new([("key", "secret")]);
-        Webhooks::start(&config, &keys, &Metrics::default())
-            .await
-            .unwrap()
+        let metrics = Metrics::default();
+        let webhooks = Webhooks::start(&config, &keys, &metrics).await;
+        (webhooks.unwrap(), metrics)
     }
 
     fn send(webhooks: &Webhooks, events: &[&str]) {
@@ -191,7 +219,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let (sender, mut taken) = mpsc::unbounded_channel();
-        tokio::spawn(receive(listener, &ILL, sender));
+        tokio::spawn(receive(listener, (&ILL, OWN_FAULT), sender));
         let webhooks = start(&folder, address).await;
         send(
             &webhooks,
@@ -224,11 +252,60 @@ mod tests {
         let (sender, mut taken) = mpsc::unbounded_channel();
         tokio::spawn(receive(
             TcpListener::bind(address).await.unwrap(),
-            &WELL,
+            (&WELL, OWN_FAULT),
             sender,
         ));
         for event in events {
             assert_eq!(next(&mut taken).await, event);
         }
+    }
+
+    #[tokio::test]
+    async fn while_a_proxy_answers_for_a_receiver_that_is_away_everything_keeps_its_order() {
+        static AWAY: AtomicBool = AtomicBool::new(true);
+        let folder = outbox::folder();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, mut taken) = mpsc::unbounded_channel();
+        let away = (&AWAY, "503 Service Unavailable");
+        tokio::spawn(receive(listener, away, sender));
+        let (webhooks, metrics) = start_measured(&folder, address).await;
+        let events = ["room_started", "participant_joined", "room_finished"];
+        send(&webhooks, &events);
+        let label = WebhookOutcome { outcome: "failed" };
+        // More attempts than set an event aside.
+        while metrics.webhooks.get_or_create(&label).get() < 10 {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        assert!(taken.try_recv().is_err(), "nothing overtakes");
+        AWAY.store(false, Relaxed);
+        for event in events {
+            assert_eq!(next(&mut taken).await, event);
+        }
+    }
+
+    #[tokio::test]
+    async fn all_that_is_set_aside_of_a_room_is_repeated_by_one_task_in_order() {
+        static ILL: AtomicBool = AtomicBool::new(true);
+        let folder = outbox::folder();
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (sender, mut taken) = mpsc::unbounded_channel();
+        tokio::spawn(receive(listener, (&ILL, OWN_FAULT), sender));
+        let webhooks = start(&folder, address).await;
+        send(&webhooks, &["room_started"; 3]);
+        send(&webhooks, &["participant_joined"]);
+        assert_eq!(next(&mut taken).await, "participant_joined");
+        let inner = webhooks.0.as_ref().unwrap();
+        let aside = |inner: &super::Inner| inner.asides().values().copied().collect::<Vec<_>>();
+        assert_eq!(aside(inner), [3], "one entry, one task");
+        ILL.store(false, Relaxed);
+        for _ in 0..3 {
+            assert_eq!(next(&mut taken).await, "room_started");
+        }
+        while !inner.asides().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        assert!(taken.try_recv().is_err(), "each came once");
     }
 }

@@ -66,9 +66,9 @@ enum Attempt {
     Taken,
     /// Trying again would change nothing.
     Refused(StatusCode),
-    /// Something is wrong at the receiver, with this event or with all.
+    /// Something is wrong at the receiver, perhaps with this event.
     TurnedAway(StatusCode),
-    /// No answer: the receiver is not there.
+    /// No answer of the receiver itself: it is not there, or has no time for any.
     Failed(String),
 }
 
@@ -107,7 +107,7 @@ impl Receiver {
     }
 
     /// Posts an event until it is taken, refused or too old, and returns which; or else the status by which it was turned away
-    /// too often for those behind it to wait. While there is no answer at all, they wait.
+    /// too often for those behind it to wait. While nobody is there to answer, they wait.
     pub(super) async fn deliver(
         &self,
         event: &Stored,
@@ -208,11 +208,20 @@ const REFUSALS: [StatusCode; 4] = [
     StatusCode::UNPROCESSABLE_ENTITY,
 ];
 
+/// What proxies say of a receiver that is not there, and a receiver of itself that has too much to do.
+const OUTAGES: [StatusCode; 4] = [
+    StatusCode::TOO_MANY_REQUESTS,
+    StatusCode::BAD_GATEWAY,
+    StatusCode::SERVICE_UNAVAILABLE,
+    StatusCode::GATEWAY_TIMEOUT,
+];
+
 /// Redirects are not followed: the administrator named the receiver.
 fn judge(status: StatusCode) -> Attempt {
     match status {
         _ if status.is_success() => Attempt::Taken,
         _ if REFUSALS.contains(&status) => Attempt::Refused(status),
+        _ if OUTAGES.contains(&status) => Attempt::Failed(status.to_string()),
         _ => Attempt::TurnedAway(status),
     }
 }

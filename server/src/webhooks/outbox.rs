@@ -17,6 +17,12 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS webhook (
 
 const INDEX: &str = "CREATE INDEX IF NOT EXISTS webhook_lane ON webhook (url, room, sequence)";
 
+/// Events for which their lanes do not wait, by sequence number.
+const ASIDE: &str = "CREATE TABLE IF NOT EXISTS aside (sequence INTEGER PRIMARY KEY) STRICT";
+
+/// A server that starts finds out anew which these are.
+const NONE_ASIDE: &str = "DELETE FROM aside";
+
 /// An event for one receiver, not yet on disk.
 pub(super) struct Entry {
     pub(super) lane: Lane,
@@ -40,7 +46,7 @@ pub(super) struct Outbox(SqlitePool);
 impl Outbox {
     /// Opens the file, or makes it. Another process that has it open is an error.
     pub(super) async fn open(file: &Path) -> anyhow::Result<Self> {
-        let pool = database::open(Some(file), &[TABLE, INDEX]).await?;
+        let pool = database::open(Some(file), &[TABLE, INDEX, ASIDE, NONE_ASIDE]).await?;
         Ok(Self(pool))
     }
 
@@ -96,10 +102,26 @@ impl Outbox {
         Ok(rows.iter().map(|row| (lane(row), row.get(2))).collect())
     }
 
-    /// The event that is next in a lane after this sequence number.
+    /// The event that is next in a lane after this sequence number, without those that are set aside.
     pub(super) async fn next(&self, lane: &Lane, after: i64) -> sqlx::Result<Option<Stored>> {
         let select = "SELECT sequence, body, created_at FROM webhook WHERE url = ? AND room = ? AND sequence > ? \
-                      ORDER BY sequence LIMIT 1";
+                      AND sequence NOT IN (SELECT sequence FROM aside) ORDER BY sequence LIMIT 1";
+        self.select(select, lane, after).await
+    }
+
+    /// The same of those that are set aside.
+    pub(super) async fn next_aside(&self, lane: &Lane, after: i64) -> sqlx::Result<Option<Stored>> {
+        let select = "SELECT sequence, body, created_at FROM webhook WHERE url = ? AND room = ? AND sequence > ? \
+                      AND sequence IN (SELECT sequence FROM aside) ORDER BY sequence LIMIT 1";
+        self.select(select, lane, after).await
+    }
+
+    async fn select(
+        &self,
+        select: &'static str,
+        lane: &Lane,
+        after: i64,
+    ) -> sqlx::Result<Option<Stored>> {
         let row = sqlx::query(select)
             .bind(&*lane.url)
             .bind(&*lane.room)
@@ -113,13 +135,28 @@ impl Outbox {
         }))
     }
 
-    /// Forgets an event.
-    pub(super) async fn remove(&self, sequence: i64) -> sqlx::Result<()> {
-        sqlx::query("DELETE FROM webhook WHERE sequence = ?")
+    /// From now on this event is found by [`Outbox::next_aside`].
+    pub(super) async fn set_aside(&self, sequence: i64) -> sqlx::Result<()> {
+        sqlx::query("INSERT INTO aside (sequence) VALUES (?) ON CONFLICT DO NOTHING")
             .bind(sequence)
             .execute(&self.0)
             .await?;
         Ok(())
+    }
+
+    /// Forgets an event.
+    pub(super) async fn remove(&self, sequence: i64) -> sqlx::Result<()> {
+        let mut transaction = self.0.begin().await?;
+        for delete in [
+            "DELETE FROM webhook WHERE sequence = ?",
+            "DELETE FROM aside WHERE sequence = ?",
+        ] {
+            sqlx::query(delete)
+                .bind(sequence)
+                .execute(&mut *transaction)
+                .await?;
+        }
+        transaction.commit().await
     }
 
     /// Length of the bodies of each room together.
@@ -206,6 +243,35 @@ mod tests {
         assert!(outbox.next(&one, 0).await.unwrap().is_none());
         outbox.forget_others(&["u".into()]).await.unwrap();
         assert_eq!(outbox.bytes().await.unwrap(), [("2".into(), 1)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_set_aside_is_passed_over_and_found_on_its_own_way_until_a_restart() {
+        let folder = folder();
+        let file = folder.0.join("events.db");
+        let lane = lane("u", "1");
+        let outbox = Outbox::open(&file).await.unwrap();
+        let entries = ["a", "b", "c"].map(|body| entry(lane.clone(), body));
+        let sequences = outbox.append(&entries).await.unwrap();
+        outbox.set_aside(sequences[0]).await.unwrap();
+        outbox.set_aside(sequences[2]).await.unwrap();
+        let body = |stored: Option<Stored>| stored.map(|stored| stored.body);
+        assert_eq!(
+            body(outbox.next(&lane, 0).await.unwrap()).as_deref(),
+            Some("b")
+        );
+        assert_eq!(body(outbox.next(&lane, sequences[1]).await.unwrap()), None);
+        let aside = outbox.next_aside(&lane, sequences[0]).await.unwrap();
+        assert_eq!(body(aside).as_deref(), Some("c"));
+        outbox.remove(sequences[0]).await.unwrap();
+        let aside = outbox.next_aside(&lane, 0).await.unwrap();
+        assert_eq!(body(aside).as_deref(), Some("c"));
+        outbox.0.close().await;
+        let outbox = Outbox::open(&file).await.unwrap();
+        assert_eq!(
+            body(outbox.next(&lane, sequences[1]).await.unwrap()).as_deref(),
+            Some("c")
+        );
     }
 
     #[tokio::test]
