@@ -7,11 +7,14 @@
 //! meeting. On disk are codes, times, and the pseudonyms of those who were removed (`store`), as long as the meeting can
 //! be entered; no name and no address.
 
+mod attempts;
 mod rate;
+mod recent;
 mod store;
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{HashMap, VecDeque},
+    future::Future,
     net::IpAddr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, Instant},
@@ -26,7 +29,7 @@ use protocol::{
 };
 
 use crate::config::{self, JoinMeetings, StartMeetings};
-use rate::Rate;
+use attempts::Attempts;
 use store::Store;
 
 /// The API key that signs tokens of guests outside development mode: one of our own, so that no application's key is
@@ -36,27 +39,21 @@ pub const OWN_KEY: &str = "~meetings";
 /// Letters of codes: without i, l and o, which are read as digits.
 const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz";
 
-/// `xxxx-yyyy-zzz`: 23^11 codes, 49.7 bits. At one wrong code in ten seconds ([`MISSES`]) somebody with a thousand
+/// `xxxx-yyyy-zzz`: 23^11 codes, 49.7 bits. At one wrong code in ten seconds ([`Attempts`]) somebody with a thousand
 /// addresses finds a given meeting in 300,000 years, and any of ten thousand meetings in thirty.
 const GROUPS: [usize; 3] = [4, 4, 3];
-
-/// New meetings from one address. An office is one address.
-const STARTS: (u32, Duration) = (30, Duration::from_secs(60));
-
-/// Entering from one address. A school is one address, and its classes begin at the same time.
-const ENTRIES: (u32, Duration) = (300, Duration::from_millis(200));
-
-/// Codes of no meeting from one address: a few are mistyped, more are guessed.
-const MISSES: (u32, Duration) = (20, Duration::from_secs(10));
 
 /// Meetings that are remembered.
 const MAX_MEETINGS: usize = 100_000;
 
-/// Guests that were removed from one meeting, as far as they are remembered.
+/// Guests that were removed from one meeting, as far as they are remembered: the last ones.
 const MAX_REMOVED: usize = 1_000;
 
 /// A meeting that nobody entered is forgotten after this time.
 const NEVER_ENTERED: Duration = Duration::from_secs(7 * 86_400);
+
+/// A meeting that was ended is forgotten after this time, when all tokens for it have expired.
+const ENDED_KEPT: Duration = Duration::from_secs(86_400);
 
 /// A token is for joining now; who is in gets fresh ones.
 pub const TOKEN_VALID_FOR: Duration = Duration::from_secs(600);
@@ -78,19 +75,17 @@ struct Inner {
     start: StartMeetings,
     join: JoinMeetings,
     keep: Duration,
+    /// As long as any token of a guest is valid.
+    token_ttl: Duration,
+    /// In development mode each join of whatever room asks here first: nothing is a wrong code.
+    counts_misses: bool,
     /// Signs tokens of guests.
     key: String,
     /// Makes pseudonyms.
     secret: hmac::Key,
     store: Store,
     table: Mutex<HashMap<String, Meeting>>,
-    rates: Mutex<Rates>,
-}
-
-struct Rates {
-    starts: Rate,
-    entries: Rate,
-    misses: Rate,
+    attempts: Mutex<Attempts>,
 }
 
 /// What is remembered of a meeting. Times are seconds since 1970.
@@ -99,10 +94,10 @@ struct Meeting {
     created_at: u64,
     /// When somebody entered last; `None`: nobody did yet.
     entered_at: Option<u64>,
-    /// For everyone and for good.
-    ended: bool,
-    /// Pseudonyms of guests that were removed.
-    removed: BTreeSet<String>,
+    /// When it was ended, for everyone and for good.
+    ended_at: Option<u64>,
+    /// Pseudonyms of guests that were removed, in this order.
+    removed: VecDeque<String>,
 }
 
 /// Why somebody may not start or enter a meeting.
@@ -165,8 +160,7 @@ impl Meetings {
             settings.start != StartMeetings::Nobody || settings.join() != JoinMeetings::Token;
         let file = match settings.file.as_os_str().is_empty() {
             true if config.dev => None,
-            true => Some("conclave-meetings.db".as_ref()),
-            false => Some(settings.file.as_path()),
+            _ => Some(settings.path()),
         };
         let file = file.filter(|_| wanted);
         let opening = || {
@@ -184,11 +178,12 @@ impl Meetings {
             false if wanted => (OWN_KEY, config.keys.clone().with(OWN_KEY, secret.clone())),
             false => (OWN_KEY, config.keys.clone()),
         };
-        let rate = |(burst, every)| Rate::new(burst, every);
         let meetings = Self(Arc::new(Inner {
             start: settings.start,
             join: settings.join(),
             keep: Duration::from_secs(u64::from(settings.keep_days) * 86_400),
+            token_ttl: TOKEN_VALID_FOR.max(Duration::from_secs(config.room.token_ttl.into())),
+            counts_misses: !config.dev,
             key: key.to_owned(),
             secret: hmac::Key::new(hmac::HMAC_SHA256, &secret),
             table: Mutex::new(
@@ -200,11 +195,7 @@ impl Meetings {
                     .collect(),
             ),
             store,
-            rates: Mutex::new(Rates {
-                starts: rate(STARTS),
-                entries: rate(ENTRIES),
-                misses: rate(MISSES),
-            }),
+            attempts: Mutex::default(),
         }));
         if wanted {
             tokio::spawn(meetings.clone().forget_old());
@@ -222,6 +213,28 @@ impl Meetings {
         self.0.join
     }
 
+    /// Is starting allowed at all?
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_start(&self) -> Result<(), Refusal> {
+        match self.0.start {
+            StartMeetings::Nobody => Err(Refusal::StartNotAllowed),
+            StartMeetings::Anyone => Ok(()),
+        }
+    }
+
+    /// Is entering by link allowed at all?
+    ///
+    /// # Errors
+    /// Why not.
+    pub fn may_enter(&self) -> Result<(), Refusal> {
+        match self.0.join {
+            JoinMeetings::Token => Err(Refusal::TokenRequired),
+            JoinMeetings::Link => Ok(()),
+        }
+    }
+
     /// Starts a meeting and returns its code. `unix_now` is seconds since 1970.
     ///
     /// # Errors
@@ -232,15 +245,15 @@ impl Meetings {
         unix_now: u64,
         now: Instant,
     ) -> Result<String, Refusal> {
-        if self.0.start == StartMeetings::Nobody {
-            return Err(Refusal::StartNotAllowed);
-        }
-        let taken = self.rates().starts.take(address, now);
-        taken.map_err(|retry_after| Refusal::TooMany { retry_after })?;
-        let slug = {
+        self.may_start()?;
+        self.attempts().start(address, now)?;
+        let (slug, evicted) = {
             let mut table = self.table();
+            let mut evicted = None;
             if table.len() >= MAX_MEETINGS {
-                return Err(Refusal::Full);
+                let least = self.least_needed(&table, unix_now).ok_or(Refusal::Full)?;
+                table.remove(&least);
+                evicted = Some(least);
             }
             let slug = loop {
                 let slug = new_slug(rand::random);
@@ -253,14 +266,38 @@ impl Meetings {
                 ..Meeting::default()
             };
             table.insert(slug.clone(), meeting);
-            slug
+            (slug, evicted)
         };
-        if let Err(error) = self.0.store.insert(&slug, unix_now).await {
+        let written = slug.clone();
+        let written = self.write(async move |store| {
+            if let Some(evicted) = evicted {
+                store.forget(&[evicted]).await?;
+            }
+            store.insert(&written, unix_now).await
+        });
+        if let Err(error) = written.await {
             tracing::error!(%error, "a new meeting cannot be written");
             self.table().remove(&slug);
             return Err(Refusal::Disk);
         }
         Ok(slug)
+    }
+
+    /// The meeting that makes room where all places are taken: one that was ended, if no token for it is good any more, or
+    /// else the oldest that nobody ever entered.
+    fn least_needed(&self, table: &HashMap<String, Meeting>, unix_now: u64) -> Option<String> {
+        let is_over = |meeting: &Meeting| {
+            let good_until = |at: u64| at.saturating_add(self.0.token_ttl.as_secs());
+            meeting.ended_at.is_some_and(|at| good_until(at) < unix_now)
+        };
+        let is_unused =
+            |meeting: &Meeting| meeting.ended_at.is_none() && meeting.entered_at.is_none();
+        let mut candidates: Vec<_> = table
+            .iter()
+            .filter(|(_, meeting)| is_over(meeting) || is_unused(meeting))
+            .collect();
+        candidates.sort_unstable_by_key(|(_, meeting)| (!is_over(meeting), meeting.created_at));
+        candidates.first().map(|(slug, _)| (*slug).clone())
     }
 
     /// Lets a guest in: what its token is to grant. `guest` is its cookie; `tab` tells windows of one browser apart.
@@ -275,23 +312,20 @@ impl Meetings {
         address: IpAddr,
         (unix_now, now): (u64, Instant),
     ) -> Result<Grant, Refusal> {
-        if self.0.join == JoinMeetings::Token {
-            return Err(Refusal::TokenRequired);
-        }
-        {
-            let mut rates = self.rates();
-            let allowed = rates.misses.check(address, now);
-            let allowed = allowed.and_then(|()| rates.entries.take(address, now));
-            allowed.map_err(|retry_after| Refusal::TooMany { retry_after })?;
-        }
+        self.may_enter()?;
         let pseudonym = self.pseudonym(slug, guest);
+        // Whether the code is right counts for nothing until here.
+        let counted = self.0.counts_misses.then_some(pseudonym.as_str());
+        self.attempts().enter(slug, counted, address, now)?;
         let write = {
             let mut table = self.table();
             let Some(meeting) = table.get_mut(slug) else {
-                let _ = self.rates().misses.take(address, now);
+                if self.0.counts_misses {
+                    self.attempts().missed(slug, address, now);
+                }
                 return Err(Refusal::Unknown);
             };
-            if meeting.ended {
+            if meeting.ended_at.is_some() {
                 return Err(Refusal::Ended);
             }
             if meeting.removed.contains(&pseudonym) {
@@ -302,10 +336,13 @@ impl Meetings {
             meeting.entered_at = meeting.entered_at.max(Some(at));
             news.then_some(at)
         };
-        if let Some(at) = write
-            && let Err(error) = self.0.store.entered(slug, at).await
-        {
-            tracing::warn!(%error, "the use of a meeting cannot be written");
+        self.attempts().entered(slug, &pseudonym, address, now);
+        if let Some(at) = write {
+            let slug = slug.to_owned();
+            let written = self.write(async move |store| store.entered(&slug, at).await);
+            if let Err(error) = written.await {
+                tracing::warn!(%error, "the use of a meeting cannot be written");
+            }
         }
         let identity = match tab {
             "" => pseudonym,
@@ -325,44 +362,47 @@ impl Meetings {
     }
 
     /// A moderator removes somebody: if it is a guest, it does not come back. False: this is no meeting by link.
-    pub async fn remove(&self, room: &RoomName, identity: &str) -> bool {
+    ///
+    /// # Errors
+    /// It could not be written, and is forgotten when the server starts again: asking once more writes it once more.
+    pub async fn remove(&self, room: &RoomName, identity: &str) -> Result<bool, Error> {
         let slug = room.as_str();
         let Some(guest) = guest_of(identity) else {
-            return self.table().contains_key(slug);
+            return Ok(self.table().contains_key(slug));
         };
-        {
-            let mut table = self.table();
-            let Some(meeting) = table.get_mut(slug) else {
-                return false;
-            };
-            if meeting.removed.len() >= MAX_REMOVED && !meeting.removed.contains(guest) {
-                tracing::warn!(
-                    slug,
-                    "{MAX_REMOVED} guests were removed from this meeting; no more are kept out: end it"
-                );
-                return true;
-            }
-            if !meeting.removed.insert(guest.to_owned()) {
-                return true;
+        match self.table().get_mut(slug) {
+            None => return Ok(false),
+            Some(meeting) if meeting.removed.iter().any(|removed| removed == guest) => {}
+            Some(meeting) => {
+                if meeting.removed.len() >= MAX_REMOVED {
+                    meeting.removed.pop_front();
+                }
+                meeting.removed.push_back(guest.to_owned());
             }
         }
-        if let Err(error) = self.0.store.removed(slug, guest).await {
+        let (slug, guest) = (slug.to_owned(), guest.to_owned());
+        let written = self.write(async move |store| store.removed(&slug, &guest).await);
+        written.await.map(|()| true).map_err(|error| {
             tracing::error!(%error, "who was removed from a meeting cannot be written");
-        }
-        true
+            NOT_WRITTEN
+        })
     }
 
     /// The meeting is ended for everyone and for good. False: this is no meeting by link.
-    pub async fn end(&self, room: &RoomName) -> bool {
-        let slug = room.as_str();
-        match self.table().get_mut(slug) {
-            Some(meeting) => meeting.ended = true,
-            None => return false,
-        }
-        if let Err(error) = self.0.store.ended(slug).await {
+    ///
+    /// # Errors
+    /// As for [`Meetings::remove`].
+    pub async fn end(&self, room: &RoomName, unix_now: u64) -> Result<bool, Error> {
+        let slug = room.as_str().to_owned();
+        let ended_at = match self.table().get_mut(&slug) {
+            None => return Ok(false),
+            Some(meeting) => *meeting.ended_at.get_or_insert(unix_now),
+        };
+        let written = self.write(async move |store| store.ended(&slug, ended_at).await);
+        written.await.map(|()| true).map_err(|error| {
             tracing::error!(%error, "the end of a meeting cannot be written");
-        }
-        true
+            NOT_WRITTEN
+        })
     }
 
     /// May the holder of this token join? Tokens of guests end with the meeting and with their removal; in other rooms, into
@@ -378,7 +418,10 @@ impl Meetings {
             return Ok(());
         };
         match self.table().get(room.as_str()) {
-            Some(meeting) if meeting.ended || meeting.removed.contains(guest) => {
+            Some(meeting)
+                if meeting.ended_at.is_some()
+                    || meeting.removed.iter().any(|removed| removed == guest) =>
+            {
                 Err(Error::TokenRevoked)
             }
             _ => Ok(()),
@@ -398,30 +441,44 @@ impl Meetings {
         }
     }
 
-    /// Forgets meetings that were not used for long.
+    /// Forgets meetings that were not used for long, and those that were ended.
     async fn forget(&self, unix_now: u64) -> anyhow::Result<()> {
         let is_old = |meeting: &Meeting| {
-            let (since, keep) = match meeting.entered_at {
-                Some(at) => (at, self.0.keep),
-                None => (meeting.created_at, NEVER_ENTERED.min(self.0.keep)),
+            let (since, keep) = match (meeting.ended_at, meeting.entered_at) {
+                (Some(at), _) => (at, ENDED_KEPT.max(self.0.token_ttl)),
+                (None, Some(at)) => (at, self.0.keep),
+                (None, None) => (meeting.created_at, NEVER_ENTERED.min(self.0.keep)),
             };
             since.saturating_add(keep.as_secs()) < unix_now
         };
-        let old: Vec<String> = {
-            let mut table = self.table();
-            table
-                .extract_if(|_, meeting| is_old(meeting))
-                .map(|(slug, _)| slug)
-                .collect()
-        };
-        if !old.is_empty() {
-            self.0.store.forget(&old).await?;
-            tracing::info!(
-                meetings = old.len(),
-                "meetings that were not used for long were forgotten"
-            );
+        // Out of memory first: nobody enters what is about to be deleted.
+        let old: Vec<(String, Meeting)> = self
+            .table()
+            .extract_if(|_, meeting| is_old(meeting))
+            .collect();
+        if old.is_empty() {
+            return Ok(());
         }
+        let slugs: Vec<String> = old.iter().map(|(slug, _)| slug.clone()).collect();
+        if let Err(error) = self.0.store.forget(&slugs).await {
+            self.table().extend(old);
+            return Err(error.into());
+        }
+        tracing::info!(
+            meetings = old.len(),
+            "old and ended meetings were forgotten"
+        );
         Ok(())
+    }
+
+    /// Writes, also when nobody waits for it any more: whoever asked may have gone.
+    async fn write<E, F>(&self, write: impl FnOnce(Store) -> F) -> anyhow::Result<()>
+    where
+        E: Into<anyhow::Error> + Send + 'static,
+        F: Future<Output = Result<(), E>> + Send + 'static,
+    {
+        let written = tokio::spawn(write(self.0.store.clone())).await;
+        written?.map_err(Into::into)
     }
 
     fn pseudonym(&self, slug: &str, guest: &Guest) -> String {
@@ -442,10 +499,16 @@ impl Meetings {
         self.0.table.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn rates(&self) -> MutexGuard<'_, Rates> {
-        self.0.rates.lock().unwrap_or_else(PoisonError::into_inner)
+    fn attempts(&self) -> MutexGuard<'_, Attempts> {
+        let attempts = self.0.attempts.lock();
+        attempts.unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+/// What whoever asked is told when the disk takes nothing.
+const NOT_WRITTEN: Error = Error::Unavailable(
+    "it holds until the server starts again, but cannot be written: ask once more",
+);
 
 /// The secret by which a browser is known: its cookie.
 #[derive(Clone, PartialEq, Eq)]

@@ -25,6 +25,7 @@ use tracing::Instrument;
 use crate::{
     agents::Agents,
     media::{EventSender, Media},
+    meetings::Meetings,
     webhooks::Webhooks,
 };
 use mailbox::Undelivered;
@@ -68,6 +69,7 @@ struct Inner {
     limits: RoomLimits,
     webhooks: Webhooks,
     agents: Agents,
+    meetings: Meetings,
     /// A room has ended.
     ended: Notify,
     closing: AtomicBool,
@@ -100,6 +102,7 @@ impl Rooms {
         limits: RoomLimits,
         webhooks: Webhooks,
         agents: Agents,
+        meetings: Meetings,
     ) -> Self {
         let table = Table {
             per_shard: vec![0; media.shards().len()],
@@ -112,6 +115,7 @@ impl Rooms {
             limits,
             webhooks,
             agents,
+            meetings,
             ended: Notify::new(),
             closing: AtomicBool::new(false),
             next_session: AtomicU64::new(1),
@@ -393,6 +397,11 @@ impl RoomTask {
             RoomMail::Input(input) => input,
             RoomMail::Api(call, reply) => self.ask(call, reply),
             RoomMail::Join(join, mailbox) => {
+                // A guest may have been removed since its join was admitted. Without a mailbox its session ends.
+                let meetings = &self.place.rooms.0.meetings;
+                if meetings.admits(&join.grant, &self.place.name).is_err() {
+                    return;
+                }
                 self.sessions.insert(join.session, mailbox);
                 RoomInput::Join(join)
             }
@@ -479,3 +488,6 @@ impl RoomTask {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -69,6 +69,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let room_config = Arc::new(room_config);
     let (agents, agents_task) =
         Agents::new(room_config.clone(), config.keys.clone(), metrics.clone());
+    let (meetings, keys) = Meetings::open(&config).await?;
     let rooms = Rooms::new(
         media.clone(),
         room_config,
@@ -78,14 +79,14 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         },
         webhooks.clone(),
         agents.clone(),
+        meetings.clone(),
     );
     tokio::spawn(agents_task.run(rooms.clone()));
     let (alive, mut sessions) = mpsc::channel(1);
-    let meetings = Meetings::open(&config).await?;
     let local = LocalNames::new(&config.http.bind, &config.tls.host);
     let edge = Edge::new(
         (rooms.clone(), agents.clone()),
-        meetings,
+        (meetings, keys),
         metrics.clone(),
         config.dev.then_some(local),
         &config.http,

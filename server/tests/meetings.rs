@@ -389,6 +389,15 @@ fn the_cookie_is_sent_to_this_service_only_and_no_page_reads_it() {
             .unwrap()
             .starts_with("wss://")
     );
+    // A proxy that says nothing and names us by another name: the browser knows where it is.
+    let origin = ("Origin", "https://meet.example.org");
+    let silent = [JSON, origin, ("Sec-Fetch-Site", "same-origin")];
+    let silent = server.request("POST", &target, &silent, "{}");
+    assert!(
+        silent.header("set-cookie").contains("; Secure"),
+        "{silent:?}"
+    );
+    assert_eq!(json(&silent)["url"], "wss://meet.example.org");
     // It is not in what others see.
     let value = cookie(&plain).split('=').nth(1).unwrap().to_owned();
     assert!(value.len() == 32 && !claims(&token(&plain)).to_string().contains(&value));
@@ -503,12 +512,12 @@ fn codes_are_not_tried_out_whatever_address_is_claimed() {
         let forwarded = ("X-Forwarded-For", from);
         server.request("POST", &target, &[JSON, forwarded], "{}")
     };
-    for n in 0..20 {
-        refused(
-            &guess(&server, "aaaa-aaaa-aaa", &format!("192.0.2.{n}")),
-            404,
-            "unknown",
-        );
+    // The same wrong code is no further guess.
+    let letters: Vec<char> = ('a'..='h').chain('p'..='z').chain(['j']).collect();
+    let code = |n: usize| format!("aaaa-aaaa-aa{}", letters[n]);
+    for n in 0..40 {
+        let from = format!("192.0.2.{n}");
+        refused(&guess(&server, &code(n / 2), &from), 404, "unknown");
     }
     let limited = guess(&server, &slug, "192.0.2.99");
     refused(&limited, 429, "too-many");
@@ -523,8 +532,8 @@ fn codes_are_not_tried_out_whatever_address_is_claimed() {
     ];
     let server = place.server(&settings);
     for n in 0..20 {
-        let forged = format!("203.0.113.{n}, 192.0.2.1");
-        refused(&guess(&server, "aaaa-aaaa-aaa", &forged), 404, "unknown");
+        let forged = format!("203.0.113.{n}, 192.0.2.1:{n}, 127.0.0.1");
+        refused(&guess(&server, &code(n), &forged), 404, "unknown");
     }
     refused(
         &guess(&server, &slug, "203.0.113.99, 192.0.2.1"),
@@ -585,5 +594,28 @@ fn in_development_mode_anyone_starts_a_meeting_and_nothing_is_kept() {
         validate(&server, &token(&answer)),
         (200, "success".to_owned())
     );
-    refused(&enter(&server, "some-room", ""), 404, "unknown");
+    // Joins of other rooms ask here first.
+    for n in 0..30 {
+        refused(&enter(&server, &format!("room-{n}"), ""), 404, "unknown");
+    }
+    assert_eq!(enter(&server, &slug, "").status, 200);
+}
+
+#[test]
+fn who_may_not_enter_is_told_so_before_a_body_is_waited_for() {
+    use std::io::{Read, Write};
+    let place = Place::new();
+    let server = place.server(&[]);
+    for target in ["/api/v1/rooms", "/api/v1/rooms/abcd-efgh-jkm/enter"] {
+        let mut stream = std::net::TcpStream::connect(server.address).unwrap();
+        // Less than a body is waited for.
+        let timeout = std::time::Duration::from_secs(10);
+        stream.set_read_timeout(Some(timeout)).unwrap();
+        let head =
+            format!("POST {target} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 9\r\n\r\n");
+        stream.write_all(head.as_bytes()).unwrap();
+        let mut status = [0; 12];
+        stream.read_exact(&mut status).unwrap();
+        assert_eq!(&status, b"HTTP/1.1 403");
+    }
 }

@@ -4,23 +4,23 @@
 //! reason is for programs and stays the same, the sentence for people who look.
 
 use std::{
-    net::{IpAddr, Ipv4Addr},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
     time::Instant,
 };
 
 use axum::{
     Json,
-    body::to_bytes,
     extract::Request,
-    http::{HeaderMap, HeaderValue, Method, StatusCode, header},
+    http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
 use protocol::{limits::MAX_NAME, livekit::RoomConfiguration, token};
 use serde::{Deserialize, Serialize};
 
-use super::{Edge, Remote, dev::signal_url, rtc};
+use super::{Edge, Remote, body, dev::signal_url, rtc};
 use crate::{
     config::{JoinMeetings, StartMeetings},
+    listen,
     meetings::{Guest, Refusal, TOKEN_VALID_FOR},
 };
 
@@ -115,6 +115,10 @@ fn settings(edge: &Edge) -> Response {
 }
 
 async fn start(edge: &Edge, request: Request) -> Response {
+    // Asked before a body is waited for.
+    if let Err(refusal) = edge.0.meetings.may_start() {
+        return refused(refusal);
+    }
     let address = client_address(edge, &request);
     if let Err(response) = read::<serde::de::IgnoredAny>(request).await {
         return response;
@@ -133,8 +137,12 @@ async fn start(edge: &Edge, request: Request) -> Response {
 }
 
 async fn enter(edge: &Edge, path: &str, request: Request) -> Response {
+    if let Err(refusal) = edge.0.meetings.may_enter() {
+        return refused(refusal);
+    }
     let address = client_address(edge, &request);
     let headers = request.headers().clone();
+    let connection = request.extensions().get::<listen::Guest>().cloned();
     let asked = match read::<Asked>(request).await {
         Ok(asked) => asked.unwrap_or_default(),
         Err(response) => return response,
@@ -161,6 +169,9 @@ async fn enter(edge: &Edge, path: &str, request: Request) -> Response {
         Ok(grant) => grant,
         Err(refusal) => return refused(refusal),
     };
+    if let Some(connection) = connection {
+        connection.introduce();
+    }
     // Where rooms are not opened by whoever joins, this service is the application that opens its own.
     if !edge.0.rooms.config().auto_create
         && let Some(room) = grant.room()
@@ -185,7 +196,7 @@ async fn enter(edge: &Edge, path: &str, request: Request) -> Response {
             );
         }
     };
-    let url = signal_url(&headers);
+    let url = url_of(&headers);
     let secure = if url.starts_with("wss:") {
         "; Secure"
     } else {
@@ -206,10 +217,8 @@ async fn read<T: for<'de> Deserialize<'de>>(request: Request) -> Result<Option<T
         let sentence = "pages of other sites may not ask this";
         return Err(refuse(StatusCode::FORBIDDEN, "cross-site", sentence));
     }
-    let Ok(body) = to_bytes(body, MAX_BODY).await else {
-        let sentence = "the body is too long";
-        return Err(refuse(StatusCode::PAYLOAD_TOO_LARGE, "malformed", sentence));
-    };
+    let body = body::read(body, MAX_BODY, body::PATIENCE).await;
+    let body = body.map_err(|(status, sentence)| refuse(status, "malformed", sentence))?;
     if body.trim_ascii().is_empty() {
         return Ok(None);
     }
@@ -276,11 +285,46 @@ fn client_address(edge: &Edge, request: &Request) -> IpAddr {
     if !edge.0.trusted_proxies.contains(&remote.to_canonical()) {
         return remote;
     }
-    // The last entry is the one that the proxy added; what is before it, anybody may have written.
+    // From the right: what a proxy of ours wrote is true. What is before it, anybody may have written.
     let lines = request.headers().get_all("x-forwarded-for");
-    let last = lines.iter().next_back().and_then(|line| line.to_str().ok());
-    let last = last.and_then(|line| line.rsplit(',').next()?.trim().parse().ok());
-    last.unwrap_or(remote)
+    let entries = lines
+        .iter()
+        .rev()
+        .flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
+    let mut client = remote;
+    for entry in entries.map_while(forwarded_address) {
+        client = entry;
+        if !edge.0.trusted_proxies.contains(&entry.to_canonical()) {
+            break;
+        }
+    }
+    client
+}
+
+/// An address in `X-Forwarded-For`, with or without a port.
+fn forwarded_address(entry: &str) -> Option<IpAddr> {
+    let entry = entry.trim();
+    let bare = entry
+        .strip_prefix('[')
+        .and_then(|entry| entry.strip_suffix(']'))
+        .unwrap_or(entry);
+    let with_port = || entry.parse::<SocketAddr>().ok().map(|address| address.ip());
+    bare.parse().ok().or_else(with_port)
+}
+
+/// Where the signal connection goes: where the page is from. Its browser knows that better than a proxy that says nothing.
+fn url_of(headers: &HeaderMap) -> String {
+    let origin = headers.get(header::ORIGIN);
+    let origin = origin.and_then(|origin| origin.to_str().ok()?.parse::<Uri>().ok());
+    let url = origin.and_then(|origin| {
+        let scheme = match origin.scheme_str()? {
+            "https" => "wss",
+            "http" => "ws",
+            _ => return None,
+        };
+        Some(format!("{scheme}://{}", origin.authority()?))
+    });
+    url.unwrap_or_else(|| signal_url(headers))
 }
 
 fn refused(refusal: Refusal) -> Response {
@@ -318,4 +362,52 @@ fn wrong_method(allowed: &'static str) -> Response {
         .headers_mut()
         .insert(header::ALLOW, HeaderValue::from_static(allowed));
     response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_that_a_proxy_names_is_read_with_and_without_a_port() {
+        for (entry, address) in [
+            ("192.0.2.1", "192.0.2.1"),
+            (" 192.0.2.1:555 ", "192.0.2.1"),
+            ("2001:db8::1", "2001:db8::1"),
+            ("[2001:db8::1]", "2001:db8::1"),
+            ("[2001:db8::1]:1", "2001:db8::1"),
+        ] {
+            assert_eq!(forwarded_address(entry), address.parse().ok(), "{entry}");
+        }
+        for nothing in ["", "unknown", "192.0.2.1:x", "[192.0.2", "_hidden"] {
+            assert_eq!(forwarded_address(nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn the_signal_connection_goes_where_the_page_is_from() {
+        let url = |pairs: &[(&str, &str)]| {
+            let headers = pairs.iter().map(|(name, value)| {
+                let name: header::HeaderName = name.parse().unwrap();
+                (name, value.parse().unwrap())
+            });
+            url_of(&headers.collect())
+        };
+        let host = ("host", "127.0.0.1:7880");
+        for (origin, expected) in [
+            ("https://meet.example.org", "wss://meet.example.org"),
+            (
+                "https://meet.example.org:8443",
+                "wss://meet.example.org:8443",
+            ),
+            ("http://localhost:7880", "ws://localhost:7880"),
+            ("null", "ws://127.0.0.1:7880"),
+        ] {
+            assert_eq!(url(&[host, ("origin", origin)]), expected);
+        }
+        assert_eq!(
+            url(&[host, ("x-forwarded-proto", "https")]),
+            "wss://127.0.0.1:7880"
+        );
+    }
 }

@@ -11,7 +11,7 @@ use protocol::{
 use signaling::{ApiCall, ApiReply};
 
 use super::{
-    Edge,
+    Edge, rtc,
     twirp::{Call, Method, Reply, Right},
 };
 use crate::meetings::guest_of;
@@ -106,10 +106,12 @@ async fn delete_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request: livekit::DeleteRoomRequest = call.request(|_, grant| may_create(grant))?;
     let room = RoomName::from(request.room);
     // First, so that nobody comes in between. A meeting by link need not be going on to be ended.
-    let by_link = edge.0.meetings.end(&room).await;
-    match edge.0.rooms.call(&room, ApiCall::DeleteRoom).await {
-        Err(Error::RoomNotFound) if by_link => {}
-        deleted => drop(deleted?),
+    let by_link = edge.0.meetings.end(&room, rtc::unix_seconds()).await;
+    // Those who are in it are sent away even if that could not be written.
+    let deleted = edge.0.rooms.call(&room, ApiCall::DeleteRoom).await;
+    match (by_link?, deleted) {
+        (true, Err(Error::RoomNotFound)) => {}
+        (_, deleted) => drop(deleted?),
     }
     call.reply(&livekit::DeleteRoomResponse::default(), json::EMPTY)
 }
@@ -142,14 +144,17 @@ async fn remove_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let revoke_before = u64::try_from(request.revoke_token_ts).ok();
     // First, so that a guest of a meeting by link is not back before it is gone.
     let room = RoomName::from(request.room.as_str());
-    if edge.0.meetings.remove(&room, &request.identity).await {
+    let by_link = edge.0.meetings.remove(&room, &request.identity).await;
+    if by_link != Ok(false) {
         remove_other_windows(edge, &room, &request.identity).await;
     }
     let question = ApiCall::RemoveParticipant {
         identity: request.identity.into(),
         revoke_before: revoke_before.filter(|before| *before > 0),
     };
-    ask(edge, request.room, question).await?;
+    let removed = ask(edge, request.room, question).await;
+    by_link?;
+    removed?;
     call.reply(&livekit::RemoveParticipantResponse::default(), json::EMPTY)
 }
 

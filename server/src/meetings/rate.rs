@@ -62,7 +62,7 @@ impl Rate {
 }
 
 /// Whoever asks a provider gets a /48 of IPv6 addresses, which has 65,536 networks: it counts as one.
-fn network(address: IpAddr) -> IpAddr {
+pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.into(),
         IpAddr::V6(v6) => Ipv6Addr::from_bits(v6.to_bits() >> 80 << 80).into(),

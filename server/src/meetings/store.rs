@@ -1,12 +1,16 @@
 //! Meetings by link on disk: their codes, when they were used, and who was removed from them. No name, no address.
 
-use std::{collections::BTreeSet, path::Path};
+use std::{
+    collections::{HashMap, VecDeque},
+    path::Path,
+};
 
 use sqlx::{Row, SqlitePool};
 
-use super::Meeting;
+use super::{MAX_REMOVED, Meeting};
 use crate::database;
 
+/// `ended`: 0, or when (of an older version: 1).
 const MEETINGS: &str = "CREATE TABLE IF NOT EXISTS meeting (
     slug TEXT PRIMARY KEY,
     created_at INTEGER NOT NULL,
@@ -26,6 +30,7 @@ const SECRET: &str = "CREATE TABLE IF NOT EXISTS secret (
 ) STRICT";
 
 /// The tables. What they hold is in memory as well; they are read once.
+#[derive(Clone)]
 pub(super) struct Store(SqlitePool);
 
 impl Store {
@@ -50,12 +55,12 @@ impl Store {
 
     /// All meetings, by their codes.
     pub(super) async fn all(&self) -> sqlx::Result<Vec<(String, Meeting)>> {
-        let mut removed = std::collections::BTreeMap::<String, BTreeSet<String>>::new();
-        let rows = sqlx::query("SELECT slug, guest FROM removed")
+        let mut removed = HashMap::<String, VecDeque<String>>::new();
+        let rows = sqlx::query("SELECT slug, guest FROM removed ORDER BY rowid")
             .fetch_all(&self.0)
             .await?;
         for row in rows {
-            removed.entry(row.get(0)).or_default().insert(row.get(1));
+            removed.entry(row.get(0)).or_default().push_back(row.get(1));
         }
         let rows = sqlx::query("SELECT slug, created_at, entered_at, ended FROM meeting")
             .fetch_all(&self.0)
@@ -65,7 +70,7 @@ impl Store {
             let meeting = Meeting {
                 created_at: row.get::<i64, _>(1).max(0) as u64,
                 entered_at: row.get::<Option<i64>, _>(2).map(|at| at.max(0) as u64),
-                ended: row.get(3),
+                ended_at: Some(row.get::<i64, _>(3).max(0) as u64).filter(|at| *at > 0),
                 removed: removed.remove(&slug).unwrap_or_default(),
             };
             (slug, meeting)
@@ -94,19 +99,27 @@ impl Store {
     }
 
     /// It was ended for everyone.
-    pub(super) async fn ended(&self, slug: &str) -> sqlx::Result<()> {
-        sqlx::query("UPDATE meeting SET ended = 1 WHERE slug = ?")
+    pub(super) async fn ended(&self, slug: &str, at: u64) -> sqlx::Result<()> {
+        sqlx::query("UPDATE meeting SET ended = ? WHERE slug = ?")
+            .bind(at as i64)
             .bind(slug)
             .execute(&self.0)
             .await?;
         Ok(())
     }
 
-    /// Somebody was removed from it.
+    /// Somebody was removed from it. Of more than [`MAX_REMOVED`] the first one is forgotten.
     pub(super) async fn removed(&self, slug: &str, guest: &str) -> sqlx::Result<()> {
         sqlx::query("INSERT INTO removed (slug, guest) VALUES (?, ?) ON CONFLICT DO NOTHING")
             .bind(slug)
             .bind(guest)
+            .execute(&self.0)
+            .await?;
+        let newest = "DELETE FROM removed WHERE slug = ?1 AND rowid NOT IN \
+                      (SELECT rowid FROM removed WHERE slug = ?1 ORDER BY rowid DESC LIMIT ?2)";
+        sqlx::query(newest)
+            .bind(slug)
+            .bind(MAX_REMOVED as i64)
             .execute(&self.0)
             .await?;
         Ok(())
@@ -132,6 +145,16 @@ impl Store {
     #[cfg(test)]
     pub(super) async fn close(&self) {
         self.0.close().await;
+    }
+
+    /// As on a disk that takes nothing, until it is called with `false`.
+    #[cfg(test)]
+    pub(super) async fn set_read_only(&self, read_only: bool) {
+        let pragma = match read_only {
+            true => "PRAGMA query_only = ON",
+            false => "PRAGMA query_only = OFF",
+        };
+        sqlx::query(pragma).execute(&self.0).await.unwrap();
     }
 
     #[cfg(test)]
