@@ -154,7 +154,7 @@ fn connections_that_wait_for_a_further_request_keep_no_page_from_being_loaded() 
         // Until it is idle: the answer's end says so.
         let mut rest = Vec::new();
         let mut byte = [0];
-        while !rest.ends_with(b"OK") {
+        while !rest.ends_with(b"\r\n\r\nOK") {
             stream.read_exact(&mut byte).unwrap();
             rest.push(byte[0]);
         }
@@ -186,7 +186,9 @@ async fn signal(server: &Server, identity: &str) -> Option<WebSocket> {
 
 #[tokio::test]
 async fn signal_connections_are_connections_and_of_n_and_one_more_one_waits() {
-    let server = Server::dev(&[("CONCLAVE_LIMITS_MAX_CONNECTIONS", "2")]);
+    // One listener: each holds a place for the connection it waits for.
+    let arguments = ["--dev", "--bind", "127.0.0.1"];
+    let server = Server::start(&arguments, &[("CONCLAVE_LIMITS_MAX_CONNECTIONS", "2")]);
     let one = signal(&server, "one").await.unwrap();
     let _two = signal(&server, "two").await.unwrap();
     let mut third = Box::pin(signal(&server, "three"));

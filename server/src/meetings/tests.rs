@@ -305,7 +305,9 @@ async fn a_full_table_makes_room_by_what_is_needed_least() {
         entered_at: Some(created_at),
         ..Meeting::default()
     };
-    let all = (0..MAX_MEETINGS as u64).map(|n| (format!("used-{n}"), used(n)));
+    // Old ones are looked for when it is opened: that is over then.
+    start(&meetings).await;
+    let all = (0..MAX_MEETINGS).map(|n| (format!("used-{n}"), used(NOW - 9)));
     *meetings.table() = all.collect();
     let started = meetings.start(address(), NOW, Instant::now()).await;
     assert_eq!(started, Err(Refusal::Full), "those in use stay");
@@ -317,11 +319,11 @@ async fn a_full_table_makes_room_by_what_is_needed_least() {
     };
     let ended = |ended_at| Meeting {
         ended_at: Some(ended_at),
-        ..used(9)
+        ..used(NOW - 1000)
     };
     put("over", ended(NOW - 601));
     put("just-over", ended(NOW - 1));
-    for (slug, created_at) in [("newer", 8), ("older", 7)] {
+    for (slug, created_at) in [("newer", NOW - 7), ("older", NOW - 8)] {
         let unused = Meeting {
             created_at,
             ..Meeting::default()

@@ -61,10 +61,12 @@ async fn join(rooms: &Rooms, grant: &Grant) -> Option<SessionMail> {
 async fn who_is_removed_between_the_door_and_the_room_does_not_get_in() {
     let (rooms, meetings) = rooms().await;
     let (address, now) = ([127, 0, 0, 1].into(), Instant::now());
-    let slug = meetings.start(address, 1, now).await.unwrap();
+    let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
+    let unix_now = since_1970.as_secs();
+    let slug = meetings.start(address, unix_now, now).await.unwrap();
     let enter = || async {
         let guest = Guest::new();
-        let entered = meetings.enter(&slug, &guest, ("", ""), address, (1, now));
+        let entered = meetings.enter(&slug, &guest, ("", ""), address, (unix_now, now));
         entered.await.unwrap()
     };
     let (ada, ben) = (enter().await, enter().await);
