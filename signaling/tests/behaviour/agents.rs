@@ -1509,8 +1509,8 @@ fn a_publisher_is_described_once_however_many_tracks_it_brings() {
     assert_eq!(published.count(), 23);
 }
 
-#[test]
 #[allow(deprecated)] // Older clients read `agent`.
+#[test]
 fn a_moderator_makes_an_agent_of_nobody_who_could_then_register_as_a_worker() {
     let mut meeting = Meeting::new();
     let alice = meeting.enter("alice");
