@@ -45,6 +45,13 @@ impl Budget {
         self.level = self.level.saturating_sub(i64::from(units) * PART);
     }
 
+    /// So many units come on top, as far as the burst goes.
+    pub fn grant(&mut self, units: u32, now: Instant) {
+        self.refill(now);
+        let granted = self.level.saturating_add(i64::from(units) * PART);
+        self.level = granted.min(self.burst);
+    }
+
     /// Nothing is left.
     pub fn is_spent(&mut self, now: Instant) -> bool {
         self.refill(now);
@@ -81,6 +88,16 @@ mod tests {
     use proptest::prelude::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+
+    #[test]
+    fn what_is_granted_comes_on_top_as_far_as_the_burst_goes() {
+        let now = Instant::now();
+        let mut budget = Budget::new(1, 5, now);
+        budget.grant(2, now);
+        assert!(budget.take(5, now) && !budget.take(1, now));
+        budget.grant(2, now);
+        assert!(budget.take(2, now) && !budget.take(1, now));
+    }
 
     #[test]
     fn the_burst_passes_at_once_one_more_does_not_and_the_rate_brings_it_back() {

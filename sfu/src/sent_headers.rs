@@ -164,7 +164,7 @@ mod tests {
                 time: RtpTime(index as u32 * 960),
                 picture: is(0).then_some(ids),
             },
-            transport_cc: is(1).then_some(SeqNo(index as u16 + 7)),
+            transport_cc: is(1).then_some(SeqNo((index as u16).wrapping_add(7))),
             mid: is(2),
             marker: is(3),
             payload_type: index as u8 % 128,

@@ -14,6 +14,10 @@ const BURST: u32 = 5;
 /// And how many a second in the long run.
 const PER_SECOND: u32 = 1;
 
+/// Descriptions of each kind that come with a resume: ICE is restarted, and what happened meanwhile is taken in. What they
+/// cost is charged at the door, and by their bytes.
+const WITH_RESUME: u32 = 2;
+
 /// What a participant has sent and is not read yet. The newest counts: one that waits is given up for it, as clients give
 /// up offers of theirs.
 #[derive(Debug, Default)]
@@ -22,7 +26,7 @@ pub(crate) struct Descriptions {
     answer: Option<SessionDescription>,
 }
 
-/// How many may still be read. They are the person's: who comes in anew has no others.
+/// How many may still be read. They are the person's; coming in brings some, and is charged.
 #[derive(Debug, Clone)]
 pub(crate) struct DescriptionBudgets {
     offers: Budget,
@@ -36,6 +40,13 @@ impl DescriptionBudgets {
             offers: all.clone(),
             answers: all,
         }
+    }
+
+    /// The person comes in once more: anew, which takes as many as the first time, or back.
+    pub fn welcome(&mut self, resumes: bool, now: Instant) {
+        let units = if resumes { WITH_RESUME } else { BURST };
+        self.offers.grant(units, now);
+        self.answers.grant(units, now);
     }
 
     pub fn are_full(&self, now: Instant) -> bool {

@@ -27,7 +27,12 @@ impl Room {
 
     fn let_in(&mut self, join: Join, now: Instant) {
         let principal = join.grant.principal();
-        self.ledger.charge(&principal, REJOIN as u64, now);
+        let offer = join.request.publisher_offer.as_ref();
+        let bytes = offer.map_or(0, |offer| offer.sdp.len());
+        self.ledger
+            .charge(&principal, (REJOIN + bytes / 1024) as u64, now);
+        let budgets = self.ledger.descriptions(&principal, now);
+        budgets.welcome(join.request.reconnect, now);
         match join.request.reconnect {
             true => self.resume(join, now),
             false => self.join(join, now),

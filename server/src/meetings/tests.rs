@@ -6,8 +6,8 @@ use super::{
 };
 use crate::config::Config;
 
-/// Long after whatever the clock says that forgets meetings beside the tests.
-const NOW: u64 = 4_000_000_000;
+/// A full hour, long after whatever the clock says that forgets meetings beside the tests.
+const NOW: u64 = 4_000_003_200;
 const DAY: u64 = 86_400;
 
 /// A folder of its own for a test, removed with it.

@@ -195,16 +195,32 @@ fn who_gives_up_at_the_door_does_not_come_in_and_who_waits_hears_of_the_end() {
 }
 
 #[test]
-fn descriptions_are_counted_over_all_connections_of_a_person() {
+fn descriptions_are_the_persons_and_coming_in_brings_some() {
     let mut meeting = Meeting::new();
-    for _ in 0..20 {
-        meeting.join("mallory");
+    let ten_more = |meeting: &mut Meeting, session| {
+        let before = offers(meeting);
+        for id in 0..10 {
+            meeting.ask(session, Ask::Offer(offer(100 + id, "v=0")));
+        }
+        offers(meeting) - before
+    };
+    let mut session = meeting.enter("mallory");
+    let first = session;
+    assert_eq!(
+        ten_more(&mut meeting, session),
+        4,
+        "n, with the one that came with the join"
+    );
+    for _ in 0..3 {
+        session = meeting.resume("mallory", first);
+        assert_eq!(ten_more(&mut meeting, session), 2, "ICE is restarted");
     }
-    assert_eq!(offers(&meeting), 5);
+    let before = offers(&meeting);
     meeting.advance(SECOND);
-    assert_eq!(offers(&meeting), 6);
-    meeting.join("alice");
-    assert_eq!(offers(&meeting), 7);
+    assert_eq!(offers(&meeting), before + 1);
+    // Anew is anew: what that costs is charged at the door.
+    let session = meeting.join("mallory");
+    assert_eq!(ten_more(&mut meeting, session), 4);
 }
 
 #[test]
