@@ -14,6 +14,8 @@ FUZZ_VERSION := 0.13.2
 FUZZ := $(BUILD)/tools/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
 FUZZED := $(or $(TARGET),rtp)
 GO_CLIENT := $(BUILD)/go/participant
+# The server, the tools and the examples, with the features that `cargo test --workspace` has built all libraries with.
+BUILD_PROGRAMS := cargo build --workspace --bins --examples
 PURE := -p protocol -p sfu -p turn -p signaling
 
 WEB_SOURCES := $(shell find web-client -path web-client/node_modules -prune -o -path web-client/dist -prune -o -type f -print)
@@ -44,15 +46,13 @@ test-web: web-client/node_modules/.ready ## The web client's own tests
 
 .PHONY: test-clients
 test-clients: compiler web browsers tests/node_modules/.ready $(VENV)/.ready $(VENV_AGENTS)/.ready $(GO_CLIENT) ## Chromium, Firefox, the native SDK, the Go SDK and agents in real meetings
-	cargo build -p server -p xtask
-	cargo build -p client --example crowd
+	$(BUILD_PROGRAMS)
 	cd tests && npm test
 
 .PHONY: test-long
 test-long: compiler web browsers tests/node_modules/.ready $(VENV)/.ready $(GO_CLIENT) ## What takes longer than a build should: slow networks, crowds, thousands of simulated meetings. It needs a machine with breath to spare
 	$(MAKE) sim SEEDS=2000
-	cargo build -p server -p xtask
-	cargo build -p client --example crowd
+	$(BUILD_PROGRAMS)
 	cd tests && npm run test-long
 
 .PHONY: sim

@@ -127,7 +127,8 @@ export class WebParticipant extends BrowserParticipant {
   }
 
   async click(id) {
-    const element = await this.page.waitForSelector(`[data-testid="${id}"]`, { timeout: 20_000 });
+    // A button that cannot be pressed yet takes no click.
+    const element = await this.page.waitForSelector(`[data-testid="${id}"]:not(:disabled)`, { timeout: 20_000 });
     // By script: a button under a passing notice is still a button.
     await element.evaluate((button) => button.click());
   }
