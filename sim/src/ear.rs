@@ -16,8 +16,9 @@ const LATE: Duration = Duration::from_secs(2);
 /// Longer than a sound may be away on a network without fault.
 pub const SILENCE: Duration = Duration::from_millis(250);
 
-/// So much more from the subscription to the first sound: the sender may not have been asked before.
-const FIRST: Duration = Duration::from_millis(750);
+/// So much more from the subscription to the first sound: the sender may not have been asked before, and where people come
+/// and go in a row, the description that says so waits for up to a second to be read.
+const FIRST: Duration = Duration::from_millis(1750);
 
 /// What is heard or seen of one subscription.
 #[derive(Debug)]
