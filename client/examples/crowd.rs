@@ -5,9 +5,11 @@
 //! They come one after the other within SECONDS and stay until the standard input ends. For each line there one line of
 //! JSON is printed: how many are in, how many were lost and why, and what those who are in receive.
 
+mod support;
+
 use std::{
     sync::{Arc, Mutex},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use client::{
@@ -15,7 +17,6 @@ use client::{
     fixtures::{MovingPicture, OPUS_DTX, PictureSize, VIDEO_FRAME_TICKS},
     media::{AudioLevel, MediaKind},
 };
-use protocol::token::{Grant, Keys, VideoGrant, sign};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     time::{Instant, MissedTickBehavior, interval_at, sleep},
@@ -126,7 +127,8 @@ async fn attend(
         },
         ..ConnectOptions::default()
     };
-    let token = meeting.token(&format!("person-{index}"));
+    let key = (meeting.key.as_str(), meeting.secret.as_str());
+    let token = support::token(key, &meeting.room, &format!("person-{index}"));
     let mut client = Client::connect(&meeting.url, &token, options).await?;
     let microphone = client.publish(Publish::microphone()).await?;
     let camera = client.publish(Publish::camera(320, 180)).await?;
@@ -179,25 +181,4 @@ async fn attend(
 /// The RTP timestamp of a moment, at `rate` a second.
 fn ticks(since: Duration, rate: u32) -> u32 {
     (since.as_secs_f64() * f64::from(rate)) as u64 as u32
-}
-
-impl Meeting {
-    fn token(&self, identity: &str) -> String {
-        let video = VideoGrant {
-            room_join: true,
-            room: self.room.clone(),
-            ..Default::default()
-        };
-        let grant = Grant {
-            api_key: self.key.clone(),
-            identity: identity.into(),
-            video: Some(video),
-            ..Default::default()
-        };
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |now| now.as_secs());
-        let keys = Keys::new([(self.key.clone(), self.secret.clone())]);
-        sign(&grant, &keys, now, Some(Duration::from_secs(3600))).expect("the key is known")
-    }
 }

@@ -5,15 +5,16 @@
 //! One participant publishes a tone and a simulcast picture; then receivers join, first each alone, then all in a row.
 //! Times are from the call of connect(), milliseconds.
 
+mod support;
+
 use std::{
     collections::BTreeMap,
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use client::{
     Client, ConnectOptions, Error, Event, Publish, fixtures::MovingPicture, media::MediaKind,
 };
-use protocol::token::{Grant, Keys, VideoGrant, sign};
 
 const PATIENCE: Duration = Duration::from_secs(10);
 
@@ -32,27 +33,10 @@ struct Target {
 }
 
 impl Target {
-    fn token(&self, identity: &str) -> String {
-        let video = VideoGrant {
-            room_join: true,
-            room: self.room.clone(),
-            ..Default::default()
-        };
-        let grant = Grant {
-            api_key: self.key.clone(),
-            identity: identity.into(),
-            video: Some(video),
-            ..Default::default()
-        };
-        let now = SystemTime::now()
-            .duration_since(SystemTime::UNIX_EPOCH)
-            .map_or(0, |now| now.as_secs());
-        let keys = Keys::new([(self.key.clone(), self.secret.clone())]);
-        sign(&grant, &keys, now, Some(Duration::from_secs(600))).expect("the key is known")
-    }
-
     async fn connect(&self, identity: &str) -> Result<Client, Error> {
-        Client::connect(&self.url, &self.token(identity), ConnectOptions::default()).await
+        let key = (self.key.as_str(), self.secret.as_str());
+        let token = support::token(key, &self.room, identity);
+        Client::connect(&self.url, &token, ConnectOptions::default()).await
     }
 }
 

@@ -152,6 +152,21 @@ impl Meeting {
         });
     }
 
+    /// A datagram from a host of this number, so long after the last one.
+    fn hear(&mut self, host: u8, payload: &[u8], pause: Duration) {
+        self.now += pause;
+        let datagram = Datagram {
+            remote: SocketAddr::from(([198, 51, 100, host], 40_000)),
+            local: address(),
+            protocol: TransportProtocol::Udp,
+            payload,
+        };
+        let (now, out) = (self.now, &mut self.out);
+        self.shard.handle_timeout(now, out);
+        self.shard.handle_datagram(datagram, now, out);
+        self.shard.flush(now, out);
+    }
+
     fn answer(&mut self) -> Option<String> {
         let mut answer = None;
         while let Some(event) = self.shard.poll_event() {
@@ -253,17 +268,8 @@ pub fn stun_demux(data: &[u8]) {
         let Some((&how, payload)) = part.split_first() else {
             continue;
         };
-        meeting.now += Duration::from_millis(u64::from(how >> 1) * 20);
-        let datagram = Datagram {
-            remote: SocketAddr::from(([198, 51, 100, how & 1], 40_000)),
-            local: address(),
-            protocol: TransportProtocol::Udp,
-            payload,
-        };
-        let (now, out) = (meeting.now, &mut meeting.out);
-        meeting.shard.handle_timeout(now, out);
-        meeting.shard.handle_datagram(datagram, now, out);
-        meeting.shard.flush(now, out);
+        let pause = Duration::from_millis(u64::from(how >> 1) * 20);
+        meeting.hear(how & 1, payload, pause);
         meeting.answer();
     }
     assert_eq!(meeting.shard.stats().panics, 0);
@@ -285,17 +291,7 @@ pub fn dtls(data: &[u8]) {
     let datagrams = parts(data).filter_map(|part| part.split_first());
     let known = checks.iter().map(|check| (&0, check.as_slice()));
     for (&pause, payload) in known.chain(datagrams) {
-        meeting.now += Duration::from_millis(u64::from(pause) * 20);
-        let datagram = Datagram {
-            remote: SocketAddr::from(([198, 51, 100, 0], 40_000)),
-            local: address(),
-            protocol: TransportProtocol::Udp,
-            payload,
-        };
-        let (now, out) = (meeting.now, &mut meeting.out);
-        meeting.shard.handle_timeout(now, out);
-        meeting.shard.handle_datagram(datagram, now, out);
-        meeting.shard.flush(now, out);
+        meeting.hear(0, payload, Duration::from_millis(u64::from(pause) * 20));
         while let Some(event) = meeting.shard.poll_event() {
             let is_connected = matches!(event, Event::Connected { .. });
             assert!(!is_connected, "a handshake without a key");

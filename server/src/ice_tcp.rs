@@ -224,21 +224,11 @@ mod tests {
     use tokio::net::TcpListener;
 
     use super::*;
-    use crate::media::{ShardSettings, bind, generate_certificate};
+    use crate::media::{ShardSettings, bind};
 
     fn ice_tcp(max_connections: usize) -> IceTcp {
         let sockets = bind(&[IpAddr::from([127, 0, 0, 1])], 0, 1).unwrap();
-        let settings = ShardSettings {
-            certificate: generate_certificate().unwrap(),
-            tcp_ports: Vec::new(),
-            connect_timeout_ms: 30_000,
-            consent_timeout_ms: 30_000,
-            max_peers: 10,
-            max_tracks_per_peer: 10,
-            max_data_rate: 1 << 20,
-            congestion_control: false,
-            audio_top_n: 0,
-        };
+        let settings = ShardSettings::small();
         let media = Arc::new(Media::start(sockets, &settings).unwrap());
         IceTcp::new(media, Metrics::default(), max_connections)
     }

@@ -143,6 +143,22 @@ pub struct ShardSettings {
 }
 
 impl ShardSettings {
+    /// Of tests: a few participants, no limits that they would notice.
+    #[cfg(test)]
+    pub fn small() -> Self {
+        Self {
+            certificate: generate_certificate().expect("a certificate"),
+            tcp_ports: Vec::new(),
+            connect_timeout_ms: 30_000,
+            consent_timeout_ms: 30_000,
+            max_peers: 10,
+            max_tracks_per_peer: 10,
+            max_data_rate: 1 << 20,
+            congestion_control: false,
+            audio_top_n: 0,
+        }
+    }
+
     fn config(&self, index: usize, sockets: &MediaSockets) -> sfu::Config {
         let addresses = sockets.addresses();
         let on = |port: &u16| {
@@ -361,17 +377,7 @@ mod tests {
 
     fn media(count: u16) -> Media {
         let sockets = bind(&[Ipv4Addr::LOCALHOST.into()], 0, count).unwrap();
-        let settings = ShardSettings {
-            certificate: generate_certificate().unwrap(),
-            tcp_ports: Vec::new(),
-            connect_timeout_ms: 30_000,
-            consent_timeout_ms: 30_000,
-            max_peers: 10,
-            max_tracks_per_peer: 10,
-            max_data_rate: 1 << 20,
-            congestion_control: false,
-            audio_top_n: 0,
-        };
+        let settings = ShardSettings::small();
         Media::start(sockets, &settings).unwrap()
     }
 

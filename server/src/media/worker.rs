@@ -368,22 +368,12 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::*;
-    use crate::media::{bind, generate_certificate};
+    use crate::media::bind;
 
     #[test]
     fn commands_about_one_participant_take_turns_with_datagrams() {
         let sockets = bind(&[Ipv4Addr::LOCALHOST.into()], 0, 1).unwrap();
-        let settings = ShardSettings {
-            certificate: generate_certificate().unwrap(),
-            tcp_ports: Vec::new(),
-            connect_timeout_ms: 30_000,
-            consent_timeout_ms: 30_000,
-            max_peers: 10,
-            max_tracks_per_peer: 10,
-            max_data_rate: 1 << 20,
-            congestion_control: false,
-            audio_top_n: 0,
-        };
+        let settings = ShardSettings::small();
         let (commands, queue) = mpsc::channel();
         let (_arrivals, arrived) = mpsc::sync_channel(1);
         let (relays, relayed) = mpsc::sync_channel(1);

@@ -3,7 +3,7 @@ use protocol::{livekit::JoinRequest, token::Grant};
 use super::*;
 use crate::{
     config::Config as Settings,
-    media::{ShardSettings, bind, generate_certificate},
+    media::{ShardSettings, bind},
     meetings::Guest,
     metrics::Metrics,
 };
@@ -11,17 +11,7 @@ use crate::{
 /// Rooms, and the meetings by link that they ask.
 async fn rooms() -> (Rooms, Meetings) {
     let sockets = bind(&[[127, 0, 0, 1].into()], 0, 1).unwrap();
-    let shard = ShardSettings {
-        certificate: generate_certificate().unwrap(),
-        tcp_ports: Vec::new(),
-        connect_timeout_ms: 30_000,
-        consent_timeout_ms: 30_000,
-        max_peers: 10,
-        max_tracks_per_peer: 10,
-        max_data_rate: 1 << 20,
-        congestion_control: false,
-        audio_top_n: 0,
-    };
+    let shard = ShardSettings::small();
     let media = Arc::new(Media::start(sockets, &shard).unwrap());
     let settings = Settings::default().into_dev(None);
     let (meetings, keys) = Meetings::open(&settings).await.unwrap();
