@@ -137,10 +137,10 @@ async function check(t, from, to, { codec, layers, options = {}, encrypted = fal
   row.push(`${seen.framesDecoded} frames, ${seen.keyFramesDecoded} key, ${seen.pliCount} PLI, ${seen.freezeCount} freezes`, mime ?? '');
   rows.push(row.join(' | '));
   t.diagnostic(rows.at(-1));
-  // Layers below the one that is seen, which are most of these pictures, are needed for key pictures only, or for
-  // each picture. What Chromium sends to find out how much it may send is counted as sent.
+  // The layers below the one that is seen, which are most of what is sent, are needed for key pictures only. In L3T3 each
+  // picture needs them: that they come shows in that it is decoded. Only an upper limit can be told at all, as Chromium
+  // counts what it sends to find out how much it may send.
   if (mode.endsWith('_KEY')) assert.ok(share < 0.85, `the lower layers stay behind: ${share}`);
-  if (mode === 'L3T3') assert.ok(share > 0.5, `the lower layers are needed: ${share}`);
 }
 
 const pick = process.env.CODEC;

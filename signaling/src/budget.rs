@@ -124,11 +124,11 @@ impl Ledger {
     pub fn descriptions_due(
         &self,
         principal: &ParticipantIdentity,
-        due: impl FnOnce(&DescriptionBudgets) -> Option<Instant>,
-    ) -> Option<Instant> {
+        due: impl FnOnce(&DescriptionBudgets) -> Instant,
+    ) -> Instant {
         match self.accounts.get(principal) {
             Some(account) => due(&account.descriptions),
-            None => Some(self.opened),
+            None => self.opened,
         }
     }
 

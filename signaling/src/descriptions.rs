@@ -1,8 +1,11 @@
 //! Descriptions of clients: read here and not where media waits for it, and no more often than a meeting needs.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use protocol::{ParticipantSid, livekit::SessionDescription};
+use protocol::{
+    ParticipantSid,
+    livekit::{ClientInfo, SessionDescription, client_info::Sdk},
+};
 use sfu::{Command, budget::Budget};
 
 use crate::{clock::earliest, participant::Participant, room::Room};
@@ -18,12 +21,24 @@ const PER_SECOND: u32 = 1;
 /// cost is charged at the door, and by their bytes.
 const WITH_RESUME: u32 = 2;
 
+/// How long the offer of a join waits for a sign that its client has taken that offer in itself ([`is_hasty`]). The sign is
+/// there within some milliseconds, except where there is no candidate to be told.
+const HASTE: Duration = Duration::from_millis(250);
+
+/// LiveKit's Go SDK reads our answer beside the place where it makes its own offer of the join valid, and never connects when
+/// the answer is first (2.19, `OnJoinResponse`). It tells its candidates once the offer is valid.
+fn is_hasty(client: &ClientInfo) -> bool {
+    client.sdk() == Sdk::Go
+}
+
 /// What a participant has sent and is not read yet. The newest counts: one that waits is given up for it, as clients give
 /// up offers of theirs.
 #[derive(Debug, Default)]
 pub(crate) struct Descriptions {
     offer: Option<SessionDescription>,
     answer: Option<SessionDescription>,
+    /// The offer is not read before.
+    hold_offer: Option<Instant>,
 }
 
 /// How many may still be read. They are the person's; coming in brings some, and is charged.
@@ -63,8 +78,36 @@ impl Descriptions {
 }
 
 impl Room {
+    /// The offer that came with the join.
+    pub(crate) fn offer_of_join(
+        &mut self,
+        sid: ParticipantSid,
+        offer: SessionDescription,
+        now: Instant,
+    ) {
+        if let Some(participant) = self.participants.get_mut(&sid) {
+            let hold = is_hasty(&participant.client).then(|| now + HASTE);
+            participant.descriptions.hold_offer = hold;
+        }
+        self.take_offer(sid, offer, now);
+    }
+
+    /// The client has made the offer of its join valid: nothing waits for that any more.
+    pub(crate) fn join_is_settled(&mut self, sid: ParticipantSid, now: Instant) {
+        if let Some(participant) = self.participants.get_mut(&sid)
+            && participant.descriptions.hold_offer.take().is_some()
+        {
+            self.read_descriptions(sid, now);
+        }
+    }
+
     /// The client offers its only PeerConnection, or the one on which it publishes.
     pub(crate) fn offer(&mut self, sid: ParticipantSid, offer: SessionDescription, now: Instant) {
+        self.join_is_settled(sid, now);
+        self.take_offer(sid, offer, now);
+    }
+
+    fn take_offer(&mut self, sid: ParticipantSid, offer: SessionDescription, now: Instant) {
         if offer.r#type != "offer" {
             return tracing::debug!(participant = %sid, "an offer that is none was ignored");
         }
@@ -98,17 +141,24 @@ impl Room {
 
     /// When the next of a participant is to be read.
     pub(crate) fn descriptions_due(&self, participant: &Participant) -> Option<Instant> {
-        let Descriptions { offer, answer } = &participant.descriptions;
-        if offer.is_none() && answer.is_none() {
-            return None;
-        }
-        let due = |budgets: &DescriptionBudgets| {
-            earliest([
-                offer.as_ref().map(|_| budgets.offers.ready_for(1)),
-                answer.as_ref().map(|_| budgets.answers.ready_for(1)),
-            ])
+        let waiting = &participant.descriptions;
+        let principal = participant.principal();
+        let ready = |budget: fn(&DescriptionBudgets) -> &Budget| {
+            self.ledger
+                .descriptions_due(&principal, |budgets| budget(budgets).ready_for(1))
         };
-        self.ledger.descriptions_due(&participant.principal(), due)
+        let offer = waiting
+            .offer
+            .as_ref()
+            .map(|_| ready(|budgets| &budgets.offers));
+        let answer = waiting
+            .answer
+            .as_ref()
+            .map(|_| ready(|budgets| &budgets.answers));
+        earliest([
+            offer.map(|ready| waiting.hold_offer.map_or(ready, |until| ready.max(until))),
+            answer,
+        ])
     }
 
     /// Those that wait and may be read now.
@@ -130,7 +180,9 @@ impl Room {
         };
         let budgets = self.ledger.descriptions(&participant.principal(), now);
         let waiting = &mut participant.descriptions;
-        let offer = waiting.offer.take_if(|_| budgets.offers.take(1, now));
+        let is_held = waiting.hold_offer.is_some_and(|until| now < until);
+        let mut may_read = || !is_held && budgets.offers.take(1, now);
+        let offer = waiting.offer.take_if(|_| may_read());
         let answer = waiting.answer.take_if(|_| budgets.answers.take(1, now));
         let commands = [
             offer.map(|offer| Command::offer(sid, offer.id, &offer.sdp)),

@@ -62,7 +62,7 @@ impl Room {
         self.reconcile_data_subscriber(sid);
         self.offer_subscriber(sid, false);
         if let Some(offer) = offer {
-            self.offer(sid, offer, now);
+            self.offer_of_join(sid, offer, now);
         }
         self.announce_count(Some(sid));
         let without_media = Participant::is_without_media;

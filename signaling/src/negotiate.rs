@@ -25,10 +25,11 @@ impl Room {
         }
     }
 
-    pub(crate) fn trickle(&mut self, sid: ParticipantSid, trickle: &TrickleRequest) {
+    pub(crate) fn trickle(&mut self, sid: ParticipantSid, trickle: &TrickleRequest, now: Instant) {
         if trickle.target() != SignalTarget::Publisher {
             return;
         }
+        self.join_is_settled(sid, now);
         if let Some(candidate) = candidate_line(&trickle.candidate_init) {
             self.command(sfu::Command::RemoteCandidate {
                 peer: sid,

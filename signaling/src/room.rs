@@ -199,7 +199,7 @@ impl Room {
         match request {
             M::Offer(offer) => self.offer(sid, offer, now),
             M::Answer(answer) => self.client_answers(sid, answer, now),
-            M::Trickle(trickle) => self.trickle(sid, &trickle),
+            M::Trickle(trickle) => self.trickle(sid, &trickle, now),
             M::AddTrack(request) => self.add_track(sid, request),
             M::Mute(mute) => self.mute_own(sid, &mute),
             M::UpdateAudioTrack(update) => self.update_audio_track(sid, update),

@@ -57,6 +57,7 @@ func main() {
 	debug := flag.Bool("debug", false, "the SDK's log on standard error")
 	flag.Parse()
 	if *debug {
+		logger.InitFromConfig(&logger.Config{Level: "debug"}, "participant")
 		lksdk.SetLogger(logger.GetLogger())
 	} else {
 		lksdk.SetLogger(logger.GetDiscardLogger())

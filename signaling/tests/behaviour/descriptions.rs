@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use protocol::{
     livekit::{
-        DisconnectReason, RequestResponse, SessionDescription, SubscriptionError, SyncState,
+        ClientInfo, DisconnectReason, JoinRequest, RequestResponse, SessionDescription,
+        SignalTarget, SubscriptionError, SyncState, TrickleRequest,
+        client_info::Sdk,
         leave_request::Action,
         request_response::{Reason, Request},
         signal_request::Message as Ask,
@@ -15,7 +17,7 @@ use protocol::{
 use sfu::{Command, Event, SubscriptionFailure};
 use signaling::SessionId;
 
-use crate::meeting::{Meeting, offer};
+use crate::meeting::{Meeting, grant, join_request, offer};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -59,6 +61,58 @@ fn five_offers_are_read_at_once_then_one_a_second_and_the_newest_counts() {
     meeting.ask(bob, Ask::Offer(offer(7, "v=0")));
     assert_eq!(given(&meeting, bob)[others..], [7]);
     assert_eq!(meeting.leave_of(alice), None);
+}
+
+/// LiveKit's Go SDK drops an answer that comes before it has made the offer of its join valid, and never connects.
+#[test]
+fn the_offer_of_a_go_clients_join_waits_until_the_client_has_made_it_valid() {
+    let join = |sdk: Sdk| {
+        let mut meeting = Meeting::new();
+        let client = ClientInfo {
+            sdk: sdk.into(),
+            ..Default::default()
+        };
+        let request = JoinRequest {
+            client_info: Some(client),
+            ..join_request("v=0")
+        };
+        let session = meeting.open(grant("bot"), request);
+        (meeting, session)
+    };
+    let candidate = Ask::Trickle(TrickleRequest {
+        candidate_init:
+            r#"{"candidate":"candidate:1 1 udp 1 10.0.0.1 4444 typ host","sdpMid":"0"}"#.into(),
+        target: SignalTarget::Publisher.into(),
+        ..Default::default()
+    });
+    let (meeting, other) = join(Sdk::Js);
+    assert_eq!(given(&meeting, other), [1]);
+
+    let (mut meeting, bot) = join(Sdk::Go);
+    meeting.advance(Duration::from_millis(5));
+    assert!(given(&meeting, bot).is_empty());
+    meeting.ask(bot, candidate);
+    assert_eq!(given(&meeting, bot), [1]);
+    meeting.advance(SECOND);
+    assert_eq!(given(&meeting, bot), [1]);
+
+    // Nothing to tell, and another offer.
+    let (mut meeting, bot) = join(Sdk::Go);
+    meeting.advance(Duration::from_millis(249));
+    assert!(given(&meeting, bot).is_empty());
+    meeting.advance(Duration::from_millis(1));
+    assert_eq!(given(&meeting, bot), [1]);
+    meeting.ask(bot, Ask::Offer(offer(2, "v=0")));
+    assert_eq!(given(&meeting, bot), [1, 2]);
+
+    // Its connection goes meanwhile, and with it the offer.
+    let (mut meeting, bot) = join(Sdk::Go);
+    let sid = meeting.sid(bot);
+    meeting.cut(bot);
+    meeting.advance(SECOND);
+    let is_offer =
+        |command: &Command| matches!(command, Command::Offer { peer, .. } if *peer == sid);
+    assert!(!meeting.shard.commands.iter().any(is_offer));
 }
 
 #[test]

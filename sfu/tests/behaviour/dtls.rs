@@ -1,13 +1,10 @@
 //! Who begins DTLS, and what others can do about it before it is done.
 
-mod attacker;
-mod rig;
-
 use std::{net::SocketAddr, time::Duration};
 
-use attacker::{Attacker, VOICE, certificate, client_hello};
+use crate::attacker::{Attacker, VOICE, certificate, client_hello};
+use crate::rig::Rig;
 use client::media::MediaKind as ClientKind;
-use rig::Rig;
 use sfu::{DisconnectReason, Event};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -291,7 +288,7 @@ fn forged_datagrams_during_the_handshake_do_not_end_it() {
 #[test]
 fn a_server_of_dtls_with_another_certificate_is_refused_and_told_nothing() {
     let mut rig = Rig::new(96);
-    let stolen = attacker::fingerprint(&certificate());
+    let stolen = crate::attacker::fingerprint(&certificate());
     let change = |sdp: String| {
         let lines = sdp.lines().map(|line| match line {
             line if line.starts_with("a=fingerprint:") => format!("a=fingerprint:{stolen}\r\n"),

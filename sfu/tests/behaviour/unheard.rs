@@ -1,12 +1,10 @@
 //! Media that should arrive and does not is noticed and repaired, before anybody asks "can you hear me?".
 
-mod rig;
-
 use std::time::Duration;
 
+use crate::rig::Rig;
 use client::media::{Layer, MediaKind};
 use protocol::TrackSid;
-use rig::Rig;
 use sfu::{Event, stats::Repairs};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -64,7 +62,7 @@ fn a_voice_that_stops_arriving_is_begun_anew() {
 fn without_congestion_control(seed: u64) -> Rig {
     Rig::with(sfu::Config {
         congestion_control: false,
-        ..rig::config(seed, rig::server())
+        ..crate::rig::config(seed, crate::rig::server())
     })
 }
 

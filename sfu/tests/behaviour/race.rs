@@ -1,16 +1,14 @@
 //! Many rounds of people who join, leave, reload their page, publish, stop, mute and lose their network for a moment, all
 //! at once. At the end of each round everybody hears everybody and sees everybody who has a picture.
 //!
-//! A failure names its seed; `SEED=… cargo test -p sfu --test race` repeats it.
-
-mod rig;
+//! A failure names its seed; `SEED=… cargo test -p sfu --test behaviour race` repeats it.
 
 use std::time::Duration;
 
+use crate::rig::Rig;
 use client::media::MediaKind;
 use protocol::TrackSid;
 use rand::{Rng as _, SeedableRng, rngs::StdRng};
-use rig::Rig;
 use sfu::{Command, Config};
 
 /// Rooms with so many rounds each: 500 in all.
@@ -48,7 +46,7 @@ impl Room {
     fn new(seed: u64) -> Self {
         let rig = Rig::with(Config {
             audio_top_n: PEOPLE,
-            ..rig::config(seed, rig::server())
+            ..crate::rig::config(seed, crate::rig::server())
         });
         Self {
             rig,

@@ -1,17 +1,14 @@
 //! Publishers that want the server to seal two packets for a subscriber under one nonce: with AES-GCM the key of all of
 //! that subscriber's packets would follow from them (RFC 7714, section 10).
 //!
-//! A failure of the last test names its seed; `SEED=… cargo test -p sfu --test nonces` repeats it.
-
-mod attacker;
-mod rig;
+//! A failure of the last test names its seed; `SEED=… cargo test -p sfu --test behaviour nonces` repeats it.
 
 use std::{collections::BTreeMap, time::Duration};
 
-use attacker::{Attacker, EAR, EYE, LEVEL, MID, PICTURE, Section, VOICE};
+use crate::attacker::{Attacker, EAR, EYE, LEVEL, MID, PICTURE, Section, VOICE};
+use crate::rig::{Nonces, Rig};
 use protocol::{ParticipantSid, RoomSid, TrackSid};
 use rand::{Rng as _, SeedableRng, rngs::StdRng, seq::IndexedRandom};
-use rig::{Nonces, Rig};
 use sfu::{
     AudioFeatures, Command, MediaKind, PublishedTrack, SpatialLayer, TrackCodec, TrackSetting,
     rtcp::ReportBlock, rtp::SeqNo,

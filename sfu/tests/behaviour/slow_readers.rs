@@ -1,14 +1,12 @@
 //! Readers of reliable data who are slower than its sender: it waits for them, within reason.
 
-mod rig;
-
 use std::time::Duration;
 
+use crate::rig::Rig;
 use protocol::{
     livekit::{self, data_packet::Value},
     prost::Message,
 };
-use rig::Rig;
 use sfu::{Command, DataChannel, Event, stats::DropReason};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -484,7 +482,7 @@ fn what_a_sender_had_to_wait_with_when_it_left_reaches_who_is_ready() {
 
 #[test]
 fn openings_of_channels_are_paid_for_like_messages() {
-    let mut config = rig::config(103, rig::server());
+    let mut config = crate::rig::config(103, crate::rig::server());
     config.max_data_rate = 2_000;
     let mut rig = Rig::with(config);
     let a = rig.join();

@@ -1,13 +1,10 @@
 //! What attackers try at the media port, and what becomes of it. The table in docs/security-tests.md names these tests.
 
-mod attacker;
-mod rig;
-
 use std::{collections::BTreeMap, time::Duration};
 
-use attacker::{Attacker, EAR, EYE, LEVEL, MID, RID, Section, VOICE, client_hello};
+use crate::attacker::{Attacker, EAR, EYE, LEVEL, MID, RID, Section, VOICE, client_hello};
+use crate::rig::Rig;
 use client::media::{Layer, MediaKind as ClientKind};
-use rig::Rig;
 use sfu::{
     Command, DisconnectReason, Event, MediaKind, SpatialLayer, TrackSetting, TransportProtocol,
     rtp::{RtpHeader, SeqNo},
@@ -388,7 +385,7 @@ fn a_certificate_that_is_not_the_one_of_the_offer_is_refused() {
     };
     rig.run(SECOND);
     // Somebody else's fingerprint, read out of an offer that went by.
-    let stolen = attacker::fingerprint(&attacker::certificate());
+    let stolen = crate::attacker::fingerprint(&crate::attacker::certificate());
     let replace = |sdp: String| {
         let lines = sdp.lines().map(|line| match line {
             line if line.starts_with("a=fingerprint:") => format!("a=fingerprint:{stolen}\r\n"),
@@ -432,7 +429,7 @@ fn an_offer_without_a_fingerprint_or_with_another_one_later_is_refused() {
         "a good one later is fine"
     );
     let mut mallory = Attacker::join(&mut rig, 2, &[VOICE]).connected(&mut rig);
-    let other = attacker::fingerprint(&attacker::certificate());
+    let other = crate::attacker::fingerprint(&crate::attacker::certificate());
     let changed = |sdp: String| {
         let lines = sdp.lines().map(|line| match line {
             line if line.starts_with("a=fingerprint:") => format!("a=fingerprint:{other}\r\n"),
@@ -859,7 +856,7 @@ fn receiver_estimates_of_nothing_and_of_everything_are_survived() {
 
 #[test]
 fn data_above_the_rate_waits_at_its_sender_and_is_not_lost() {
-    let mut config = rig::config(61, rig::server());
+    let mut config = crate::rig::config(61, crate::rig::server());
     config.max_data_rate = 50_000;
     let mut rig = Rig::with(config);
     let (a, b) = (rig.join(), rig.join());

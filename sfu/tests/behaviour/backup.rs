@@ -1,11 +1,9 @@
 //! A picture in two codecs: who cannot decode the first gets the other.
 
-mod rig;
-
 use std::time::Duration;
 
+use crate::rig::Rig;
 use protocol::TrackSid;
-use rig::Rig;
 use sfu::{BackupOf, Command, Event, SpatialLayer};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,15 +1,13 @@
 //! Data packets over the moments in which a participant is not quite there: before its channel is open, and after it was
 //! away.
 
-mod rig;
-
 use std::time::Duration;
 
+use crate::rig::Rig;
 use protocol::{
     livekit::{self, data_packet::Value},
     prost::Message,
 };
-use rig::Rig;
 use sfu::{Command, DataChannel, stats::DropReason};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,15 +1,12 @@
 //! Which voices of a large room are forwarded, and to whom: by participants who say truly how loud they are, and by others.
 
-mod attacker;
-mod rig;
-
 use std::time::Duration;
 
-use attacker::{Attacker, LEVEL, MID, Section};
+use crate::attacker::{Attacker, LEVEL, MID, Section};
+use crate::rig::Rig;
 use client::media::MediaKind as ClientKind;
 use protocol::TrackSid;
 use rand::{Rng as _, SeedableRng, rngs::StdRng};
-use rig::Rig;
 use sfu::{Command, Config, MediaKind};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -22,7 +19,7 @@ const SILENCE: [u8; 1] = [127];
 fn room(seed: u64, audio_top_n: usize) -> Rig {
     Rig::with(Config {
         audio_top_n,
-        ..rig::config(seed, rig::server())
+        ..crate::rig::config(seed, crate::rig::server())
     })
 }
 

@@ -1,12 +1,9 @@
 //! Meetings of many, and publishers that do not keep to what was agreed.
 
-mod attacker;
-mod rig;
-
 use std::time::Duration;
 
-use attacker::{Attacker, EAR, EYE, MID, PICTURE, VOICE};
-use rig::Rig;
+use crate::attacker::{Attacker, EAR, EYE, MID, PICTURE, VOICE};
+use crate::rig::Rig;
 use sfu::{Command, Event, MediaKind, TrackSetting, stats::DropReason};
 
 const MS: Duration = Duration::from_millis(1);

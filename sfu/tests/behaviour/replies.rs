@@ -1,13 +1,9 @@
 //! Packets for the server: taken from a participant only where one is awaited.
 
-#![allow(dead_code)] // The rig serves other tests, too.
-
-mod rig;
-
 use std::time::Duration;
 
+use crate::rig::Rig;
 use protocol::{livekit, prost::Message};
-use rig::Rig;
 use sfu::{Command, Event};
 
 const SECOND: Duration = Duration::from_secs(1);

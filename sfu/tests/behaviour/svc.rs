@@ -1,15 +1,13 @@
 //! Layers within one stream (SVC): each viewer gets what its layer builds on, and no more; the picture never breaks.
 
-mod rig;
-
 use std::time::Duration;
 
-use client::media::IncomingPacket;
-use protocol::TrackSid;
-use rig::{
+use crate::rig::{
     Rig,
     svc::{Prediction, Seen, Source, decode},
 };
+use client::media::IncomingPacket;
+use protocol::TrackSid;
 use sfu::{Command, SpatialLayer, TrackSetting};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,11 +1,9 @@
 //! The connection quality that participants are shown is the one they have.
 
-mod rig;
-
 use std::time::Duration;
 
+use crate::rig::Rig;
 use client::media::{Layer, MediaKind};
-use rig::Rig;
 use sfu::{Event, Quality};
 
 const SECOND: Duration = Duration::from_secs(1);

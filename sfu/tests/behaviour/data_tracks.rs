@@ -1,12 +1,10 @@
 //! Data tracks: packets go to subscribers only, under each one's own handle, and only those of whoever owns the handle.
 
-mod rig;
-
 use std::time::Duration;
 
+use crate::rig::{Rig, config, server};
 use protocol::DataTrackSid;
 use rand::{SeedableRng, rngs::StdRng};
-use rig::{Rig, config, server};
 use sfu::{Command, DataTrackHandle, PeerPermissions, stats::DropReason};
 
 const SECOND: Duration = Duration::from_secs(1);

@@ -1,12 +1,10 @@
 //! Participants of LiveKit's older protocol, who publish on one PeerConnection and receive on another, among others.
 
-mod rig;
-
 use std::time::Duration;
 
+use crate::rig::Rig;
 use client::media::MediaKind;
 use protocol::{livekit, prost::Message};
-use rig::Rig;
 use sfu::{Command, Event, stats::DropReason};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -162,7 +160,7 @@ fn a_bad_answer_is_refused_and_touches_nobody() {
         rig.command(bad(peer, id));
     }
     let shard = &mut rig.shard;
-    let mut out = rig::VecBatch::default();
+    let mut out = crate::rig::VecBatch::default();
     let offer = Command::OfferSubscriber {
         peer,
         restart_ice: false,

@@ -1,12 +1,10 @@
 //! What is not sent because nobody would see or hear it.
 
-mod rig;
-
 use std::time::Duration;
 
+use crate::rig::Rig;
 use client::media::{Layer, MediaKind};
 use protocol::TrackSid;
-use rig::Rig;
 use sfu::{Command, Event, SpatialLayer, TrackSetting};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -112,7 +110,7 @@ fn the_first_to_want_a_picture_sees_it_at_once() {
 fn large_room(seed: u64) -> Rig {
     Rig::with(sfu::Config {
         audio_top_n: 5,
-        ..rig::config(seed, rig::server())
+        ..crate::rig::config(seed, crate::rig::server())
     })
 }
 

@@ -1,11 +1,9 @@
 //! What clients ask for in order to test themselves.
 
-mod rig;
-
 use std::time::Duration;
 
+use crate::rig::Rig;
 use client::media::{Layer, MediaKind};
-use rig::Rig;
 use sfu::{Command, TransportProtocol};
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -44,7 +42,7 @@ fn an_artificial_limit_makes_the_picture_smaller_for_that_subscriber_until_it_is
 
 #[test]
 fn who_asks_for_one_protocol_is_offered_candidates_of_it_alone() {
-    let mut config = rig::config(96, rig::server());
+    let mut config = crate::rig::config(96, crate::rig::server());
     config.tcp_addresses = vec!["192.0.2.1:7881".parse().unwrap()];
     let mut rig = Rig::with(config);
     let a = rig.join();

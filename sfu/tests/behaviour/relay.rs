@@ -1,13 +1,11 @@
 //! Somebody is in two rooms, on two shards: what the other room hears and sees, and that neither disturbs the other.
 
-mod rig;
-
 use std::time::Duration;
 
+use crate::rig::Rig;
 use client::media::{Layer, MediaKind};
 use protocol::{DataTrackSid, ParticipantSid, TrackSid};
 use rand::{SeedableRng, rngs::StdRng};
-use rig::Rig;
 use sfu::{
     AudioFeatures, Command, DataTrackHandle, Event, LayerSize, PublishedTrack, SpatialLayer,
     TrackCodec, TrackSetting, stats::DropReason,
@@ -39,11 +37,11 @@ impl Rooms {
     fn with(seed: u64, audio_top_n: usize) -> Self {
         let here = Rig::with(sfu::Config {
             audio_top_n,
-            ..rig::config(seed, rig::server())
+            ..crate::rig::config(seed, crate::rig::server())
         });
         let mut there = Rig::with(sfu::Config {
             index: 1,
-            ..rig::config(seed + 1000, rig::server())
+            ..crate::rig::config(seed + 1000, crate::rig::server())
         });
         there.now = here.now;
         Self {
@@ -624,7 +622,7 @@ fn a_shard_takes_no_more_people_from_elsewhere_than_it_may() {
     rooms.there = Rig::with(sfu::Config {
         index: 1,
         max_peers: 1,
-        ..rig::config(11, rig::server())
+        ..crate::rig::config(11, crate::rig::server())
     });
     let taken = rooms.forward();
     let refused = rooms.forward();

@@ -1,13 +1,11 @@
 //! What participants of a meeting notice, with real WebRTC clients against one shard in virtual time.
 
-mod rig;
-
 use std::time::Duration;
 
+use crate::rig::{Rig, server};
 use client::media::{Layer, MediaKind};
 use protocol::{ParticipantSid, TrackSid};
 use rand::{SeedableRng, rngs::StdRng};
-use rig::{Rig, server};
 use sfu::{
     Command, DataChannel, DisconnectReason, Event, PeerPermissions, SpatialLayer, TrackSetting,
     stats::DropReason,
