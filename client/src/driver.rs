@@ -47,6 +47,9 @@ pub struct ConnectOptions {
     pub participant: Options,
     /// Our address for media. By default the one from which the server was reached.
     pub local: Option<IpAddr>,
+    /// How long datagrams gather after the first before they are read: less work for each where one machine is many
+    /// participants, and as much delay.
+    pub gather_datagrams: Duration,
 }
 
 type Call = Box<dyn FnOnce(&mut Participant, Instant) + Send>;
@@ -98,6 +101,7 @@ impl Client {
             participant,
             endpoint,
             udp,
+            options.gather_datagrams,
             call_queue,
             event_sender,
             ready_sender,

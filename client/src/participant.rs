@@ -48,6 +48,9 @@ pub struct Options {
     pub adaptive_stream: bool,
     /// Put the first offer into the join request. Firefox does not; servers must cope with both.
     pub offer_with_join: bool,
+    /// How long sections that the server lacks for our subscriptions gather before they are offered: of tracks that come within
+    /// it, one offer is made. Zero offers at once, as LiveKit's clients do.
+    pub gather_sections: Duration,
     /// Metadata of the participant (needs the grant).
     pub metadata: String,
     /// Attributes of the participant (needs the grant).
@@ -66,6 +69,7 @@ impl Default for Options {
             auto_subscribe: true,
             adaptive_stream: false,
             offer_with_join: true,
+            gather_sections: Duration::ZERO,
             metadata: String::new(),
             attributes: HashMap::new(),
             peer: PeerConfig::default(),
@@ -317,12 +321,27 @@ impl Participant {
         payload: &[u8],
         now: Instant,
     ) {
-        let peer = match &mut self.subscriber {
+        self.peer_at(local)
+            .handle_datagram(local, remote, payload, now);
+        self.pump(now);
+    }
+
+    /// Takes in datagrams that came together, each with its sender.
+    pub fn handle_datagrams<'a>(
+        &mut self,
+        local: SocketAddr,
+        datagrams: impl IntoIterator<Item = (SocketAddr, &'a [u8])>,
+        now: Instant,
+    ) {
+        self.peer_at(local).handle_datagrams(local, datagrams, now);
+        self.pump(now);
+    }
+
+    fn peer_at(&mut self, local: SocketAddr) -> &mut PeerConnection {
+        match &mut self.subscriber {
             Some(subscriber) if subscriber.local() == local => subscriber,
             _ => &mut self.peer,
-        };
-        peer.handle_datagram(local, remote, payload, now);
-        self.pump(now);
+        }
     }
 
     /// The instant of [`Self::poll_timeout`] has come.
@@ -333,6 +352,12 @@ impl Participant {
             }
         }
         self.beat(now);
+        let is_due = |at: Instant| at <= now;
+        if self.negotiation.gathered_at().is_some_and(is_due)
+            && let Err(error) = self.offer_gathered(now)
+        {
+            tracing::debug!(%error, "offer failed");
+        }
         self.pump(now);
     }
 
@@ -343,7 +368,8 @@ impl Participant {
             .flatten();
         let subscriber = self.subscriber.as_ref();
         let subscriber = subscriber.and_then(PeerConnection::poll_timeout);
-        let wakes = [self.peer.poll_timeout(), subscriber, beat];
+        let gathered = self.negotiation.gathered_at();
+        let wakes = [self.peer.poll_timeout(), subscriber, beat, gathered];
         wakes.into_iter().flatten().min()
     }
 

@@ -10,7 +10,11 @@ mod offer;
 mod receive;
 mod send;
 
-use std::{collections::VecDeque, net::SocketAddr, time::Instant};
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use str0m::{
     Candidate, Event, IceConnectionState, Input, Output, Rtc,
@@ -44,6 +48,9 @@ pub struct PeerConfig {
     pub tcp: bool,
     /// Insist on being the server of DTLS, as pion does towards ICE-lite.
     pub dtls_server: bool,
+    /// Between two reports on what is received and sent (RTCP RR and SR). With many members RFC 3550, section 6.2, wants them
+    /// seldom. `None`: every second for pictures, every five for sounds.
+    pub report_interval: Option<Duration>,
 }
 
 impl Default for PeerConfig {
@@ -56,6 +63,7 @@ impl Default for PeerConfig {
             vp9: false,
             tcp: false,
             dtls_server: false,
+            report_interval: None,
         }
     }
 }
@@ -205,7 +213,13 @@ impl PeerConnection {
     /// # Errors
     /// [`Error::LocalAddress`].
     pub fn new(config: PeerConfig, local: SocketAddr, now: Instant) -> Result<Self, Error> {
-        let mut rtc = Rtc::builder()
+        let mut builder = Rtc::builder();
+        if let Some(interval) = config.report_interval.filter(|it| !it.is_zero()) {
+            builder = builder
+                .set_rtcp_report_interval_audio(interval)
+                .set_rtcp_report_interval_video(interval);
+        }
+        let mut rtc = builder
             .clear_codecs()
             .enable_opus(true, false)
             .enable_vp8(true)
@@ -267,6 +281,28 @@ impl PeerConnection {
         };
         let result = self.rtc.handle_input(Input::Receive(now, receive));
         self.settle(result, now);
+    }
+
+    /// Takes in datagrams that came together, each with its sender.
+    pub fn handle_datagrams<'a>(
+        &mut self,
+        local: SocketAddr,
+        datagrams: impl IntoIterator<Item = (SocketAddr, &'a [u8])>,
+        now: Instant,
+    ) {
+        // With each datagram str0m looks after all of its streams, except where time seems to have stood still; and after
+        // what a packet brings there is nothing to do before the next one.
+        let mut at = now;
+        for (remote, payload) in datagrams {
+            let Ok(receive) = Receive::new(protocol(&self.config), remote, local, payload) else {
+                self.malformed += 1;
+                continue;
+            };
+            let result = self.rtc.handle_input(Input::Receive(at, receive));
+            self.settle_until(result, now, |event| matches!(event, Event::RtpPacket(_)));
+            at = now.checked_sub(Duration::from_nanos(1)).unwrap_or(now);
+        }
+        self.handle_timeout(now);
     }
 
     /// The instant of [`Self::poll_timeout`] has come (earlier calls do no harm).
@@ -375,6 +411,16 @@ impl PeerConnection {
 
     /// Drains str0m after a mutation: it wants that before the next one.
     fn settle(&mut self, result: Result<(), str0m::RtcError>, now: Instant) {
+        self.settle_until(result, now, |_| false);
+    }
+
+    /// The same up to an event that is the last for now.
+    fn settle_until(
+        &mut self,
+        result: Result<(), str0m::RtcError>,
+        now: Instant,
+        is_last: impl Fn(&Event) -> bool,
+    ) {
         if let Err(error) = result {
             // A malformed packet from whomever; str0m stays usable, and says so through `is_alive` otherwise.
             tracing::debug!(%error, "input refused");
@@ -391,7 +437,13 @@ impl PeerConnection {
                     remote: transmit.destination,
                     payload: transmit.contents.to_vec(),
                 }),
-                Ok(Output::Event(event)) => self.on_event(event, now),
+                Ok(Output::Event(event)) => {
+                    let is_last = is_last(&event);
+                    self.on_event(event, now);
+                    if is_last {
+                        break;
+                    }
+                }
                 Err(error) => {
                     tracing::debug!(%error, "peer connection failed");
                     self.end();

@@ -147,7 +147,11 @@ fn offers(requests: &[Request]) -> Vec<SessionDescription> {
 
 /// Joined and connected, with one microphone of another person in the first answer.
 fn joined() -> Pair<Participant> {
-    let mut pair = participant(Options::default());
+    joined_with(Options::default())
+}
+
+fn joined_with(options: Options) -> Pair<Participant> {
+    let mut pair = participant(options);
     let offer = join_request(&mut pair).publisher_offer.unwrap();
     respond(&mut pair, join_response());
     answer(&mut pair, &offer, &[("audio", "TR_AMother")]);
@@ -330,6 +334,44 @@ fn required_sections_are_added_and_zero_renegotiates() {
         track: "TR_AMother".parse().unwrap(),
     };
     assert!(events(&mut pair).contains(&gone));
+}
+
+#[test]
+fn required_sections_gather_as_long_as_wished_and_go_with_any_offer_before() {
+    let mut pair = joined_with(Options {
+        gather_sections: Duration::from_secs(5),
+        ..Options::default()
+    });
+    requests(&mut pair);
+    let sections = |offer: &SessionDescription| offer.sdp.matches("m=").count();
+    let require = |pair: &mut Pair<Participant>| {
+        let more = MediaSectionsRequirement {
+            num_audios: 1,
+            num_videos: 1,
+        };
+        respond(pair, Response::MediaSectionsRequirement(more));
+    };
+    require(&mut pair);
+    pair.run(Duration::from_secs(4));
+    require(&mut pair);
+    assert!(offers(&requests(&mut pair)).is_empty());
+    pair.run(Duration::from_secs(2));
+    let [first] = &offers(&requests(&mut pair))[..] else {
+        panic!("one offer for both")
+    };
+    assert_eq!(sections(first), 1 + 6 + 4);
+    answer(&mut pair, first, &[("audio", "TR_AMother")]);
+
+    // An offer of another cause takes them along.
+    require(&mut pair);
+    pair.client.renegotiate(false, pair.now).unwrap();
+    let [second] = &offers(&requests(&mut pair))[..] else {
+        panic!("one offer for both")
+    };
+    assert_eq!(sections(second), 1 + 6 + 6);
+    answer(&mut pair, second, &[("audio", "TR_AMother")]);
+    pair.run(Duration::from_secs(10));
+    assert!(offers(&requests(&mut pair)).is_empty());
 }
 
 #[test]

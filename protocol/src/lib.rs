@@ -3,6 +3,16 @@
 //! Pure: no socket, no clock, no global randomness. Everything else of the project speaks through
 //! these types; only this crate names `livekit-protocol`.
 
+// The crate is pure. Its tests may take a first instant from the clock.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::iter_over_hash_type
+    )
+)]
+
 pub mod api;
 pub mod codec;
 pub mod data_packet;

@@ -2,6 +2,16 @@
 //!
 //! Pure: no socket, no thread, no clock, no global randomness. Start with [`api`].
 
+// The crate is pure. Its tests may take a first instant from the clock.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::iter_over_hash_type
+    )
+)]
+
 mod allocator;
 pub mod api;
 pub mod av1;

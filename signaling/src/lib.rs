@@ -2,6 +2,16 @@
 //!
 //! Pure: no tokio, no socket, no clock, no global randomness. Start with [`api`].
 
+// The crate is pure. Its tests may take a first instant from the clock.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::iter_over_hash_type
+    )
+)]
+
 pub mod agents;
 mod announce;
 pub mod api;

@@ -8,6 +8,16 @@
 //! An [`Association`] is what the server knows of one client (its five-tuple). Its owner hands it each message and does
 //! what the [`Outcome`] says; allocations are given out by one [`Registry`].
 
+// The crate is pure. Its tests may take a first instant from the clock.
+#![cfg_attr(
+    not(test),
+    deny(
+        clippy::disallowed_methods,
+        clippy::disallowed_types,
+        clippy::iter_over_hash_type
+    )
+)]
+
 pub mod association;
 pub mod auth;
 pub mod registry;

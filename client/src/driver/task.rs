@@ -3,6 +3,7 @@
 use std::{
     collections::VecDeque,
     future::Future,
+    net::SocketAddr,
     pin::Pin,
     time::{Duration, Instant},
 };
@@ -45,7 +46,7 @@ enum Link {
 
 /// What woke the task.
 enum Wake {
-    Datagram(std::io::Result<(usize, std::net::SocketAddr)>),
+    Datagram(std::io::Result<(usize, SocketAddr)>),
     Opened(Result<Box<Signal>, Error>),
     Message(Option<Result<tungstenite::Message, tungstenite::Error>>),
     Call(Option<Call>),
@@ -57,7 +58,9 @@ pub(super) struct Task {
     participant: Participant,
     endpoint: Endpoint,
     udp: UdpSocket,
-    local: std::net::SocketAddr,
+    local: SocketAddr,
+    /// See [`super::ConnectOptions`].
+    gather_datagrams: Duration,
     calls: mpsc::Receiver<Call>,
     events: mpsc::Sender<Event>,
     /// Events that found no room.
@@ -75,6 +78,7 @@ impl Task {
         participant: Participant,
         endpoint: Endpoint,
         udp: UdpSocket,
+        gather_datagrams: Duration,
         calls: mpsc::Receiver<Call>,
         events: mpsc::Sender<Event>,
         ready: Ready,
@@ -87,6 +91,7 @@ impl Task {
             endpoint,
             udp,
             local,
+            gather_datagrams,
             calls,
             events,
             waiting: VecDeque::new(),
@@ -110,9 +115,8 @@ impl Task {
             let now = Instant::now();
             match wake {
                 Wake::Datagram(Ok((len, remote))) => {
-                    self.participant
-                        .handle_datagram(self.local, remote, &buffer[..len], now);
-                    self.receive_more(&mut buffer, now);
+                    let first = (remote, buffer[..len].to_vec());
+                    self.receive(first, &mut buffer).await;
                 }
                 // A port that was unreachable a moment ago; ICE decides whether that matters.
                 Wake::Datagram(Err(error)) => tracing::debug!(%error, "receive"),
@@ -167,17 +171,23 @@ impl Task {
         }
     }
 
-    /// Takes what has arrived in the meantime: many datagrams cost one turn of the loop.
-    fn receive_more(&mut self, buffer: &mut [u8], now: Instant) {
-        for _ in 0..64 {
-            match self.udp.try_recv_from(buffer) {
-                Ok((len, remote)) => {
-                    self.participant
-                        .handle_datagram(self.local, remote, &buffer[..len], now)
-                }
-                Err(_) => break,
-            }
+    /// Takes in a datagram and what has arrived in the meantime: many datagrams cost one turn of the loop.
+    async fn receive(&mut self, first: (SocketAddr, Vec<u8>), buffer: &mut [u8]) {
+        const MOST: usize = 64;
+        if !self.gather_datagrams.is_zero() {
+            sleep(self.gather_datagrams).await;
         }
+        let mut datagrams = vec![first];
+        while datagrams.len() < MOST
+            && let Ok((len, remote)) = self.udp.try_recv_from(buffer)
+        {
+            datagrams.push((remote, buffer[..len].to_vec()));
+        }
+        let datagrams = datagrams
+            .iter()
+            .map(|(remote, payload)| (*remote, payload.as_slice()));
+        self.participant
+            .handle_datagrams(self.local, datagrams, Instant::now());
     }
 
     /// Sends and reports all that the participant has for the world.

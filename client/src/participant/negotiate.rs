@@ -16,13 +16,27 @@ pub(super) struct Negotiation {
     id: u32,
     /// An offer is wanted even without a change of ours.
     renew: bool,
+    /// Sections that the server lacks and are not offered yet: of sound, of pictures.
+    lacking: (u32, u32),
+    /// When they are offered, if nothing else is before.
+    offer_at: Option<Instant>,
     last_offer: Option<SessionDescription>,
     last_answer: Option<SessionDescription>,
+}
+
+impl Negotiation {
+    /// When [`Participant::offer_gathered`] has something to do.
+    pub(super) fn gathered_at(&self) -> Option<Instant> {
+        self.offer_at
+    }
 }
 
 impl Participant {
     /// The next offer as a message.
     pub(super) fn next_offer(&mut self, now: Instant) -> Result<SessionDescription, Error> {
+        let (audios, videos) = std::mem::take(&mut self.negotiation.lacking);
+        self.peer.add_receive_sections(audios, videos);
+        self.negotiation.offer_at = None;
         let sdp = self.peer.create_offer(now)?;
         self.negotiation.id += 1;
         self.negotiation.renew = false;
@@ -121,8 +135,20 @@ impl Participant {
                 "{audios} and {videos} more sections required"
             )));
         }
-        self.peer.add_receive_sections(audios, videos);
-        self.negotiation.renew = true;
+        let (lacking_audios, lacking_videos) = &mut self.negotiation.lacking;
+        *lacking_audios = lacking_audios.saturating_add(audios).min(MOST);
+        *lacking_videos = lacking_videos.saturating_add(videos).min(MOST);
+        let gathered = now + self.options.gather_sections;
+        self.negotiation.offer_at.get_or_insert(gathered);
+        self.offer_gathered(now)
+    }
+
+    /// Offers the sections that the server lacks, once they have gathered long enough.
+    pub(super) fn offer_gathered(&mut self, now: Instant) -> Result<(), Error> {
+        let is_due = |offer_at: &mut Instant| *offer_at <= now;
+        if self.negotiation.offer_at.take_if(is_due).is_some() {
+            self.negotiation.renew = true;
+        }
         self.offer_if_needed(now)
     }
 
