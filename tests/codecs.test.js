@@ -92,12 +92,19 @@ async function decodes(who, publisher, quality, fits) {
   return `${now.frameWidth}x${now.frameHeight}`;
 }
 
-/** What one picture costs: bytes for each decoded frame, and the share of what is sent that the viewer gets. */
-async function cost(sender, viewer) {
+/** What a viewer gets at most of what is sent in an SVC mode whose layers depend on one another in key pictures only. */
+const MOST_OF_KEY = { vp9: 0.22, av1: 0.36 };
+
+/**
+ * What one picture costs: bytes for each decoded frame, and the share of what is sent that the viewer gets. Key pictures, which
+ * come with all layers, are left out where they can be.
+ */
+async function cost(sender, viewer, patience = 3) {
   const sent = async () => (await sender.stats('outbound-rtp')).filter((one) => one.kind === 'video').reduce((sum, one) => sum + one.bytesSent, 0);
   const [begun, sentThen] = [await inbound(viewer), await sent()];
   await until('a few seconds more', async () => (await inbound(viewer)).framesDecoded >= begun.framesDecoded + 80, { limit: 40_000 });
   const [now, sentNow] = [await inbound(viewer), await sent()];
+  if (now.keyFramesDecoded > begun.keyFramesDecoded && patience > 0) return cost(sender, viewer, patience - 1);
   const received = now.bytesReceived - begun.bytesReceived;
   return { bytesPerFrame: Math.round(received / (now.framesDecoded - begun.framesDecoded)), share: received / (sentNow - sentThen) };
 }
@@ -137,10 +144,10 @@ async function check(t, from, to, { codec, layers, options = {}, encrypted = fal
   row.push(`${seen.framesDecoded} frames, ${seen.keyFramesDecoded} key, ${seen.pliCount} PLI, ${seen.freezeCount} freezes`, mime ?? '');
   rows.push(row.join(' | '));
   t.diagnostic(rows.at(-1));
-  // The layers below the one that is seen, which are most of what is sent, are needed for key pictures only. In L3T3 each
-  // picture needs them: that they come shows in that it is decoded. Only an upper limit can be told at all, as Chromium
-  // counts what it sends to find out how much it may send.
-  if (mode.endsWith('_KEY')) assert.ok(share < 0.85, `the lower layers stay behind: ${share}`);
+  // The layers below the one that is seen are needed for key pictures only. With all of them the shares of these pictures are
+  // 28 % and more in VP9, 44 % in AV1; the rest is what Chromium sends to find out how much it may send. In L3T3 each picture
+  // needs them: that they come shows in that it is decoded.
+  if (mode.endsWith('_KEY')) assert.ok(share < MOST_OF_KEY[codec], `the lower layers stay behind: ${share}`);
 }
 
 const pick = process.env.CODEC;
