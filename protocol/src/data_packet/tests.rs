@@ -249,7 +249,7 @@ fn two_user_packets_in_one_are_refused_wherever_they_stand() {
 fn a_long_text_counts_as_one_object() {
     use crate::livekit::data_stream::{Header, Trailer};
     // Read as a message, it would be tens of thousands.
-    let text = "2".repeat(60_000);
+    let text = "\n\0".repeat(30_000);
     let attributes = [("a".to_owned(), text.clone())];
     let header = Header {
         attributes: attributes.clone().into(),

@@ -372,7 +372,9 @@ mod tests {
         );
         client.write_all(b"x").await.unwrap();
         stream.read_exact(&mut [0; 1]).await.unwrap();
-        let error = stream.write_all(&[0; 3000]).await.unwrap_err();
+        let written =
+            tokio::time::timeout(Duration::from_secs(10), stream.write_all(&[0; 3000])).await;
+        let error = written.expect("not waited for").unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::TimedOut);
         // What fits takes no patience.
         client.read_exact(&mut [0; 1000]).await.unwrap();

@@ -249,6 +249,8 @@ mod tests {
         send(&webhooks, &events);
         // Long enough for many attempts.
         tokio::time::sleep(Duration::from_millis(500)).await;
+        let inner = webhooks.0.as_ref().unwrap();
+        assert!(inner.asides().is_empty(), "they are waited for");
         let (sender, mut taken) = mpsc::unbounded_channel();
         tokio::spawn(receive(
             TcpListener::bind(address).await.unwrap(),

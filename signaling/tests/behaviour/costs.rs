@@ -15,6 +15,7 @@ use protocol::{
     },
     prost::Message,
 };
+use sfu::{Command, SpatialLayer};
 use signaling::{ApiCall, Config, SessionId};
 
 use crate::meeting::*;
@@ -187,8 +188,10 @@ fn long_announcements_are_as_far_apart_as_they_take_to_read() {
     meeting.advance(Duration::from_secs(10));
     let start = meeting.heard(alice);
     for round in 0..990 {
-        let features = match round % 2 {
+        // Whenever somebody looks, it is something else than the last time.
+        let features = match round % 3 {
             0 => vec![AudioTrackFeature::TfStereo.into()],
+            1 => vec![AudioTrackFeature::TfNoDtx.into()],
             _ => Vec::new(),
         };
         let track_sid = track.to_string();
@@ -257,7 +260,8 @@ fn what_waits_keeps_its_order() {
     for _ in 0..4 {
         meeting.ask(alice, wish(&nothing, true));
     }
-    for round in 0..5 {
+    let begun = meeting.shard.commands.len();
+    for round in 0..4 {
         meeting.ask(alice, wish(&track, round % 2 == 1));
     }
     // Whether it is alive does not wait.
@@ -265,8 +269,15 @@ fn what_waits_keeps_its_order() {
     meeting.ask(alice, Ask::Ping(1));
     let answered = |told: &Told| matches!(told, Told::Pong(_));
     assert!(meeting.since(alice, start).iter().any(answered));
+    assert_eq!(meeting.shard.commands.len(), begun);
     meeting.advance(Duration::from_secs(10));
-    assert_eq!(meeting.subscriptions(alice), []);
+    let done = meeting.shard.commands[begun..].iter();
+    let done = done.filter_map(|command| match command {
+        Command::Subscribe { .. } => Some(true),
+        Command::Unsubscribe { .. } => Some(false),
+        _ => None,
+    });
+    assert_eq!(done.collect::<Vec<_>>(), [false, true, false, true]);
 }
 
 #[test]
@@ -358,8 +369,10 @@ fn three_hundred_tiles_at_once_wait_for_nothing() {
             );
         }
     }
+    // The last of them too.
     let set = &meeting.shard.peers[&meeting.sid(alice)].subscriptions;
-    assert!(set.len() == 100 && set.values().all(|setting| setting.width == 320));
+    let is_set = |it: &sfu::TrackSetting| it.width == 320 && it.max_layer == SpatialLayer::High;
+    assert!(set.len() == 100 && set.values().all(is_set));
 }
 
 #[test]

@@ -201,6 +201,28 @@ fn who_is_forwarded_is_in_the_other_room_as_it_is_here() {
 }
 
 #[test]
+fn her_rights_over_the_one_room_do_not_go_to_the_other() {
+    let mut rooms = Rooms::new();
+    let mut powerful = grant("alice");
+    let video = powerful.video.as_mut().unwrap();
+    (video.room_admin, video.room_create, video.room_list) = (true, true, true);
+    let alice = rooms.here.open(powerful, join_request("v=0"));
+    rooms.here.connect(alice);
+    rooms.here.call(ApiCall::ForwardParticipant {
+        identity: "alice".into(),
+        destination: rooms.there.room.sid(),
+    });
+    let Some((_, message @ RoomMessage::Forward(_))) = rooms.here.to_rooms.last() else {
+        panic!("not forwarded")
+    };
+    // How a grant prints says nothing of the person, but what it allows.
+    let said = format!("{message:?}");
+    for right in ["room_admin", "room_create", "room_list"] {
+        assert!(said.contains(&format!("{right}: false")), "{said}");
+    }
+}
+
+#[test]
 fn every_change_is_seen_in_the_other_room() {
     let (mut rooms, alice, bob, camera) = Rooms::met();
     // What she publishes.

@@ -6,6 +6,7 @@ use protocol::{
         server_info::Edition,
     },
     signal::Frame,
+    turn::TurnServers,
 };
 use sfu::Command;
 use signaling::{ApiCall, ApiReply, COMPATIBLE_VERSION, CloseCause, Config};
@@ -443,6 +444,27 @@ fn a_join_announces_as_many_tracks_as_there_may_be_and_not_one_more() {
         meeting.leave_of(mallory),
         Some((DisconnectReason::JoinFailure, Action::Disconnect))
     );
+}
+
+#[test]
+fn however_often_somebody_joins_its_relays_are_counted_together() {
+    let urls = vec!["turn:192.0.2.1:3478".to_owned()];
+    let config = Config {
+        turn: Some(TurnServers::new(urls, &[1; 32], 100)),
+        ..Config::default()
+    };
+    let mut meeting = Meeting::with(config);
+    let mut whose = |identity: &str, principal: &str| {
+        let mut grant = grant(identity);
+        grant.principal = principal.into();
+        let session = meeting.open(grant, join_request("v=0"));
+        let name = &meeting.join_response(session).ice_servers[0].username;
+        name.split_once(':').unwrap().1.to_owned()
+    };
+    let first = whose("alice", "");
+    assert_eq!(whose("alice", ""), first, "anew");
+    assert_eq!(whose("alice#screen", "alice"), first, "from another device");
+    assert_ne!(whose("bob", ""), first);
 }
 
 #[test]

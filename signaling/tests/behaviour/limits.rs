@@ -2,10 +2,12 @@ use std::time::Duration;
 
 use protocol::{
     livekit::{
-        AddTrackRequest, ClientInfo, DisconnectReason, SimulcastCodec, TrackType,
-        UpdateLocalAudioTrack, UpdateParticipantMetadata, UpdateParticipantRequest,
-        UpdateSubscription, VideoLayer, leave_request::Action, request_response::Reason,
+        AddTrackRequest, ClientInfo, DisconnectReason, SignalRequest, SimulcastCodec, SyncState,
+        TrackPublishedResponse, TrackType, UpdateLocalAudioTrack, UpdateParticipantMetadata,
+        UpdateParticipantRequest, UpdateSubscription, VideoLayer, leave_request::Action,
+        request_response::Reason,
     },
+    prost::Message as _,
     signal::{Encoding, Frame, MAX_FRAME_BYTES},
 };
 use signaling::{ApiCall, CloseCause, Config, Response, SessionId};
@@ -69,7 +71,15 @@ fn a_full_room_refuses_one_more_but_not_an_agent_or_the_same_identity() {
 
 #[test]
 fn malformed_frames_end_that_session_only() {
+    // Two bytes each, hundreds in memory.
+    let state = SyncState {
+        publish_tracks: vec![TrackPublishedResponse::default(); 4096],
+        ..Default::default()
+    };
+    let message = Some(Ask::SyncState(state));
+    let fields = SignalRequest { message }.encode_to_vec();
     let bad = [
+        (Frame::Binary(fields.into()), CloseCause::TooLong),
         (Frame::Binary(vec![0xff; 10].into()), CloseCause::Malformed),
         (Frame::Text("{".into()), CloseCause::Malformed),
         (Frame::Text(r#"{"offer":5}"#.into()), CloseCause::Malformed),

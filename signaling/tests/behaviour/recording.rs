@@ -69,6 +69,11 @@ fn everybody_is_told_while_a_recorder_is_in_the_room_though_it_is_hidden() {
     remove(&mut meeting, "second").unwrap();
     assert_eq!(told(&meeting, alice, start), [false]);
     assert!(!is_recorded(&mut meeting));
+    // What records need not be of this kind.
+    let mut third = recorder("third");
+    third.kind = "agent".into();
+    meeting.open(third, join_request("v=0"));
+    assert!(is_recorded(&mut meeting));
 }
 
 #[test]

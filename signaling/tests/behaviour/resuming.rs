@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use protocol::livekit::{
     DataChannelReceiveState, DisconnectReason, JoinRequest, ParticipantPermission,
-    SimulateScenario, SyncState, TrackInfo, TrackPublishedResponse, UpdateParticipantRequest,
-    UpdateSubscription, leave_request::Action, participant_info::State,
+    SimulateScenario, SubscriptionPermission, SyncState, TrackInfo, TrackPublishedResponse,
+    UpdateParticipantRequest, UpdateSubscription, leave_request::Action, participant_info::State,
     simulate_scenario::Scenario,
 };
 use signaling::{ApiCall, CloseCause, Config};
@@ -400,6 +400,38 @@ fn who_comes_back_is_not_told_that_it_is_lost() {
         meeting.media(sfu::Event::QualityChanged { peer: own, quality });
     }
     assert_eq!(told(&meeting).last(), Some(&lost(own)));
+}
+
+#[test]
+fn of_what_changes_again_and_again_who_comes_back_hears_the_newest() {
+    const TRACKS: usize = 10;
+    let mut meeting = Meeting::new();
+    let (alice, bob) = (meeting.enter("alice"), meeting.enter("bob"));
+    let cids: Vec<_> = (0..TRACKS).map(|i| format!("cam{i}")).collect();
+    for cid in &cids {
+        meeting.ask(bob, Ask::AddTrack(camera(cid)));
+    }
+    let sdp = format!("v=0 {}", cids.join(" "));
+    meeting.ask(bob, Ask::Offer(offer(2, &sdp)));
+    meeting.advance(NEWS);
+    assert_eq!(meeting.subscriptions(alice).len(), TRACKS);
+    meeting.cut(alice);
+    // More than is kept, and at the end as it was in the beginning.
+    for round in 0..30 {
+        let permission = SubscriptionPermission {
+            all_participants: round % 2 == 1,
+            ..Default::default()
+        };
+        meeting.ask(bob, Ask::SubscriptionPermission(permission));
+        meeting.advance(NEWS);
+    }
+    let again = meeting.resume("alice", alice);
+    let heard = meeting.clients[&again].heard.iter();
+    let allowed = heard.filter_map(|told| match told {
+        Told::SubscriptionPermissionUpdate(update) => Some(update.allowed),
+        _ => None,
+    });
+    assert_eq!(allowed.collect::<Vec<_>>(), [true; TRACKS]);
 }
 
 #[test]
