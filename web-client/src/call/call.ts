@@ -6,6 +6,7 @@ import { difference } from './difference';
 import { causeOf, saveDevice, savedDevice } from './devices';
 import { keptFields, keptList } from './kept';
 import { leftOfJoinError, reasonOfDisconnect } from './leave';
+import { unreachable } from './left';
 import { roomOptions, SCREEN_OPTIONS } from './media';
 import { frozen, peopleOf, soundsOf } from './people';
 import type { OpenTracks } from './preview';
@@ -133,7 +134,7 @@ export class Call implements CallView {
     }
     this.#store.patch({ phase: 'connecting', access: request.token === undefined ? 'link' : 'token' });
     this.#limit = setTimeout(() => {
-      this.#end({ reason: 'unreachable', detail: undefined, wasIn: false });
+      this.#end(unreachable(navigator));
       void this.room.disconnect();
     }, JOIN_LIMIT);
     try {
@@ -141,7 +142,7 @@ export class Call implements CallView {
       if (this.#over()) return;
       await this.room.connect(socketOrigin(location.origin), token);
     } catch (error) {
-      this.#end(leftOfJoinError(error, { hostname: location.hostname, userAgent: navigator.userAgent }));
+      this.#end(leftOfJoinError(error, { hostname: location.hostname, userAgent: navigator.userAgent, onLine: navigator.onLine }));
       return;
     }
     if (this.#over()) {
@@ -227,7 +228,8 @@ export class Call implements CallView {
   }
 
   async leave(): Promise<void> {
-    const alone = this.room.remoteParticipants.size === 0;
+    // Whoever is cut off does not know who is still there.
+    const alone = this.getSnapshot().phase === 'connected' ? this.room.remoteParticipants.size === 0 : undefined;
     this.#end({ reason: 'left', detail: undefined, wasIn: this.#entered, alone });
     await this.room.disconnect();
   }

@@ -1,5 +1,5 @@
 import { ConnectionError, ConnectionErrorReason, DisconnectReason } from 'livekit-client';
-import { refused } from './left';
+import { refused, unreachable } from './left';
 import { causeOfSentence, TokenRefused } from './token';
 import type { Left, LeaveReason } from './types';
 
@@ -27,15 +27,17 @@ export function reasonOfDisconnect(reason: DisconnectReason | undefined): LeaveR
   }
 }
 
-/** Where an attempt to join was made: the page's host name and the browser's word for itself. */
+/** Where an attempt to join was made: the page's host name, the browser's word for itself, and whether it has a network. */
 export interface Place {
   readonly hostname: string;
   readonly userAgent: string;
+  readonly onLine: boolean;
 }
 
 /** Why the meeting could not be entered. */
 export function leftOfJoinError(error: unknown, place: Place): Left {
   const left = leftAnywhere(error);
+  if (left.reason === 'unreachable') return unreachable(place);
   return left.reason === 'no-media' && isFirefox(place) && isLoopback(place) ? { ...left, reason: 'loopback' } : left;
 }
 

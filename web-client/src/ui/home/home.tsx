@@ -1,6 +1,6 @@
 import { ArrowRight, LoaderCircle, RotateCw, ShieldCheck, Video } from 'lucide-react';
 import { useEffect, useId, useState, useSyncExternalStore, type SyntheticEvent } from 'react';
-import { refused } from '../../call/left';
+import { refused, unreachable } from '../../call/left';
 import { parseEntered } from '../../call/room-code';
 import { loadSettings, mayStart, settings } from '../../call/server';
 import { startMeeting, TokenRefused } from '../../call/token';
@@ -78,7 +78,7 @@ export function Unreachable({ retrying, onRetry }: { retrying: boolean; onRetry:
   const t = useT();
   return (
     <div className="home-closed" role="alert" data-testid="server-unreachable">
-      <p>{t(retrying ? 'returning.trying' : 'left.unreachable.text')}</p>
+      <p>{retrying ? t('returning.trying') : textOf(unreachable(navigator), t)}</p>
       <button type="button" className="button button--quiet" aria-disabled={retrying} onClick={retrying ? undefined : onRetry}>
         <RotateCw size={18} aria-hidden />
         {t('left.retry')}
@@ -99,7 +99,7 @@ function Start({ waiting }: { waiting: boolean }) {
       go(`/m/${await startMeeting()}`);
     } catch (thrown) {
       const cause = thrown instanceof TokenRefused ? thrown.cause : 'other';
-      setError(cause === undefined ? t('left.unreachable.text') : textOf(refused(cause), t));
+      setError(textOf(cause === undefined ? unreachable(navigator) : refused(cause), t));
       setStarting(false);
       // The settings may have changed since this page was opened.
       if (cause === 'start-not-allowed') void loadSettings();
