@@ -10,7 +10,7 @@ import { unreachable } from './left';
 import { roomOptions, SCREEN_OPTIONS } from './media';
 import { frozen, peopleOf, soundsOf } from './people';
 import type { OpenTracks } from './preview';
-import { freshToken, onServerStop } from './restart';
+import { freshToken, onSentAway, onServerStop } from './restart';
 import { SilenceWatch } from './silence';
 import { Store } from './store';
 import { Comings } from './throttle';
@@ -137,12 +137,14 @@ export class Call implements CallView {
       this.#end(unreachable(navigator));
       void this.room.disconnect();
     }, JOIN_LIMIT);
+    let sentAway: DisconnectReason | undefined;
+    onSentAway(this.room, (reason) => (sentAway = reason));
     try {
       const token = await obtainToken(request);
       if (this.#over()) return;
       await this.room.connect(socketOrigin(location.origin), token);
     } catch (error) {
-      this.#end(leftOfJoinError(error, { hostname: location.hostname, userAgent: navigator.userAgent, onLine: navigator.onLine }));
+      this.#end(leftOfJoinError(error, { hostname: location.hostname, userAgent: navigator.userAgent, onLine: navigator.onLine }, sentAway));
       return;
     }
     if (this.#over()) {

@@ -49,6 +49,14 @@ describe('a refusal', () => {
     expect(leftOfJoinError(new TokenRefused('other', 'words'), place)).toMatchObject({ reason: 'refused', cause: 'other', detail: 'words' });
     expect(leftOfJoinError(new TokenRefused(undefined), place)).toMatchObject({ reason: 'unreachable' });
     expect(leftOfJoinError(new TokenRefused(undefined), { ...place, onLine: false })).toMatchObject({ reason: 'offline' });
+    for (const [word, told] of [
+      [DisconnectReason.JOIN_FAILURE, { reason: 'refused', cause: 'full' }],
+      [DisconnectReason.PARTICIPANT_REMOVED, { reason: 'removed' }],
+      [DisconnectReason.SERVER_SHUTDOWN, { reason: 'shutdown' }],
+      [DisconnectReason.UNKNOWN_REASON, { reason: 'refused', cause: 'other' }],
+    ] as const) {
+      expect(leftOfJoinError(ConnectionError.leaveRequest('', undefined as never), place, word)).toMatchObject({ ...told, wasIn: false });
+    }
   });
 
   it.each(['removed', 'ended'] as const)('for good is told as what it is, and offers no way back: %s', (cause) => {
