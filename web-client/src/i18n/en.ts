@@ -190,7 +190,7 @@ export const en = {
   'left.lost.title': 'The connection was lost',
   'left.lost.text': 'Reconnecting did not succeed. Check your network, then rejoin.',
   'left.offline.title': 'Your device is offline',
-  'left.offline.text': 'It has no network at the moment. Check Wi-Fi or cable, and that flight mode is off, then try again.',
+  'left.offline.text': 'It has no network at the moment. Check Wi‑Fi or cable, and that flight mode is off, then try again.',
   'left.unreachable.title': 'The server cannot be reached',
   'left.unreachable.text': 'Your device has a network, but this server does not answer: it may be down, or your network may block it. Try again in a minute.',
   'left.no-media.title': 'Sound and picture cannot get through',

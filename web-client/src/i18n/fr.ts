@@ -189,7 +189,7 @@ export const fr: Messages = {
   'left.lost.title': 'La connexion a été perdue',
   'left.lost.text': 'La reconnexion n’a pas réussi. Vérifiez votre réseau, puis revenez.',
   'left.offline.title': 'Votre appareil est hors ligne',
-  'left.offline.text': 'Il n’a pas de réseau pour le moment. Vérifiez le Wi-Fi ou le câble, et que le mode avion est désactivé, puis réessayez.',
+  'left.offline.text': 'Il n’a pas de réseau pour le moment. Vérifiez le Wi‑Fi ou le câble, et que le mode avion est désactivé, puis réessayez.',
   'left.unreachable.title': 'Le serveur est injoignable',
   'left.unreachable.text': 'Votre appareil a un réseau, mais ce serveur ne répond pas : il est peut-être arrêté, ou bloqué par votre réseau. Réessayez dans une minute.',
   'left.no-media.title': 'Le son et l’image ne passent pas',
