@@ -39,6 +39,17 @@ function Log({ chat, onAgain }: { chat: readonly ChatMessage[]; onAgain: (text: 
     if (element && (follow.current || chat.at(-1)?.isLocal)) element.scrollTop = element.scrollHeight;
   }, [chat]);
 
+  useEffect(() => {
+    const element = list.current;
+    if (!element) return;
+    // A telephone that is turned, or whose keyboard comes up, does not hide the newest message.
+    const watch = new ResizeObserver(() => {
+      if (follow.current) element.scrollTop = element.scrollHeight;
+    });
+    watch.observe(element);
+    return () => watch.disconnect();
+  }, []);
+
   return (
     <ol
       ref={list}
