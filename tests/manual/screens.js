@@ -566,9 +566,9 @@ test('no way in, whatever the reason', LIMIT, async (t) => {
     }
 
     for (const [screen, breakIt] of [
-      ['no-rtc', () => delete window.RTCPeerConnection],
-      ['unknown', () => (window.RTCPeerConnection = class { constructor() { throw new TypeError('Failed to construct an RTCPeerConnection: cannot create so many'); } })],
-      ['timeout', () => (window.WebSocket = class { static OPEN = 1; readyState = 0; send() {} close() {} addEventListener() {} removeEventListener() {} })],
+      ['no-rtc', () => ['RTCPeerConnection', 'webkitRTCPeerConnection'].forEach((name) => delete window[name])],
+      ['unknown', cutOff],
+      ['timeout', mute],
     ]) {
       const one = await visitor(t, browser, server, language);
       await one.page.evaluateOnNewDocument(breakIt);
@@ -580,3 +580,33 @@ test('no way in, whatever the reason', LIMIT, async (t) => {
     }
   });
 });
+
+/** In the page: what is between it and the server closes each signal connection as soon as it is open. */
+function cutOff() {
+  window.WebSocket = class extends EventTarget {
+    static OPEN = 1;
+    static CLOSED = 3;
+    readyState = 0;
+    constructor() {
+      super();
+      setTimeout(() => {
+        this.readyState = 1;
+        this.onopen();
+        setTimeout(() => this.dispatchEvent(Object.assign(new Event('close'), { code: 1011, reason: 'upstream is gone' })), 100);
+      }, 100);
+    }
+    send() {}
+    close() {}
+  };
+}
+
+/** In the page: a signal connection that is never answered. */
+function mute() {
+  window.WebSocket = class extends EventTarget {
+    static OPEN = 1;
+    static CLOSED = 3;
+    readyState = 0;
+    send() {}
+    close() {}
+  };
+}

@@ -22,7 +22,6 @@ export function Popover({ label, className, icon, align = 'center', children }: 
     document.getElementById(button)?.focus();
   };
 
-  // From wherever one is: a click on the panel itself takes the focus out of it.
   const pressed = useEffectEvent((event: KeyboardEvent) => {
     if (event.key !== 'Escape') return;
     event.stopPropagation();
@@ -52,7 +51,8 @@ export function Popover({ label, className, icon, align = 'center', children }: 
         {icon}
       </button>
       {open && (
-        <div ref={panel} className="popover-panel" data-align={align} role="dialog" aria-label={label}>
+        // It takes a click on its own ground: what is around it would take the focus, and that closes it.
+        <div ref={panel} className="popover-panel" data-align={align} role="dialog" aria-label={label} tabIndex={-1}>
           {children(close)}
         </div>
       )}
