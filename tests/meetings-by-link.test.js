@@ -231,7 +231,7 @@ test('no guest walks into an application’s room by its name, and is told so in
     await eve.click('join-button');
     assert.deepEqual(await refusal(eve.page), ['refused', 'full', full]);
   }
-  await call(server, 'RemoveParticipant', 'little', { room: 'little', identity: 'first' });
+  await call(server, 'RemoveParticipant', 'little', { room: 'little', identity: 'first', revoke_token_ts: Math.floor(Date.now() / 1000) });
   assert.equal((await refusal(first.page))[0], 'removed');
   await first.page.reload({ waitUntil: 'domcontentloaded' });
   await first.click('join-button');
