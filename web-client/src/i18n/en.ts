@@ -204,7 +204,7 @@ export const en = {
   'left.unknown.title': 'The meeting could not be entered',
   'left.unknown.text': 'The browser or the server reported an error this page does not know. Try again; if it stays, give the details below to your administrator.',
   'refused.unknown.title': 'There is no meeting under this link',
-  'refused.unknown.text': 'The link may be misspelt, or the meeting was too long ago. A meeting of an application is entered from there. Ask for a new link.',
+  'refused.unknown.text': 'The link may be misspelt, or the meeting may be long over. A meeting of an application is entered from there. Ask for a new link.',
   'refused.token-required.title': 'This meeting is entered from your organisation’s application',
   'refused.token-required.text': 'The link alone does not let anybody in here. Open the meeting from the application or the invitation it was made with.',
   'refused.start-not-allowed.title': 'Meetings are not started here',
