@@ -74,6 +74,7 @@ describe('a refusal', () => {
     const retry = (cause: RefusalCause) => mayRetry(refused(cause));
     for (const cause of ['too-many', 'full', 'capacity', 'restarting'] as const) expect(retry(cause), cause).toBe(true);
     for (const cause of ['unknown', 'token-required', 'expired', 'bad-invitation', 'start-not-allowed'] as const) expect(retry(cause), cause).toBe(false);
+    expect(mayRetry({ reason: 'no-rtc', detail: undefined, wasIn: false })).toBe(false);
   });
 });
 

@@ -13,7 +13,7 @@ export function unreachable({ onLine }: { readonly onLine: boolean }): Left {
 
 /** Whether trying again can help without anybody doing something first. */
 export function mayRetry({ reason, cause }: Left): boolean {
-  if (reason === 'removed' || reason === 'ended') return false;
+  if (reason === 'removed' || reason === 'ended' || reason === 'no-rtc') return false;
   return reason !== 'refused' || cause === 'too-many' || cause === 'full' || cause === 'capacity' || cause === 'restarting' || cause === 'not-yet' || cause === 'other';
 }
 
