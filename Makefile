@@ -54,6 +54,11 @@ test-long: compiler web browsers tests/node_modules/.ready $(VENV)/.ready $(GO_C
 	$(BUILD_PROGRAMS)
 	cd tests && npm run test-long
 
+.PHONY: screens
+screens: compiler web browsers tests/node_modules/.ready ## Pictures of each screen of the web client to look at, in target/screens (index.html there shows them all)
+	$(BUILD_PROGRAMS)
+	cd tests && npm run screens
+
 .PHONY: sim
 sim: compiler ## A sweep of simulated meetings: SEEDS=2000 of them, from FIRST=0; SEED=n shows one
 	cargo run --quiet -p sim -- $(or $(SEEDS),2000) $(or $(FIRST),0)

@@ -95,6 +95,19 @@ test('from the start page through a meeting and out of it with the keyboard alon
   await press('Escape');
   await is('toggle-chat', 'closed');
 
+  // A menu: by Escape, from wherever one is.
+  await tabTo('button: Choose the camera', 'meeting');
+  await press('Enter');
+  await is('select: Camera', 'the menu takes the focus');
+  await press('Escape');
+  await is('button: Choose the camera', 'Escape gives it back');
+  await press('Enter');
+  await is('select: Camera', 'and again');
+  await page.click('.popover-panel .field-label');
+  await press('Escape');
+  await is('button: Choose the camera', 'also after a click on what takes no focus');
+  assert.equal(await page.$('.popover-panel'), null);
+
   // Alone or not, it is told as it is.
   const nat = new NativeParticipant({ name: 'nat', ...SIGNS[1] });
   t.after(() => nat.close());
@@ -203,6 +216,9 @@ test('with little height the chat can be written in and closed', { timeout: 2 * 
   for (const [width, height] of [[320, 256], [844, 390]]) {
     await ada.page.setViewport({ width, height });
     await ada.join(server.url, 'small');
+    const free = (selector) => ada.page.$eval(selector, (element) => element.getBoundingClientRect().top >= 0 && element.getBoundingClientRect().bottom <= innerHeight);
+    await ada.page.waitForSelector('.card');
+    assert.ok(await free('.card .icon-button'), `the card can be closed at ${width}x${height}`);
     for (const panel of ['chat', 'people']) {
       await ada.click(`toggle-${panel}`);
       const places = await ada.page.evaluate(() => {
@@ -220,4 +236,23 @@ test('with little height the chat can be written in and closed', { timeout: 2 * 
       await until('it is closed', async () => !(await ada.page.$('.panel')));
     }
   }
+});
+
+test('the chat stays at its newest message when a telephone is turned', { timeout: 2 * 60_000 }, async (t) => {
+  const server = await Server.start('turned');
+  t.after(() => server.stop());
+  const browser = await launchChromium();
+  t.after(() => browser.close());
+  const ada = new WebParticipant(browser, { name: 'Ada', ...SIGNS[0] });
+  await ada.open();
+  await ada.page.setViewport({ width: 390, height: 844 });
+  await ada.join(server.url, 'turned');
+  for (let n = 0; n < 8; n++) await ada.say(`message ${n}, long enough for two lines on a telephone that stands upright`);
+  await until('all are there', async () => (await ada.said()).length === 8);
+  const atEnd = () => ada.page.$eval('.chat-log', (log) => log.scrollHeight - log.scrollTop - log.clientHeight < 2);
+  for (const [width, height] of [[844, 390], [390, 844], [390, 460]]) {
+    await ada.page.setViewport({ width, height });
+    await until(`the newest message is in view at ${width}x${height}`, atEnd);
+  }
+  assert.deepEqual(ada.errors, []);
 });

@@ -196,10 +196,16 @@ test('a meeting by link is started, entered, and still there after a restart; wh
 test('no guest walks into an application’s room by its name, and is told so in the page’s language', { timeout: 3 * 60_000 }, async (t) => {
   const server = await production(t, 'by-link-rooms', LINKS);
   await call(server, 'CreateRoom', 'standup', { name: 'standup' });
+  await call(server, 'CreateRoom', 'little', { name: 'little', max_participants: 1 });
   const browser = await chromium(t);
-  for (const [language, title, details] of [
-    ['en', 'There is no meeting under this link', 'Details for your administrator'],
-    ['fr', 'Il n’y a pas de réunion sous ce lien', 'Détails pour votre administrateur'],
+  const first = await person(t, browser, 1, 'First');
+  const invitation = `${server.url}/m/little#token=${token('little', 'first')}`;
+  await first.page.goto(invitation, { waitUntil: 'domcontentloaded' });
+  await first.click('join-button');
+  await first.connected();
+  for (const [language, title, details, full] of [
+    ['en', 'There is no meeting under this link', 'Details for your administrator', 'The meeting is full'],
+    ['fr', 'Il n’y a pas de réunion sous ce lien', 'Détails pour votre administrateur', 'La réunion est complète'],
   ]) {
     const eve = await person(t, browser, 0, 'Eve');
     await inLanguage(eve.page, language);
@@ -220,7 +226,16 @@ test('no guest walks into an application’s room by its name, and is told so in
     assert.match(visible, new RegExp(details));
     assert.doesNotMatch(visible, /token is expired/);
     await eve.screenshot(`expired-${language}`);
+    // What the server says only once it is spoken to.
+    await eve.page.goto(`${server.url}/m/little#token=${token('little', 'eve')}`, { waitUntil: 'domcontentloaded' });
+    await eve.click('join-button');
+    assert.deepEqual(await refusal(eve.page), ['refused', 'full', full]);
   }
+  await call(server, 'RemoveParticipant', 'little', { room: 'little', identity: 'first', revoke_token_ts: Math.floor(Date.now() / 1000) });
+  assert.equal((await refusal(first.page))[0], 'removed');
+  await first.page.reload({ waitUntil: 'domcontentloaded' });
+  await first.click('join-button');
+  assert.equal((await refusal(first.page))[0], 'removed', 'nor is that a lost connection');
   const people = await call(server, 'ListParticipants', 'standup', { room: 'standup' });
   assert.deepEqual(people.participants, []);
 });

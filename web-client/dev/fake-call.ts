@@ -87,7 +87,7 @@ export class FakeCall extends Store<CallSnapshot> implements CallView {
   }
 
   leave(): Promise<void> {
-    this.patch({ phase: 'left', left: { reason: 'left', detail: undefined, wasIn: true } });
+    this.patch({ phase: 'left', left: { reason: 'left', detail: undefined, wasIn: true, alone: false } });
     return Promise.resolve();
   }
 

@@ -95,7 +95,7 @@ async function inside(request = BY_TOKEN, tracks = NOTHING) {
 beforeEach(() => {
   vi.stubGlobal('RTCPeerConnection', vi.fn());
   vi.stubGlobal('location', { origin: 'https://meet.example.org', hostname: 'meet.example.org' });
-  vi.stubGlobal('navigator', { userAgent: '', mediaDevices: undefined });
+  vi.stubGlobal('navigator', { userAgent: '', onLine: true, mediaDevices: undefined });
   vi.stubGlobal('window', {});
   obtained.mockReset().mockResolvedValue('t');
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
@@ -209,6 +209,20 @@ describe('no camera and no microphone stays on', () => {
 });
 
 describe('a call', () => {
+  it('that is left knows whether others are still in it, unless it was cut off', async () => {
+    for (const [people, state, alone] of [
+      [1, 'connected', false],
+      [0, 'connected', true],
+      [0, 'reconnecting', undefined],
+    ] as const) {
+      const { call, room } = await inside();
+      for (let n = 0; n < people; n++) room.remoteParticipants.set(n, {});
+      room.tell(RoomEvent.ConnectionStateChanged, state as never);
+      await call.leave();
+      expect(call.getSnapshot().left).toMatchObject({ reason: 'left', alone });
+    }
+  });
+
   it('connects to the server that the page came from', async () => {
     const { call, room } = await inside(BY_LINK);
     expect(room.connect).toHaveBeenCalledWith('wss://meet.example.org', 't');

@@ -6,10 +6,11 @@ import { difference } from './difference';
 import { causeOf, saveDevice, savedDevice } from './devices';
 import { keptFields, keptList } from './kept';
 import { leftOfJoinError, reasonOfDisconnect } from './leave';
+import { unreachable } from './left';
 import { roomOptions, SCREEN_OPTIONS } from './media';
 import { frozen, peopleOf, soundsOf } from './people';
 import type { OpenTracks } from './preview';
-import { freshToken, onServerStop } from './restart';
+import { freshToken, onSentAway, onServerStop } from './restart';
 import { SilenceWatch } from './silence';
 import { Store } from './store';
 import { Comings } from './throttle';
@@ -133,15 +134,17 @@ export class Call implements CallView {
     }
     this.#store.patch({ phase: 'connecting', access: request.token === undefined ? 'link' : 'token' });
     this.#limit = setTimeout(() => {
-      this.#end({ reason: 'unreachable', detail: undefined, wasIn: false });
+      this.#end(unreachable(navigator));
       void this.room.disconnect();
     }, JOIN_LIMIT);
+    let sentAway: DisconnectReason | undefined;
+    onSentAway(this.room, (reason) => (sentAway = reason));
     try {
       const token = await obtainToken(request);
       if (this.#over()) return;
       await this.room.connect(socketOrigin(location.origin), token);
     } catch (error) {
-      this.#end(leftOfJoinError(error, { hostname: location.hostname, userAgent: navigator.userAgent }));
+      this.#end(leftOfJoinError(error, { hostname: location.hostname, userAgent: navigator.userAgent, onLine: navigator.onLine }, sentAway));
       return;
     }
     if (this.#over()) {
@@ -227,7 +230,8 @@ export class Call implements CallView {
   }
 
   async leave(): Promise<void> {
-    const alone = this.room.remoteParticipants.size === 0;
+    // Whoever is cut off does not know who is still there.
+    const alone = this.getSnapshot().phase === 'connected' ? this.room.remoteParticipants.size === 0 : undefined;
     this.#end({ reason: 'left', detail: undefined, wasIn: this.#entered, alone });
     await this.room.disconnect();
   }

@@ -10,7 +10,7 @@ const CHROMIUM = 'Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36 (KHTML, lik
 const IOS = 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_0 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) FxiOS/140.0 Mobile/15E148 Safari/605.1.15';
 
 const noMedia = ConnectionError.internal('could not establish pc connection');
-const reason = (error: unknown, hostname: string, userAgent: string) => leftOfJoinError(error, { hostname, userAgent } satisfies Place).reason;
+const reason = (error: unknown, hostname: string, userAgent: string) => leftOfJoinError(error, { hostname, userAgent, onLine: true } satisfies Place).reason;
 
 describe('a join whose media do not come up', () => {
   it.each(['localhost', 'LOCALHOST', 'meet.localhost', '127.0.0.1', '127.1.2.3', '[::1]', '::1'])('names the cause in Firefox on %s', (hostname) => {
@@ -40,7 +40,7 @@ describe('another failure to join', () => {
 });
 
 describe('a refusal', () => {
-  const place: Place = { hostname: 'meet.example.org', userAgent: CHROMIUM };
+  const place: Place = { hostname: 'meet.example.org', userAgent: CHROMIUM, onLine: true };
 
   it('says its cause, and keeps the words of the server beside it', () => {
     const sentence = 'could not establish signal connection: invalid token: token has invalid claims: token is expired';
@@ -48,6 +48,15 @@ describe('a refusal', () => {
     expect(leftOfJoinError(new TokenRefused('token-required', 'words'), place)).toMatchObject({ reason: 'refused', cause: 'token-required', detail: undefined });
     expect(leftOfJoinError(new TokenRefused('other', 'words'), place)).toMatchObject({ reason: 'refused', cause: 'other', detail: 'words' });
     expect(leftOfJoinError(new TokenRefused(undefined), place)).toMatchObject({ reason: 'unreachable' });
+    expect(leftOfJoinError(new TokenRefused(undefined), { ...place, onLine: false })).toMatchObject({ reason: 'offline' });
+    for (const [word, told] of [
+      [DisconnectReason.JOIN_FAILURE, { reason: 'refused', cause: 'full' }],
+      [DisconnectReason.PARTICIPANT_REMOVED, { reason: 'removed' }],
+      [DisconnectReason.SERVER_SHUTDOWN, { reason: 'shutdown' }],
+      [DisconnectReason.UNKNOWN_REASON, { reason: 'refused', cause: 'other' }],
+    ] as const) {
+      expect(leftOfJoinError(ConnectionError.leaveRequest('', undefined as never), place, word)).toMatchObject({ ...told, wasIn: false });
+    }
   });
 
   it.each(['removed', 'ended'] as const)('for good is told as what it is, and offers no way back: %s', (cause) => {
@@ -65,6 +74,7 @@ describe('a refusal', () => {
     const retry = (cause: RefusalCause) => mayRetry(refused(cause));
     for (const cause of ['too-many', 'full', 'capacity', 'restarting'] as const) expect(retry(cause), cause).toBe(true);
     for (const cause of ['unknown', 'token-required', 'expired', 'bad-invitation', 'start-not-allowed'] as const) expect(retry(cause), cause).toBe(false);
+    expect(mayRetry({ reason: 'no-rtc', detail: undefined, wasIn: false })).toBe(false);
   });
 });
 
@@ -77,7 +87,7 @@ describe('who comes back by oneself', () => {
     for (const reason of ['left', 'removed', 'duplicate', 'ended', 'no-media'] as const) expect(comesBack(left(reason)), reason).toBe(false);
   });
   it('goes on while the server is not there, and no longer once it refuses', () => {
-    expect(comesBack(left('unreachable', false))).toBe(true);
+    for (const reason of ['unreachable', 'offline'] as const) expect(comesBack(left(reason, false)), reason).toBe(true);
     expect(comesBack(refused('unknown'))).toBe(false);
     expect(comesBack(refused('ended'))).toBe(false);
   });

@@ -1,5 +1,5 @@
 import { ConnectionError, ConnectionErrorReason, DisconnectReason } from 'livekit-client';
-import { refused } from './left';
+import { refused, unreachable } from './left';
 import { causeOfSentence, TokenRefused } from './token';
 import type { Left, LeaveReason } from './types';
 
@@ -27,19 +27,21 @@ export function reasonOfDisconnect(reason: DisconnectReason | undefined): LeaveR
   }
 }
 
-/** Where an attempt to join was made: the page's host name and the browser's word for itself. */
+/** Where an attempt to join was made: the page's host name, the browser's word for itself, and whether it has a network. */
 export interface Place {
   readonly hostname: string;
   readonly userAgent: string;
+  readonly onLine: boolean;
 }
 
-/** Why the meeting could not be entered. */
-export function leftOfJoinError(error: unknown, place: Place): Left {
-  const left = leftAnywhere(error);
+/** Why the meeting could not be entered; `sentAway` is the server's word where it said one. */
+export function leftOfJoinError(error: unknown, place: Place, sentAway?: DisconnectReason): Left {
+  const left = leftAnywhere(error, sentAway);
+  if (left.reason === 'unreachable') return unreachable(place);
   return left.reason === 'no-media' && isFirefox(place) && isLoopback(place) ? { ...left, reason: 'loopback' } : left;
 }
 
-function leftAnywhere(error: unknown): Left {
+function leftAnywhere(error: unknown, sentAway: DisconnectReason | undefined): Left {
   const left = (reason: LeaveReason, detail?: string): Left => ({ reason, detail, wasIn: false });
   if (error instanceof TokenRefused) {
     if (error.cause === undefined) return left('unreachable');
@@ -51,7 +53,7 @@ function leftAnywhere(error: unknown): Left {
     case ConnectionErrorReason.NotAllowed:
       return refused(causeOfSentence(error.message), error.message);
     case ConnectionErrorReason.LeaveRequest:
-      return left(typeof error.context === 'number' ? reasonOfDisconnect(error.context as DisconnectReason) : 'lost');
+      return leftAtOnce(sentAway ?? (error.context as DisconnectReason | undefined));
     case ConnectionErrorReason.Cancelled:
       return left('left');
     case ConnectionErrorReason.Timeout:
@@ -62,6 +64,14 @@ function leftAnywhere(error: unknown): Left {
     default:
       return left('unreachable');
   }
+}
+
+/** The server's first word was that one is to leave: nothing was lost, one has not been in. */
+function leftAtOnce(reason: DisconnectReason | undefined): Left {
+  // The protocol has no other word for it.
+  if (reason === DisconnectReason.JOIN_FAILURE) return refused('full');
+  const told = reasonOfDisconnect(reason);
+  return told === 'lost' ? refused('other') : { reason: told, detail: undefined, wasIn: false };
 }
 
 /** Firefox on iOS calls itself otherwise, and is another engine. */

@@ -1,8 +1,13 @@
-import { DisconnectReason } from 'livekit-client';
+import { ConnectionError, ConnectionErrorReason, DisconnectReason } from 'livekit-client';
 
 /** What the engine keeps inside (livekit-client 2.23); nothing of it is taken for granted. */
 interface Inside {
-  readonly engine?: { readonly token?: string; readonly client?: { onLeave?: ((leave: { reason?: DisconnectReason }) => void) | undefined } };
+  readonly engine?: { readonly token?: string; readonly client?: Client };
+}
+
+interface Client {
+  onLeave?: ((leave: { reason?: DisconnectReason }) => void) | undefined;
+  join?: ((...request: unknown[]) => Promise<unknown>) | undefined;
 }
 
 /**
@@ -16,6 +21,24 @@ export function onServerStop(room: unknown, tell: () => void): void {
   client.onLeave = (leave) => {
     if (leave.reason === DisconnectReason.SERVER_SHUTDOWN) tell();
     onLeave(leave);
+  };
+}
+
+/**
+ * Hears why the server lets somebody not in once there is a signal connection: its first word is that one is to leave. The
+ * engine passes on that it said so, and not the reason. To be called before connecting.
+ */
+export function onSentAway(room: unknown, tell: (reason: DisconnectReason) => void): void {
+  const client = (room as Inside).engine?.client;
+  const { join } = client ?? {};
+  if (!client || !join) return;
+  client.join = async (...request) => {
+    try {
+      return await join.apply(client, request);
+    } catch (error) {
+      if (error instanceof ConnectionError && error.reason === ConnectionErrorReason.LeaveRequest && typeof error.context === 'number') tell(error.context);
+      throw error;
+    }
   };
 }
 

@@ -103,6 +103,17 @@ describe('who follows a link', () => {
     expect((await arriving(CLOSED, { invitation: { room: 'salle', tokens: ['t'] } })).at).toBe('door');
   });
 
+  it('stands before the door again after "Cancel" on the way in: nothing was left', async () => {
+    settings.set(OPEN);
+    const session = new Session(byLink);
+    await session.arrive({ autojoin: false, name: 'Ada' });
+    void session.join('Ada');
+    started.mockClear();
+    await lastCall().leave();
+    expect(session.getSnapshot().at).toBe('door');
+    expect(started).toHaveBeenCalledWith({ wait: false });
+  });
+
   it('is told whether it is the network or the server that is not there', async () => {
     expect(await arriving('unreachable')).toMatchObject({ at: 'out', left: { reason: 'unreachable' } });
     vi.stubGlobal('navigator', { onLine: false });

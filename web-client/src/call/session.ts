@@ -1,6 +1,6 @@
 import { Call } from './call';
 import { tabIdentity } from './identity';
-import { comesBack, mayRetry, refused } from './left';
+import { comesBack, refused, unreachable } from './left';
 import { Preview, openDevices, type OpenTracks } from './preview';
 import { Returning } from './returning';
 import { fetchSettings, loadSettings, settingsKnown, type ServerSettings } from './server';
@@ -28,8 +28,6 @@ export interface Arrival {
   /** Under which name it would be. */
   readonly name: string;
 }
-
-const UNREACHABLE: Left = { reason: 'unreachable', detail: undefined, wasIn: false };
 
 /** One visit to one meeting: looking at oneself, joining, leaving, coming back. */
 export class Session extends Store<SessionSnapshot> {
@@ -112,7 +110,7 @@ export class Session extends Store<SessionSnapshot> {
   }
 
   #wayIn(settings: ServerSettings | 'unreachable'): Left | undefined {
-    if (settings === 'unreachable') return navigator.onLine ? UNREACHABLE : { ...UNREACHABLE, reason: 'offline' };
+    if (settings === 'unreachable') return unreachable(navigator);
     this.#development = settings.development;
     if (this.#ticket.tokens.length > 0 || settings.development || settings.join === 'link') return undefined;
     return refused('token-required');
@@ -144,6 +142,8 @@ export class Session extends Store<SessionSnapshot> {
     const { left, token } = call.getSnapshot();
     if (token !== undefined) this.#renew(token);
     if (left?.wasIn && comesBack(left)) this.#comeBack(call, left);
+    // Who thinks better of it on the way in has left nothing yet.
+    else if (left?.reason === 'left' && !left.wasIn) void this.#showDoor({ wait: false });
   }
 
   /** Keeps the newest token, so that who leaves, or loads the page anew, can come back. */
@@ -175,7 +175,7 @@ export class Session extends Store<SessionSnapshot> {
 
   /** One attempt to come back. The devices are opened once somebody is there to see them. */
   async #attempt(before: Call, wanted: () => boolean): Promise<Left | undefined> {
-    if ((await fetchSettings()) === 'unreachable' || !wanted()) return UNREACHABLE;
+    if ((await fetchSettings()) === 'unreachable' || !wanted()) return unreachable(navigator);
     const call = new Call(before);
     this.#attempted = call;
     const { sending } = before.getSnapshot();
@@ -225,6 +225,5 @@ function quiet<T>(promise: Promise<T>): Promise<T> {
 
 /** After minutes of trying: whose fault it is. */
 function told(left: Left): Left {
-  if (left.reason === 'unreachable' && !navigator.onLine) return { ...left, reason: 'offline' };
-  return mayRetry(left) && left.reason === 'shutdown' ? { ...left, reason: 'unreachable' } : left;
+  return left.reason === 'unreachable' || left.reason === 'offline' || left.reason === 'shutdown' ? unreachable(navigator) : left;
 }

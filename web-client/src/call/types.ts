@@ -107,8 +107,8 @@ export interface Left {
   readonly detail: string | undefined;
   /** False where the meeting was never entered. */
   readonly wasIn: boolean;
-  /** Nobody else was in the meeting when it was left. */
-  readonly alone?: boolean;
+  /** Whether nobody else was in the meeting when it was left; `undefined` where that is not known. */
+  readonly alone?: boolean | undefined;
 }
 
 /** Where the call stands. `resuming` keeps the media; `reconnecting` has lost it. */

@@ -1,10 +1,10 @@
 import { ArrowRight, LoaderCircle, RotateCw, ShieldCheck, Video } from 'lucide-react';
 import { useEffect, useId, useState, useSyncExternalStore, type SyntheticEvent } from 'react';
-import { refused } from '../../call/left';
+import { refused, unreachable } from '../../call/left';
 import { parseEntered } from '../../call/room-code';
 import { loadSettings, mayStart, settings } from '../../call/server';
 import { startMeeting, TokenRefused } from '../../call/token';
-import { textOf } from '../left/words';
+import { textOf, titleOf } from '../left/words';
 import { Heading } from '../parts/heading';
 import { PageHead } from '../parts/page-head';
 import { useT } from '../prefs';
@@ -43,14 +43,14 @@ export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
           <p className="home-lead">{t(known === undefined || starts ? 'home.lead' : 'home.leadClosed')}</p>
           <div className="home-actions" aria-busy={server === 'loading'}>
             {(server === 'unreachable' || retrying) && <Unreachable retrying={retrying} onRetry={() => void retry()} />}
-            {known !== undefined && !starts && (
-              <p className="home-closed" data-testid="start-closed">
-                {t(joins ? 'home.startElsewhere' : 'home.closed')}
-              </p>
-            )}
             {badLink && !joins && known !== undefined && (
               <p className="field-error" role="alert">
                 {t('home.badLinkClosed')}
+              </p>
+            )}
+            {known !== undefined && !starts && (
+              <p className="home-closed" data-testid="start-closed">
+                {t(joins ? 'home.startElsewhere' : 'home.closed')}
               </p>
             )}
             {/* Its place is kept while the server is asked. */}
@@ -76,13 +76,16 @@ export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
 /** The button stays where it is while the server is asked, or whoever uses the keyboard would lose their place. */
 export function Unreachable({ retrying, onRetry }: { retrying: boolean; onRetry: () => void }) {
   const t = useT();
+  const left = unreachable(navigator);
   return (
     <div className="home-closed" role="alert" data-testid="server-unreachable">
-      <p>{t(retrying ? 'returning.trying' : 'left.unreachable.text')}</p>
+      <h2>{titleOf(left, t)}</h2>
+      <p>{textOf(left, t)}</p>
       <button type="button" className="button button--quiet" aria-disabled={retrying} onClick={retrying ? undefined : onRetry}>
-        <RotateCw size={18} aria-hidden />
+        <RotateCw className={retrying ? 'spin' : undefined} size={18} aria-hidden />
         {t('left.retry')}
       </button>
+      {retrying && <p className="sr-only">{t('returning.trying')}</p>}
     </div>
   );
 }
@@ -99,7 +102,7 @@ function Start({ waiting }: { waiting: boolean }) {
       go(`/m/${await startMeeting()}`);
     } catch (thrown) {
       const cause = thrown instanceof TokenRefused ? thrown.cause : 'other';
-      setError(cause === undefined ? t('left.unreachable.text') : textOf(refused(cause), t));
+      setError(textOf(cause === undefined ? unreachable(navigator) : refused(cause), t));
       setStarting(false);
       // The settings may have changed since this page was opened.
       if (cause === 'start-not-allowed') void loadSettings();

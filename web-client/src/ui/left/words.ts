@@ -9,5 +9,6 @@ export function titleOf({ reason, cause }: Left, t: Translate): string {
 /** The same, and what one can do. */
 export function textOf({ reason, cause, alone }: Left, t: Translate): string {
   if (reason === 'refused') return t(`refused.${cause ?? 'other'}.text`);
-  return reason === 'left' && alone === true ? t('left.left.alone') : t(`left.${reason}.text`);
+  if (reason === 'left' && alone !== false) return t(alone === true ? 'left.left.alone' : 'left.left.cutOff');
+  return t(`left.${reason}.text`);
 }

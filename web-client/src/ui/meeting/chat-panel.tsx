@@ -33,11 +33,24 @@ export function ChatPanel({ call, chat, draft, onClose }: { call: CallView; chat
 function Log({ chat, onAgain }: { chat: readonly ChatMessage[]; onAgain: (text: string) => void }) {
   const list = useRef<HTMLOListElement>(null);
   const follow = useRef(true);
+  const size = useRef('');
 
   useEffect(() => {
     const element = list.current;
     if (element && (follow.current || chat.at(-1)?.isLocal)) element.scrollTop = element.scrollHeight;
   }, [chat]);
+
+  useEffect(() => {
+    const element = list.current;
+    if (!element) return;
+    // A telephone that is turned, or whose keyboard comes up, does not hide the newest message.
+    const watch = new ResizeObserver(() => {
+      size.current = sizeOf(element);
+      if (follow.current) element.scrollTop = element.scrollHeight;
+    });
+    watch.observe(element);
+    return () => watch.disconnect();
+  }, []);
 
   return (
     <ol
@@ -46,6 +59,8 @@ function Log({ chat, onAgain }: { chat: readonly ChatMessage[]; onAgain: (text: 
       // Reachable by keyboard, or it could not be scrolled without a mouse.
       tabIndex={0}
       onScroll={(event) => {
+        // What a new size did is no wish of the reader's.
+        if (sizeOf(event.currentTarget) !== size.current) return;
         const { scrollHeight, scrollTop, clientHeight } = event.currentTarget;
         follow.current = scrollHeight - scrollTop - clientHeight < NEAR_END;
       }}
@@ -134,6 +149,10 @@ function Composer({ text, onText, onSend }: { text: string; onText: (text: strin
       </button>
     </form>
   );
+}
+
+function sizeOf({ clientWidth, clientHeight }: Element): string {
+  return `${String(clientWidth)}x${String(clientHeight)}`;
 }
 
 function continues(before: ChatMessage | undefined, message: ChatMessage): boolean {

@@ -1,4 +1,4 @@
-import { useEffect, useId, useRef, useState, type ReactNode } from 'react';
+import { useEffect, useEffectEvent, useId, useRef, useState, type ReactNode } from 'react';
 import './popover.css';
 
 interface Props {
@@ -17,41 +17,42 @@ export function Popover({ label, className, icon, align = 'center', children }: 
   const button = useId();
   const panel = useRef<HTMLDivElement>(null);
 
-  useEffect(() => {
-    if (!open) return;
-    const outside = (event: Event): void => {
-      if (event.target instanceof Node && !root.current?.contains(event.target)) setOpen(false);
-    };
-    document.addEventListener('pointerdown', outside);
-    document.addEventListener('focusin', outside);
-    panel.current?.querySelector<HTMLElement>('button, select, input')?.focus({ preventScroll: true });
-    return () => {
-      document.removeEventListener('pointerdown', outside);
-      document.removeEventListener('focusin', outside);
-    };
-  }, [open]);
-
   const close = (): void => {
     setOpen(false);
     document.getElementById(button)?.focus();
   };
 
+  const pressed = useEffectEvent((event: KeyboardEvent) => {
+    if (event.key !== 'Escape') return;
+    event.stopPropagation();
+    close();
+  });
+
+  useEffect(() => {
+    if (!open) return;
+    const outside = (event: Event): void => {
+      if (event.target instanceof Node && !root.current?.contains(event.target)) setOpen(false);
+    };
+    const escape = (event: KeyboardEvent): void => pressed(event);
+    document.addEventListener('pointerdown', outside);
+    document.addEventListener('focusin', outside);
+    document.addEventListener('keydown', escape);
+    panel.current?.querySelector<HTMLElement>('button, select, input')?.focus({ preventScroll: true });
+    return () => {
+      document.removeEventListener('pointerdown', outside);
+      document.removeEventListener('focusin', outside);
+      document.removeEventListener('keydown', escape);
+    };
+  }, [open]);
+
   return (
-    <div
-      ref={root}
-      className="popover"
-      onKeyDown={(event) => {
-        if (open && event.key === 'Escape') {
-          event.stopPropagation();
-          close();
-        }
-      }}
-    >
+    <div ref={root} className="popover">
       <button id={button} type="button" className={className} aria-label={label} title={label} aria-expanded={open} aria-haspopup="dialog" onClick={() => setOpen(!open)}>
         {icon}
       </button>
       {open && (
-        <div ref={panel} className="popover-panel" data-align={align} role="dialog" aria-label={label}>
+        // It takes a click on its own ground: what is around it would take the focus, and that closes it.
+        <div ref={panel} className="popover-panel" data-align={align} role="dialog" aria-label={label} tabIndex={-1}>
           {children(close)}
         </div>
       )}
