@@ -146,8 +146,8 @@ async function check(t, from, to, { codec, layers, options = {}, encrypted = fal
   t.diagnostic(rows.at(-1));
   // The layers below the one that is seen are needed for key pictures only. With all of them the shares of these pictures are
   // 28 % and more in VP9, 44 % in AV1; the rest is what Chromium sends to find out how much it may send. In L3T3 each picture
-  // needs them: that they come shows in that it is decoded.
-  if (mode.endsWith('_KEY')) assert.ok(share < MOST_OF_KEY[codec], `the lower layers stay behind: ${share}`);
+  // needs them: that they come shows in that it is decoded. Firefox does not tell which of its pictures were key pictures.
+  if (mode.endsWith('_KEY') && to === 'Chromium') assert.ok(share < MOST_OF_KEY[codec], `the lower layers stay behind: ${share}`);
 }
 
 const pick = process.env.CODEC;

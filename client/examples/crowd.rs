@@ -8,6 +8,7 @@
 mod support;
 
 use std::{
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex},
     time::Duration,
 };
@@ -17,6 +18,7 @@ use client::{
     fixtures::{MovingPicture, OPUS_DTX, PictureSize, VIDEO_FRAME_TICKS},
     media::{AudioLevel, MediaKind},
 };
+use protocol::livekit::{StreamState, signal_response};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
     time::{Instant, MissedTickBehavior, interval_at, sleep},
@@ -54,6 +56,8 @@ struct Crowd {
     lost: Vec<String>,
     /// Who had to come back.
     returned: Vec<String>,
+    /// Tracks that the server does not send for want of bandwidth, by the number of the person.
+    paused: BTreeMap<u32, BTreeSet<String>>,
 }
 
 #[tokio::main]
@@ -101,14 +105,16 @@ async fn come(meeting: Arc<Meeting>, crowd: Arc<Mutex<Crowd>>, people: u32, betw
 
 /// What all who are in receive together: tracks that are subscribed, and pictures of which packets came.
 async fn report(crowd: &Mutex<Crowd>) -> serde_json::Value {
-    let (people, lost, returned) = {
+    let (people, lost, returned, paused) = {
         let crowd = crowd.lock().expect("nobody panics with it");
         let Crowd {
             people,
             lost,
             returned,
+            paused,
         } = &*crowd;
-        (people.clone(), lost.clone(), returned.clone())
+        let paused: usize = paused.values().map(BTreeSet::len).sum();
+        (people.clone(), lost.clone(), returned.clone(), paused)
     };
     let (mut voices, mut pictures, mut seen) = (0, 0, 0);
     for person in &people {
@@ -126,7 +132,8 @@ async fn report(crowd: &Mutex<Crowd>) -> serde_json::Value {
         }
     }
     serde_json::json!({
-        "in": people.len(), "lost": lost, "returned": returned, "voices": voices, "pictures": pictures, "seen": seen,
+        "in": people.len(), "lost": lost, "returned": returned, "voices": voices, "pictures": pictures,
+        "paused": paused, "seen": seen,
     })
 }
 
@@ -183,6 +190,7 @@ async fn attend(
         tokio::select! {
             event = client.next_event() => match event {
                 Some(Event::KeyFrameRequested { layer, .. }) => picture.restart(layer),
+                Some(Event::Signal(message)) => note_paused(crowd, index, *message),
                 Some(Event::Reconnecting(how)) => {
                     let mut crowd = crowd.lock().expect("nobody panics with it");
                     crowd.returned.push(format!("person {index}: {how:?}"));
@@ -202,6 +210,20 @@ async fn attend(
                     unless_returning(sent)?;
                 }
             }
+        }
+    }
+}
+
+fn note_paused(crowd: &Mutex<Crowd>, index: u32, message: signal_response::Message) {
+    let signal_response::Message::StreamStateUpdate(update) = message else {
+        return;
+    };
+    let mut crowd = crowd.lock().expect("nobody panics with it");
+    let paused = crowd.paused.entry(index).or_default();
+    for stream in update.stream_states {
+        match stream.state() {
+            StreamState::Paused => _ = paused.insert(stream.track_sid),
+            StreamState::Active => _ = paused.remove(&stream.track_sid),
         }
     }
 }

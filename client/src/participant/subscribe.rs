@@ -116,7 +116,7 @@ impl Participant {
                 mid,
                 track,
                 kind,
-                publisher: self.publisher_of(track),
+                publisher: self.known_publisher(track),
             });
         }
         let before = std::mem::replace(&mut self.subscriptions, present);
@@ -174,15 +174,28 @@ impl Participant {
             }
             news.push(update);
         }
-        for index in 0..self.subscriptions.len() {
-            let publisher = self.publisher_of(self.subscriptions[index].track);
-            let subscription = &mut self.subscriptions[index];
-            subscription.publisher = publisher.or(subscription.publisher);
+        for who in &news {
+            let Ok(sid) = who.sid.parse() else { continue };
+            let publishes =
+                |track: TrackSid| who.tracks.iter().any(|info| info.sid == track.as_str());
+            let theirs = self.subscriptions.iter_mut();
+            theirs
+                .filter(|subscription| publishes(subscription.track))
+                .for_each(|subscription| subscription.publisher = Some(sid));
         }
         if !news.is_empty() {
             self.events.push_back(Event::ParticipantsChanged(news));
         }
         Ok(())
+    }
+
+    /// As far as possible from what is subscribed already, which is shorter to look through.
+    fn known_publisher(&self, track: TrackSid) -> Option<ParticipantSid> {
+        let mut subscribed = self.subscriptions.iter();
+        let known = subscribed.find(|subscription| subscription.track == track);
+        known
+            .and_then(|subscription| subscription.publisher)
+            .or_else(|| self.publisher_of(track))
     }
 
     fn publisher_of(&self, track: TrackSid) -> Option<ParticipantSid> {
