@@ -271,6 +271,8 @@ pub struct Watch {
     /// Subscriptions begun anew since the instant.
     repairs: (Instant, u8),
     reconnecting: bool,
+    /// It is not asked to offer again before.
+    ask_after: Instant,
 }
 
 impl Watch {
@@ -286,7 +288,17 @@ impl Watch {
             reports: 0,
             repairs: (now, 0),
             reconnecting: false,
+            ask_after: now,
         }
+    }
+
+    /// Its subscriptions wait each for itself, and it is asked for all of them.
+    fn may_ask(&mut self, now: Instant) -> bool {
+        let may = now >= self.ask_after;
+        if may {
+            self.ask_after = now + 2 * ASK_AGAIN;
+        }
+        may
     }
 
     /// RTP or RTCP of the peer came.
@@ -409,15 +421,19 @@ impl Shard {
         let mut downs = std::mem::take(&mut self.scratch_downs);
         downs.extend_from_slice(&p.downs);
         self.watch_publisher(peer, now);
+        let mut is_unbound = false;
         for down in downs.drain(..) {
             match self.finding(down, now) {
                 None => {}
-                Some(Finding::Unbound) => self.ask_again(peer),
+                Some(Finding::Unbound) => is_unbound = true,
                 Some(Finding::Starved(up)) => self.start_again(down, up, now, out),
                 Some(Finding::Lost) => self.renew_subscription(peer, down, now, out),
             }
         }
         self.scratch_downs = downs;
+        if is_unbound {
+            self.ask_again(peer, now);
+        }
     }
 
     fn finding(&mut self, down: DownTrackKey, now: Instant) -> Option<Finding> {
@@ -443,13 +459,13 @@ impl Shard {
             .then_some(Finding::Lost)
     }
 
-    /// A subscription has no section: the client did not do what it was asked for, or the word was lost.
-    fn ask_again(&mut self, peer: PeerKey) {
+    /// Subscriptions have no section: the client did not do what it was asked for, or the word was lost. It is asked to offer,
+    /// and for no section twice: one that is slow would add them all once more. What it has not added, the answer tells.
+    fn ask_again(&mut self, peer: PeerKey, now: Instant) {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
         };
-        if p.negotiation.needs_renegotiation() {
-            p.asked = MediaSections::default();
+        if p.negotiation.needs_renegotiation() && p.watch.may_ask(now) {
             self.stats.repairs.asked += 1;
             self.ask_for_offer(peer);
         }

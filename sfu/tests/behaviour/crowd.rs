@@ -100,6 +100,39 @@ fn sixty_people_who_come_one_after_the_other_are_all_received() {
     }
 }
 
+/// A client takes seconds to describe hundreds of sections. Were it asked for them again meanwhile, it would add them once more,
+/// and its offer would grow until it is longer than any that is read.
+#[test]
+fn who_takes_long_to_offer_is_asked_for_each_section_once_and_seldom_to_hurry() {
+    let mut rig = Rig::new(172);
+    let tracks = others(&mut rig, 40);
+    let mut late = Attacker::join(&mut rig, 99, &[EAR, EYE]).connected(&mut rig);
+    let begun = rig.events.len();
+    for track in &tracks {
+        late.subscribe(&mut rig, *track);
+        late.step(&mut rig);
+    }
+    let end = rig.now + 30 * SECOND;
+    while rig.now < end {
+        late.step(&mut rig);
+        rig.run(100 * MS);
+    }
+    let asked = rig.events[begun..].iter().filter_map(|event| match event {
+        Event::NegotiationNeeded { peer, missing } if *peer == late.sid => Some(*missing),
+        _ => None,
+    });
+    let asked: Vec<_> = asked.collect();
+    let count = |of: fn(&sfu::MediaSections) -> u32| asked.iter().map(of).sum::<u32>();
+    let (audios, videos) = (count(|m| m.audios), count(|m| m.videos));
+    assert_eq!(
+        (audios, videos),
+        (39, 39),
+        "the first offer has one of each"
+    );
+    let hurried = asked.iter().filter(|m| m.audios + m.videos == 0).count();
+    assert!((1..=15).contains(&hurried), "{hurried}");
+}
+
 /// One packet with a whole key frame of 320x180 in VP8 (RFC 7741).
 const VP8: [u8; 14] = [
     0x10, 0x10, 0x00, 0x00, 0x9d, 0x01, 0x2a, 0x40, 0x01, 0xb4, 0x00, 0, 0, 0,
