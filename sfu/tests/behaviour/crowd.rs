@@ -105,6 +105,9 @@ fn sixty_people_who_come_one_after_the_other_are_all_received() {
 #[test]
 fn who_takes_long_to_offer_is_asked_for_each_section_once_and_seldom_to_hurry() {
     let mut rig = Rig::new(172);
+    // Where nobody sends anything nobody misses anything.
+    let speaker = rig.join();
+    rig.publish(speaker, client::media::MediaKind::Audio, &[]);
     let tracks = others(&mut rig, 40);
     let mut late = Attacker::join(&mut rig, 99, &[EAR, EYE]).connected(&mut rig);
     let begun = rig.events.len();
@@ -112,7 +115,7 @@ fn who_takes_long_to_offer_is_asked_for_each_section_once_and_seldom_to_hurry() 
         late.subscribe(&mut rig, *track);
         late.step(&mut rig);
     }
-    let end = rig.now + 30 * SECOND;
+    let end = rig.now + 20 * SECOND;
     while rig.now < end {
         late.step(&mut rig);
         rig.run(100 * MS);
@@ -130,7 +133,8 @@ fn who_takes_long_to_offer_is_asked_for_each_section_once_and_seldom_to_hurry() 
         "the first offer has one of each"
     );
     let hurried = asked.iter().filter(|m| m.audios + m.videos == 0).count();
-    assert!((1..=15).contains(&hurried), "{hurried}");
+    assert!((3..=12).contains(&hurried), "{hurried}");
+    assert!(rig.shard.stats().repairs.asked > 0);
 }
 
 /// One packet with a whole key frame of 320x180 in VP8 (RFC 7741).
