@@ -4,42 +4,16 @@
  */
 import assert from 'node:assert/strict';
 import http from 'node:http';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { test } from 'node:test';
 import { launchChromium, launchFirefox } from './lib/browsers.js';
 import { everyoneHearsAndSees } from './lib/everyone.js';
+import { call, post, production } from './lib/meetings.js';
 import { SIGNS, WebParticipant } from './lib/participants.js';
 import { Server } from './lib/server.js';
 import { token } from './lib/token.js';
 import { pause, until } from './lib/until.js';
 
 const LINKS = { CONCLAVE_MEETINGS_START: 'anyone', CONCLAVE_MEETINGS_JOIN: 'link' };
-
-/** A server outside development mode, whose meetings are kept in a folder of this test's own. */
-async function production(t, name, meetings = {}) {
-  const folder = mkdtempSync(path.join(tmpdir(), 'conclave-meetings-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  const settings = { ...meetings, CONCLAVE_MEETINGS_FILE: path.join(folder, 'meetings.db') };
-  const server = await Server.start(name, { development: false, settings });
-  t.after(() => server.stop());
-  return server;
-}
-
-/** The server API. */
-async function call(server, method, room, body) {
-  const jwt = token(room, 'moderator', { grant: { roomAdmin: true, roomCreate: true } });
-  const headers = { Authorization: `Bearer ${jwt}`, 'Content-Type': 'application/json' };
-  const answer = await fetch(`${server.url}/twirp/livekit.RoomService/${method}`, { method: 'POST', headers, body: JSON.stringify(body) });
-  assert.equal(answer.status, 200, `${method}: ${await answer.clone().text()}`);
-  return answer.json();
-}
-
-async function post(server, target, body = {}) {
-  const answer = await fetch(`${server.url}${target}`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
-  return { status: answer.status, ...(await answer.json()) };
-}
 
 const startMeeting = async (server) => (await post(server, '/api/v1/rooms')).slug;
 

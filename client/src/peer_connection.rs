@@ -275,12 +275,9 @@ impl PeerConnection {
         payload: &[u8],
         now: Instant,
     ) {
-        let Ok(receive) = Receive::new(protocol(&self.config), remote, local, payload) else {
-            self.malformed += 1;
-            return;
-        };
-        let result = self.rtc.handle_input(Input::Receive(now, receive));
-        self.settle(result, now);
+        if let Some(result) = self.receive(local, remote, payload, now) {
+            self.settle(result, now);
+        }
     }
 
     /// Takes in datagrams that came together, each with its sender.
@@ -290,19 +287,38 @@ impl PeerConnection {
         datagrams: impl IntoIterator<Item = (SocketAddr, &'a [u8])>,
         now: Instant,
     ) {
-        // With each datagram str0m looks after all of its streams, except where time seems to have stood still; and after
-        // what a packet brings there is nothing to do before the next one.
-        let mut at = now;
-        for (remote, payload) in datagrams {
-            let Ok(receive) = Receive::new(protocol(&self.config), remote, local, payload) else {
-                self.malformed += 1;
-                continue;
-            };
-            let result = self.rtc.handle_input(Input::Receive(at, receive));
-            self.settle_until(result, now, |event| matches!(event, Event::RtpPacket(_)));
-            at = now.checked_sub(Duration::from_nanos(1)).unwrap_or(now);
+        let mut datagrams = datagrams.into_iter();
+        if let Some((remote, payload)) = datagrams.next() {
+            self.handle_datagram(local, remote, payload, now);
         }
-        self.handle_timeout(now);
+        // With each datagram str0m looks after all of its streams, except where time seems to have stood still; and after
+        // what a packet brings there is nothing to do before the next one. That is done once for all of them.
+        let before = now.checked_sub(Duration::from_nanos(1)).unwrap_or(now);
+        let mut is_settled = true;
+        for (remote, payload) in datagrams {
+            if let Some(result) = self.receive(local, remote, payload, before) {
+                self.settle_until(result, now, |event| matches!(event, Event::RtpPacket(_)));
+                is_settled = false;
+            }
+        }
+        if !is_settled {
+            self.handle_timeout(now);
+        }
+    }
+
+    /// Hands a datagram to str0m; `None`: it is of no kind that there is.
+    fn receive(
+        &mut self,
+        local: SocketAddr,
+        remote: SocketAddr,
+        payload: &[u8],
+        at: Instant,
+    ) -> Option<Result<(), str0m::RtcError>> {
+        let Ok(receive) = Receive::new(protocol(&self.config), remote, local, payload) else {
+            self.malformed += 1;
+            return None;
+        };
+        Some(self.rtc.handle_input(Input::Receive(at, receive)))
     }
 
     /// The instant of [`Self::poll_timeout`] has come (earlier calls do no harm).

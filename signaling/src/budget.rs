@@ -120,15 +120,11 @@ impl Ledger {
         &mut self.account(principal, now).descriptions
     }
 
-    /// When a description that waits may be read.
-    pub fn descriptions_due(
-        &self,
-        principal: &ParticipantIdentity,
-        due: impl FnOnce(&DescriptionBudgets) -> Instant,
-    ) -> Instant {
+    /// When an offer that waits may be read, and an answer.
+    pub fn descriptions_ready(&self, principal: &ParticipantIdentity) -> (Instant, Instant) {
         match self.accounts.get(principal) {
-            Some(account) => due(&account.descriptions),
-            None => self.opened,
+            Some(account) => account.descriptions.ready(),
+            None => (self.opened, self.opened),
         }
     }
 

@@ -64,6 +64,11 @@ impl DescriptionBudgets {
         self.answers.grant(units, now);
     }
 
+    /// When one more offer may be read, and one more answer.
+    pub fn ready(&self) -> (Instant, Instant) {
+        (self.offers.ready_for(1), self.answers.ready_for(1))
+    }
+
     pub fn are_full(&self, now: Instant) -> bool {
         let mut all = self.clone();
         all.offers.take(BURST, now) && all.answers.take(BURST, now)
@@ -142,22 +147,14 @@ impl Room {
     /// When the next of a participant is to be read.
     pub(crate) fn descriptions_due(&self, participant: &Participant) -> Option<Instant> {
         let waiting = &participant.descriptions;
-        let principal = participant.principal();
-        let ready = |budget: fn(&DescriptionBudgets) -> &Budget| {
-            self.ledger
-                .descriptions_due(&principal, |budgets| budget(budgets).ready_for(1))
-        };
-        let offer = waiting
-            .offer
-            .as_ref()
-            .map(|_| ready(|budgets| &budgets.offers));
-        let answer = waiting
-            .answer
-            .as_ref()
-            .map(|_| ready(|budgets| &budgets.answers));
+        if waiting.offer.is_none() && waiting.answer.is_none() {
+            return None;
+        }
+        let (offers, answers) = self.ledger.descriptions_ready(&participant.principal());
+        let held = waiting.hold_offer.unwrap_or(offers);
         earliest([
-            offer.map(|ready| waiting.hold_offer.map_or(ready, |until| ready.max(until))),
-            answer,
+            waiting.offer.as_ref().map(|_| offers.max(held)),
+            waiting.answer.as_ref().map(|_| answers),
         ])
     }
 

@@ -41,7 +41,9 @@ export async function everybodyInOneRoom(t, { people, seconds }) {
   const report = async () => {
     crowd.write({});
     const counts = await crowd.read();
-    assert.deepEqual(counts.lost, []);
+    // Who is cut off on a busy machine may resume; nobody is made to connect anew.
+    const anew = counts.returned.filter((one) => one.endsWith('Full'));
+    assert.deepEqual([...counts.lost, ...anew], []);
     return counts;
   };
 
@@ -61,9 +63,14 @@ export async function everybodyInOneRoom(t, { people, seconds }) {
   const began = performance.now();
   await complete(people - 2);
   const took = (performance.now() - began) / 1000;
+  /** The part of a core that the meeting takes by itself. */
+  const measureIdle = async () => {
+    const before = server.cpu();
+    await pause(5000);
+    return (server.cpu() - before) / 5;
+  };
   const ofJoins = server.cpu();
-  await pause(5000);
-  const idle = (server.cpu() - ofJoins) / 5;
+  const idle = await measureIdle();
   t.diagnostic(`${people - 2} people have all tracks of one another after ${took.toFixed(1)} s; each join took ${((1000 * ofJoins) / (people - 2)).toFixed(0)} ms of ` +
     `the server's CPU, the meeting then takes ${(100 * idle).toFixed(0)} % of a core and ${(server.memory() / 1e6).toFixed(0)} MB`);
 
@@ -74,6 +81,7 @@ export async function everybodyInOneRoom(t, { people, seconds }) {
 
   const browser = new BareParticipant(chromium, { name: 'browser', ...SIGNS[1], width: 320, height: 180, fps: 1 });
   await browser.open();
+  const idleBefore = await measureIdle();
   const [cpu, start] = [server.cpu(), performance.now()];
   await browser.join(page.url, server.socketUrl, token(ROOM, 'browser'), { room: { singlePeerConnection: true } });
   const inAfter = (performance.now() - start) / 1000;
@@ -84,10 +92,10 @@ export async function everybodyInOneRoom(t, { people, seconds }) {
   };
   await until(`the browser has all tracks`, everything, { limit, every: 500, explain: () => JSON.stringify(got) });
   const allAfter = (performance.now() - start) / 1000;
-  const cost = server.cpu() - cpu - idle * allAfter;
+  const cost = server.cpu() - cpu;
   await complete(people);
   t.diagnostic(`the browser is in after ${inAfter.toFixed(1)} s and has all ${2 * (people - 1)} tracks after ${allAfter.toFixed(1)} s; ` +
-    `its join took ${(1000 * cost).toFixed(0)} ms of the server's CPU`);
+    `the server's CPU until then: ${(1000 * cost).toFixed(0)} ms, of which the meeting takes ${(1000 * idleBefore * allAfter).toFixed(0)} by itself`);
   const explain = async () => `${await native.tracks()}; ${JSON.stringify(await native.events())}`;
   await until('the native SDK has all tracks', async () => (await native.tracks()) === 2 * (people - 1), { limit, explain });
   assert.deepEqual(browser.errors, []);

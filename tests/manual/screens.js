@@ -7,16 +7,13 @@
  *     npm run screens -- --test-name-pattern='the door'    some
  */
 import assert from 'node:assert/strict';
-import { mkdtempSync, rmSync } from 'node:fs';
-import { tmpdir } from 'node:os';
-import path from 'node:path';
 import { test } from 'node:test';
 import { launchChromium } from '../lib/browsers.js';
 import { LineProgram } from '../lib/lines.js';
+import { call, post, production } from '../lib/meetings.js';
 import { SIGNS, WebParticipant } from '../lib/participants.js';
 import { CROWD } from '../lib/paths.js';
 import { LANGUAGES, LOW, SIZES, picture } from '../lib/pictures.js';
-import { Server } from '../lib/server.js';
 import { KEY, SECRET, token } from '../lib/token.js';
 import { until } from '../lib/until.js';
 
@@ -28,16 +25,6 @@ const LONG_NAME = 'Bartholomew Featherstonehaugh-Cholmondeley';
 const NOBODYS = 'abcd-efgh-jkm';
 /** Longer than the minutes for which the page tries to come back. */
 const TOO_LONG = 10 * 60_000;
-
-/** A server outside development mode, as `meetings` sets it. */
-async function production(t, name, meetings = {}) {
-  const folder = mkdtempSync(path.join(tmpdir(), 'conclave-screens-'));
-  t.after(() => rmSync(folder, { recursive: true, force: true }));
-  const settings = { ...meetings, CONCLAVE_MEETINGS_FILE: path.join(folder, 'meetings.db') };
-  const server = await Server.start(`screens-${name}`, { development: false, settings });
-  t.after(() => server.stop());
-  return server;
-}
 
 async function chromium(t) {
   const browser = await launchChromium();
@@ -78,20 +65,6 @@ async function enter(one, address) {
   await until(`${one.name} sends`, () => one.page.evaluate(() => window.__conclave.room.localParticipant.isMicrophoneEnabled && window.__conclave.room.localParticipant.isCameraEnabled));
 }
 
-/** The server API. */
-async function call(server, method, room, body) {
-  const jwt = token(room, 'moderator', { grant: { roomAdmin: true, roomCreate: true } });
-  const headers = { Authorization: `Bearer ${jwt}`, 'Content-Type': 'application/json' };
-  const answer = await fetch(`${server.url}/twirp/livekit.RoomService/${method}`, { method: 'POST', headers, body: JSON.stringify(body) });
-  assert.equal(answer.status, 200, `${method}: ${await answer.clone().text()}`);
-  return answer.json();
-}
-
-async function post(server, target, body = {}) {
-  const answer = await fetch(`${server.url}${target}`, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body) });
-  return answer.json();
-}
-
 const newMeeting = async (server) => `/m/${(await post(server, '/api/v1/rooms')).slug}`;
 
 /** From now on `answer` answers the page's requests for this path. */
@@ -115,9 +88,9 @@ const mayRetry = (state) => ({ ...state, says: [...state.says, 'left.retry'] });
 
 test('the start page, as far as this server lets people start and join', LIMIT, async (t) => {
   const browser = await chromium(t);
-  const closed = await production(t, 'closed');
-  const joins = await production(t, 'joins', { CONCLAVE_MEETINGS_JOIN: 'link' });
-  const open = await production(t, 'open', LINKS);
+  const closed = await production(t, 'screens-closed');
+  const joins = await production(t, 'screens-joins', { CONCLAVE_MEETINGS_JOIN: 'link' });
+  const open = await production(t, 'screens-open', LINKS);
   await inEach(t, async (t, language) => {
     const take = (one, screen, state) => picture(one.page, screen, language, { ...state, says: ['home.title', ...state.says] });
     const ada = await visitor(t, browser, closed, language);
@@ -176,8 +149,8 @@ test('the start page, as far as this server lets people start and join', LIMIT, 
 
 test('a link that lets nobody in', LIMIT, async (t) => {
   const browser = await chromium(t);
-  const closed = await production(t, 'refusing-closed');
-  const open = await production(t, 'refusing', LINKS);
+  const closed = await production(t, 'screens-refusing-closed');
+  const open = await production(t, 'screens-refusing', LINKS);
   await call(open, 'CreateRoom', 'standup', { name: 'standup' });
   await call(open, 'CreateRoom', 'little', { name: 'little', maxParticipants: 1 });
   const first = await visitor(t, browser, open, 'en', { sign: 1 });
@@ -239,7 +212,7 @@ test('a link that lets nobody in', LIMIT, async (t) => {
 
 test('the door', LIMIT, async (t) => {
   const browser = await chromium(t);
-  const server = await production(t, 'door', LINKS);
+  const server = await production(t, 'screens-door', LINKS);
   const address = await newMeeting(server);
   await inEach(t, async (t, language) => {
     const take = (one, screen, state) => picture(one.page, screen, language, { ...state, says: ['pre.title', 'pre.join', ...(state.says ?? [])] });
@@ -300,7 +273,7 @@ function slowCamera(page) {
 
 test('a meeting in which one is alone, and its menus', LIMIT, async (t) => {
   const browser = await chromium(t);
-  const server = await production(t, 'alone', LINKS);
+  const server = await production(t, 'screens-alone', LINKS);
   await inEach(t, async (t, language) => {
     const ada = await visitor(t, browser, server, language);
     const { page } = ada;
@@ -364,7 +337,7 @@ test('a meeting in which one is alone, and its menus', LIMIT, async (t) => {
 
 test('a meeting of several, its panels and what is told in it', LIMIT, async (t) => {
   const browsers = [await chromium(t), await chromium(t)];
-  const server = await production(t, 'several', LINKS);
+  const server = await production(t, 'screens-several', LINKS);
   await inEach(t, async (t, language) => {
     const address = await newMeeting(server);
     const room = address.slice('/m/'.length);
@@ -431,7 +404,7 @@ test('a meeting of several, its panels and what is told in it', LIMIT, async (t)
 
 test('a meeting left, whoever ended it', LIMIT, async (t) => {
   const browsers = [await chromium(t), await chromium(t)];
-  const server = await production(t, 'ends', LINKS);
+  const server = await production(t, 'screens-ends', LINKS);
   await inEach(t, async (t, language) => {
     const address = await newMeeting(server);
     const room = address.slice('/m/'.length);
@@ -466,7 +439,7 @@ test('a meeting left, whoever ended it', LIMIT, async (t) => {
 
 test('a connection that is lost, and the way back', LIMIT, async (t) => {
   const browser = await chromium(t);
-  const server = await production(t, 'returning', LINKS);
+  const server = await production(t, 'screens-returning', LINKS);
   await inEach(t, async (t, language) => {
     const address = await newMeeting(server);
     // Nothing answers, and nothing says so: a server that stands still.
@@ -539,7 +512,7 @@ test('a connection that is lost, and the way back', LIMIT, async (t) => {
 
 test('no way in, whatever the reason', LIMIT, async (t) => {
   const browser = await chromium(t);
-  const server = await production(t, 'no-way', LINKS);
+  const server = await production(t, 'screens-no-way', LINKS);
   const address = await newMeeting(server);
   await inEach(t, async (t, language) => {
     const take = (one, screen, state) => picture(one.page, screen, language, state);
