@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     api::{Destination, TransportProtocol},
-    shard::PeerKey,
+    keys::PeerKey,
 };
 
 /// A path of which nothing valid was heard for so long may be somebody else's by now. Browsers check theirs every six

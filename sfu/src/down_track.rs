@@ -11,17 +11,17 @@ use self::egress::{Sent, rewrite_payload};
 use crate::{
     api::{SendBatch, TrackSetting},
     bwe::BandwidthEstimator,
+    codec::Codec,
+    delivery::{Delivery, Watch},
     history::Packet,
+    keys::{PeerKey, UpTrackKey},
     layers::{LayerFilter, Picture},
     nack::NackThrottle,
     rewrite::{Input, Rewriter, Rewritten},
     rtp::{EgressHeader, RtpTime, SeqNo},
     sealed::SealedIndices,
     sent_headers::{SentHeader, SentHeaders},
-    shard::{PeerKey, UpTrackKey},
     stats::DropReason,
-    up_track::Codec,
-    watch::{Delivery, Watch},
 };
 
 /// Payload of a packet that is only padding: its last byte says how long it is.

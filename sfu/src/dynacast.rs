@@ -6,11 +6,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::{
-    api::{Command, Event, MediaKind, SpatialLayer, TrackSetting},
-    shard::{DownTrackKey, Shard, UpTrackKey},
-    up_track::{SPATIAL, UpTrack},
-};
+use crate::api::SpatialLayer;
 
 /// A layer goes on for this long after the last wish for it: who scrolls, or changes the layout back, finds it there,
 /// and who leaves a layer gets it until the other one has begun.
@@ -63,13 +59,14 @@ impl Dynacast {
         self.stale = true;
     }
 
-    fn is_due(&self, now: Instant) -> bool {
+    /// It is time to count the wishes.
+    pub fn is_due(&self, now: Instant) -> bool {
         self.stale || self.less_since.is_some_and(|since| now >= since + DEBOUNCE)
     }
 
     /// Takes note of the wish. True when the publisher must be told: of more at once, of less when it has been so for a
     /// while.
-    fn decide(&mut self, wish: Option<SpatialLayer>, now: Instant) -> bool {
+    pub fn decide(&mut self, wish: Option<SpatialLayer>, now: Instant) -> bool {
         self.stale = false;
         if wish == self.told {
             self.less_since = None;
@@ -87,7 +84,7 @@ impl Dynacast {
 
     /// Something is wanted and does not come. True when it is time to ask again: clients lose what comes while they are
     /// still busy publishing.
-    fn must_repeat(&mut self, now: Instant) -> bool {
+    pub fn must_repeat(&mut self, now: Instant) -> bool {
         let is_due = self.changed_at.is_some_and(|at| now >= at + DEBOUNCE);
         let repeats = is_due && self.told.is_some();
         if repeats {
@@ -95,82 +92,6 @@ impl Dynacast {
         }
         repeats
     }
-}
-
-impl Shard {
-    /// A subscription is new, or wants something else than before: more is asked for at once.
-    pub(crate) fn wish_changed(&mut self, down: DownTrackKey, now: Instant) {
-        let Some(d) = self.downs.get(down) else {
-            return;
-        };
-        let Some(track) = self.ups.get_mut(d.up) else {
-            return;
-        };
-        track.dynacast.touch();
-        if wish(track, &d.setting) > track.dynacast.told {
-            self.review_wishes(d.up, now);
-        }
-    }
-
-    /// Somebody in a room of another shard wants this of a track.
-    pub(crate) fn wanted_elsewhere(
-        &mut self,
-        up: UpTrackKey,
-        wanted: Option<SpatialLayer>,
-        now: Instant,
-    ) {
-        let Some(track) = self.ups.get_mut(up) else {
-            return;
-        };
-        track.dynacast.touch();
-        if wanted > track.dynacast.told {
-            self.review_wishes(up, now);
-        }
-    }
-
-    /// Tells the publisher what is wanted of a track, where that changed.
-    pub(crate) fn review_wishes(&mut self, up: UpTrackKey, now: Instant) {
-        let Self {
-            ups, downs, events, ..
-        } = self;
-        let Some(track) = ups.get_mut(up) else { return };
-        if track.kind != MediaKind::Video {
-            return;
-        }
-        let repeats = track.codec.is_none() && track.dynacast.must_repeat(now);
-        if !repeats && !track.dynacast.is_due(now) {
-            return;
-        }
-        let subscriptions = track.fanout.downs().iter();
-        let here = subscriptions.filter_map(|down| wish(track, &downs.get(*down)?.setting));
-        let elsewhere = track.taps.iter().filter_map(|tap| tap.wanted);
-        let wanted = here.chain(elsewhere).max();
-        if !track.dynacast.decide(wanted, now) && !repeats {
-            return;
-        }
-        let wanted = track.dynacast.wanted();
-        let Some(publisher) = self.peers.get(track.publisher) else {
-            return;
-        };
-        let (peer, track) = (publisher.sid, track.sid);
-        match publisher.source {
-            Some(source) => {
-                let relayed = track;
-                let request = Command::RelayWanted { relayed, wanted };
-                self.requests.push_back((source, request));
-            }
-            None => events.push_back(Event::WantedLayersChanged {
-                peer,
-                track,
-                wanted,
-            }),
-        }
-    }
-}
-
-fn wish(track: &UpTrack, setting: &TrackSetting) -> Option<SpatialLayer> {
-    let highest = usize::from(track.highest_wanted(setting).min(2));
-    (!setting.disabled).then_some(SPATIAL[highest])
 }
 
 #[cfg(test)]

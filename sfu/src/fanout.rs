@@ -5,8 +5,8 @@
 //! keys stay in cache and its packets form one GSO run.
 
 use crate::{
+    keys::DownTrackKey,
     rewrite::StreamId,
-    shard::DownTrackKey,
     simd::{match_layer, transpose},
 };
 

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{bwe::Bitrate, rewrite::StreamId, shard::DownTrackKey};
+use crate::{bwe::Bitrate, keys::DownTrackKey, rewrite::StreamId};
 
 /// Time between two looks at what waits.
 pub const PACE: Duration = Duration::from_millis(5);

@@ -9,17 +9,17 @@ use crate::{
     api::{MediaSections, PeerPermissions, TransportProtocol},
     budget::Budget,
     bwe::{BandwidthEstimator, Bitrate},
-    data::WaitingData,
+    delivery::Watch,
+    keys::{DownTrackKey, PeerKey, RouterKey, UpTrackKey},
     negotiate::{ExtensionIds, Negotiation, ReceiveSection},
     pacer::Pacer,
     quality::QualityMeter,
     rtp::{Extension, ExtensionMap},
-    shard::{DownTrackKey, PeerKey, RouterKey, UpTrackKey},
     slow_readers::{Held, Reader},
     timers::Timer,
     transport::Transport,
     twcc::TwccRecorder,
-    watch::Watch,
+    waiting_data::WaitingData,
 };
 
 /// SSRCs one peer may send with. Each track has at most three layers with retransmissions; the rest is for streams that

@@ -4,9 +4,9 @@ use protocol::{ParticipantIdentity, RoomSid};
 
 use crate::{
     data_track::DataTracks,
+    keys::{PeerKey, UpTrackKey},
     loudest::Loudest,
     replay::ReplayBuffer,
-    shard::{PeerKey, UpTrackKey},
     slow_readers::SlowReaders,
     speakers::Speakers,
 };

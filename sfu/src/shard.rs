@@ -3,6 +3,23 @@
 //! `congestion` (what a network carries), `backup` (pictures in two codecs), `data` (data packets), `relay` (rooms of
 //! other shards).
 
+mod backup;
+mod congestion;
+mod control;
+mod data;
+mod delivery;
+mod dynacast;
+mod feedback;
+mod forward;
+mod ingress;
+mod loudest;
+mod negotiation;
+mod quality;
+mod relay;
+mod relayed;
+mod second_connection;
+mod slow_readers;
+
 use std::{
     collections::VecDeque,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -12,13 +29,14 @@ use std::{
 use protocol::{ParticipantSid, RoomSid, TrackSid};
 use rand::{SeedableRng, rngs::StdRng};
 use rustc_hash::FxHashMap;
-use slotmap::{SlotMap, new_key_type};
+use slotmap::SlotMap;
 
 use crate::{
     allocator::Demand,
     api::{Command, Config, Datagram, DisconnectReason, Event, Reason, SendBatch},
     demux::{DatagramKind, Demux, classify},
     down_track::DownTrack,
+    keys::{DownTrackKey, PeerKey, RouterKey, UpTrackKey},
     peer::Peer,
     relay::RelayQueue,
     rewrite::StreamIds,
@@ -30,17 +48,6 @@ use crate::{
     transport::{TransportContext, TransportError, TransportEvent},
     up_track::UpTrack,
 };
-
-new_key_type! {
-    /// A peer (a PeerConnection of a participant) of this shard. Never leaves it.
-    pub struct PeerKey;
-    /// A room of this shard.
-    pub struct RouterKey;
-    /// A published track of this shard.
-    pub struct UpTrackKey;
-    /// A subscription of this shard.
-    pub struct DownTrackKey;
-}
 
 /// How often NACKs, key frame requests and transport-cc feedback go out while media flows.
 const FEEDBACK_INTERVAL: Duration = Duration::from_millis(20);

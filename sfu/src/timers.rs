@@ -2,7 +2,7 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
-use crate::shard::PeerKey;
+use crate::keys::PeerKey;
 
 /// When which peer must be woken.
 #[derive(Debug, Default)]

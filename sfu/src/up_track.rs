@@ -8,6 +8,8 @@ use crate::{
     api::{LayerSize, MediaKind, PublishedTrack, SpatialLayer, TrackSetting},
     av1,
     bwe::Bitrate,
+    codec::Codec,
+    delivery::Silence,
     dependency_descriptor,
     dependency_descriptor::Structure,
     down_track::Share,
@@ -15,6 +17,7 @@ use crate::{
     fanout::{BatchPacket, Fanout, NO_LAYER},
     h264,
     history::{History, Packet},
+    keys::{PeerKey, RouterKey, UpTrackKey},
     layers::{Picture, Target},
     nack::NackTracker,
     negotiate::{CodecParameters, RED},
@@ -23,10 +26,8 @@ use crate::{
     rewrite::{Input, Source, StreamId, StreamIds},
     rtcp::NtpTime,
     rtp::RtpTime,
-    shard::{PeerKey, RouterKey, UpTrackKey},
     spatial::SpatialLayers,
     vp8, vp9,
-    watch::Silence,
 };
 
 /// A layer of a simulcast that missed this many frames of its busiest sibling was switched off by its sender: all layers
@@ -53,50 +54,6 @@ const INSIST_INTERVAL: Duration = Duration::from_secs(5);
 /// [`SpatialLayer`] by number.
 pub const SPATIAL: [SpatialLayer; 3] =
     [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High];
-
-/// How a codec's payload is treated.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Codec {
-    /// Every packet stands alone. As RED (RFC 2198) or plain.
-    Opus,
-    /// RFC 7741: picture ids are rewritten.
-    Vp8,
-    /// RFC 9628: picture ids are rewritten.
-    Vp9,
-    /// RFC 6184.
-    H264,
-    /// AV1 RTP specification.
-    Av1,
-}
-
-impl Codec {
-    /// From the mime type of a negotiated codec.
-    pub fn from_mime(mime: &str) -> Option<Self> {
-        match () {
-            () if mime.eq_ignore_ascii_case("audio/opus") => Some(Self::Opus),
-            () if mime.eq_ignore_ascii_case("audio/red") => Some(Self::Opus),
-            () if mime.eq_ignore_ascii_case("video/VP8") => Some(Self::Vp8),
-            () if mime.eq_ignore_ascii_case("video/VP9") => Some(Self::Vp9),
-            () if mime.eq_ignore_ascii_case("video/H264") => Some(Self::H264),
-            () if mime.eq_ignore_ascii_case("video/AV1") => Some(Self::Av1),
-            () => None,
-        }
-    }
-
-    /// RTP clock, Hz.
-    pub fn clock_rate(self) -> u32 {
-        match self {
-            Self::Opus => 48_000,
-            Self::Vp8 | Self::Vp9 | Self::H264 | Self::Av1 => 90_000,
-        }
-    }
-
-    /// Whether pictures of a layer that is left out must be missing without a trace: VP8 decoders wait for each number.
-    /// The others' numbers say what refers to what, and must keep their gaps.
-    pub fn closes_pictures(self) -> bool {
-        self == Self::Vp8
-    }
-}
 
 /// The payload types of a section that carries a track, as of the last answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,6 +6,7 @@ use super::{DownTrack, MidElement};
 use crate::{
     api::{Destination, SendBatch},
     bwe::{BandwidthEstimator, sent::Stream},
+    codec::Codec,
     dependency_descriptor,
     history::Packet,
     layers::PictureIds,
@@ -14,7 +15,6 @@ use crate::{
     sent_headers::Seal,
     srtp::{MAX_RTP_OVERHEAD, SrtpSender},
     stats::DropReason,
-    up_track::Codec,
     vp8, vp9,
 };
 

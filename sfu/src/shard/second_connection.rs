@@ -6,10 +6,11 @@ use protocol::ParticipantSid;
 
 use crate::{
     api::{DisconnectReason, Event, SendBatch},
+    keys::PeerKey,
     negotiate::{Negotiation, NegotiationError},
     peer::Peer,
     sdp::SessionDescription,
-    shard::{PeerKey, Shard},
+    shard::Shard,
 };
 
 impl Shard {

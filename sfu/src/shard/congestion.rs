@@ -9,9 +9,10 @@ use crate::{
     bwe::Bitrate,
     down_track::{DownTrack, Egress, Share},
     fanout::NO_LAYER,
+    keys::{DownTrackKey, PeerKey},
     pacer::PACE,
     rtp::SeqNo,
-    shard::{DownTrackKey, PeerKey, Shard},
+    shard::Shard,
     stats::DropReason,
 };
 

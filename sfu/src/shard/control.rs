@@ -5,29 +5,29 @@ use std::time::{Duration, Instant};
 use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
 use rand::Rng;
 
+use super::{backup::codec_to_send, feedback::FEEDBACK};
 use crate::{
     api::{
         Command, Event, MediaKind, MediaSections, PeerPermissions, PublishedTrack, SendBatch,
         TrackSetting,
     },
-    backup::codec_to_send,
     budget::Budget,
     bwe::HIGHEST,
-    data::WaitingData,
+    delivery::Watch,
     down_track::DownTrack,
-    feedback::FEEDBACK,
+    keys::{DownTrackKey, PeerKey, RouterKey, UpTrackKey},
     negotiate::{ENABLED_CODECS, Negotiation, PublishOutcome, SendTrack},
     pacer::Pacer,
     peer::{Incoming, Peer, RESTARTS, Ssrcs},
     quality::QualityMeter,
     router::Router,
-    shard::{DownTrackKey, PeerKey, RouterKey, Shard, UpTrackKey},
+    shard::Shard,
     slow_readers::Reader,
     timers::Timer,
     transport::{Transport, random_credentials},
     twcc::TwccRecorder,
     up_track::UpTrack,
-    watch::Watch,
+    waiting_data::WaitingData,
 };
 
 /// Assumed until the first receiver report.

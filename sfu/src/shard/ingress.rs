@@ -4,40 +4,22 @@ use std::time::Instant;
 
 use crate::{
     api::{Datagram, Event, MediaKind, SpatialLayer},
+    codec::Codec,
     fanout::{BLOCK, BatchPacket},
     history::Packet,
+    keys::{PeerKey, UpTrackKey},
     negotiate::CodecParameters,
     peer::{Incoming, MAX_INCOMING},
+    received::Received,
     red,
-    relay::Arrival,
-    rtp::{AudioLevel, Extension, RtpHeader, RtpTime, SeqNo, nearest, transport_cc_seq},
-    shard::{PeerKey, Shard, UpTrackKey},
+    relay::wire::Kind,
+    rtp::{AudioLevel, Extension, RtpHeader, SeqNo, nearest, transport_cc_seq},
+    shard::Shard,
     srtp::SrtpError,
     stats::DropReason,
     transport::TransportError,
-    up_track::{Codec, SPATIAL},
+    up_track::SPATIAL,
 };
-
-/// The part of a packet that is needed after it was opened.
-#[derive(Debug, Clone, Copy, PartialEq, Default)]
-pub struct Received<'a> {
-    /// Of its stream.
-    pub ssrc: u32,
-    /// Unwrapped sequence number.
-    pub index: u64,
-    /// Timestamp.
-    pub time: RtpTime,
-    /// Payload type; of a retransmission, its own.
-    pub payload_type: u8,
-    /// Marker bit.
-    pub marker: bool,
-    /// Without padding.
-    pub payload: &'a [u8],
-    /// Its Dependency Descriptor, or empty.
-    pub dependencies: &'a [u8],
-    /// What it says of its level.
-    pub voice: Option<AudioLevel>,
-}
 
 impl Shard {
     /// One SRTP packet of `peer`.
@@ -237,7 +219,7 @@ impl Shard {
         open.nack.received(received.index, now);
         let woke = track.arrived(layer, received.time, received.marker, now);
         if !track.taps.is_empty() {
-            self.tap(up, Arrival::Media, layer, &received);
+            self.tap(up, Kind::Media, layer, &received);
         }
         if let Some(level) = level {
             self.rank_voice(up, level, now);
@@ -286,7 +268,7 @@ impl Shard {
             voice: None,
         };
         self.stats.recovered += 1;
-        self.tap(up, Arrival::Recovered, layer, &recovered);
+        self.tap(up, Kind::Recovered, layer, &recovered);
         self.remember(up, layer, &recovered, now)
     }
 

@@ -8,16 +8,18 @@ use rustc_hash::FxHashMap;
 use crate::{
     api::{Event, MediaSections, SpatialLayer, TrackCodec, TransportProtocol},
     bwe::BandwidthEstimator,
+    codec::Codec,
     down_track::{MidElement, SendParameters},
     fanout::NO_LAYER,
+    keys::{DownTrackKey, PeerKey, UpTrackKey},
     negotiate::{
         Bound, IceCredentials, LocalParameters, Negotiated, NegotiationError, SendSection,
     },
     peer::{Incoming, MAX_INCOMING, Peer},
     sdp::SessionDescription,
-    shard::{DownTrackKey, PeerKey, Shard, UpTrackKey},
+    shard::Shard,
     transport::{MAX_MESSAGE_SIZE, random_credentials},
-    up_track::{Codec, PayloadTypes},
+    up_track::PayloadTypes,
 };
 
 impl Shard {

@@ -8,9 +8,11 @@ use std::time::Instant;
 
 use crate::{
     api::{MediaKind, PublishedTrack, TrackCodec},
+    codec::Codec,
     dynacast::Dynacast,
-    shard::{DownTrackKey, PeerKey, Shard, UpTrackKey},
-    up_track::{Codec, UpTrack},
+    keys::{DownTrackKey, PeerKey, UpTrackKey},
+    shard::Shard,
+    up_track::UpTrack,
 };
 
 /// What a decoder of H.264 must do where the stream is not known yet: what all browsers can.

@@ -6,9 +6,10 @@ use crate::{
     api::{Event, MediaKind, SendBatch},
     down_track::Egress,
     fanout::{BLOCK, NO_LAYER},
+    keys::{DownTrackKey, PeerKey, UpTrackKey},
     pacer::{PACE, Waiting},
     peer::Peer,
-    shard::{DownTrackKey, PeerKey, Shard, UpTrackKey},
+    shard::Shard,
     stats::DropReason,
 };
 

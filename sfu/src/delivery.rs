@@ -23,16 +23,7 @@ mod deafness;
 use std::time::{Duration, Instant};
 
 use self::deafness::Deafness;
-use crate::{
-    api::{Command, Event, MediaKind, MediaSections, SendBatch},
-    down_track::DownTrack,
-    fanout::NO_LAYER,
-    peer::Peer,
-    rtcp::TransportCc,
-    rtp::SeqNo,
-    shard::{DownTrackKey, PeerKey, Shard, UpTrackKey},
-    up_track::UpTrack,
-};
+use crate::{api::MediaKind, keys::DownTrackKey, rtcp::TransportCc, rtp::SeqNo};
 
 /// Time between two looks at a peer.
 const INTERVAL: Duration = Duration::from_millis(250);
@@ -71,7 +62,7 @@ const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 const ALIVE: Duration = Duration::from_secs(1);
 
 /// Packets of a track within this time: it is being sent.
-const FLOWING: Duration = Duration::from_secs(1);
+pub const FLOWING: Duration = Duration::from_secs(1);
 
 /// Subscriptions of one peer that are begun anew within [`REPAIR_WINDOW`]. When that does not help, its connection is.
 const MAX_REPAIRS: u8 = 3;
@@ -141,7 +132,7 @@ impl Delivery {
     }
 
     /// It was reported as arrived, or as missing.
-    fn followed(&mut self, arrived: bool) {
+    pub fn followed(&mut self, arrived: bool) {
         if arrived {
             self.unproven = None;
             self.proven = true;
@@ -177,7 +168,7 @@ impl Delivery {
 
     /// It does not arrive, as far as the receiver tells. Where nothing is heard of it, the clocks start again with the
     /// next packet.
-    fn is_lost(&mut self, kind: MediaKind, receiver: &Watch, now: Instant) -> bool {
+    pub fn is_lost(&mut self, kind: MediaKind, receiver: &Watch, now: Instant) -> bool {
         let silent = receiver.silent(now);
         if silent >= ALIVE {
             self.unproven = None;
@@ -206,7 +197,7 @@ impl Delivery {
     }
 
     /// Nothing is expected of it now.
-    fn rest(&mut self) {
+    pub fn rest(&mut self) {
         self.unproven = None;
         self.missing = 0;
         self.unreported = None;
@@ -214,17 +205,36 @@ impl Delivery {
     }
 
     /// Takes note of whether anything went out since the last look. True: nothing did for too long.
-    fn is_starved(&mut self, sent: u32, should_flow: bool, now: Instant) -> bool {
+    pub fn is_starved(&mut self, sent: u32, should_flow: bool, now: Instant) -> bool {
         if !should_flow || std::mem::replace(&mut self.seen, sent) != sent {
             self.starved = None;
             return false;
         }
         let since = *self.starved.get_or_insert(now);
-        now >= since + LIMIT
+        let is_starved = now >= since + LIMIT;
+        if is_starved {
+            self.starved = None;
+        }
+        is_starved
+    }
+
+    /// A section carries it.
+    pub fn bound(&mut self) {
+        self.unbound = None;
+    }
+
+    /// It is what was begun anew as a repair.
+    pub fn mark_repaired(&mut self) {
+        self.repaired = true;
+    }
+
+    /// It was begun anew as a repair, and nothing has arrived since.
+    pub fn is_repaired(&self) -> bool {
+        self.repaired
     }
 
     /// It has no section. True: the client should be asked for one again.
-    fn must_ask(&mut self, now: Instant) -> bool {
+    pub fn must_ask(&mut self, now: Instant) -> bool {
         let (since, asked) = *self.unbound.get_or_insert((now, 1));
         let wait = ASK_AGAIN * 2u32.saturating_pow(asked.min(16));
         if now < since + wait.min(MAX_ASK_AGAIN) {
@@ -292,13 +302,56 @@ impl Watch {
         }
     }
 
-    /// Its subscriptions wait each for itself, and it is asked for all of them.
-    fn may_ask(&mut self, now: Instant) -> bool {
+    /// Subscriptions wait each for itself, and the peer is asked for all of them at once: whether it is time.
+    pub fn may_ask(&mut self, now: Instant) -> bool {
         let may = now >= self.ask_after;
         if may {
             self.ask_after = now + 2 * ASK_AGAIN;
         }
         may
+    }
+
+    /// It is time to look at the peer, until which nothing is done but to wait where its connection begins anew.
+    pub fn is_due(&mut self, now: Instant) -> bool {
+        let is_due = now >= self.next && !self.reconnecting;
+        if is_due {
+            self.next = now + INTERVAL;
+        }
+        is_due
+    }
+
+    /// The client does not hear us, and never will on this connection.
+    pub fn is_deaf(&self, now: Instant) -> bool {
+        self.deafness.is_certain(now)
+    }
+
+    /// Its connection begins anew.
+    pub fn gave_up(&mut self) {
+        self.reconnecting = true;
+    }
+
+    /// Transport-wide feedback came: tells for each followed packet that it speaks of, or passes over, whether it arrived.
+    pub fn learn(
+        &mut self,
+        feedback: &TransportCc<'_>,
+        now: Instant,
+        mut tell: impl FnMut(DownTrackKey, bool),
+    ) {
+        self.feedback = Some(now);
+        for (number, arrived) in feedback.statuses() {
+            let slot = self.followed.slot(number);
+            if let Some((_, down)) = slot.take_if(|(followed, _)| *followed == number) {
+                tell(down, arrived.is_some());
+            }
+        }
+        // What a feedback passes over is missing too.
+        let base = feedback.base_seq.0;
+        let is_older = |number: SeqNo| (1..0x8000).contains(&base.wrapping_sub(number.0));
+        for slot in &mut self.followed.0 {
+            if let Some((_, down)) = slot.take_if(|(number, _)| is_older(*number)) {
+                tell(down, false);
+            }
+        }
     }
 
     /// RTP or RTCP of the peer came.
@@ -336,7 +389,8 @@ impl Watch {
         }
     }
 
-    fn may_repair(&mut self, now: Instant) -> bool {
+    /// One more subscription may be begun anew.
+    pub fn may_repair(&mut self, now: Instant) -> bool {
         let (since, count) = &mut self.repairs;
         if now >= *since + REPAIR_WINDOW {
             (*since, *count) = (now, 0);
@@ -355,7 +409,7 @@ pub struct Silence {
 
 impl Silence {
     /// True once: it lasts too long.
-    fn is_new(&mut self, should_flow: bool, flows: bool, now: Instant) -> bool {
+    pub fn is_new(&mut self, should_flow: bool, flows: bool, now: Instant) -> bool {
         if flows || !should_flow {
             self.since = None;
             self.told &= !flows;
@@ -364,214 +418,6 @@ impl Silence {
         let since = *self.since.get_or_insert(now);
         now >= since + PUBLISHER_LIMIT && !std::mem::replace(&mut self.told, true)
     }
-}
-
-enum Finding {
-    Unbound,
-    Starved(UpTrackKey),
-    Lost,
-}
-
-impl Shard {
-    /// Transport-wide feedback says which of the followed packets arrived.
-    pub(crate) fn learn_deliveries(
-        &mut self,
-        peer: PeerKey,
-        feedback: &TransportCc<'_>,
-        now: Instant,
-    ) {
-        let Some(p) = self.peers.get_mut(peer) else {
-            return;
-        };
-        p.watch.feedback = Some(now);
-        for (number, arrived) in feedback.statuses() {
-            let slot = p.watch.followed.slot(number);
-            let Some((_, down)) = slot.take_if(|(followed, _)| *followed == number) else {
-                continue;
-            };
-            if let Some(d) = self.downs.get_mut(down) {
-                d.delivery.followed(arrived.is_some());
-            }
-        }
-        // What a feedback passes over is missing too.
-        let base = feedback.base_seq.0;
-        let is_older = |number: SeqNo| (1..0x8000).contains(&base.wrapping_sub(number.0));
-        for slot in &mut p.watch.followed.0 {
-            if let Some((_, down)) = slot.take_if(|(number, _)| is_older(*number))
-                && let Some(d) = self.downs.get_mut(down)
-            {
-                d.delivery.followed(false);
-            }
-        }
-    }
-
-    /// Looks at what one peer sends and gets, where it is time.
-    pub(crate) fn watch(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
-        let Some(p) = self.peers.get_mut(peer) else {
-            return;
-        };
-        if now < p.watch.next || p.watch.reconnecting {
-            return;
-        }
-        p.watch.next = now + INTERVAL;
-        if p.watch.deafness.is_certain(now) {
-            tracing::info!(participant = %p.sid, "nothing but checks comes");
-            return self.connect_anew(peer);
-        }
-        let mut downs = std::mem::take(&mut self.scratch_downs);
-        downs.extend_from_slice(&p.downs);
-        self.watch_publisher(peer, now);
-        let mut is_unbound = false;
-        for down in downs.drain(..) {
-            match self.finding(down, now) {
-                None => {}
-                Some(Finding::Unbound) => is_unbound = true,
-                Some(Finding::Starved(up)) => self.start_again(down, up, now, out),
-                Some(Finding::Lost) => self.renew_subscription(peer, down, now, out),
-            }
-        }
-        self.scratch_downs = downs;
-        if is_unbound {
-            self.ask_again(peer, now);
-        }
-    }
-
-    fn finding(&mut self, down: DownTrackKey, now: Instant) -> Option<Finding> {
-        let d = self.downs.get_mut(down)?;
-        let track = self.ups.get(d.up)?;
-        let p = self.peers.get(d.subscriber)?;
-        if d.parameters.is_none() {
-            return d.delivery.must_ask(now).then_some(Finding::Unbound);
-        }
-        d.delivery.unbound = None;
-        let should_flow = should_flow(d, track, p, now) && !p.transport.is_path_in_doubt(now);
-        let sent = d.sent.0;
-        if d.delivery.is_starved(sent, should_flow, now) {
-            d.delivery.starved = None;
-            return Some(Finding::Starved(d.up));
-        }
-        if !should_flow {
-            d.delivery.rest();
-            return None;
-        }
-        d.delivery
-            .is_lost(track.kind, &p.watch, now)
-            .then_some(Finding::Lost)
-    }
-
-    /// Subscriptions have no section: the client did not do what it was asked for, or the word was lost. It is asked to offer,
-    /// and for no section twice: one that is slow would add them all once more. What it has not added, the answer tells.
-    fn ask_again(&mut self, peer: PeerKey, now: Instant) {
-        let Some(p) = self.peers.get_mut(peer) else {
-            return;
-        };
-        if p.negotiation.needs_renegotiation() && p.watch.may_ask(now) {
-            self.stats.repairs.asked += 1;
-            self.ask_for_offer(peer);
-        }
-    }
-
-    /// Nothing goes out though packets come in: the choice is made anew, and a key frame asked for.
-    fn start_again(
-        &mut self,
-        down: DownTrackKey,
-        up: UpTrackKey,
-        now: Instant,
-        out: &mut impl SendBatch,
-    ) {
-        self.stats.repairs.restarted += 1;
-        let Some(d) = self.downs.get_mut(down) else {
-            return;
-        };
-        d.rewriter.pause();
-        let slot = d.slot;
-        if let Some(track) = self.ups.get_mut(up) {
-            track.fanout.set_current(slot, NO_LAYER);
-        }
-        self.retarget(down);
-        self.request_key_frames(up, now, out);
-    }
-
-    /// The stream leaves us and does not arrive: it is begun anew, once; then the connection is.
-    fn renew_subscription(
-        &mut self,
-        peer: PeerKey,
-        down: DownTrackKey,
-        now: Instant,
-        out: &mut impl SendBatch,
-    ) {
-        let (Some(d), Some(p)) = (self.downs.get(down), self.peers.get_mut(peer)) else {
-            return;
-        };
-        let (track, setting, sid) = (d.track, d.setting, p.sid);
-        tracing::info!(participant = %sid, %track, repaired = d.delivery.repaired, "media does not arrive");
-        if d.delivery.repaired || !p.watch.may_repair(now) {
-            return self.connect_anew(peer);
-        }
-        self.stats.repairs.resubscribed += 1;
-        let (peer, repaired) = (sid, track);
-        self.route_command(Command::Unsubscribe { peer, track }, now, out);
-        let again = Command::Subscribe {
-            peer,
-            track,
-            setting,
-        };
-        self.route_command(again, now, out);
-        let newest = self.receiver(peer).and_then(|key| self.peers.get(key));
-        let newest = newest.and_then(|p| p.downs.last().copied());
-        if let Some(d) = newest.and_then(|down| self.downs.get_mut(down))
-            && d.track == repaired
-        {
-            d.delivery.repaired = true;
-        }
-    }
-
-    /// Nothing else helps.
-    fn connect_anew(&mut self, peer: PeerKey) {
-        if let Some(p) = self.peers.get_mut(peer) {
-            p.watch.reconnecting = true;
-            self.stats.repairs.reconnected += 1;
-            self.events.push_back(Event::Unreachable { peer: p.sid });
-        }
-    }
-
-    /// Tracks of the peer that it should send and does not.
-    fn watch_publisher(&mut self, peer: PeerKey, now: Instant) {
-        let Self {
-            peers,
-            ups,
-            stats,
-            events,
-            ..
-        } = self;
-        let Some(p) = peers.get(peer) else { return };
-        let mut is_silent = false;
-        for up in &p.ups {
-            let Some(track) = ups.get_mut(*up) else {
-                continue;
-            };
-            let should_flow = p.transport.is_connected() && track.should_flow();
-            let flows = track.flows(FLOWING, now);
-            is_silent |= track.silence.is_new(should_flow, flows, now);
-        }
-        if is_silent {
-            stats.repairs.silent_publishers += 1;
-            events.push_back(Event::NegotiationNeeded {
-                peer: p.sid,
-                missing: MediaSections::default(),
-            });
-        }
-    }
-}
-
-fn should_flow(d: &DownTrack, track: &UpTrack, p: &Peer, now: Instant) -> bool {
-    let is_paced = track.kind == MediaKind::Video && !p.pacer.is_empty();
-    p.transport.is_connected()
-        && !is_paced
-        && (track.audible || d.hears_all)
-        && !track.muted
-        && track.flows(FLOWING, now)
-        && track.fanout.wanted(d.slot) != NO_LAYER
 }
 
 #[cfg(test)]

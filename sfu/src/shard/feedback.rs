@@ -4,14 +4,16 @@ use std::time::{Duration, Instant};
 
 use crate::{
     api::{Command, Datagram, Event, MediaKind, SendBatch, Speaker},
+    codec::Codec,
     down_track::{Egress, SENDER_REPORT_INTERVAL},
     fanout::NO_LAYER,
+    keys::{DownTrackKey, PeerKey, UpTrackKey},
     peer::{Incoming, Peer},
     rtcp::{self, NtpTime, ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, from_compact},
     rtp::SeqNo,
-    shard::{DownTrackKey, PeerKey, SCRATCH, Shard, UpTrackKey},
+    shard::{SCRATCH, Shard},
     stats::DropReason,
-    up_track::{Codec, SPATIAL},
+    up_track::SPATIAL,
 };
 
 /// Time between receiver reports to a publisher.

@@ -11,40 +11,12 @@ use protocol::{
 use crate::{
     api::{Command, DataChannel, Event, SendBatch},
     data_track::{self, DataTracks},
+    keys::PeerKey,
     peer::Peer,
-    shard::{PeerKey, Shard},
+    shard::Shard,
     stats::DropReason,
     transport::{MAX_MESSAGE_SIZE, MAX_SENT_MESSAGE, SendOutcome},
 };
-
-/// Bytes of reliable packets that wait for one participant's data channel to open.
-const MAX_WAITING: usize = 64 * 1024;
-
-/// Packets that wait for a data channel to open. Where there are too many the first ones are kept, in their order, and
-/// nothing that comes after the first one too many: receivers drop what comes behind a newer packet of the same sender.
-#[derive(Debug, Default)]
-pub struct WaitingData {
-    packets: Vec<Vec<u8>>,
-    bytes: usize,
-    /// Since when there is no room.
-    full_since: Option<Instant>,
-}
-
-impl WaitingData {
-    /// Keeps a packet; false when there is no room for it.
-    fn push(&mut self, packet: &[u8], now: Instant) -> bool {
-        let fits = self.bytes + packet.len() <= MAX_WAITING && self.packets.len() < 256;
-        if !fits {
-            self.full_since.get_or_insert(now);
-        }
-        if self.full_since.is_some() {
-            return false;
-        }
-        self.bytes += packet.len();
-        self.packets.push(packet.to_vec());
-        true
-    }
-}
 
 /// What became of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -216,11 +188,11 @@ impl Shard {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
         };
-        let (sid, waiting) = (p.sid, std::mem::take(&mut p.waiting));
-        for packet in waiting.packets {
+        let (sid, (waiting, full_since)) = (p.sid, p.waiting.take());
+        for packet in waiting {
             self.deliver(peer, channel, &packet, now, out);
         }
-        if let (Some(since), Some(key)) = (waiting.full_since, self.sids.get(&sid).copied()) {
+        if let (Some(since), Some(key)) = (full_since, self.sids.get(&sid).copied()) {
             self.replay(key, &[], Some(since), now, out);
         }
     }

@@ -1,0 +1,208 @@
+//! Looking after what is delivered: finding streams that do not arrive, and beginning them anew.
+
+use std::time::Instant;
+
+use crate::{
+    api::{Command, Event, MediaKind, MediaSections, SendBatch},
+    delivery::FLOWING,
+    down_track::DownTrack,
+    fanout::NO_LAYER,
+    keys::{DownTrackKey, PeerKey, UpTrackKey},
+    peer::Peer,
+    rtcp::TransportCc,
+    shard::Shard,
+    up_track::UpTrack,
+};
+
+/// What is wrong with a subscription.
+enum Finding {
+    Unbound,
+    Starved(UpTrackKey),
+    Lost,
+}
+
+impl Shard {
+    /// Transport-wide feedback says which of the followed packets arrived.
+    pub(crate) fn learn_deliveries(
+        &mut self,
+        peer: PeerKey,
+        feedback: &TransportCc<'_>,
+        now: Instant,
+    ) {
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
+        let downs = &mut self.downs;
+        p.watch.learn(feedback, now, |down, arrived| {
+            if let Some(d) = downs.get_mut(down) {
+                d.delivery.followed(arrived);
+            }
+        });
+    }
+
+    /// Looks at what one peer sends and gets, where it is time.
+    pub(crate) fn watch(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
+        if !p.watch.is_due(now) {
+            return;
+        }
+        if p.watch.is_deaf(now) {
+            tracing::info!(participant = %p.sid, "nothing but checks comes");
+            return self.connect_anew(peer);
+        }
+        let mut downs = std::mem::take(&mut self.scratch_downs);
+        downs.extend_from_slice(&p.downs);
+        self.watch_publisher(peer, now);
+        let mut is_unbound = false;
+        for down in downs.drain(..) {
+            match self.finding(down, now) {
+                None => {}
+                Some(Finding::Unbound) => is_unbound = true,
+                Some(Finding::Starved(up)) => self.start_again(down, up, now, out),
+                Some(Finding::Lost) => self.renew_subscription(peer, down, now, out),
+            }
+        }
+        self.scratch_downs = downs;
+        if is_unbound {
+            self.ask_again(peer, now);
+        }
+    }
+
+    fn finding(&mut self, down: DownTrackKey, now: Instant) -> Option<Finding> {
+        let d = self.downs.get_mut(down)?;
+        let track = self.ups.get(d.up)?;
+        let p = self.peers.get(d.subscriber)?;
+        if d.parameters.is_none() {
+            return d.delivery.must_ask(now).then_some(Finding::Unbound);
+        }
+        d.delivery.bound();
+        let should_flow = should_flow(d, track, p, now) && !p.transport.is_path_in_doubt(now);
+        let sent = d.sent.0;
+        if d.delivery.is_starved(sent, should_flow, now) {
+            return Some(Finding::Starved(d.up));
+        }
+        if !should_flow {
+            d.delivery.rest();
+            return None;
+        }
+        d.delivery
+            .is_lost(track.kind, &p.watch, now)
+            .then_some(Finding::Lost)
+    }
+
+    /// Subscriptions have no section: the client did not do what it was asked for, or the word was lost. It is asked to offer,
+    /// and for no section twice: one that is slow would add them all once more. What it has not added, the answer tells.
+    fn ask_again(&mut self, peer: PeerKey, now: Instant) {
+        let Some(p) = self.peers.get_mut(peer) else {
+            return;
+        };
+        if p.negotiation.needs_renegotiation() && p.watch.may_ask(now) {
+            self.stats.repairs.asked += 1;
+            self.ask_for_offer(peer);
+        }
+    }
+
+    /// Nothing goes out though packets come in: the choice is made anew, and a key frame asked for.
+    fn start_again(
+        &mut self,
+        down: DownTrackKey,
+        up: UpTrackKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        self.stats.repairs.restarted += 1;
+        let Some(d) = self.downs.get_mut(down) else {
+            return;
+        };
+        d.rewriter.pause();
+        let slot = d.slot;
+        if let Some(track) = self.ups.get_mut(up) {
+            track.fanout.set_current(slot, NO_LAYER);
+        }
+        self.retarget(down);
+        self.request_key_frames(up, now, out);
+    }
+
+    /// The stream leaves us and does not arrive: it is begun anew, once; then the connection is.
+    fn renew_subscription(
+        &mut self,
+        peer: PeerKey,
+        down: DownTrackKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let (Some(d), Some(p)) = (self.downs.get(down), self.peers.get_mut(peer)) else {
+            return;
+        };
+        let (track, setting, sid) = (d.track, d.setting, p.sid);
+        tracing::info!(participant = %sid, %track, repaired = d.delivery.is_repaired(), "media does not arrive");
+        if d.delivery.is_repaired() || !p.watch.may_repair(now) {
+            return self.connect_anew(peer);
+        }
+        self.stats.repairs.resubscribed += 1;
+        let (peer, repaired) = (sid, track);
+        self.route_command(Command::Unsubscribe { peer, track }, now, out);
+        let again = Command::Subscribe {
+            peer,
+            track,
+            setting,
+        };
+        self.route_command(again, now, out);
+        let newest = self.receiver(peer).and_then(|key| self.peers.get(key));
+        let newest = newest.and_then(|p| p.downs.last().copied());
+        if let Some(d) = newest.and_then(|down| self.downs.get_mut(down))
+            && d.track == repaired
+        {
+            d.delivery.mark_repaired();
+        }
+    }
+
+    /// Nothing else helps.
+    fn connect_anew(&mut self, peer: PeerKey) {
+        if let Some(p) = self.peers.get_mut(peer) {
+            p.watch.gave_up();
+            self.stats.repairs.reconnected += 1;
+            self.events.push_back(Event::Unreachable { peer: p.sid });
+        }
+    }
+
+    /// Tracks of the peer that it should send and does not.
+    fn watch_publisher(&mut self, peer: PeerKey, now: Instant) {
+        let Self {
+            peers,
+            ups,
+            stats,
+            events,
+            ..
+        } = self;
+        let Some(p) = peers.get(peer) else { return };
+        let mut is_silent = false;
+        for up in &p.ups {
+            let Some(track) = ups.get_mut(*up) else {
+                continue;
+            };
+            let should_flow = p.transport.is_connected() && track.should_flow();
+            let flows = track.flows(FLOWING, now);
+            is_silent |= track.silence.is_new(should_flow, flows, now);
+        }
+        if is_silent {
+            stats.repairs.silent_publishers += 1;
+            events.push_back(Event::NegotiationNeeded {
+                peer: p.sid,
+                missing: MediaSections::default(),
+            });
+        }
+    }
+}
+
+fn should_flow(d: &DownTrack, track: &UpTrack, p: &Peer, now: Instant) -> bool {
+    let is_paced = track.kind == MediaKind::Video && !p.pacer.is_empty();
+    p.transport.is_connected()
+        && !is_paced
+        && (track.audible || d.hears_all)
+        && !track.muted
+        && track.flows(FLOWING, now)
+        && track.fanout.wanted(d.slot) != NO_LAYER
+}

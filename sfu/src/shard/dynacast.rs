@@ -1,0 +1,86 @@
+//! What is asked of publishers: the layers that somebody wants.
+
+use std::time::Instant;
+
+use crate::{
+    api::{Command, Event, MediaKind, SpatialLayer, TrackSetting},
+    keys::{DownTrackKey, UpTrackKey},
+    shard::Shard,
+    up_track::{SPATIAL, UpTrack},
+};
+
+impl Shard {
+    /// A subscription is new, or wants something else than before: more is asked for at once.
+    pub(crate) fn wish_changed(&mut self, down: DownTrackKey, now: Instant) {
+        let Some(d) = self.downs.get(down) else {
+            return;
+        };
+        let Some(track) = self.ups.get_mut(d.up) else {
+            return;
+        };
+        track.dynacast.touch();
+        if wish(track, &d.setting) > track.dynacast.wanted() {
+            self.review_wishes(d.up, now);
+        }
+    }
+
+    /// Somebody in a room of another shard wants this of a track.
+    pub(crate) fn wanted_elsewhere(
+        &mut self,
+        up: UpTrackKey,
+        wanted: Option<SpatialLayer>,
+        now: Instant,
+    ) {
+        let Some(track) = self.ups.get_mut(up) else {
+            return;
+        };
+        track.dynacast.touch();
+        if wanted > track.dynacast.wanted() {
+            self.review_wishes(up, now);
+        }
+    }
+
+    /// Tells the publisher what is wanted of a track, where that changed.
+    pub(crate) fn review_wishes(&mut self, up: UpTrackKey, now: Instant) {
+        let Self {
+            ups, downs, events, ..
+        } = self;
+        let Some(track) = ups.get_mut(up) else { return };
+        if track.kind != MediaKind::Video {
+            return;
+        }
+        let repeats = track.codec.is_none() && track.dynacast.must_repeat(now);
+        if !repeats && !track.dynacast.is_due(now) {
+            return;
+        }
+        let subscriptions = track.fanout.downs().iter();
+        let here = subscriptions.filter_map(|down| wish(track, &downs.get(*down)?.setting));
+        let elsewhere = track.taps.iter().filter_map(|tap| tap.wanted);
+        let wanted = here.chain(elsewhere).max();
+        if !track.dynacast.decide(wanted, now) && !repeats {
+            return;
+        }
+        let wanted = track.dynacast.wanted();
+        let Some(publisher) = self.peers.get(track.publisher) else {
+            return;
+        };
+        let (peer, track) = (publisher.sid, track.sid);
+        match publisher.source {
+            Some(source) => {
+                let relayed = track;
+                let request = Command::RelayWanted { relayed, wanted };
+                self.requests.push_back((source, request));
+            }
+            None => events.push_back(Event::WantedLayersChanged {
+                peer,
+                track,
+                wanted,
+            }),
+        }
+    }
+}
+
+fn wish(track: &UpTrack, setting: &TrackSetting) -> Option<SpatialLayer> {
+    let highest = usize::from(track.highest_wanted(setting).min(2));
+    (!setting.disabled).then_some(SPATIAL[highest])
+}

@@ -1,0 +1,298 @@
+//! Packets of our participants for rooms of other shards.
+
+use std::time::Instant;
+
+use protocol::{ParticipantSid, TrackSid};
+
+use crate::{
+    api::{Command, SendBatch, SpatialLayer},
+    keys::{PeerKey, UpTrackKey},
+    received::Received,
+    relay::{
+        Tap,
+        wire::{Kind, Relayed},
+    },
+    rtcp::NtpTime,
+    rtp::{RtpTime, SeqNo, nearest},
+    shard::Shard,
+    stats::DropReason,
+    up_track::UpTrack,
+};
+
+impl Shard {
+    /// Commands about participants who are in rooms of several shards.
+    pub(crate) fn relay_command(
+        &mut self,
+        command: Command,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        match command {
+            Command::Relay {
+                peer,
+                track,
+                relayed,
+                shard,
+            } => {
+                if let Some(up) = self.owned_track(peer, track) {
+                    self.relay(up, relayed, shard, now);
+                }
+            }
+            Command::StopRelay { relayed } => self.stop_relay(relayed),
+            Command::RelayData {
+                peer,
+                relayed,
+                shard,
+            } => self.relay_data(peer, relayed, shard),
+            Command::RelayWanted { relayed, wanted } => self.relay_wanted(relayed, wanted, now),
+            Command::RelayKeyFrame { relayed, layer } => {
+                self.relay_key_frame(relayed, layer, now, out);
+            }
+            Command::RelayMissing {
+                relayed,
+                layer,
+                ssrc,
+                seqs,
+            } => self.relay_missing(relayed, layer, ssrc, &seqs),
+            Command::AddRelayedPeer {
+                room,
+                peer,
+                identity,
+                principal,
+                source,
+            } => self.add_relayed_peer(room, peer, (identity, principal), source, now),
+            Command::PublishRelayed { peer, track, codec } => {
+                self.publish_relayed(peer, track, codec);
+            }
+            _ => debug_assert!(false, "routed to the wrong verbs"),
+        }
+    }
+}
+
+/// On the shard that the participant is connected to.
+impl Shard {
+    /// Hands over the packets for other shards since the last call: the shard's index, and what its
+    /// [`Shard::handle_relayed`] takes. What is not delivered is lost as on a network.
+    pub fn drain_relayed(&mut self, carry: impl FnMut(u16, &[u8])) {
+        self.relayed.drain(carry);
+    }
+
+    /// Something that this shard asks of another one: the shard's index, and what its
+    /// [`Shard::handle_command`] takes. To be delivered, in this order.
+    pub fn poll_request(&mut self) -> Option<(u16, Command)> {
+        self.requests.pop_front()
+    }
+
+    /// Copies a packet for each room elsewhere.
+    pub(crate) fn tap(&mut self, up: UpTrackKey, kind: Kind, layer: u8, packet: &Received<'_>) {
+        let Self {
+            ups,
+            relayed,
+            stats,
+            ..
+        } = self;
+        let Some(track) = ups.get_mut(up) else {
+            return;
+        };
+        let mut lower = track.layers.iter().take(layer.into()).flatten();
+        let is_lowest = !lower.any(|open| open.active);
+        for tap in &mut track.taps {
+            if track.muted || !tap.wants(track.kind, layer, is_lowest) {
+                tap.leave_out(layer);
+                continue;
+            }
+            let resumes = kind == Kind::Media && tap.resumes(layer);
+            let copy = Relayed {
+                sid: tap.relayed.as_str(),
+                kind: if resumes { Kind::Resumed } else { kind },
+                layer,
+                packet: *packet,
+            };
+            match relayed.push(tap.shard, &copy) {
+                true => tap.sent(layer, packet.payload.len(), resumes),
+                false => stats.drop(DropReason::RelayFull),
+            }
+        }
+    }
+
+    /// Copies a packet of a data track for each room elsewhere.
+    pub(crate) fn tap_data(&mut self, peer: PeerKey, message: &[u8]) {
+        let Some(p) = self.peers.get(peer) else {
+            return;
+        };
+        for (sid, shard) in &p.data_taps {
+            let packet = Relayed {
+                sid: sid.as_str(),
+                kind: Kind::Data,
+                layer: 0,
+                packet: Received {
+                    payload: message,
+                    ..Received::default()
+                },
+            };
+            if !self.relayed.push(*shard, &packet) {
+                self.stats.drop(DropReason::RelayFull);
+            }
+        }
+    }
+
+    /// A sender report of a layer.
+    pub(crate) fn tap_sender_report(
+        &mut self,
+        up: UpTrackKey,
+        layer: u8,
+        ntp: NtpTime,
+        time: RtpTime,
+    ) {
+        let Self {
+            ups,
+            relayed,
+            stats,
+            ..
+        } = self;
+        let Some(track) = ups.get(up) else { return };
+        let Some(open) = track
+            .layers
+            .get(usize::from(layer))
+            .and_then(Option::as_ref)
+        else {
+            return;
+        };
+        let report = Received {
+            ssrc: open.ssrc,
+            index: ntp.0,
+            time,
+            ..Received::default()
+        };
+        for tap in &track.taps {
+            let report = Relayed {
+                sid: tap.relayed.as_str(),
+                kind: Kind::SenderReport,
+                layer,
+                packet: report,
+            };
+            if !relayed.push(tap.shard, &report) {
+                stats.drop(DropReason::RelayFull);
+            }
+        }
+    }
+
+    /// [`Command::Relay`].
+    fn relay(&mut self, up: UpTrackKey, relayed: TrackSid, shard: u16, now: Instant) {
+        let Some(track) = self.ups.get_mut(up) else {
+            return;
+        };
+        if self.taps.contains_key(&relayed) {
+            return;
+        }
+        self.taps.insert(relayed, up);
+        // As every track begins: until the room says otherwise, everything is wanted.
+        let wanted = Some(SpatialLayer::High);
+        track.taps.push(Tap::new(relayed, shard, wanted));
+        self.wanted_elsewhere(up, wanted, now);
+    }
+
+    /// [`Command::StopRelay`].
+    fn stop_relay(&mut self, relayed: TrackSid) {
+        let up = self.taps.remove(&relayed);
+        if let Some(track) = up.and_then(|up| self.ups.get_mut(up)) {
+            track.taps.retain(|tap| tap.relayed != relayed);
+            track.dynacast.touch();
+        }
+    }
+
+    /// [`Command::RelayData`].
+    fn relay_data(&mut self, peer: ParticipantSid, relayed: ParticipantSid, shard: Option<u16>) {
+        let key = self.sids.get(&peer).copied();
+        if let Some(p) = key.and_then(|key| self.peers.get_mut(key)) {
+            p.data_taps.retain(|(known, _)| *known != relayed);
+            p.data_taps.extend(shard.map(|shard| (relayed, shard)));
+        }
+    }
+
+    /// [`Command::RelayWanted`].
+    fn relay_wanted(&mut self, relayed: TrackSid, wanted: Option<SpatialLayer>, now: Instant) {
+        let Some(up) = self.taps.get(&relayed).copied() else {
+            return;
+        };
+        let taps = self.ups.get_mut(up).map(|track| track.taps.iter_mut());
+        for tap in taps.into_iter().flatten() {
+            if tap.relayed == relayed {
+                tap.wanted = wanted;
+            }
+        }
+        self.wanted_elsewhere(up, wanted, now);
+    }
+
+    /// [`Command::RelayKeyFrame`].
+    fn relay_key_frame(
+        &mut self,
+        relayed: TrackSid,
+        layer: SpatialLayer,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Some(up) = self.taps.get(&relayed).copied() else {
+            return;
+        };
+        let open = self.ups.get_mut(up).and_then(|t| t.layer(layer as u8));
+        if let Some(open) = open {
+            open.want_key_frame();
+        }
+        self.request_key_frames(up, now, out);
+    }
+
+    /// [`Command::RelayMissing`]. What is too quiet to be forwarded here is not kept, and cannot be had again.
+    fn relay_missing(&mut self, sid: TrackSid, layer: SpatialLayer, ssrc: u32, seqs: &[u16]) {
+        let Self {
+            taps,
+            ups,
+            relayed,
+            stats,
+            ..
+        } = self;
+        let Some(UpTrack {
+            taps, layers, red, ..
+        }) = taps.get(&sid).and_then(|up| ups.get_mut(*up))
+        else {
+            return;
+        };
+        let tap = taps.iter_mut().find(|tap| tap.relayed == sid);
+        let open = layers[layer as usize].as_deref();
+        let (Some(tap), Some(open)) = (tap, open.filter(|open| open.ssrc == ssrc)) else {
+            return;
+        };
+        let Some(highest) = open.stats.highest() else {
+            return;
+        };
+        for seq in seqs {
+            if !tap.may_repair() {
+                return stats.drop(DropReason::TooManyRepairs);
+            }
+            let Some(packet) = open.history.get(nearest(highest, SeqNo(*seq))) else {
+                continue;
+            };
+            let lost = Received {
+                ssrc,
+                index: packet.index,
+                time: packet.time,
+                // Of the others it does not matter.
+                payload_type: red.filter(|_| packet.primary != 0).unwrap_or(u8::MAX),
+                marker: packet.marker,
+                payload: packet.payload,
+                dependencies: packet.dependencies,
+                voice: None,
+            };
+            let copy = Relayed {
+                sid: sid.as_str(),
+                kind: Kind::Recovered,
+                layer: layer as u8,
+                packet: lost,
+            };
+            if !relayed.push(tap.shard, &copy) {
+                return stats.drop(DropReason::RelayFull);
+            }
+            tap.repaired(packet.payload.len());
+        }
+    }
+}

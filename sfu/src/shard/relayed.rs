@@ -1,0 +1,203 @@
+//! Packets of participants who are connected to other shards.
+
+use std::time::Instant;
+
+use protocol::{ParticipantIdentity, ParticipantSid, RoomSid};
+
+use crate::{
+    api::{Command, Event, PeerPermissions, PublishedTrack, SendBatch, TrackCodec},
+    codec::Codec,
+    keys::UpTrackKey,
+    negotiate::{ENABLED_CODECS, Negotiation},
+    received::Received,
+    relay::wire::{Kind, Relayed},
+    rtcp::NtpTime,
+    shard::Shard,
+    stats::DropReason,
+    up_track::{SPATIAL, UpTrack},
+};
+
+impl Shard {
+    /// Takes a packet from the shard that [`Command::AddRelayedPeer`] named. Media is forwarded by the next
+    /// [`Shard::flush`].
+    pub fn handle_relayed(&mut self, packet: &[u8], now: Instant, out: &mut impl SendBatch) {
+        let Some(Relayed {
+            sid,
+            kind,
+            layer,
+            packet,
+        }) = Relayed::parse(packet)
+        else {
+            debug_assert!(false, "shards write what they can read");
+            return self.stats.drop(DropReason::Malformed);
+        };
+        if kind == Kind::Data {
+            return self.handle_relayed_data(sid, packet.payload, now, out);
+        }
+        // On its way it may have crossed with the end of its track. A track of somebody who is connected here is not for
+        // others to write.
+        let up = sid.parse().ok().and_then(|sid| self.tracks.get(&sid));
+        let relayed = up.copied().and_then(|up| {
+            let publisher = self.ups.get(up)?.publisher;
+            self.peers.get(publisher)?.source?;
+            Some((up, publisher))
+        });
+        let Some((up, publisher)) = relayed else {
+            return self.stats.drop(DropReason::UnknownStream);
+        };
+        self.guard(publisher, now, |shard| {
+            let taken = match kind {
+                Kind::SenderReport => shard.take_sender_report(up, layer, &packet, now),
+                Kind::Recovered => shard.take_recovered(up, layer, &packet, now),
+                Kind::Resumed => {
+                    let open = shard.ups.get_mut(up).and_then(|track| track.layer(layer));
+                    if let Some(open) = open.filter(|open| open.ssrc == packet.ssrc) {
+                        open.nack.skip();
+                    }
+                    shard.receive(up, layer, packet, now)
+                }
+                Kind::Media | Kind::Data => shard.receive(up, layer, packet, now),
+            };
+            if let Err(reason) = taken {
+                shard.stats.drop(reason);
+            }
+        });
+        if self.batch_is_full {
+            self.flush(now, out);
+        }
+    }
+
+    fn handle_relayed_data(
+        &mut self,
+        sid: &str,
+        message: &[u8],
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let publisher = sid.parse().ok().and_then(|sid| self.sids.get(&sid));
+        let publisher = publisher.copied().filter(|key| {
+            let publisher = self.peers.get(*key);
+            publisher.is_some_and(|p| p.source.is_some())
+        });
+        let Some(publisher) = publisher else {
+            return self.stats.drop(DropReason::UnknownStream);
+        };
+        self.guard(publisher, now, |shard| {
+            let mut message = message.to_vec();
+            if shard
+                .forward_data_track(publisher, &mut message, now, out)
+                .is_none()
+            {
+                shard.stats.drop(DropReason::Data);
+            }
+        });
+    }
+
+    fn take_sender_report(
+        &mut self,
+        up: UpTrackKey,
+        layer: u8,
+        report: &Received<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let open = self.ups.get_mut(up).and_then(|track| track.layer(layer));
+        if let Some(open) = open.filter(|open| open.ssrc == report.ssrc) {
+            open.sender_report = Some((NtpTime(report.index), report.time, now));
+        }
+        Ok(())
+    }
+
+    fn take_recovered(
+        &mut self,
+        up: UpTrackKey,
+        layer: u8,
+        packet: &Received<'_>,
+        now: Instant,
+    ) -> Result<(), DropReason> {
+        let open = self.ups.get_mut(up).and_then(|track| track.layer(layer));
+        let is_missing = open
+            .filter(|open| open.ssrc == packet.ssrc)
+            .is_some_and(|open| open.nack.recovered(packet.index));
+        match is_missing {
+            true => self.remember(up, layer, packet, now),
+            false => Ok(()),
+        }
+    }
+
+    /// [`Command::AddRelayedPeer`].
+    pub(super) fn add_relayed_peer(
+        &mut self,
+        room: RoomSid,
+        sid: ParticipantSid,
+        who: (ParticipantIdentity, ParticipantIdentity),
+        source: u16,
+        now: Instant,
+    ) {
+        let permissions = PeerPermissions {
+            can_publish_data: false,
+            hidden: false,
+            agent: false,
+            hears_all: false,
+        };
+        let negotiation = Negotiation::new(sid, ENABLED_CODECS);
+        let Some(key) = self.add_member(room, sid, who, permissions, negotiation, now) else {
+            return;
+        };
+        let Some(p) = self.peers.get_mut(key) else {
+            return;
+        };
+        p.source = Some(source);
+        p.is_there = true;
+        // No datagram leads to it, and none leaves it.
+        p.transport.disable();
+        self.demux.remove_ufrag(p.transport.ice_ufrag());
+        self.events.push_back(Event::Connected { peer: sid });
+    }
+
+    /// [`Command::PublishRelayed`].
+    pub(super) fn publish_relayed(
+        &mut self,
+        sid: ParticipantSid,
+        announced: PublishedTrack,
+        codec: TrackCodec,
+    ) {
+        let Some(key) = self.sids.get(&sid).copied() else {
+            return;
+        };
+        let limit = self.config.max_tracks_per_peer;
+        let Some(p) = self
+            .peers
+            .get_mut(key)
+            .filter(|p| p.source.is_some() && p.ups.len() < limit)
+        else {
+            return;
+        };
+        if self.tracks.contains_key(&announced.sid) {
+            return;
+        }
+        let track_sid = announced.sid;
+        let mut track = UpTrack::new(announced, key, p.router);
+        track.codec = Codec::from_mime(&codec.mime_type);
+        track.mime_type = codec.mime_type;
+        track.fmtp = codec.fmtp;
+        track.red = codec.red;
+        let up = self.ups.insert(track);
+        p.ups.push(up);
+        self.tracks.insert(track_sid, up);
+    }
+
+    /// Asks for a key frame of a layer where the publisher is. False: it is here.
+    pub(crate) fn request_relayed_key_frame(&mut self, up: UpTrackKey, layer: u8) -> bool {
+        let Some(track) = self.ups.get(up) else {
+            return false;
+        };
+        let source = self.peers.get(track.publisher).and_then(|p| p.source);
+        let Some(source) = source else { return false };
+        let request = Command::RelayKeyFrame {
+            relayed: track.sid,
+            layer: SPATIAL[usize::from(layer.min(2))],
+        };
+        self.requests.push_back((source, request));
+        true
+    }
+}
