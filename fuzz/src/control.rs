@@ -23,8 +23,8 @@ use protocol::{
     token::{Grant, Keys, VideoGrant, verify},
 };
 use signaling::{
-    Config, Join, Room, RoomInput, RoomOutput, Session, SessionId, SessionOutput,
-    agents::{Agents, AgentsInput, AgentsOutput, RoomNews, WorkerId},
+    Config, Join, Room, RoomInput, RoomNews, RoomOutput, Session, SessionId, SessionOutput,
+    agents::{Agents, AgentsInput, AgentsOutput, WorkerId},
 };
 
 use crate::parts;

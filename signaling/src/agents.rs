@@ -13,7 +13,7 @@
 //! `poll_timeout` has come.
 
 mod comeback;
-mod dispatches;
+pub mod dispatches;
 mod jobs;
 mod meetings;
 mod wire;
@@ -35,8 +35,7 @@ use protocol::{
 };
 use rand::{SeedableRng, rngs::StdRng};
 
-use crate::{api::Config, clock::Clock, session::TokenBucket};
-pub use dispatches::check_dispatches;
+use crate::{api::Config, clock::Clock, room_news::RoomNews, token_bucket::TokenBucket};
 
 /// The longest message of a worker, bytes: the metadata and attributes of an agent, each as long as it may be.
 pub const MAX_WORKER_FRAME: usize = 640 * 1024;
@@ -76,56 +75,6 @@ pub enum AgentsInput {
     },
     /// The server stops: nobody is asked any more.
     Shutdown,
-}
-
-/// What a room tells of itself to those who send agents.
-#[derive(Debug, Clone, PartialEq)]
-pub enum RoomNews {
-    /// It is open.
-    Opened {
-        /// As the API sees it.
-        info: Box<livekit::Room>,
-        /// The agents that whoever opened it wants there. Where none are named, every agent without a name is wanted.
-        agents: Vec<RoomAgentDispatch>,
-    },
-    /// It has other metadata.
-    MetadataChanged {
-        /// The new.
-        metadata: String,
-    },
-    /// Somebody has joined.
-    Joined {
-        /// By its sid.
-        sid: ParticipantSid,
-        /// As others see it.
-        info: Box<ParticipantInfo>,
-        /// The agents that its token wants here.
-        agents: Vec<RoomAgentDispatch>,
-    },
-    /// Somebody who had no track publishes its first.
-    Published {
-        /// By its sid.
-        sid: ParticipantSid,
-        /// As others see it.
-        info: Box<ParticipantInfo>,
-    },
-    /// Somebody's signal connection broke.
-    Away {
-        /// By its sid.
-        sid: ParticipantSid,
-    },
-    /// Somebody has a signal connection again.
-    Back {
-        /// By its sid.
-        sid: ParticipantSid,
-    },
-    /// Somebody has left.
-    Left {
-        /// By its sid.
-        sid: ParticipantSid,
-    },
-    /// It has ended.
-    Closed,
 }
 
 /// Out of [`Agents`].

@@ -29,7 +29,7 @@ use protocol::{
 };
 use serde::Deserialize;
 
-use crate::{agents::RoomNews, forward::ForwardedParticipant};
+use crate::{forwarded_participant::ForwardedParticipant, room_news::RoomNews};
 
 /// One signal connection (not one participant: a resumed participant has a new session). Chosen by the owner, never
 /// used twice in a process.

@@ -10,17 +10,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::{
-    ParticipantIdentity, ParticipantSid,
-    livekit::{DisconnectReason, leave_request::Action, signal_request},
-};
+use protocol::{ParticipantIdentity, livekit::signal_request};
 
 use sfu::budget::Budget;
 
-use crate::{
-    api::Config, clock::earliest, descriptions::DescriptionBudgets, leave::Farewell,
-    participant::Participant, room::Room, session::BYTES_PER_REQUEST,
-};
+use crate::{api::Config, descriptions::DescriptionBudgets};
+
+/// A long frame counts as several: to read it costs by its length. A page in a meeting of 160 that each change the
+/// description of 900 kB stays below half of the limit.
+pub(crate) const BYTES_PER_REQUEST: usize = 64 * 1024;
 
 /// Units a principal gets back each second: ten megabytes a second of what others are sent.
 pub(crate) const PER_SECOND: f64 = 10_000.0;
@@ -106,7 +104,7 @@ impl Ledger {
     }
 
     /// A message of so many bytes has come. False: that is one too many.
-    fn count(&mut self, principal: &ParticipantIdentity, bytes: usize, now: Instant) -> bool {
+    pub fn count(&mut self, principal: &ParticipantIdentity, bytes: usize, now: Instant) -> bool {
         let units = u32::try_from(1 + bytes / BYTES_PER_REQUEST).unwrap_or(u32::MAX);
         self.account(principal, now).requests.take(units, now)
     }
@@ -140,14 +138,14 @@ impl Ledger {
 /// Messages that wait for their participant to have something to spend, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
-    messages: VecDeque<(signal_request::Message, usize)>,
-    bytes: usize,
-    until: Option<Instant>,
+    pub messages: VecDeque<(signal_request::Message, usize)>,
+    pub bytes: usize,
+    pub until: Option<Instant>,
 }
 
 impl Waiting {
     /// False: there is no room for it.
-    fn push(&mut self, message: signal_request::Message) -> bool {
+    pub fn push(&mut self, message: signal_request::Message) -> bool {
         let bytes = message.encoded_len();
         let same = |(known, _): &(signal_request::Message, usize)| replaces(&message, known);
         let known = self.messages.iter().position(same);
@@ -163,7 +161,7 @@ impl Waiting {
         self.messages.len() <= MAX_WAITING && self.bytes <= MAX_WAITING_BYTES
     }
 
-    fn pop(&mut self) -> Option<signal_request::Message> {
+    pub fn pop(&mut self) -> Option<signal_request::Message> {
         let (message, bytes) = self.messages.pop_front()?;
         self.bytes -= bytes;
         Some(message)
@@ -191,84 +189,5 @@ fn replaces(new: &signal_request::Message, old: &signal_request::Message) -> boo
         (M::UpdateVideoTrack(new), M::UpdateVideoTrack(old)) => new.track_sid == old.track_sid,
         (M::TrackSetting(new), M::TrackSetting(old)) => new.track_sids == old.track_sids,
         _ => false,
-    }
-}
-
-impl Room {
-    /// A client's message: carried out now, or when its principal has something to spend.
-    pub(crate) fn take_request(
-        &mut self,
-        sid: ParticipantSid,
-        request: signal_request::Message,
-        now: Instant,
-    ) {
-        let Some(participant) = self.participants.get_mut(&sid) else {
-            return;
-        };
-        let leaves = matches!(request, signal_request::Message::Leave(_));
-        let principal = participant.principal();
-        if !leaves && !self.ledger.count(&principal, request.encoded_len(), now) {
-            tracing::info!(participant = %sid, "session ended: more messages than allowed");
-            return self.end_flood(sid, now);
-        }
-        let owes_until = self.ledger.owes_until(&principal, now);
-        let waiting = &mut participant.waiting;
-        if leaves || (owes_until.is_none() && waiting.messages.is_empty()) {
-            return self.carry_out(sid, request, now);
-        }
-        waiting.until = owes_until.or(waiting.until).or(Some(now));
-        if !waiting.push(request) {
-            tracing::info!(participant = %sid, "session ended: more messages than can be waited for");
-            self.end_flood(sid, now);
-        }
-    }
-
-    fn end_flood(&mut self, sid: ParticipantSid, now: Instant) {
-        let reason = DisconnectReason::StateMismatch;
-        self.remove(sid, reason, Farewell::Leave(Action::Disconnect), now);
-    }
-
-    fn carry_out(&mut self, sid: ParticipantSid, request: signal_request::Message, now: Instant) {
-        let cost = self.cost(sid, &request);
-        self.charge(sid, cost, now);
-        self.request(sid, request, now);
-    }
-
-    /// Charges the person behind a participant.
-    pub(crate) fn charge(&mut self, sid: ParticipantSid, units: u64, now: Instant) {
-        if let Some(participant) = self.participants.get(&sid) {
-            self.ledger.charge(&participant.principal(), units, now);
-        }
-    }
-
-    /// When the next message that waits may be carried out.
-    pub(crate) fn waiting_until(&self) -> Option<Instant> {
-        let until = |participant: &Participant| participant.waiting.until;
-        earliest([self.participants.values().filter_map(until).min()])
-    }
-
-    /// Carries out what has waited long enough.
-    pub(crate) fn resume_waiting(&mut self, now: Instant) {
-        let due =
-            |participant: &&Participant| participant.waiting.until.is_some_and(|at| at <= now);
-        let due: Vec<_> = self
-            .participants
-            .values()
-            .filter(due)
-            .map(|p| p.sid)
-            .collect();
-        for sid in due {
-            while let Some(participant) = self.participants.get_mut(&sid) {
-                let owes_until = self.ledger.owes_until(&participant.principal(), now);
-                participant.waiting.until = owes_until;
-                if owes_until.is_some() {
-                    break;
-                }
-                let Some(request) = participant.waiting.pop() else {
-                    break;
-                };
-                self.carry_out(sid, request, now);
-            }
-        }
     }
 }

@@ -1,45 +1,22 @@
-//! Data tracks: published, subscribed to, ended. Packets of theirs go through the shard only; here is who gets them, and
-//! what handles mean.
+//! What a participant publishes and receives of data tracks.
 
 use std::{collections::BTreeMap, time::Instant};
 
-use protocol::{
-    DataTrackSid, ParticipantIdentity, ParticipantSid,
-    livekit::{
-        DataTrackFrameEncoding, DataTrackInfo, DataTrackSchemaId, DataTrackSubscriberHandles,
-        PublishDataTrackRequest, PublishDataTrackResponse, RequestResponse, SubscriptionError,
-        SubscriptionResponse, SyncState, UnpublishDataTrackRequest, UnpublishDataTrackResponse,
-        UpdateDataSubscription, data_track_frame_encoding as frame,
-        data_track_schema_encoding as schema,
-        data_track_subscriber_handles::PublishedDataTrack,
-        request_response::{Reason, Request},
-        signal_response::Message,
-    },
-};
+use protocol::{DataTrackSid, livekit::DataTrackInfo};
 use sfu::DataTrackHandle as Handle;
-
-use crate::{
-    announce::interval, api::Response, clock::earliest, participant::Participant, room::Room,
-};
-
-/// Longest name of a data track or schema, characters.
-const MAX_NAME: usize = 256;
-
-/// Longest name of an encoding that LiveKit does not know, characters.
-const MAX_ENCODING: usize = 32;
 
 /// What a participant publishes and receives of data tracks.
 #[derive(Debug, Default)]
 pub(crate) struct DataTracks {
     /// It receives what it has said nothing about.
-    auto_subscribe: bool,
+    pub auto_subscribe: bool,
     /// In the order of publication.
     pub published: Vec<DataTrack>,
-    subscriptions: BTreeMap<DataTrackSid, DataSubscription>,
+    pub subscriptions: BTreeMap<DataTrackSid, DataSubscription>,
     /// The last handle that was given out for a subscription.
-    last_handle: u16,
+    pub last_handle: u16,
     /// It hears what its handles mean not before.
-    handles_at: Option<Instant>,
+    pub handles_at: Option<Instant>,
 }
 
 /// A published data track.
@@ -47,7 +24,7 @@ pub(crate) struct DataTracks {
 pub(crate) struct DataTrack {
     pub sid: DataTrackSid,
     /// In the publisher's packets; also in `info`.
-    handle: Handle,
+    pub handle: Handle,
     pub info: DataTrackInfo,
     /// Others have heard of it.
     pub announced: bool,
@@ -69,13 +46,13 @@ impl DataTrack {
 
 /// What a participant wants of one data track, and has.
 #[derive(Debug, Default)]
-struct DataSubscription {
+pub(crate) struct DataSubscription {
     /// What it asked for; `None`: whatever [`DataTracks::auto_subscribe`] says.
-    wish: Option<bool>,
+    pub wish: Option<bool>,
     /// In the packets it gets, once it got any: the same until the track ends.
-    handle: Option<Handle>,
+    pub handle: Option<Handle>,
     /// The shard was told to send it.
-    active: bool,
+    pub active: bool,
 }
 
 impl DataTracks {
@@ -87,7 +64,7 @@ impl DataTracks {
         }
     }
 
-    fn wants(&self, track: DataTrackSid) -> bool {
+    pub fn wants(&self, track: DataTrackSid) -> bool {
         let wish = self
             .subscriptions
             .get(&track)
@@ -95,12 +72,12 @@ impl DataTracks {
         wish.unwrap_or(self.auto_subscribe)
     }
 
-    fn is_announced(&self, track: DataTrackSid) -> bool {
+    pub fn is_announced(&self, track: DataTrackSid) -> bool {
         let mut published = self.published.iter();
         published.any(|known| known.sid == track && known.announced)
     }
 
-    fn active(&self) -> usize {
+    pub fn active(&self) -> usize {
         let subscriptions = self.subscriptions.values();
         subscriptions
             .filter(|subscription| subscription.active)
@@ -108,7 +85,7 @@ impl DataTracks {
     }
 
     /// The handle of a subscription, a new one where it has none. `None`: there is none left.
-    fn handle_for(&mut self, track: DataTrackSid) -> Option<Handle> {
+    pub fn handle_for(&mut self, track: DataTrackSid) -> Option<Handle> {
         if let Some(known) = self
             .subscriptions
             .get(&track)
@@ -128,460 +105,4 @@ impl DataTracks {
         self.last_handle = handle.get();
         Some(handle)
     }
-}
-
-impl Room {
-    /// `publish_data_track_request`.
-    pub(crate) fn publish_data_track(
-        &mut self,
-        sid: ParticipantSid,
-        request: PublishDataTrackRequest,
-    ) {
-        let handle = match self.admit_data_track(sid, &request) {
-            Ok(handle) => handle,
-            Err((reason, message)) => {
-                let response = RequestResponse {
-                    reason: reason.into(),
-                    message: message.to_owned(),
-                    // Clients find their request by the handle.
-                    request: Some(Request::PublishDataTrack(PublishDataTrackRequest {
-                        pub_handle: request.pub_handle,
-                        ..PublishDataTrackRequest::default()
-                    })),
-                    ..RequestResponse::default()
-                };
-                return self.send(sid, Message::RequestResponse(response));
-            }
-        };
-        let track = DataTrackSid::random(&mut self.rng);
-        let info = DataTrackInfo {
-            pub_handle: request.pub_handle,
-            sid: track.to_string(),
-            encryption: request.encryption().into(),
-            name: request.name,
-            frame_encoding: request.frame_encoding.map(known_encoding),
-            schema: request.schema.map(known_schema),
-        };
-        self.send(
-            sid,
-            Message::PublishDataTrackResponse(PublishDataTrackResponse {
-                info: Some(info.clone()),
-            }),
-        );
-        self.add_data_track(
-            sid,
-            DataTrack {
-                sid: track,
-                handle,
-                info,
-                announced: false,
-            },
-        );
-        // The `update` must be out before any handle for it is.
-        self.announce(sid, false);
-    }
-
-    /// What the others are to hear of it, is the caller's.
-    pub(crate) fn add_data_track(&mut self, sid: ParticipantSid, added: DataTrack) {
-        let (track, handle) = (added.sid, added.handle);
-        if let Some(participant) = self.participants.get_mut(&sid) {
-            participant.data.published.push(added);
-            self.data_tracks.insert(track, sid);
-            self.command(sfu::Command::PublishData {
-                peer: sid,
-                track,
-                handle,
-            });
-        }
-    }
-
-    fn admit_data_track(
-        &self,
-        sid: ParticipantSid,
-        request: &PublishDataTrackRequest,
-    ) -> Result<Handle, (Reason, &'static str)> {
-        let Some(participant) = self.participants.get(&sid) else {
-            return Err((Reason::NotFound, "participant does not exist"));
-        };
-        if !participant.grant.video().may_publish_data() {
-            return Err((
-                Reason::NotAllowed,
-                "does not have permission to publish data",
-            ));
-        }
-        let handle = u16::try_from(request.pub_handle).ok().and_then(Handle::new);
-        let Some(handle) = handle else {
-            return Err((
-                Reason::InvalidHandle,
-                "a handle is a number from 1 to 65535",
-            ));
-        };
-        if request.name.is_empty() || request.name.chars().count() > MAX_NAME {
-            return Err((Reason::InvalidName, "a name has 1 to 256 characters"));
-        }
-        if !is_typed_well(request) {
-            return Err((Reason::InvalidRequest, "malformed encoding or schema"));
-        }
-        let published = &participant.data.published;
-        if published.iter().any(|track| track.handle == handle) {
-            return Err((
-                Reason::DuplicateHandle,
-                "another data track has this handle",
-            ));
-        }
-        if published
-            .iter()
-            .any(|track| track.info.name == request.name)
-        {
-            return Err((Reason::DuplicateName, "another data track has this name"));
-        }
-        if published.len() >= self.config.max_tracks {
-            return Err((Reason::LimitExceeded, "too many data tracks"));
-        }
-        Ok(handle)
-    }
-
-    /// `unpublish_data_track_request`.
-    pub(crate) fn unpublish_data_track(
-        &mut self,
-        sid: ParticipantSid,
-        request: UnpublishDataTrackRequest,
-    ) {
-        let published = self.participants.get(&sid).and_then(|participant| {
-            let mut published = participant.data.published.iter();
-            published.find(|track| track.info.pub_handle == request.pub_handle)
-        });
-        if let Some(track) = published.map(|track| track.sid) {
-            return self.end_data_track(sid, track);
-        }
-        let response = RequestResponse {
-            reason: Reason::InvalidHandle.into(),
-            message: "no data track has this handle".to_owned(),
-            request: Some(Request::UnpublishDataTrack(request)),
-            ..RequestResponse::default()
-        };
-        self.send(sid, Message::RequestResponse(response));
-    }
-
-    /// Ends all its data tracks if the participant may not publish any.
-    pub(crate) fn end_forbidden_data_tracks(&mut self, sid: ParticipantSid) {
-        let Some(participant) = self.participants.get(&sid) else {
-            return;
-        };
-        if participant.grant.video().may_publish_data() {
-            return;
-        }
-        for track in published_by(participant) {
-            self.end_data_track(sid, track);
-        }
-    }
-
-    pub(crate) fn end_data_track(&mut self, sid: ParticipantSid, track: DataTrackSid) {
-        let Some(participant) = self.participants.get_mut(&sid) else {
-            return;
-        };
-        let published = &mut participant.data.published;
-        let Some(index) = published
-            .iter()
-            .position(|candidate| candidate.sid == track)
-        else {
-            return;
-        };
-        let info = Some(published.remove(index).info);
-        let principal = participant.principal();
-        self.forget_data_tracks(&[track], &principal);
-        self.command(sfu::Command::UnpublishData { peer: sid, track });
-        self.send(
-            sid,
-            Message::UnpublishDataTrackResponse(UnpublishDataTrackResponse { info }),
-        );
-        self.announce(sid, false);
-    }
-
-    /// Nobody can be subscribed to the tracks any more. Who received any of them hears what its handles mean now.
-    pub(crate) fn forget_data_tracks(
-        &mut self,
-        tracks: &[DataTrackSid],
-        publisher: &ParticipantIdentity,
-    ) {
-        let mut had_them = Vec::new();
-        for track in tracks {
-            self.data_tracks.remove(track);
-        }
-        for (sid, participant) in &mut self.participants {
-            let subscriptions = &mut participant.data.subscriptions;
-            let removed = tracks
-                .iter()
-                .filter_map(|track| subscriptions.remove(track));
-            if removed.filter(|subscription| subscription.active).count() > 0 {
-                had_them.push(*sid);
-            }
-        }
-        for subscriber in had_them {
-            self.handles_changed(subscriber, publisher);
-        }
-    }
-
-    /// `update_data_subscription`.
-    pub(crate) fn update_data_subscription(
-        &mut self,
-        sid: ParticipantSid,
-        update: &UpdateDataSubscription,
-    ) {
-        let mut asked = Vec::new();
-        for wish in &update.updates {
-            // Wishes for tracks that nobody publishes are not kept.
-            let track = wish.track_sid.parse().ok();
-            let Some(track) = track.filter(|track| self.data_tracks.contains_key(track)) else {
-                continue;
-            };
-            if let Some(participant) = self.participants.get_mut(&sid) {
-                let subscription = participant.data.subscriptions.entry(track).or_default();
-                subscription.wish = Some(wish.subscribe);
-                asked.push(track);
-            }
-        }
-        self.reconcile_data(sid, &asked);
-        // Who asks for what it has waits for the handle all the same.
-        if !asked.is_empty() {
-            self.own_handles_changed(sid);
-        }
-    }
-
-    /// Brings what the shard sends to a subscriber in line with the rule. True when subscriptions began or ended.
-    fn reconcile_data(&mut self, sid: ParticipantSid, tracks: &[DataTrackSid]) -> bool {
-        let mut changed = false;
-        for &track in tracks {
-            let should = self.should_receive_data(sid, track);
-            let Some(participant) = self.participants.get_mut(&sid) else {
-                break;
-            };
-            let data = &mut participant.data;
-            let known = data.subscriptions.get(&track);
-            if known.is_some_and(|known| known.active) == should {
-                continue;
-            }
-            if !should {
-                if let Some(subscription) = data.subscriptions.get_mut(&track) {
-                    subscription.active = false;
-                }
-                changed = true;
-                self.command(sfu::Command::UnsubscribeData { peer: sid, track });
-                continue;
-            }
-            let has_room = data.active() < self.config.max_subscriptions;
-            let Some(handle) = data.handle_for(track).filter(|_| has_room) else {
-                let response = SubscriptionResponse {
-                    track_sid: track.to_string(),
-                    err: SubscriptionError::SeUnknown.into(),
-                };
-                self.send(sid, Message::SubscriptionResponse(response));
-                continue;
-            };
-            let subscription = data.subscriptions.entry(track).or_default();
-            (subscription.handle, subscription.active) = (Some(handle), true);
-            self.command(sfu::Command::SubscribeData {
-                peer: sid,
-                track,
-                handle,
-            });
-            changed = true;
-        }
-        changed
-    }
-
-    fn should_receive_data(&self, sid: ParticipantSid, track: DataTrackSid) -> bool {
-        let publisher = self.data_tracks.get(&track);
-        let publisher = publisher.and_then(|publisher| self.participants.get(publisher));
-        let (Some(publisher), Some(subscriber)) = (publisher, self.participants.get(&sid)) else {
-            return false;
-        };
-        subscriber.sid != publisher.sid
-            && publisher.is_visible()
-            && publisher.data.is_announced(track)
-            && subscriber.can_subscribe()
-            && subscriber.data.wants(track)
-            && publisher.audience.allows_data(&subscriber.identity, track)
-    }
-
-    /// For everybody, who hears in one message what all of them mean. All are of one publisher.
-    pub(crate) fn reconcile_data_tracks(&mut self, tracks: &[DataTrackSid]) {
-        let publisher = tracks.first().and_then(|track| self.data_tracks.get(track));
-        let publisher = publisher.and_then(|publisher| self.participants.get(publisher));
-        let Some(publisher) = publisher.map(Participant::principal) else {
-            return;
-        };
-        let subscribers: Vec<_> = self.participants.keys().copied().collect();
-        for subscriber in subscribers {
-            if self.reconcile_data(subscriber, tracks) {
-                self.handles_changed(subscriber, &publisher);
-            }
-        }
-    }
-
-    /// For all that the participant publishes.
-    pub(crate) fn reconcile_data_publisher(&mut self, sid: ParticipantSid) {
-        let tracks = self.participants.get(&sid).map(published_by);
-        self.reconcile_data_tracks(&tracks.unwrap_or_default());
-    }
-
-    /// For everything others publish.
-    pub(crate) fn reconcile_data_subscriber(&mut self, sid: ParticipantSid) {
-        let tracks: Vec<_> = self.data_tracks.keys().copied().collect();
-        if self.reconcile_data(sid, &tracks) {
-            self.own_handles_changed(sid);
-        }
-    }
-
-    /// Who is back hears again what the handles in its packets mean.
-    pub(crate) fn send_known_data_handles(&mut self, sid: ParticipantSid, now: Instant) {
-        let participant = self.participants.get(&sid);
-        if participant.is_some_and(|participant| participant.data.active() > 0) {
-            self.own_handles_changed(sid);
-            self.send_data_handles(sid, now);
-        }
-    }
-
-    /// What the handles in its packets mean has changed, because of somebody: all of them are told, each time, as LiveKit
-    /// does, and so at the end of the turn or when it is time.
-    fn handles_changed(&mut self, sid: ParticipantSid, cause: &ParticipantIdentity) {
-        let is_charged = !self.news.by_moderator;
-        let known = self.news.handles.entry(sid).or_default();
-        if is_charged && known.is_none() {
-            *known = Some(cause.clone());
-        }
-    }
-
-    fn own_handles_changed(&mut self, sid: ParticipantSid) {
-        if let Some(principal) = self.participants.get(&sid).map(Participant::principal) {
-            self.handles_changed(sid, &principal);
-        }
-    }
-
-    /// When [`Room::tell_data_handles`] has something to do.
-    pub(crate) fn handles_until(&self) -> Option<Instant> {
-        let due = |sid| self.participants.get(sid)?.data.handles_at;
-        earliest([self.news.handles.keys().filter_map(due).min()])
-    }
-
-    /// Says what it is time to say.
-    pub(crate) fn tell_data_handles(&mut self, now: Instant) {
-        let is_due = |sid: &&ParticipantSid| {
-            let at = self.participants.get(sid).and_then(|it| it.data.handles_at);
-            at.is_none_or(|at| at <= now)
-        };
-        let due: Vec<_> = self.news.handles.keys().filter(is_due).copied().collect();
-        for sid in due {
-            self.send_data_handles(sid, now);
-        }
-    }
-
-    fn send_data_handles(&mut self, sid: ParticipantSid, now: Instant) {
-        let cause = self.news.handles.remove(&sid).flatten();
-        let Some(participant) = self.participants.get(&sid) else {
-            return;
-        };
-        let meaning = |(track, subscription): (&DataTrackSid, &DataSubscription)| {
-            let handle = subscription.handle.filter(|_| subscription.active)?;
-            let publisher = self.participants.get(self.data_tracks.get(track)?)?;
-            let published = PublishedDataTrack {
-                publisher_identity: publisher.identity.as_str().to_owned(),
-                publisher_sid: publisher.sid.to_string(),
-                track_sid: track.to_string(),
-            };
-            Some((handle.get().into(), published))
-        };
-        let handles = DataTrackSubscriberHandles {
-            sub_handles: participant
-                .data
-                .subscriptions
-                .iter()
-                .filter_map(meaning)
-                .collect(),
-        };
-        let response = Response::from(Message::DataTrackSubscriberHandles(handles));
-        let bytes = response.binary().len();
-        if let Some(cause) = cause {
-            self.ledger.charge(&cause, (1 + bytes / 1024) as u64, now);
-        }
-        if let Some(participant) = self.participants.get_mut(&sid) {
-            participant.data.handles_at = Some(now + interval(bytes));
-        }
-        self.send(sid, response);
-    }
-
-    /// A client that comes back says what it publishes. What has ended meanwhile, or was never heard of, it is told.
-    pub(crate) fn sync_data_tracks(&mut self, sid: ParticipantSid, state: &SyncState) {
-        let Some(participant) = self.participants.get(&sid) else {
-            return;
-        };
-        let known = |handle: u32| {
-            let mut published = participant.data.published.iter();
-            published.any(|track| track.info.pub_handle == handle)
-        };
-        let infos = state.publish_data_tracks.iter();
-        let ended: Vec<_> = infos
-            .filter_map(|published| published.info.as_ref())
-            .filter(|info| !known(info.pub_handle))
-            .take(self.config.max_tracks)
-            .map(|info| DataTrackInfo {
-                pub_handle: info.pub_handle,
-                sid: info.sid.clone(),
-                ..DataTrackInfo::default()
-            })
-            .collect();
-        for info in ended {
-            let info = Some(info);
-            self.send(
-                sid,
-                Message::UnpublishDataTrackResponse(UnpublishDataTrackResponse { info }),
-            );
-        }
-        if let Some(update) = &state.data_subscription {
-            self.update_data_subscription(sid, update);
-        }
-    }
-}
-
-fn published_by(participant: &Participant) -> Vec<DataTrackSid> {
-    let published = participant.data.published.iter();
-    published.map(|track| track.sid).collect()
-}
-
-/// Names of its encodings and of its schema are as long as they may be.
-fn is_typed_well(request: &PublishDataTrackRequest) -> bool {
-    let is_name = |name: &str, max: usize| !name.is_empty() && name.chars().count() <= max;
-    let encoding = request.frame_encoding.as_ref();
-    let encoding_fits = match encoding.and_then(|encoding| encoding.value.as_ref()) {
-        Some(frame::Value::Custom(name)) => is_name(name, MAX_ENCODING),
-        _ => true,
-    };
-    let Some(described) = &request.schema else {
-        return encoding_fits;
-    };
-    let encoding = described.encoding.as_ref();
-    let schema_fits = match encoding.and_then(|encoding| encoding.value.as_ref()) {
-        Some(schema::Value::Custom(name)) => is_name(name, MAX_ENCODING),
-        _ => true,
-    };
-    encoding_fits && schema_fits && is_name(&described.name, MAX_NAME)
-}
-
-/// Only values of an enum that we know: others could not be written as JSON.
-fn known_encoding(mut encoding: DataTrackFrameEncoding) -> DataTrackFrameEncoding {
-    if let Some(frame::Value::WellKnown(value)) = &mut encoding.value {
-        let known = frame::WellKnownFrameEncoding::try_from(*value);
-        *value = known.map(Into::into).unwrap_or_default();
-    }
-    encoding
-}
-
-/// The same of a schema.
-fn known_schema(mut described: DataTrackSchemaId) -> DataTrackSchemaId {
-    let encoding = described.encoding.as_mut();
-    if let Some(schema::Value::WellKnown(value)) = encoding.and_then(|it| it.value.as_mut()) {
-        let known = schema::WellKnownSchemaEncoding::try_from(*value);
-        *value = known.map(Into::into).unwrap_or_default();
-    }
-    described
 }

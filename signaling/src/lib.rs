@@ -12,41 +12,36 @@
     )
 )]
 
+mod add_track;
 pub mod agents;
-mod announce;
+mod announcements;
 pub mod api;
+mod audience;
 mod backup;
 mod budget;
 mod clock;
-mod cost;
 mod data_tracks;
 mod descriptions;
-mod door;
-mod dynacast;
-mod forward;
-mod forwarded;
-mod join;
-mod leave;
+mod farewell;
+mod forwarded_participant;
+mod forwarding;
 mod metadata;
-mod moderate;
-mod negotiate;
 mod participant;
-mod presence;
-mod principal;
-mod publish;
-mod resume;
 mod room;
+mod room_news;
 mod rpc;
+mod server_info;
 mod session;
-mod simulate;
-mod subscribe;
-mod webhook;
+mod speakers;
+mod token_bucket;
+mod track;
 
 pub use agents::{
-    Agents, AgentsInput, AgentsOutput, MAX_WORKER_FRAME, RoomNews, WorkerFault, WorkerId,
-    check_dispatches,
+    Agents, AgentsInput, AgentsOutput, MAX_WORKER_FRAME, WorkerFault, WorkerId,
+    dispatches::check_dispatches,
 };
 pub use api::*;
-pub use forward::ForwardedParticipant;
+pub use forwarded_participant::ForwardedParticipant;
 pub use room::Room;
+pub use room_news::RoomNews;
 pub use session::Session;

@@ -1,29 +1,32 @@
 //! One participant as the room knows it: who it is, what it may do, what it publishes and what it receives.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
+    hash::{DefaultHasher, Hash, Hasher},
     time::{Duration, Instant},
 };
 
 use protocol::{
-    DataTrackSid, ParticipantIdentity, ParticipantSid, RoomSid, TrackSid,
+    ParticipantIdentity, ParticipantSid, RoomSid, TrackSid,
     livekit::{
         CandidateProtocol, ClientInfo, DisconnectReason, ParticipantInfo, ParticipantPermission,
-        SubscriptionPermission, TrackInfo, TrackSource,
+        TrackSource,
         participant_info::{Kind, KindDetail, State},
     },
+    prost::Message as _,
     token::Grant,
 };
-use sfu::{MediaKind, SpatialLayer, TrackSetting};
+use sfu::{MediaKind, TrackSetting};
 
 use crate::{
-    announce::Announced,
+    announcements::Announced,
     api::{Response, SessionId},
-    backup::Backup,
+    audience::Audience,
     budget::Waiting,
     data_tracks::DataTracks,
     descriptions::Descriptions,
-    forward::Forward,
+    forwarding::Forward,
+    track::Track,
 };
 
 /// One participant's stay in the room.
@@ -95,37 +98,6 @@ pub(crate) struct CutOnResume {
     pub silently: bool,
 }
 
-/// A published track.
-pub(crate) struct Track {
-    pub sid: TrackSid,
-    /// The client's id of it, from `add_track`.
-    pub cid: String,
-    pub info: TrackInfo,
-    /// As the shard was told.
-    pub media: sfu::PublishedTrack,
-    /// What it is encoded with, once it is bound.
-    pub encoding: sfu::TrackCodec,
-    /// Bound to a section of an offer: others may hear of it.
-    pub bound: bool,
-    /// Others have heard of it.
-    pub announced: bool,
-    /// Somebody receives it, and the publisher was told.
-    pub subscribed: bool,
-    /// The codec its client announced, by [`protocol::codec::name`].
-    pub codec: String,
-    /// The codecs its client could send, if it is a sound; likewise.
-    pub audio_codecs: Vec<String>,
-    /// Somebody needs one of them, as the publisher was told.
-    pub needed: Option<bool>,
-    /// The layers that somebody wants, as the publisher was told.
-    pub wanted: Option<WantedLayers>,
-    /// Its second codec, where it has one.
-    pub backup: Option<Backup>,
-}
-
-/// Layers up to this one, or none.
-pub(crate) type WantedLayers = Option<SpatialLayer>;
-
 /// What a participant wants of one track, and has.
 #[derive(Debug, Default)]
 pub(crate) struct Subscription {
@@ -141,85 +113,26 @@ pub(crate) struct Subscription {
     pub refused: bool,
 }
 
-/// A publisher's `subscription_permission`.
-#[derive(Debug, Default, Clone, PartialEq)]
-pub(crate) enum Audience {
-    #[default]
-    Everybody,
-    /// By identity: the tracks, or all.
-    Only(BTreeMap<ParticipantIdentity, Tracks>),
-}
-
-/// Tracks somebody may receive.
-#[derive(Debug, Clone, PartialEq)]
-pub(crate) enum Tracks {
-    All,
-    Some {
-        media: BTreeSet<TrackSid>,
-        data: BTreeSet<DataTrackSid>,
-    },
-}
-
-impl Tracks {
-    fn some(sids: &[String]) -> Self {
-        Self::Some {
-            media: sids.iter().filter_map(|sid| sid.parse().ok()).collect(),
-            data: sids.iter().filter_map(|sid| sid.parse().ok()).collect(),
-        }
-    }
-}
-
-impl Audience {
-    /// From the wire. `identity_of` resolves the deprecated form by sid.
-    pub fn new(
-        permission: SubscriptionPermission,
-        identity_of: impl Fn(ParticipantSid) -> Option<ParticipantIdentity>,
-    ) -> Self {
-        if permission.all_participants {
-            return Self::Everybody;
-        }
-        let mut allowed = BTreeMap::new();
-        for entry in permission.track_permissions {
-            let identity = match entry.participant_identity.as_str() {
-                "" => entry.participant_sid.parse().ok().and_then(&identity_of),
-                identity => Some(identity.into()),
-            };
-            let Some(identity) = identity else { continue };
-            let tracks = match entry.all_tracks {
-                true => Tracks::All,
-                false => Tracks::some(&entry.track_sids),
-            };
-            allowed.insert(identity, tracks);
-        }
-        Self::Only(allowed)
-    }
-
-    /// May `identity` receive `track`?
-    pub fn allows(&self, identity: &ParticipantIdentity, track: TrackSid) -> bool {
-        match self {
-            Self::Everybody => true,
-            Self::Only(allowed) => match allowed.get(identity) {
-                None => false,
-                Some(Tracks::All) => true,
-                Some(Tracks::Some { media, .. }) => media.contains(&track),
-            },
-        }
-    }
-
-    /// The same of a data track.
-    pub fn allows_data(&self, identity: &ParticipantIdentity, track: DataTrackSid) -> bool {
-        match self {
-            Self::Everybody => true,
-            Self::Only(allowed) => match allowed.get(identity) {
-                None => false,
-                Some(Tracks::All) => true,
-                Some(Tracks::Some { data, .. }) => data.contains(&track),
-            },
-        }
-    }
-}
-
 impl Participant {
+    /// The track with this backup.
+    pub(crate) fn track_with_backup(&mut self, backup: TrackSid) -> Option<&mut Track> {
+        let has_it = |track: &&mut Track| track.backup.as_ref().is_some_and(|b| b.sid == backup);
+        self.tracks.iter_mut().find(has_it)
+    }
+
+    /// Differs when others would see it differently. Without `version`, which says that it does. And of how many bytes.
+    pub fn digest(&self) -> (u64, usize) {
+        let mut info = self.info();
+        info.version = 0;
+        // In no order; the grant has them in one.
+        info.attributes.clear();
+        let mut hasher = DefaultHasher::new();
+        let bytes = info.encode_to_vec();
+        bytes.hash(&mut hasher);
+        self.grant.attributes.hash(&mut hasher);
+        (hasher.finish(), bytes.len())
+    }
+
     /// Somebody of whom nothing is known but its grant and its client, and who joins (`joined_at`: since 1970).
     pub fn new(sid: ParticipantSid, grant: Grant, client: ClientInfo, joined_at: Duration) -> Self {
         Self {

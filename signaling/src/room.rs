@@ -3,6 +3,31 @@
 //! `presence`, `moderate`, `simulate`, `budget` and `cost` (what a message may cause), `rpc`, `webhook`, `dynacast`,
 //! `data_tracks`, `forward` (to other rooms) and `forwarded` (from other rooms).
 
+mod admission;
+mod agents;
+mod announce;
+mod backup;
+mod budget;
+mod cost;
+mod data_tracks;
+mod descriptions;
+mod dynacast;
+mod forward_participant;
+mod forwarded_participants;
+mod join;
+mod leave;
+mod metadata;
+mod moderate;
+mod negotiate;
+mod presence;
+mod principal;
+mod publish;
+mod resume;
+mod rpc;
+mod simulate;
+mod subscribe;
+mod webhook;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -16,13 +41,13 @@ use protocol::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::{
-    announce::News,
+    announcements::News,
     api::{ApiCall, Config, Join, Response, RoomInput, RoomOutput, SessionId, SessionMessage},
     budget::Ledger,
     clock::{Clock, earliest, seconds},
     participant::Participant,
-    presence::Speakers,
     rpc::Call,
+    speakers::Speakers,
 };
 
 /// The most messages kept for a participant without a signal connection. Only moderators cause them.

@@ -21,16 +21,14 @@ use crate::{
         CloseCause, Config, Join, PING_TIMEOUT_SECONDS, Response, RoomInput, SessionId,
         SessionMessage, SessionOutput,
     },
+    budget::BYTES_PER_REQUEST,
     clock::{Clock, earliest, seconds},
-    leave::leave,
+    farewell::leave,
+    token_bucket::TokenBucket,
 };
 
 /// Messages kept for a client whose `join` is not out yet. The room sends `join` first, so that there are hardly any.
 const MAX_HELD_BACK: usize = 64;
-
-/// A long frame counts as several: to read it costs by its length. A page in a meeting of 160 that each change the
-/// description of 900 kB stays below half of the limit.
-pub(crate) const BYTES_PER_REQUEST: usize = 64 * 1024;
 
 /// Metadata and attributes above this size do not go into refreshed tokens: the token must still fit into a URL.
 const MAX_TOKEN_TEXT: usize = 16 * 1024;
@@ -304,36 +302,6 @@ impl Session {
         self.phase = Phase::Closed;
         self.held_back.clear();
         self.outputs.push_back(SessionOutput::Close(cause));
-    }
-}
-
-/// A limit of so many per second, with a burst.
-pub(crate) struct TokenBucket {
-    per_second: f64,
-    burst: f64,
-    tokens: f64,
-    at: Instant,
-}
-
-impl TokenBucket {
-    pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
-        Self {
-            per_second: per_second.into(),
-            burst: burst.into(),
-            tokens: burst.into(),
-            at: now,
-        }
-    }
-
-    pub fn take(&mut self, tokens: f64, now: Instant) -> bool {
-        let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
-        self.at = now.max(self.at);
-        self.tokens = (self.tokens + gained).min(self.burst);
-        if self.tokens < tokens {
-            return false;
-        }
-        self.tokens -= tokens;
-        true
     }
 }
 

@@ -7,8 +7,8 @@ use protocol::{
     livekit::{self, JobStatus, ParticipantInfo, RoomAgentDispatch},
 };
 
-use super::{Agents, Meeting, Person, RoomNews, check_dispatches};
-use crate::{api::RoomOutput, room::Room};
+use super::{Agents, Meeting, Person, dispatches::check_dispatches};
+use crate::room_news::RoomNews;
 
 impl Agents {
     pub(super) fn room_news(&mut self, room: RoomSid, news: RoomNews, now: Instant) {
@@ -160,27 +160,5 @@ impl Agents {
         {
             self.by_name.remove(&meeting.name);
         }
-    }
-}
-
-impl Room {
-    /// For [`Agents`].
-    pub(crate) fn tell_agents(&mut self, news: RoomNews) {
-        self.outputs.push_back(RoomOutput::Agents(news));
-    }
-
-    /// Somebody is there, and its token may ask for agents.
-    pub(crate) fn tell_agents_joined(&mut self, info: &ParticipantInfo) {
-        let Ok(sid) = info.sid.parse::<ParticipantSid>() else {
-            return;
-        };
-        let participant = self.participants.get(&sid);
-        let settings = participant.and_then(|participant| participant.grant.room_config.as_ref());
-        let agents = settings.map(|settings| settings.agents.clone());
-        self.tell_agents(RoomNews::Joined {
-            sid,
-            info: Box::new(info.clone()),
-            agents: agents.unwrap_or_default(),
-        });
     }
 }

@@ -15,7 +15,7 @@ use protocol::{
 };
 
 use super::{Agents, AgentsOutput, Due, Pool, Worker, WorkerFault, WorkerId};
-use crate::{join::server_info, session::TokenBucket};
+use crate::{server_info::server_info, token_bucket::TokenBucket};
 
 /// A worker that has not registered by then is nobody. LiveKit's value.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);

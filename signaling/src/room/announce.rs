@@ -3,73 +3,21 @@
 //! A change marks its participant; at the end of the turn, or when it is time, those marked are announced. What is received
 //! of a track begins when its `update` is out: clients take no media of tracks they have not heard of.
 
-use std::{
-    collections::BTreeMap,
-    hash::{DefaultHasher, Hash, Hasher},
-    time::{Duration, Instant},
-};
+use std::time::Instant;
 
 use protocol::{
-    ParticipantIdentity, ParticipantSid,
+    ParticipantSid,
     livekit::{ParticipantUpdate, RoomUpdate, SubscriptionPermission, signal_response::Message},
     prost::Message as _,
 };
 
 use crate::{
+    announcements::{BYTES_PER_SECOND, Change, INTERVAL, interval},
     api::{Response, SessionMessage},
     budget::PER_SECOND,
     clock::earliest,
-    participant::Participant,
     room::Room,
 };
-
-/// Between two announcements of one participant, and between two of the room.
-const INTERVAL: Duration = Duration::from_millis(100);
-
-/// Bytes a second that announcements of one participant may make everybody read: long ones are further apart.
-const BYTES_PER_SECOND: f64 = 128.0 * 1024.0;
-
-/// But not further than this.
-const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
-
-/// What is yet to be said.
-#[derive(Debug, Default)]
-pub(crate) struct News {
-    participants: BTreeMap<ParticipantSid, Change>,
-    /// Who had read it already when the room changed, if the room did.
-    room: Option<Option<ParticipantSid>>,
-    /// Not before.
-    room_at: Option<Instant>,
-    /// Who is to hear what the handles of its data tracks mean, and who pays for it.
-    pub handles: BTreeMap<ParticipantSid, Option<ParticipantIdentity>>,
-    /// A moderator is doing what is done just now: nobody pays.
-    pub by_moderator: bool,
-}
-
-/// A change of a participant that is yet to be announced.
-#[derive(Debug, Default, Clone, Copy)]
-struct Change {
-    /// What others see of it, or rather not only who may receive its tracks.
-    info: bool,
-    to_itself: bool,
-    /// Its token changed.
-    grant: bool,
-    /// It is the participant's own doing, at least in part.
-    charged: bool,
-}
-
-/// What is known of a participant.
-#[derive(Debug, Default)]
-pub(crate) struct Announced {
-    /// A digest of the last announcement.
-    digest: Option<u64>,
-    /// The next one not before.
-    next: Option<Instant>,
-    /// Who may receive its tracks, as it said last; not in force yet.
-    audience: Option<SubscriptionPermission>,
-    /// In force not before.
-    audience_at: Option<Instant>,
-}
 
 impl Room {
     /// A participant changed: it goes to those who may see it.
@@ -281,25 +229,4 @@ impl Room {
         self.news.room_at = Some(now + interval(response.binary().len()));
         self.broadcast(response, except);
     }
-}
-
-impl Participant {
-    /// Differs when others would see it differently. Without `version`, which says that it does. And of how many bytes.
-    fn digest(&self) -> (u64, usize) {
-        let mut info = self.info();
-        info.version = 0;
-        // In no order; the grant has them in one.
-        info.attributes.clear();
-        let mut hasher = DefaultHasher::new();
-        let bytes = info.encode_to_vec();
-        bytes.hash(&mut hasher);
-        self.grant.attributes.hash(&mut hasher);
-        (hasher.finish(), bytes.len())
-    }
-}
-
-/// Until the next announcement, after one of so many bytes.
-pub(crate) fn interval(bytes: usize) -> Duration {
-    let reading = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
-    reading.clamp(INTERVAL, LONGEST_INTERVAL)
 }

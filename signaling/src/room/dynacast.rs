@@ -12,8 +12,9 @@ use protocol::{
 use sfu::SpatialLayer;
 
 use crate::{
-    participant::{Participant, Track, WantedLayers},
+    participant::Participant,
     room::Room,
+    track::{Track, WantedLayers},
 };
 
 const QUALITIES: [(SpatialLayer, VideoQuality); 3] = [

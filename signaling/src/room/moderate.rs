@@ -16,12 +16,12 @@ use protocol::{
 };
 
 use crate::{
-    agents::RoomNews,
     api::{ApiCall, ApiReply, SessionMessage},
-    leave::Farewell,
+    farewell::Farewell,
     metadata,
     participant::{Participant, set_permission},
     room::Room,
+    room_news::RoomNews,
 };
 
 impl Room {

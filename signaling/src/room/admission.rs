@@ -7,9 +7,9 @@ use protocol::livekit::{DisconnectReason, leave_request::Action};
 use crate::{
     api::{Join, Response, SessionId, SessionMessage},
     clock::earliest,
-    cost::REJOIN,
-    leave::leave,
+    farewell::leave,
     room::Room,
+    room::cost::REJOIN,
 };
 
 impl Room {

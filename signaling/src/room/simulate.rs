@@ -10,7 +10,7 @@ use protocol::{
     },
 };
 
-use crate::{clock::seconds, leave::Farewell, participant::CutOnResume, room::Room};
+use crate::{clock::seconds, farewell::Farewell, participant::CutOnResume, room::Room};
 
 /// A cut that was asked for and did not come is forgotten after this time.
 const CUT_WITHIN: Duration = Duration::from_secs(5);

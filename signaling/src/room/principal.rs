@@ -14,7 +14,7 @@ use protocol::{
 };
 
 use crate::{
-    leave::Farewell,
+    farewell::Farewell,
     participant::{Participant, is_dependent},
     room::Room,
 };

@@ -11,7 +11,7 @@ use protocol::{
     },
 };
 
-use crate::{agents::RoomNews, api::RoomOutput, participant::Participant, room::Room};
+use crate::{api::RoomOutput, participant::Participant, room::Room, room_news::RoomNews};
 
 /// One `participant_connection_aborted` of a person in this time.
 const GIVEN_UP_INTERVAL: Duration = Duration::from_secs(60);

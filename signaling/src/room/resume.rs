@@ -11,11 +11,11 @@ use protocol::{
 };
 
 use crate::{
-    agents::RoomNews,
     api::{Join, Response, SessionMessage},
-    leave::Farewell,
+    farewell::Farewell,
     participant::Participant,
     room::Room,
+    room_news::RoomNews,
 };
 
 /// Publishers of whom a client that comes back may say which data packets it got.

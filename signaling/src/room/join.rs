@@ -8,23 +8,23 @@ use protocol::{
     limits,
     livekit::{
         Codec, IceServer, JoinResponse, LeaveRequest, ParticipantInfo, ServerInfo,
-        leave_request::Action, participant_info::State, server_info::Edition,
-        signal_response::Message,
+        leave_request::Action, participant_info::State, signal_response::Message,
     },
     turn::is_tls,
 };
 
 use crate::{
     api::{
-        AGENT_PROTOCOL, COMPATIBLE_VERSION, Config, Join, PING_INTERVAL_SECONDS,
-        PONG_TIMEOUT_SECONDS, PROTOCOL_VERSION, Response, SessionId, SessionMessage,
+        COMPATIBLE_VERSION, Join, PING_INTERVAL_SECONDS, PONG_TIMEOUT_SECONDS, Response, SessionId,
+        SessionMessage,
     },
     clock::seconds,
     data_tracks::DataTracks,
-    leave::Farewell,
+    farewell::Farewell,
     metadata,
     participant::Participant,
     room::Room,
+    server_info::server_info,
 };
 
 impl Room {
@@ -240,18 +240,5 @@ impl Room {
             .values()
             .filter(|other| other.sid != sid && other.is_visible());
         others.map(Participant::info).collect()
-    }
-}
-
-/// What clients and workers of agents are told of us.
-pub(crate) fn server_info(config: &Config) -> ServerInfo {
-    ServerInfo {
-        edition: Edition::Standard.into(),
-        version: COMPATIBLE_VERSION.to_owned(),
-        protocol: PROTOCOL_VERSION,
-        region: config.region.clone(),
-        node_id: config.node_id.clone(),
-        agent_protocol: AGENT_PROTOCOL,
-        ..ServerInfo::default()
     }
 }

@@ -3,26 +3,22 @@
 use std::time::Instant;
 
 use protocol::{
-    ParticipantSid, TrackSid, codec,
+    ParticipantSid, TrackSid,
     livekit::{
-        AddTrackRequest, AudioTrackFeature, MuteTrackRequest, RequestResponse, SimulcastCodecInfo,
-        TrackInfo, TrackPublishedResponse, TrackSource, TrackType, TrackUnpublishedResponse,
-        UpdateLocalAudioTrack, UpdateLocalVideoTrack, VideoLayer, VideoQuality,
-        encryption::Type as Encryption,
+        AddTrackRequest, MuteTrackRequest, RequestResponse, TrackInfo, TrackPublishedResponse,
+        TrackType, TrackUnpublishedResponse, UpdateLocalAudioTrack, UpdateLocalVideoTrack,
         participant_info::State,
         request_response::{Reason, Request},
         signal_response::Message,
     },
 };
-use sfu::{AudioFeatures, LayerSize, MediaKind, PublishedTrack, SpatialLayer, TrackCodec};
+use sfu::{MediaKind, TrackCodec};
 
-use crate::{backup::Backup, participant::Track, room::Room};
-
-/// Longest client id, name or stream name of a track, bytes.
-const MAX_TEXT: usize = 256;
-
-/// The most layers of a track: three of each of a few codecs, with room to spare.
-const MAX_LAYERS: usize = 16;
+use crate::{
+    add_track::{MAX_LAYERS, is_too_long, known},
+    room::Room,
+    track::Track,
+};
 
 impl Room {
     /// `add_track`: may come before or after the offer that carries the track.
@@ -314,191 +310,4 @@ impl Room {
         };
         self.send(sid, Message::RequestResponse(response));
     }
-}
-
-impl Track {
-    #[allow(deprecated)] // Older clients read the deprecated fields.
-    fn new(request: &AddTrackRequest, kind: MediaKind, rng: &mut impl rand::Rng) -> Self {
-        let source = request.source();
-        let sid = TrackSid::random(sid_hint(kind, source), rng);
-        let family = if kind == MediaKind::Audio {
-            "audio"
-        } else {
-            "video"
-        };
-        let codec = request.simulcast_codecs.first();
-        let mime_type = codec
-            .map(|named| codec::mime_type(family, &named.codec))
-            .unwrap_or_default();
-        let layers = match codec {
-            Some(codec) if !codec.layers.is_empty() => &codec.layers,
-            _ => &request.layers,
-        };
-        let layers: Vec<_> = layers.iter().map(known_layer).collect();
-        let first = codec.map(|codec| SimulcastCodecInfo {
-            mime_type: mime_type.clone(),
-            cid: request.cid.clone(),
-            layers: layers.clone(),
-            video_layer_mode: codec.video_layer_mode().into(),
-            ..SimulcastCodecInfo::default()
-        });
-        let backup = Backup::announced(request, rng);
-        let codecs = first.into_iter().chain(backup.as_ref().map(Backup::info));
-        let info = TrackInfo {
-            sid: sid.to_string(),
-            r#type: request.r#type,
-            name: request.name.clone(),
-            muted: request.muted,
-            width: request.width,
-            height: request.height,
-            simulcast: layers.len() > 1,
-            disable_dtx: request.disable_dtx,
-            source: source.into(),
-            layers,
-            mime_type,
-            codecs: codecs.collect(),
-            stereo: request.stereo,
-            disable_red: request.disable_red,
-            encryption: request.encryption().into(),
-            stream: stream_of(request, sid),
-            audio_features: known(request.audio_features()),
-            backup_codec_policy: request.backup_codec_policy().into(),
-            packet_trailer_features: known(request.packet_trailer_features()),
-            ..TrackInfo::default()
-        };
-        Self {
-            sid,
-            media: for_media(&info, sid, kind, request),
-            encoding: TrackCodec::default(),
-            cid: request.cid.clone(),
-            codec: codec
-                .map(|named| codec::name(&named.codec))
-                .unwrap_or_default(),
-            info,
-            bound: false,
-            announced: false,
-            subscribed: false,
-            audio_codecs: match kind {
-                MediaKind::Audio => codec_names(request),
-                MediaKind::Video => Vec::new(),
-            },
-            needed: None,
-            wanted: None,
-            backup,
-        }
-    }
-
-    fn bind(&mut self, mid: String, codec: TrackCodec) {
-        self.bound = true;
-        if let Some(first) = self.info.codecs.first_mut() {
-            first.mid.clone_from(&mid);
-            first.mime_type.clone_from(&codec.mime_type);
-        }
-        self.info.mid = mid;
-        self.info.mime_type.clone_from(&codec.mime_type);
-        self.encoding = codec;
-    }
-}
-
-#[allow(deprecated)] // Older clients write the deprecated fields.
-fn for_media(
-    info: &TrackInfo,
-    sid: TrackSid,
-    kind: MediaKind,
-    request: &AddTrackRequest,
-) -> PublishedTrack {
-    let feature = |feature: AudioTrackFeature| request.audio_features.contains(&feature.into());
-    let codec = request.simulcast_codecs.first();
-    let mut cids = vec![request.cid.clone()];
-    let other = codec.filter(|codec| !codec.cid.is_empty() && codec.cid != request.cid);
-    cids.extend(other.map(|codec| codec.cid.clone()));
-    let is_audio = kind == MediaKind::Audio;
-    PublishedTrack {
-        sid,
-        kind,
-        cids,
-        stream: info.stream.clone(),
-        muted: info.muted,
-        audio: AudioFeatures {
-            stereo: request.stereo || feature(AudioTrackFeature::TfStereo),
-            dtx: !(request.disable_dtx || feature(AudioTrackFeature::TfNoDtx)),
-            // Encrypted frames do not survive it: the packets within would be taken for other ones.
-            red: is_audio && !request.disable_red && info.encryption() == Encryption::None,
-        },
-        mime_type: info.mime_type.clone(),
-        layers: info.layers.iter().filter_map(layer_size).collect(),
-        backup_of: None,
-    }
-}
-
-/// More than any client has to say of one track.
-pub(crate) fn is_too_long(request: &AddTrackRequest) -> bool {
-    let codecs = &request.simulcast_codecs;
-    let layers: usize = codecs.iter().map(|codec| codec.layers.len()).sum();
-    [&request.cid, &request.name, &request.stream]
-        .iter()
-        .any(|text| text.len() > MAX_TEXT)
-        || codecs.len() > MAX_LAYERS
-        || codecs
-            .iter()
-            .any(|codec| codec.cid.len() + codec.codec.len() > MAX_TEXT)
-        || request.layers.len() > MAX_LAYERS
-        || request.audio_features.len() > MAX_LAYERS
-        || request.packet_trailer_features.len() > MAX_LAYERS
-        || layers > MAX_LAYERS
-}
-
-fn codec_names(request: &AddTrackRequest) -> Vec<String> {
-    let codecs = request.simulcast_codecs.iter();
-    codecs.map(|named| codec::name(&named.codec)).collect()
-}
-
-pub(crate) fn sid_hint(kind: MediaKind, source: TrackSource) -> &'static str {
-    match (kind, source) {
-        (MediaKind::Audio, TrackSource::Microphone) => "AM",
-        (MediaKind::Audio, TrackSource::ScreenShareAudio) => "AS",
-        (MediaKind::Video, TrackSource::Camera) => "VC",
-        (MediaKind::Video, TrackSource::ScreenShare) => "VS",
-        _ => "",
-    }
-}
-
-/// The stream a subscriber sees the track in; tracks of one stream are played in sync. It becomes part of an SDP line,
-/// so that only the characters of an SDP token (RFC 8866, section 9) are taken from the client.
-fn stream_of(request: &AddTrackRequest, sid: TrackSid) -> String {
-    let is_token = |c: char| c.is_ascii_alphanumeric() || "-_.+~!#$%&'*^`{}".contains(c);
-    if !request.stream.is_empty() && request.stream.chars().all(is_token) {
-        return request.stream.clone();
-    }
-    match request.source() {
-        TrackSource::Camera | TrackSource::Microphone => "camera".to_owned(),
-        TrackSource::ScreenShare | TrackSource::ScreenShareAudio => "screen".to_owned(),
-        TrackSource::Unknown => sid.to_string(),
-    }
-}
-
-/// Only values of an enum that we know: others could not be written as JSON.
-fn known<E: Into<i32>>(values: impl Iterator<Item = E>) -> Vec<i32> {
-    values.map(Into::into).collect()
-}
-
-pub(crate) fn known_layer(layer: &VideoLayer) -> VideoLayer {
-    VideoLayer {
-        quality: layer.quality().into(),
-        ..layer.clone()
-    }
-}
-
-pub(crate) fn layer_size(layer: &VideoLayer) -> Option<LayerSize> {
-    let spatial = match VideoQuality::try_from(layer.quality).ok()? {
-        VideoQuality::Low => SpatialLayer::Low,
-        VideoQuality::Medium => SpatialLayer::Medium,
-        VideoQuality::High => SpatialLayer::High,
-        VideoQuality::Off => return None,
-    };
-    Some(LayerSize {
-        layer: spatial,
-        width: layer.width,
-        height: layer.height,
-    })
 }

@@ -5,17 +5,18 @@ use std::time::{Duration, Instant};
 use protocol::{
     ParticipantSid,
     livekit::{
-        DisconnectReason, LeaveRequest, ParticipantInfo, ParticipantUpdate, leave_request::Action,
+        DisconnectReason, ParticipantInfo, ParticipantUpdate, leave_request::Action,
         participant_info::State, signal_response::Message,
     },
 };
 
 use crate::{
-    agents::RoomNews,
     api::{CloseCause, PING_TIMEOUT_SECONDS, RoomOutput, SessionId, SessionMessage},
     clock::{earliest, seconds},
+    farewell::{Farewell, leave},
     participant::Participant,
     room::Room,
+    room_news::RoomNews,
 };
 
 /// The most farewells kept for clients that resume.
@@ -23,15 +24,6 @@ const MAX_DEPARTED: usize = 1000;
 
 /// See [`Room::unreachable`].
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
-
-/// What a participant that is removed hears.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Farewell {
-    /// A `leave` with this action.
-    Leave(Action),
-    /// Nothing: it knows, or it cannot hear.
-    Silent,
-}
 
 impl Room {
     /// Removes a participant: tells it, the shard, and those who saw it. The only way out of the room.
@@ -275,14 +267,4 @@ impl Room {
         self.notify_finished(reason, now);
         self.outputs.push_back(RoomOutput::Closed);
     }
-}
-
-pub(crate) fn leave(reason: DisconnectReason, action: Action) -> Message {
-    Message::Leave(LeaveRequest {
-        // For clients older than protocol 13.
-        can_reconnect: action != Action::Disconnect,
-        reason: reason.into(),
-        action: action.into(),
-        ..LeaveRequest::default()
-    })
 }

@@ -16,7 +16,8 @@ use protocol::{
 use sfu::{SpatialLayer, TrackSetting};
 
 use crate::{
-    participant::{Audience, Participant, Subscription},
+    audience::Audience,
+    participant::{Participant, Subscription},
     room::Room,
 };
 

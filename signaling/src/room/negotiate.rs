@@ -11,7 +11,7 @@ use protocol::{
     signal::candidate_line,
 };
 
-use crate::{clock::seconds, leave::Farewell, participant::Participant, room::Room};
+use crate::{clock::seconds, farewell::Farewell, participant::Participant, room::Room};
 
 impl Room {
     /// Who receives on a second PeerConnection is offered all it is subscribed to.

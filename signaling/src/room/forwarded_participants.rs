@@ -12,10 +12,11 @@ use protocol::{
 use crate::{
     api::{RoomMessage, RoomOutput},
     data_tracks::DataTrack,
-    forward::{ForwardedParticipant, ForwardedTrack},
-    leave::Farewell,
-    participant::{Participant, Track},
+    farewell::Farewell,
+    forwarded_participant::{ForwardedParticipant, ForwardedTrack},
+    participant::Participant,
     room::Room,
+    track::Track,
 };
 
 impl Room {

@@ -1,0 +1,200 @@
+//! A participant is forwarded: it is in other rooms too, as somebody who only publishes. This file is the side of the
+//! room it joined; `forwarded` is that of the other rooms.
+//!
+//! The room it joined says all there is to say each time something changes ([`ForwardedParticipant`]); the other room
+//! finds the differences. It gives the participant and its tracks the sids they have there. Media goes from shard to shard
+//! (`sfu::Command::Relay`), from the moment the other room has taken the participant.
+
+use protocol::{
+    ParticipantIdentity, ParticipantSid, RoomSid,
+    error::Error,
+    livekit::{DisconnectReason, participant_info::State},
+};
+
+use crate::{
+    api::{ApiReply, RoomMessage, RoomOutput},
+    forwarded_participant::ForwardedParticipant,
+    forwarding::Forward,
+    participant::Participant,
+    room::Room,
+};
+
+/// The most rooms one participant is forwarded to.
+const MAX_FORWARDS: usize = 100;
+
+impl Room {
+    /// Answered by [`RoomOutput::ApiReply`] when the other room has.
+    pub(crate) fn forward_participant(
+        &mut self,
+        call: u64,
+        identity: &ParticipantIdentity,
+        room: RoomSid,
+    ) {
+        if let Err(error) = self.begin_forward(call, identity, room) {
+            self.reply(call, Err(error));
+        }
+    }
+
+    fn begin_forward(
+        &mut self,
+        call: u64,
+        identity: &ParticipantIdentity,
+        room: RoomSid,
+    ) -> Result<(), Error> {
+        if self.closed {
+            return Err(Error::RoomNotFound);
+        }
+        let sid = self.find_own(identity)?;
+        let there = ParticipantSid::random(&mut self.rng);
+        let participant = self
+            .participants
+            .get_mut(&sid)
+            .ok_or(Error::ParticipantNotFound)?;
+        if participant.state != State::Active {
+            return Err(Error::Unavailable("participant is not connected yet"));
+        }
+        if participant
+            .forwards
+            .iter()
+            .any(|known| known.room() == room)
+        {
+            let text = "participant is forwarded to the destination room already";
+            return Err(Error::AlreadyExists(text));
+        }
+        if participant.forwards.len() >= MAX_FORWARDS {
+            let text = "participant is forwarded to as many rooms as it may be";
+            return Err(Error::Overloaded(text));
+        }
+        participant.forwards.push(Forward::new(room, there, call));
+        self.tell_forwards(sid, |forward| forward.sid() == there, RoomMessage::Forward);
+        self.update_all_audio_codecs(sid);
+        Ok(())
+    }
+
+    /// The participant changed: other rooms that it is in are told.
+    pub(crate) fn forward_changes(&mut self, sid: ParticipantSid) {
+        self.tell_forwards(sid, |_| true, RoomMessage::ForwardChanged);
+    }
+
+    fn tell_forwards(
+        &mut self,
+        sid: ParticipantSid,
+        which: impl Fn(&Forward) -> bool,
+        message: impl Fn(Box<ForwardedParticipant>) -> RoomMessage,
+    ) {
+        let Self {
+            participants,
+            rng,
+            outputs,
+            ..
+        } = self;
+        let Some(participant) = participants.get_mut(&sid) else {
+            return;
+        };
+        let mut forwards = std::mem::take(&mut participant.forwards);
+        for forward in forwards.iter_mut().filter(|forward| which(forward)) {
+            let commands =
+                forward.update_tracks(sid, &participant.tracks, &participant.data.published, rng);
+            outputs.extend(commands.into_iter().map(RoomOutput::ToMedia));
+            outputs.push_back(RoomOutput::ToRoom {
+                room: forward.room(),
+                message: message(Box::new(describe(participant, forward))),
+            });
+        }
+        participant.forwards = forwards;
+    }
+
+    /// The other room has the participant: its media goes there from now on.
+    pub(crate) fn forward_taken(&mut self, room: RoomSid, there: ParticipantSid, shard: u16) {
+        let Some((peer, forward)) = self.forward_mut(room, there) else {
+            return;
+        };
+        let (call, commands) = forward.taken(peer, shard);
+        commands
+            .into_iter()
+            .for_each(|command| self.command(command));
+        if let Some(call) = call {
+            self.reply(call, Ok(ApiReply::Done));
+        }
+    }
+
+    /// The other room does not take the participant, or not any more.
+    pub(crate) fn forward_refused(&mut self, room: RoomSid, there: ParticipantSid, error: Error) {
+        let Some((peer, _)) = self.forward_mut(room, there) else {
+            return;
+        };
+        let Some(participant) = self.participants.get_mut(&peer) else {
+            return;
+        };
+        let forwards = &mut participant.forwards;
+        let Some(index) = forwards.iter().position(|forward| forward.sid() == there) else {
+            return;
+        };
+        let forward = forwards.remove(index);
+        let call = forward.call();
+        for command in forward.end(peer) {
+            self.command(command);
+        }
+        if let Some(call) = call {
+            self.reply(call, Err(error));
+        }
+        self.update_all_audio_codecs(peer);
+    }
+
+    /// Nobody is forwarded any more to a room that has ended.
+    pub(crate) fn end_forwards_to(&mut self, room: RoomSid) {
+        let forwards = self.participants.values().flat_map(|own| &own.forwards);
+        let ended: Vec<_> = forwards
+            .filter(|forward| forward.room() == room)
+            .map(Forward::sid)
+            .collect();
+        for there in ended {
+            let error = Error::Unavailable("the destination room has just ended");
+            self.forward_refused(room, there, error);
+        }
+    }
+
+    /// The participant is gone, and from the other rooms too. Its shard knows.
+    pub(crate) fn end_forwards(&mut self, gone: &Participant, reason: DisconnectReason) {
+        for forward in &gone.forwards {
+            self.outputs.push_back(RoomOutput::ToRoom {
+                room: forward.room(),
+                message: RoomMessage::ForwardEnded {
+                    participant: forward.sid(),
+                    reason,
+                },
+            });
+            if let Some(call) = forward.call() {
+                self.reply(call, Err(Error::ParticipantNotFound));
+            }
+        }
+    }
+
+    fn forward_mut(
+        &mut self,
+        room: RoomSid,
+        there: ParticipantSid,
+    ) -> Option<(ParticipantSid, &mut Forward)> {
+        self.participants.values_mut().find_map(|own| {
+            let forward = own
+                .forwards
+                .iter_mut()
+                .find(|forward| forward.room() == room && forward.sid() == there)?;
+            Some((own.sid, forward))
+        })
+    }
+}
+
+/// The participant as the other room is told of it.
+fn describe(participant: &Participant, forward: &Forward) -> ForwardedParticipant {
+    ForwardedParticipant {
+        sid: forward.sid(),
+        // What it is and publishes; which room this is for, the other one knows.
+        grant: participant.grant.in_room(&"".into()),
+        client: participant.client.clone(),
+        quality: participant.quality,
+        audience: forward.audience_there(&participant.audience),
+        tracks: forward.tracks_there(&participant.tracks),
+        data: forward.data_there(&participant.data.published),
+    }
+}

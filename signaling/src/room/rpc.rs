@@ -1,0 +1,199 @@
+//! The server API calls a method of a participant (`RoomService.PerformRpc`) and waits for its answer.
+//!
+//! To the participant it looks like a call by itself: clients answer whoever calls by identity, and a packet addressed
+//! to nobody but its sender is the server's to read ([`sfu::Event::Reply`]).
+
+use std::time::{Duration, Instant};
+
+use protocol::{
+    ParticipantSid,
+    error::Error,
+    limits::MAX_NAME,
+    livekit::{DataPacket, PerformRpcRequest, RpcRequest, data_packet::Value, rpc_response},
+    prost::Message as _,
+};
+use rand::Rng;
+
+use crate::{
+    api::{ApiReply, RoomOutput},
+    room::Room,
+    rpc::Call,
+};
+
+/// The longest request, bytes. Clients' own limit.
+const MAX_PAYLOAD: usize = 15 * 1024;
+
+/// Calls that may wait for answers in one room.
+const MAX_CALLS: usize = 1000;
+
+/// A participant that has not acknowledged a call by then does not hear us. Clients' own limit.
+const ACK_TIMEOUT: Duration = Duration::from_secs(7);
+
+/// Where the caller names no time.
+const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
+
+/// The longest time a caller may name: its HTTP connection stays open for so long.
+const MAX_TIMEOUT: Duration = Duration::from_secs(120);
+
+/// The longest text of an answered error that is passed on, characters.
+const MAX_MESSAGE: usize = 256;
+
+// Codes of LiveKit's RPC.
+const UNREACHABLE: u32 = 1501;
+const RESPONSE_TIMEOUT: u32 = 1502;
+const RECIPIENT_DISCONNECTED: u32 = 1503;
+const APPLICATION_ERROR: u32 = 1500;
+const REQUEST_TOO_LARGE: u32 = 1402;
+
+impl Room {
+    /// Answered by [`RoomOutput::ApiReply`], as soon as the participant has answered.
+    pub(crate) fn perform_rpc(&mut self, id: u64, request: PerformRpcRequest, now: Instant) {
+        if let Err(error) = self.try_perform_rpc(id, request, now) {
+            self.reply(id, Err(error));
+        }
+    }
+
+    fn try_perform_rpc(
+        &mut self,
+        id: u64,
+        request: PerformRpcRequest,
+        now: Instant,
+    ) -> Result<(), Error> {
+        if self.closed {
+            return Err(Error::RoomNotFound);
+        }
+        if request.destination_identity.is_empty() {
+            return Err(Error::InvalidArgument("destination identity is required"));
+        }
+        if request.method.is_empty() || request.method.len() > MAX_NAME {
+            return Err(Error::InvalidArgument("method must have 1 to 256 bytes"));
+        }
+        if request.payload.len() > MAX_PAYLOAD {
+            return Err(failed(REQUEST_TOO_LARGE, "Request payload too large"));
+        }
+        let identity = request.destination_identity.as_str().into();
+        let callee = self.find_own(&identity)?;
+        if self.calls.len() >= MAX_CALLS {
+            return Err(Error::Overloaded("too many calls"));
+        }
+        let timeout = match request.response_timeout_ms {
+            0 => DEFAULT_TIMEOUT,
+            milliseconds => Duration::from_millis(milliseconds.into()).min(MAX_TIMEOUT),
+        };
+        let request_id = format!("{:032x}", self.rng.random::<u128>());
+        let packet = DataPacket {
+            participant_identity: request.destination_identity.clone(),
+            participant_sid: callee.to_string(),
+            destination_identities: vec![request.destination_identity],
+            value: Some(Value::RpcRequest(RpcRequest {
+                id: request_id.clone(),
+                method: request.method,
+                payload: request.payload,
+                response_timeout_ms: timeout.as_millis() as u32,
+                version: 1,
+                ..RpcRequest::default()
+            })),
+            ..DataPacket::default()
+        };
+        let call = Call {
+            id,
+            callee,
+            acknowledge_by: Some(now + ACK_TIMEOUT),
+            respond_by: now + timeout,
+        };
+        self.calls.insert(request_id, call);
+        self.command(sfu::Command::AwaitReply { peer: callee });
+        self.command(sfu::Command::SendData {
+            room: self.sid,
+            to: vec![callee],
+            channel: sfu::DataChannel::Reliable,
+            payload: packet.encode_to_vec(),
+        });
+        Ok(())
+    }
+
+    /// A participant sent a packet to itself while we wait for its answer.
+    pub(crate) fn rpc_reply(&mut self, peer: ParticipantSid, packet: &[u8]) {
+        let Ok(packet) = DataPacket::decode(packet) else {
+            return;
+        };
+        match packet.value {
+            Some(Value::RpcAck(ack)) => {
+                let call = self.calls.get_mut(&ack.request_id);
+                if let Some(call) = call.filter(|call| call.callee == peer) {
+                    call.acknowledge_by = None;
+                }
+            }
+            Some(Value::RpcResponse(response)) => {
+                let call = self.calls.get(&response.request_id);
+                let Some(id) = call.filter(|call| call.callee == peer).map(|call| call.id) else {
+                    return;
+                };
+                self.calls.remove(&response.request_id);
+                self.reply(id, outcome(response.value));
+            }
+            _ => {}
+        }
+    }
+
+    /// When the next call has waited long enough.
+    pub(crate) fn calls_until(&self) -> Option<Instant> {
+        self.calls.values().map(Call::due).min()
+    }
+
+    /// Answers the calls that have waited long enough.
+    pub(crate) fn expire_calls(&mut self, now: Instant) {
+        self.end_calls(|call| {
+            let late = call.due() <= now;
+            late.then(|| match call.acknowledge_by {
+                Some(by) if by <= now => failed(UNREACHABLE, "Connection timeout"),
+                _ => failed(RESPONSE_TIMEOUT, "Response timeout"),
+            })
+        });
+    }
+
+    /// Answers the calls of a participant that is gone.
+    pub(crate) fn abandon_calls(&mut self, callee: ParticipantSid) {
+        self.end_calls(|call| {
+            let gone = call.callee == callee;
+            gone.then(|| failed(RECIPIENT_DISCONNECTED, "Recipient disconnected"))
+        });
+    }
+
+    fn end_calls(&mut self, end: impl Fn(&Call) -> Option<Error>) {
+        let ended: Vec<_> = self
+            .calls
+            .iter()
+            .filter_map(|(request, call)| Some((request.clone(), call.id, end(call)?)))
+            .collect();
+        for (request, id, error) in ended {
+            self.calls.remove(&request);
+            self.reply(id, Err(error));
+        }
+    }
+
+    pub(crate) fn reply(&mut self, id: u64, reply: Result<ApiReply, Error>) {
+        self.outputs.push_back(RoomOutput::ApiReply { id, reply });
+    }
+}
+
+fn outcome(value: Option<rpc_response::Value>) -> Result<ApiReply, Error> {
+    match value {
+        Some(rpc_response::Value::Payload(payload)) => Ok(ApiReply::Rpc { payload }),
+        Some(rpc_response::Value::Error(error)) => {
+            let message: String = error.message.chars().take(MAX_MESSAGE).collect();
+            Err(failed(error.code, &message))
+        }
+        // Compressed answers are for those who offer to read them.
+        Some(rpc_response::Value::CompressedPayload(_)) | None => {
+            Err(failed(APPLICATION_ERROR, "unreadable answer"))
+        }
+    }
+}
+
+fn failed(code: u32, message: &str) -> Error {
+    Error::Rpc {
+        code,
+        message: message.to_owned(),
+    }
+}
