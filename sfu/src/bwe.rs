@@ -7,6 +7,7 @@
 //! ([`probe`]) find out how much more there is.
 
 pub mod aimd;
+mod bitrate;
 pub mod loss;
 pub mod probe;
 pub mod sent;
@@ -16,25 +17,14 @@ pub mod trendline;
 use std::time::{Duration, Instant};
 
 use crate::{rtcp::TransportCc, rtp::SeqNo};
+pub use bitrate::{Bitrate, HIGHEST, INITIAL, LOWEST};
+
 use aimd::RateControl;
 use loss::LossControl;
 use probe::{Begin, Prober};
 use sent::{Acked, SentPackets, Stream};
 use throughput::Throughput;
 use trendline::{DelayDetector, Usage};
-
-/// Bits per second.
-pub type Bitrate = u64;
-
-/// Assumed of a network nobody has measured yet: all layers of a handful of people. A slower one is found out within
-/// two or three feedbacks.
-pub const INITIAL: Bitrate = 5_000_000;
-
-/// Never below: one voice.
-pub const LOWEST: Bitrate = 40_000;
-
-/// Never above: what nobody's meeting needs.
-pub const HIGHEST: Bitrate = 100_000_000;
 
 /// Nothing waits for a longer round trip than this.
 const LONGEST_RTT: Duration = Duration::from_secs(2);

@@ -36,6 +36,7 @@ pub mod negotiate;
 mod pacer;
 mod peer;
 mod quality;
+mod rate_meter;
 pub mod receive_stats;
 mod received;
 pub mod red;

@@ -13,6 +13,8 @@ mod answer;
 mod codecs;
 mod h264;
 mod offer;
+mod offering;
+mod section;
 mod subscriber;
 mod subscriptions;
 #[cfg(test)]
@@ -22,17 +24,19 @@ mod types;
 use protocol::{ParticipantSid, TrackSid};
 use rustc_hash::FxHashMap;
 
-use codecs::Extensions;
 pub(crate) use codecs::RED;
 pub use codecs::{ENABLED_CODECS, EnabledCodec, Fmtp};
 pub use types::*;
 
-use subscriber::Offering;
+use offering::Offering;
+use section::{Binding, Published, Role, Section};
 use subscriptions::{Subscription, Subscriptions};
 
 use crate::{
-    AudioFeatures, MediaKind, MediaSections, PublishedTrack, SubscriptionFailure, TrackCodec,
-    sdp::{Direction, MAX_SDP_BYTES, SessionDescription},
+    api::{
+        AudioFeatures, MediaKind, MediaSections, PublishedTrack, SubscriptionFailure, TrackCodec,
+    },
+    sdp::{MAX_SDP_BYTES, SessionDescription},
 };
 
 /// Sections beyond these are rejected in the answer: what a description costs the media thread is bounded by it.
@@ -68,108 +72,6 @@ pub struct Negotiation {
     arrived: u64,
     /// We offer, the client answers.
     offering: Option<Offering>,
-}
-
-/// One `m=` section, as of the last answer.
-#[derive(Debug, Clone)]
-struct Section {
-    mid: String,
-    /// `None` for data channels and for what we do not know.
-    kind: Option<MediaKind>,
-    role: Role,
-    /// Direction in the last offer.
-    offered: Direction,
-    /// Track part of the msid in the last offer.
-    offered_track: Option<String>,
-    codecs: Vec<CodecParameters>,
-    /// Hash of all codec lines of the last offer, also of codecs we do not know.
-    offered_codecs: u64,
-    extensions: Extensions,
-    layers: Vec<RidLayer>,
-    ssrcs: Vec<DeclaredSsrc>,
-    /// The client sends here what we know no codec of.
-    lacks_codec: bool,
-    /// Opus wishes the last answer expressed.
-    answered_audio: AudioFeatures,
-    /// The last answer allowed one codec only.
-    answered_alone: bool,
-    /// Number of the answer that first had it; 0 for the first answer and for sections of ours.
-    since: u64,
-    /// Number of the answer that last took a track of ours out of it.
-    ended: u64,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Role {
-    /// Port 0: may come back as anything.
-    Rejected,
-    /// Data channels.
-    Data,
-    /// Carries nothing.
-    Free,
-    /// The client sends.
-    Receiving(Binding),
-    /// The client still offers a track that was unpublished.
-    Retired,
-    /// We offered to send this track; the answer has not come.
-    Offered(TrackSid),
-    /// We send this track.
-    Sending(TrackSid),
-    /// We sent until now; inactive in the next answer, free after it. Clients fire no event for a track that follows
-    /// another one in a section without a pause.
-    Draining,
-    /// In our offer nothing is sent in it; free once that is answered.
-    Pausing,
-}
-
-/// Which track a section of the client carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Binding {
-    /// `add_track` has not come yet.
-    Unknown,
-    /// Its msid is one of the track's cids.
-    Named(TrackSid),
-    /// No track named it: the first waiting one of its kind.
-    Guessed(TrackSid),
-}
-
-impl Role {
-    fn published(self) -> Option<TrackSid> {
-        match self {
-            Self::Receiving(Binding::Named(track) | Binding::Guessed(track)) => Some(track),
-            _ => None,
-        }
-    }
-
-    /// The track we send, or will send once the client agrees.
-    fn sent(self) -> Option<TrackSid> {
-        match self {
-            Self::Offered(track) | Self::Sending(track) => Some(track),
-            _ => None,
-        }
-    }
-}
-
-#[derive(Debug, Clone)]
-struct Published {
-    sid: TrackSid,
-    kind: MediaKind,
-    cids: Vec<String>,
-    audio: AudioFeatures,
-    mime_type: String,
-    /// Was bound before: it only comes back by name.
-    was_bound: bool,
-    /// What it is encoded with since it was bound.
-    codec: Option<(&'static str, String)>,
-    /// Its publisher sent another codec than this: it is answered no other any more.
-    alone: bool,
-}
-
-impl Published {
-    fn is_named(&self, section: &Section) -> bool {
-        let named = |track: &String| self.cids.iter().any(|cid| cid == track);
-        section.kind == Some(self.kind) && section.offered_track.as_ref().is_some_and(named)
-    }
 }
 
 impl Negotiation {
@@ -596,75 +498,5 @@ impl Negotiation {
             red: red.map(|codec| codec.payload_type),
             layers: section.layers.clone(),
         })
-    }
-}
-
-impl Section {
-    /// The first of these codecs that this section takes, and how.
-    fn best_codec<'c>(
-        &self,
-        codecs: &'c [TrackCodec],
-    ) -> Option<(&'c TrackCodec, &CodecParameters)> {
-        let mut takes = codecs
-            .iter()
-            .filter_map(|wanted| Some((wanted, self.codec_for(wanted)?)));
-        takes.next()
-    }
-
-    /// How this section takes a codec best.
-    fn codec_for(&self, wanted: &TrackCodec) -> Option<&CodecParameters> {
-        // RED is a wrapping: what is wrapped decides.
-        let mime_type = match wanted.mime_type.as_str() {
-            RED => "audio/opus",
-            other => other,
-        };
-        let fitness = |codec: &CodecParameters| codec.fitness(mime_type, &wanted.fmtp);
-        let takes = |codec: &&CodecParameters| fitness(codec).is_some();
-        self.codecs
-            .iter()
-            .filter(takes)
-            .min_by_key(|codec| fitness(codec))
-    }
-
-    /// What the client may send here, the wanted codec first; with RED around it where the track wants that. All that we
-    /// know of what it offers, for there are clients that take a first description for all that there is; who goes from one
-    /// to another in mid-stream is answered the one.
-    fn receivable(&self, published: Option<&Published>) -> Vec<&CodecParameters> {
-        let red = published.is_some_and(|published| published.audio.red);
-        let alone = published.is_some_and(|published| published.alone);
-        let wanted = self.plain_codec(published);
-        let plain = self.codecs.iter().filter(|codec| codec.mime_type != RED);
-        let others = plain.filter(|codec| !alone && Some(*codec) != wanted);
-        let wrapping = self
-            .codecs
-            .iter()
-            .find(|codec| red && codec.mime_type == RED);
-        wrapping.into_iter().chain(wanted).chain(others).collect()
-    }
-
-    /// What a track is to be encoded with here: what it is encoded with since it was bound, else what the client announced,
-    /// where it offers that, else the first.
-    fn plain_codec(&self, published: Option<&Published>) -> Option<&CodecParameters> {
-        let announced = |codec: &&CodecParameters| {
-            published
-                .is_some_and(|published| codec.mime_type.eq_ignore_ascii_case(&published.mime_type))
-        };
-        let mut plain = self.codecs.iter().filter(|codec| codec.mime_type != RED);
-        let bound = published.and_then(|published| self.bound_codec(published));
-        bound
-            .or_else(|| plain.clone().find(announced))
-            .or_else(|| plain.next())
-    }
-
-    /// The codec with which the track was bound, if the client still offers it.
-    fn bound_codec(&self, published: &Published) -> Option<&CodecParameters> {
-        let (mime_type, fmtp) = published.codec.as_ref()?;
-        let same = |codec: &&CodecParameters| codec.fitness(mime_type, fmtp) == Some(0);
-        self.codecs.iter().find(same)
-    }
-
-    /// A subscription of this kind may use it, in the next answer.
-    fn is_free(&self, kind: MediaKind) -> bool {
-        self.kind == Some(kind) && self.role == Role::Free && self.offered.receives()
     }
 }

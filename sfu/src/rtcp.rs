@@ -4,10 +4,13 @@
 //! draft-holmer-rmcat-transport-wide-cc-extensions-01 (transport-wide feedback). What is unknown is skipped.
 
 mod transport_cc;
+mod words;
 
 use std::time::Duration;
 
 pub use transport_cc::{TransportCc, TransportCcStatuses};
+
+use words::{be32, feedback};
 
 use crate::rtp::{RtpTime, SeqNo};
 
@@ -264,7 +267,9 @@ fn read_packet(packet: &[u8]) -> Read<'_> {
         (TRANSPORT_FEEDBACK, FORMAT_NACK) => {
             feedback(body).map(|(_, media_ssrc, fci)| RtcpPacket::Nack(Nack { media_ssrc, fci }))
         }
-        (TRANSPORT_FEEDBACK, FORMAT_TRANSPORT_CC) => transport_cc::read(body),
+        (TRANSPORT_FEEDBACK, FORMAT_TRANSPORT_CC) => {
+            transport_cc::read(body).map(RtcpPacket::TransportCc)
+        }
         (PAYLOAD_FEEDBACK, FORMAT_PLI) => {
             feedback(body).map(|(_, media_ssrc, _)| RtcpPacket::Pli { media_ssrc })
         }
@@ -318,12 +323,6 @@ fn read_remb(fci: &[u8]) -> Option<RtcpPacket<'_>> {
         bitrate: bitrate.unwrap_or(u64::MAX),
         ssrcs: Ssrcs { rest: ssrcs },
     })
-}
-
-/// Sender SSRC, media SSRC and feedback control information (RFC 4585, section 6.1).
-fn feedback(body: &[u8]) -> Option<(u32, u32, &[u8])> {
-    let (head, fci) = body.split_first_chunk::<8>()?;
-    Some((be32(head), be32(&head[4..]), fci))
 }
 
 /// Iterator over reception reports.
@@ -614,12 +613,6 @@ fn write_words(out: &mut [u8], words: &[u32]) {
     for (out, word) in out.chunks_exact_mut(4).zip(words) {
         out.copy_from_slice(&word.to_be_bytes());
     }
-}
-
-fn be32(bytes: &[u8]) -> u32 {
-    bytes
-        .first_chunk::<4>()
-        .map_or(0, |bytes| u32::from_be_bytes(*bytes))
 }
 
 #[cfg(test)]

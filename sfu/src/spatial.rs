@@ -8,7 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use crate::{bwe::Bitrate, layers::Picture, rtp::RtpTime, up_track::RateMeter};
+use crate::{bwe::Bitrate, layers::Picture, rate_meter::RateMeter, rtp::RtpTime};
 
 /// Layers that have a name: see [`crate::api::SpatialLayer`].
 const NAMES: usize = 3;

@@ -5,6 +5,7 @@
 //! the DTLS peer matched the fingerprint of its SDP.
 
 mod dtls;
+mod fingerprint;
 mod ice;
 mod sctp;
 
@@ -24,7 +25,7 @@ use crate::{
     budget::Budget,
     negotiate::{IceCredentials, RemoteParameters},
     rtp::RtpHeader,
-    sdp::{Fingerprint, HashAlgorithm, Setup},
+    sdp::Setup,
     srtp::{self, DtlsRole, SrtpError, SrtpReceiver, SrtpSender},
 };
 use dtls::{Association, DtlsContext, DtlsOutput, Progress};
@@ -645,16 +646,6 @@ fn sha256(bytes: &[u8]) -> [u8; 32] {
     let mut out = [0; 32];
     out.copy_from_slice(digest.as_ref());
     out
-}
-
-/// Whether a certificate (DER) has this fingerprint (RFC 8122 section 5).
-fn matches(expected: &Fingerprint, certificate: &[u8]) -> bool {
-    let algorithm = match expected.algorithm {
-        HashAlgorithm::Sha256 => &digest::SHA256,
-        HashAlgorithm::Sha384 => &digest::SHA384,
-        HashAlgorithm::Sha512 => &digest::SHA512,
-    };
-    digest::digest(algorithm, certificate).as_ref() == expected.digest
 }
 
 /// A certificate and its key, for tests of this crate.

@@ -21,6 +21,7 @@ use crate::{
     layers::{Picture, Target},
     nack::NackTracker,
     negotiate::{CodecParameters, RED},
+    rate_meter::RateMeter,
     receive_stats::ReceiveStats,
     relay::Tap,
     rewrite::{Input, Source, StreamId, StreamIds},
@@ -119,53 +120,6 @@ pub struct Choice {
     pub stream: u8,
     /// The layers within the stream.
     pub target: Target,
-}
-
-/// Bytes per time, over the last second or so.
-#[derive(Debug, Default)]
-pub struct RateMeter {
-    began: Option<Instant>,
-    bytes: u64,
-    bitrate: Option<Bitrate>,
-}
-
-impl RateMeter {
-    /// Figures are as old as this at the most. A key frame in every window would be worse than none in most.
-    const WINDOW: Duration = Duration::from_secs(1);
-
-    /// Header, tag and extensions that a subscriber's packet has beside the payload, bytes.
-    const OVERHEAD: usize = 36;
-
-    /// A packet with `len` bytes of payload arrived.
-    pub fn add(&mut self, len: usize, now: Instant) {
-        self.add_bytes(len + Self::OVERHEAD, now);
-    }
-
-    /// So many bytes arrived within a packet that is counted elsewhere.
-    pub fn add_bytes(&mut self, len: usize, now: Instant) {
-        let began = *self.began.get_or_insert(now);
-        let elapsed = now.saturating_duration_since(began);
-        if elapsed >= Self::WINDOW {
-            let measured = (self.bytes as f64 * 8.0 / elapsed.as_secs_f64()) as Bitrate;
-            // Half of what was known, so that one busy second does not turn everything over.
-            self.bitrate = Some(
-                self.bitrate
-                    .map_or(measured, |known| (known + measured) / 2),
-            );
-            (self.began, self.bytes) = (Some(now), 0);
-        }
-        self.bytes += len as u64;
-    }
-
-    /// Bits per second.
-    pub fn bitrate(&self, now: Instant) -> Bitrate {
-        self.bitrate.unwrap_or_else(|| {
-            let elapsed = self
-                .began
-                .map_or(Duration::ZERO, |at| now.saturating_duration_since(at));
-            (self.bytes as f64 * 8.0 / elapsed.max(Self::WINDOW / 2).as_secs_f64()) as Bitrate
-        })
-    }
 }
 
 /// One RTP stream of a track.

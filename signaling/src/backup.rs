@@ -8,7 +8,10 @@ use protocol::{
     },
 };
 
-use crate::track::WantedLayers;
+use sfu::SpatialLayer;
+
+/// Layers up to this one, or none.
+pub(crate) type WantedLayers = Option<SpatialLayer>;
 
 /// The second codec of a track. In `TrackInfo.codecs` it is the second one too.
 pub(crate) struct Backup {

@@ -7,11 +7,11 @@ use protocol::{
         encryption::Type as Encryption,
     },
 };
-use sfu::{AudioFeatures, BackupOf, MediaKind, PublishedTrack, SpatialLayer, TrackCodec};
+use sfu::{AudioFeatures, BackupOf, MediaKind, PublishedTrack, TrackCodec};
 
 use crate::{
     add_track::{codec_names, known, known_layer, layer_size, sid_hint, stream_of},
-    backup::Backup,
+    backup::{Backup, WantedLayers},
 };
 
 /// A published track.
@@ -41,9 +41,6 @@ pub(crate) struct Track {
     /// Its second codec, where it has one.
     pub backup: Option<Backup>,
 }
-
-/// Layers up to this one, or none.
-pub(crate) type WantedLayers = Option<SpatialLayer>;
 
 impl Track {
     pub fn publish_backup(&mut self, request: &AddTrackRequest) {

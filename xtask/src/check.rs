@@ -8,6 +8,7 @@ use std::{
 use crate::{
     protocol, security,
     source::{Source, sources},
+    structure,
 };
 
 /// Crates that know no runtime, socket, file, clock, thread, lock or global randomness.
@@ -92,6 +93,7 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         for source in &all {
             breaches.extend(check(source));
         }
+        breaches.extend(structure::check(&member, &all));
     }
     for lock in ["web-client", "tests"] {
         breaches.extend(hosts(&root, &format!("{lock}/package-lock.json")));

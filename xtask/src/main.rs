@@ -8,6 +8,7 @@ mod protocol;
 mod random;
 mod security;
 mod source;
+mod structure;
 
 use std::process::ExitCode;
 

@@ -3,10 +3,26 @@
 use protocol::{DataTrackSid, ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
 
 use super::{
-    DataChannel, DataTrackHandle, PeerPermissions, PublishedTrack, SpatialLayer, TrackCodec,
-    TrackSetting, TransportProtocol,
+    datagram::TransportProtocol,
+    track::{DataChannel, PublishedTrack, SpatialLayer, TrackCodec, TrackSetting},
 };
-use crate::sdp::{SdpError, SessionDescription};
+use crate::{
+    data_track::Handle as DataTrackHandle,
+    sdp::{SdpError, SessionDescription},
+};
+
+/// What a participant may do with media; enforced here again, since packets do not pass by the room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PeerPermissions {
+    /// May send data packets.
+    pub can_publish_data: bool,
+    /// Its data packets carry no sender, and nobody hears of it.
+    pub hidden: bool,
+    /// May send transcriptions and other packets reserved for agents.
+    pub agent: bool,
+    /// Gets every voice, not the loudest only. Counts for what it subscribes to from then on.
+    pub hears_all: bool,
+}
 
 /// What the control side asks of a shard. Every command about an unknown peer, room or track is ignored: it crossed
 /// with an event that removed it.

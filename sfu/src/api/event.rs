@@ -2,7 +2,7 @@
 
 use protocol::{ParticipantSid, RoomSid, TrackSid};
 
-use super::{SpatialLayer, TrackCodec};
+use super::track::{SpatialLayer, TrackCodec};
 
 /// What a shard tells the control side.
 #[derive(Debug, Clone, PartialEq)]
@@ -251,4 +251,15 @@ pub struct Speaker {
     pub peer: ParticipantSid,
     /// Loudness, 0 (silent) to 1, in steps of 1/8.
     pub level: f32,
+}
+
+/// Why `poll_timeout` wants to be woken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// ICE, DTLS or SCTP of a peer.
+    Transport,
+    /// NACK, PLI, receiver reports or TWCC feedback are due.
+    Feedback,
+    /// Packets waited for a subscriber's network.
+    Pacing,
 }

@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{
-    Bitrate, LOWEST,
+    bitrate::{Bitrate, LOWEST},
     loss::LossControl,
     throughput::Throughput,
     trendline::{DelayDetector, Usage},

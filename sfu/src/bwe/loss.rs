@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::Bitrate;
+use super::bitrate::Bitrate;
 
 /// Loss is measured over this time …
 const WINDOW: Duration = Duration::from_millis(500);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Bitrate, sent::Acked};
+use super::{bitrate::Bitrate, sent::Acked};
 
 /// A probe lasts this long on the sending side: several bursts, so that a rate can be seen. On slow links longer, for
 /// a rate cannot be read off three packets …

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use super::{Bitrate, sent::Acked};
+use super::{bitrate::Bitrate, sent::Acked};
 
 /// Span that is averaged over, microseconds: short enough to follow a link that gets worse, long enough for a few
 /// frames of the slowest picture.

@@ -7,7 +7,7 @@ use super::{
     codecs::{RED, answer_layers, describe, opus_fmtp},
 };
 use crate::{
-    AudioFeatures, MediaKind,
+    api::{AudioFeatures, MediaKind},
     sdp::{
         Candidate, Direction, Fingerprint, HashAlgorithm, MediaDescription, Msid,
         SessionDescription, Setup, Ssrc, TransportAttributes,

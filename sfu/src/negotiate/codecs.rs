@@ -1,11 +1,11 @@
 //! Which codecs, header extensions and simulcast layers are negotiated: tables, and the functions that read them.
 
 use super::{
-    CodecParameters, ExtensionIds, RidLayer, SendTrack, TrackCodec,
     h264::{self, Profile},
+    types::{CodecParameters, ExtensionIds, RidLayer, SendTrack},
 };
 use crate::{
-    AudioFeatures, MediaKind, SpatialLayer,
+    api::{AudioFeatures, MediaKind, SpatialLayer, TrackCodec},
     sdp::{
         Codec, Direction, ExtMap, Feedback, MediaDescription, MediaType, Rid, Simulcast,
         SimulcastStream, parameter,

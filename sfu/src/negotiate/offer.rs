@@ -11,7 +11,7 @@ use super::{
     codecs::{common_codecs, common_extensions, media_kind, offered_layers},
 };
 use crate::{
-    AudioFeatures, MediaKind,
+    api::{AudioFeatures, MediaKind},
     sdp::{Direction, MediaDescription, MediaType, SessionDescription, Setup},
 };
 

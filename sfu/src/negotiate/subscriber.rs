@@ -12,24 +12,14 @@ use super::{
         offered_extensions,
     },
     offer::{DATA_CHANNEL, is_srtp},
+    offering::Offering,
 };
 use crate::{
-    AudioFeatures, MediaKind, TrackCodec,
+    api::{AudioFeatures, MediaKind, TrackCodec},
     sdp::{Direction, MediaDescription, MediaType, SessionDescription, Setup, TransportAttributes},
 };
 use protocol::{ParticipantSid, TrackSid};
 use rustc_hash::FxHashSet;
-
-/// Which offer is under way.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Offering {
-    /// Of the last offer; the first is 1.
-    id: u32,
-    /// It is not answered.
-    outstanding: bool,
-    /// Its length.
-    bytes: usize,
-}
 
 impl Negotiation {
     /// The side of a PeerConnection on which the client only receives: call [`Self::create_offer`] first.

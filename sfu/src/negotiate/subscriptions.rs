@@ -3,8 +3,8 @@
 use protocol::TrackSid;
 use rustc_hash::FxHashMap;
 
-use super::{Section, SendTrack};
-use crate::{SubscriptionFailure, TrackCodec};
+use super::{section::Section, types::SendTrack};
+use crate::api::{SubscriptionFailure, TrackCodec};
 
 #[derive(Debug, Clone)]
 pub(super) struct Subscription {

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    SpatialLayer,
-    sdp::{MediaDescription, SessionDescription, Setup},
+    api::SpatialLayer,
+    sdp::{Direction, MediaDescription, SessionDescription, Setup},
 };
 
 mod codecs;

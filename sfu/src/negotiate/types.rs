@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use protocol::{ParticipantSid, TrackSid};
 
 use crate::{
-    MediaKind, MediaSections, SpatialLayer, TrackCodec,
+    api::{MediaKind, MediaSections, SpatialLayer, TrackCodec},
     sdp::{Fingerprint, Setup},
 };
 

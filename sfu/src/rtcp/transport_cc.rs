@@ -1,6 +1,6 @@
 //! Transport-wide congestion control feedback (draft-holmer-rmcat-transport-wide-cc-extensions-01), read.
 
-use super::{RtcpPacket, be32, feedback};
+use super::words::{be32, feedback};
 use crate::rtp::SeqNo;
 
 /// Transport-wide feedback.
@@ -33,7 +33,7 @@ impl<'a> TransportCc<'a> {
     }
 }
 
-pub(super) fn read(body: &[u8]) -> Option<RtcpPacket<'_>> {
+pub(super) fn read(body: &[u8]) -> Option<TransportCc<'_>> {
     let (_, _, fci) = feedback(body)?;
     let (head, rest) = fci.split_first_chunk::<8>()?;
     let count = u16::from_be_bytes([head[2], head[3]]);
@@ -45,14 +45,14 @@ pub(super) fn read(body: &[u8]) -> Option<RtcpPacket<'_>> {
         chunks_len += 2;
     }
     let (chunks, deltas) = rest.split_at(chunks_len);
-    Some(RtcpPacket::TransportCc(TransportCc {
+    Some(TransportCc {
         base_seq: SeqNo(u16::from_be_bytes([head[0], head[1]])),
         count,
         reference_time: be32(&head[4..]) as i32 >> 8,
         feedback_count: head[7],
         chunks,
         deltas,
-    }))
+    })
 }
 
 /// A packet status chunk, partly consumed.

@@ -1,16 +1,11 @@
 //! SDP text to values.
 
-use super::{
-    Candidate, Codec, Direction, ExtMap, Feedback, Fingerprint, HashAlgorithm, MediaDescription,
-    MediaType, Msid, Rid, SdpError, SdpProblem, SessionDescription, Setup, SimulcastStream, Ssrc,
-    TransportAttributes,
+use super::description::{
+    Candidate, Codec, Direction, ExtMap, Feedback, Fingerprint, HashAlgorithm, MAX_SDP_BYTES,
+    MAX_SECTIONS, MediaDescription, MediaType, Msid, Rid, SdpError, SdpProblem, SessionDescription,
+    Setup, SimulcastStream, Ssrc, TransportAttributes,
 };
 
-/// The longest description that is looked at: what fits into a signal message. Chromium 156 writes 5.9 KB for each pair of
-/// sections that receive.
-pub const MAX_SDP_BYTES: usize = 2 * 1024 * 1024;
-/// The most sections of a description. Nobody is asked for so many: it bounds what a description takes in memory.
-pub const MAX_SECTIONS: usize = 2048;
 /// The longest real attributes but `a=group` are candidates and H.264 parameters, both below 1 KB.
 const MAX_LINE_BYTES: usize = 4096;
 /// There are 128 payload types, each with a handful of feedback lines.

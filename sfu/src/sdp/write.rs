@@ -2,7 +2,7 @@
 
 use std::fmt::{Display, Formatter, Result};
 
-use super::{
+use super::description::{
     Candidate, Codec, MediaDescription, MediaType, SessionDescription, SimulcastStream,
     TransportAttributes,
 };

@@ -5,7 +5,7 @@ use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, Unbound
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
 use aws_lc_rs::{constant_time, hmac};
 
-use super::{
+use super::profile::{
     GCM_TAG_LEN, RTCP_CLEAR_LEN, RTCP_ENCRYPTED, RTCP_INDEX_LEN, SHA1_TAG_LEN, SrtpError,
     SrtpProfile, be32,
 };

@@ -1,6 +1,6 @@
 //! Which packets of which streams came already.
 
-use super::SrtpError;
+use super::profile::SrtpError;
 
 /// Streams with replay state, for each direction of a transport. Ten simulcast videos with retransmissions are 60; the
 /// rest is for streams that ended: one that is forgotten and resumes after its first round can no longer be opened.

@@ -554,7 +554,7 @@ impl Handshake {
                 Output::PeerCert(der) => {
                     let is_it = fingerprints
                         .iter()
-                        .any(|expected| super::matches(expected, der));
+                        .any(|expected| super::fingerprint::matches(expected, der));
                     self.certificate = match is_it {
                         true => Certificate::Matches,
                         false => Certificate::Differs,

@@ -11,11 +11,7 @@ use protocol::{
 };
 use sfu::SpatialLayer;
 
-use crate::{
-    participant::Participant,
-    room::Room,
-    track::{Track, WantedLayers},
-};
+use crate::{backup::WantedLayers, participant::Participant, room::Room, track::Track};
 
 const QUALITIES: [(SpatialLayer, VideoQuality); 3] = [
     (SpatialLayer::Low, VideoQuality::Low),

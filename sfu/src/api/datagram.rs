@@ -1,0 +1,60 @@
+//! Datagrams, and where they go.
+
+use std::net::SocketAddr;
+
+/// How a datagram travels between a client and us. Part of every path: the same addresses mean something else over
+/// another protocol.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum TransportProtocol {
+    /// As it is.
+    Udp,
+    /// In a frame (RFC 4571) of a connection that the client opened (RFC 6544).
+    Tcp,
+    /// Through an allocation of our own TURN server (RFC 8656): the client's address is the relayed one, which no
+    /// socket has.
+    Relay,
+}
+
+/// One received datagram, borrowed from the owner's receive buffer.
+#[derive(Debug)]
+pub struct Datagram<'a> {
+    /// Where it came from.
+    pub remote: SocketAddr,
+    /// The local address it was sent to (one of [`Config::addresses`], or of [`Config::tcp_addresses`] over TCP).
+    pub local: SocketAddr,
+    /// How it came.
+    pub protocol: TransportProtocol,
+    /// Its bytes. The shard opens SRTP elsewhere: the buffer is never written.
+    pub payload: &'a [u8],
+}
+
+/// Where a datagram goes, and from which of our addresses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Destination {
+    /// The peer's address.
+    pub remote: SocketAddr,
+    /// Our address, as the peer knows it.
+    pub local: SocketAddr,
+    /// How it goes.
+    pub protocol: TransportProtocol,
+}
+
+impl Datagram<'_> {
+    /// The way it came, which is the way back.
+    pub fn path(&self) -> Destination {
+        Destination {
+            remote: self.remote,
+            local: self.local,
+            protocol: self.protocol,
+        }
+    }
+}
+
+/// The send buffer, owned by the caller. Consecutive reservations for one destination become one GSO run.
+pub trait SendBatch {
+    /// Room for one datagram of at most `len` bytes to `to`, or `None` when the buffer is full (the datagram is
+    /// then dropped and counted). The content of the slice is unspecified.
+    fn reserve(&mut self, to: Destination, len: usize) -> Option<&mut [u8]>;
+    /// The first `len` bytes of the last reservation are a datagram. A reservation that is not committed is not sent.
+    fn commit(&mut self, len: usize);
+}
