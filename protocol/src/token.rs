@@ -2,15 +2,17 @@
 //!
 //! The only accepted algorithm is `HS256`: the header cannot choose another one, and key ids in the header mean nothing.
 
-use std::{borrow::Cow, collections::BTreeMap, fmt, time::Duration};
+mod claims;
+mod grant;
+
+use std::{collections::BTreeMap, fmt, time::Duration};
 
 use aws_lc_rs::hmac;
 use base64::{Engine, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
-use serde::{Deserialize, Deserializer, Serialize, de};
+use serde::Deserialize;
 
-use serde_json::Value;
-
-use crate::{ParticipantIdentity, RoomName, lenient, livekit::RoomConfiguration};
+use claims::{Claims, Issuer, read_claims};
+pub use grant::{Grant, SipGrant, VideoGrant};
 
 /// How far the clocks of the application and of this server may differ, seconds. LiveKit's value.
 pub const LEEWAY_SECONDS: u64 = 60;
@@ -93,322 +95,9 @@ pub enum TokenError {
     NotYetValid,
 }
 
-/// What the holder of a valid token is, and may do.
-#[derive(Clone, PartialEq, Default)]
-pub struct Grant {
-    /// The API key that signed (`iss`).
-    pub api_key: String,
-    /// Who (`sub`). May be empty in tokens for the server API.
-    pub identity: String,
-    /// Whose further device this is: an identity, or empty for nobody's ([`Grant::principal`]).
-    pub principal: String,
-    /// Display name.
-    pub name: String,
-    /// Free text of the application.
-    pub metadata: String,
-    /// Free key/value pairs of the application.
-    pub attributes: BTreeMap<String, String>,
-    /// `standard`, `agent`, `sip`, …; empty means standard.
-    pub kind: String,
-    /// `cloud_agent`, `forwarded`, ….
-    pub kind_details: Vec<String>,
-    /// Rooms and media. `None` when the token has no `video` claim.
-    pub video: Option<VideoGrant>,
-    /// Telephony. `None` when the token has no `sip` claim.
-    pub sip: Option<SipGrant>,
-    /// Settings of the room, when this token opens it. Ignored where they are not readable.
-    pub room_config: Option<Box<RoomConfiguration>>,
-    /// Name of a preset of room settings.
-    pub room_preset: String,
-    /// Base64 of the SHA-256 of the body the token belongs to (webhooks).
-    pub sha256: String,
-    /// `nbf`, seconds since 1970: since when the token is valid.
-    pub not_before: Option<u64>,
-    /// `exp`, seconds since 1970; `None` when the token never expires.
-    pub expires_at: Option<u64>,
-}
-
-impl Grant {
-    /// Who, as an identity.
-    pub fn identity(&self) -> ParticipantIdentity {
-        self.identity.as_str().into()
-    }
-
-    /// To whom all that this holder does is charged, and with whom it leaves: itself, unless it is a companion, which
-    /// publishes from another device of the same person.
-    pub fn principal(&self) -> ParticipantIdentity {
-        match self.principal.as_str() {
-            "" => self.identity(),
-            principal => principal.into(),
-        }
-    }
-
-    /// The room the token is for; `None` without a `video` claim or when that names no room.
-    pub fn room(&self) -> Option<RoomName> {
-        let room = self.video.as_ref()?.room.as_str();
-        (!room.is_empty()).then(|| room.into())
-    }
-
-    /// The `video` claim; without one, a claim that allows nothing that must be granted.
-    pub fn video(&self) -> VideoGrant {
-        self.video.clone().unwrap_or_default()
-    }
-}
-
-impl fmt::Debug for Grant {
-    /// Redacted: neither names nor metadata of people.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Grant")
-            .field("identity", &self.identity())
-            .field("video", &self.video)
-            .field("sip", &self.sip)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The `video` claim. An unset option means yes, except for `can_update_own_metadata`.
-#[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-pub struct VideoGrant {
-    /// May create and delete rooms.
-    #[serde(skip_serializing_if = "is_false")]
-    pub room_create: bool,
-    /// May list rooms.
-    #[serde(skip_serializing_if = "is_false")]
-    pub room_list: bool,
-    /// May start recordings.
-    #[serde(skip_serializing_if = "is_false")]
-    pub room_record: bool,
-    /// May moderate [`VideoGrant::room`].
-    #[serde(skip_serializing_if = "is_false")]
-    pub room_admin: bool,
-    /// May join [`VideoGrant::room`].
-    #[serde(skip_serializing_if = "is_false")]
-    pub room_join: bool,
-    /// The room all this is about.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub room: String,
-    /// May publish tracks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub can_publish: Option<bool>,
-    /// May receive tracks.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub can_subscribe: Option<bool>,
-    /// May send data packets.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub can_publish_data: Option<bool>,
-    /// The sources it may publish (`camera`, `microphone`, `screen_share`, `screen_share_audio`); empty means all.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub can_publish_sources: Vec<String>,
-    /// May change its own name, metadata and attributes.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub can_update_own_metadata: Option<bool>,
-    /// May manage ingress.
-    #[serde(skip_serializing_if = "is_false")]
-    pub ingress_admin: bool,
-    /// Others do not see it.
-    #[serde(skip_serializing_if = "is_false")]
-    pub hidden: bool,
-    /// It records.
-    #[serde(skip_serializing_if = "is_false")]
-    pub recorder: bool,
-    /// It is an agent or, in a token that is for no room, may register as a worker.
-    #[serde(skip_serializing_if = "is_false")]
-    pub agent: bool,
-    /// May receive metrics of others.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub can_subscribe_metrics: Option<bool>,
-    /// May control an agent's session.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub can_manage_agent_session: Option<bool>,
-    /// The room a participant may be moved or forwarded to.
-    #[serde(skip_serializing_if = "String::is_empty")]
-    pub destination_room: String,
-}
-
-impl VideoGrant {
-    /// May publish tracks.
-    pub fn may_publish(&self) -> bool {
-        self.can_publish.unwrap_or(true)
-    }
-
-    /// May receive tracks.
-    pub fn may_subscribe(&self) -> bool {
-        self.can_subscribe.unwrap_or(true)
-    }
-
-    /// May send data packets.
-    pub fn may_publish_data(&self) -> bool {
-        // LiveKit: unset follows can_publish.
-        self.can_publish_data.unwrap_or_else(|| self.may_publish())
-    }
-
-    /// May change its own name, metadata and attributes.
-    pub fn may_update_own_metadata(&self) -> bool {
-        self.can_update_own_metadata.unwrap_or(false)
-    }
-}
-
-impl fmt::Debug for VideoGrant {
-    /// Redacted: not the rooms.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("VideoGrant")
-            .field("room_create", &self.room_create)
-            .field("room_list", &self.room_list)
-            .field("room_admin", &self.room_admin)
-            .field("room_join", &self.room_join)
-            .field("can_publish", &self.can_publish)
-            .field("can_subscribe", &self.can_subscribe)
-            .field("hidden", &self.hidden)
-            .finish_non_exhaustive()
-    }
-}
-
-/// The `sip` claim.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(default)]
-pub struct SipGrant {
-    /// May manage trunks and dispatch rules.
-    #[serde(skip_serializing_if = "is_false")]
-    pub admin: bool,
-    /// May make calls.
-    #[serde(skip_serializing_if = "is_false")]
-    pub call: bool,
-}
-
-fn is_false(value: &bool) -> bool {
-    !value
-}
-
-/// The claims as they are written.
-#[derive(Default, Serialize, Deserialize)]
-#[serde(default, rename_all = "camelCase")]
-struct Claims {
-    iss: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    sub: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    principal: String,
-    // NumericDate (RFC 7519, section 2) may have a fraction.
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "date")]
-    nbf: Option<f64>,
-    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "date")]
-    exp: Option<f64>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    name: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    metadata: String,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    attributes: BTreeMap<String, String>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    kind: String,
-    #[serde(skip_serializing_if = "Vec::is_empty")]
-    kind_details: Vec<String>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    video: Option<VideoGrant>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    sip: Option<SipGrant>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    room_config: Option<Value>,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    room_preset: String,
-    #[serde(skip_serializing_if = "String::is_empty")]
-    sha256: String,
-}
-
-/// Names of claims, which are matched without regard to case; not those of attributes and of `roomConfig`.
-const CLAIMS: [&str; 15] = [
-    "iss",
-    "sub",
-    "nbf",
-    "exp",
-    "name",
-    "metadata",
-    "attributes",
-    "kind",
-    "kindDetails",
-    "video",
-    "sip",
-    "roomConfig",
-    "roomPreset",
-    "sha256",
-    "principal",
-];
-
-/// Those of the `video` claim.
-const VIDEO: [&str; 18] = [
-    "roomCreate",
-    "roomList",
-    "roomRecord",
-    "roomAdmin",
-    "roomJoin",
-    "room",
-    "canPublish",
-    "canSubscribe",
-    "canPublishData",
-    "canPublishSources",
-    "canUpdateOwnMetadata",
-    "ingressAdmin",
-    "hidden",
-    "recorder",
-    "agent",
-    "canSubscribeMetrics",
-    "canManageAgentSession",
-    "destinationRoom",
-];
-
-/// Those of the `sip` claim.
-const SIP: [&str; 2] = ["admin", "call"];
-
 #[derive(Deserialize)]
 struct Header {
     alg: String,
-}
-
-/// The one claim that is looked at before the signature is. The others cost nothing until then.
-struct Issuer(String);
-
-impl<'de> Deserialize<'de> for Issuer {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Visitor;
-        impl<'de> de::Visitor<'de> for Visitor {
-            type Value = Issuer;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("claims")
-            }
-
-            fn visit_map<A: de::MapAccess<'de>>(self, mut claims: A) -> Result<Issuer, A::Error> {
-                let (mut exact, mut folded) = (None, None);
-                while let Some(name) = claims.next_key::<Cow<'de, str>>()? {
-                    match &*name {
-                        "iss" => exact = claims.next_value::<Option<String>>()?,
-                        name if name.eq_ignore_ascii_case("iss") => folded = claims.next_value()?,
-                        _ => {
-                            claims.next_value::<de::IgnoredAny>()?;
-                        }
-                    }
-                }
-                Ok(Issuer(exact.or(folded).unwrap_or_default()))
-            }
-        }
-        deserializer.deserialize_map(Visitor)
-    }
-}
-
-/// A number, or a text that is one: so Go reads it.
-fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
-    let number = match Value::deserialize(deserializer)? {
-        Value::Null => return Ok(None),
-        Value::Number(number) => Some(number),
-        // serde would let blanks stand around it.
-        Value::String(text) if text.bytes().all(|byte| !byte.is_ascii_whitespace()) => {
-            serde_json::from_str(&text).ok()
-        }
-        _ => None,
-    };
-    let number = number.and_then(|number: serde_json::Number| number.as_f64());
-    number.map(Some).ok_or(de::Error::custom("not a date"))
 }
 
 /// Checks a token and returns what it grants. `now` is seconds since 1970.
@@ -434,7 +123,7 @@ pub fn verify(token: &str, keys: &Keys, now: u64) -> Result<Grant, TokenError> {
         .decode(signature)
         .map_err(|_| TokenError::Signature)?;
     hmac::verify(&secret, signed.as_bytes(), &signature).map_err(|_| TokenError::Signature)?;
-    let mut claims = read_claims(&claims)?;
+    let mut claims = read_claims(&claims).ok_or(TokenError::Malformed)?;
     // Where several names match `iss`, it is the one whose key has signed.
     claims.iss = issuer;
     check_times(&claims, now)?;
@@ -454,29 +143,6 @@ fn read<'a, T: Deserialize<'a>>(json: &'a [u8]) -> Result<T, TokenError> {
     serde_json::from_slice(json).map_err(|_| TokenError::Malformed)
 }
 
-/// As Go reads them: what is `null` is not set, and names match without regard to case.
-fn read_claims(json: &[u8]) -> Result<Claims, TokenError> {
-    let mut claims = lenient::object(json).ok_or(TokenError::Malformed)?;
-    if let Value::Object(claims) = &mut claims {
-        lenient::fold_names(claims, &CLAIMS);
-        for (claim, names) in [("video", VIDEO.as_slice()), ("sip", &SIP)] {
-            if let Some(Value::Object(claim)) = claims.get_mut(claim) {
-                lenient::fold_names(claim, names);
-            }
-        }
-    }
-    lenient::drop_nulls(&mut claims);
-    for list in ["/video/canPublishSources", "/kindDetails"] {
-        // A list of nothing else names something that does not exist, not everything.
-        if let Some(Value::Array(values)) = claims.pointer_mut(list) {
-            for value in values.iter_mut().filter(|value| value.is_null()) {
-                *value = "".into();
-            }
-        }
-    }
-    serde_json::from_value(claims).map_err(|_| TokenError::Malformed)
-}
-
 fn check_times(claims: &Claims, now: u64) -> Result<(), TokenError> {
     let (now, leeway) = (now as f64, LEEWAY_SECONDS as f64);
     if claims.exp.is_some_and(|exp| now >= exp + leeway) {
@@ -494,34 +160,6 @@ fn printable(text: &str, max: usize) -> String {
         .filter(|c| c.is_ascii_graphic())
         .take(max)
         .collect()
-}
-
-impl From<Claims> for Grant {
-    fn from(claims: Claims) -> Self {
-        Self {
-            api_key: claims.iss,
-            identity: claims.sub,
-            principal: claims.principal,
-            name: claims.name,
-            metadata: claims.metadata,
-            attributes: claims.attributes,
-            kind: claims.kind,
-            kind_details: claims.kind_details,
-            video: claims.video,
-            sip: claims.sip,
-            room_config: claims
-                .room_config
-                .and_then(|mut json| {
-                    lenient::make_integers(&mut json);
-                    serde_json::from_value(json).ok()
-                })
-                .map(Box::new),
-            room_preset: claims.room_preset,
-            sha256: claims.sha256,
-            not_before: claims.nbf.map(|nbf| nbf.max(0.0) as u64),
-            expires_at: claims.exp.map(|exp| exp.max(0.0) as u64),
-        }
-    }
 }
 
 /// Signs a token for `grant` with the secret of `grant.api_key`, valid from [`Grant::not_before`] until `ttl` after `now`

@@ -1,4 +1,9 @@
-use super::*;
+use serde_json::Value;
+
+use super::{
+    claims::{CLAIMS, VIDEO},
+    *,
+};
 use crate::lenient::tests::{paths, removed, set_null};
 use proptest::prelude::*;
 use serde_json::json;
