@@ -17,9 +17,7 @@ use protocol::{
         ParticipantInfo, RoomAgentDispatch, SendDataRequest, UpdateParticipantRequest,
     },
     prost::Message,
-    signal::{
-        Frame, candidate_line, decode_join_request, decode_worker_message, encode_join_request,
-    },
+    signal::{Frame, decode_join_request, decode_worker_message, encode_join_request},
     token::{Grant, Keys, VideoGrant, verify},
 };
 use signaling::{
@@ -66,7 +64,6 @@ pub fn token(data: &[u8]) {
 pub fn join_request(data: &[u8]) {
     if let Ok(text) = std::str::from_utf8(data) {
         let _ = decode_join_request(text);
-        candidate_line(text);
     }
     let _ = decode_join_request(&BASE64.encode(data));
     if let Ok(request) = JoinRequest::decode(data) {

@@ -10,13 +10,16 @@ use aws_lc_rs::hmac;
 use protocol::{ParticipantSid, RoomSid, TrackSid};
 use sfu::{
     AudioFeatures, Certificate, Command, Config, Datagram, Destination, Event, MediaKind,
-    PeerPermissions, PublishedTrack, SendBatch, Shard, TrackSetting, TransportProtocol, av1,
-    dependency_descriptor as dd, h264, red,
-    rtcp::{self as rtcp_packets, RtcpPacket},
-    rtp::{self as rtp_packets, Extension, ExtensionMap, RtpHeader},
+    Negotiator, PeerPermissions, PublishedTrack, SendBatch, Shard, TrackSetting, TransportProtocol,
+    internals::{
+        av1, dependency_descriptor as dd, h264, red,
+        rtcp::{self as rtcp_packets, RtcpPacket},
+        rtp::{self as rtp_packets, Extension, ExtensionMap, RtpHeader},
+        srtp::{DtlsRole, SrtpProfile, from_keying_material},
+        vp8, vp9,
+    },
+    negotiator::Output,
     sdp::SessionDescription,
-    srtp::{DtlsRole, SrtpProfile, from_keying_material},
-    vp8, vp9,
 };
 
 use crate::parts;
@@ -83,9 +86,12 @@ fn config() -> Config {
 
 /// A shard with a publisher and a watcher of its tracks.
 struct Meeting {
+    negotiator: Negotiator,
     shard: Shard,
     now: Instant,
     out: Discard,
+    /// Of the negotiator.
+    events: Vec<Event>,
     publisher: ParticipantSid,
     watcher: ParticipantSid,
 }
@@ -94,9 +100,11 @@ impl Meeting {
     fn new() -> Self {
         let sid = |text: &str| text.parse().expect("a sid");
         let mut meeting = Self {
+            negotiator: Negotiator::new(&config(), [7; 32]),
             shard: Shard::new(config()),
             now: Instant::now(),
             out: Discard(Vec::new()),
+            events: Vec::new(),
             publisher: sid("PA_publisher00"),
             watcher: sid("PA_watcher0000"),
         };
@@ -119,7 +127,15 @@ impl Meeting {
     }
 
     fn command(&mut self, command: Command) {
-        self.shard.handle_command(command, self.now, &mut self.out);
+        self.negotiator.handle_command(command);
+        while let Some(output) = self.negotiator.poll() {
+            match output {
+                Output::Command(command) => {
+                    self.shard.handle_command(command, self.now, &mut self.out);
+                }
+                Output::Event(event) => self.events.push(event),
+            }
+        }
     }
 
     fn offer(&mut self, peer: ParticipantSid, sdp: &str) {
@@ -169,7 +185,8 @@ impl Meeting {
 
     fn answer(&mut self) -> Option<String> {
         let mut answer = None;
-        while let Some(event) = self.shard.poll_event() {
+        while self.shard.poll_event().is_some() {}
+        for event in self.events.drain(..) {
             if let Event::Answer { sdp, .. } = event {
                 answer = Some(sdp);
             }
@@ -314,7 +331,6 @@ pub fn rtp(data: &[u8]) {
         assert!(header.extension(data, id).is_some());
         rtp_packets::AudioLevel::parse(value);
         rtp_packets::transport_cc_seq(value);
-        map.extension(id);
     }
     for extension in Extension::ALL {
         map.value(extension, &header, data);
@@ -326,7 +342,7 @@ pub fn rtp(data: &[u8]) {
 
 fn codecs(payload: &[u8]) {
     let mut copy = payload.to_vec();
-    let ids = sfu::layers::PictureIds {
+    let ids = sfu::internals::layers::PictureIds {
         picture_id: Some(0x1234),
         tl0_pic_idx: Some(0x56),
         ..Default::default()
@@ -335,7 +351,6 @@ fn codecs(payload: &[u8]) {
         descriptor.starts_frame();
         descriptor.starts_key_frame(payload);
         descriptor.picture(payload);
-        descriptor.key_frame_size(payload);
         vp8::rewrite(&mut copy, ids);
         assert!(vp8::Descriptor::parse(&copy).is_ok());
     }
@@ -374,13 +389,8 @@ pub fn rtcp(data: &[u8]) {
     let mut listed = 0;
     for packet in packets.by_ref() {
         listed += match packet {
-            RtcpPacket::SenderReport { info, reports, .. } => {
-                info.ntp.to_unix();
-                reports.filter_map(|r| r.round_trip(info.ntp)).count()
-            }
-            RtcpPacket::ReceiverReport { reports, .. } => reports
-                .filter_map(|r| r.round_trip(rtcp_packets::NtpTime(u64::MAX)))
-                .count(),
+            RtcpPacket::SenderReport { reports, .. }
+            | RtcpPacket::ReceiverReport { reports, .. } => reports.count(),
             RtcpPacket::Bye(ssrcs) | RtcpPacket::Remb { ssrcs, .. } => ssrcs.count(),
             RtcpPacket::Nack(nack) => nack.seqs().count(),
             RtcpPacket::Pli { .. } => 1,

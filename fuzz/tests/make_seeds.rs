@@ -19,7 +19,7 @@ use protocol::{
     signal::{Encoding, Frame, encode_join_request, encode_request},
     token::{Grant, Keys, VideoGrant, sign},
 };
-use sfu::{
+use sfu::internals::{
     rtcp::{ReportBlock, RtcpWriter, SenderInfo},
     rtp::{EgressHeader, SeqNo},
 };

@@ -321,17 +321,6 @@ fn encode<M: Message + Serialize>(message: &M, encoding: Encoding) -> Frame {
     }
 }
 
-/// The `candidate:…` line of a trickled candidate (`RTCIceCandidateInit` as JSON). `None` for what is not one, and for
-/// the empty candidate that ends the trickling.
-pub fn candidate_line(candidate_init: &str) -> Option<String> {
-    #[derive(Deserialize)]
-    struct CandidateInit {
-        candidate: String,
-    }
-    let init: CandidateInit = serde_json::from_str(candidate_init).ok()?;
-    (!init.candidate.is_empty()).then_some(init.candidate)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -460,25 +449,6 @@ mod tests {
         assert_eq!(decode_request(&future), Ok(SignalRequest { message: None }));
     }
 
-    #[test]
-    fn a_candidate_is_taken_out_of_its_json() {
-        let init = r#"{"candidate":"candidate:1 1 udp 1 127.0.0.1 9 typ host","sdpMid":"0","sdpMLineIndex":0}"#;
-        assert_eq!(
-            candidate_line(init).as_deref(),
-            Some("candidate:1 1 udp 1 127.0.0.1 9 typ host")
-        );
-        for none in [
-            "",
-            "{}",
-            "null",
-            r#"{"candidate":""}"#,
-            r#"{"candidate":null}"#,
-            "[1]",
-        ] {
-            assert_eq!(candidate_line(none), None, "{none}");
-        }
-    }
-
     proptest! {
         #[test]
         fn random_frames_never_panic(bytes in prop::collection::vec(any::<u8>(), 0..300), text in ".{0,200}") {
@@ -486,7 +456,6 @@ mod tests {
             let _ = decode_request(&Frame::Text(text.clone()));
             let _ = decode_join_request(&text);
             let _ = decode_join_request(&PADDED.encode(bytes));
-            let _ = candidate_line(&text);
         }
     }
 }

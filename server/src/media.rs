@@ -18,7 +18,7 @@ use std::{
 };
 
 use protocol::RoomSid;
-use sfu::{Command, Event, stats::Stats};
+use sfu::{Command, Event, Negotiator, stats::Stats};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
@@ -51,6 +51,8 @@ pub struct Media {
 /// One media thread, seen from outside.
 #[derive(Debug)]
 pub struct ShardHandle {
+    /// As its shard was born.
+    config: sfu::Config,
     mailbox: Mailbox,
     arrivals: mpsc::SyncSender<Arrival>,
     sockets: Arc<MediaSockets>,
@@ -287,6 +289,7 @@ impl ShardHandle {
     ) -> io::Result<Self> {
         let mailbox = mailboxes[index].clone();
         let sockets = Arc::new(sockets);
+        let config = settings.config(index, &sockets);
         let figures = Arc::new(ShardFigures::default());
         let thread = {
             let (sockets, figures) = (sockets.clone(), figures.clone());
@@ -297,6 +300,7 @@ impl ShardHandle {
                 })?
         };
         Ok(Self {
+            config,
             mailbox,
             arrivals,
             sockets,
@@ -310,9 +314,18 @@ impl ShardHandle {
         self.send(ToShard::Open(room, events));
     }
 
-    /// Carries out `command`; the order of commands is kept.
-    pub fn command(&self, command: Command) {
-        self.send(ToShard::Command(command));
+    /// What a room of this shard negotiates with.
+    pub fn negotiator(&self) -> Negotiator {
+        Negotiator::new(&self.config, rand::random())
+    }
+
+    /// Carries out commands of a room's negotiator, in their order: the thread is woken once for all of them.
+    pub fn command(&self, commands: impl IntoIterator<Item = Command>) {
+        for command in commands {
+            // It fails only once the thread has been told to stop.
+            let _ = self.mailbox.commands.send(ToShard::Command(command));
+        }
+        self.mailbox.wake.signal();
     }
 
     /// Hands over the complete frames that came over `link`; they are dropped where the thread is behind. Never waits.
@@ -396,18 +409,25 @@ mod tests {
             agent: false,
             hears_all: false,
         };
-        shard.command(Command::AddPeer {
+        let add = Command::AddPeer {
             room,
             peer,
             identity: "somebody".into(),
             principal: "somebody".into(),
             permissions,
-        });
+        };
+        shard.command([add]);
     }
 
     #[test]
     fn events_go_to_the_room_they_are_about() {
-        let media = media(1);
+        let sockets = bind(&[Ipv4Addr::LOCALHOST.into()], 0, 1).unwrap();
+        // Whoever comes is told that there is no room.
+        let settings = ShardSettings {
+            max_peers: 0,
+            ..ShardSettings::small()
+        };
+        let media = Media::start(sockets, &settings).unwrap();
         let shard = &media.shards()[0];
         let mut rng = StdRng::seed_from_u64(1);
         let mut rooms: Vec<_> = (0..2)
@@ -419,9 +439,7 @@ mod tests {
                 (peer, mailbox)
             })
             .collect();
-        for (id, (peer, mailbox)) in rooms.iter_mut().enumerate() {
-            // Nothing is offered: the engine's answer says whom it is about.
-            shard.command(Command::offer(*peer, id as u32, "v=0").unwrap());
+        for (peer, mailbox) in &mut rooms {
             let event = mailbox.blocking_recv().unwrap();
             assert!(
                 matches!(event, Event::NegotiationFailed { peer: about, .. } if about == *peer),

@@ -16,6 +16,7 @@ use std::{
 };
 
 use protocol::{ParticipantIdentity, RoomName, RoomSid, error::Error, livekit};
+use sfu::negotiator::Output;
 use signaling::{
     ApiCall, CloseCause, Config, Join, Room, RoomInput, RoomMessage, RoomNews, RoomOutput,
     SessionId, SessionMessage,
@@ -259,6 +260,7 @@ impl Rooms {
         };
         let task = RoomTask {
             room,
+            negotiator: self.0.media.shards()[shard].negotiator(),
             mailbox,
             from_media,
             sessions: HashMap::new(),
@@ -323,8 +325,8 @@ struct Place {
 }
 
 impl Place {
-    fn command(&self, command: sfu::Command) {
-        self.rooms.0.media.shards()[self.shard].command(command);
+    fn command(&self, commands: impl IntoIterator<Item = sfu::Command>) {
+        self.rooms.0.media.shards()[self.shard].command(commands);
     }
 
     /// Makes room for another room of this name.
@@ -350,7 +352,7 @@ impl Place {
 impl Drop for Place {
     fn drop(&mut self) {
         self.vacate();
-        self.command(sfu::Command::CloseRoom { room: self.sid });
+        self.command([sfu::Command::CloseRoom { room: self.sid }]);
         self.rooms.0.agents.tell(self.sid, RoomNews::Closed);
         for room in self.correspondents.drain() {
             let gone = RoomInput::RoomGone { room: self.sid };
@@ -362,6 +364,8 @@ impl Drop for Place {
 
 struct RoomTask {
     room: Room,
+    /// Between the room and its shard.
+    negotiator: sfu::Negotiator,
     mailbox: mpsc::UnboundedReceiver<RoomMail>,
     from_media: mpsc::UnboundedReceiver<sfu::Event>,
     /// And whose they are.
@@ -380,7 +384,7 @@ impl RoomTask {
             let sleep = tokio::time::sleep_until(deadline.unwrap_or_else(Instant::now).into());
             tokio::select! {
                 Some(mail) = self.mailbox.recv() => self.handle(mail),
-                Some(event) = self.from_media.recv() => self.room.handle(RoomInput::Media(event), Instant::now()),
+                Some(event) = self.from_media.recv() => self.negotiator.handle_event(event),
                 () = sleep, if deadline.is_some() => self.room.handle_timeout(Instant::now()),
                 else => return,
             }
@@ -418,13 +422,31 @@ impl RoomTask {
         self.room.handle(input, Instant::now());
     }
 
-    /// Carries out what the room wants. True: it has ended.
+    /// Carries out what the room wants, and what its negotiator makes of it. True: it has ended.
     fn drain(&mut self) -> bool {
+        let (mut closed, mut commands) = (false, Vec::new());
+        loop {
+            closed |= self.drain_room();
+            match self.negotiator.poll() {
+                Some(Output::Command(command)) => commands.push(command),
+                Some(Output::Event(event)) => {
+                    self.room.handle(RoomInput::Media(event), Instant::now());
+                }
+                None => break,
+            }
+        }
+        if !commands.is_empty() {
+            self.place.command(commands);
+        }
+        closed
+    }
+
+    fn drain_room(&mut self) -> bool {
         let mut closed = false;
         while let Some(output) = self.room.poll_output() {
             match output {
                 RoomOutput::ToSession { session, message } => self.deliver(session, message),
-                RoomOutput::ToMedia(command) => self.place.command(command),
+                RoomOutput::ToMedia(command) => self.negotiator.handle_command(command),
                 RoomOutput::Redirect(join) => self.redirect(join),
                 RoomOutput::Closed => {
                     closed = true;

@@ -12,6 +12,7 @@ mod command;
 mod config;
 mod datagram;
 mod event;
+mod parameters;
 mod track;
 
 pub use self::{
@@ -20,6 +21,11 @@ pub use self::{
     datagram::{Datagram, Destination, SendBatch, TransportProtocol},
     event::{
         DisconnectReason, Event, MediaSections, Quality, Reason, Speaker, SubscriptionFailure,
+    },
+    parameters::{
+        Bound, CodecParameters, DeclaredSsrc, ExtensionIds, IceCredentials, MidElement,
+        ReceiveSection, RemoteParameters, RidLayer, SctpParameters, SendParameters, SendStream,
+        Target,
     },
     track::{
         AudioFeatures, BackupOf, DataChannel, LayerSize, MediaKind, PublishedTrack, SpatialLayer,

@@ -165,6 +165,7 @@ impl BandwidthEstimator {
     }
 
     /// Share of packets that did not arrive lately, 0 to 1.
+    #[cfg(test)]
     pub fn loss(&self) -> f64 {
         self.loss.fraction()
     }

@@ -384,6 +384,11 @@ impl Watch {
     /// The packet with this number went out, and belongs to `down`, a stream that its receiver knows or does not yet.
     pub fn follow(&mut self, number: SeqNo, down: DownTrackKey, is_known: bool, now: Instant) {
         *self.followed.slot(number) = Some((number, down));
+        self.sent(is_known, now);
+    }
+
+    /// A packet went out on which the peer has to report, of a stream that it knows or does not yet.
+    pub fn sent(&mut self, is_known: bool, now: Instant) {
         if is_known {
             self.deafness.sent(now);
         }

@@ -1,17 +1,16 @@
 //! One up track to one subscriber: what was negotiated, and the continuity of its RTP stream.
 
 mod egress;
-mod parameters;
 mod seal;
 
 use std::time::{Duration, Instant};
 
 use protocol::TrackSid;
 
+pub use self::egress::Egress;
 use self::egress::{Sent, rewrite_payload};
-pub use self::{egress::Egress, parameters::MidElement};
 use crate::{
-    api::{SendBatch, TrackSetting},
+    api::{SendBatch, SendParameters, TrackSetting},
     bwe::BandwidthEstimator,
     codec::Codec,
     delivery::{Delivery, Watch},
@@ -35,23 +34,6 @@ const PADDING: [u8; 224] = {
 
 /// Time between sender reports of one stream.
 pub const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
-
-/// What the subscriber's SDP allows for this stream.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SendParameters {
-    /// Payload type of the codec.
-    pub payload_type: u8,
-    /// Payload type of its retransmissions (RFC 4588), where negotiated.
-    pub rtx_payload_type: Option<u8>,
-    /// How its packets name their section, where that was negotiated.
-    pub mid: Option<MidElement>,
-    /// Extension id of transport-wide sequence numbers, where the subscriber reports on them.
-    pub transport_cc: Option<u8>,
-    /// Header extension of the Dependency Descriptor, where negotiated.
-    pub dependencies: Option<u8>,
-    /// Payload type of RED (RFC 2198), where the subscriber takes it as the publisher sends it.
-    pub red: Option<u8>,
-}
 
 /// What a subscription may have of its subscriber's network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -397,6 +379,14 @@ impl DownTrack {
     pub fn takes_rtx(&self) -> bool {
         self.parameters
             .is_some_and(|parameters| parameters.rtx_payload_type.is_some())
+    }
+
+    /// Its retransmissions have transport-wide numbers of their own, on which the subscriber reports.
+    pub fn repairs_are_numbered(&self) -> bool {
+        self.takes_rtx()
+            && self
+                .parameters
+                .is_some_and(|parameters| parameters.transport_cc.is_some())
     }
 
     /// The subscriber could have redundant audio.

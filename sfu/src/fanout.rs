@@ -29,6 +29,15 @@ pub struct BatchPacket {
     pub index: u64,
 }
 
+/// What sending a packet changes for its subscriber.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Shift {
+    /// The key frame that should have begun its layer did not go out: it has none until another one comes.
+    Stranded,
+    /// This key frame came too late to bring the layers it should have, or they can be had without one no longer.
+    Rising,
+}
+
 /// Hot state of the subscribers, in blocks of 64.
 #[derive(Debug, Default)]
 pub struct Fanout {
@@ -110,6 +119,14 @@ impl Fanout {
         *block = if rising { *block | bit } else { *block & !bit };
     }
 
+    /// A packet was sent to `slot`, or not, and this follows.
+    pub fn shift(&mut self, slot: usize, shift: Shift) {
+        match shift {
+            Shift::Stranded => self.set_current(slot, NO_LAYER),
+            Shift::Rising => self.set_rising(slot, true),
+        }
+    }
+
     /// Whether anybody waits for a key frame of `layer`.
     pub fn is_awaited(&self, layer: u8) -> bool {
         let awaiting = |((current, wanted), rising): ((&[u8; BLOCK], &[u8; BLOCK]), &u64)| {
@@ -118,14 +135,6 @@ impl Fanout {
         };
         let blocks = self.current.iter().zip(&self.wanted);
         blocks.zip(&self.rising).any(awaiting)
-    }
-
-    /// Whether anybody has or wants `layer`.
-    pub fn is_used(&self, layer: u8) -> bool {
-        self.current
-            .iter()
-            .chain(&self.wanted)
-            .any(|block| match_layer(block, layer) != 0)
     }
 
     /// Calls `forward(subscriber, packets)` for each subscriber that gets any of the batch (at most [`BLOCK`] packets):

@@ -29,11 +29,6 @@ impl<const WORDS: usize> Gaps<WORDS> {
         self.highest
     }
 
-    /// Nothing was left out so far.
-    pub fn is_empty(&self) -> bool {
-        self.left_out == 0
-    }
-
     /// The series has come to `number`.
     pub fn advance(&mut self, number: u64) {
         if number <= self.highest {

@@ -220,6 +220,7 @@ impl History {
     }
 
     /// Bytes of memory in use.
+    #[cfg(test)]
     pub fn memory(&self) -> usize {
         self.ring.len() + self.entries.len() * size_of::<Option<Entry>>()
     }

@@ -13,57 +13,98 @@
 )]
 
 mod allocator;
-pub mod api;
-pub mod av1;
+mod api;
+mod av1;
 pub mod budget;
-pub mod bwe;
+mod bwe;
 mod codec;
 pub mod data_track;
 mod delivery;
 mod demux;
-pub mod dependency_descriptor;
+mod dependency_descriptor;
 mod down_track;
 mod dynacast;
-pub mod fanout;
-pub mod gaps;
-pub mod h264;
-pub mod history;
+mod fanout;
+mod gaps;
+mod h264;
+mod history;
 mod keys;
-pub mod layers;
+mod layers;
 mod loudest;
-pub mod nack;
-pub mod negotiate;
+mod nack;
+mod negotiate;
+pub mod negotiator;
 mod pacer;
 mod peer;
 mod quality;
 mod rate_meter;
-pub mod receive_stats;
+mod receive_stats;
 mod received;
-pub mod red;
+mod red;
 mod relay;
 mod replay;
-pub mod rewrite;
+mod rewrite;
 mod router;
-pub mod rtcp;
-pub mod rtp;
+mod rtcp;
+mod rtp;
 pub mod sdp;
 mod sealed;
 mod sent_headers;
 mod shard;
-pub mod simd;
+mod simd;
 mod slow_readers;
 mod spatial;
-pub mod speakers;
-pub mod srtp;
+mod speakers;
+mod srtp;
+mod ssrcs;
 pub mod stats;
 mod timers;
 mod transport;
-pub mod twcc;
+mod twcc;
 mod up_track;
-pub mod vp8;
-pub mod vp9;
+mod vp8;
+mod vp9;
 mod waiting_data;
 
 pub use api::*;
+pub use negotiator::Negotiator;
 pub use shard::Shard;
 pub use transport::{MAX_MESSAGE_SIZE, stream_shard};
+
+/// What strangers' bytes are read with, and packets are made with: for fuzzers, attackers in tests, and clients of tests.
+#[doc(hidden)]
+pub mod internals {
+    pub mod av1 {
+        pub use crate::av1::*;
+    }
+    pub mod dependency_descriptor {
+        pub use crate::dependency_descriptor::*;
+    }
+    pub mod h264 {
+        pub use crate::h264::*;
+    }
+    pub mod layers {
+        pub use crate::layers::*;
+    }
+    pub mod red {
+        pub use crate::red::*;
+    }
+    pub mod rtcp {
+        pub use crate::rtcp::*;
+    }
+    pub mod rtp {
+        pub use crate::rtp::*;
+    }
+    pub mod srtp {
+        pub use crate::srtp::*;
+    }
+    pub mod vp8 {
+        pub use crate::vp8::*;
+    }
+    pub mod vp9 {
+        pub use crate::vp9::*;
+    }
+    pub mod relay {
+        pub use crate::relay::wire::*;
+    }
+}

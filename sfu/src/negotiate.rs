@@ -25,7 +25,7 @@ use protocol::{ParticipantSid, TrackSid};
 use rustc_hash::FxHashMap;
 
 pub(crate) use codecs::RED;
-pub use codecs::{ENABLED_CODECS, EnabledCodec, Fmtp};
+pub use codecs::{ENABLED_CODECS, EnabledCodec};
 pub use types::*;
 
 use offering::Offering;
@@ -416,6 +416,11 @@ impl Negotiation {
             let send = &subscription.send;
             send.kind == kind && !self.sent.contains_key(&send.track)
         })
+    }
+
+    /// How many tracks the client wants.
+    pub fn subscriptions(&self) -> usize {
+        self.subscriptions.iter().count()
     }
 
     /// Roles changed: which section carries what is found anew.

@@ -1,17 +1,18 @@
 //! One PeerConnection of a participant: its transport, its negotiation, its streams. Most participants have one.
 
+pub mod send;
+
 use std::time::{Duration, Instant};
 
-use protocol::{ParticipantIdentity, ParticipantSid};
+use protocol::{ParticipantIdentity, ParticipantSid, TrackSid};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    api::{MediaSections, PeerPermissions, TransportProtocol},
+    api::{ExtensionIds, PeerPermissions, ReceiveSection},
     budget::Budget,
     bwe::{BandwidthEstimator, Bitrate},
     delivery::Watch,
     keys::{DownTrackKey, PeerKey, RouterKey, UpTrackKey},
-    negotiate::{ExtensionIds, Negotiation, ReceiveSection},
     pacer::Pacer,
     quality::QualityMeter,
     rtp::{Extension, ExtensionMap},
@@ -90,16 +91,14 @@ pub struct Peer {
     pub lost: bool,
     /// Its ICE, DTLS and SRTP association.
     pub transport: Transport,
-    /// Its sections.
-    pub negotiation: Negotiation,
     /// Sections in which it sends, as of the last negotiation.
     pub sections: Vec<ReceiveSection>,
-    /// Sections it was asked to add and has not offered yet.
-    pub asked: MediaSections,
     /// Its published tracks.
     pub ups: Vec<UpTrackKey>,
     /// Its subscriptions.
     pub downs: Vec<DownTrackKey>,
+    /// The same, by track.
+    pub subscriptions: FxHashMap<TrackSid, DownTrackKey>,
     /// How often its streams may still begin anew: two SSRCs in turn would do so with each packet.
     pub restarts: Budget,
     /// What its SSRCs stand for.
@@ -108,8 +107,6 @@ pub struct Peer {
     pub feedback: Budget,
     /// Its subscriptions by our SSRC, for its RTCP.
     pub outgoing: FxHashMap<u32, DownTrackKey>,
-    /// SSRCs for its further subscriptions.
-    pub ssrcs: Ssrcs,
     /// Extension ids of its offers; the same in all bundled sections (RFC 8843 section 9).
     pub extensions: ExtensionMap,
     /// Arrivals, for transport-wide congestion control feedback.
@@ -126,8 +123,6 @@ pub struct Peer {
     pub estimator: Option<Box<BandwidthEstimator>>,
     /// It is given no more than this, whatever its network carries.
     pub bandwidth_limit: Option<Bitrate>,
-    /// Our candidates of this protocol only are named to it.
-    pub candidates: Option<TransportProtocol>,
     /// Packets that its network must wait for.
     pub pacer: Pacer,
     /// Bits per second that would give it all it wants.
@@ -143,9 +138,9 @@ pub struct Peer {
 }
 
 impl Peer {
-    /// The sections in which it sends are those of its last offer, with the tracks announced since.
-    pub fn take_over_sections(&mut self) {
-        self.sections = self.negotiation.receive_sections();
+    /// These are the sections in which it sends.
+    pub fn set_sections(&mut self, sections: Vec<ReceiveSection>) {
+        self.sections = sections;
         for section in &self.sections {
             set_extensions(&mut self.extensions, &section.extensions);
         }
@@ -190,29 +185,5 @@ fn set_extensions(map: &mut ExtensionMap, ids: &ExtensionIds) {
         if let Some(id) = id {
             map.set(extension, id);
         }
-    }
-}
-
-/// SSRCs of one peer's subscriptions. None is given twice: two streams with one SSRC under one key would share nonces
-/// (RFC 7714, section 10).
-#[derive(Debug)]
-pub struct Ssrcs(u32);
-
-impl Ssrcs {
-    /// Odd, so that the sequence meets every number once; and with bits all over, so that neighbours look unlike.
-    const STEP: u32 = 0x9e37_79b9;
-
-    /// Begins at a random number.
-    pub fn new(start: u32) -> Self {
-        Self(start)
-    }
-
-    /// The next one; never 0.
-    pub fn fresh(&mut self) -> u32 {
-        self.0 = self.0.wrapping_add(Self::STEP);
-        if self.0 == 0 {
-            self.0 = Self::STEP;
-        }
-        self.0
     }
 }

@@ -32,28 +32,11 @@ const REPORT_BLOCK_LEN: usize = 24;
 /// The count field has five bits.
 const MAX_COUNT: usize = 31;
 
-/// Seconds between the NTP epoch (1900) and the Unix epoch.
-const NTP_UNIX_OFFSET: u64 = 2_208_988_800;
-
 /// A moment as NTP has it: seconds since 1900 in 32.32 fixed point.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct NtpTime(pub u64);
 
 impl NtpTime {
-    /// From the time since 1970.
-    pub fn from_unix(unix: Duration) -> NtpTime {
-        let seconds = unix.as_secs().wrapping_add(NTP_UNIX_OFFSET);
-        let fraction = (u64::from(unix.subsec_nanos()) << 32) / 1_000_000_000;
-        NtpTime(seconds << 32 | fraction)
-    }
-
-    /// Time since 1970 (before 2036), rounded to the nearest nanosecond; zero for earlier moments.
-    pub fn to_unix(self) -> Duration {
-        let seconds = (self.0 >> 32).saturating_sub(NTP_UNIX_OFFSET);
-        let nanos = ((self.0 & 0xFFFF_FFFF) * 1_000_000_000 + (1 << 31)) >> 32;
-        Duration::from_secs(seconds) + Duration::from_nanos(nanos)
-    }
-
     /// The middle 32 bits: 16.16 fixed point seconds, as in LSR.
     pub fn compact(self) -> u32 {
         (self.0 >> 16) as u32
@@ -108,21 +91,6 @@ pub struct ReportBlock {
 }
 
 impl ReportBlock {
-    /// Round-trip time of a block received at `now`, by the clock that wrote the sender report (section 6.4.1).
-    /// `None` without a sender report, or when the fields contradict the clock.
-    pub fn round_trip(&self, now: NtpTime) -> Option<Duration> {
-        if self.last_sr == 0 {
-            return None;
-        }
-        let elapsed = now.compact().wrapping_sub(self.last_sr);
-        let units = elapsed.wrapping_sub(self.delay_since_last_sr);
-        // Rounding on both sides may come out just below zero.
-        if (units as i32) < 0 {
-            return ((units as i32) > -66).then_some(Duration::ZERO);
-        }
-        Some(from_compact(units))
-    }
-
     fn read(bytes: &[u8; REPORT_BLOCK_LEN]) -> ReportBlock {
         let word = |i: usize| be32(&bytes[i * 4..]);
         ReportBlock {

@@ -273,13 +273,6 @@ impl Extension {
             }
         }
     }
-
-    /// The extension with this URI.
-    pub fn from_uri(uri: &str) -> Option<Extension> {
-        Extension::ALL
-            .into_iter()
-            .find(|extension| extension.uri() == uri)
-    }
 }
 
 /// Which id each extension was negotiated under, for one media section or one transport.
@@ -298,13 +291,6 @@ impl ExtensionMap {
     /// The id of `extension`, when negotiated.
     pub fn id(&self, extension: Extension) -> Option<u8> {
         Some(self.ids[extension as usize]).filter(|id| *id != 0)
-    }
-
-    /// The extension negotiated under `id`.
-    pub fn extension(&self, id: u8) -> Option<Extension> {
-        Extension::ALL
-            .into_iter()
-            .find(|extension| id != 0 && self.ids[*extension as usize] == id)
     }
 
     /// The value of `extension` in `packet`, when negotiated and present.
@@ -348,13 +334,6 @@ pub fn transport_cc_seq(value: &[u8]) -> Option<SeqNo> {
     value
         .first_chunk::<2>()
         .map(|bytes| SeqNo(u16::from_be_bytes(*bytes)))
-}
-
-/// Value of [`Extension::AbsSendTime`] for a moment given as microseconds of any clock.
-pub fn abs_send_time(micros: u64) -> [u8; 3] {
-    let fixed = (u128::from(micros) << 18) / 1_000_000;
-    let [_, a, b, c] = (fixed as u32).to_be_bytes();
-    [a, b, c]
 }
 
 /// The fields of an egress header; it never has CSRCs.

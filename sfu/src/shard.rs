@@ -13,7 +13,7 @@ mod feedback;
 mod forward;
 mod ingress;
 mod loudest;
-mod negotiation;
+mod negotiated;
 mod quality;
 mod relay;
 mod relayed;

@@ -48,7 +48,6 @@ const MESSAGE_COST: u32 = 200;
 /// Parts of a transport that all transports of a shard share.
 pub struct TransportContext {
     dtls: DtlsContext,
-    fingerprint: [u8; 32],
     max_data_rate: u32,
     consent_timeout: Duration,
     connect_timeout: Duration,
@@ -63,17 +62,11 @@ impl TransportContext {
             certificate.private_key.clone(),
         );
         Self {
-            fingerprint: sha256(dtls.certificate()),
             dtls,
             max_data_rate: config.max_data_rate,
             consent_timeout: Duration::from_millis(config.consent_timeout_ms.into()),
             connect_timeout: Duration::from_millis(config.connect_timeout_ms.into()),
         }
-    }
-
-    /// SHA-256 of our certificate, for `a=fingerprint`.
-    pub fn fingerprint(&self) -> [u8; 32] {
-        self.fingerprint
     }
 }
 
@@ -180,9 +173,9 @@ impl Transport {
         &self.ice.local().ufrag
     }
 
-    /// Our `a=ice-pwd`.
-    pub fn ice_pwd(&self) -> &str {
-        &self.ice.local().pwd
+    /// The credentials under which the client reaches us first.
+    pub fn set_ice(&mut self, local: &IceCredentials) {
+        self.ice.restart(local.clone());
     }
 
     /// Prepares new credentials for an answer to an ICE restart (RFC 8445 section 9). Media goes on along the old path
@@ -639,6 +632,11 @@ fn send(out: &mut impl SendBatch, to: Destination, bytes: &[u8]) {
 fn seed(ice: &IceCredentials) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = sha256(ice.pwd.as_bytes());
     u64::from_be_bytes([a, b, c, d, e, f, g, h])
+}
+
+/// SHA-256 of a certificate, as descriptions name it.
+pub fn certificate_fingerprint(certificate: &crate::api::Certificate) -> [u8; 32] {
+    sha256(&certificate.certificate)
 }
 
 fn sha256(bytes: &[u8]) -> [u8; 32] {

@@ -347,8 +347,6 @@ pub struct UpTrack {
     pub silence: Silence,
     /// The same picture in another codec.
     pub backup: Option<UpTrackKey>,
-    /// Who can, gets the backup.
-    pub regressed: bool,
 }
 
 impl UpTrack {
@@ -378,7 +376,6 @@ impl UpTrack {
             full_ears: 0,
             silence: Silence::default(),
             backup: None,
-            regressed: false,
             announced,
         }
     }

@@ -109,20 +109,6 @@ impl Descriptor {
             ..Picture::default()
         }
     }
-
-    /// Width and height, in pixels, in the first packet of a key frame.
-    pub fn key_frame_size(&self, payload: &[u8]) -> Option<(u16, u16)> {
-        if !self.starts_key_frame(payload) {
-            return None;
-        }
-        let head = payload.get(usize::from(self.len)..)?.first_chunk::<10>()?;
-        if head[3..6] != [0x9D, 0x01, 0x2A] {
-            return None;
-        }
-        // The two upper bits are a scaling hint.
-        let size = |at: usize| u16::from_le_bytes([head[at], head[at + 1]]) & 0x3FFF;
-        Some((size(6), size(8)))
-    }
 }
 
 /// Replaces the numbers of the descriptor at the front of `payload`, keeping its length: a 7-bit picture id stays one,
@@ -175,8 +161,6 @@ mod tests {
         );
         assert_eq!(descriptor.key_idx, None);
         assert!(descriptor.starts_key_frame(&KEY_FRAME));
-        assert_eq!(descriptor.key_frame_size(&KEY_FRAME), Some((1280, 720)));
-        assert_eq!(descriptor.key_frame_size(&KEY_FRAME[..15]), None);
     }
 
     #[test]
@@ -255,7 +239,6 @@ mod tests {
         ) {
             let before = payload.clone();
             let Ok(descriptor) = Descriptor::parse(&payload) else { return Ok(()) };
-            descriptor.key_frame_size(&payload);
             rewrite(&mut payload, PictureIds { picture_id: Some(id), tl0_pic_idx: Some(tl0), frame_number: None });
             let after = Descriptor::parse(&payload).unwrap();
             let len = usize::from(descriptor.len);

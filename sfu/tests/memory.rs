@@ -180,7 +180,12 @@ fn an_offer_takes_at_most_sixteen_times_its_bytes_and_8_mb() {
         let (most, ()) = peak(|| {
             for id in 1..=2 {
                 if let Ok(offer) = Command::offer(peer, id, &text) {
-                    rig.shard.handle_command(offer, rig.now, &mut out);
+                    rig.negotiator.handle_command(offer);
+                }
+                while let Some(output) = rig.negotiator.poll() {
+                    if let sfu::negotiator::Output::Command(command) = output {
+                        rig.shard.handle_command(command, rig.now, &mut out);
+                    }
                 }
                 while rig.shard.poll_event().is_some() {}
             }

@@ -15,7 +15,10 @@ use protocol::{
     token::{Grant, VideoGrant},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use sfu::{Command, Datagram, Destination, Event, SendBatch, Shard, TransportProtocol};
+use sfu::{
+    Command, Datagram, Destination, Event, Negotiator, SendBatch, Shard, TransportProtocol,
+    negotiator::Output,
+};
 use signaling::{
     ApiCall, ApiReply, Config, Join, Room, RoomInput, RoomMessage, RoomOutput, Session, SessionId,
     SessionOutput,
@@ -70,12 +73,15 @@ struct MediaThread {
     address: SocketAddr,
     /// Where TCP connections are taken.
     tcp_address: SocketAddr,
+    config: sfu::Config,
     shard: Shard,
     rooms: usize,
 }
 
 struct Hosted {
     room: Room,
+    /// Between the room and its shard.
+    negotiator: Negotiator,
     sid: RoomSid,
     name: RoomName,
     thread: usize,
@@ -119,28 +125,29 @@ impl Node {
     ) -> Self {
         let mut rng = StdRng::seed_from_u64(seed);
         let over_tcp = |address: &SocketAddr| SocketAddr::new(address.ip(), address.port() + 1000);
-        let threads = addresses
-            .iter()
-            .zip(0..)
-            .map(|(address, index)| MediaThread {
+        let threads = addresses.iter().zip(0..).map(|(address, index)| {
+            let config = sfu::Config {
+                addresses: vec![*address],
+                tcp_addresses: vec![over_tcp(address)],
+                index,
+                seed: rng.random(),
+                certificate: certificate.clone(),
+                connect_timeout_ms: 15_000,
+                consent_timeout_ms: 30_000,
+                max_peers: 1000,
+                max_tracks_per_peer: 32,
+                max_data_rate: 2 << 20,
+                congestion_control: true,
+                audio_top_n: 5,
+            };
+            MediaThread {
                 address: *address,
                 tcp_address: over_tcp(address),
-                shard: Shard::new(sfu::Config {
-                    addresses: vec![*address],
-                    tcp_addresses: vec![over_tcp(address)],
-                    index,
-                    seed: rng.random(),
-                    certificate: certificate.clone(),
-                    connect_timeout_ms: 15_000,
-                    consent_timeout_ms: 30_000,
-                    max_peers: 1000,
-                    max_tracks_per_peer: 32,
-                    max_data_rate: 2 << 20,
-                    congestion_control: true,
-                    audio_top_n: 5,
-                }),
+                shard: Shard::new(config.clone()),
+                config,
                 rooms: 0,
-            });
+            }
+        });
         Self {
             threads: threads.collect(),
             rooms: BTreeMap::new(),
@@ -334,7 +341,7 @@ impl Node {
             for index in 0..self.threads.len() {
                 while let Some(event) = self.threads[index].shard.poll_event() {
                     idle = false;
-                    self.deliver(event, now);
+                    self.deliver(event);
                 }
             }
             if idle {
@@ -433,6 +440,7 @@ impl Node {
             .min_by_key(|index| self.threads[*index].rooms)
             .unwrap_or(0);
         self.threads[thread].rooms += 1;
+        let negotiator = Negotiator::new(&self.threads[thread].config, self.rng.random());
         let (id, sid) = (self.next_room, room.sid());
         self.next_room += 1;
         self.by_name.insert(name.clone(), id);
@@ -441,6 +449,7 @@ impl Node {
             id,
             Hosted {
                 room,
+                negotiator,
                 sid,
                 name,
                 thread,
@@ -451,6 +460,23 @@ impl Node {
 
     /// True: the room had something to say.
     fn drain_room(&mut self, id: u64, now: Instant, out: &mut Outbox) -> bool {
+        let mut busy = false;
+        loop {
+            busy |= self.drain_outputs(id, now, out);
+            let Some(hosted) = self.rooms.get_mut(&id) else {
+                return busy;
+            };
+            match hosted.negotiator.poll() {
+                Some(Output::Command(command)) => self.command(id, command, now, out),
+                Some(Output::Event(event)) => hosted.room.handle(RoomInput::Media(event), now),
+                None => return busy,
+            }
+            busy = true;
+        }
+    }
+
+    /// True: the room itself had something to say.
+    fn drain_outputs(&mut self, id: u64, now: Instant, out: &mut Outbox) -> bool {
         let (mut busy, mut closed) = (false, false);
         while let Some(output) = self.rooms.get_mut(&id).and_then(|h| h.room.poll_output()) {
             busy = true;
@@ -460,7 +486,11 @@ impl Node {
                         seat.session.handle_message(message, now);
                     }
                 }
-                RoomOutput::ToMedia(command) => self.command(id, command, now, out),
+                RoomOutput::ToMedia(command) => {
+                    if let Some(hosted) = self.rooms.get_mut(&id) {
+                        hosted.negotiator.handle_command(command);
+                    }
+                }
                 RoomOutput::Redirect(join) => self.join(join, now),
                 RoomOutput::Closed => closed = true,
                 RoomOutput::ToRoom { room, message } => self.tell_room(id, room, message, now),
@@ -564,13 +594,13 @@ impl Node {
     }
 
     /// An event goes to the room it is about; about somebody who is gone, to nobody.
-    fn deliver(&mut self, event: Event, now: Instant) {
+    fn deliver(&mut self, event: Event) {
         let room = match (event.peer(), event.room()) {
             (Some(peer), _) => self.peers.get(&peer),
             (None, room) => room.and_then(|room| self.by_sid.get(&room)),
         };
         if let Some(hosted) = room.and_then(|room| self.rooms.get_mut(room)) {
-            hosted.room.handle(RoomInput::Media(event), now);
+            hosted.negotiator.handle_event(event);
         }
     }
 }

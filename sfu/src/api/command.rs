@@ -4,6 +4,7 @@ use protocol::{DataTrackSid, ParticipantIdentity, ParticipantSid, RoomSid, Track
 
 use super::{
     datagram::TransportProtocol,
+    parameters::{Bound, IceCredentials, ReceiveSection, RemoteParameters, SendStream, Target},
     track::{DataChannel, PublishedTrack, SpatialLayer, TrackCodec, TrackSetting},
 };
 use crate::{
@@ -89,13 +90,6 @@ pub enum Command {
         id: u32,
         /// What it says.
         description: Box<SessionDescription>,
-    },
-    /// A trickled candidate of the client (`candidateInit` JSON's `candidate` line). With ICE-lite it only informs.
-    RemoteCandidate {
-        /// The participant.
-        peer: ParticipantSid,
-        /// `candidate:…`.
-        candidate: String,
     },
     /// `add_track` was accepted. May come before or after the offer that carries it. A backup is announced with its track,
     /// and once more when the publisher is about to send it.
@@ -302,6 +296,74 @@ pub enum Command {
         /// What it is encoded with.
         codec: TrackCodec,
     },
+    /// From the [`Negotiator`](crate::Negotiator): ICE credentials under which the client reaches a PeerConnection from now on.
+    SetIce {
+        /// The participant.
+        peer: ParticipantSid,
+        /// Which PeerConnection.
+        target: Target,
+        /// Ours.
+        ice: IceCredentials,
+        /// The client restarts ICE, or is to: media goes on along the old path until another one is nominated.
+        restart: bool,
+    },
+    /// From the [`Negotiator`](crate::Negotiator): the client's side of a PeerConnection, as it described it last. It comes to
+    /// life with the first of these. Followed by [`Event::Connected`](super::Event::Connected), or
+    /// [`Event::Disconnected`](super::Event::Disconnected).
+    SetRemote {
+        /// The participant.
+        peer: ParticipantSid,
+        /// Which PeerConnection.
+        target: Target,
+        /// Its transport.
+        remote: Box<RemoteParameters>,
+    },
+    /// From the [`Negotiator`](crate::Negotiator): the sections in which the client sends, all of them.
+    Receive {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// In the order of its description.
+        sections: Vec<ReceiveSection>,
+    },
+    /// From the [`Negotiator`](crate::Negotiator): a track found its section, one of the last [`Command::Receive`].
+    Bind {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track, and what it is encoded with.
+        bound: Box<Bound>,
+    },
+    /// From the [`Negotiator`](crate::Negotiator): a backup lost its section. It is as it was when it was announced.
+    Unbind {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The backup.
+        track: TrackSid,
+    },
+    /// From the [`Negotiator`](crate::Negotiator): what [`Command::Subscribe`] comes to. Nothing is sent before
+    /// [`Command::Send`] says how.
+    AddDownTrack {
+        /// The subscriber.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+        /// Initial setting.
+        setting: TrackSetting,
+        /// SSRCs of the media and of its retransmissions, which this subscriber has had for nothing else.
+        ssrcs: (u32, u32),
+        /// It begins with the track's backup.
+        in_backup: bool,
+        /// It takes the place of one that did not arrive ([`Event::Undelivered`](super::Event::Undelivered)).
+        repaired: bool,
+    },
+    /// From the [`Negotiator`](crate::Negotiator): how subscriptions are sent from now on, as far as that changed.
+    Send {
+        /// The subscriber.
+        peer: ParticipantSid,
+        /// Subscriptions whose section is new, or says something else than before.
+        changed: Vec<SendStream>,
+        /// Subscriptions that have no section any more.
+        stopped: Vec<TrackSid>,
+    },
     /// The room ended; peers that are still in it are removed without further events.
     CloseRoom {
         /// The room.
@@ -327,7 +389,6 @@ impl Command {
             | Self::Offer { peer, .. }
             | Self::OfferSubscriber { peer, .. }
             | Self::Answer { peer, .. }
-            | Self::RemoteCandidate { peer, .. }
             | Self::Publish { peer, .. }
             | Self::Unpublish { peer, .. }
             | Self::SetMuted { peer, .. }
@@ -345,6 +406,13 @@ impl Command {
             | Self::Relay { peer, .. }
             | Self::RelayData { peer, .. }
             | Self::AddRelayedPeer { peer, .. }
+            | Self::SetIce { peer, .. }
+            | Self::SetRemote { peer, .. }
+            | Self::Receive { peer, .. }
+            | Self::Bind { peer, .. }
+            | Self::Unbind { peer, .. }
+            | Self::AddDownTrack { peer, .. }
+            | Self::Send { peer, .. }
             | Self::PublishRelayed { peer, .. } => Some(*peer),
         }
     }

@@ -148,6 +148,26 @@ pub enum Event {
         /// The subscriber.
         peer: ParticipantSid,
     },
+    /// To the [`Negotiator`](crate::Negotiator), and no further: the publisher sends another codec than its track's, though it
+    /// may.
+    OtherCodec {
+        /// The publisher.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+    },
+    /// To the [`Negotiator`](crate::Negotiator), and no further: subscriptions have been waiting for sections.
+    Unbound {
+        /// The subscriber.
+        peer: ParticipantSid,
+    },
+    /// To the [`Negotiator`](crate::Negotiator), and no further: a subscription does not arrive. It is over, and begins anew.
+    Undelivered {
+        /// The subscriber.
+        peer: ParticipantSid,
+        /// The track.
+        track: TrackSid,
+    },
     /// A packet for the server; see [`Command::AwaitReply`].
     Reply {
         /// Who sent it.
@@ -207,6 +227,9 @@ impl Event {
             | Self::QualityChanged { peer, .. }
             | Self::Unreachable { peer }
             | Self::TrackSubscribed { peer, .. }
+            | Self::OtherCodec { peer, .. }
+            | Self::Unbound { peer }
+            | Self::Undelivered { peer, .. }
             | Self::Reply { peer, .. } => Some(*peer),
         }
     }

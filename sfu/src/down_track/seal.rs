@@ -1,8 +1,8 @@
 //! Writing and sealing a packet of a subscription.
 
-use super::{DownTrack, egress::*, parameters::MidElement};
+use super::{DownTrack, egress::*};
 use crate::{
-    api::SendBatch,
+    api::{MidElement, SendBatch},
     bwe::sent::Stream,
     codec::Codec,
     dependency_descriptor,

@@ -4,10 +4,11 @@ use std::net::SocketAddr;
 
 use protocol::{ParticipantSid, TrackSid};
 
-use crate::{
-    api::{MediaKind, MediaSections, SpatialLayer, TrackCodec},
-    sdp::{Fingerprint, Setup},
+pub use crate::api::{
+    Bound, CodecParameters, DeclaredSsrc, ExtensionIds, IceCredentials, ReceiveSection,
+    RemoteParameters, RidLayer, SctpParameters,
 };
+use crate::api::{MediaKind, MediaSections, TrackCodec};
 
 /// What our descriptions say about us.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -26,21 +27,6 @@ pub struct LocalParameters {
     pub tcp_candidates: Vec<SocketAddr>,
     /// The largest data channel message we take, bytes.
     pub max_message_size: u64,
-}
-
-/// ICE user fragment and password.
-#[derive(Clone, PartialEq, Eq)]
-pub struct IceCredentials {
-    /// 4 to 256 ice-chars.
-    pub ufrag: String,
-    /// 22 to 256 ice-chars.
-    pub pwd: String,
-}
-
-impl std::fmt::Debug for IceCredentials {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "IceCredentials({}, …)", self.ufrag)
-    }
 }
 
 /// A track to be sent to this client.
@@ -102,48 +88,6 @@ pub struct Answered {
     pub remote: RemoteParameters,
 }
 
-/// The client's side of the transport.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RemoteParameters {
-    /// Its ICE credentials.
-    pub ice: IceCredentials,
-    /// The certificate must match at least one of each hash that is given. Not empty; constant over the association.
-    pub fingerprints: Vec<Fingerprint>,
-    /// Its DTLS role: active, where it leaves us the choice, or passive. Constant over the association: only with
-    /// restarted ICE it may be another than before, and then the association is another too.
-    pub setup: Setup,
-    /// The credentials differ from those of the offer before: ICE starts again, DTLS stays. False for the first offer.
-    pub ice_restarted: bool,
-    /// Data channels, when offered.
-    pub sctp: Option<SctpParameters>,
-}
-
-/// The client's side of the SCTP association.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct SctpParameters {
-    /// Port within DTLS.
-    pub port: u16,
-    /// The largest message it takes, bytes; 0 means any.
-    pub max_message_size: u64,
-}
-
-/// A published track found its section.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Bound {
-    /// The track.
-    pub track: TrackSid,
-    /// The section.
-    pub mid: String,
-    /// The section's preferred codec.
-    pub mime_type: &'static str,
-    /// What was answered for it, which tells variants apart.
-    pub fmtp: String,
-    /// Payload type of RED (RFC 2198), where the client may send it.
-    pub red: Option<u8>,
-    /// Simulcast layers, in the offer's order; empty for one stream without rid.
-    pub layers: Vec<RidLayer>,
-}
-
 /// What a late [`Negotiation::publish`] changed.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PublishOutcome {
@@ -153,90 +97,6 @@ pub struct PublishOutcome {
     pub unbound: Option<TrackSid>,
     /// The track was offered already, without a codec that we know.
     pub refused: bool,
-}
-
-/// A simulcast stream of a section.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct RidLayer {
-    /// Its rid.
-    pub rid: String,
-    /// Its layer: by LiveKit's names (`q`, `h`, `f`), else by order. A single one is [`SpatialLayer::High`];
-    /// of `q` and `h`, `h` stays [`SpatialLayer::Medium`] and is the top of what there is.
-    pub layer: SpatialLayer,
-}
-
-/// A codec both sides agreed on for one section.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct CodecParameters {
-    /// RTP payload type, the client's choice.
-    pub payload_type: u8,
-    /// For example `video/VP8`.
-    pub mime_type: &'static str,
-    /// Hz.
-    pub clock_rate: u32,
-    /// Channels.
-    pub channels: u8,
-    /// fmtp of the answer.
-    pub fmtp: String,
-    /// Payload type of its retransmissions (RFC 4588); `None` means that they travel as plain copies.
-    pub rtx_payload_type: Option<u8>,
-    /// Generic NACK (RFC 4585).
-    pub nack: bool,
-    /// Picture loss indication (RFC 4585).
-    pub pli: bool,
-    /// Full intra request (RFC 5104).
-    pub fir: bool,
-    /// Transport-wide feedback, both ways.
-    pub transport_cc: bool,
-    /// Receiver's bandwidth estimate: the fallback where transport-wide feedback is missing.
-    pub remb: bool,
-}
-
-/// Header extension ids (RFC 8285), 1 to 14.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct ExtensionIds {
-    /// Section (RFC 9143).
-    pub mid: Option<u8>,
-    /// Simulcast stream (RFC 8852).
-    pub rid: Option<u8>,
-    /// Simulcast stream that is repaired (RFC 8852).
-    pub repaired_rid: Option<u8>,
-    /// Transport-wide sequence number.
-    pub transport_cc: Option<u8>,
-    /// Absolute send time.
-    pub abs_send_time: Option<u8>,
-    /// Audio level (RFC 6464).
-    pub audio_level: Option<u8>,
-    /// Dependency descriptor (AV1 RTP).
-    pub dependency_descriptor: Option<u8>,
-}
-
-/// An SSRC the client declared.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct DeclaredSsrc {
-    /// Media.
-    pub ssrc: u32,
-    /// Retransmissions of it.
-    pub rtx: Option<u32>,
-}
-
-/// A section in which the client sends a published track.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ReceiveSection {
-    /// The section.
-    pub mid: String,
-    /// The track.
-    pub track: TrackSid,
-    /// Audio or video.
-    pub kind: MediaKind,
-    /// Codecs, preferred first; at least one.
-    pub codecs: Vec<CodecParameters>,
-    /// Extensions of the client's packets. The same id means the same in all sections.
-    pub extensions: ExtensionIds,
-    /// Simulcast streams; empty for one stream without rid.
-    pub layers: Vec<RidLayer>,
-    /// SSRCs, where the client declares them. Which rid one has is not known.
-    pub ssrcs: Vec<DeclaredSsrc>,
 }
 
 /// A section in which we send a track.

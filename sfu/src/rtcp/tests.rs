@@ -192,33 +192,13 @@ fn transport_feedback_is_read_chunk_by_chunk() {
 }
 
 #[test]
-fn ntp_times_convert_both_ways() {
-    let unix = Duration::new(1_700_000_000, 250_000_000);
-    let ntp = NtpTime::from_unix(unix);
-    assert_eq!(ntp.0, 3_908_988_800 << 32 | 1 << 30);
-    assert_eq!(ntp.to_unix(), unix);
-    let later = NtpTime::from_unix(unix + Duration::from_millis(500));
-    assert!((later.seconds_since(ntp) - 0.5).abs() < 1e-9);
-    assert!((ntp.seconds_since(later) + 0.5).abs() < 1e-9);
+fn lengths_of_time_convert_both_ways() {
+    let (earlier, later) = (NtpTime(5 << 32), NtpTime(11 << 31));
+    assert!((later.seconds_since(earlier) - 0.5).abs() < 1e-9);
+    assert!((earlier.seconds_since(later) + 0.5).abs() < 1e-9);
     assert_eq!(to_compact(Duration::from_millis(1500)), 98_304);
     assert_eq!(from_compact(98_304), Duration::from_millis(1500));
     assert_eq!(to_compact(Duration::from_secs(100_000)), u32::MAX);
-}
-
-#[test]
-fn the_round_trip_is_what_is_left_of_the_time_since_the_report() {
-    let sent = Duration::from_secs(1_700_000_000);
-    let report = ReportBlock {
-        last_sr: NtpTime::from_unix(sent).compact(),
-        delay_since_last_sr: to_compact(Duration::from_secs(1)),
-        ..ReportBlock::default()
-    };
-    let now = NtpTime::from_unix(sent + Duration::from_millis(1125));
-    assert_eq!(report.round_trip(now), Some(Duration::from_millis(125)));
-    let early = NtpTime::from_unix(sent + Duration::from_micros(999_990));
-    assert_eq!(report.round_trip(early), Some(Duration::ZERO));
-    assert_eq!(report.round_trip(NtpTime::from_unix(sent)), None);
-    assert_eq!(ReportBlock::default().round_trip(now), None);
 }
 
 proptest! {

@@ -123,16 +123,10 @@ fn rtcp_is_told_from_rtp() {
 #[test]
 fn the_extension_map_works_both_ways() {
     let mut map = ExtensionMap::default();
-    assert_eq!(map.extension(0), None);
     map.set(Extension::Mid, 4);
     map.set(Extension::TransportCc, 9);
     assert_eq!(map.id(Extension::Mid), Some(4));
     assert_eq!(map.id(Extension::Rid), None);
-    assert_eq!(map.extension(9), Some(Extension::TransportCc));
-    assert_eq!(map.extension(1), None);
-    for extension in Extension::ALL {
-        assert_eq!(Extension::from_uri(extension.uri()), Some(extension));
-    }
 }
 
 #[test]
@@ -147,12 +141,6 @@ fn small_values_are_read() {
     assert_eq!(AudioLevel::parse(&[]), None);
     assert_eq!(transport_cc_seq(&[1, 2]), Some(SeqNo(0x102)));
     assert_eq!(transport_cc_seq(&[1]), None);
-    assert_eq!(abs_send_time(1_000_000), [0x04, 0, 0]);
-    assert_eq!(
-        abs_send_time(64_000_000),
-        [0, 0, 0],
-        "wraps every 64 seconds"
-    );
 }
 
 #[test]

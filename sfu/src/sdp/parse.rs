@@ -54,21 +54,6 @@ impl SessionDescription {
     }
 }
 
-impl Candidate {
-    /// Parses `candidate:…`, with or without `a=` before it.
-    ///
-    /// # Errors
-    /// [`SdpProblem::Malformed`].
-    pub fn parse(text: &str) -> Result<Self, SdpProblem> {
-        let text = text.strip_prefix("a=").unwrap_or(text);
-        let value = text.strip_prefix("candidate:").ok_or(MALFORMED_CANDIDATE)?;
-        if value.len() > MAX_LINE_BYTES {
-            return Err(SdpProblem::LineTooLong);
-        }
-        candidate(value.trim_end())
-    }
-}
-
 const MALFORMED_CANDIDATE: SdpProblem = SdpProblem::Malformed("candidate");
 
 /// Attributes that say over which transport we talk to whom, and which section is which. What cannot be read there is

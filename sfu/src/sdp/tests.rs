@@ -183,17 +183,6 @@ fn feedback_nobody_knows_is_told_apart() {
 }
 
 #[test]
-fn candidates_are_read_from_either_place() {
-    let section = with_lines("a=candidate:1 1 UDP 2122 192.0.2.1 3478 typ host generation 0\n")
-        .expect("valid");
-    let trickled =
-        Candidate::parse("candidate:1 1 udp 2122 192.0.2.1 3478 typ host").expect("valid");
-    assert_eq!(section.candidates, [trickled]);
-    assert!(Candidate::parse("candidate:1 1 udp 2122 192.0.2.1 70000 typ host").is_err());
-    assert!(Candidate::parse("").is_err());
-}
-
-#[test]
 fn what_is_essential_and_malformed_is_named_with_its_line() {
     let cases = [
         ("m=audio", "m="),
@@ -390,7 +379,6 @@ proptest! {
     #[test]
     fn any_text_parses_or_fails(text in "(v=0\r?\n)?([a-z]=[ -~]{0,40}\r?\n|\\PC{0,20}\n){0,20}") {
         let _ = SessionDescription::parse(&text);
-        let _ = Candidate::parse(&text);
     }
 
     #[test]

@@ -7,16 +7,12 @@
 use std::time::Instant;
 
 use crate::{
-    api::{MediaKind, PublishedTrack, TrackCodec},
+    api::{MediaKind, PublishedTrack},
     codec::Codec,
-    dynacast::Dynacast,
     keys::{DownTrackKey, PeerKey, UpTrackKey},
     shard::Shard,
     up_track::UpTrack,
 };
-
-/// What a decoder of H.264 must do where the stream is not known yet: what all browsers can.
-const ANY_H264: &str = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
 
 impl Shard {
     /// The track this one is the backup of, if the announcement is true: a picture of the same publisher, with no other
@@ -51,76 +47,19 @@ impl Shard {
         if track.announced.backup_of.is_none() || announced.backup_of.is_none() {
             return;
         }
-        let Some(p) = self.peers.get_mut(track.publisher) else {
-            return;
-        };
-        let outcome = p.negotiation.publish(&announced);
-        p.take_over_sections();
-        let (publisher, sid) = (track.publisher, track.sid);
         track.announced = announced;
-        self.after_publish(publisher, sid, outcome);
     }
 
-    /// The codecs in which there is the track, as its subscribers should be offered them; and where a new subscription
-    /// begins. Both for `up` that is the first of the two.
-    pub(crate) fn codecs(&self, up: UpTrackKey) -> (Vec<TrackCodec>, UpTrackKey) {
-        let Some(first) = self.ups.get(up) else {
-            return (Vec::new(), up);
-        };
-        let mut codecs = vec![TrackCodec {
-            mime_type: first.mime_type.clone(),
-            fmtp: first.fmtp.clone(),
-            red: None,
-        }];
-        let backup = first.backup.and_then(|key| Some((key, self.ups.get(key)?)));
-        let Some((key, backup)) = backup else {
-            return (codecs, up);
-        };
-        codecs.push(codec_of(backup));
-        if !first.regressed {
-            return (codecs, up);
-        }
-        codecs.reverse();
-        (codecs, key)
-    }
-
-    /// The codecs of a track, or their order, changed: its subscribers are told.
-    pub(crate) fn codecs_changed(&mut self, up: UpTrackKey) {
-        let first = self.first_of(up);
-        let Some(track) = self.ups.get(first).filter(|track| track.backup.is_some()) else {
-            return;
-        };
-        let sid = track.sid;
-        let (codecs, _) = self.codecs(first);
-        let both = [Some(first), track.backup].into_iter().flatten();
-        let downs = both.filter_map(|key| Some(self.ups.get(key)?.fanout.downs().to_vec()));
-        let downs: Vec<_> = downs.flatten().collect();
-        for down in downs {
-            let subscriber = self.downs.get(down).map(|d| d.subscriber);
-            let Some(subscriber) = subscriber else {
-                continue;
-            };
-            if let Some(p) = self.peers.get_mut(subscriber) {
-                p.negotiation.set_codecs(sid, &codecs);
-            }
-            self.negotiate(subscriber);
-        }
-    }
-
-    /// The section of a subscription carries this codec: it gets the track in that.
-    pub(crate) fn follow_codec(&mut self, down: DownTrackKey, mime_type: &str, now: Instant) {
+    /// The section of a subscription carries the track's backup, or the track: it gets that.
+    pub(crate) fn follow_codec(&mut self, down: DownTrackKey, in_backup: bool, now: Instant) {
         let Some(from) = self.downs.get(down).map(|d| d.up) else {
             return;
         };
         let first = self.first_of(from);
-        let Some(track) = self.ups.get(first) else {
+        let Some(backup) = self.ups.get(first).and_then(|track| track.backup) else {
             return;
         };
-        let Some(backup) = track.backup else { return };
-        let to = match track.mime_type.eq_ignore_ascii_case(mime_type) {
-            true => first,
-            false => backup,
-        };
+        let to = if in_backup { backup } else { first };
         if to != from {
             self.move_down_track(down, to, now);
         }
@@ -153,38 +92,6 @@ impl Shard {
                 }
             }
         }
-        self.codecs_changed(up);
-    }
-
-    /// A backup is there. Where one codec is to be sent rather than two, it is this one from now on and for good: going
-    /// back and forth with those who come and go would cost everybody a pause each time.
-    pub(crate) fn backup_woke(&mut self, up: UpTrackKey) {
-        let first = self.first_of(up);
-        let backup = self.ups.get(up).filter(|_| first != up);
-        let Some(backup) = backup.filter(|backup| !backup.fanout.downs().is_empty()) else {
-            return;
-        };
-        let for_all = backup.announced.backup_of.is_some_and(|of| of.for_all);
-        if let Some(track) = self.ups.get_mut(first).filter(|track| !track.regressed)
-            && for_all
-        {
-            track.regressed = true;
-            self.codecs_changed(first);
-        }
-    }
-
-    /// A section of the publisher is gone. A backup is as it was announced: who needs it asks for it again.
-    pub(crate) fn backup_unbound(&mut self, up: UpTrackKey) {
-        let first = self.first_of(up);
-        let Some(track) = self.ups.get_mut(up).filter(|_| first != up) else {
-            return;
-        };
-        track.codec = None;
-        track.dynacast = Dynacast::of_backup();
-        if let Some(first) = self.ups.get_mut(first) {
-            first.regressed = false;
-        }
-        self.codecs_changed(first);
     }
 
     /// Of a track and its backup, the track.
@@ -198,27 +105,6 @@ impl Shard {
 /// A backup of nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoSuchTrack;
-
-/// The codec of a backup: as negotiated, or as announced.
-fn codec_of(backup: &UpTrack) -> TrackCodec {
-    if backup.codec.is_some() {
-        return TrackCodec {
-            mime_type: backup.mime_type.clone(),
-            fmtp: backup.fmtp.clone(),
-            red: None,
-        };
-    }
-    let mime_type = backup.announced.mime_type.clone();
-    let fmtp = match Codec::from_mime(&mime_type) {
-        Some(Codec::H264) => ANY_H264,
-        _ => "",
-    };
-    TrackCodec {
-        mime_type,
-        fmtp: fmtp.to_owned(),
-        red: None,
-    }
-}
 
 /// How packets of the track are treated, or will be: nothing is sent of a codec that nobody knows.
 pub(crate) fn codec_to_send(track: &UpTrack) -> Codec {

@@ -3,14 +3,16 @@
 
 use std::time::{Duration, Instant};
 
+use super::forward::settle;
 use crate::{
     allocator::{Demand, Priority, divide},
     api::{Event, MediaKind, SendBatch},
     bwe::Bitrate,
-    down_track::{DownTrack, Egress, Share},
+    down_track::{DownTrack, Share},
     fanout::NO_LAYER,
     keys::{DownTrackKey, PeerKey},
     pacer::PACE,
+    peer::send::Outgoing,
     rtp::SeqNo,
     shard::Shard,
     stats::DropReason,
@@ -270,17 +272,8 @@ impl Shard {
     fn pad(&mut self, down: DownTrackKey, now: Instant, out: &mut impl SendBatch) -> Option<usize> {
         let d = self.downs.get_mut(down)?;
         let p = self.peers.get_mut(d.subscriber)?;
-        let (sender, to) = p.transport.sender()?;
-        let mut egress = Egress {
-            sender,
-            to,
-            estimator: p.estimator.as_deref_mut(),
-            number: &mut p.watch.number,
-            now,
-        };
-        let sent = d.pad(&mut egress, out).ok()?;
-        p.pacer.spend(sent);
-        Some(sent)
+        let outcome = p.send(down, d, &Outgoing::Padding, now, out);
+        outcome.sent.map_err(|reason| self.stats.drop(reason)).ok()
     }
 
     /// Too much waits for a subscriber: its pictures begin anew.
@@ -317,6 +310,7 @@ impl Shard {
                 downs,
                 peers,
                 stats,
+                events,
                 ..
             } = self;
             let Some(p) = peers.get_mut(peer) else { return };
@@ -326,16 +320,18 @@ impl Shard {
                 return;
             }
             let Some(waiting) = p.pacer.pop() else { return };
-            let Some((sender, to)) = p.transport.sender() else {
-                continue;
-            };
+            let up = downs.get(waiting.down).map(|down| down.up);
+            let publisher = up.and_then(|up| ups.get(up)).map(|track| track.publisher);
+            let publisher = publisher.and_then(|key| peers.get(key)).map(|p| p.sid);
+            let Some(p) = peers.get_mut(peer) else { return };
             let Some(down) = downs.get_mut(waiting.down) else {
                 continue;
             };
-            let Some(open) = ups
-                .get(down.up)
-                .and_then(|track| track.layers.get(usize::from(waiting.layer))?.as_ref())
-            else {
+            let Some(track) = ups.get_mut(down.up) else {
+                continue;
+            };
+            let open = track.layers.get(usize::from(waiting.layer));
+            let Some(open) = open.and_then(Option::as_ref) else {
                 continue;
             };
             let is_of_it = open.id == waiting.stream;
@@ -349,27 +345,14 @@ impl Shard {
                 waiting.starts_key_frame,
                 waiting.since,
             );
-            let mut egress = Egress {
-                sender,
-                to,
-                estimator: p.estimator.as_deref_mut(),
-                number: &mut p.watch.number,
-                now,
+            let what = Outgoing::Forward {
+                packet: &packet,
+                input: &input,
+                starts_key_frame: waiting.starts_key_frame,
             };
-            let waited = down.filter.awaits_key_frame();
-            match down.forward(&packet, &input, &mut egress, out) {
-                Ok(bytes) => {
-                    p.pacer.spend(bytes);
-                    stats.rtp_out += 1;
-                    stats.rtp_out_bytes += bytes as u64;
-                }
-                Err(reason) => stats.drop(reason),
-            }
-            if down.filter.awaits_key_frame()
-                && (waiting.starts_key_frame || !waited)
-                && let Some(track) = ups.get_mut(down.up)
-            {
-                track.fanout.set_rising(down.slot, true);
+            let outcome = p.send(waiting.down, down, &what, now, out);
+            if let Some(shift) = settle(&outcome, down, p, publisher, stats, events) {
+                track.fanout.shift(down.slot, shift);
             }
         }
     }

@@ -3,22 +3,17 @@
 use std::time::{Duration, Instant};
 
 use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
-use rand::Rng;
 
 use super::{backup::codec_to_send, feedback::FEEDBACK};
 use crate::{
-    api::{
-        Command, Event, MediaKind, MediaSections, PeerPermissions, PublishedTrack, SendBatch,
-        TrackSetting,
-    },
+    api::{Command, Event, PeerPermissions, PublishedTrack, SendBatch, TrackSetting},
     budget::Budget,
     bwe::HIGHEST,
     delivery::Watch,
     down_track::DownTrack,
     keys::{DownTrackKey, PeerKey, RouterKey, UpTrackKey},
-    negotiate::{ENABLED_CODECS, Negotiation, PublishOutcome, SendTrack},
     pacer::Pacer,
-    peer::{Incoming, Peer, RESTARTS, Ssrcs},
+    peer::{Incoming, Peer, RESTARTS},
     quality::QualityMeter,
     router::Router,
     shard::Shard,
@@ -58,41 +53,23 @@ impl Shard {
                     p.permissions = permissions;
                 }
             }
-            Command::Offer {
-                peer,
-                id,
-                description,
-            } => {
-                if let Some(key) = self.sids.get(&peer).copied() {
-                    self.guard(key, now, |shard| shard.offer(key, id, &description, now));
-                }
+            Command::SetIce { .. }
+            | Command::SetRemote { .. }
+            | Command::Receive { .. }
+            | Command::Bind { .. }
+            | Command::Unbind { .. }
+            | Command::Send { .. } => self.take_over(command, now, out),
+            Command::Offer { .. }
+            | Command::OfferSubscriber { .. }
+            | Command::Answer { .. }
+            | Command::Subscribe { .. }
+            | Command::RestrictCandidates { .. } => {
+                debug_assert!(false, "the negotiator has it");
             }
-            Command::OfferSubscriber { peer, restart_ice } => {
-                if let Some(key) = self.subscriber(peer) {
-                    self.guard(key, now, |shard| shard.make_offer(key, restart_ice, now));
-                }
-            }
-            Command::Answer {
-                peer,
-                id,
-                description,
-            } => {
-                if let Some(key) = self.subscriber(peer) {
-                    self.guard(key, now, |shard| {
-                        shard.answer(key, id, &description, now, out)
-                    });
-                }
-            }
-            // With ICE-lite the client checks us; what it has is learnt from its checks.
-            Command::RemoteCandidate { .. } => {}
             Command::Publish { peer, track } => self.publish(peer, track),
             Command::Unpublish { peer, track } => self.unpublish(peer, track),
             Command::SetMuted { peer, track, muted } => self.set_muted(peer, track, muted),
-            Command::Subscribe {
-                peer,
-                track,
-                setting,
-            } => self.subscribe(peer, track, setting, now),
+            Command::AddDownTrack { .. } => self.add_down_track(command, now),
             Command::Unsubscribe { peer, track } => self.unsubscribe(peer, track),
             Command::SetTrackSetting {
                 peer,
@@ -109,14 +86,6 @@ impl Shard {
             Command::SendData { .. } => self.send_data(command, now, out),
             Command::ReplayData { peer, received } => {
                 self.replay_data(peer, &received, now, out);
-            }
-            Command::RestrictCandidates { peer, protocol } => {
-                let both = [self.sids.get(&peer).copied(), self.subscriber(peer)];
-                for key in both.into_iter().flatten() {
-                    if let Some(p) = self.peers.get_mut(key) {
-                        p.candidates = Some(protocol);
-                    }
-                }
             }
             Command::LimitBandwidth { peer, limit } => {
                 let key = self.receiver(peer);
@@ -158,9 +127,8 @@ impl Shard {
         else {
             return;
         };
-        let negotiation = Negotiation::new(sid, ENABLED_CODECS);
         let who = (identity, principal);
-        self.add_member(room, sid, who, permissions, negotiation, now);
+        self.add_member(room, sid, who, permissions, now);
     }
 
     /// A new member of a room, which is created when it is new.
@@ -170,7 +138,6 @@ impl Shard {
         sid: ParticipantSid,
         (identity, principal): (ParticipantIdentity, ParticipantIdentity),
         permissions: PeerPermissions,
-        negotiation: Negotiation,
         now: Instant,
     ) -> Option<PeerKey> {
         if self.sids.contains_key(&sid) {
@@ -192,7 +159,7 @@ impl Shard {
                 key
             }
         };
-        let key = self.insert_peer(sid, identity, permissions, router, negotiation, now);
+        let key = self.insert_peer(sid, identity, permissions, router, false, now);
         self.sids.insert(sid, key);
         if let Some(router) = self.routers.get_mut(router) {
             let known = router
@@ -209,17 +176,16 @@ impl Shard {
         Some(key)
     }
 
-    /// A PeerConnection that waits for its first description.
+    /// A PeerConnection that waits for its first description; whether we open its data channels.
     pub(crate) fn insert_peer(
         &mut self,
         sid: ParticipantSid,
         identity: ParticipantIdentity,
         permissions: PeerPermissions,
         router: RouterKey,
-        negotiation: Negotiation,
+        opens_channels: bool,
         now: Instant,
     ) -> PeerKey {
-        let opens_channels = negotiation.is_subscriber();
         let credentials = random_credentials(self.config.index, &mut self.rng);
         let transport = Transport::new(&self.context, credentials, opens_channels, now);
         let ufrag = transport.ice_ufrag().to_owned();
@@ -243,16 +209,14 @@ impl Shard {
             is_there: false,
             lost: false,
             transport,
-            negotiation,
             sections: Vec::new(),
-            asked: MediaSections::default(),
             ups: Vec::new(),
             downs: Vec::new(),
+            subscriptions: Default::default(),
             restarts: Budget::new(RESTARTS.0, RESTARTS.1, now),
             incoming: Default::default(),
             feedback: Budget::new(FEEDBACK.0, FEEDBACK.1, now),
             outgoing: Default::default(),
-            ssrcs: Ssrcs::new(self.rng.random()),
             extensions: Default::default(),
             twcc: TwccRecorder::new(),
             twcc_ssrc: 0,
@@ -261,7 +225,6 @@ impl Shard {
             rtt: INITIAL_RTT,
             estimator: None,
             bandwidth_limit: None,
-            candidates: None,
             pacer: Pacer::default(),
             wanted_bitrate: 0,
             primary_only: false,
@@ -351,40 +314,12 @@ impl Shard {
         if first.is_none() && p.ups.iter().filter(is_track).count() >= limit {
             return;
         }
-        let outcome = p.negotiation.publish(&track);
-        p.take_over_sections();
         let track_sid = track.sid;
         let up = self.ups.insert(UpTrack::new(track, key, p.router));
         p.ups.push(up);
         self.tracks.insert(track_sid, up);
         if let Some(first) = first.and_then(|first| self.ups.get_mut(first)) {
             first.backup = Some(up);
-        }
-        self.after_publish(key, track_sid, outcome);
-    }
-
-    /// An announced track may have been offered before.
-    pub(crate) fn after_publish(
-        &mut self,
-        key: PeerKey,
-        announced: TrackSid,
-        outcome: PublishOutcome,
-    ) {
-        let Some(sid) = self.peers.get(key).map(|p| p.sid) else {
-            return;
-        };
-        if let Some(track) = outcome.unbound {
-            self.events
-                .push_back(Event::TrackUnbound { peer: sid, track });
-        }
-        if let Some(bound) = outcome.bound {
-            self.bind(key, bound);
-        }
-        if outcome.refused {
-            self.events.push_back(Event::TrackRefused {
-                peer: sid,
-                track: announced,
-            });
         }
     }
 
@@ -417,49 +352,37 @@ impl Shard {
         (self.ups.get(up)?.publisher == *publisher).then_some(up)
     }
 
-    fn subscribe(
-        &mut self,
-        sid: ParticipantSid,
-        track: TrackSid,
-        setting: TrackSetting,
-        now: Instant,
-    ) {
-        let Some(key) = self.receiver(sid) else {
-            return;
-        };
-        let Some(up) = self.tracks.get(&track).copied() else {
-            return;
-        };
-        let Some(publisher) = self
-            .ups
-            .get(up)
-            .and_then(|track| self.peers.get(track.publisher))
-            .map(|p| p.sid)
+    /// [`Command::AddDownTrack`].
+    fn add_down_track(&mut self, command: Command, now: Instant) {
+        let Command::AddDownTrack {
+            peer,
+            track,
+            setting,
+            ssrcs,
+            in_backup,
+            repaired,
+        } = command
         else {
             return;
         };
-        let (codecs, begins_with) = self.codecs(up);
-        let (Some(p), Some(source)) = (self.peers.get_mut(key), self.ups.get(up)) else {
+        let (Some(key), Some(first)) = (self.receiver(peer), self.tracks.get(&track).copied())
+        else {
             return;
         };
-        let is_own = publisher == sid || source.router != p.router;
-        if source.codec.is_none() || source.announced.backup_of.is_some() || is_own {
-            return;
-        }
-        if p.downs
-            .iter()
-            .any(|down| self.downs.get(*down).is_some_and(|d| d.track == track))
-        {
-            return;
-        }
-        let up = begins_with;
-        let Some(source) = self.ups.get_mut(up) else {
+        let backup = self.ups.get(first).and_then(|track| track.backup);
+        let up = backup.filter(|_| in_backup).unwrap_or(first);
+        let (Some(p), Some(source)) = (self.peers.get_mut(key), self.ups.get_mut(up)) else {
             return;
         };
-        let (ssrc, rtx_ssrc) = (p.ssrcs.fresh(), p.ssrcs.fresh());
+        if source.router != p.router || p.subscriptions.contains_key(&track) {
+            return;
+        }
         let codec = codec_to_send(source);
-        let mut down = DownTrack::new(up, track, key, codec, (ssrc, rtx_ssrc), setting, now);
+        let mut down = DownTrack::new(up, track, key, codec, ssrcs, setting, now);
         down.hears_all = p.permissions.hears_all;
+        if repaired {
+            down.delivery.mark_repaired();
+        }
         source.full_ears += usize::from(down.hears_all);
         let down = self.downs.insert(down);
         let slot = source.fanout.add(down);
@@ -467,30 +390,24 @@ impl Shard {
             d.slot = slot;
         }
         p.downs.push(down);
-        p.outgoing.insert(ssrc, down);
-        p.outgoing.insert(rtx_ssrc, down);
-        p.negotiation.subscribe(SendTrack {
-            track,
-            publisher,
-            stream: source.announced.stream.clone(),
-            kind: source.kind,
-            codecs,
-            ssrc,
-            rtx_ssrc: (source.kind == MediaKind::Video).then_some(rtx_ssrc),
-        });
-        self.negotiate(key);
+        p.subscriptions.insert(track, down);
+        p.outgoing.insert(ssrcs.0, down);
+        p.outgoing.insert(ssrcs.1, down);
         self.wish_changed(down, now);
     }
 
+    /// The subscription of a participant to a track.
+    pub(crate) fn down_track_of(
+        &self,
+        peer: ParticipantSid,
+        track: TrackSid,
+    ) -> Option<DownTrackKey> {
+        let receiver = self.peers.get(self.receiver(peer)?)?;
+        receiver.subscriptions.get(&track).copied()
+    }
+
     fn unsubscribe(&mut self, sid: ParticipantSid, track: TrackSid) {
-        let receiver = self.receiver(sid).and_then(|key| self.peers.get(key));
-        let Some(p) = receiver else { return };
-        let down = p
-            .downs
-            .iter()
-            .copied()
-            .find(|down| self.downs.get(*down).is_some_and(|d| d.track == track));
-        if let Some(down) = down {
+        if let Some(down) = self.down_track_of(sid, track) {
             self.drop_down_track(down);
         }
     }
@@ -503,19 +420,17 @@ impl Shard {
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        let receiver = self.receiver(sid).and_then(|key| self.peers.get(key));
-        let Some(p) = receiver else { return };
-        let downs = p.downs.clone();
-        for down in downs {
-            let Some(d) = self.downs.get_mut(down).filter(|d| d.track == track) else {
-                continue;
-            };
-            d.setting = setting;
-            let up = d.up;
-            self.retarget(down);
-            self.wish_changed(down, now);
-            self.request_key_frames(up, now, out);
-        }
+        let Some(down) = self.down_track_of(sid, track) else {
+            return;
+        };
+        let Some(d) = self.downs.get_mut(down) else {
+            return;
+        };
+        d.setting = setting;
+        let up = d.up;
+        self.retarget(down);
+        self.wish_changed(down, now);
+        self.request_key_frames(up, now, out);
     }
 
     /// The track of a subscription forwards nothing to it any more.
@@ -534,7 +449,7 @@ impl Shard {
         }
     }
 
-    fn drop_down_track(&mut self, down: DownTrackKey) {
+    pub(crate) fn drop_down_track(&mut self, down: DownTrackKey) {
         self.leave_fanout(down);
         let Some(d) = self.downs.remove(down) else {
             return;
@@ -544,8 +459,7 @@ impl Shard {
             p.downs.retain(|other| *other != down);
             p.outgoing.remove(&d.ssrc);
             p.outgoing.remove(&d.rtx_ssrc);
-            p.negotiation.unsubscribe(d.track);
-            self.negotiate(d.subscriber);
+            p.subscriptions.remove(&d.track);
         }
     }
 
@@ -576,7 +490,6 @@ impl Shard {
             self.taps.remove(&tap.relayed);
         }
         if let Some(p) = self.peers.get_mut(track.publisher) {
-            p.negotiation.unpublish(track.sid);
             p.ups.retain(|other| *other != up);
             p.incoming.retain(|_, stream| match stream {
                 Incoming::Media { up: other, .. } | Incoming::Rtx { up: other, .. } => *other != up,

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::{
-    api::{Command, Event, MediaKind, MediaSections, SendBatch},
+    api::{Event, MediaKind, MediaSections, SendBatch},
     delivery::FLOWING,
     down_track::DownTrack,
     fanout::NO_LAYER,
@@ -61,7 +61,7 @@ impl Shard {
                 None => {}
                 Some(Finding::Unbound) => is_unbound = true,
                 Some(Finding::Starved(up)) => self.start_again(down, up, now, out),
-                Some(Finding::Lost) => self.renew_subscription(peer, down, now, out),
+                Some(Finding::Lost) => self.renew_subscription(peer, down, now),
             }
         }
         self.scratch_downs = downs;
@@ -98,9 +98,9 @@ impl Shard {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
         };
-        if p.negotiation.needs_renegotiation() && p.watch.may_ask(now) {
+        if p.watch.may_ask(now) {
             self.stats.repairs.asked += 1;
-            self.ask_for_offer(peer);
+            self.events.push_back(Event::Unbound { peer: p.sid });
         }
     }
 
@@ -126,37 +126,20 @@ impl Shard {
     }
 
     /// The stream leaves us and does not arrive: it is begun anew, once; then the connection is.
-    fn renew_subscription(
-        &mut self,
-        peer: PeerKey,
-        down: DownTrackKey,
-        now: Instant,
-        out: &mut impl SendBatch,
-    ) {
+    fn renew_subscription(&mut self, peer: PeerKey, down: DownTrackKey, now: Instant) {
         let (Some(d), Some(p)) = (self.downs.get(down), self.peers.get_mut(peer)) else {
             return;
         };
-        let (track, setting, sid) = (d.track, d.setting, p.sid);
-        tracing::info!(participant = %sid, %track, repaired = d.delivery.is_repaired(), "media does not arrive");
-        if d.delivery.is_repaired() || !p.watch.may_repair(now) {
+        let (track, sid) = (d.track, p.sid);
+        let repaired = d.delivery.is_repaired();
+        tracing::info!(participant = %sid, %track, repaired, "media does not arrive");
+        if repaired || !p.watch.may_repair(now) {
             return self.connect_anew(peer);
         }
         self.stats.repairs.resubscribed += 1;
-        let (peer, repaired) = (sid, track);
-        self.route_command(Command::Unsubscribe { peer, track }, now, out);
-        let again = Command::Subscribe {
-            peer,
-            track,
-            setting,
-        };
-        self.route_command(again, now, out);
-        let newest = self.receiver(peer).and_then(|key| self.peers.get(key));
-        let newest = newest.and_then(|p| p.downs.last().copied());
-        if let Some(d) = newest.and_then(|down| self.downs.get_mut(down))
-            && d.track == repaired
-        {
-            d.delivery.mark_repaired();
-        }
+        self.drop_down_track(down);
+        self.events
+            .push_back(Event::Undelivered { peer: sid, track });
     }
 
     /// Nothing else helps.

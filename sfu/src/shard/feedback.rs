@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use crate::{
     api::{Command, Datagram, Event, MediaKind, SendBatch, Speaker},
     codec::Codec,
-    down_track::{Egress, SENDER_REPORT_INTERVAL},
+    down_track::SENDER_REPORT_INTERVAL,
     fanout::NO_LAYER,
     keys::{DownTrackKey, PeerKey, UpTrackKey},
-    peer::{Incoming, Peer},
+    peer::{Incoming, send::Outgoing},
     rtcp::{self, NtpTime, ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, from_compact},
     rtp::SeqNo,
     shard::{SCRATCH, Shard},
@@ -266,14 +266,7 @@ impl Shard {
             ..
         } = self;
         let d = downs.get_mut(down)?;
-        let Peer {
-            transport,
-            estimator,
-            pacer,
-            watch,
-            ..
-        } = peers.get_mut(d.subscriber)?;
-        let (sender, to) = transport.sender()?;
+        let subscriber = peers.get_mut(d.subscriber)?;
         let found = d.rewriter.origin(seq).and_then(|origin| {
             let open = ups.get_mut(d.up)?.layer(origin.source.layer)?;
             let open = Some(&*open).filter(|open| open.id == origin.source.stream)?;
@@ -284,34 +277,18 @@ impl Shard {
             return None;
         };
         let input = open.input(origin.source.layer, &packet, false, now);
-        let mut egress = Egress {
-            sender,
-            to,
-            estimator: estimator.as_deref_mut(),
-            number: &mut watch.number,
-            now,
-        };
         // Its layer is not sent any more, or never was: what the subscriber misses has no content for it.
         let admitted = packet
             .picture
             .is_none_or(|picture| d.filter.admits(&picture));
-        match d.retransmit(
-            &packet,
+        let what = Outgoing::Again {
+            packet: &packet,
             admitted,
-            &input,
-            origin.out_index,
-            &mut egress,
-            out,
-        ) {
-            Ok(bytes) => {
-                pacer.spend(bytes);
-                Some(bytes)
-            }
-            Err(reason) => {
-                stats.drop(reason);
-                None
-            }
-        }
+            input: &input,
+            out_index: origin.out_index,
+        };
+        let outcome = subscriber.send(down, d, &what, now, out);
+        outcome.sent.map_err(|reason| stats.drop(reason)).ok()
     }
 
     /// Asks the publisher for key frames of the layers that somebody waits for.

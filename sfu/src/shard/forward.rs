@@ -1,16 +1,21 @@
 //! Packets to subscribers: the flush of one track's batch, and the choice of layers.
 
-use std::time::Instant;
+use std::{collections::VecDeque, time::Instant};
+
+use protocol::ParticipantSid;
 
 use crate::{
     api::{Event, MediaKind, SendBatch},
-    down_track::Egress,
-    fanout::{BLOCK, NO_LAYER},
+    down_track::DownTrack,
+    fanout::{BLOCK, NO_LAYER, Shift},
     keys::{DownTrackKey, PeerKey, UpTrackKey},
     pacer::{PACE, Waiting},
-    peer::Peer,
+    peer::{
+        Peer,
+        send::{Outcome, Outgoing},
+    },
     shard::Shard,
-    stats::DropReason,
+    stats::{DropReason, Stats},
 };
 
 impl Shard {
@@ -28,9 +33,9 @@ impl Shard {
         let Some(track) = ups.get_mut(up) else { return };
         let mut batch = std::mem::take(&mut track.batch);
         let is_audio = track.kind == MediaKind::Audio;
+        let publisher = peers.get(track.publisher).map(|p| p.sid);
         let (layers, fanout) = (&track.layers, &mut track.fanout);
-        let (mut stranded, mut too_slow) = (Vec::new(), Vec::new());
-        let mut rising = Vec::new();
+        let (mut shifts, mut too_slow) = (Vec::new(), Vec::new());
         for packets in batch.chunks(BLOCK) {
             fanout.select(packets, |key, mask| {
                 let Some(down) = downs.get_mut(key) else {
@@ -52,12 +57,6 @@ impl Shard {
                         stats.drop(DropReason::NotInHistory);
                         continue;
                     };
-                    let input = layer.input(
-                        selected.layer,
-                        &packet,
-                        is_audio || selected.starts_key_frame,
-                        now,
-                    );
                     if !is_audio && subscriber.must_wait(now) {
                         let waiting = Waiting {
                             down: key,
@@ -75,69 +74,28 @@ impl Shard {
                         }
                         continue;
                     }
-                    let Peer {
-                        transport,
-                        estimator,
-                        pacer,
-                        watch,
-                        ..
-                    } = &mut *subscriber;
-                    let Some((sender, to)) = transport.sender() else {
-                        return;
-                    };
-                    let mut egress = Egress {
-                        sender,
-                        to,
-                        estimator: estimator.as_deref_mut(),
-                        number: &mut watch.number,
+                    let input = layer.input(
+                        selected.layer,
+                        &packet,
+                        is_audio || selected.starts_key_frame,
                         now,
+                    );
+                    let what = Outgoing::Forward {
+                        packet: &packet,
+                        input: &input,
+                        starts_key_frame: selected.starts_key_frame,
                     };
-                    let waited = down.filter.awaits_key_frame();
-                    match down.forward(&packet, &input, &mut egress, out) {
-                        Ok(bytes) => {
-                            if let Some(number) = down.follow(estimator.as_deref(), watch, now) {
-                                let is_known = down.delivery.is_proven();
-                                watch.follow(number, key, is_known, now);
-                            }
-                            pacer.spend(bytes);
-                            stats.rtp_out += 1;
-                            stats.rtp_out_bytes += bytes as u64;
-                        }
-                        Err(reason) => {
-                            // The key frame that should have begun this layer did not go out: another one must.
-                            if reason == DropReason::BeforeSwitch
-                                && !down.rewriter.is_in(input.source)
-                            {
-                                stranded.push(down.slot);
-                            }
-                            stats.drop(reason);
-                        }
+                    let outcome = subscriber.send(key, down, &what, now, out);
+                    if let Some(shift) =
+                        settle(&outcome, down, subscriber, publisher, stats, events)
+                    {
+                        shifts.push((down.slot, shift));
                     }
-                    // This key frame came too late to bring other layers, or they can be had without one no longer.
-                    let waits = down.filter.awaits_key_frame();
-                    if waits && (selected.starts_key_frame || !waited) {
-                        rising.push(down.slot);
-                    }
-                }
-                if !down.announced
-                    && down.sent.0 != 0
-                    && let Some(subscriber) = peers.get(down.subscriber).map(|p| p.sid)
-                    && let Some(publisher) = peers.get(track.publisher).map(|p| p.sid)
-                {
-                    down.announced = true;
-                    events.push_back(Event::TrackSubscribed {
-                        peer: publisher,
-                        track: down.track,
-                        subscriber,
-                    });
                 }
             });
         }
-        for slot in stranded {
-            fanout.set_current(slot, NO_LAYER);
-        }
-        for slot in rising {
-            fanout.set_rising(slot, true);
+        for (slot, shift) in shifts {
+            fanout.shift(slot, shift);
         }
         batch.clear();
         // The buffer goes back, so that the next batch allocates nothing.
@@ -205,4 +163,30 @@ impl Shard {
             }
         }
     }
+}
+
+/// What follows from sending a packet of a publisher's, now or after it waited. What the fan-out must know is returned.
+pub(super) fn settle(
+    outcome: &Outcome,
+    down: &DownTrack,
+    subscriber: &Peer,
+    publisher: Option<ParticipantSid>,
+    stats: &mut Stats,
+    events: &mut VecDeque<Event>,
+) -> Option<Shift> {
+    match outcome.sent {
+        Ok(bytes) => {
+            stats.rtp_out += 1;
+            stats.rtp_out_bytes += bytes as u64;
+        }
+        Err(reason) => stats.drop(reason),
+    }
+    if let Some(peer) = publisher.filter(|_| outcome.is_first) {
+        events.push_back(Event::TrackSubscribed {
+            peer,
+            track: down.track,
+            subscriber: subscriber.sid,
+        });
+    }
+    outcome.shift
 }

@@ -155,9 +155,28 @@ impl Shard {
             return Ok(());
         }
         if numbers.is_of_other(payload_type) {
-            self.insist_on_codec(peer, up, now);
+            self.tell_other_codec(peer, up, now);
         }
         Err(DropReason::OtherCodec)
+    }
+
+    /// Somebody sends another codec than its track's, though it may.
+    fn tell_other_codec(&mut self, peer: PeerKey, up: UpTrackKey, now: Instant) {
+        let Some(track) = self
+            .ups
+            .get_mut(up)
+            .filter(|_| self.peers.contains_key(peer))
+        else {
+            return;
+        };
+        if track.insist(now)
+            && let Some(p) = self.peers.get(peer)
+        {
+            self.events.push_back(Event::OtherCodec {
+                peer: p.sid,
+                track: track.sid,
+            });
+        }
     }
 
     /// What a stream is, by its MID and RID.
@@ -380,7 +399,6 @@ impl Shard {
             self.events.extend(active);
         }
         self.retarget_track(up);
-        self.backup_woke(up);
     }
 }
 

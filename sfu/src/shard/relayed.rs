@@ -8,7 +8,6 @@ use crate::{
     api::{Command, Event, PeerPermissions, PublishedTrack, SendBatch, TrackCodec},
     codec::Codec,
     keys::UpTrackKey,
-    negotiate::{ENABLED_CODECS, Negotiation},
     received::Received,
     relay::wire::{Kind, Relayed},
     rtcp::NtpTime,
@@ -139,8 +138,7 @@ impl Shard {
             agent: false,
             hears_all: false,
         };
-        let negotiation = Negotiation::new(sid, ENABLED_CODECS);
-        let Some(key) = self.add_member(room, sid, who, permissions, negotiation, now) else {
+        let Some(key) = self.add_member(room, sid, who, permissions, now) else {
             return;
         };
         let Some(p) = self.peers.get_mut(key) else {

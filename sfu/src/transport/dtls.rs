@@ -70,11 +70,6 @@ impl DtlsContext {
             },
         }
     }
-
-    /// Our certificate (DER).
-    pub fn certificate(&self) -> &[u8] {
-        &self.certificate.certificate
-    }
 }
 
 fn config() -> dimpl::ConfigBuilder {

@@ -12,11 +12,13 @@ use protocol::{ParticipantSid, TrackSid};
 use rand::{SeedableRng, rngs::StdRng};
 use sfu::{
     AudioFeatures, Command, Event, MediaKind, PeerPermissions, PublishedTrack, TrackSetting,
-    rtcp::RtcpWriter,
-    rtp::{EgressHeader, RtpHeader, RtpTime, SeqNo, is_rtcp},
-    srtp::{
-        DtlsRole, MAX_RTCP_OVERHEAD, MAX_RTP_OVERHEAD, SrtpError, SrtpProfile, SrtpReceiver,
-        SrtpSender, from_keying_material,
+    internals::{
+        rtcp::RtcpWriter,
+        rtp::{EgressHeader, RtpHeader, RtpTime, SeqNo, is_rtcp},
+        srtp::{
+            DtlsRole, MAX_RTCP_OVERHEAD, MAX_RTP_OVERHEAD, SrtpError, SrtpProfile, SrtpReceiver,
+            SrtpSender, from_keying_material,
+        },
     },
 };
 

@@ -11,7 +11,7 @@ use protocol::{ParticipantSid, RoomSid, TrackSid};
 use rand::{Rng as _, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use sfu::{
     AudioFeatures, Command, MediaKind, PublishedTrack, SpatialLayer, TrackCodec, TrackSetting,
-    rtcp::ReportBlock, rtp::SeqNo,
+    internals::{rtcp::ReportBlock, rtp::SeqNo},
 };
 
 const MS: Duration = Duration::from_millis(1);

@@ -7,8 +7,10 @@ use crate::rig::Rig;
 use client::media::{Layer, MediaKind as ClientKind};
 use sfu::{
     Command, DisconnectReason, Event, MediaKind, SpatialLayer, TrackSetting, TransportProtocol,
-    rtp::{RtpHeader, SeqNo},
-    srtp::SrtpProfile,
+    internals::{
+        rtp::{RtpHeader, SeqNo},
+        srtp::SrtpProfile,
+    },
     stats::DropReason,
 };
 
@@ -239,7 +241,7 @@ fn a_repair_without_rtx_is_the_same_packet_bit_for_bit() {
         // From now on packets go out without the name of their section; repairs of older ones keep it.
         if round == 50 {
             mallory.rtcp(&mut rig, |writer| {
-                let report = sfu::rtcp::ReportBlock {
+                let report = sfu::internals::rtcp::ReportBlock {
                     ssrc,
                     ..Default::default()
                 };

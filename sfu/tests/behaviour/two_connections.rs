@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::rig::Rig;
 use client::media::MediaKind;
 use protocol::{livekit, prost::Message};
-use sfu::{Command, Event, stats::DropReason};
+use sfu::{Command, Event, negotiator::Output, stats::DropReason};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -159,20 +159,18 @@ fn a_bad_answer_is_refused_and_touches_nobody() {
     for (peer, id) in [(peer, 1), (peer, 77), (rig.participants[one].sid, 1)] {
         rig.command(bad(peer, id));
     }
-    let shard = &mut rig.shard;
-    let mut out = crate::rig::VecBatch::default();
-    let offer = Command::OfferSubscriber {
+    let negotiator = &mut rig.negotiator;
+    negotiator.handle_command(Command::OfferSubscriber {
         peer,
         restart_ice: false,
-    };
-    shard.handle_command(offer, rig.now, &mut out);
-    let Some(Event::Offer { id, .. }) = shard.poll_event() else {
+    });
+    let Some(Output::Event(Event::Offer { id, .. })) = negotiator.poll() else {
         panic!("no offer")
     };
-    shard.handle_command(bad(peer, id), rig.now, &mut out);
-    let refused = shard.poll_event();
+    negotiator.handle_command(bad(peer, id));
+    let refused = negotiator.poll();
     assert!(
-        matches!(&refused, Some(Event::NegotiationFailed { peer: about, .. }) if *about == peer),
+        matches!(&refused, Some(Output::Event(Event::NegotiationFailed { peer: about, .. })) if *about == peer),
         "{refused:?}"
     );
     let before = [two, other].map(|listener| rig.received(listener, voice).packets);

@@ -23,8 +23,8 @@ use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sfu::{
     AudioFeatures, BackupOf, Certificate, Command, Config, Datagram, Destination, Event, LayerSize,
-    MediaKind, PeerPermissions, PublishedTrack, SendBatch, Shard, SpatialLayer, TrackSetting,
-    TransportProtocol,
+    MediaKind, Negotiator, PeerPermissions, PublishedTrack, SendBatch, Shard, SpatialLayer,
+    TrackSetting, TransportProtocol, negotiator::Output,
 };
 
 /// Where the shard listens.
@@ -148,6 +148,8 @@ pub struct Link {
 
 pub struct Rig {
     pub now: Instant,
+    /// Between the room, which the test is, and the shard.
+    pub negotiator: Negotiator,
     pub shard: Shard,
     pub participants: Vec<Participant>,
     pub events: Vec<Event>,
@@ -242,6 +244,7 @@ impl Rig {
             .try_init();
         Self {
             now,
+            negotiator: Negotiator::new(&config, rng.random()),
             shard: Shard::new(config),
             participants: Vec::new(),
             events: Vec::new(),
@@ -683,10 +686,10 @@ impl Rig {
         self.nat.insert(own, address);
     }
 
+    /// The room says this, by way of its negotiator.
     pub fn command(&mut self, command: Command) {
-        let mut out = VecBatch::default();
-        self.shard.handle_command(command, self.now, &mut out);
-        self.after_shard(out);
+        self.negotiator.handle_command(command);
+        self.after_shard(VecBatch::default());
     }
 
     /// A datagram reaches the shard.
@@ -752,15 +755,32 @@ impl Rig {
     }
 
     fn after_shard(&mut self, out: VecBatch) {
+        self.post_all(out);
+        loop {
+            while let Some(event) = self.shard.poll_event() {
+                self.negotiator.handle_event(event);
+            }
+            match self.negotiator.poll() {
+                Some(Output::Command(command)) => {
+                    let mut out = VecBatch::default();
+                    self.shard.handle_command(command, self.now, &mut out);
+                    self.post_all(out);
+                }
+                Some(Output::Event(event)) => {
+                    self.react(&event);
+                    self.events.push(event);
+                }
+                None => return,
+            }
+        }
+    }
+
+    fn post_all(&mut self, out: VecBatch) {
         for (to, bytes) in out.sent {
             if let Some(nonces) = self.nonces.as_mut().filter(|_| is_rtp(&bytes)) {
                 nonces.look(to.remote, &bytes);
             }
             self.post(to.local, to.remote, bytes);
-        }
-        while let Some(event) = self.shard.poll_event() {
-            self.react(&event);
-            self.events.push(event);
         }
     }
 

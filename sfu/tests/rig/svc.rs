@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use client::media::{IncomingPacket, OutgoingPacket};
-use sfu::vp9::Descriptor;
+use sfu::internals::vp9::Descriptor;
 
 /// Payload bytes of a packet.
 const LEN: usize = 1000;

@@ -8,7 +8,6 @@ use protocol::{
         DisconnectReason, MediaSectionsRequirement, SessionDescription, SignalTarget,
         TrickleRequest, leave_request::Action, participant_info::State, signal_response::Message,
     },
-    signal::candidate_line,
 };
 
 use crate::{clock::seconds, farewell::Farewell, participant::Participant, room::Room};
@@ -25,17 +24,12 @@ impl Room {
         }
     }
 
+    /// With ICE-lite the client checks us, and what it has is learnt from its checks: that it has candidates is all.
     pub(crate) fn trickle(&mut self, sid: ParticipantSid, trickle: &TrickleRequest, now: Instant) {
         if trickle.target() != SignalTarget::Publisher {
             return;
         }
         self.join_is_settled(sid, now);
-        if let Some(candidate) = candidate_line(&trickle.candidate_init) {
-            self.command(sfu::Command::RemoteCandidate {
-                peer: sid,
-                candidate,
-            });
-        }
     }
 
     pub(crate) fn media_event(&mut self, event: sfu::Event, now: Instant) {
@@ -107,6 +101,8 @@ impl Room {
                 paused,
             } => self.stream_state_changed(peer, track, paused),
             Event::Reply { peer, payload } => self.rpc_reply(peer, &payload),
+            // They end at the negotiator.
+            Event::OtherCodec { .. } | Event::Unbound { .. } | Event::Undelivered { .. } => {}
             Event::SpeakersChanged { room, speakers } => {
                 if room == self.sid {
                     self.speakers_changed(&speakers);

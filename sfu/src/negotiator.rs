@@ -1,0 +1,280 @@
+//! What the members of one room agree on with us: their descriptions, read and written in the room's own task, where no media
+//! waits for it.
+//!
+//! A room's commands go through its [`Negotiator`]. Offers and answers end here; from tracks and subscriptions it makes
+//! sections, and tells the shard plain parameters ([`Command::SetRemote`], [`Command::Receive`], [`Command::Send`] and the
+//! like). Everything else passes. Events of the shard pass on the way back, but for those that ask for a negotiation.
+//!
+//! Its owner gives it all that there is ([`Negotiator::handle_command`], [`Negotiator::handle_event`]) and then takes all that
+//! follows ([`Negotiator::poll`]): what was said in between is one negotiation for each client, not one for each track.
+
+mod backup;
+mod connection;
+mod descriptions;
+mod tracks;
+
+use std::{
+    collections::{BTreeMap, BTreeSet, VecDeque},
+    panic::{AssertUnwindSafe, catch_unwind},
+};
+
+use protocol::{ParticipantSid, TrackSid};
+use rand::{SeedableRng, rngs::StdRng};
+
+use self::{connection::Connection, tracks::Track};
+use crate::{
+    api::{Command, Config, Event, MediaSections, SendStream, Target, TransportProtocol},
+    negotiate::{ENABLED_CODECS, Negotiation},
+    transport::{MAX_MESSAGE_SIZE, certificate_fingerprint},
+};
+
+/// What follows.
+#[derive(Debug, Clone)]
+pub enum Output {
+    /// For the shard.
+    Command(Command),
+    /// For the room.
+    Event(Event),
+}
+
+/// The negotiations of one room.
+pub struct Negotiator {
+    /// [`Config::index`] of the room's shard.
+    shard: u16,
+    /// What all our descriptions say of us, but for credentials.
+    local: connection::Local,
+    rng: StdRng,
+    members: BTreeMap<ParticipantSid, Member>,
+    tracks: BTreeMap<TrackSid, Track>,
+    outputs: VecDeque<Output>,
+    /// Whose sections may not say any more what they should.
+    changed: BTreeSet<ParticipantSid>,
+}
+
+/// A participant, as far as it negotiates.
+struct Member {
+    publisher: Connection,
+    /// Where it receives, if that is another one.
+    subscriber: Option<Connection>,
+    /// Sections it was asked to add and has not offered yet.
+    asked: MediaSections,
+    /// Our candidates of this protocol only are named to it.
+    candidates: Option<TransportProtocol>,
+    /// How its subscriptions are sent, as the shard knows it.
+    sending: BTreeMap<TrackSid, SendStream>,
+}
+
+impl Member {
+    /// The PeerConnection on which it receives.
+    fn receiver(&mut self) -> &mut Connection {
+        self.subscriber.as_mut().unwrap_or(&mut self.publisher)
+    }
+
+    fn connection(&mut self, target: Target) -> Option<&mut Connection> {
+        match target {
+            Target::Publisher => Some(&mut self.publisher),
+            Target::Subscriber => self.subscriber.as_mut(),
+        }
+    }
+}
+
+impl Negotiator {
+    /// Of a room whose shard has this configuration. `seed` is of the room's own: from the operating system, or fixed in tests.
+    pub fn new(config: &Config, seed: [u8; 32]) -> Self {
+        Self {
+            shard: config.index,
+            local: connection::Local {
+                fingerprint: certificate_fingerprint(&config.certificate),
+                candidates: config.addresses.clone(),
+                tcp_candidates: config.tcp_addresses.clone(),
+                max_message_size: MAX_MESSAGE_SIZE.into(),
+            },
+            rng: StdRng::from_seed(seed),
+            members: BTreeMap::new(),
+            tracks: BTreeMap::new(),
+            outputs: VecDeque::new(),
+            changed: BTreeSet::new(),
+        }
+    }
+
+    /// Takes a command of the room.
+    pub fn handle_command(&mut self, command: Command) {
+        match command {
+            Command::AddPeer { peer, .. } => {
+                self.pass(command);
+                if self.add_member(peer) {
+                    self.tell_ice(peer, Target::Publisher, false);
+                }
+            }
+            Command::AddRelayedPeer { peer, .. } => {
+                self.pass(command);
+                self.add_member(peer);
+            }
+            Command::AddSubscriber { peer, .. } => {
+                self.pass(command);
+                self.add_subscriber(peer);
+            }
+            Command::RemovePeer { peer } => {
+                self.pass(command);
+                self.remove_member(peer);
+            }
+            Command::CloseRoom { .. } => {
+                self.pass(command);
+                self.members.clear();
+                self.tracks.clear();
+                self.changed.clear();
+            }
+            Command::RestrictCandidates { peer, protocol } => {
+                if let Some(member) = self.members.get_mut(&peer) {
+                    member.candidates = Some(protocol);
+                }
+            }
+            Command::Offer {
+                peer,
+                id,
+                description,
+            } => self.guard(peer, |it| it.offer(peer, id, &description)),
+            Command::OfferSubscriber { peer, restart_ice } => {
+                self.guard(peer, |it| it.make_offer(peer, restart_ice));
+            }
+            Command::Answer {
+                peer,
+                id,
+                description,
+            } => self.guard(peer, |it| it.answer(peer, id, &description)),
+            Command::Publish { peer, ref track } => {
+                let track = track.clone();
+                self.pass(command);
+                self.publish(peer, track);
+            }
+            Command::PublishRelayed {
+                peer,
+                ref track,
+                ref codec,
+            } => {
+                let (track, codec) = (track.clone(), codec.clone());
+                self.pass(command);
+                self.publish_relayed(peer, track, codec);
+            }
+            Command::Unpublish { peer, track } => {
+                self.pass(command);
+                self.unpublish(peer, track);
+            }
+            Command::Subscribe {
+                peer,
+                track,
+                setting,
+            } => self.subscribe(peer, track, setting, false),
+            Command::Unsubscribe { peer, track } => {
+                self.pass(command);
+                self.unsubscribe(peer, track);
+            }
+            Command::SetTrackSetting {
+                peer,
+                track,
+                setting,
+            } => {
+                self.pass(command);
+                let known = self.tracks.get_mut(&track);
+                if let Some(known) = known.and_then(|track| track.subscribers.get_mut(&peer)) {
+                    *known = setting;
+                }
+            }
+            _ => self.pass(command),
+        }
+    }
+
+    /// Takes an event of the shard.
+    pub fn handle_event(&mut self, event: Event) {
+        match event {
+            Event::OtherCodec { peer, track } => self.insist_on_codec(peer, track),
+            Event::Unbound { peer } => {
+                self.changed.insert(peer);
+            }
+            Event::Undelivered { peer, track } => {
+                let known = self.tracks.get(&track);
+                let setting = known.and_then(|track| track.subscribers.get(&peer).copied());
+                if let Some(setting) = setting {
+                    self.unsubscribe(peer, track);
+                    self.subscribe(peer, track, setting, true);
+                }
+            }
+            Event::TrackActive { track, .. } => {
+                self.tell(event);
+                self.backup_woke(track);
+            }
+            _ => self.tell(event),
+        }
+    }
+
+    /// What follows, in order.
+    pub fn poll(&mut self) -> Option<Output> {
+        while self.outputs.is_empty() {
+            let peer = self.changed.pop_first()?;
+            self.guard(peer, |it| it.negotiate(peer));
+        }
+        self.outputs.pop_front()
+    }
+
+    fn pass(&mut self, command: Command) {
+        self.outputs.push_back(Output::Command(command));
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Event(event));
+    }
+
+    /// False: it is one already.
+    fn add_member(&mut self, peer: ParticipantSid) -> bool {
+        if self.members.contains_key(&peer) {
+            return false;
+        }
+        let publisher = self.connection(Negotiation::new(peer, ENABLED_CODECS));
+        let member = Member {
+            publisher,
+            subscriber: None,
+            asked: MediaSections::default(),
+            candidates: None,
+            sending: BTreeMap::new(),
+        };
+        self.members.insert(peer, member);
+        true
+    }
+
+    fn add_subscriber(&mut self, peer: ParticipantSid) {
+        let has_one = |member: &Member| member.subscriber.is_some();
+        if self.members.get(&peer).is_none_or(has_one) {
+            return;
+        }
+        let subscriber = self.connection(Negotiation::subscriber(peer));
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.subscriber = Some(subscriber);
+        }
+        self.tell_ice(peer, Target::Subscriber, false);
+    }
+
+    fn remove_member(&mut self, peer: ParticipantSid) {
+        let own = self.tracks.iter();
+        let own: Vec<_> = own
+            .filter(|(_, track)| track.publisher == peer)
+            .map(|(sid, _)| *sid)
+            .collect();
+        for track in own {
+            self.unpublish(peer, track);
+        }
+        for track in self.tracks.values_mut() {
+            track.subscribers.remove(&peer);
+        }
+        self.members.remove(&peer);
+        self.changed.remove(&peer);
+    }
+
+    /// Runs `work` for one participant. A panic is a bug of ours: it ends that participant's stay, never the room.
+    fn guard(&mut self, peer: ParticipantSid, work: impl FnOnce(&mut Self)) {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_err() {
+            tracing::error!(participant = %peer, "a bug ended this participant's negotiation");
+            let reason = "an error of the server".to_owned();
+            self.tell(Event::NegotiationFailed { peer, reason });
+        }
+    }
+}

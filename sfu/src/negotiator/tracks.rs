@@ -1,0 +1,224 @@
+//! Tracks and subscriptions: which there are, and what they come to in sections.
+
+use std::collections::BTreeMap;
+
+use protocol::{ParticipantSid, TrackSid};
+
+use super::Negotiator;
+use crate::{
+    api::{Command, Event, MediaKind, PublishedTrack, TrackCodec, TrackSetting},
+    negotiate::{Bound, PublishOutcome, SendTrack},
+};
+
+/// A published track.
+pub(super) struct Track {
+    pub publisher: ParticipantSid,
+    pub announced: PublishedTrack,
+    /// What it is encoded with, once that is known.
+    pub codec: Option<TrackCodec>,
+    /// The same picture in another codec.
+    pub backup: Option<TrackSid>,
+    /// Everybody gets the backup who can decode it.
+    pub regressed: bool,
+    /// Who subscribes to it, and what they want of it; of a backup, nobody.
+    pub subscribers: BTreeMap<ParticipantSid, TrackSetting>,
+}
+
+impl Track {
+    fn new(publisher: ParticipantSid, announced: PublishedTrack) -> Self {
+        Self {
+            publisher,
+            announced,
+            codec: None,
+            backup: None,
+            regressed: false,
+            subscribers: BTreeMap::new(),
+        }
+    }
+}
+
+impl Negotiator {
+    /// [`Command::Publish`].
+    pub(super) fn publish(&mut self, peer: ParticipantSid, announced: PublishedTrack) {
+        let sid = announced.sid;
+        if self.tracks.contains_key(&sid) {
+            return self.announce_backup(peer, announced);
+        }
+        let Ok(first) = self.backed_up(peer, &announced) else {
+            return;
+        };
+        let Some(member) = self.members.get_mut(&peer) else {
+            return;
+        };
+        let outcome = member.publisher.negotiation.publish(&announced);
+        self.tracks.insert(sid, Track::new(peer, announced));
+        if let Some(first) = first.and_then(|first| self.tracks.get_mut(&first)) {
+            first.backup = Some(sid);
+        }
+        self.after_publish(peer, sid, outcome);
+    }
+
+    /// [`Command::PublishRelayed`]. It needs no section.
+    pub(super) fn publish_relayed(
+        &mut self,
+        peer: ParticipantSid,
+        announced: PublishedTrack,
+        codec: TrackCodec,
+    ) {
+        if self.members.contains_key(&peer) {
+            let sid = announced.sid;
+            let track = self.tracks.entry(sid);
+            track.or_insert_with(|| Track {
+                codec: Some(codec),
+                ..Track::new(peer, announced)
+            });
+        }
+    }
+
+    /// An announced track may have been offered before.
+    pub(super) fn after_publish(
+        &mut self,
+        peer: ParticipantSid,
+        announced: TrackSid,
+        outcome: PublishOutcome,
+    ) {
+        if outcome.bound.is_some() || outcome.unbound.is_some() {
+            self.receive(peer);
+        }
+        if let Some(track) = outcome.unbound {
+            self.tell(Event::TrackUnbound { peer, track });
+        }
+        if let Some(bound) = outcome.bound {
+            self.bind(peer, bound);
+        }
+        if outcome.refused {
+            self.tell(Event::TrackRefused {
+                peer,
+                track: announced,
+            });
+        }
+    }
+
+    /// The shard learns in which sections the client sends.
+    pub(super) fn receive(&mut self, peer: ParticipantSid) {
+        if let Some(member) = self.members.get(&peer) {
+            let sections = member.publisher.negotiation.receive_sections();
+            self.pass(Command::Receive { peer, sections });
+        }
+    }
+
+    /// A track found its section: its codec is known.
+    pub(super) fn bind(&mut self, peer: ParticipantSid, bound: Bound) {
+        let Some(track) = self.tracks.get_mut(&bound.track) else {
+            return;
+        };
+        let codec = TrackCodec {
+            mime_type: bound.mime_type.to_owned(),
+            fmtp: bound.fmtp.clone(),
+            red: bound.red,
+        };
+        track.codec = Some(codec.clone());
+        let sid = bound.track;
+        self.pass(Command::Bind {
+            peer,
+            bound: Box::new(bound.clone()),
+        });
+        self.tell(Event::TrackBound {
+            peer,
+            track: sid,
+            mid: bound.mid,
+            codec,
+            layers: bound.layers.iter().map(|layer| layer.layer).collect(),
+        });
+        self.codecs_changed(sid);
+    }
+
+    /// [`Command::Unpublish`]: the track ends, and its backup with it.
+    pub(super) fn unpublish(&mut self, peer: ParticipantSid, track: TrackSid) {
+        let is_own = |track: &&super::Track| track.publisher == peer;
+        let Some(known) = self.tracks.get(&track).filter(is_own) else {
+            return;
+        };
+        if let Some(backup) = known.backup {
+            self.unpublish(peer, backup);
+        }
+        let first = self.first_of(track);
+        if first != track {
+            // Who gets the picture in this codec gets it no longer.
+            for subscriber in self.receivers_of_backup(first) {
+                self.unsubscribe(subscriber, first);
+            }
+            if let Some(first) = self.tracks.get_mut(&first) {
+                first.backup = None;
+            }
+        }
+        let Some(known) = self.tracks.remove(&track) else {
+            return;
+        };
+        for subscriber in known.subscribers.into_keys() {
+            self.forget_subscription(subscriber, track);
+        }
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.publisher.negotiation.unpublish(track);
+        }
+    }
+
+    /// [`Command::Subscribe`]: the subscription gets SSRCs of its own, and a section when there is one.
+    pub(super) fn subscribe(
+        &mut self,
+        peer: ParticipantSid,
+        track: TrackSid,
+        setting: TrackSetting,
+        repaired: bool,
+    ) {
+        let (codecs, in_backup) = self.codecs(track);
+        let (Some(known), Some(member)) =
+            (self.tracks.get_mut(&track), self.members.get_mut(&peer))
+        else {
+            return;
+        };
+        let is_none = known.codec.is_none() || known.announced.backup_of.is_some();
+        let is_known = known.subscribers.contains_key(&peer);
+        if is_none || known.publisher == peer || is_known {
+            return;
+        }
+        known.subscribers.insert(peer, setting);
+        let receiver = member.receiver();
+        let ssrcs = (receiver.ssrcs.fresh(), receiver.ssrcs.fresh());
+        let kind = known.announced.kind;
+        receiver.negotiation.subscribe(SendTrack {
+            track,
+            publisher: known.publisher,
+            stream: known.announced.stream.clone(),
+            kind,
+            codecs,
+            ssrc: ssrcs.0,
+            rtx_ssrc: (kind == MediaKind::Video).then_some(ssrcs.1),
+        });
+        self.changed.insert(peer);
+        self.pass(Command::AddDownTrack {
+            peer,
+            track,
+            setting,
+            ssrcs,
+            in_backup,
+            repaired,
+        });
+    }
+
+    /// [`Command::Unsubscribe`].
+    pub(super) fn unsubscribe(&mut self, peer: ParticipantSid, track: TrackSid) {
+        let known = self.tracks.get_mut(&track);
+        if known.is_some_and(|known| known.subscribers.remove(&peer).is_some()) {
+            self.forget_subscription(peer, track);
+        }
+    }
+
+    fn forget_subscription(&mut self, peer: ParticipantSid, track: TrackSid) {
+        if let Some(member) = self.members.get_mut(&peer) {
+            member.sending.remove(&track);
+            member.receiver().negotiation.unsubscribe(track);
+            self.changed.insert(peer);
+        }
+    }
+}
