@@ -411,7 +411,7 @@ mod tests {
     };
 
     /// Forgets what it is given.
-    struct Discard(Vec<u8>);
+    pub(super) struct Discard(pub Vec<u8>);
 
     impl SendBatch for Discard {
         fn reserve(&mut self, _: Destination, len: usize) -> Option<&mut [u8]> {
@@ -422,7 +422,10 @@ mod tests {
         fn commit(&mut self, _: usize) {}
     }
 
-    fn shard_with_peers(now: Instant, out: &mut Discard) -> (Shard, [ParticipantSid; 2]) {
+    pub(super) fn shard_with_peers(
+        now: Instant,
+        out: &mut Discard,
+    ) -> (Shard, [ParticipantSid; 2]) {
         let certificate = dimpl_certificate();
         let config = Config {
             addresses: vec!["192.0.2.1:7882".parse().unwrap()],

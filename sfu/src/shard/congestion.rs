@@ -371,3 +371,181 @@ enum Wish {
     },
     Picture(Demand),
 }
+
+#[cfg(test)]
+mod tests {
+    use protocol::{ParticipantSid, TrackSid};
+    use rand::{SeedableRng, rngs::StdRng};
+
+    use super::{
+        super::tests::{Discard, shard_with_peers},
+        *,
+    };
+    use crate::{
+        api::{
+            AudioFeatures, Bound, Command, Destination, PublishedTrack, SendParameters, SendStream,
+            TrackSetting, TransportProtocol,
+        },
+        pacer::Waiting,
+        received::Received,
+        rewrite::StreamId,
+        rtp::RtpTime,
+    };
+
+    /// The first packet of a key frame of VP8, and one of an ordinary picture.
+    const KEY: [u8; 11] = [0x10, 0, 0, 0, 0x9d, 0x01, 0x2a, 0, 5, 0xd0, 2];
+    const DELTA: [u8; 4] = [0x10, 1, 0, 0];
+
+    /// A publisher with a picture, and a subscriber for whose network everything waits.
+    struct Paced {
+        shard: Shard,
+        out: Discard,
+        now: Instant,
+        track: TrackSid,
+        subscriber: ParticipantSid,
+        sent: u64,
+    }
+
+    impl Paced {
+        fn new() -> Self {
+            let (now, mut out) = (Instant::now(), Discard(Vec::new()));
+            let (mut shard, [publisher, subscriber]) = shard_with_peers(now, &mut out);
+            let track = TrackSid::random("VC", &mut StdRng::seed_from_u64(1));
+            let receiver = shard.sids[&subscriber];
+            shard.peers[receiver].transport.connect_to(Destination {
+                remote: "198.51.100.1:4000".parse().unwrap(),
+                local: "192.0.2.1:7882".parse().unwrap(),
+                protocol: TransportProtocol::Udp,
+            });
+            let commands = [
+                Command::Publish {
+                    peer: publisher,
+                    track: PublishedTrack {
+                        sid: track,
+                        kind: MediaKind::Video,
+                        cids: Vec::new(),
+                        stream: "camera".into(),
+                        muted: false,
+                        audio: AudioFeatures::default(),
+                        mime_type: String::new(),
+                        layers: Vec::new(),
+                        backup_of: None,
+                    },
+                },
+                Command::Bind {
+                    peer: publisher,
+                    bound: Box::new(Bound {
+                        track,
+                        mid: "0".into(),
+                        mime_type: "video/VP8",
+                        fmtp: String::new(),
+                        red: None,
+                        layers: Vec::new(),
+                    }),
+                },
+                Command::AddDownTrack {
+                    peer: subscriber,
+                    track,
+                    setting: TrackSetting::default(),
+                    ssrcs: (11, 12),
+                    in_backup: false,
+                    repaired: false,
+                },
+                Command::Send {
+                    peer: subscriber,
+                    changed: vec![SendStream {
+                        track,
+                        in_backup: false,
+                        ssrc: 11,
+                        rtx_ssrc: 12,
+                        reports: true,
+                        parameters: SendParameters {
+                            payload_type: 96,
+                            rtx_payload_type: Some(97),
+                            mid: None,
+                            transport_cc: Some(3),
+                            dependencies: None,
+                            red: None,
+                        },
+                    }],
+                    stopped: Vec::new(),
+                },
+            ];
+            for command in commands {
+                shard.handle_command(command, now, &mut out);
+            }
+            Self {
+                shard,
+                out,
+                now,
+                track,
+                subscriber,
+                sent: 0,
+            }
+        }
+
+        fn down(&self) -> DownTrackKey {
+            self.shard
+                .down_track_of(self.subscriber, self.track)
+                .unwrap()
+        }
+
+        /// A packet of the publisher's that waits, and then leaves.
+        fn pace(&mut self, payload: &[u8]) {
+            let receiver = self.shard.sids[&self.subscriber];
+            let up = self.shard.tracks[&self.track];
+            self.sent += 1;
+            let packet = Received {
+                ssrc: 7,
+                index: 100 + self.sent,
+                time: RtpTime(3000 * self.sent as u32),
+                payload_type: 96,
+                marker: true,
+                payload,
+                ..Received::default()
+            };
+            // Where something waits already, everything does.
+            self.shard.peers[receiver].pacer.push(Waiting {
+                down: DownTrackKey::default(),
+                layer: 0,
+                stream: StreamId::default(),
+                index: 0,
+                starts_key_frame: false,
+                since: self.now,
+            });
+            self.shard.paced.push(receiver);
+            self.shard.receive(up, 2, packet, self.now).unwrap();
+            self.shard.flush(self.now, &mut self.out);
+            assert_eq!(self.shard.stats.rtp_out, self.sent - 1, "it waits");
+            self.shard.release(self.now, &mut self.out);
+        }
+    }
+
+    #[test]
+    fn what_waited_for_a_slow_network_is_followed_and_told_like_what_did_not() {
+        let mut paced = Paced::new();
+        let (down, now) = (paced.down(), paced.now);
+        assert!(paced.shard.downs[down].delivery.is_due(now));
+        paced.pace(&KEY);
+        assert_eq!(paced.shard.stats.rtp_out, 1);
+        let is_due = paced.shard.downs[down].delivery.is_due(now);
+        assert!(!is_due, "whether it arrives is known soon");
+        let told = |event| matches!(event, Event::TrackSubscribed { .. });
+        let events = std::iter::from_fn(|| paced.shard.poll_event());
+        assert_eq!(events.filter(|event| told(event.clone())).count(), 1);
+    }
+
+    #[test]
+    fn whose_key_frame_did_not_go_out_after_it_waited_gets_another_one() {
+        let mut paced = Paced::new();
+        let (down, up) = (paced.down(), paced.shard.tracks[&paced.track]);
+        let slot = paced.shard.downs[down].slot;
+        // The key frame that began the layer for it was dropped on the way.
+        paced.shard.ups[up].fanout.set_wanted(slot, 2);
+        paced.shard.ups[up].fanout.set_current(slot, 2);
+        paced.pace(&DELTA);
+        assert_eq!(paced.shard.stats.rtp_out, 0);
+        assert_eq!(paced.shard.ups[up].fanout.current(slot), NO_LAYER);
+        assert!(paced.shard.ups[up].fanout.is_awaited(2));
+    }
+}
