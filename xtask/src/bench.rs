@@ -29,6 +29,7 @@ pub fn run() -> Result<(), Box<dyn Error>> {
         PathBuf::from(std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into()));
     fs::create_dir_all("target/bench")?;
     cargo(&["bench", "-p", "server", "--bench", "forward"])?;
+    cargo(&["bench", "-p", "server", "--bench", "negotiation"])?;
     cargo(&[
         "build",
         "--profile",
