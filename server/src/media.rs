@@ -3,6 +3,7 @@
 //! A thread waits for datagrams, a command or the shard's next timer, does what is due, and sends. Commands come in
 //! through a channel with a wake-up; events go out to the mailbox of the room they belong to.
 
+mod turns;
 mod worker;
 
 use std::{
@@ -26,6 +27,7 @@ use crate::{
     udp::{MediaSockets, Wake},
 };
 
+pub use turns::TurnTimes;
 use worker::Worker;
 
 /// Reads of connections that wait for a media thread; what comes on top is dropped. 1,000 clients who send 50 packets a
@@ -90,6 +92,8 @@ pub struct ShardFigures {
     pub peers: AtomicUsize,
     /// Turns of its loop.
     pub turns: AtomicU64,
+    /// The processor's time of its turns.
+    pub turn_times: TurnTimes,
     /// Time it was not waiting, nanoseconds.
     pub busy_nanos: AtomicU64,
     /// By how much timers were late, in all, nanoseconds.

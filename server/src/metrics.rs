@@ -348,6 +348,17 @@ impl Collector for NodeCollector {
                 ConstCounter::new(read(reading)).encode(family.encode_family(&labels)?)?;
             }
         }
+        let (name, help) = (
+            "shard_turn_cpu_seconds",
+            "Processor time of a media thread's turn",
+        );
+        let mut family = encoder.encode_descriptor(name, help, None, MetricType::Histogram)?;
+        for (index, reading) in readings.iter().enumerate() {
+            let labels = [("shard", index.to_string())];
+            let (sum, count, buckets) = reading.shard.figures().turn_times.read();
+            let mut turns = family.encode_family(&labels)?;
+            turns.encode_histogram::<[(&str, &str); 0]>(sum, count, &buckets, None)?;
+        }
         let help = "Packets that went no further, by reason";
         let mut family = encoder.encode_descriptor("drops", help, None, MetricType::Counter)?;
         for (index, reading) in readings.iter().enumerate() {

@@ -19,7 +19,9 @@ use crate::{
     udp::{Batch, MediaSockets, Ready, Receiver, Wake},
 };
 
-use super::{Arrival, EventSender, Inbox, Mailbox, ShardFigures, ShardSettings, ToShard};
+use super::{
+    Arrival, EventSender, Inbox, Mailbox, ShardFigures, ShardSettings, ToShard, turns::thread_time,
+};
 
 /// Datagrams between two flushes: what the shard's fan-out works on at once.
 const FLUSH_EVERY: usize = 64;
@@ -27,12 +29,9 @@ const FLUSH_EVERY: usize = 64;
 /// Receive batches of one socket before timers and commands have their turn.
 const MAX_BATCHES: usize = 16;
 
-/// Commands before datagrams have their turn.
-const MAX_COMMANDS: usize = 256;
-
-/// Commands about one participant before datagrams have their turn: what somebody has the server do is not what others
-/// wait for.
-const COMMANDS_OF_PEER: u32 = 16;
+/// Time for commands before datagrams have their turn: what somebody has the server do is not what others wait for. One
+/// command alone takes less.
+const TIME_FOR_COMMANDS: Duration = Duration::from_millis(1);
 
 /// Arrivals over links before datagrams have their turn.
 const ARRIVALS_PER_TURN: usize = 256;
@@ -75,22 +74,6 @@ impl Members {
     }
 }
 
-/// Commands carried out in one turn, by participant.
-#[derive(Default)]
-struct Shares(HashMap<ParticipantSid, u32>);
-
-impl Shares {
-    /// Whether the turn has room for this one.
-    fn take(&mut self, command: &Command) -> bool {
-        let Some(peer) = command.peer() else {
-            return true;
-        };
-        let count = self.0.entry(peer).or_default();
-        *count += 1;
-        *count <= COMMANDS_OF_PEER
-    }
-}
-
 pub(super) struct Worker {
     index: usize,
     inbox: Inbox,
@@ -105,9 +88,8 @@ pub(super) struct Worker {
     batch: Batch,
     receiver: Receiver,
     members: Members,
-    shares: Shares,
-    /// A command that had to wait for the next turn, and all that come after it with it.
-    waiting: Option<ToShard>,
+    /// [`TIME_FOR_COMMANDS`].
+    time_for_commands: Duration,
 }
 
 impl Worker {
@@ -124,8 +106,7 @@ impl Worker {
             batch: Batch::new(sockets.clone()),
             receiver: Receiver::new(),
             members: Members::default(),
-            shares: Shares::default(),
-            waiting: None,
+            time_for_commands: TIME_FOR_COMMANDS,
             index,
             inbox,
             relays: vec![Vec::new(); mailboxes.len()],
@@ -176,7 +157,7 @@ impl Worker {
                 Ready::NONE
             }
         };
-        let start = Instant::now();
+        let (start, processor) = (Instant::now(), thread_time());
         for index in 0..self.sockets.len() {
             if ready.readable(index) {
                 self.receive(index);
@@ -201,6 +182,7 @@ impl Worker {
         }
         let figures = &self.figures;
         figures.turns.fetch_add(1, Relaxed);
+        figures.turn_times.observe(thread_time() - processor);
         figures
             .busy_nanos
             .fetch_add(start.elapsed().as_nanos() as u64, Relaxed);
@@ -264,7 +246,7 @@ impl Worker {
         let now = Instant::now();
         for count in 0..=RELAYED_PER_TURN {
             if count == RELAYED_PER_TURN {
-                // As above.
+                // The rest has its turn after the datagrams that came meanwhile.
                 self.wake().signal();
                 break;
             }
@@ -315,16 +297,11 @@ impl Worker {
 
     /// Carries out commands. False: the thread is to end.
     fn carry_out(&mut self) -> bool {
-        let now = Instant::now();
-        self.shares.0.clear();
-        for _ in 0..MAX_COMMANDS {
-            let waiting = self.waiting.take();
-            match waiting.map_or_else(|| self.inbox.queue.try_recv(), Ok) {
+        let began = Instant::now();
+        let mut now = began;
+        while now.saturating_duration_since(began) <= self.time_for_commands {
+            match self.inbox.queue.try_recv() {
                 Ok(ToShard::Command(command)) => {
-                    if !self.shares.take(&command) {
-                        self.waiting = Some(ToShard::Command(command));
-                        break;
-                    }
                     self.members.observe(&command);
                     self.shard.handle_command(command, now, &mut self.batch);
                 }
@@ -346,6 +323,7 @@ impl Worker {
                     return true;
                 }
             }
+            now = Instant::now();
         }
         // The rest has its turn after the datagrams that came meanwhile.
         self.wake().signal();
@@ -371,7 +349,7 @@ mod tests {
     use crate::media::bind;
 
     #[test]
-    fn commands_about_one_participant_take_turns_with_datagrams() {
+    fn commands_take_turns_with_datagrams_by_their_time() {
         let sockets = bind(&[Ipv4Addr::LOCALHOST.into()], 0, 1).unwrap();
         let settings = ShardSettings::small();
         let (commands, queue) = mpsc::channel();
@@ -394,13 +372,12 @@ mod tests {
         let mut worker = Worker::new(0, inbox, all, sockets, figures, settings);
 
         let mut rng = StdRng::seed_from_u64(1);
-        let [busy, other] = [0, 1].map(|_| ParticipantSid::random(&mut rng));
-        let mut ask = |peers: &[(ParticipantSid, u32)]| {
-            for (peer, count) in peers {
-                for _ in 0..*count {
-                    let command = Command::AwaitReply { peer: *peer };
-                    mailboxes[0].send(ToShard::Command(command));
-                }
+        let busy = ParticipantSid::random(&mut rng);
+        let mut ask = |count: u32, time: Duration| {
+            worker.time_for_commands = time;
+            for _ in 0..count {
+                let command = Command::AwaitReply { peer: busy };
+                mailboxes[0].send(ToShard::Command(command));
             }
             let (reply, answer) = mpsc::sync_channel(1);
             mailboxes[0].send(ToShard::Report(reply));
@@ -412,9 +389,15 @@ mod tests {
             }
             turns
         };
-        assert_eq!(ask(&[(busy, 16)]), 1, "n are carried out at once");
-        assert_eq!(ask(&[(busy, 17)]), 2, "n + 1 are not");
-        assert_eq!(ask(&[(busy, 160)]), 10);
-        assert_eq!(ask(&[(busy, 16), (other, 16)]), 1, "each has its own");
+        assert_eq!(
+            ask(160, Duration::from_secs(60)),
+            1,
+            "there is time for all"
+        );
+        let turns = ask(160, Duration::ZERO);
+        assert!(
+            turns > 100,
+            "there is time for one, or for none more: {turns}"
+        );
     }
 }
