@@ -11,6 +11,7 @@
 mod backup;
 mod connection;
 mod descriptions;
+mod track;
 mod tracks;
 
 use std::{
@@ -21,7 +22,10 @@ use std::{
 use protocol::{ParticipantSid, TrackSid};
 use rand::{SeedableRng, rngs::StdRng};
 
-use self::{connection::Connection, tracks::Track};
+use self::{
+    connection::{Connection, Local},
+    track::Track,
+};
 use crate::{
     api::{Command, Config, Event, MediaSections, SendStream, Target, TransportProtocol},
     negotiate::{ENABLED_CODECS, Negotiation},
@@ -42,7 +46,7 @@ pub struct Negotiator {
     /// [`Config::index`] of the room's shard.
     shard: u16,
     /// What all our descriptions say of us, but for credentials.
-    local: connection::Local,
+    local: Local,
     rng: StdRng,
     members: BTreeMap<ParticipantSid, Member>,
     tracks: BTreeMap<TrackSid, Track>,
@@ -83,7 +87,7 @@ impl Negotiator {
     pub fn new(config: &Config, seed: [u8; 32]) -> Self {
         Self {
             shard: config.index,
-            local: connection::Local {
+            local: Local {
                 fingerprint: certificate_fingerprint(&config.certificate),
                 candidates: config.addresses.clone(),
                 tcp_candidates: config.tcp_addresses.clone(),
@@ -222,6 +226,10 @@ impl Negotiator {
 
     fn tell(&mut self, event: Event) {
         self.outputs.push_back(Output::Event(event));
+    }
+
+    fn connection(&mut self, negotiation: Negotiation) -> Connection {
+        Connection::new(negotiation, self.shard, &mut self.rng)
     }
 
     /// False: it is one already.

@@ -2,7 +2,7 @@
 
 use protocol::{ParticipantSid, TrackSid};
 
-use super::{Negotiator, Track};
+use super::{Negotiator, track::Track};
 use crate::{
     api::{Command, MediaKind, PublishedTrack, TrackCodec},
     codec::Codec,

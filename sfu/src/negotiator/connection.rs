@@ -2,12 +2,10 @@
 
 use std::net::SocketAddr;
 
-use protocol::ParticipantSid;
 use rand::Rng;
 
-use super::Negotiator;
 use crate::{
-    api::{Command, IceCredentials, Target, TransportProtocol},
+    api::{IceCredentials, TransportProtocol},
     negotiate::{LocalParameters, Negotiation},
     ssrcs::Ssrcs,
     transport::random_credentials,
@@ -53,28 +51,14 @@ impl Local {
     }
 }
 
-impl Negotiator {
-    /// A PeerConnection that waits for its first description.
-    pub(super) fn connection(&mut self, negotiation: Negotiation) -> Connection {
-        Connection {
+impl Connection {
+    /// One that waits for its first description.
+    pub fn new(negotiation: Negotiation, shard: u16, rng: &mut impl Rng) -> Self {
+        Self {
             negotiation,
-            ssrcs: Ssrcs::new(self.rng.random()),
-            ice: random_credentials(self.shard, &mut self.rng),
+            ssrcs: Ssrcs::new(rng.random()),
+            ice: random_credentials(shard, rng),
             has_remote: false,
-        }
-    }
-
-    /// The shard learns our credentials.
-    pub(super) fn tell_ice(&mut self, peer: ParticipantSid, target: Target, restart: bool) {
-        let member = self.members.get_mut(&peer);
-        if let Some(connection) = member.and_then(|member| member.connection(target)) {
-            let ice = connection.ice.clone();
-            self.pass(Command::SetIce {
-                peer,
-                target,
-                ice,
-                restart,
-            });
         }
     }
 }

@@ -162,6 +162,20 @@ impl Negotiator {
         }
     }
 
+    /// The shard learns our credentials.
+    pub(super) fn tell_ice(&mut self, peer: ParticipantSid, target: Target, restart: bool) {
+        let member = self.members.get_mut(&peer);
+        if let Some(connection) = member.and_then(|member| member.connection(target)) {
+            let ice = connection.ice.clone();
+            self.pass(Command::SetIce {
+                peer,
+                target,
+                ice,
+                restart,
+            });
+        }
+    }
+
     /// The shard learns how subscriptions are sent, where that changed.
     fn send(&mut self, peer: ParticipantSid) {
         let Some(member) = self.members.get_mut(&peer) else {

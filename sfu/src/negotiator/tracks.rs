@@ -1,41 +1,12 @@
 //! Tracks and subscriptions: which there are, and what they come to in sections.
 
-use std::collections::BTreeMap;
-
 use protocol::{ParticipantSid, TrackSid};
 
-use super::Negotiator;
+use super::{Negotiator, track::Track};
 use crate::{
     api::{Command, Event, MediaKind, PublishedTrack, TrackCodec, TrackSetting},
     negotiate::{Bound, PublishOutcome, SendTrack},
 };
-
-/// A published track.
-pub(super) struct Track {
-    pub publisher: ParticipantSid,
-    pub announced: PublishedTrack,
-    /// What it is encoded with, once that is known.
-    pub codec: Option<TrackCodec>,
-    /// The same picture in another codec.
-    pub backup: Option<TrackSid>,
-    /// Everybody gets the backup who can decode it.
-    pub regressed: bool,
-    /// Who subscribes to it, and what they want of it; of a backup, nobody.
-    pub subscribers: BTreeMap<ParticipantSid, TrackSetting>,
-}
-
-impl Track {
-    fn new(publisher: ParticipantSid, announced: PublishedTrack) -> Self {
-        Self {
-            publisher,
-            announced,
-            codec: None,
-            backup: None,
-            regressed: false,
-            subscribers: BTreeMap::new(),
-        }
-    }
-}
 
 impl Negotiator {
     /// [`Command::Publish`].
@@ -135,7 +106,7 @@ impl Negotiator {
 
     /// [`Command::Unpublish`]: the track ends, and its backup with it.
     pub(super) fn unpublish(&mut self, peer: ParticipantSid, track: TrackSid) {
-        let is_own = |track: &&super::Track| track.publisher == peer;
+        let is_own = |track: &&Track| track.publisher == peer;
         let Some(known) = self.tracks.get(&track).filter(is_own) else {
             return;
         };
