@@ -30,6 +30,7 @@ pub fn run() -> Result<(), Box<dyn Error>> {
     fs::create_dir_all("target/bench")?;
     cargo(&["bench", "-p", "server", "--bench", "forward"])?;
     cargo(&["bench", "-p", "server", "--bench", "negotiation"])?;
+    cargo(&["bench", "-p", "server", "--bench", "crowd"])?;
     cargo(&[
         "build",
         "--profile",
