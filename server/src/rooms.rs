@@ -5,6 +5,7 @@
 mod api;
 mod draining;
 mod mailbox;
+mod revoked;
 
 use std::{
     collections::{HashMap, HashSet},
@@ -33,6 +34,7 @@ use crate::{
 use draining::Draining;
 use mailbox::Undelivered;
 pub use mailbox::{SessionMail, SessionReceiver, SessionSender, session_mailbox};
+use revoked::Revoked;
 
 /// Into a room's task. Unbounded: sessions limit the rate of what clients send.
 enum RoomMail {
@@ -88,6 +90,7 @@ struct Table {
     per_shard: Vec<usize>,
     /// Rooms that each API key has opened.
     per_key: HashMap<String, usize>,
+    revoked: Revoked,
 }
 
 struct Entry {
@@ -238,7 +241,7 @@ impl Rooms {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default();
         let config = self.0.config.clone();
-        let room = Room::new(
+        let mut room = Room::new(
             name.clone(),
             settings,
             config,
@@ -246,6 +249,7 @@ impl Rooms {
             unix_now,
             Instant::now(),
         );
+        room.remember(&table.revoked.take(&name));
         let sid = room.sid();
         let shard = self.0.media.least_loaded(&table.per_shard);
         let (sender, mailbox) = mpsc::unbounded_channel();
@@ -450,6 +454,10 @@ impl RoomTask {
                 RoomOutput::Redirect(join) => self.redirect(join),
                 RoomOutput::Closed => {
                     closed = true;
+                    let revoked = self.room.revocations().clone();
+                    let mut table = self.place.rooms.0.table();
+                    table.revoked.keep(&self.place.name, revoked);
+                    drop(table);
                     self.place.vacate();
                 }
                 RoomOutput::Webhook(event) => self.place.rooms.0.webhooks.send(*event),

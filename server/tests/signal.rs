@@ -246,6 +246,57 @@ async fn who_joins_to_publish_only_is_somebody_else_beside_the_person_and_receiv
 }
 
 #[tokio::test]
+async fn who_was_removed_does_not_come_back_once_the_room_has_ended() {
+    let server = Server::dev(&[]);
+    let begin = support::now();
+    let old = support::signed(&support::grant("room", "mallory"), "secret", begin - 100);
+    let url = |token: &str| format!("ws://{}/rtc?access_token={token}", server.address);
+    let mut mallory = Client(connect_async(url(&old)).await.unwrap().0);
+    assert!(mallory.response().await.is_some(), "she is in");
+    let mut admin = support::grant("room", "");
+    admin.video.as_mut().unwrap().room_admin = true;
+    admin.video.as_mut().unwrap().room_create = true;
+    let admin = support::signed(&admin, "secret", begin);
+    let calls = [
+        (
+            "RemoveParticipant",
+            format!(
+                r#"{{"room":"room","identity":"mallory","revoke_token_ts":"{}"}}"#,
+                begin - 50
+            ),
+        ),
+        ("DeleteRoom", r#"{"room":"room"}"#.to_owned()),
+    ];
+    for (method, body) in calls {
+        let answer = server.request(
+            "POST",
+            &format!("/twirp/livekit.RoomService/{method}"),
+            &[
+                ("Authorization", &format!("Bearer {admin}")),
+                ("Content-Type", "application/json"),
+            ],
+            &body,
+        );
+        assert_eq!(answer.status, 200, "{method}: {}", answer.body);
+    }
+    mallory.wait_for_close().await;
+    let mut again = Client(connect_async(url(&old)).await.unwrap().0);
+    let first = again.response().await;
+    assert!(
+        matches!(first, Some(signal_response::Message::Leave(_))),
+        "{first:?}"
+    );
+    // A new token is a new invitation.
+    let new = support::signed(&support::grant("room", "mallory"), "secret", begin);
+    let mut invited = Client(connect_async(url(&new)).await.unwrap().0);
+    let first = invited.response().await;
+    assert!(
+        matches!(first, Some(signal_response::Message::Join(_))),
+        "{first:?}"
+    );
+}
+
+#[tokio::test]
 async fn who_was_removed_does_not_come_back_as_another_device_of_itself() {
     let server = Server::dev(&[]);
     let mut witness = Client::join(&server, "alice").await;

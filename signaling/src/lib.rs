@@ -27,6 +27,7 @@ mod forwarded_participant;
 mod forwarding;
 mod metadata;
 mod participant;
+mod revocations;
 mod room;
 mod room_news;
 mod rpc;
@@ -42,6 +43,7 @@ pub use agents::{
 };
 pub use api::*;
 pub use forwarded_participant::ForwardedParticipant;
+pub use revocations::Revocations;
 pub use room::Room;
 pub use room_news::RoomNews;
 pub use session::Session;

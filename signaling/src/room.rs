@@ -46,6 +46,7 @@ use crate::{
     budget::Ledger,
     clock::{Clock, earliest, seconds},
     participant::Participant,
+    revocations::Revocations,
     rpc::Call,
     speakers::Speakers,
 };
@@ -75,8 +76,8 @@ pub struct Room {
     pub(crate) sessions: BTreeMap<SessionId, ParticipantSid>,
     /// Who wants to come in and owes something, by principal; and until when it does.
     pub(crate) door: BTreeMap<ParticipantIdentity, (Instant, Box<Join>)>,
-    /// Whose tokens do not let them in any more, if they are valid since before a time (seconds since 1970).
-    pub(crate) revoked: BTreeMap<ParticipantIdentity, u64>,
+    /// Whose tokens do not let them in any more.
+    pub(crate) revoked: Revocations,
     /// Every published track, and who publishes it.
     pub(crate) tracks: BTreeMap<TrackSid, ParticipantSid>,
     /// Every published data track, and who publishes it.
@@ -137,7 +138,7 @@ impl Room {
             identities: BTreeMap::new(),
             sessions: BTreeMap::new(),
             door: BTreeMap::new(),
-            revoked: BTreeMap::new(),
+            revoked: Revocations::default(),
             tracks: BTreeMap::new(),
             data_tracks: BTreeMap::new(),
             departed: VecDeque::new(),
@@ -262,6 +263,16 @@ impl Room {
         if self.ends_at().is_some_and(|at| at <= now) {
             self.close_idle(now);
         }
+    }
+
+    /// Tokens that were revoked in a room of this name before it are revoked in it too.
+    pub fn remember(&mut self, revoked: &Revocations) {
+        self.revoked.extend(revoked);
+    }
+
+    /// Tokens that are revoked in it.
+    pub fn revocations(&self) -> &Revocations {
+        &self.revoked
     }
 
     /// When [`Room::handle_timeout`] must be called next.

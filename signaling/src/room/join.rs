@@ -75,7 +75,7 @@ impl Room {
         if join.grant.identity.is_empty() {
             return Err(Error::NoIdentity);
         }
-        if self.is_revoked(&join.grant) {
+        if self.revoked.covers(&join.grant) {
             return Err(Error::TokenRevoked);
         }
         limits::check_identity(&join.grant.identity)?;

@@ -46,7 +46,7 @@ impl Room {
             } => {
                 // Even of somebody who is not here: it must not come either.
                 if let Some(before) = revoke_before {
-                    self.revoke(&identity, before);
+                    self.revoked.add(&identity, before);
                 }
                 let found = self.find_all(&identity);
                 for &sid in &found {

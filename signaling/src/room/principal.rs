@@ -1,4 +1,4 @@
-//! The person behind participants: one who joins as itself, and as companions from other devices. Seats, revocations and
+//! The person behind participants: one who joins as itself, and as companions from other devices. Seats and
 //! budgets are the person's.
 
 use std::{
@@ -21,9 +21,6 @@ use crate::{
 
 /// A participant that has not connected by then gives its seat to one who comes.
 const SEAT_HELD: Duration = Duration::from_secs(10);
-
-/// Revocations that a room remembers.
-const MAX_REVOKED: usize = 1000;
 
 impl Room {
     /// May this one be here beside those who are? A companion takes nobody's place, and there are not any number of them.
@@ -94,28 +91,5 @@ impl Room {
             self.remove(absent, DisconnectReason::JoinFailure, farewell, now);
         }
         Ok(())
-    }
-
-    /// Tokens of this identity, and of its companions, that are valid since before a time do not let anybody in.
-    pub(crate) fn revoke(&mut self, identity: &ParticipantIdentity, before: u64) {
-        if self.revoked.len() >= MAX_REVOKED && !self.revoked.contains_key(identity) {
-            // The oldest: its tokens are the likeliest to have expired.
-            let oldest = self.revoked.iter().min_by_key(|(_, before)| **before);
-            if let Some(oldest) = oldest.map(|(identity, _)| identity.clone()) {
-                self.revoked.remove(&oldest);
-            }
-        }
-        let known = self.revoked.entry(identity.clone()).or_default();
-        *known = before.max(*known);
-    }
-
-    pub(crate) fn is_revoked(&self, grant: &Grant) -> bool {
-        let valid_since = grant.not_before.unwrap_or(0);
-        let revoked = |identity| self.revoked.get(&identity);
-        let named = [revoked(grant.identity()), revoked(grant.principal())];
-        named
-            .into_iter()
-            .flatten()
-            .any(|before| valid_since < *before)
     }
 }
