@@ -8,20 +8,23 @@ mod media;
 mod relay;
 
 pub use control::{api_request, data_packet, join_request, signal_request, token, worker_message};
-pub use media::{data_track, dependency_descriptor, dtls, rtcp, rtp, sdp, srtp_open, stun_demux};
+pub use media::{
+    data_track, dependency_descriptor, dtls, relayed, rtcp, rtp, sdp, srtp_open, stun_demux,
+};
 pub use relay::turn;
 
 /// A target: whatever the bytes, it returns.
 pub type Target = fn(&[u8]);
 
 /// All targets, by name.
-pub const TARGETS: [(&str, Target); 15] = [
+pub const TARGETS: [(&str, Target); 16] = [
     ("api_request", api_request),
     ("data_packet", data_packet),
     ("data_track", data_track),
     ("dependency_descriptor", dependency_descriptor),
     ("dtls", dtls),
     ("join_request", join_request),
+    ("relayed", relayed),
     ("rtcp", rtcp),
     ("rtp", rtp),
     ("sdp", sdp),

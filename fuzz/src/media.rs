@@ -13,6 +13,7 @@ use sfu::{
     Negotiator, PeerPermissions, PublishedTrack, SendBatch, Shard, TrackSetting, TransportProtocol,
     internals::{
         av1, dependency_descriptor as dd, h264, red,
+        relay::Relayed,
         rtcp::{self as rtcp_packets, RtcpPacket},
         rtp::{self as rtp_packets, Extension, ExtensionMap, RtpHeader},
         srtp::{DtlsRole, SrtpProfile, from_keying_material},
@@ -381,6 +382,17 @@ pub fn dependency_descriptor(data: &[u8]) {
             known = Some(structure);
         }
     }
+}
+
+/// A packet between shards: what can be read is written so that it is read as the same.
+pub fn relayed(data: &[u8]) {
+    let Some(packet) = Relayed::parse(data) else {
+        return;
+    };
+    assert_eq!(packet.size().map(usize::from), Some(data.len()));
+    let mut written = Vec::new();
+    packet.write(&mut written);
+    assert_eq!(Relayed::parse(&written), Some(packet));
 }
 
 /// A compound RTCP packet, all that it lists included.

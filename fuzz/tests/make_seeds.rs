@@ -20,8 +20,9 @@ use protocol::{
     token::{Grant, Keys, VideoGrant, sign},
 };
 use sfu::internals::{
+    relay::{Kind, Received, Relayed},
     rtcp::{ReportBlock, RtcpWriter, SenderInfo},
-    rtp::{EgressHeader, SeqNo},
+    rtp::{AudioLevel, EgressHeader, RtpTime, SeqNo},
 };
 
 fn write(target: &str, name: &str, bytes: &[u8]) {
@@ -45,6 +46,7 @@ fn write_seeds() {
     api();
     workers();
     handshakes();
+    between_shards();
 }
 
 fn offers() {
@@ -455,5 +457,34 @@ fn handshakes() {
         let mut seed = vec![role];
         seed.extend(fuzz::join(timed.iter().map(Vec::as_slice)));
         write("dtls", &format!("flight-{role}"), &seed);
+    }
+}
+
+fn between_shards() {
+    let packet = Received {
+        ssrc: 0x0102_0304,
+        index: 1 << 40 | 5,
+        time: RtpTime(0xffff_fff0),
+        payload_type: 111,
+        marker: true,
+        payload: b"sound",
+        dependencies: &[7, 8, 9],
+        voice: AudioLevel::parse(&[0x80 | 40]),
+    };
+    let sid = "TR_VCabcdefghijkl";
+    for (kind, name) in [
+        (Kind::Media, "media"),
+        (Kind::SenderReport, "sender-report"),
+        (Kind::Data, "data"),
+    ] {
+        let mut bytes = Vec::new();
+        Relayed {
+            sid,
+            kind,
+            layer: 2,
+            packet,
+        }
+        .write(&mut bytes);
+        write("relayed", name, &bytes);
     }
 }

@@ -105,6 +105,6 @@ pub mod internals {
         pub use crate::vp9::*;
     }
     pub mod relay {
-        pub use crate::relay::wire::*;
+        pub use crate::{received::Received, relay::wire::*};
     }
 }
