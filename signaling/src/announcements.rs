@@ -1,7 +1,7 @@
 //! What of a participant the others have heard, and what they are yet to hear.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -9,6 +9,12 @@ use protocol::{ParticipantIdentity, ParticipantSid, livekit::SubscriptionPermiss
 
 /// Between two announcements of one participant, and between two of the room.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Up to so many sessions hear of each participant at once, and by itself: those are few messages.
+pub(crate) const FEW: usize = 32;
+
+/// Between two announcements to a crowd: what changed meanwhile is in one message, which is encoded once.
+pub(crate) const TOGETHER: Duration = Duration::from_millis(50);
 
 /// Bytes a second that announcements of one participant may make everybody read: long ones are further apart.
 pub(crate) const BYTES_PER_SECOND: f64 = 128.0 * 1024.0;
@@ -26,6 +32,10 @@ pub(crate) struct News {
     pub room_at: Option<Instant>,
     /// Who is to hear what the handles of its data tracks mean, and who pays for it.
     pub handles: BTreeMap<ParticipantSid, Option<ParticipantIdentity>>,
+    /// Who has just connected: how well, those hear who hear of it.
+    pub qualities: BTreeSet<ParticipantSid>,
+    /// In a crowd: nothing before.
+    pub together_at: Option<Instant>,
     /// A moderator is doing what is done just now: nobody pays.
     pub by_moderator: bool,
 }

@@ -163,6 +163,8 @@ pub struct Response {
     message: Arc<SignalResponse>,
     binary: Bytes,
     subject: Option<Subject>,
+    /// What it is put together of.
+    parts: Arc<[Response]>,
 }
 
 /// Of what a message says all there is to say: the next one of the same subject makes it needless, where the client has not
@@ -242,6 +244,42 @@ impl Response {
         self.subject.as_ref()
     }
 
+    /// What several messages say, in one: of updates of participants, or of the quality of their connections. `None`: there is
+    /// no message.
+    pub fn together(parts: Vec<Self>) -> Option<Self> {
+        use signal_response::Message as M;
+        let (mut participants, mut qualities) = (Vec::new(), Vec::new());
+        if let [_] = parts.as_slice() {
+            return parts.into_iter().next();
+        }
+        for part in &parts {
+            match part.message() {
+                Some(M::Update(update)) => participants.extend(update.participants.iter().cloned()),
+                Some(M::ConnectionQuality(update)) => {
+                    qualities.extend(update.updates.iter().cloned());
+                }
+                _ => debug_assert!(false, "not of those that can be put together"),
+            }
+        }
+        let message = match (participants.is_empty(), qualities.is_empty()) {
+            (false, _) => M::Update(livekit::ParticipantUpdate { participants }),
+            (true, false) => {
+                M::ConnectionQuality(livekit::ConnectionQualityUpdate { updates: qualities })
+            }
+            (true, true) => return None,
+        };
+        Some(Self {
+            parts: parts.into(),
+            ..Self::from(message)
+        })
+    }
+
+    /// The messages that it is put together of, each with a subject of its own; empty for one that is not. Where its client is
+    /// behind, a newer one about a subject takes the place of an older one.
+    pub fn parts(&self) -> &[Response] {
+        &self.parts
+    }
+
     /// The same, for whom its place among other messages matters.
     pub(crate) fn by_itself(self) -> Self {
         Self {
@@ -271,6 +309,7 @@ impl From<signal_response::Message> for Response {
             binary: message.encode_to_vec().into(),
             message: Arc::new(message),
             subject,
+            parts: Arc::new([]),
         }
     }
 }

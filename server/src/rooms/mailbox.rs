@@ -195,6 +195,15 @@ impl Shared {
 impl Queue {
     /// False: there is no room for it.
     fn push(&mut self, mail: SessionMail) -> bool {
+        if let SessionMail::Message(SessionMessage::Response(response)) = &mail
+            && !self.mail.is_empty()
+            && !response.parts().is_empty()
+        {
+            // Its client is behind: of each part, what is newer takes the place of what waits.
+            let parts = response.parts().iter().cloned();
+            let mut parts = parts.map(|part| SessionMail::Message(SessionMessage::Response(part)));
+            return parts.all(|part| self.push(part));
+        }
         if let Some(subject) = mail.subject() {
             if let Some(place) = self.subjects.get(subject) {
                 if subject.keeps_its_place() {
@@ -235,6 +244,8 @@ impl Queue {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use signaling::Response;
+
     use protocol::livekit::{
         LeaveRequest, ParticipantInfo, ParticipantUpdate, RequestResponse, signal_response::Message,
     };
@@ -277,6 +288,35 @@ mod tests {
                 _ => panic!("another mail"),
             })
             .collect()
+    }
+
+    #[test]
+    fn what_a_crowd_is_told_together_is_replaced_part_by_part_where_a_client_is_behind() {
+        let response = |mail| match mail {
+            SessionMail::Message(SessionMessage::Response(response)) => response,
+            _ => panic!("another mail"),
+        };
+        let together = |version| {
+            let parts = ["PA_a", "PA_b"].map(|sid| response(update(sid, version, 10)));
+            let all = Response::together(parts.to_vec()).unwrap();
+            SessionMail::Message(SessionMessage::Response(all))
+        };
+        let (sender, mut receiver) = session_mailbox();
+        // Nothing waits: it is one message.
+        assert_eq!(sender.send(together(1)), Ok(()));
+        let first = response(receiver.try_recv().unwrap());
+        assert!(
+            matches!(first.message(), Some(Message::Update(update)) if update.participants.len() == 2)
+        );
+        assert!(receiver.try_recv().is_none());
+        for version in 2..=100_000 {
+            assert_eq!(sender.send(together(version)), Ok(()));
+        }
+        assert_eq!(sender.send(update("PA_a", 100_001, 10)), Ok(()));
+        let waits = read(&mut receiver);
+        assert!(waits.len() <= 3, "{waits:?}");
+        assert!(waits.contains(&("PA_a".to_owned(), 100_001)));
+        assert!(waits.contains(&("PA_b".to_owned(), 100_000)));
     }
 
     #[test]

@@ -11,9 +11,10 @@ use protocol::{
     prost::Message as _,
 };
 
+use super::presence::quality_message;
 use crate::{
-    announcements::{BYTES_PER_SECOND, Change, INTERVAL, interval},
-    api::{Response, SessionMessage},
+    announcements::{BYTES_PER_SECOND, Change, FEW, INTERVAL, TOGETHER, interval},
+    api::{Response, RoomOutput, SessionMessage},
     budget::PER_SECOND,
     clock::earliest,
     room::Room,
@@ -28,7 +29,7 @@ impl Room {
         change.charged |= !self.news.by_moderator;
     }
 
-    /// It has just become visible: it is announced at once, whatever it did before. Who comes in again and again pays for
+    /// It has just become visible: it is announced at once, or in a crowd with the others who have, whatever it did before. Who comes in again and again pays for
     /// the time it would have to wait if it were still here.
     pub(crate) fn introduce(&mut self, sid: ParticipantSid, now: Instant) {
         if let Some(participant) = self.participants.get_mut(&sid) {
@@ -36,7 +37,9 @@ impl Room {
             participant.announced.next = None;
             let bytes = participant.info().encoded_len();
             self.announce(sid, false);
-            self.tell_news_of(sid, now);
+            if !self.is_crowd() {
+                self.tell_news_of(sid, now);
+            }
             let time = bytes as f64 / BYTES_PER_SECOND;
             self.charge(sid, (time * PER_SECOND) as u64, now);
         }
@@ -87,12 +90,15 @@ impl Room {
 
     /// When [`Room::tell_news`] has something to do.
     pub(crate) fn news_until(&self) -> Option<Instant> {
+        let together_at = self.news.together_at.filter(|_| self.is_crowd());
         let due = |sid| {
             let announced = &self.participants.get(sid)?.announced;
-            match announced.audience {
+            let own = match announced.audience {
                 Some(_) => announced.audience_at,
                 None => announced.next,
-            }
+            };
+            // The later of the two; one that is not there is past.
+            own.max(together_at)
         };
         let participants = self.news.participants.keys().filter_map(due).min();
         let room = self.news.room_at.filter(|_| self.news.room.is_some());
@@ -104,9 +110,14 @@ impl Room {
         if self.closed {
             return;
         }
-        let changed: Vec<_> = self.news.participants.keys().copied().collect();
-        for sid in changed {
-            self.tell_news_of(sid, now);
+        if !self.is_crowd() {
+            let changed: Vec<_> = self.news.participants.keys().copied().collect();
+            for sid in changed {
+                self.tell_news_of(sid, now);
+            }
+            self.tell_qualities();
+        } else if self.news.together_at.is_none_or(|at| at <= now) {
+            self.tell_together(now);
         }
         let is_due = self.news.room_at.is_none_or(|at| at <= now);
         if let Some(except) = self.news.room.take_if(|_| is_due) {
@@ -115,37 +126,102 @@ impl Room {
         self.tell_data_handles(now);
     }
 
-    /// The same of one participant.
+    /// So many hear what is said that it is said together.
+    fn is_crowd(&self) -> bool {
+        self.sessions.len() > FEW
+    }
+
+    /// What it is time to say of participants, in one message for everybody.
+    fn tell_together(&mut self, now: Instant) {
+        let changed: Vec<_> = self.news.participants.keys().copied().collect();
+        let (mut told, mut parts) = (Vec::new(), Vec::new());
+        for sid in changed {
+            let Some(change) = self.take_change(sid, now) else {
+                continue;
+            };
+            let (is_news, update) = self.tell_info(sid, change, now);
+            parts.extend(update.map(|update| (sid, update)));
+            told.push((sid, change, is_news));
+        }
+        if !parts.is_empty() {
+            self.news.together_at = Some(now + TOGETHER);
+        }
+        self.broadcast_together(parts);
+        self.tell_qualities();
+        for (sid, change, is_news) in told {
+            self.follow_up(sid, change, is_news);
+        }
+    }
+
+    /// How well those are connected who have just come.
+    fn tell_qualities(&mut self) {
+        let qualities = std::mem::take(&mut self.news.qualities);
+        let parts = qualities.into_iter().filter_map(|sid| {
+            let participant = self.participants.get(&sid).filter(|p| p.is_visible())?;
+            Some((sid, quality_message(participant)))
+        });
+        self.broadcast_together(parts.collect());
+    }
+
+    /// Each part to everybody but whom it is about, who knows it.
+    fn broadcast_together(&mut self, parts: Vec<(ParticipantSid, Response)>) {
+        let all = parts.iter().map(|(_, part)| part.clone()).collect();
+        let Some(all) = Response::together(all) else {
+            return;
+        };
+        for (session, sid) in &self.sessions {
+            let is_about = parts.iter().any(|(about, _)| about == sid);
+            let response = match is_about {
+                false => Some(all.clone()),
+                true => {
+                    let others = parts.iter().filter(|(about, _)| about != sid);
+                    Response::together(others.map(|(_, part)| part.clone()).collect())
+                }
+            };
+            let to_session = |response| RoomOutput::ToSession {
+                session: *session,
+                message: SessionMessage::Response(response),
+            };
+            self.outputs.extend(response.map(to_session));
+        }
+    }
+
+    /// The same of one participant, by itself.
     pub(crate) fn tell_news_of(&mut self, sid: ParticipantSid, now: Instant) {
+        if let Some(change) = self.take_change(sid, now) {
+            let (is_news, update) = self.tell_info(sid, change, now);
+            if let Some(update) = update {
+                self.broadcast(update, Some(sid));
+            }
+            self.follow_up(sid, change, is_news);
+        }
+    }
+
+    /// What of a participant is to be said now, if it is time.
+    fn take_change(&mut self, sid: ParticipantSid, now: Instant) -> Option<Change> {
         let Some(participant) = self.participants.get_mut(&sid) else {
             self.news.participants.remove(&sid);
-            return;
+            return None;
         };
         let is_due = |at: Option<Instant>| at.is_none_or(|at| at <= now);
         let announced = &mut participant.announced;
         if !is_due(announced.audience_at) && announced.audience.is_some() {
             // Nobody hears of a new track before it is known who may receive it.
-            return;
+            return None;
         }
         if let Some(permission) = announced.audience.take() {
             announced.audience_at = Some(now + INTERVAL);
             self.apply_audience(sid, permission, now);
         }
-        let Some(participant) = self.participants.get(&sid) else {
-            return;
-        };
-        if is_due(participant.announced.next)
-            && let Some(change) = self.news.participants.remove(&sid)
-        {
-            self.tell_change(sid, change, now);
-        }
+        let participant = self.participants.get(&sid)?;
+        is_due(participant.announced.next)
+            .then(|| self.news.participants.remove(&sid))
+            .flatten()
+            .filter(|change| change.info)
     }
 
-    fn tell_change(&mut self, sid: ParticipantSid, change: Change, now: Instant) {
-        if !change.info {
-            return;
-        }
-        let is_news = self.tell_info(sid, change, now);
+    /// What follows once the others have heard of a change.
+    fn follow_up(&mut self, sid: ParticipantSid, change: Change, is_news: bool) {
         if let Some(participant) = self.participants.get(&sid).filter(|_| change.grant)
             && let Some(session) = participant.session
         {
@@ -158,10 +234,15 @@ impl Room {
         self.offer_announced(sid);
     }
 
-    /// False: it is as it was. To find that out costs time too.
-    fn tell_info(&mut self, sid: ParticipantSid, change: Change, now: Instant) -> bool {
+    /// Whether it is another than it was, which costs time to find out; and what the others are to hear.
+    fn tell_info(
+        &mut self,
+        sid: ParticipantSid,
+        change: Change,
+        now: Instant,
+    ) -> (bool, Option<Response>) {
         let Some(participant) = self.participants.get_mut(&sid) else {
-            return false;
+            return (false, None);
         };
         let (digest, bytes) = participant.digest();
         let is_news = participant.announced.digest.replace(digest) != Some(digest);
@@ -171,7 +252,7 @@ impl Room {
             if change.charged {
                 self.charge(sid, (1 + bytes / 1024) as u64, now);
             }
-            return is_news;
+            return (is_news, None);
         }
         participant.version += 1;
         let update = ParticipantUpdate {
@@ -182,10 +263,9 @@ impl Room {
         let mut receivers = usize::from(to_itself);
         if is_visible {
             receivers += self.sessions.len();
-            self.broadcast(response.clone(), Some(sid));
         }
         if to_itself {
-            self.send(sid, response.by_itself());
+            self.send(sid, response.clone().by_itself());
         }
         if change.charged {
             self.charge(sid, (receivers * (1 + bytes / 1024)) as u64, now);
@@ -194,7 +274,7 @@ impl Room {
             let owes_until = self.ledger.owes_until(&participant.principal(), now);
             participant.announced.next = Some(now + interval(bytes)).max(owes_until);
         }
-        true
+        (true, is_visible.then_some(response))
     }
 
     /// What was announced can be received.

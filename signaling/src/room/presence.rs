@@ -68,14 +68,7 @@ impl Room {
     /// Who connected hears how everybody is connected, and the others that it is.
     pub(crate) fn announce_quality(&mut self, sid: ParticipantSid) {
         self.send_quality(sid);
-        let Some(participant) = self.participants.get(&sid).filter(|p| p.is_visible()) else {
-            return;
-        };
-        let updates = vec![quality_info(participant)];
-        self.broadcast(
-            Message::ConnectionQuality(ConnectionQualityUpdate { updates }),
-            Some(sid),
-        );
+        self.news.qualities.insert(sid);
     }
 
     /// A connection became better or worse: its participant hears of it, and those who receive its tracks.
@@ -86,10 +79,7 @@ impl Room {
         if std::mem::replace(&mut participant.quality, quality) == quality {
             return;
         }
-        let updates = vec![quality_info(participant)];
-        let response = Response::from(Message::ConnectionQuality(ConnectionQualityUpdate {
-            updates,
-        }));
+        let response = quality_message(participant);
         let is_visible = participant.is_visible();
         let listeners: Vec<_> = self.sessions.values().copied().collect();
         for listener in listeners {
@@ -211,6 +201,12 @@ impl Room {
             self.tell_speakers(&[(sid, 0.0, false)]);
         }
     }
+}
+
+/// How well one participant is connected.
+pub(super) fn quality_message(participant: &Participant) -> Response {
+    let updates = vec![quality_info(participant)];
+    Message::ConnectionQuality(ConnectionQualityUpdate { updates }).into()
 }
 
 fn quality_info(participant: &Participant) -> ConnectionQualityInfo {

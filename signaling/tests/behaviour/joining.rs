@@ -8,7 +8,7 @@ use protocol::{
     signal::Frame,
     turn::TurnServers,
 };
-use sfu::Command;
+use sfu::{Command, Event};
 use signaling::{ApiCall, ApiReply, COMPATIBLE_VERSION, CloseCause, Config};
 
 use crate::meeting::*;
@@ -500,4 +500,60 @@ fn a_count_that_was_right_for_a_moment_is_corrected() {
         Some(update.room.as_ref()?.num_participants)
     });
     assert_eq!(counts.next_back(), Some(2));
+}
+
+#[test]
+fn in_a_crowd_many_who_come_at_once_are_one_message_and_everybody_knows_everybody() {
+    let mut meeting = Meeting::new();
+    let mut all: Vec<_> = (0..40)
+        .map(|person| {
+            meeting.advance(Duration::from_millis(100));
+            meeting.enter(&format!("person {person}"))
+        })
+        .collect();
+    let witness = all[0];
+    meeting.advance(SECOND);
+    let late: Vec<_> = (40..60)
+        .map(|person| meeting.join(&format!("person {person}")))
+        .collect();
+    let before = meeting.heard(witness);
+    for session in &late {
+        let peer = meeting.sid(*session);
+        meeting.media(Event::Connected { peer });
+    }
+    meeting.advance(Duration::from_millis(60));
+    let heard = meeting.since(witness, before);
+    let sizes: Vec<_> = heard
+        .iter()
+        .filter_map(|told| match told {
+            Told::Update(update) => Some(update.participants.len()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(sizes, [1, 19], "the first one at once, the others together");
+    // How well they are connected comes when they are known.
+    let known = position(
+        heard,
+        |told| matches!(told, Told::Update(update) if update.participants.len() == 19),
+    );
+    let quality = position(
+        heard,
+        |told| matches!(told, Told::ConnectionQuality(update) if update.updates.len() == 19),
+    );
+    assert!(known.unwrap() < quality.unwrap());
+    all.extend(late);
+    for session in &all {
+        let own = meeting.sid(*session).to_string();
+        let in_join = meeting.join_response(*session).other_participants.clone();
+        let told = updates(meeting.since(*session, 0));
+        let mut known: Vec<_> = in_join
+            .iter()
+            .chain(&told)
+            .map(|info| info.sid.clone())
+            .collect();
+        known.sort();
+        known.dedup();
+        assert_eq!(known.len(), 59);
+        assert!(!known.contains(&own), "nobody is told of itself");
+    }
 }
