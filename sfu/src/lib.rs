@@ -65,6 +65,7 @@ mod up_track;
 mod vp8;
 mod vp9;
 mod waiting_data;
+mod workspace;
 
 pub use api::*;
 pub use negotiator::Negotiator;

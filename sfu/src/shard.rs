@@ -32,7 +32,6 @@ use rustc_hash::FxHashMap;
 use slotmap::SlotMap;
 
 use crate::{
-    allocator::Demand,
     api::{Command, Config, Datagram, DisconnectReason, Event, Reason, SendBatch},
     demux::{DatagramKind, Demux, classify},
     down_track::DownTrack,
@@ -47,6 +46,7 @@ use crate::{
     timers::{Timer, Timers},
     transport::{TransportContext, TransportError, TransportEvent},
     up_track::UpTrack,
+    workspace::Workspace,
 };
 
 /// How often NACKs, key frame requests and transport-cc feedback go out while media flows.
@@ -54,9 +54,6 @@ const FEEDBACK_INTERVAL: Duration = Duration::from_millis(20);
 
 /// A part that wants to be woken in the past is woken a little later: it must not stop the world.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(1);
-
-/// Larger than any datagram we accept.
-pub(crate) const SCRATCH: usize = 2048;
 
 /// One thread's worth of media: peers, rooms and the packets between them.
 pub struct Shard {
@@ -86,21 +83,13 @@ pub struct Shard {
     /// Asked of other shards, by their index.
     pub(crate) requests: VecDeque<(u16, Command)>,
     pub(crate) stats: Stats,
-    pub(crate) scratch: Box<[u8]>,
+    pub(crate) space: Workspace,
     /// SSRC of our own RTCP.
     pub(crate) rtcp_ssrc: u32,
     next_feedback: Option<Instant>,
     /// Subscribers for whose network packets wait, and when they are looked at.
     pub(crate) paced: Vec<PeerKey>,
     pub(crate) next_pace: Option<Instant>,
-    /// Work space for going through one peer's subscriptions, so that nothing is allocated for it.
-    pub(crate) scratch_downs: Vec<DownTrackKey>,
-    pub(crate) pictures: Vec<DownTrackKey>,
-    pub(crate) demands: Vec<Demand>,
-    pub(crate) shares: Vec<Option<u8>>,
-    /// Empty between two rounds of feedback; see there.
-    pub(crate) feedback_ups: Vec<UpTrackKey>,
-    pub(crate) feedback_peers: Vec<PeerKey>,
 }
 
 impl Shard {
@@ -127,18 +116,12 @@ impl Shard {
             relayed: RelayQueue::default(),
             requests: VecDeque::new(),
             stats: Stats::default(),
-            scratch: vec![0; SCRATCH].into_boxed_slice(),
+            space: Workspace::default(),
             rtcp_ssrc: rand::Rng::random(&mut rng),
             rng,
             next_feedback: None,
             paced: Vec::new(),
             next_pace: None,
-            scratch_downs: Vec::new(),
-            pictures: Vec::new(),
-            demands: Vec::new(),
-            shares: Vec::new(),
-            feedback_ups: Vec::new(),
-            feedback_peers: Vec::new(),
         }
     }
 
@@ -264,7 +247,7 @@ impl Shard {
             return;
         }
         self.stats.panics += 1;
-        self.restore_lent();
+        self.space.restore();
         if let Some(p) = self.peers.get_mut(peer) {
             tracing::error!(participant = %p.sid, "a bug ended this participant's transport");
             p.transport.fail(DisconnectReason::Internal);
@@ -290,14 +273,6 @@ impl Shard {
             }
         }
         self.reschedule(peer, now);
-    }
-
-    /// Work space that was lent when a panic struck is gone with it. Lists grow again by themselves; what is used at its
-    /// length must be there again, or nobody's packets would fit any more.
-    fn restore_lent(&mut self) {
-        if self.scratch.len() != SCRATCH {
-            self.scratch = vec![0; SCRATCH].into_boxed_slice();
-        }
     }
 
     fn handle_stun(&mut self, datagram: &Datagram<'_>, now: Instant, out: &mut impl SendBatch) {
@@ -530,27 +505,31 @@ mod tests {
         let (mut shard, [broken, _]) = shard_with_peers(now, &mut out);
         let key = shard.sids[&broken];
         // All that is taken out of a shard while it works.
-        let before = shard.scratch.len();
+        let before = shard.space.packet.len();
         shard.guard(key, now, |shard| {
             let _lent = (
-                std::mem::take(&mut shard.scratch),
-                std::mem::take(&mut shard.scratch_downs),
-                std::mem::take(&mut shard.pictures),
-                std::mem::take(&mut shard.demands),
-                std::mem::take(&mut shard.shares),
+                std::mem::take(&mut shard.space.packet),
+                std::mem::take(&mut shard.space.downs),
+                std::mem::take(&mut shard.space.pictures),
+                std::mem::take(&mut shard.space.demands),
+                std::mem::take(&mut shard.space.shares),
             );
             panic!("a bug, as the test wants it");
         });
-        assert_eq!(shard.scratch.len(), before);
-        let lists = (&shard.scratch_downs, &shard.pictures, &shard.demands);
+        assert_eq!(shard.space.packet.len(), before);
+        let lists = (
+            &shard.space.downs,
+            &shard.space.pictures,
+            &shard.space.demands,
+        );
         assert_eq!((lists.0.len(), lists.1.len(), lists.2.len()), (0, 0, 0));
         // In these rounds each peer is guarded by itself: who comes after the one that fails has its turn, …
         shard.paced = shard.peers.keys().collect();
         shard.release(now, &mut out);
         shard.handle_feedback(now, &mut out);
         // … and the lists of a round are there for the next.
-        assert!(shard.paced.is_empty() && shard.feedback_peers.is_empty());
-        assert!(shard.feedback_peers.capacity() >= 2);
+        assert!(shard.paced.is_empty() && shard.space.peers.is_empty());
+        assert!(shard.space.peers.capacity() >= 2);
         assert_eq!(shard.stats().panics, 1);
     }
 

@@ -53,19 +53,19 @@ impl Shard {
             && now >= p.next_allocation
         {
             p.next_allocation = now + ALLOCATION_INTERVAL;
-            let mut downs = std::mem::take(&mut self.scratch_downs);
+            let mut downs = std::mem::take(&mut self.space.downs);
             downs.extend_from_slice(&p.downs);
             self.allocate(peer, bitrate, &downs, now);
             downs.clear();
-            self.scratch_downs = downs;
+            self.space.downs = downs;
         }
         self.probe(peer, now, out);
     }
 
     fn allocate(&mut self, peer: PeerKey, bitrate: Bitrate, downs: &[DownTrackKey], now: Instant) {
         let (mut pictures, mut demands) = (
-            std::mem::take(&mut self.pictures),
-            std::mem::take(&mut self.demands),
+            std::mem::take(&mut self.space.pictures),
+            std::mem::take(&mut self.space.demands),
         );
         let (mut voices, mut redundancy) = (0, 0);
         for key in downs {
@@ -89,7 +89,7 @@ impl Shard {
         let primary_only = self.thin_audio(peer, downs, wanted, usable);
         let sound = voices + if primary_only { 0 } else { redundancy };
         let budget = usable.saturating_sub(sound);
-        let mut shares = std::mem::take(&mut self.shares);
+        let mut shares = std::mem::take(&mut self.space.shares);
         divide(budget, &demands, &mut shares);
         if let Some(p) = self.peers.get_mut(peer) {
             let wanted = (wanted as f64 * WANTED / USABLE) as Bitrate;
@@ -98,7 +98,7 @@ impl Shard {
         for ((key, demand), share) in pictures.drain(..).zip(demands.drain(..)).zip(&shares) {
             self.give(key, &demand, *share, budget, now);
         }
-        (self.pictures, self.demands, self.shares) = (pictures, demands, shares);
+        (self.space.pictures, self.space.demands, self.space.shares) = (pictures, demands, shares);
     }
 
     /// Redundant audio (RFC 2198) doubles a voice. Where pictures would suffer for it, voices go out once; true then.

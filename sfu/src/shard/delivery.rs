@@ -52,7 +52,7 @@ impl Shard {
             tracing::info!(participant = %p.sid, "nothing but checks comes");
             return self.connect_anew(peer);
         }
-        let mut downs = std::mem::take(&mut self.scratch_downs);
+        let mut downs = std::mem::take(&mut self.space.downs);
         downs.extend_from_slice(&p.downs);
         self.watch_publisher(peer, now);
         let mut is_unbound = false;
@@ -64,7 +64,7 @@ impl Shard {
                 Some(Finding::Lost) => self.renew_subscription(peer, down, now),
             }
         }
-        self.scratch_downs = downs;
+        self.space.downs = downs;
         if is_unbound {
             self.ask_again(peer, now);
         }

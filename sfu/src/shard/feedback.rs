@@ -11,9 +11,10 @@ use crate::{
     peer::{Incoming, send::Outgoing},
     rtcp::{self, NtpTime, ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, from_compact},
     rtp::SeqNo,
-    shard::{SCRATCH, Shard},
+    shard::Shard,
     stats::DropReason,
     up_track::SPATIAL,
+    workspace::DATAGRAM,
 };
 
 /// Time between receiver reports to a publisher.
@@ -41,7 +42,7 @@ impl Shard {
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        let mut compound = [0; SCRATCH];
+        let mut compound = [0; DATAGRAM];
         let Some(p) = self.peers.get_mut(peer) else {
             return;
         };
@@ -356,7 +357,7 @@ impl Shard {
     /// What goes out regularly while media flows.
     pub(crate) fn handle_feedback(&mut self, now: Instant, out: &mut impl SendBatch) {
         // Keys are copied out, since the work below needs the whole shard; the buffers are kept for the next time.
-        let mut ups = std::mem::take(&mut self.feedback_ups);
+        let mut ups = std::mem::take(&mut self.space.ups);
         ups.extend(self.ups.keys());
         for up in ups.drain(..) {
             let Some(publisher) = self.ups.get(up).map(|track| track.publisher) else {
@@ -364,8 +365,8 @@ impl Shard {
             };
             self.guard(publisher, now, |shard| shard.feed_back_track(up, now, out));
         }
-        self.feedback_ups = ups;
-        let mut peers = std::mem::take(&mut self.feedback_peers);
+        self.space.ups = ups;
+        let mut peers = std::mem::take(&mut self.space.peers);
         peers.extend(self.peers.keys());
         for peer in peers.drain(..) {
             self.guard(peer, now, |shard| {
@@ -373,7 +374,7 @@ impl Shard {
                 shard.feed_back_peer(peer, now, out);
             });
         }
-        self.feedback_peers = peers;
+        self.space.peers = peers;
         self.report_speakers(now);
     }
 

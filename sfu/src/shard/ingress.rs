@@ -36,9 +36,9 @@ impl Shard {
         now: Instant,
     ) -> Result<(), DropReason> {
         let header = RtpHeader::parse(datagram.payload).map_err(|_| DropReason::Malformed)?;
-        let mut scratch = std::mem::take(&mut self.scratch);
+        let mut scratch = std::mem::take(&mut self.space.packet);
         let result = self.open_rtp(peer, datagram, header, &mut scratch, now);
-        self.scratch = scratch;
+        self.space.packet = scratch;
         result
     }
 
