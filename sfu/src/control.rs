@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
+use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid, budget::Budget};
 use rand::Rng;
 
 use crate::{
@@ -11,7 +11,6 @@ use crate::{
         TrackSetting,
     },
     backup::codec_to_send,
-    budget::Budget,
     bwe::HIGHEST,
     data::WaitingData,
     down_track::DownTrack,

@@ -16,7 +16,6 @@ mod allocator;
 pub mod api;
 pub mod av1;
 mod backup;
-pub mod budget;
 pub mod bwe;
 mod congestion;
 mod control;

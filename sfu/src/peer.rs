@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::{ParticipantIdentity, ParticipantSid};
+use protocol::{ParticipantIdentity, ParticipantSid, budget::Budget};
 use rustc_hash::FxHashMap;
 
 use crate::{
     api::{MediaSections, PeerPermissions, TransportProtocol},
-    budget::Budget,
     bwe::{BandwidthEstimator, Bitrate},
     data::WaitingData,
     negotiate::{ExtensionIds, Negotiation, ReceiveSection},

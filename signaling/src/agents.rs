@@ -27,6 +27,7 @@ use std::{
 
 use protocol::{
     DispatchSid, JobSid, ParticipantIdentity, ParticipantSid, RoomName, RoomSid, WorkerSid,
+    budget::Budget,
     livekit::{
         self, JobAssignment, JobStatus, JobType, ParticipantInfo, ParticipantPermission,
         RoomAgentDispatch, server_message, worker_message,
@@ -35,7 +36,7 @@ use protocol::{
 };
 use rand::{SeedableRng, rngs::StdRng};
 
-use crate::{api::Config, clock::Clock, session::TokenBucket};
+use crate::{api::Config, clock::Clock};
 pub use dispatches::check_dispatches;
 
 /// The longest message of a worker, bytes: the metadata and attributes of an agent, each as long as it may be.
@@ -219,7 +220,7 @@ struct Worker {
     jobs: BTreeSet<JobSid>,
     /// Those it was asked about.
     asked: BTreeSet<JobSid>,
-    messages: TokenBucket,
+    messages: Budget,
 }
 
 /// The wish that an agent be in a room.

@@ -12,10 +12,9 @@ use std::{
 
 use protocol::{
     ParticipantIdentity, ParticipantSid,
+    budget::Budget,
     livekit::{DisconnectReason, leave_request::Action, signal_request},
 };
-
-use sfu::budget::Budget;
 
 use crate::{
     api::Config, clock::earliest, descriptions::DescriptionBudgets, leave::Farewell,

@@ -4,9 +4,10 @@ use std::time::{Duration, Instant};
 
 use protocol::{
     ParticipantSid,
+    budget::Budget,
     livekit::{ClientInfo, SessionDescription, client_info::Sdk},
 };
-use sfu::{Command, budget::Budget};
+use sfu::Command;
 
 use crate::{clock::earliest, participant::Participant, room::Room};
 

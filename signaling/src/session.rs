@@ -8,6 +8,7 @@ use std::{
 };
 
 use protocol::{
+    budget::Budget,
     livekit::{
         self, DisconnectReason, LeaveRequest, Pong, RoomMovedResponse, SignalResponse,
         leave_request::Action, signal_request, signal_response,
@@ -42,7 +43,7 @@ pub struct Session {
     encoding: Option<Encoding>,
     phase: Phase,
     held_back: Vec<Response>,
-    requests: TokenBucket,
+    requests: Budget,
     /// Set by the first ping: a client that never pings is watched by the socket's own pings.
     silent_at: Option<Instant>,
     grant: Option<Box<Grant>>,
@@ -71,7 +72,7 @@ impl Session {
             encoding: None,
             phase: Phase::Opening,
             held_back: Vec::new(),
-            requests: TokenBucket::new(config.requests_per_second, config.request_burst, now),
+            requests: Budget::new(config.requests_per_second, config.request_burst, now),
             silent_at: None,
             grant: None,
             moved: None,
@@ -86,10 +87,8 @@ impl Session {
         if self.phase == Phase::Closed {
             return;
         }
-        if !self
-            .requests
-            .take(1.0 + (frame.len() / BYTES_PER_REQUEST) as f64, now)
-        {
+        let units = u32::try_from(1 + frame.len() / BYTES_PER_REQUEST).unwrap_or(u32::MAX);
+        if !self.requests.take(units, now) {
             return self.misbehaved(CloseCause::TooMany);
         }
         self.encoding.get_or_insert(frame.encoding());
@@ -104,7 +103,7 @@ impl Session {
 
     /// The client sent a frame of the connection itself, such as a ping of the WebSocket. It counts as any other.
     pub fn handle_control_frame(&mut self, now: Instant) {
-        if self.phase != Phase::Closed && !self.requests.take(1.0, now) {
+        if self.phase != Phase::Closed && !self.requests.take(1, now) {
             self.misbehaved(CloseCause::TooMany);
         }
     }
@@ -304,36 +303,6 @@ impl Session {
         self.phase = Phase::Closed;
         self.held_back.clear();
         self.outputs.push_back(SessionOutput::Close(cause));
-    }
-}
-
-/// A limit of so many per second, with a burst.
-pub(crate) struct TokenBucket {
-    per_second: f64,
-    burst: f64,
-    tokens: f64,
-    at: Instant,
-}
-
-impl TokenBucket {
-    pub fn new(per_second: u32, burst: u32, now: Instant) -> Self {
-        Self {
-            per_second: per_second.into(),
-            burst: burst.into(),
-            tokens: burst.into(),
-            at: now,
-        }
-    }
-
-    pub fn take(&mut self, tokens: f64, now: Instant) -> bool {
-        let gained = now.saturating_duration_since(self.at).as_secs_f64() * self.per_second;
-        self.at = now.max(self.at);
-        self.tokens = (self.tokens + gained).min(self.burst);
-        if self.tokens < tokens {
-            return false;
-        }
-        self.tokens -= tokens;
-        true
     }
 }
 
