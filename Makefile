@@ -14,6 +14,8 @@ FUZZ_VERSION := 0.13.2
 FUZZ := $(BUILD)/tools/cargo-fuzz-$(FUZZ_VERSION)/bin/cargo-fuzz
 FUZZED := $(or $(TARGET),rtp)
 GO_CLIENT := $(BUILD)/go/participant
+# Where Debian has protobuf's own .proto files.
+PROTOBUF := /usr/include
 # The server, the tools and the examples, with the features that `cargo test --workspace` has built all libraries with.
 BUILD_PROGRAMS := cargo build --workspace --bins --examples
 
@@ -88,6 +90,15 @@ advisories: $(DENY) ## Known vulnerabilities among the dependencies (asks the ne
 bench: compiler web ## CPU and memory per forwarded packet, and times to the first picture
 	@.ci/apt valgrind:valgrind
 	cargo xtask bench
+
+.PHONY: descriptors
+descriptors: ## What messages of the server API have in them, anew: when a test says so, after an update of livekit-protocol
+	@.ci/apt protoc:protobuf-compiler
+	@[ -e $(PROTOBUF)/google/protobuf/descriptor.proto ] || .ci/apt libprotobuf-dev:libprotobuf-dev
+	protos="$$(cargo metadata --format-version 1 --locked \
+		| grep -o '"manifest_path":"[^"]*/livekit-protocol-[^"]*/Cargo.toml"' | cut -d'"' -f4 | xargs dirname)/protocol/protobufs"; \
+	protoc -I "$$protos" -I $(PROTOBUF) --include_imports -o protocol/src/json/livekit.binpb \
+		livekit_room.proto livekit_agent_dispatch.proto livekit_sip.proto
 
 .PHONY: web
 web: web-client/dist/index.html ## The web client, built

@@ -1,281 +1,97 @@
 //! Protobuf's JSON as livekit-server's API answers it: field names as in the `.proto` files, and fields without a
 //! value written out. (`serde` on LiveKit's messages gives lowerCamelCase names and leaves empty fields out, which is
 //! what webhooks want.)
+//!
+//! What a message has in it is in `json/livekit.binpb`, the descriptors of livekit-protocol's `.proto` files;
+//! `make descriptors` writes it when that crate was updated, and a test fails until then.
 
-use serde::Serialize;
+use std::sync::LazyLock;
+
+use prost::Message;
+use prost_reflect::{DescriptorPool, DynamicMessage, Kind, MessageDescriptor, SerializeOptions};
 use serde_json::Value;
 
-/// The fields of a message, under their names in the `.proto` file.
-pub type Shape = &'static [(&'static str, Field)];
-
-/// What a field holds, and so how it is written when it is empty.
-#[derive(Debug, Clone, Copy)]
-pub enum Field {
-    /// `""`
-    Text,
-    /// `false`
-    Bool,
-    /// `0`
-    Number,
-    /// `"0"`: 64-bit numbers are texts in protobuf's JSON.
-    Long,
-    /// The name of the enum's zero.
-    Enum(&'static str),
-    /// `null`
-    Message(Shape),
-    /// `[]`, of messages.
-    Messages(Shape),
-    /// `[]`, of anything else.
-    List,
-    /// `{}`
-    Map,
-    /// Nothing: one of several, of which one is there.
-    Either,
-}
-
-use Field::{Bool, Either, Enum, List, Long, Map, Message, Messages, Number, Text};
+/// The name of a message: which fields it has.
+pub type Shape = &'static str;
 
 /// A message without fields.
-pub const EMPTY: Shape = &[];
+pub const EMPTY: Shape = "livekit.DeleteRoomResponse";
 
 /// The lists of egress, ingress and SIP, while nothing is in them.
-pub const ITEMS: Shape = &[("items", List)];
+pub const ITEMS: Shape = "livekit.ListSIPDispatchRuleResponse";
 
 /// `livekit.Room`
-pub const ROOM: Shape = &[
-    ("sid", Text),
-    ("name", Text),
-    ("empty_timeout", Number),
-    ("departure_timeout", Number),
-    ("max_participants", Number),
-    ("creation_time", Long),
-    ("creation_time_ms", Long),
-    ("turn_password", Text),
-    (
-        "enabled_codecs",
-        Messages(&[("mime", Text), ("fmtp_line", Text)]),
-    ),
-    ("metadata", Text),
-    ("num_participants", Number),
-    ("num_publishers", Number),
-    ("active_recording", Bool),
-    ("version", Message(TIMED_VERSION)),
-];
+pub const ROOM: Shape = "livekit.Room";
 
 /// `livekit.ListRoomsResponse`
-pub const ROOMS: Shape = &[("rooms", Messages(ROOM))];
+pub const ROOMS: Shape = "livekit.ListRoomsResponse";
 
 /// `livekit.ParticipantInfo`
-pub const PARTICIPANT: Shape = &[
-    ("sid", Text),
-    ("identity", Text),
-    ("state", Enum("JOINING")),
-    ("tracks", Messages(TRACK)),
-    ("metadata", Text),
-    ("joined_at", Long),
-    ("joined_at_ms", Long),
-    ("name", Text),
-    ("version", Number),
-    ("permission", Message(PERMISSION)),
-    ("region", Text),
-    ("is_publisher", Bool),
-    ("kind", Enum("STANDARD")),
-    ("attributes", Map),
-    ("disconnect_reason", Enum("UNKNOWN_REASON")),
-    ("kind_details", List),
-    ("data_tracks", Messages(DATA_TRACK)),
-    ("client_protocol", Number),
-    ("capabilities", List),
-];
+pub const PARTICIPANT: Shape = "livekit.ParticipantInfo";
 
 /// `livekit.ListParticipantsResponse`
-pub const PARTICIPANTS: Shape = &[("participants", Messages(PARTICIPANT))];
+pub const PARTICIPANTS: Shape = "livekit.ListParticipantsResponse";
 
 /// `livekit.MuteRoomTrackResponse`
-pub const MUTED_TRACK: Shape = &[("track", Message(TRACK))];
+pub const MUTED_TRACK: Shape = "livekit.MuteRoomTrackResponse";
 
 /// `livekit.PerformRpcResponse`
-pub const RPC_RESPONSE: Shape = &[("payload", Text)];
+pub const RPC_RESPONSE: Shape = "livekit.PerformRpcResponse";
 
 /// `livekit.AgentDispatch`
-pub const AGENT_DISPATCH: Shape = &[
-    ("id", Text),
-    ("agent_name", Text),
-    ("room", Text),
-    ("metadata", Text),
-    (
-        "state",
-        Message(&[
-            ("jobs", Messages(JOB)),
-            ("created_at", Long),
-            ("deleted_at", Long),
-        ]),
-    ),
-    ("restart_policy", Enum("JRP_ON_FAILURE")),
-    ("deployment", Text),
-    ("attributes", Map),
-];
+pub const AGENT_DISPATCH: Shape = "livekit.AgentDispatch";
 
 /// `livekit.ListAgentDispatchResponse`
-pub const AGENT_DISPATCHES: Shape = &[("agent_dispatches", Messages(AGENT_DISPATCH))];
+pub const AGENT_DISPATCHES: Shape = "livekit.ListAgentDispatchResponse";
 
-const JOB: Shape = &[
-    ("id", Text),
-    ("dispatch_id", Text),
-    ("type", Enum("JT_ROOM")),
-    ("room", Message(ROOM)),
-    ("participant", Message(PARTICIPANT)),
-    ("namespace", Text),
-    ("metadata", Text),
-    ("agent_name", Text),
-    (
-        "state",
-        Message(&[
-            ("status", Enum("JS_PENDING")),
-            ("error", Text),
-            ("started_at", Long),
-            ("ended_at", Long),
-            ("updated_at", Long),
-            ("participant_identity", Text),
-            ("worker_id", Text),
-            ("agent_id", Text),
-        ]),
-    ),
-    ("enable_recording", Bool),
-    ("deployment", Text),
-    ("attributes", Map),
-    ("enable_redaction", Bool),
-];
+/// All messages of LiveKit's server API, a constant that is decoded once.
+static MESSAGES: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| {
+    let pool = DescriptorPool::decode(&include_bytes!("json/livekit.binpb")[..]);
+    debug_assert!(pool.is_ok(), "{pool:?}");
+    pool.ok()
+});
 
-const TIMED_VERSION: Shape = &[("unix_micro", Long), ("ticks", Number)];
-
-const PERMISSION: Shape = &[
-    ("can_subscribe", Bool),
-    ("can_publish", Bool),
-    ("can_publish_data", Bool),
-    ("can_publish_sources", List),
-    ("hidden", Bool),
-    ("recorder", Bool),
-    ("can_update_metadata", Bool),
-    ("agent", Bool),
-    ("can_subscribe_metrics", Bool),
-    ("can_manage_agent_session", Bool),
-];
-
-const TRACK: Shape = &[
-    ("sid", Text),
-    ("type", Enum("AUDIO")),
-    ("name", Text),
-    ("muted", Bool),
-    ("width", Number),
-    ("height", Number),
-    ("simulcast", Bool),
-    ("disable_dtx", Bool),
-    ("source", Enum("UNKNOWN")),
-    ("layers", Messages(LAYER)),
-    ("mime_type", Text),
-    ("mid", Text),
-    (
-        "codecs",
-        Messages(&[
-            ("mime_type", Text),
-            ("mid", Text),
-            ("cid", Text),
-            ("layers", Messages(LAYER)),
-            ("video_layer_mode", Enum("MODE_UNUSED")),
-            ("sdp_cid", Text),
-        ]),
-    ),
-    ("stereo", Bool),
-    ("disable_red", Bool),
-    ("encryption", Enum("NONE")),
-    ("stream", Text),
-    ("version", Message(TIMED_VERSION)),
-    ("audio_features", List),
-    ("backup_codec_policy", Enum("PREFER_REGRESSION")),
-    ("packet_trailer_features", List),
-];
-
-const DATA_TRACK: Shape = &[
-    ("pub_handle", Number),
-    ("sid", Text),
-    ("name", Text),
-    ("encryption", Enum("NONE")),
-    ("frame_encoding", Message(ENCODING)),
-    (
-        "schema",
-        Message(&[("name", Text), ("encoding", Message(ENCODING))]),
-    ),
-];
-
-/// One of two, of which the other is not written.
-const ENCODING: Shape = &[("well_known", Either), ("custom", Either)];
-
-const LAYER: Shape = &[
-    ("quality", Enum("LOW")),
-    ("width", Number),
-    ("height", Number),
-    ("bitrate", Number),
-    ("ssrc", Number),
-    ("spatial_layer", Number),
-    ("rid", Text),
-    ("repair_ssrc", Number),
-];
-
-/// Writes a message of this shape. `None` when it holds an enum value that JSON has no word for.
-pub fn write(message: &impl Serialize, shape: Shape) -> Option<Value> {
-    Some(complete(serde_json::to_value(message).ok()?, shape))
+/// Writes a message of this name. `None`: there is none of this name, or this is another.
+pub fn write(message: &impl Message, shape: Shape) -> Option<Value> {
+    let descriptor = MESSAGES.as_ref()?.get_message_by_name(shape)?;
+    let encoded = message.encode_to_vec();
+    let message = DynamicMessage::decode(descriptor.clone(), encoded.as_slice()).ok()?;
+    let options = SerializeOptions::new()
+        .skip_default_fields(false)
+        .use_proto_field_name(true);
+    let mut value = message
+        .serialize_with_options(serde_json::value::Serializer, &options)
+        .ok()?;
+    add_nulls(&mut value, &descriptor);
+    Some(value)
 }
 
-fn complete(value: Value, shape: Shape) -> Value {
-    // A message is written as an object, or as null where there is none.
-    let Value::Object(mut object) = value else {
-        return value;
+/// Go's `EmitUnpopulated` also writes messages that are not there, except where one of several is there instead.
+fn add_nulls(value: &mut Value, descriptor: &MessageDescriptor) {
+    // Some of protobuf's own messages are texts.
+    let Value::Object(object) = value else {
+        return;
     };
-    let mut complete = serde_json::Map::new();
-    for (name, field) in shape {
-        let value = object.remove(&camel_case(name));
-        if value.is_none() && matches!(field, Either) {
-            continue;
-        }
-        complete.insert((*name).to_owned(), field.complete(value));
-    }
-    debug_assert!(object.is_empty(), "fields without a shape: {object:?}");
-    complete.into()
-}
-
-impl Field {
-    fn complete(self, value: Option<Value>) -> Value {
-        match (self, value) {
-            (Message(shape), Some(value)) => complete(value, shape),
-            (Messages(shape), Some(Value::Array(values))) => values
-                .into_iter()
-                .map(|value| complete(value, shape))
-                .collect(),
-            (_, Some(value)) => value,
-            (Text, None) => "".into(),
-            (Bool, None) => false.into(),
-            (Number, None) => 0.into(),
-            (Long, None) => "0".into(),
-            (Enum(zero), None) => zero.into(),
-            (Message(_) | Either, None) => Value::Null,
-            (Messages(_) | List, None) => Value::Array(Vec::new()),
-            (Map, None) => Value::Object(serde_json::Map::new()),
+    for field in descriptor.fields() {
+        match (object.get_mut(field.name()), field.kind()) {
+            (None, _) if field.containing_oneof().is_none() => {
+                object.insert(field.name().to_owned(), Value::Null);
+            }
+            (Some(Value::Array(values)), Kind::Message(message)) => {
+                for value in values {
+                    add_nulls(value, &message);
+                }
+            }
+            (Some(value), Kind::Message(message)) if !field.is_map() => {
+                add_nulls(value, &message);
+            }
+            _ => {}
         }
     }
 }
 
-/// `num_participants` → `numParticipants`
-fn camel_case(name: &str) -> String {
-    let mut words = name.split('_');
-    let mut camel = words.next().unwrap_or_default().to_owned();
-    for word in words {
-        let mut letters = word.chars();
-        camel.extend(letters.next().map(|first| first.to_ascii_uppercase()));
-        camel.push_str(letters.as_str());
-    }
-    camel
-}
+#[cfg(test)]
+mod completeness;
 
 #[cfg(test)]
 mod tests {

@@ -1,4 +1,4 @@
-//! Words on the wire: LiveKit's messages, ids and names, access tokens, the error table.
+//! Words on the wire: LiveKit's messages, ids and names, access tokens, the error table; and how much of anything is taken.
 //!
 //! Pure: no socket, no clock, no global randomness. Everything else of the project speaks through
 //! these types; only this crate names `livekit-protocol`.
@@ -14,6 +14,7 @@
 )]
 
 pub mod api;
+pub mod budget;
 pub mod codec;
 pub mod data_packet;
 pub mod error;

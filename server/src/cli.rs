@@ -61,7 +61,7 @@ pub struct CreateToken {
     /// The name that others see.
     #[arg(long, default_value = "")]
     pub name: String,
-    /// How long it is good for joining: a number with s, m, h or d.
+    /// How long it is good for joining: numbers with units, like 90s, 6h or 1d 12h.
     #[arg(long, default_value = "6h", value_parser = duration)]
     pub valid_for: Duration,
     /// May moderate the room.
@@ -79,27 +79,18 @@ pub struct CreateToken {
     pub api_secret_file: Option<PathBuf>,
 }
 
-/// A time span: a number and a unit.
+/// A time span. A number alone is seconds.
 fn duration(text: &str) -> Result<Duration, String> {
-    let (number, unit) = text.split_at(
-        text.find(|c: char| !c.is_ascii_digit())
-            .unwrap_or(text.len()),
-    );
-    let unit = match unit {
-        "" | "s" => 1,
-        "m" => 60,
-        "h" => 3600,
-        "d" => 86_400,
-        _ => return Err("expected a number with s, m, h or d, for example 6h".to_owned()),
+    let parsed = match text.parse() {
+        Ok(seconds) => Ok(Duration::from_secs(seconds)),
+        Err(_) => humantime::parse_duration(text),
     };
-    let number: u64 = number
-        .parse()
-        .map_err(|_| "expected a number, for example 6h".to_owned())?;
-    number
-        .checked_mul(unit)
-        .filter(|&s| s > 0)
-        .map(Duration::from_secs)
-        .ok_or_else(|| "out of range".to_owned())
+    let duration = parsed.map_err(|error| error.to_string())?;
+    // Tokens count in seconds.
+    if duration < Duration::from_secs(1) {
+        return Err("expected a second at least, for example 6h".to_owned());
+    }
+    Ok(duration)
 }
 
 #[cfg(test)]
@@ -114,11 +105,31 @@ mod tests {
 
     #[test]
     fn durations_have_units() {
-        assert_eq!(duration("90"), Ok(Duration::from_secs(90)));
-        assert_eq!(duration("6h"), Ok(Duration::from_secs(21_600)));
-        assert_eq!(duration("2d"), Ok(Duration::from_secs(172_800)));
-        for text in ["", "h", "6 h", "-1h", "1w", "0s", "99999999999999999999d"] {
+        for (text, seconds) in [
+            ("90", 90),
+            ("90s", 90),
+            ("5m", 300),
+            ("6h", 21_600),
+            ("2d", 172_800),
+            ("1h 30m", 5_400),
+            ("1.5h", 5_400),
+            ("1w", 604_800),
+        ] {
+            assert_eq!(duration(text), Ok(Duration::from_secs(seconds)), "{text}");
+        }
+        for text in [
+            "",
+            "h",
+            "-1h",
+            "1x",
+            "0",
+            "0s",
+            "500ms",
+            "99999999999999999999d",
+        ] {
             assert!(duration(text).is_err(), "{text}");
         }
+        let message = duration("6x").unwrap_err();
+        assert!(message.contains("\"x\""), "{message}");
     }
 }

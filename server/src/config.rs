@@ -5,6 +5,7 @@
 
 mod secrets;
 mod sections;
+mod variables;
 
 use std::{
     net::{IpAddr, Ipv4Addr, Ipv6Addr},
@@ -33,13 +34,6 @@ pub const MIN_SECRET: usize = 32;
 
 /// The most candidates we offer. A machine full of container networks has more, and none of the further ones works.
 const MAX_ADDRESSES: usize = 16;
-
-/// The tables of the file. There is no key outside of them: where Kubernetes has a service named `conclave` it sets
-/// `CONCLAVE_PORT` to something else.
-const SECTIONS: [&str; 11] = [
-    "http", "media", "tls", "turn", "room", "meetings", "webhook", "limits", "metrics", "log",
-    "shutdown",
-];
 
 /// All settings.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -104,6 +98,17 @@ pub enum ConfigError {
         /// What is wrong.
         message: String,
     },
+    /// An environment variable looks like one of ours and is none. It is misspelt, or of another version.
+    #[error(
+        "environment variable {name}: there is no such setting{}",
+        meant.as_ref().map(|meant| format!(", did you mean {meant}?")).unwrap_or_default()
+    )]
+    UnknownVariable {
+        /// Its name.
+        name: String,
+        /// The one that was meant, where one is close.
+        meant: Option<String>,
+    },
     /// Values that make no sense together, or no sense at all.
     #[error("{0}")]
     Value(String),
@@ -157,21 +162,18 @@ impl Config {
         // It was read once already.
         let mut table: toml::Table = toml::from_str(text).unwrap_or_default();
         for (name, value) in environment {
-            let Some(rest) = name.strip_prefix("CONCLAVE_") else {
+            if !name.starts_with(variables::PREFIX) || variables::is_others(&name, &value) {
                 continue;
-            };
-            if rest == "KEYS" {
+            }
+            if name == variables::KEYS {
                 config.keys = parse_keys(&value)
                     .map_err(|message| ConfigError::Variable { name, message })?;
                 table.remove("keys");
                 continue;
             }
-            let lower = rest.to_ascii_lowercase();
-            let Some((section, key)) = lower
-                .split_once('_')
-                .filter(|(section, _)| SECTIONS.contains(section))
-            else {
-                continue;
+            let Some((section, key)) = variables::setting(&name) else {
+                let meant = variables::closest(&name);
+                return Err(ConfigError::UnknownVariable { name, meant });
             };
             let entry = table
                 .entry(section)

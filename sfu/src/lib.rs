@@ -15,7 +15,6 @@
 mod allocator;
 mod api;
 mod av1;
-pub mod budget;
 mod bwe;
 mod codec;
 pub mod data_track;

@@ -4,12 +4,11 @@ pub mod send;
 
 use std::time::{Duration, Instant};
 
-use protocol::{ParticipantIdentity, ParticipantSid, TrackSid};
+use protocol::{ParticipantIdentity, ParticipantSid, TrackSid, budget::Budget};
 use rustc_hash::FxHashMap;
 
 use crate::{
     api::{ExtensionIds, PeerPermissions, ReceiveSection},
-    budget::Budget,
     bwe::{BandwidthEstimator, Bitrate},
     delivery::Watch,
     keys::{DownTrackKey, PeerKey, RouterKey, UpTrackKey},

@@ -16,13 +16,13 @@ use std::{
 
 use aws_lc_rs::digest;
 use is::stun::StunMessage;
+use protocol::budget::Budget;
 
 pub use ice::{parse_stun, random_credentials, stream_shard};
 pub use sctp::{MAX_MESSAGE_SIZE, MAX_SENT_MESSAGE, SendOutcome};
 
 use crate::{
     api::{Config, DataChannel, Datagram, Destination, DisconnectReason, SendBatch},
-    budget::Budget,
     negotiate::{IceCredentials, RemoteParameters},
     rtp::RtpHeader,
     sdp::Setup,

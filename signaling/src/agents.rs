@@ -27,6 +27,7 @@ use std::{
 
 use protocol::{
     DispatchSid, JobSid, ParticipantIdentity, ParticipantSid, RoomName, RoomSid, WorkerSid,
+    budget::Budget,
     livekit::{
         self, JobAssignment, JobStatus, JobType, ParticipantInfo, ParticipantPermission,
         RoomAgentDispatch, server_message, worker_message,
@@ -35,7 +36,7 @@ use protocol::{
 };
 use rand::{SeedableRng, rngs::StdRng};
 
-use crate::{api::Config, clock::Clock, room_news::RoomNews, token_bucket::TokenBucket};
+use crate::{api::Config, clock::Clock, room_news::RoomNews};
 
 /// The longest message of a worker, bytes: the metadata and attributes of an agent, each as long as it may be.
 pub const MAX_WORKER_FRAME: usize = 640 * 1024;
@@ -168,7 +169,7 @@ struct Worker {
     jobs: BTreeSet<JobSid>,
     /// Those it was asked about.
     asked: BTreeSet<JobSid>,
-    messages: TokenBucket,
+    messages: Budget,
 }
 
 /// The wish that an agent be in a room.

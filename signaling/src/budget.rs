@@ -10,11 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::{ParticipantIdentity, livekit::signal_request};
-
-use sfu::budget::Budget;
-
 use crate::{api::Config, descriptions::DescriptionBudgets};
+use protocol::{ParticipantIdentity, budget::Budget, livekit::signal_request};
 
 /// A long frame counts as several: to read it costs by its length. A page in a meeting of 160 that each change the
 /// description of 900 kB stays below half of the limit.

@@ -2,8 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::livekit::{ClientInfo, SessionDescription, client_info::Sdk};
-use sfu::budget::Budget;
+use protocol::{
+    budget::Budget,
+    livekit::{ClientInfo, SessionDescription, client_info::Sdk},
+};
 
 /// Descriptions of one kind that a participant may send at once. Clients send a second offer right after the first
 /// answer, and one more for each track they publish.

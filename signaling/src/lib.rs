@@ -34,7 +34,6 @@ mod rpc;
 mod server_info;
 mod session;
 mod speakers;
-mod token_bucket;
 mod track;
 
 pub use agents::{

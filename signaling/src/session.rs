@@ -8,6 +8,7 @@ use std::{
 };
 
 use protocol::{
+    budget::Budget,
     livekit::{
         self, DisconnectReason, LeaveRequest, Pong, RoomMovedResponse, SignalResponse,
         leave_request::Action, signal_request, signal_response,
@@ -24,7 +25,6 @@ use crate::{
     budget::BYTES_PER_REQUEST,
     clock::{Clock, earliest, seconds},
     farewell::leave,
-    token_bucket::TokenBucket,
 };
 
 /// Messages kept for a client whose `join` is not out yet. The room sends `join` first, so that there are hardly any.
@@ -40,7 +40,7 @@ pub struct Session {
     encoding: Option<Encoding>,
     phase: Phase,
     held_back: Vec<Response>,
-    requests: TokenBucket,
+    requests: Budget,
     /// Set by the first ping: a client that never pings is watched by the socket's own pings.
     silent_at: Option<Instant>,
     grant: Option<Box<Grant>>,
@@ -69,7 +69,7 @@ impl Session {
             encoding: None,
             phase: Phase::Opening,
             held_back: Vec::new(),
-            requests: TokenBucket::new(config.requests_per_second, config.request_burst, now),
+            requests: Budget::new(config.requests_per_second, config.request_burst, now),
             silent_at: None,
             grant: None,
             moved: None,
@@ -84,10 +84,8 @@ impl Session {
         if self.phase == Phase::Closed {
             return;
         }
-        if !self
-            .requests
-            .take(1.0 + (frame.len() / BYTES_PER_REQUEST) as f64, now)
-        {
+        let units = u32::try_from(1 + frame.len() / BYTES_PER_REQUEST).unwrap_or(u32::MAX);
+        if !self.requests.take(units, now) {
             return self.misbehaved(CloseCause::TooMany);
         }
         self.encoding.get_or_insert(frame.encoding());
@@ -102,7 +100,7 @@ impl Session {
 
     /// The client sent a frame of the connection itself, such as a ping of the WebSocket. It counts as any other.
     pub fn handle_control_frame(&mut self, now: Instant) {
-        if self.phase != Phase::Closed && !self.requests.take(1.0, now) {
+        if self.phase != Phase::Closed && !self.requests.take(1, now) {
             self.misbehaved(CloseCause::TooMany);
         }
     }

@@ -72,23 +72,88 @@ fn keys_of_the_environment_replace_those_of_the_file() {
 }
 
 #[test]
-fn a_wrong_variable_is_named() {
-    let message = error("", &[("CONCLAVE_HTTP_PORTS", "1")]);
+fn a_wrong_value_of_a_variable_names_it() {
+    let message = error("", &[("CONCLAVE_HTTP_PORT", "many")]);
     assert!(
-        message.starts_with("environment variable CONCLAVE_HTTP_PORTS: unknown field"),
+        message.starts_with("environment variable CONCLAVE_HTTP_PORT: invalid"),
         "{message}"
     );
-    assert!(error("", &[("CONCLAVE_HTTP_PORT", "many")]).contains("CONCLAVE_HTTP_PORT"));
 }
 
 #[test]
-fn what_kubernetes_sets_for_a_service_of_our_name_is_not_ours() {
+fn a_variable_that_is_none_is_refused_with_the_one_that_was_meant() {
+    for (wrong, right) in [
+        ("CONCLAVE_HTTP_PORTS", "CONCLAVE_HTTP_PORT"),
+        ("CONCLAVE_HTPP_PORT", "CONCLAVE_HTTP_PORT"),
+        ("CONCLAVE_MEDIA_ADDRESS", "CONCLAVE_MEDIA_ADDRESSES"),
+        ("CONCLAVE_MEETING_START", "CONCLAVE_MEETINGS_START"),
+        ("CONCLAVE_WEBHOOKS_URLS", "CONCLAVE_WEBHOOK_URLS"),
+        ("CONCLAVE_ROOM_EMPTYTIMEOUT", "CONCLAVE_ROOM_EMPTY_TIMEOUT"),
+        ("CONCLAVE_KEY", "CONCLAVE_KEYS"),
+    ] {
+        let message = error("", &[(wrong, "1")]);
+        assert_eq!(
+            message,
+            format!(
+                "environment variable {wrong}: there is no such setting, did you mean {right}?"
+            )
+        );
+    }
+    for wrong in [
+        "CONCLAVE_",
+        "CONCLAVE_DEV",
+        "CONCLAVE_HTTP",
+        "CONCLAVE_COLOUR",
+    ] {
+        let message = error("", &[(wrong, "1")]);
+        assert_eq!(
+            message,
+            format!("environment variable {wrong}: there is no such setting")
+        );
+    }
+}
+
+#[test]
+fn every_setting_has_a_variable() {
+    for (section, key, value) in [
+        ("http", "trusted_proxies", "[]"),
+        ("room", "empty_timeout", "1"),
+        ("limits", "max_media_connections", "1"),
+        ("shutdown", "drain_seconds", "1"),
+    ] {
+        let name = format!("CONCLAVE_{}_{}", section, key).to_ascii_uppercase();
+        assert_eq!(variables::setting(&name), Some((section, key)));
+        parse("", &[(name.as_str(), value)]).unwrap();
+        // As some shells and orchestrators write them.
+        let mixed = format!("CONCLAVE_{section}_{key}");
+        parse("", &[(mixed.as_str(), value)]).unwrap();
+    }
+}
+
+#[test]
+fn what_others_set_is_not_ours() {
     let environment = [
+        // What Kubernetes sets for services named `conclave` and `conclave-turn`.
         ("CONCLAVE_PORT", "tcp://10.0.0.1:7880"),
         ("CONCLAVE_SERVICE_HOST", "10.0.0.1"),
+        ("CONCLAVE_SERVICE_PORT", "7880"),
+        ("CONCLAVE_SERVICE_PORT_HTTP", "7880"),
+        ("CONCLAVE_PORT_7880_TCP", "tcp://10.0.0.1:7880"),
+        ("CONCLAVE_PORT_7880_TCP_PROTO", "tcp"),
+        ("CONCLAVE_PORT_7880_TCP_PORT", "7880"),
         ("CONCLAVE_PORT_7880_TCP_ADDR", "10.0.0.1"),
+        ("CONCLAVE_TURN_PORT", "udp://10.0.0.2:3478"),
+        ("CONCLAVE_TURN_PORT_3478_UDP_ADDR", "10.0.0.2"),
+        // What `conclave token create` reads.
+        ("CONCLAVE_API_SECRET", "hush"),
     ];
-    assert_eq!(parse("", &environment).unwrap().http.port, 7880);
+    let config = parse("", &environment).unwrap();
+    assert_eq!((config.http.port, config.turn.port), (7880, 3478));
+    // Who names a port so means ours.
+    assert!(error("", &[("CONCLAVE_PORT", "7880")]).contains("CONCLAVE_PORT: there is no such"));
+    assert!(
+        error("", &[("CONCLAVE_TURN_PORT", "no port")]).contains("CONCLAVE_TURN_PORT: invalid")
+    );
 }
 
 #[test]

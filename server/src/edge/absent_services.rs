@@ -73,7 +73,8 @@ pub(super) fn methods(service: &str) -> Option<&'static [Method]> {
 /// Answers a call of one of their methods. All lists of these services are in a field of one name.
 pub(super) fn carry_out(service: &str, method: &str, call: &Call) -> Result<Reply, Error> {
     if method.starts_with("List") {
-        return call.reply(&livekit::ListEgressResponse::default(), json::ITEMS);
+        let none = livekit::ListSipDispatchRuleResponse::default();
+        return call.reply(&none, json::ITEMS);
     }
     Err(Error::Unimplemented(match service {
         EGRESS => "this server has no egress service",

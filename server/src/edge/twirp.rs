@@ -18,7 +18,7 @@ use protocol::{
     prost::Message,
     token::{Grant, SipGrant, VideoGrant},
 };
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 
 use super::{Edge, absent_services, agent_dispatch, body, path, room_service, rtc};
 use crate::metrics::ApiCall;
@@ -243,11 +243,7 @@ impl Call {
     }
 
     /// The answer, written as the request was.
-    pub(super) fn reply(
-        &self,
-        message: &(impl Message + Serialize),
-        shape: Shape,
-    ) -> Result<Reply, Error> {
+    pub(super) fn reply(&self, message: &impl Message, shape: Shape) -> Result<Reply, Error> {
         let (content_type, body) = match self.format {
             Format::Json => {
                 let value = json::write(message, shape).ok_or(Error::Internal)?;

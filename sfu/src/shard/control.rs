@@ -2,12 +2,11 @@
 
 use std::time::{Duration, Instant};
 
-use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
+use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid, budget::Budget};
 
 use super::{backup::codec_to_send, feedback::FEEDBACK};
 use crate::{
     api::{Command, Event, PeerPermissions, PublishedTrack, SendBatch, TrackSetting},
-    budget::Budget,
     bwe::HIGHEST,
     delivery::Watch,
     down_track::DownTrack,

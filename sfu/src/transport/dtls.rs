@@ -14,9 +14,9 @@ use std::{
 };
 
 use dimpl::{Config, Dtls, DtlsCertificate, Output};
+use protocol::budget::Budget;
 
 use crate::{
-    budget::Budget,
     sdp::Fingerprint,
     srtp::{self, DtlsRole, SrtpProfile, SrtpReceiver, SrtpSender},
 };

@@ -6,7 +6,9 @@ use std::{
 };
 
 use protocol::{
-    WorkerSid, limits,
+    WorkerSid,
+    budget::Budget,
+    limits,
     livekit::{
         JobType, ParticipantPermission, RegisterWorkerRequest, RegisterWorkerResponse,
         UpdateWorkerStatus, WorkerPing, WorkerPong, WorkerStatus, server_message::Message as Told,
@@ -15,7 +17,7 @@ use protocol::{
 };
 
 use super::{Agents, AgentsOutput, Due, Pool, Worker, WorkerFault, WorkerId};
-use crate::{server_info::server_info, token_bucket::TokenBucket};
+use crate::server_info::server_info;
 
 /// A worker that has not registered by then is nobody. LiveKit's value.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
@@ -49,7 +51,7 @@ impl Agents {
             silent_until: None,
             jobs: BTreeSet::new(),
             asked: BTreeSet::new(),
-            messages: TokenBucket::new(MESSAGES_PER_SECOND, MESSAGE_BURST, now),
+            messages: Budget::new(MESSAGES_PER_SECOND, MESSAGE_BURST, now),
         };
         self.workers.insert(id, worker);
         let due = (now + REGISTER_TIMEOUT, Due::Registration(id));
@@ -72,7 +74,7 @@ impl Agents {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        if !worker.messages.take(1.0, now) {
+        if !worker.messages.take(1, now) {
             return self.close_worker(id, WorkerFault::TooMany, now);
         }
         let registered = worker.pool.is_some();
