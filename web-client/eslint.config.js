@@ -9,7 +9,7 @@ export default ts.config(
   ...ts.configs.strict,
   ...ts.configs.stylistic,
   {
-    files: ['src/**/*.{ts,tsx}', 'dev/**/*.{ts,tsx}'],
+    files: ['src/**/*.{ts,tsx}', 'dev/**/*.{ts,tsx}', 'test/**/*.{ts,tsx}'],
     languageOptions: { globals: globals.browser },
     plugins: { 'react-hooks': hooks },
     rules: {

@@ -22,5 +22,12 @@ export default defineConfig({
       '/rtc': { target: SERVER, ws: true },
     },
   },
-  test: { environment: 'node', include: ['src/**/*.test.ts'] },
+  test: {
+    restoreMocks: true,
+    projects: [
+      // Logic knows no document.
+      { extends: true, test: { name: 'logic', environment: 'node', include: ['src/**/*.test.ts'] } },
+      { extends: true, test: { name: 'screens', environment: 'happy-dom', include: ['src/**/*.test.tsx'] } },
+    ],
+  },
 });

@@ -88,7 +88,7 @@ async function inside(request = BY_TOKEN, tracks = NOTHING) {
   const joining = call.join(request, tracks);
   room.connecting.resolve(undefined);
   await settled();
-  expect(call.getSnapshot().phase).toBe('connected');
+  expect(call.connection.getSnapshot().phase).toBe('connected');
   return { call, room, joining };
 }
 
@@ -112,7 +112,7 @@ describe('no camera and no microphone stays on', () => {
     const { tracks, microphone, camera } = open();
     await call.join(BY_TOKEN, tracks);
     await settled();
-    expect(call.getSnapshot().phase).toBe('left');
+    expect(call.connection.getSnapshot().phase).toBe('left');
     expect(room.connect).not.toHaveBeenCalled();
     expect(microphone.stop).toHaveBeenCalled();
     expect(camera.stop).toHaveBeenCalled();
@@ -147,7 +147,7 @@ describe('no camera and no microphone stays on', () => {
       if (end === 'connected') room.connecting.resolve(undefined);
       else room.connecting.reject(ConnectionError.cancelled('aborted'));
       await joining;
-      expect(call.getSnapshot().left).toMatchObject({ reason: 'left' });
+      expect(call.connection.getSnapshot().left).toMatchObject({ reason: 'left' });
       expect(room.disconnect).toHaveBeenCalledTimes(end === 'connected' ? 1 : 0);
       expect(room.localParticipant.publishTrack).not.toHaveBeenCalled();
     }
@@ -158,7 +158,7 @@ describe('no camera and no microphone stays on', () => {
     const tooLong = open();
     void slow.call.join(BY_TOKEN, tooLong.tracks);
     await vi.advanceTimersByTimeAsync(60_000);
-    expect(slow.call.getSnapshot().left).toMatchObject({ reason: 'unreachable' });
+    expect(slow.call.connection.getSnapshot().left).toMatchObject({ reason: 'unreachable' });
     expect(tooLong.camera.stop).toHaveBeenCalled();
     const { call, room } = calling();
     const failing = open();
@@ -166,7 +166,7 @@ describe('no camera and no microphone stays on', () => {
     room.connecting.reject(ConnectionError.notAllowed('room is full', 403));
     await joining;
     await settled();
-    expect(call.getSnapshot().left).toMatchObject({ cause: 'full' });
+    expect(call.connection.getSnapshot().left).toMatchObject({ cause: 'full' });
     expect(failing.microphone.stop).toHaveBeenCalled();
     expect(vi.getTimerCount()).toBe(0);
   });
@@ -203,7 +203,7 @@ describe('no camera and no microphone stays on', () => {
     room.opening.reject(new DOMException('', 'NotFoundError'));
     vi.stubGlobal('navigator', { userAgent: '', mediaDevices: {} });
     await call.setCamera(true);
-    expect(call.getSnapshot().problem).toEqual({ device: 'camera', cause: 'missing' });
+    expect(call.devices.getSnapshot().problem).toEqual({ device: 'camera', cause: 'missing' });
     await call.leave();
   });
 });
@@ -219,14 +219,14 @@ describe('a call', () => {
       for (let n = 0; n < people; n++) room.remoteParticipants.set(n, {});
       room.tell(RoomEvent.ConnectionStateChanged, state as never);
       await call.leave();
-      expect(call.getSnapshot().left).toMatchObject({ reason: 'left', alone });
+      expect(call.connection.getSnapshot().left).toMatchObject({ reason: 'left', alone });
     }
   });
 
   it('connects to the server that the page came from', async () => {
     const { call, room } = await inside(BY_LINK);
     expect(room.connect).toHaveBeenCalledWith('wss://meet.example.org', 't');
-    expect(call.getSnapshot().access).toBe('link');
+    expect(call.connection.getSnapshot().access).toBe('link');
     await call.leave();
   });
 
@@ -241,10 +241,10 @@ describe('a call', () => {
 
   it('says which token opens the room now', async () => {
     const { call, room } = await inside();
-    expect(call.getSnapshot().token).toBe('t');
+    expect(call.connection.getSnapshot().token).toBe('t');
     room.engine.token = 'renewed';
     await vi.advanceTimersByTimeAsync(1000);
-    expect(call.getSnapshot().token).toBe('renewed');
+    expect(call.connection.getSnapshot().token).toBe('renewed');
     await call.leave();
     expect(vi.getTimerCount()).toBe(0);
   });
@@ -253,7 +253,7 @@ describe('a call', () => {
     for (const [request, reason] of [[BY_LINK, 'ended'], [BY_TOKEN, 'closed']] as const) {
       const { call, room } = await inside(request);
       room.tell(RoomEvent.Disconnected, DisconnectReason.ROOM_DELETED as never);
-      expect(call.getSnapshot().left).toMatchObject({ reason, wasIn: true });
+      expect(call.connection.getSnapshot().left).toMatchObject({ reason, wasIn: true });
     }
   });
 });

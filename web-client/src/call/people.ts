@@ -2,12 +2,19 @@ import { ConnectionQuality, Track, type LocalParticipant, type LocalTrackPublica
 import { keptFields, keptList } from './kept';
 import type { Person, Picture, Quality } from './types';
 
-/** The people of a room, the local one first; objects that say the same as before are kept. */
-export function peopleOf(room: Room, before: readonly Person[]): readonly Person[] {
+/**
+ * The people of a room, the local one first; objects that say the same as before are kept.
+ *
+ * @param changed identities; only these are read anew, and whoever is new. Everybody where it is left out.
+ */
+export function peopleOf(room: Pick<Room, 'localParticipant' | 'remoteParticipants'>, before: readonly Person[], changed?: ReadonlySet<string>): readonly Person[] {
   const known = new Map(before.map((person) => [person.identity, person]));
-  const remote = [...room.remoteParticipants.values()].sort((a, b) => joinedAt(a) - joinedAt(b) || (a.identity < b.identity ? -1 : 1));
-  const people = [room.localParticipant, ...remote].map((participant) => kept(known.get(participant.identity), personOf(participant)));
-  return keptList(before, people);
+  const read = (participant: LocalParticipant | RemoteParticipant): Person => {
+    const was = known.get(participant.identity);
+    return was && changed?.has(participant.identity) === false ? was : kept(was, personOf(participant));
+  };
+  const others = [...room.remoteParticipants.values()].map(read).sort((a, b) => a.joinedAt - b.joinedAt || (a.identity < b.identity ? -1 : 1));
+  return keptList(before, [read(room.localParticipant), ...others]);
 }
 
 /** The sound there is to hear in a room: every audio track of somebody else that has arrived. */

@@ -70,7 +70,8 @@ export class Session extends Store<SessionSnapshot> {
   /** Goes in again, with microphone and camera as they were; or tries again to find a way in. */
   async rejoin(): Promise<void> {
     const now = this.getSnapshot();
-    const { left, sending } = now.at === 'call' ? now.call.getSnapshot() : { left: undefined, sending: undefined };
+    const left = now.at === 'call' ? now.call.connection.getSnapshot().left : undefined;
+    const sending = now.at === 'call' ? now.call.devices.getSnapshot().sending : undefined;
     // A second click, where the first one is already being followed.
     if (now.at !== 'out' && !left) return;
     if (left?.wasIn && sending) {
@@ -126,7 +127,7 @@ export class Session extends Store<SessionSnapshot> {
     this.#name = name;
     const call = new Call();
     this.set({ at: 'call', call });
-    call.subscribe(() => this.#watch(call));
+    call.connection.subscribe(() => this.#watch(call));
     await this.#join(call, tracks);
   }
 
@@ -139,7 +140,7 @@ export class Session extends Store<SessionSnapshot> {
   #watch(call: Call): void {
     const now = this.getSnapshot();
     if (this.#closed || now.at !== 'call' || now.call !== call) return;
-    const { left, token } = call.getSnapshot();
+    const { left, token } = call.connection.getSnapshot();
     if (token !== undefined) this.#renew(token);
     if (left?.wasIn && comesBack(left)) this.#comeBack(call, left);
     // Who thinks better of it on the way in has left nothing yet.
@@ -178,19 +179,19 @@ export class Session extends Store<SessionSnapshot> {
     if ((await fetchSettings()) === 'unreachable' || !wanted()) return unreachable(navigator);
     const call = new Call(before);
     this.#attempted = call;
-    const { sending } = before.getSnapshot();
+    const { sending } = before.devices.getSnapshot();
     await new Promise<void>((settled) => {
-      call.subscribe(() => {
-        const { phase } = call.getSnapshot();
+      call.connection.subscribe(() => {
+        const { phase } = call.connection.getSnapshot();
         if (phase === 'connected' || phase === 'left') settled();
       });
       void this.#join(call, lazily(sending, call)).then(settled);
     });
     this.#attempted = undefined;
-    const { left } = call.getSnapshot();
+    const { left } = call.connection.getSnapshot();
     if (left) return left;
     this.set({ at: 'call', call });
-    call.subscribe(() => this.#watch(call));
+    call.connection.subscribe(() => this.#watch(call));
     return undefined;
   }
 }
@@ -199,8 +200,8 @@ export class Session extends Store<SessionSnapshot> {
 function lazily(sending: { readonly microphone: boolean; readonly camera: boolean }, call: Call): OpenTracks {
   let tracks: OpenTracks | undefined;
   const opened = new Promise<OpenTracks>((resolve, reject) => {
-    const stop = call.subscribe(() => {
-      const { phase } = call.getSnapshot();
+    const stop = call.connection.subscribe(() => {
+      const { phase } = call.connection.getSnapshot();
       if (phase === 'connected') resolve((tracks ??= openDevices(sending)));
       else if (phase === 'left') reject(new DOMException('', 'AbortError'));
       else return;

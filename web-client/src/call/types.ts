@@ -141,29 +141,48 @@ export interface Sending {
   readonly shareBusy: boolean;
 }
 
-/** The whole state of a call at one moment. */
-export interface CallSnapshot {
+/** A value that can be read and followed; made for `useSyncExternalStore`. */
+export interface Watched<T> {
+  readonly getSnapshot: () => T;
+  readonly subscribe: (listener: () => void) => () => void;
+}
+
+/** How the call stands with the server. */
+export interface ConnectionSnapshot {
   readonly phase: Phase;
   /** The name of the room one is in, as the server says it; empty before. */
   readonly room: string;
   readonly access: Access;
   /** The newest token of this call: the server renews it, and a room one is moved to has another one. */
   readonly token: string | undefined;
-  /** The local participant first, then by time of joining. Empty before the meeting is entered. */
-  readonly people: readonly Person[];
+  readonly left: Left | undefined;
+}
+
+/** Who is there, and who is heard. */
+export interface PeopleSnapshot {
+  /** The local participant first, then by time of joining. Empty before the meeting is entered. Who has not changed is the same object as before. */
+  readonly list: readonly Person[];
   /** Identities, loudest first. */
   readonly speakers: readonly string[];
-  readonly chat: readonly ChatMessage[];
+}
+
+/** What was written. */
+export interface ChatSnapshot {
+  readonly log: readonly ChatMessage[];
+  /** What others wrote since the chat was last open. */
+  readonly unread: readonly ChatMessage[];
   /** What is written and not sent. */
   readonly draft: string;
+}
+
+/** The own devices. */
+export interface DevicesSnapshot {
   readonly sending: Sending;
   /** False while the browser refuses to play sound without a click. */
   readonly canPlaySound: boolean;
   /** The own microphone is on and delivers nothing but silence. */
   readonly silentMicrophone: boolean;
   readonly problem: DeviceProblem | undefined;
-  readonly notices: readonly Notice[];
-  readonly left: Left | undefined;
 }
 
 /** The verbs of a call. */
@@ -180,15 +199,20 @@ export interface CallControls {
   sendChat(text: string): Promise<void>;
   /** Keeps what is written until it is sent, whatever is open meanwhile. */
   setDraft(text: string): void;
-  /** Must be called from a click where {@link CallSnapshot.canPlaySound} is false. */
+  /** Tells whether the chat is open: what comes meanwhile is read. */
+  showChat(open: boolean): void;
+  /** Must be called from a click where {@link DevicesSnapshot.canPlaySound} is false. */
   playSound(): Promise<void>;
   dismissProblem(): void;
   dismissNotice(id: number): void;
   leave(): Promise<void>;
 }
 
-/** A call as the interface sees it; made for `useSyncExternalStore`. */
+/** A call as the interface sees it. A store for each matter: who speaks does not concern the chat. */
 export interface CallView extends CallControls {
-  subscribe(listener: () => void): () => void;
-  getSnapshot(): CallSnapshot;
+  readonly connection: Watched<ConnectionSnapshot>;
+  readonly people: Watched<PeopleSnapshot>;
+  readonly chat: Watched<ChatSnapshot>;
+  readonly devices: Watched<DevicesSnapshot>;
+  readonly notices: Watched<readonly Notice[]>;
 }

@@ -133,7 +133,7 @@ function place(items: readonly Item[], role: Placed['role'], at: readonly { x: n
   // Whole pixels: a half one blurs every edge.
   return items.flatMap((item, index) => {
     const cell = at[index];
-    return cell ? [{ id: item.id, role, x: Math.round(cell.x), y: Math.round(cell.y), width: Math.floor(cell.width), height: Math.floor(cell.height) }] : [];
+    return cell ? [{ ...item, role, x: Math.round(cell.x), y: Math.round(cell.y), width: Math.floor(cell.width), height: Math.floor(cell.height) }] : [];
   });
 }
 

@@ -1,7 +1,8 @@
-import { useMemo, useSyncExternalStore } from 'react';
+import { useMemo } from 'react';
 import { kept } from '../call/storage';
 import { Store } from '../call/store';
 import { languages, pickLanguage, pluralOf, translator, type Language, type Translate } from '../i18n';
+import { useStore } from './use-store';
 
 /** The appearance chosen; `system` follows the operating system. */
 export type Theme = 'system' | 'light' | 'dark';
@@ -38,7 +39,7 @@ export function apply(): void {
 }
 
 export function usePrefs(): Prefs {
-  return useSyncExternalStore(prefs.subscribe, prefs.getSnapshot);
+  return useStore(prefs);
 }
 
 /** The sentences of the chosen language. */

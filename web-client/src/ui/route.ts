@@ -1,7 +1,7 @@
-import { useSyncExternalStore } from 'react';
 import { readAddress } from '../call/invitation';
 import { Store } from '../call/store';
 import { keepTicket } from '../call/tickets';
+import { useStore } from './use-store';
 
 /** Where one is: the address, and a number that changes when one goes elsewhere. */
 export interface Place {
@@ -29,7 +29,7 @@ export function correct(path: string): void {
 
 /** Where one is; screens are drawn anew when it changes. */
 export function usePlace(): Place {
-  return useSyncExternalStore(place.subscribe, place.getSnapshot);
+  return useStore(place);
 }
 
 function arrive(): void {

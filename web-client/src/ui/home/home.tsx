@@ -1,5 +1,5 @@
 import { ArrowRight, LoaderCircle, RotateCw, ShieldCheck, Video } from 'lucide-react';
-import { useEffect, useId, useState, useSyncExternalStore, type SyntheticEvent } from 'react';
+import { useEffect, useId, useState, type SyntheticEvent } from 'react';
 import { refused, unreachable } from '../../call/left';
 import { parseEntered } from '../../call/room-code';
 import { loadSettings, mayStart, settings } from '../../call/server';
@@ -10,12 +10,13 @@ import { PageHead } from '../parts/page-head';
 import { useT } from '../prefs';
 import { go } from '../route';
 import { Illustration } from './illustration';
+import { useStore } from '../use-store';
 import './home.css';
 
 /** The start page: begin a meeting, or join one; as far as this server lets people do either. */
 export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
   const t = useT();
-  const server = useSyncExternalStore(settings.subscribe, settings.getSnapshot);
+  const server = useStore(settings);
   const known = typeof server === 'object' ? server : undefined;
   const starts = known !== undefined && mayStart(known);
   const joins = known !== undefined && (known.join === 'link' || known.development);

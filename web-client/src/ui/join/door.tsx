@@ -1,5 +1,5 @@
 import { CameraOff, LoaderCircle, Mic, MicOff, Video as Camera, VideoOff } from 'lucide-react';
-import { useEffect, useId, useRef, useState, useSyncExternalStore, type SyntheticEvent } from 'react';
+import { useEffect, useId, useRef, useState, type SyntheticEvent } from 'react';
 import { canChooseSpeaker, devices } from '../../call/devices';
 import type { Preview, PreviewDevice, PreviewSnapshot } from '../../call/preview';
 import { DeviceSelect, SpeakerTest } from '../parts/device-select';
@@ -9,6 +9,7 @@ import { PageHead } from '../parts/page-head';
 import { Problem } from '../parts/problem';
 import { Video } from '../parts/video';
 import { usePrefs, useT } from '../prefs';
+import { useStore } from '../use-store';
 import './door.css';
 
 interface Props {
@@ -23,7 +24,7 @@ interface Props {
 /** Before the meeting: how one looks and sounds, and under which name. */
 export function Door({ preview, room, fixedName, suggestedName, onJoin }: Props) {
   const t = useT();
-  const state = useSyncExternalStore(preview.subscribe, preview.getSnapshot);
+  const state = useStore(preview);
   return (
     <div className="page">
       <PageHead />
@@ -129,7 +130,7 @@ function Toggle({ device, testId, label, On, Off, onToggle }: ToggleProps) {
 }
 
 function Pickers({ preview, state }: { preview: Preview; state: PreviewSnapshot }) {
-  const { microphones, cameras, speakers } = useSyncExternalStore(devices.subscribe, devices.getSnapshot);
+  const { microphones, cameras, speakers } = useStore(devices);
   // Without permission the browser tells of no device at all, which must not read as "none found".
   if (microphones.length + cameras.length + speakers.length === 0) return null;
   return (

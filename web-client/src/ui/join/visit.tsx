@@ -1,4 +1,4 @@
-import { useEffect, useState, useSyncExternalStore } from 'react';
+import { useEffect, useState } from 'react';
 import { followDevices } from '../../call/devices';
 import { nameInToken, roomInToken } from '../../call/jwt';
 import { ROOM_NAME } from '../../call/room-code';
@@ -10,6 +10,7 @@ import { prefs, setPref, useT } from '../prefs';
 import { correct } from '../route';
 import { CallScreen } from './call-screen';
 import { Door } from './door';
+import { useStore } from '../use-store';
 import '../../styles/shared.css';
 
 followDevices();
@@ -29,7 +30,7 @@ export function Visit({ ticket, name, autojoin }: Props) {
   // Where the token leads may have a name that cannot stand in an address; and one can be moved to another room.
   const [known, setKnown] = useState(() => (token === undefined ? undefined : roomInToken(token)) ?? room);
   const [named] = useState(() => (token === undefined ? undefined : nameInToken(token)));
-  const state = useSyncExternalStore(session.subscribe, session.getSnapshot);
+  const state = useStore(session);
 
   useEffect(() => {
     document.title = `${t('meeting.title', { code: known })} · Conclave`;

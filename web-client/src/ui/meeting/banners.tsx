@@ -1,21 +1,24 @@
 import { LoaderCircle, MicOff, MonitorUp, VolumeX } from 'lucide-react';
-import type { CallSnapshot, CallView } from '../../call/types';
+import type { CallView } from '../../call/types';
 import { Bars } from '../parts/bars';
 import { useT } from '../prefs';
+import { useStore } from '../use-store';
 
 /** What holds for a while and concerns oneself. The most urgent first. */
-export function Banners({ call, state }: { call: CallView; state: CallSnapshot }) {
+export function Banners({ call }: { call: CallView }) {
   const t = useT();
-  const own = state.people.find((person) => person.isLocal);
+  const phase = useStore(call.connection, (connection) => connection.phase);
+  const weak = useStore(call.people, ({ list }) => list[0]?.quality === 'poor');
+  const { canPlaySound, silentMicrophone, sending } = useStore(call.devices);
   return (
     <div className="banners" aria-live="polite">
-      {(state.phase === 'reconnecting' || state.phase === 'resuming') && (
+      {(phase === 'reconnecting' || phase === 'resuming') && (
         <p className="banner banner--warn" data-testid="reconnecting">
           <LoaderCircle className="spin" size={18} aria-hidden />
-          {t(`banner.${state.phase}`)}
+          {t(`banner.${phase}`)}
         </p>
       )}
-      {!state.canPlaySound && (
+      {!canPlaySound && (
         <p className="banner">
           <VolumeX size={18} aria-hidden />
           <span>{t('banner.sound')}</span>
@@ -24,19 +27,19 @@ export function Banners({ call, state }: { call: CallView; state: CallSnapshot }
           </button>
         </p>
       )}
-      {state.silentMicrophone && (
+      {silentMicrophone && (
         <p className="banner banner--warn">
           <MicOff size={18} aria-hidden />
           {t('banner.silent')}
         </p>
       )}
-      {own?.quality === 'poor' && state.phase === 'connected' && (
+      {weak && phase === 'connected' && (
         <p className="banner">
           <Bars lit={1} />
           {t('banner.weak')}
         </p>
       )}
-      {state.sending.share && (
+      {sending.share && (
         <p className="banner">
           <MonitorUp size={18} aria-hidden />
           <span>{t('banner.sharing')}</span>

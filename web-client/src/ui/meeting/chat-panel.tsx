@@ -3,6 +3,7 @@ import { useEffect, useRef, type KeyboardEvent, type SyntheticEvent } from 'reac
 import { splitLinks } from '../../call/links';
 import type { CallView, ChatMessage } from '../../call/types';
 import { usePrefs, useT } from '../prefs';
+import { useStore } from '../use-store';
 import { Panel } from './panel';
 
 /** Messages of one person within this many milliseconds stand under one name. */
@@ -13,8 +14,9 @@ const NEAR_END = 80;
 const MAX_LENGTH = 4000;
 
 /** Written messages. Text only: nothing in them is loaded or run. */
-export function ChatPanel({ call, chat, draft, onClose }: { call: CallView; chat: readonly ChatMessage[]; draft: string; onClose: () => void }) {
+export function ChatPanel({ call, onClose }: { call: CallView; onClose: () => void }) {
   const t = useT();
+  const chat = useStore(call.chat, ({ log }) => log);
   return (
     <Panel title={t('chat.title')} onClose={onClose}>
       {chat.length === 0 ? (
@@ -25,7 +27,7 @@ export function ChatPanel({ call, chat, draft, onClose }: { call: CallView; chat
       ) : (
         <Log chat={chat} onAgain={(text) => void call.sendChat(text)} />
       )}
-      <Composer text={draft} onText={(text) => call.setDraft(text)} onSend={(text) => void call.sendChat(text)} />
+      <Composer call={call} />
     </Panel>
   );
 }
@@ -106,8 +108,9 @@ function Message({ message, continued, onAgain }: { message: ChatMessage; contin
 }
 
 /** What is written belongs to the call: it outlives the panel. */
-function Composer({ text, onText, onSend }: { text: string; onText: (text: string) => void; onSend: (text: string) => void }) {
+function Composer({ call }: { call: CallView }) {
   const t = useT();
+  const text = useStore(call.chat, ({ draft }) => draft);
   const field = useRef<HTMLTextAreaElement>(null);
 
   useEffect(() => {
@@ -120,8 +123,8 @@ function Composer({ text, onText, onSend }: { text: string; onText: (text: strin
   const send = (event: SyntheticEvent): void => {
     event.preventDefault();
     if (text.trim() === '') return;
-    onSend(text);
-    onText('');
+    void call.sendChat(text);
+    call.setDraft('');
     field.current?.focus();
   };
 
@@ -141,7 +144,7 @@ function Composer({ text, onText, onSend }: { text: string; onText: (text: strin
         rows={1}
         maxLength={MAX_LENGTH}
         value={text}
-        onChange={(event) => onText(event.target.value)}
+        onChange={(event) => call.setDraft(event.target.value)}
         onKeyDown={onKeyDown}
       />
       <button type="submit" className="button" data-testid="chat-send" aria-label={t('chat.send')} title={t('chat.send')} disabled={text.trim() === ''}>

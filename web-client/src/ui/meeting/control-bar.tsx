@@ -1,12 +1,13 @@
 import { ChevronUp, LoaderCircle, MessageSquare, Mic, MicOff, MonitorUp, MonitorX, PhoneOff, Users, Video as Camera, VideoOff } from 'lucide-react';
 import type { ReactNode } from 'react';
 import { canChooseSpeaker, canShareScreen } from '../../call/devices';
-import type { CallSnapshot, CallView } from '../../call/types';
-import type { View } from '../../layout/types';
+import type { CallView } from '../../call/types';
+import type { StageModel } from '../../layout/stage-model';
 import { DeviceSelect, SpeakerTest } from '../parts/device-select';
 import { LevelMeter } from '../parts/level-meter';
 import { Popover } from '../parts/popover';
 import { usePlural, useT } from '../prefs';
+import { useStore } from '../use-store';
 import { Clock } from './clock';
 import type { PanelName } from './meeting';
 import { MoreMenu } from './more-menu';
@@ -14,21 +15,20 @@ import './control-bar.css';
 
 interface Props {
   call: CallView;
-  state: CallSnapshot;
+  model: StageModel;
   room: string;
   panel: PanelName | undefined;
-  unread: number;
-  view: View;
   onPanel: (panel: PanelName) => void;
-  onView: (view: View) => void;
   onDialog: (dialog: 'settings' | 'shortcuts') => void;
 }
 
 /** The controls at the foot of the meeting. */
-export function ControlBar({ call, state, room, panel, unread, view, onPanel, onView, onDialog }: Props) {
+export function ControlBar({ call, model, room, panel, onPanel, onDialog }: Props) {
   const t = useT();
   const plural = usePlural();
-  const { sending } = state;
+  const sending = useStore(call.devices, (devices) => devices.sending);
+  const people = useStore(call.people, ({ list }) => list.length);
+  const unread = useStore(call.chat, (chat) => chat.unread.length);
   const chatLabel = unread > 0 ? t(`control.chatUnread.${plural(unread)}`, { count: unread }) : t('control.chat');
 
   return (
@@ -84,14 +84,14 @@ export function ControlBar({ call, state, room, panel, unread, view, onPanel, on
         <Round testId="toggle-chat" label={chatLabel} keys="C" pressed={panel === 'chat'} icon={<MessageSquare size={22} aria-hidden />} badge={unread} onClick={() => onPanel('chat')} />
         <Round
           testId="toggle-people"
-          label={state.people.length > 1 ? `${t('control.people')} (${String(state.people.length)})` : t('control.people')}
+          label={people > 1 ? `${t('control.people')} (${String(people)})` : t('control.people')}
           keys="P"
           pressed={panel === 'people'}
           icon={<Users size={22} aria-hidden />}
-          count={state.people.length}
+          count={people}
           onClick={() => onPanel('people')}
         />
-        <MoreMenu view={view} onView={onView} onDialog={onDialog} />
+        <MoreMenu model={model} onDialog={onDialog} />
         <button type="button" className="round round--leave" data-testid="leave" aria-label={t('control.leaveMeeting')} title={t('control.leaveMeeting')} onClick={() => void call.leave()}>
           <PhoneOff size={22} aria-hidden />
           <span>{t('control.leave')}</span>

@@ -1,18 +1,19 @@
 import { EllipsisVertical, Keyboard, LayoutGrid, Maximize, Minimize, PanelTop, Settings } from 'lucide-react';
 import { useSyncExternalStore } from 'react';
-import type { View } from '../../layout/types';
+import type { StageModel } from '../../layout/stage-model';
 import { Popover } from '../parts/popover';
 import { useT } from '../prefs';
+import { useStore } from '../use-store';
 
 interface Props {
-  view: View;
-  onView: (view: View) => void;
+  model: StageModel;
   onDialog: (dialog: 'settings' | 'shortcuts') => void;
 }
 
 /** What is needed rarely. */
-export function MoreMenu({ view, onView, onDialog }: Props) {
+export function MoreMenu({ model, onDialog }: Props) {
   const t = useT();
+  const view = useStore(model, (stage) => stage.view);
   const full = useSyncExternalStore(followFullscreen, () => document.fullscreenElement !== null);
   return (
     <Popover className="round" label={t('control.more')} icon={<EllipsisVertical size={22} aria-hidden />} align="end">
@@ -35,7 +36,7 @@ export function MoreMenu({ view, onView, onDialog }: Props) {
         };
         return (
           <div>
-            {view === 'grid' ? item(PanelTop, t('control.speakerView'), () => onView('speaker')) : item(LayoutGrid, t('control.gridView'), () => onView('grid'))}
+            {view === 'grid' ? item(PanelTop, t('control.speakerView'), () => model.setView('speaker')) : item(LayoutGrid, t('control.gridView'), () => model.setView('grid'))}
             {document.fullscreenEnabled &&
               (full
                 ? item(Minimize, t('control.exitFullscreen'), () => void document.exitFullscreen())

@@ -1,20 +1,17 @@
 import { Mic, MicOff, MonitorUp, Pin, PinOff, VideoOff } from 'lucide-react';
-import type { Person } from '../../call/types';
+import type { CallView } from '../../call/types';
+import type { StageModel } from '../../layout/stage-model';
 import { Avatar } from '../parts/avatar';
 import { Bars } from '../parts/bars';
 import { usePlural, useT } from '../prefs';
+import { useStore } from '../use-store';
 import { Panel } from './panel';
 
-interface Props {
-  people: readonly Person[];
-  pins: readonly string[];
-  onPin: (id: string) => void;
-  onClose: () => void;
-}
-
 /** Who is here, and what they send. */
-export function PeoplePanel({ people, pins, onPin, onClose }: Props) {
+export function PeoplePanel({ call, model, onClose }: { call: CallView; model: StageModel; onClose: () => void }) {
   const t = useT();
+  const people = useStore(call.people, ({ list }) => list);
+  const pins = useStore(model, (stage) => stage.pins);
   const plural = usePlural();
   return (
     <Panel title={t('people.title')} note={t(`people.count.${plural(people.length)}`, { count: people.length })} onClose={onClose}>
@@ -35,7 +32,7 @@ export function PeoplePanel({ people, pins, onPin, onClose }: Props) {
               {person.share && <MonitorUp size={18} role="img" aria-label={t('tile.share', { name: person.name })} />}
               {!person.camera && <VideoOff size={18} role="img" aria-label={t('pre.cameraOff')} />}
               {person.muted ? <MicOff size={18} role="img" aria-label={t('tile.muted')} /> : <Mic size={18} className="people-on" aria-hidden />}
-              <button type="button" className="icon-button" aria-pressed={pinned} aria-label={pinLabel} title={pinLabel} onClick={() => onPin(id)}>
+              <button type="button" className="icon-button" aria-pressed={pinned} aria-label={pinLabel} title={pinLabel} onClick={() => model.togglePin(id)}>
                 {pinned ? <PinOff size={18} aria-hidden /> : <Pin size={18} aria-hidden />}
               </button>
             </li>

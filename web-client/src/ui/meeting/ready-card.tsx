@@ -1,12 +1,21 @@
 import { Check, Copy, X } from 'lucide-react';
 import { useRef, useState } from 'react';
+import type { CallView } from '../../call/types';
 import { useT } from '../prefs';
+import { useStore } from '../use-store';
 
 /** Milliseconds the button says that the link was copied. */
 const COPIED_FOR = 2500;
 
 /** Shown while one is alone: the link, and what it permits. */
-export function ReadyCard({ room, onClose }: { room: string; onClose: () => void }) {
+export function ReadyCard({ call, room }: { call: CallView; room: string }) {
+  const [closed, setClosed] = useState(false);
+  const alone = useStore(call.people, ({ list }) => list.length === 1);
+  const open = useStore(call.connection, ({ access, phase }) => access === 'link' && phase === 'connected');
+  return alone && open && !closed ? <Card room={room} onClose={() => setClosed(true)} /> : null;
+}
+
+function Card({ room, onClose }: { room: string; onClose: () => void }) {
   const t = useT();
   const field = useRef<HTMLInputElement>(null);
   const [copied, setCopied] = useState(false);

@@ -1,27 +1,43 @@
 import { MicOff, MonitorUp, Pin, PinOff } from 'lucide-react';
 import { memo } from 'react';
-import type { Person } from '../../call/types';
+import type { CallView, Person } from '../../call/types';
+import type { StageModel } from '../../layout/stage-model';
 import type { Placed } from '../../layout/types';
 import { Avatar } from '../parts/avatar';
 import { Bars } from '../parts/bars';
 import { Video } from '../parts/video';
 import { useT } from '../prefs';
+import { useStore } from '../use-store';
 import './tile.css';
 
 interface Props {
   at: Placed;
+  call: CallView;
+  model: StageModel;
+}
+
+/** One picture with its name. It follows its person and nobody else. */
+export const Tile = memo(function Tile({ at, call, model }: Props) {
+  const person = useStore(call.people, ({ list }) => list.find(({ identity }) => identity === at.identity));
+  const several = useStore(call.people, ({ list }) => list.length > 1);
+  const pinned = useStore(model, ({ pins }) => pins.includes(at.id));
+  // Gone, and the stage does not know it yet.
+  if (!person) return null;
+  return <Shown at={at} person={person} pinned={pinned} canPin={several && !(at.isLocal && at.source === 'screen_share')} onPin={model.togglePin} onStopShare={() => void call.setShare(false)} />;
+});
+
+interface ShownProps {
+  at: Placed;
   person: Person;
-  source: 'camera' | 'screen_share';
   pinned: boolean;
   canPin: boolean;
   onPin: (id: string) => void;
   onStopShare: () => void;
 }
 
-/** One picture with its name. */
-export const Tile = memo(function Tile({ at, person, source, pinned, canPin, onPin, onStopShare }: Props) {
+function Shown({ at, person, pinned, canPin, onPin, onStopShare }: ShownProps) {
   const t = useT();
-  const isShare = source === 'screen_share';
+  const isShare = at.source === 'screen_share';
   const picture = isShare ? person.share : person.camera;
   const speaking = person.speaking && !isShare;
   const shown = isShare ? t('tile.share', { name: person.name }) : person.isLocal ? t('tile.you', { name: person.name }) : person.name;
@@ -32,7 +48,7 @@ export const Tile = memo(function Tile({ at, person, source, pinned, canPin, onP
       className={`tile tile--${at.role}`}
       data-testid="tile"
       data-identity={person.identity}
-      data-source={source}
+      data-source={at.source}
       data-speaking={speaking}
       data-muted={person.muted}
       style={{ width: at.width, height: at.height, transform: `translate(${String(at.x)}px, ${String(at.y)}px)` }}
@@ -63,7 +79,7 @@ export const Tile = memo(function Tile({ at, person, source, pinned, canPin, onP
       <span className="tile-ring" aria-hidden="true" />
     </li>
   );
-});
+}
 
 /** One's own screen shown to oneself would be a mirror in a mirror. */
 function OwnShare({ onStop }: { onStop: () => void }) {

@@ -1,24 +1,26 @@
 import { X } from 'lucide-react';
 import { useEffect, useState } from 'react';
-import type { CallSnapshot, CallView, ChatMessage, Notice } from '../../call/types';
+import type { CallView, ChatMessage, Notice } from '../../call/types';
 import type { Translate } from '../../i18n';
 import { Problem } from '../parts/problem';
 import { useT } from '../prefs';
+import { useStore } from '../use-store';
 
 /** Milliseconds a passing message stays; what concerns oneself stays longer. */
 const STAY = 5000;
 const STAY_LONG = 10_000;
 
 /** Messages that come and go, and the device that did not work. */
-export function Toasts({ call, state, unread, onOpenChat }: { call: CallView; state: CallSnapshot; unread: readonly ChatMessage[]; onOpenChat: () => void }) {
+export function Toasts({ call, onOpenChat }: { call: CallView; onOpenChat: () => void }) {
   const t = useT();
-  const { problem } = state;
-  const latest = unread.at(-1);
+  const problem = useStore(call.devices, (devices) => devices.problem);
+  const notices = useStore(call.notices);
+  const latest = useStore(call.chat, (chat) => chat.unread.at(-1));
   return (
     <div className="toasts">
       <div aria-live="polite" className="toasts-live">
         {latest && <ChatPeek key={latest.id} message={latest} onOpen={onOpenChat} />}
-        {state.notices.map((notice) => (
+        {notices.map((notice) => (
           <Toast key={notice.id} notice={notice} text={sentence(notice, t)} onGone={() => call.dismissNotice(notice.id)} />
         ))}
       </div>
