@@ -1,5 +1,5 @@
 import { Store } from '../src/call/store';
-import type { Attachable, CallView, ChatMessage, ChatSnapshot, ConnectionSnapshot, DeviceCause, DevicesSnapshot, LeaveReason, Notice, PeopleSnapshot, Person, Phase, Picture, RefusedCause, Sending } from '../src/call/types';
+import type { Attachable, CallView, ChatMessage, ChatSnapshot, ConnectionSnapshot, DeviceCause, DevicesSnapshot, LeaveReason, Notice, PeopleSnapshot, Person, Phase, Picture, RefusedCause, Role, Sending } from '../src/call/types';
 
 const NAMES = ['Élodie Marchand', 'Jonas Weber', 'Amara Okafor', 'Lin Zhao', 'Mateo Rossi', 'Sofia Lindqvist', 'Karim Benali', 'Priya Raman', 'Tom de Vries', 'Bartholomew Featherstonehaugh-Cholmondeley', 'Noor', 'Hana Suzuki'];
 const SAID = [
@@ -112,6 +112,8 @@ function person(index: number, camera: boolean, query: URLSearchParams): Person 
     identity: `p-${String(index)}`,
     name: NAMES[index % NAMES.length] ?? 'Guest',
     isLocal: index === 0,
+    role: index === 0 && query.get('role') ? (query.get('role') as Role) : 'participant',
+    can: { microphone: index === 0 && query.get('role') !== 'listener', camera: index === 0 && query.get('role') !== 'listener', share: index === 0 && query.get('role') !== 'listener', chat: index === 0, pin: true },
     joinedAt: index,
     muted: index % 3 === 2,
     speaking: index === 1,

@@ -3,7 +3,7 @@
  * `/dev/harness.html` and absent from the build.
  *
  * Query: `people` (how many), `video` (how many of them have a camera), `share=1`, `chat` (messages),
- * `phase`, `left` (a reason) with `cause` and `detail`, `returning` (`restart`, `lost`), `starting=1`, `access=token`, `sound=0`, `notice=1`, `problem` (a cause), `weak=1`, `silent=1`.
+ * `phase`, `left` (a reason) with `cause` and `detail`, `returning` (`restart`, `lost`), `starting=1`, `access=token`, `sound=0`, `notice=1`, `problem` (a cause), `weak=1`, `silent=1`, `role` (of oneself: `host`, `listener`).
  */
 import { createRoot } from 'react-dom/client';
 import '../src/styles/layers.css';

@@ -2,7 +2,7 @@ import { ConnectionError, DisconnectReason, RoomEvent, type LocalAudioTrack, typ
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Call } from './call';
 import type { OpenTracks } from './preview';
-import type { TokenRequest } from './token';
+import type { Entry, TokenRequest } from './token';
 
 /** An engine that does what it is told, and nothing by itself. */
 const engines = vi.hoisted(() => {
@@ -32,6 +32,8 @@ const engines = vi.hoisted(() => {
     });
     readonly disconnect = vi.fn(() => Promise.resolve());
     readonly localParticipant = {
+      isLocal: true,
+      permissions: undefined as object | undefined,
       getTrackPublication: () => undefined,
       createTracks: vi.fn(() => this.opening.promise),
       createScreenTracks: vi.fn(() => this.opening.promise),
@@ -55,10 +57,10 @@ const engines = vi.hoisted(() => {
   return { FakeRoom, made, later };
 });
 const { later } = engines;
-const obtained = vi.hoisted(() => vi.fn<() => Promise<string>>());
+const entered = vi.hoisted(() => vi.fn<() => Promise<Entry>>());
 
 vi.mock('livekit-client', async (original) => ({ ...(await original<object>()), Room: engines.FakeRoom }));
-vi.mock('./token', async (original) => ({ ...(await original<object>()), obtainToken: obtained }));
+vi.mock('./token', async (original) => ({ ...(await original<object>()), enter: entered }));
 vi.mock('./people', () => ({ peopleOf: () => [], soundsOf: () => [], frozen: () => [] }));
 vi.mock('./audio-out', () => ({ AudioOut: class { play = () => undefined; close = () => undefined; } }));
 vi.mock('./awake', () => ({ Awake: class { show = () => undefined; close = () => undefined; } }));
@@ -97,7 +99,7 @@ beforeEach(() => {
   vi.stubGlobal('location', { origin: 'https://meet.example.org', hostname: 'meet.example.org' });
   vi.stubGlobal('navigator', { userAgent: '', onLine: true, mediaDevices: undefined });
   vi.stubGlobal('window', {});
-  obtained.mockReset().mockResolvedValue('t');
+  entered.mockReset().mockResolvedValue({ state: 'token', token: 't' });
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
 });
 afterEach(() => {
@@ -119,8 +121,8 @@ describe('no camera and no microphone stays on', () => {
   });
 
   it('when one leaves while the server is asked for a token', async () => {
-    const answer = later<string>();
-    obtained.mockReturnValue(answer.promise);
+    const answer = later<Entry>();
+    entered.mockReturnValue(answer.promise);
     const { call, room } = calling();
     const { tracks, microphone, camera } = open();
     const joining = call.join(BY_LINK, tracks);
@@ -128,7 +130,7 @@ describe('no camera and no microphone stays on', () => {
     await settled();
     expect(microphone.stop).toHaveBeenCalled();
     expect(camera.stop).toHaveBeenCalled();
-    answer.resolve('t');
+    answer.resolve({ state: 'token', token: 't' });
     await joining;
     expect(room.connect).not.toHaveBeenCalled();
   });
@@ -209,6 +211,38 @@ describe('no camera and no microphone stays on', () => {
 });
 
 describe('a call', () => {
+  it('sends nothing that one may not send, and leaves no light on for it', async () => {
+    const { call, room } = calling();
+    room.localParticipant.permissions = { canPublish: false, canPublishData: true, canPublishSources: [] };
+    const { tracks, microphone, camera } = open();
+    const joining = call.join(BY_TOKEN, tracks);
+    room.connecting.resolve(undefined);
+    await joining;
+    await settled();
+    expect(room.localParticipant.publishTrack).not.toHaveBeenCalled();
+    expect(microphone.stop).toHaveBeenCalled();
+    expect(camera.stop).toHaveBeenCalled();
+    await call.leave();
+  });
+
+  it('that is refused never touches the engine', async () => {
+    for (const [entry, left] of [
+      [{ state: 'refused', cause: 'full', detail: 'words' }, { reason: 'refused', cause: 'full', detail: undefined }],
+      [{ state: 'refused', cause: 'other', detail: 'words' }, { reason: 'refused', cause: 'other', detail: 'words' }],
+      [{ state: 'refused', cause: 'removed', detail: undefined }, { reason: 'removed' }],
+      [{ state: 'waiting', again: 5000 }, { reason: 'refused', cause: 'other' }],
+      [{ state: 'sign-in', path: '/x' }, { reason: 'refused', cause: 'other' }],
+      [{ state: 'unreachable' }, { reason: 'unreachable' }],
+    ] as const) {
+      entered.mockResolvedValue(entry);
+      const { call, room } = calling();
+      await call.join(BY_LINK, NOTHING);
+      expect(call.connection.getSnapshot().left).toMatchObject(left);
+      expect(room.connect).not.toHaveBeenCalled();
+      expect(vi.getTimerCount()).toBe(0);
+    }
+  });
+
   it('that is left knows whether others are still in it, unless it was cut off', async () => {
     for (const [people, state, alone] of [
       [1, 'connected', false],

@@ -2,17 +2,19 @@ import { ConnectionState, DefaultReconnectPolicy, DisconnectReason, Participant,
 import { AudioOut } from './audio-out';
 import { Chat } from './chat';
 import { difference } from './difference';
+import { hostsByToken } from './jwt';
 import { keptList } from './kept';
-import { leftOfJoinError, reasonOfDisconnect } from './leave';
+import { leftOfEntry, leftOfJoinError, reasonOfDisconnect, type Place } from './leave';
 import { unreachable } from './left';
 import { roomOptions } from './media';
 import { OwnDevices } from './own-devices';
 import { frozen, peopleOf, soundsOf } from './people';
 import type { OpenTracks } from './preview';
 import { freshToken, onSentAway, onServerStop } from './restart';
+import { canOf } from './roles';
 import { Store } from './store';
 import { Comings } from './throttle';
-import { obtainToken, socketOrigin, type TokenRequest } from './token';
+import { enter, socketOrigin, type TokenRequest } from './token';
 import type { CallView, ConnectionSnapshot, Left, Notice, PeopleSnapshot, Person, Phase } from './types';
 
 const BEFORE: ConnectionSnapshot = { phase: 'idle', room: '', access: 'token', token: undefined, left: undefined };
@@ -39,6 +41,7 @@ const CHANGES = [
   RoomEvent.ParticipantConnected,
   RoomEvent.ParticipantDisconnected,
   RoomEvent.ParticipantNameChanged,
+  RoomEvent.ParticipantPermissionsChanged,
   RoomEvent.TrackSubscribed,
   RoomEvent.TrackUnsubscribed,
   RoomEvent.TrackPublished,
@@ -79,6 +82,7 @@ export class Call implements CallView {
   #changed: Set<string> | 'everybody' | undefined;
   #entered = false;
   #serverStopped = false;
+  #hosting = false;
   #limit: ReturnType<typeof setTimeout> | undefined;
   #noticeId = 0;
 
@@ -107,14 +111,19 @@ export class Call implements CallView {
       this.#end(unreachable(navigator));
       void this.room.disconnect();
     }, JOIN_LIMIT);
+    const place = (): Place => ({ hostname: location.hostname, userAgent: navigator.userAgent, onLine: navigator.onLine });
     let sentAway: DisconnectReason | undefined;
     onSentAway(this.room, (reason) => (sentAway = reason));
+    const entry = await enter(request);
+    if (this.#over()) return;
+    if (entry.state !== 'token') {
+      this.#end(leftOfEntry(entry, place()));
+      return;
+    }
     try {
-      const token = await obtainToken(request);
-      if (this.#over()) return;
-      await this.room.connect(socketOrigin(location.origin), token);
+      await this.room.connect(socketOrigin(location.origin), entry.token);
     } catch (error) {
-      this.#end(leftOfJoinError(error, { hostname: location.hostname, userAgent: navigator.userAgent, onLine: navigator.onLine }, sentAway));
+      this.#end(leftOfJoinError(error, place(), sentAway));
       return;
     }
     if (this.#over()) {
@@ -129,7 +138,11 @@ export class Call implements CallView {
     this.devices.begin();
     this.#look();
     this.#looking = setInterval(() => this.#look(), LOOK_EVERY);
-    await Promise.all([microphone && this.devices.publish('microphone', () => microphone), camera && this.devices.publish('camera', () => camera)]);
+    const can = canOf(this.room.localParticipant);
+    await Promise.all([
+      microphone && (can.microphone ? this.devices.publish('microphone', () => microphone) : this.devices.drop(microphone)),
+      camera && (can.camera ? this.devices.publish('camera', () => camera) : this.devices.drop(camera)),
+    ]);
   }
 
   setMicrophone(on: boolean): Promise<void> {
@@ -251,12 +264,14 @@ export class Call implements CallView {
     if (!this.#entered || this.#over()) return;
     const { phase, room, token } = this.connection.getSnapshot();
     const before = this.people.getSnapshot();
-    const now = peopleOf(this.room, before.list, changed);
+    const newest = freshToken(this.room) ?? token;
+    if (newest !== token) this.#hosting = newest !== undefined && hostsByToken(newest);
+    const now = peopleOf(this.room, before.list, { changed: newest === token ? changed : undefined, hosting: this.#hosting });
     this.#audio.play(soundsOf(this.room));
     this.#tellComings(phase === 'reconnecting' ? undefined : now);
     this.devices.look();
     // Another room where a moderator moved us there.
-    this.connection.patch({ room: this.room.name || room, token: freshToken(this.room) ?? token });
+    this.connection.patch({ room: this.room.name || room, token: newest });
     this.people.patch({
       list: phase === 'reconnecting' ? frozen(now, before.list) : now,
       speakers: keptList(

@@ -112,6 +112,12 @@ export class OwnDevices extends Store<DevicesSnapshot> {
     return opening;
   }
 
+  /** Switches off what may not be sent here. */
+  drop(opening: Promise<readonly LocalTrack[]>): void {
+    this.#opened.delete(opening);
+    stop(opening);
+  }
+
   /** Publishes what is open or still starts; one sees that it does, and is told where it fails. */
   async publish(device: Device, open: () => Promise<readonly LocalTrack[]>): Promise<void> {
     await this.#toggle(device, async () => {

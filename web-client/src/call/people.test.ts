@@ -47,7 +47,7 @@ describe('the people of a room', () => {
     const before = peopleOf(engine, []);
     for (const one of [...others, own]) one.read = 0;
     for (const one of others.slice(3, 5)) one.isSpeaking = true;
-    const after = peopleOf(engine, before, new Set(['p3']));
+    const after = peopleOf(engine, before, { changed: new Set(['p3']) });
     expect([...others, own].filter((one) => one.read > 0).map(({ identity }) => identity)).toEqual(['p3']);
     expect(after.filter(({ speaking }) => speaking).map(({ identity }) => identity)).toEqual(['p3']);
   });
@@ -59,7 +59,7 @@ describe('the people of a room', () => {
     remote.delete('p1');
     remote.set('new', somebody('new', 50));
     expect(others).toHaveLength(3);
-    expect(identities(peopleOf(engine, before, new Set()))).toEqual(['me', 'p2', 'p0', 'new']);
+    expect(identities(peopleOf(engine, before, { changed: new Set() }))).toEqual(['me', 'p2', 'p0', 'new']);
   });
 
   it('stay where they were while the connection is rebuilt, without what they sent', () => {

@@ -24,6 +24,19 @@ export interface Picture {
   readonly paused: boolean;
 }
 
+/** What somebody is in the meeting, for showing it. What follows from it says {@link Can}. */
+export type Role = 'host' | 'participant' | 'listener' | 'agent';
+
+/** What one may do to and with somebody. Of oneself: what one may send. Of others: nothing but to look at them. */
+export interface Can {
+  readonly microphone: boolean;
+  readonly camera: boolean;
+  readonly share: boolean;
+  readonly chat: boolean;
+  /** Make the picture large, for oneself alone. */
+  readonly pin: boolean;
+}
+
 /** One participant. */
 export interface Person {
   /** Unique in the meeting. */
@@ -31,6 +44,8 @@ export interface Person {
   /** What is shown; never empty. */
   readonly name: string;
   readonly isLocal: boolean;
+  readonly role: Role;
+  readonly can: Can;
   /** Milliseconds since the epoch. */
   readonly joinedAt: number;
   /** No microphone counts as muted. */

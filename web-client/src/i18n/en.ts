@@ -143,6 +143,10 @@ export const en = {
   'people.count.one': '{count} person',
   'people.count.other': '{count} people',
   'people.list': 'People in the meeting',
+  'people.host': 'Host',
+  'people.listener': 'Listens only',
+  'people.agent': 'Assistant',
+  'people.cameraOff': 'Camera off',
 
   'chat.title': 'Chat',
   'chat.empty': 'Nobody has written yet. Messages reach the people here now and are not kept.',
@@ -151,6 +155,7 @@ export const en = {
   'chat.you': 'You',
   'chat.failed': 'Not sent: the connection was interrupted.',
   'chat.again': 'Send again',
+  'chat.mayNot': 'You can read along here. Writing is not allowed to you in this meeting.',
   'chat.new': '{name} wrote: {text}',
   'panel.close': 'Close',
 

@@ -142,6 +142,10 @@ export const fr: Messages = {
   'people.count.one': '{count} personne',
   'people.count.other': '{count} personnes',
   'people.list': 'Participants à la réunion',
+  'people.host': 'Anime la réunion',
+  'people.listener': 'Écoute seulement',
+  'people.agent': 'Assistant',
+  'people.cameraOff': 'Caméra coupée',
 
   'chat.title': 'Messages',
   'chat.empty': 'Personne n’a encore écrit. Les messages parviennent aux personnes présentes et ne sont pas conservés.',
@@ -150,6 +154,7 @@ export const fr: Messages = {
   'chat.you': 'Vous',
   'chat.failed': 'Non envoyé : la connexion a été interrompue.',
   'chat.again': 'Renvoyer',
+  'chat.mayNot': 'Vous pouvez lire les messages. Dans cette réunion, vous ne pouvez pas en écrire.',
   'chat.new': '{name} a écrit : {text}',
   'panel.close': 'Fermer',
 

@@ -3,7 +3,7 @@ import { useEffect, useId, useState, type SyntheticEvent } from 'react';
 import { refused, unreachable } from '../../call/left';
 import { parseEntered } from '../../call/room-code';
 import { loadSettings, mayStart, settings } from '../../call/server';
-import { startMeeting, TokenRefused } from '../../call/token';
+import { startMeeting } from '../../call/token';
 import { textOf, titleOf } from '../left/words';
 import { Heading } from '../parts/heading';
 import { PageHead } from '../parts/page-head';
@@ -99,15 +99,15 @@ function Start({ waiting }: { waiting: boolean }) {
   const start = async (): Promise<void> => {
     setStarting(true);
     setError(undefined);
-    try {
-      go(`/m/${await startMeeting()}`);
-    } catch (thrown) {
-      const cause = thrown instanceof TokenRefused ? thrown.cause : 'other';
-      setError(textOf(cause === undefined ? unreachable(navigator) : refused(cause), t));
-      setStarting(false);
-      // The settings may have changed since this page was opened.
-      if (cause === 'start-not-allowed') void loadSettings();
+    const answer = await startMeeting();
+    if (answer.state === 'started') {
+      go(`/m/${answer.slug}`);
+      return;
     }
+    setError(textOf(answer.state === 'unreachable' ? unreachable(navigator) : refused(answer.cause), t));
+    setStarting(false);
+    // The settings may have changed since this page was opened.
+    if (answer.state === 'refused' && answer.cause === 'start-not-allowed') void loadSettings();
   };
 
   return (

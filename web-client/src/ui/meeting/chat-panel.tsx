@@ -17,6 +17,7 @@ const MAX_LENGTH = 4000;
 export function ChatPanel({ call, onClose }: { call: CallView; onClose: () => void }) {
   const t = useT();
   const chat = useStore(call.chat, ({ log }) => log);
+  const may = useStore(call.people, ({ list }) => list[0]?.can.chat !== false);
   return (
     <Panel title={t('chat.title')} onClose={onClose}>
       {chat.length === 0 ? (
@@ -27,7 +28,7 @@ export function ChatPanel({ call, onClose }: { call: CallView; onClose: () => vo
       ) : (
         <Log chat={chat} onAgain={(text) => void call.sendChat(text)} />
       )}
-      <Composer call={call} />
+      {may ? <Composer call={call} /> : <p className="chat-may-not">{t('chat.mayNot')}</p>}
     </Panel>
   );
 }

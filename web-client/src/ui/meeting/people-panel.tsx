@@ -24,17 +24,20 @@ export function PeoplePanel({ call, model, onClose }: { call: CallView; model: S
             <li key={person.identity} className="people-row" data-identity={person.identity} data-speaking={person.speaking}>
               <Avatar identity={person.identity} name={person.name} size="small" />
               <span className="people-name">{person.isLocal ? t('tile.you', { name: person.name }) : person.name}</span>
+              {person.role !== 'participant' && <span className="people-role">{t(`people.${person.role}`)}</span>}
               {(person.quality === 'poor' || person.quality === 'lost') && (
                 <span className="people-weak" role="img" aria-label={t('tile.weak')}>
                   <Bars lit={1} />
                 </span>
               )}
               {person.share && <MonitorUp size={18} role="img" aria-label={t('tile.share', { name: person.name })} />}
-              {!person.camera && <VideoOff size={18} role="img" aria-label={t('pre.cameraOff')} />}
+              {!person.camera && <VideoOff size={18} role="img" aria-label={t('people.cameraOff')} />}
               {person.muted ? <MicOff size={18} role="img" aria-label={t('tile.muted')} /> : <Mic size={18} className="people-on" aria-hidden />}
-              <button type="button" className="icon-button" aria-pressed={pinned} aria-label={pinLabel} title={pinLabel} onClick={() => model.togglePin(id)}>
-                {pinned ? <PinOff size={18} aria-hidden /> : <Pin size={18} aria-hidden />}
-              </button>
+              {person.can.pin && (
+                <button type="button" className="icon-button" aria-pressed={pinned} aria-label={pinLabel} title={pinLabel} onClick={() => model.togglePin(id)}>
+                  {pinned ? <PinOff size={18} aria-hidden /> : <Pin size={18} aria-hidden />}
+                </button>
+              )}
             </li>
           );
         })}

@@ -23,7 +23,7 @@ export const Tile = memo(function Tile({ at, call, model }: Props) {
   const pinned = useStore(model, ({ pins }) => pins.includes(at.id));
   // Gone, and the stage does not know it yet.
   if (!person) return null;
-  return <Shown at={at} person={person} pinned={pinned} canPin={several && !(at.isLocal && at.source === 'screen_share')} onPin={model.togglePin} onStopShare={() => void call.setShare(false)} />;
+  return <Shown at={at} person={person} pinned={pinned} canPin={several && person.can.pin && !(at.isLocal && at.source === 'screen_share')} onPin={model.togglePin} onStopShare={() => void call.setShare(false)} />;
 });
 
 interface ShownProps {
