@@ -1,5 +1,6 @@
+import { Notices } from '../src/call/notices';
 import { Store } from '../src/call/store';
-import type { Attachable, CallView, ChatMessage, ChatSnapshot, ConnectionSnapshot, DeviceCause, DevicesSnapshot, LeaveReason, Notice, PeopleSnapshot, Person, Phase, Picture, RefusedCause, Role, Sending } from '../src/call/types';
+import type { Attachable, CallView, ChatMessage, ChatSnapshot, ConnectionSnapshot, DeviceCause, LeaveReason, PeopleSnapshot, Person, Phase, Picture, RefusedCause, Role, Sending } from '../src/call/types';
 
 const NAMES = ['Élodie Marchand', 'Jonas Weber', 'Amara Okafor', 'Lin Zhao', 'Mateo Rossi', 'Sofia Lindqvist', 'Karim Benali', 'Priya Raman', 'Tom de Vries', 'Bartholomew Featherstonehaugh-Cholmondeley', 'Noor', 'Hana Suzuki'];
 const SAID = [
@@ -16,8 +17,8 @@ export class FakeCall implements CallView {
   readonly connection: Store<ConnectionSnapshot>;
   readonly people: Store<PeopleSnapshot>;
   readonly chat: Store<ChatSnapshot>;
-  readonly devices: Store<DevicesSnapshot>;
-  readonly notices: Store<readonly Notice[]>;
+  readonly sending: Store<Sending>;
+  readonly notices = new Notices();
 
   constructor(query: URLSearchParams) {
     const count = Number(query.get('people') ?? '4');
@@ -35,13 +36,17 @@ export class FakeCall implements CallView {
     });
     this.people = new Store<PeopleSnapshot>({ list, speakers: list.filter((one) => one.speaking).map((one) => one.identity) });
     this.chat = new Store<ChatSnapshot>({ log: Array.from({ length: Number(query.get('chat') ?? '0') }, (_, index) => message(index, list)), unread: [], draft: '' });
-    this.devices = new Store<DevicesSnapshot>({
-      sending: { microphone: true, camera: cameras > 0 && query.get('starting') !== '1', share: false, microphoneBusy: false, cameraBusy: query.get('starting') === '1', shareBusy: false },
-      canPlaySound: query.get('sound') !== '0',
-      silentMicrophone: query.get('silent') === '1',
-      problem: broken ? { device: 'camera', cause: broken } : undefined,
-    });
-    this.notices = new Store<readonly Notice[]>(query.get('notice') === '1' ? [{ id: 1, kind: 'joined', names: ['Karim Benali', 'Noor', 'Lin'] }, { id: 2, kind: 'muted-by-other', names: [] }] : []);
+    this.sending = new Store<Sending>({ microphone: true, camera: cameras > 0 && query.get('starting') !== '1', share: false, microphoneBusy: false, cameraBusy: query.get('starting') === '1', shareBusy: false });
+    const phase = this.connection.getSnapshot().phase;
+    if (phase === 'resuming' || phase === 'reconnecting') this.notices.tell({ kind: phase });
+    if (query.get('sound') === '0') this.notices.tell({ kind: 'sound' });
+    if (query.get('silent') === '1') this.notices.tell({ kind: 'silent' });
+    if (query.get('weak') === '1') this.notices.tell({ kind: 'weak' });
+    if (broken) this.notices.tell({ kind: 'problem', problem: { device: 'camera', cause: broken } });
+    if (query.get('notice') === '1') {
+      this.notices.tell({ kind: 'joined', names: ['Karim Benali', 'Noor', 'Lin'] });
+      this.notices.tell({ kind: 'muted-by-other' });
+    }
   }
 
   setMicrophone(on: boolean): Promise<void> {
@@ -83,16 +88,12 @@ export class FakeCall implements CallView {
   }
 
   playSound(): Promise<void> {
-    this.devices.patch({ canPlaySound: true });
+    this.notices.end('sound');
     return Promise.resolve();
   }
 
-  dismissProblem(): void {
-    this.devices.patch({ problem: undefined });
-  }
-
-  dismissNotice(id: number): void {
-    this.notices.set(this.notices.getSnapshot().filter((notice) => notice.id !== id));
+  dismiss(id: number): void {
+    this.notices.dismiss(id);
   }
 
   leave(): Promise<void> {
@@ -101,7 +102,7 @@ export class FakeCall implements CallView {
   }
 
   #send(change: Partial<Sending>): Promise<void> {
-    this.devices.patch({ sending: { ...this.devices.getSnapshot().sending, ...change } });
+    this.sending.patch(change);
     return Promise.resolve();
   }
 }

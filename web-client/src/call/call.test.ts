@@ -205,7 +205,7 @@ describe('no camera and no microphone stays on', () => {
     room.opening.reject(new DOMException('', 'NotFoundError'));
     vi.stubGlobal('navigator', { userAgent: '', mediaDevices: {} });
     await call.setCamera(true);
-    expect(call.devices.getSnapshot().problem).toEqual({ device: 'camera', cause: 'missing' });
+    expect(call.notices.getSnapshot()).toMatchObject([{ kind: 'problem', problem: { device: 'camera', cause: 'missing' } }]);
     await call.leave();
   });
 });

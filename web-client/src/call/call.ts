@@ -7,6 +7,7 @@ import { keptList } from './kept';
 import { leftOfEntry, leftOfJoinError, reasonOfDisconnect, type Place } from './leave';
 import { unreachable } from './left';
 import { roomOptions } from './media';
+import { Notices } from './notices';
 import { OwnDevices } from './own-devices';
 import { frozen, peopleOf, soundsOf } from './people';
 import type { OpenTracks } from './preview';
@@ -15,7 +16,7 @@ import { canOf } from './roles';
 import { Store } from './store';
 import { Comings } from './throttle';
 import { enter, socketOrigin, type TokenRequest } from './token';
-import type { CallView, ConnectionSnapshot, Left, Notice, PeopleSnapshot, Person, Phase } from './types';
+import type { CallView, ConnectionSnapshot, Left, PeopleSnapshot, Person, Phase } from './types';
 
 const BEFORE: ConnectionSnapshot = { phase: 'idle', room: '', access: 'token', token: undefined, left: undefined };
 
@@ -31,6 +32,9 @@ const JOIN_LIMIT = 40_000;
  * withholds events meanwhile, some of them for ever; its state is right all the time.
  */
 const LOOK_EVERY = 1000;
+
+/** More people than this are a crowd. */
+const CROWD = 5;
 
 /**
  * Events after which the room may read differently. They only say when to look: everything shown,
@@ -69,9 +73,9 @@ export class Call implements CallView {
   );
   readonly connection = new Store<ConnectionSnapshot>(BEFORE);
   readonly people = new Store<PeopleSnapshot>({ list: [], speakers: [] });
-  readonly notices = new Store<readonly Notice[]>([]);
+  readonly notices = new Notices();
   readonly chat: Chat;
-  readonly devices: OwnDevices;
+  readonly sending: OwnDevices;
   readonly #patience = new DefaultReconnectPolicy();
   readonly #audio = new AudioOut();
   readonly #comings: Comings;
@@ -84,23 +88,24 @@ export class Call implements CallView {
   #serverStopped = false;
   #hosting = false;
   #limit: ReturnType<typeof setTimeout> | undefined;
-  #noticeId = 0;
 
   /** @param before the call this one goes on from: what was said and written in it is still there. */
   constructor(before?: Call) {
-    this.chat = new Chat(this.room, before?.chat.getSnapshot());
-    this.devices = new OwnDevices(this.room, { told: (kind) => this.#notice(kind, []), hangUp: () => void this.leave() });
+    this.chat = new Chat(this.room, (message) => this.notices.tell({ kind: 'message', message }), before?.chat.getSnapshot());
+    this.sending = new OwnDevices(this.room, { notices: this.notices, hangUp: () => void this.leave() });
     this.#comings = new Comings(({ joined, left }) => {
-      if (joined.length > 0) this.#notice('joined', joined);
-      if (left.length > 0) this.#notice('left', left);
+      // Of a crowd one wants to know how large it is, which the bar says, and not who comes and goes.
+      if (this.people.getSnapshot().list.length > CROWD) return;
+      if (joined.length > 0) this.notices.tell({ kind: 'joined', names: joined });
+      if (left.length > 0) this.notices.tell({ kind: 'left', names: left });
     });
     this.#listen();
   }
 
   /** Enters the meeting and sends what is open, sound first. Never rejects: the outcome is in the snapshot. */
   async join(request: TokenRequest, tracks: OpenTracks): Promise<void> {
-    const microphone = this.devices.own(tracks.microphone?.then((track) => [track]));
-    const camera = this.devices.own(tracks.camera?.then((track) => [track]));
+    const microphone = this.sending.own(tracks.microphone?.then((track) => [track]));
+    const camera = this.sending.own(tracks.camera?.then((track) => [track]));
     if (this.#over()) return;
     if (!hasWebRtc()) {
       this.#end({ reason: 'no-rtc', detail: undefined, wasIn: false });
@@ -135,38 +140,38 @@ export class Call implements CallView {
     this.#hearServerStop();
     window.__conclave = { room: this.room };
     this.connection.patch({ phase: 'connected' });
-    this.devices.begin();
+    this.sending.begin();
     this.#look();
     this.#looking = setInterval(() => this.#look(), LOOK_EVERY);
     const can = canOf(this.room.localParticipant);
     await Promise.all([
-      microphone && (can.microphone ? this.devices.publish('microphone', () => microphone) : this.devices.drop(microphone)),
-      camera && (can.camera ? this.devices.publish('camera', () => camera) : this.devices.drop(camera)),
+      microphone && (can.microphone ? this.sending.publish('microphone', () => microphone) : this.sending.drop(microphone)),
+      camera && (can.camera ? this.sending.publish('camera', () => camera) : this.sending.drop(camera)),
     ]);
   }
 
   setMicrophone(on: boolean): Promise<void> {
-    return this.devices.setMicrophone(on);
+    return this.sending.setMicrophone(on);
   }
 
   setCamera(on: boolean): Promise<void> {
-    return this.devices.setCamera(on);
+    return this.sending.setCamera(on);
   }
 
   setShare(on: boolean): Promise<void> {
-    return this.devices.setShare(on);
+    return this.sending.setShare(on);
   }
 
   chooseDevice(kind: MediaDeviceKind, deviceId: string): Promise<void> {
-    return this.devices.choose(kind, deviceId);
+    return this.sending.choose(kind, deviceId);
   }
 
   activeDevice(kind: MediaDeviceKind): string {
-    return this.devices.active(kind);
+    return this.sending.active(kind);
   }
 
   microphoneTrack(): MediaStreamTrack | undefined {
-    return this.devices.microphoneTrack();
+    return this.sending.microphoneTrack();
   }
 
   sendChat(text: string): Promise<void> {
@@ -179,18 +184,15 @@ export class Call implements CallView {
 
   showChat(open: boolean): void {
     this.chat.show(open);
+    if (open) this.notices.end('message');
   }
 
   playSound(): Promise<void> {
-    return this.devices.playSound();
+    return this.sending.playSound();
   }
 
-  dismissProblem(): void {
-    this.devices.dismissProblem();
-  }
-
-  dismissNotice(id: number): void {
-    this.notices.set(this.notices.getSnapshot().filter((notice) => notice.id !== id));
+  dismiss(id: number): void {
+    this.notices.dismiss(id);
   }
 
   async leave(): Promise<void> {
@@ -226,6 +228,8 @@ export class Call implements CallView {
     const phase = phases[state];
     if (phase === undefined) return;
     this.connection.patch({ phase });
+    this.notices.hold({ kind: 'resuming' }, phase === 'resuming');
+    this.notices.hold({ kind: 'reconnecting' }, phase === 'reconnecting');
     if (phase === 'connected') this.#hearServerStop();
     this.#schedule([]);
   }
@@ -235,10 +239,6 @@ export class Call implements CallView {
     if (!this.#entered || this.#over()) return;
     const told = reasonOfDisconnect(reason);
     this.#end({ reason: told === 'lost' && this.#serverStopped ? 'shutdown' : told, detail: undefined, wasIn: true });
-  }
-
-  #notice(kind: Notice['kind'], names: readonly string[]): void {
-    this.notices.set([...this.notices.getSnapshot(), { id: ++this.#noticeId, kind, names }].slice(-3));
   }
 
   /** Several events of one moment are one look, at those they are about. */
@@ -269,7 +269,7 @@ export class Call implements CallView {
     const now = peopleOf(this.room, before.list, { changed: newest === token ? changed : undefined, hosting: this.#hosting });
     this.#audio.play(soundsOf(this.room));
     this.#tellComings(phase === 'reconnecting' ? undefined : now);
-    this.devices.look();
+    this.sending.look();
     // Another room where a moderator moved us there.
     this.connection.patch({ room: this.room.name || room, token: newest });
     this.people.patch({
@@ -279,6 +279,7 @@ export class Call implements CallView {
         this.room.activeSpeakers.map((speaker) => speaker.identity),
       ),
     });
+    this.notices.hold({ kind: 'weak' }, phase === 'connected' && now[0]?.quality === 'poor');
   }
 
   /** Who has come and gone since the last look; nobody after a reconnection, where all of them did. */
@@ -295,11 +296,12 @@ export class Call implements CallView {
     if (this.#over()) return;
     const reason = left.reason === 'ended' && this.connection.getSnapshot().access === 'token' ? 'closed' : left.reason;
     this.connection.patch({ phase: 'left', left: { ...left, reason } });
-    this.devices.close();
+    this.sending.close();
     clearTimeout(this.#limit);
     clearInterval(this.#looking);
     this.#comings.close();
     this.chat.close();
+    this.notices.close();
     this.#audio.close();
   }
 }

@@ -14,12 +14,17 @@ const MAX_LOG = 500;
 /** The messages of one call. They live in this tab only and are gone with it. */
 export class Chat extends Store<ChatSnapshot> {
   readonly #room: Room;
+  readonly #unseen: (message: ChatMessage) => void;
   #open = false;
 
-  /** @param before what was said and written, where this call goes on from another one. */
-  constructor(room: Room, before: ChatSnapshot = { log: [], unread: [], draft: '' }) {
+  /**
+   * @param unseen told of a message that came while nobody read along.
+   * @param before what was said and written, where this call goes on from another one.
+   */
+  constructor(room: Room, unseen: (message: ChatMessage) => void, before: ChatSnapshot = { log: [], unread: [], draft: '' }) {
     super(before);
     this.#room = room;
+    this.#unseen = unseen;
     room.registerTextStreamHandler(CHAT_TOPIC, (reader, { identity }) => void this.#receive(reader, identity));
   }
 
@@ -64,6 +69,8 @@ export class Chat extends Store<ChatSnapshot> {
   #append(message: ChatMessage): void {
     const { log, unread } = this.getSnapshot();
     if (log.some((other) => other.id === message.id)) return;
-    this.patch({ log: [...log, message].slice(-MAX_LOG), unread: this.#open || message.isLocal ? unread : [...unread, message].slice(-MAX_LOG) });
+    const read = this.#open || message.isLocal;
+    this.patch({ log: [...log, message].slice(-MAX_LOG), unread: read ? unread : [...unread, message].slice(-MAX_LOG) });
+    if (!read) this.#unseen(message);
   }
 }

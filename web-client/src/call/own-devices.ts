@@ -3,9 +3,10 @@ import { Awake } from './awake';
 import { causeOf, saveDevice, savedDevice } from './devices';
 import { keptFields } from './kept';
 import { SCREEN_OPTIONS } from './media';
+import type { Notices } from './notices';
 import { SilenceWatch } from './silence';
 import { Store } from './store';
-import type { DeviceProblem, DevicesSnapshot, Notice, Sending } from './types';
+import type { DeviceProblem, Sending } from './types';
 
 /** What can be sent. */
 type Device = 'microphone' | 'camera' | 'share';
@@ -15,17 +16,16 @@ const NOT_SENDING: Sending = { microphone: false, camera: false, share: false, m
 const SOURCES: Readonly<Record<Device, Track.Source>> = { microphone: Track.Source.Microphone, camera: Track.Source.Camera, share: Track.Source.ScreenShare };
 
 interface Options {
-  /** Told what happened to a device without anybody here having wished it. */
-  told(kind: Notice['kind']): void;
+  readonly notices: Notices;
   /** The key of a headset that ends calls. */
   hangUp(): void;
 }
 
-/** The devices of one call: what is sent, what starts, and what went wrong. They go off with it. */
-export class OwnDevices extends Store<DevicesSnapshot> {
+/** The devices of one call: what is sent and what starts. They go off with it. */
+export class OwnDevices extends Store<Sending> {
   readonly #room: Room;
   readonly #options: Options;
-  readonly #silence = new SilenceWatch((silentMicrophone) => this.patch({ silentMicrophone }));
+  readonly #silence = new SilenceWatch((silent) => this.#options.notices.hold({ kind: 'silent' }, silent));
   /** What was opened for this call, and what still starts. It goes off with the call, published or not. */
   readonly #opened = new Set<Promise<readonly LocalTrack[]>>();
   /** Sources being toggled here, to tell an own mute from somebody else's. */
@@ -34,23 +34,23 @@ export class OwnDevices extends Store<DevicesSnapshot> {
   #over = false;
 
   constructor(room: Room, options: Options) {
-    super({ sending: NOT_SENDING, canPlaySound: true, silentMicrophone: false, problem: undefined });
+    super(NOT_SENDING);
     this.#room = room;
     this.#options = options;
     room
       .on(RoomEvent.TrackMuted, (publication, participant) => this.#onMuted(publication, participant))
       .on(RoomEvent.LocalTrackUnpublished, (publication) => this.#onUnpublished(publication))
-      .on(RoomEvent.AudioPlaybackStatusChanged, () => this.patch({ canPlaySound: room.canPlaybackAudio }));
+      .on(RoomEvent.AudioPlaybackStatusChanged, () => this.#heard());
   }
 
   /** The meeting is entered. */
   begin(): void {
     this.#awake = new Awake({
-      microphone: () => void this.setMicrophone(!this.getSnapshot().sending.microphone),
-      camera: () => void this.setCamera(!this.getSnapshot().sending.camera),
+      microphone: () => void this.setMicrophone(!this.getSnapshot().microphone),
+      camera: () => void this.setCamera(!this.getSnapshot().camera),
       hangUp: () => this.#options.hangUp(),
     });
-    this.patch({ canPlaySound: this.#room.canPlaybackAudio });
+    this.#heard();
     this.look();
     const speaker = savedDevice('audiooutput');
     if (speaker !== undefined) void this.#room.switchActiveDevice('audiooutput', speaker, false).catch(() => undefined);
@@ -95,11 +95,7 @@ export class OwnDevices extends Store<DevicesSnapshot> {
 
   async playSound(): Promise<void> {
     await this.#room.startAudio().catch(() => undefined);
-    this.patch({ canPlaySound: this.#room.canPlaybackAudio });
-  }
-
-  dismissProblem(): void {
-    this.patch({ problem: undefined });
+    this.#heard();
   }
 
   /** Switches off with the call what is open, or opens late. The engine does so with what is published only. */
@@ -136,7 +132,7 @@ export class OwnDevices extends Store<DevicesSnapshot> {
   look(): void {
     if (this.#over || !this.#awake) return;
     const local = this.#room.localParticipant;
-    const before = this.getSnapshot().sending;
+    const before = this.getSnapshot();
     const sending = keptFields(before, {
       microphone: local.isMicrophoneEnabled,
       camera: local.isCameraEnabled,
@@ -146,7 +142,7 @@ export class OwnDevices extends Store<DevicesSnapshot> {
       shareBusy: this.#toggling.has(Track.Source.ScreenShare),
     });
     if (sending !== before) this.#awake.show(sending);
-    this.patch({ sending });
+    this.set(sending);
     this.#silence.watch(this.microphoneTrack());
   }
 
@@ -158,16 +154,20 @@ export class OwnDevices extends Store<DevicesSnapshot> {
     this.#silence.close();
   }
 
+  #heard(): void {
+    this.#options.notices.hold({ kind: 'sound' }, !this.#room.canPlaybackAudio);
+  }
+
   #onMuted(publication: TrackPublication, participant: Participant): void {
     if (!participant.isLocal || this.#toggling.has(publication.source)) return;
     const ended = publication.track?.mediaStreamTrack.readyState === 'ended';
-    if (publication.source === Track.Source.Microphone) this.#options.told(ended ? 'microphone-ended' : 'muted-by-other');
+    if (publication.source === Track.Source.Microphone) this.#options.notices.tell({ kind: ended ? 'microphone-ended' : 'muted-by-other' });
     // A camera that is muted is also ended, whoever did it.
-    else if (publication.source === Track.Source.Camera) this.#options.told('camera-ended');
+    else if (publication.source === Track.Source.Camera) this.#options.notices.tell({ kind: 'camera-ended' });
   }
 
   #onUnpublished(publication: LocalTrackPublication): void {
-    if (publication.source === Track.Source.ScreenShare && !this.#toggling.has(Track.Source.ScreenShare) && !this.#over) this.#options.told('share-ended');
+    if (publication.source === Track.Source.ScreenShare && !this.#toggling.has(Track.Source.ScreenShare) && !this.#over) this.#options.notices.tell({ kind: 'share-ended' });
   }
 
   /** Nothing is published that could be switched on again. While the engine reconnects, only it knows: it takes its tracks out and puts them in again. */
@@ -194,7 +194,7 @@ export class OwnDevices extends Store<DevicesSnapshot> {
     const cause = causeOf(error);
     // Closing the browser's picker is a choice, not a fault.
     if (device === 'screen' && cause === 'browser-denied') return;
-    this.patch({ problem: { device, cause } });
+    this.#options.notices.tell({ kind: 'problem', problem: { device, cause } });
   }
 }
 

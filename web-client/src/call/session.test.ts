@@ -23,7 +23,7 @@ const { FakeCall, calls } = await vi.hoisted(async () => {
   const calls: FakeCall[] = [];
   class FakeCall {
     readonly connection = new Store<Partial<ConnectionSnapshot>>({ phase: 'idle', left: undefined, token: undefined });
-    readonly devices = new Store({ sending: { microphone: false, camera: false } });
+    readonly sending = new Store({ microphone: false, camera: false });
     request: TokenRequest | undefined;
 
     constructor() {

@@ -71,7 +71,7 @@ export class Session extends Store<SessionSnapshot> {
   async rejoin(): Promise<void> {
     const now = this.getSnapshot();
     const left = now.at === 'call' ? now.call.connection.getSnapshot().left : undefined;
-    const sending = now.at === 'call' ? now.call.devices.getSnapshot().sending : undefined;
+    const sending = now.at === 'call' ? now.call.sending.getSnapshot() : undefined;
     // A second click, where the first one is already being followed.
     if (now.at !== 'out' && !left) return;
     if (left?.wasIn && sending) {
@@ -179,7 +179,7 @@ export class Session extends Store<SessionSnapshot> {
     if ((await fetchSettings()) === 'unreachable' || !wanted()) return unreachable(navigator);
     const call = new Call(before);
     this.#attempted = call;
-    const { sending } = before.devices.getSnapshot();
+    const sending = before.sending.getSnapshot();
     await new Promise<void>((settled) => {
       call.connection.subscribe(() => {
         const { phase } = call.connection.getSnapshot();

@@ -138,13 +138,21 @@ export interface DeviceProblem {
   readonly cause: DeviceCause;
 }
 
-/** Something that happened, told once. */
-export interface Notice {
+/** Something there is to say: it happened, or it holds. */
+export type Matter =
+  | { readonly kind: 'reconnecting' | 'resuming' | 'sound' | 'silent' | 'weak' | 'muted-by-other' | 'microphone-ended' | 'camera-ended' | 'share-ended' }
+  | { readonly kind: 'problem'; readonly problem: DeviceProblem }
+  | { readonly kind: 'message'; readonly message: ChatMessage }
+  /** Names in order. */
+  | { readonly kind: 'joined' | 'left'; readonly names: readonly string[] };
+
+/** A matter that is being said. */
+export type Notice = Matter & {
+  /** Another one each time it is said. */
   readonly id: number;
-  readonly kind: 'joined' | 'left' | 'muted-by-other' | 'microphone-ended' | 'camera-ended' | 'share-ended';
-  /** Names for `joined` and `left`, in order. */
-  readonly names: readonly string[];
-}
+  /** `top`: concerns oneself. `corner`: news. */
+  readonly place: 'top' | 'corner';
+};
 
 /** What the local participant sends. `busy` while a device starts or stops. */
 export interface Sending {
@@ -190,16 +198,6 @@ export interface ChatSnapshot {
   readonly draft: string;
 }
 
-/** The own devices. */
-export interface DevicesSnapshot {
-  readonly sending: Sending;
-  /** False while the browser refuses to play sound without a click. */
-  readonly canPlaySound: boolean;
-  /** The own microphone is on and delivers nothing but silence. */
-  readonly silentMicrophone: boolean;
-  readonly problem: DeviceProblem | undefined;
-}
-
 /** The verbs of a call. */
 export interface CallControls {
   setMicrophone(on: boolean): Promise<void>;
@@ -216,10 +214,10 @@ export interface CallControls {
   setDraft(text: string): void;
   /** Tells whether the chat is open: what comes meanwhile is read. */
   showChat(open: boolean): void;
-  /** Must be called from a click where {@link DevicesSnapshot.canPlaySound} is false. */
+  /** Must be called from a click: until then the browser may hold back the sound. */
   playSound(): Promise<void>;
-  dismissProblem(): void;
-  dismissNotice(id: number): void;
+  /** Somebody has read this notice. */
+  dismiss(id: number): void;
   leave(): Promise<void>;
 }
 
@@ -228,6 +226,7 @@ export interface CallView extends CallControls {
   readonly connection: Watched<ConnectionSnapshot>;
   readonly people: Watched<PeopleSnapshot>;
   readonly chat: Watched<ChatSnapshot>;
-  readonly devices: Watched<DevicesSnapshot>;
+  readonly sending: Watched<Sending>;
+  /** Most urgent first. */
   readonly notices: Watched<readonly Notice[]>;
 }

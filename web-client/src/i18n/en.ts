@@ -111,9 +111,10 @@ export const en = {
   'control.microphoneMenu': 'Choose microphone and speaker',
   'control.cameraMenu': 'Choose the camera',
   'control.gridView': 'Everyone the same size',
-  'control.speakerView': 'Speaker large',
+  'control.speakerView': 'Speaker view',
   'control.fullscreen': 'Full screen',
   'control.exitFullscreen': 'Leave full screen',
+  'control.invite': 'Invite people',
   'control.settings': 'Settings',
   'control.shortcuts': 'Keyboard shortcuts',
 
@@ -165,6 +166,8 @@ export const en = {
   'banner.enableSound': 'Enable sound',
   'banner.weak': 'Your connection is weak: others may see and hear you badly. Switching the camera off helps the sound.',
   'banner.silent': 'Your microphone is on but delivers only silence. Check its switch, or choose another one.',
+  'notices.own': 'What concerns you',
+  'notices.news': 'News',
   'banner.sharing': 'You are sharing your screen.',
 
   'notice.joined.one': '{name} joined',

@@ -113,6 +113,7 @@ export const fr: Messages = {
   'control.speakerView': 'Vue intervenant',
   'control.fullscreen': 'Plein écran',
   'control.exitFullscreen': 'Quitter le plein écran',
+  'control.invite': 'Inviter des personnes',
   'control.settings': 'Réglages',
   'control.shortcuts': 'Raccourcis clavier',
 
@@ -164,6 +165,8 @@ export const fr: Messages = {
   'banner.enableSound': 'Activer le son',
   'banner.weak': 'Votre connexion est faible : on peut mal vous voir et vous entendre. Couper la caméra aide le son.',
   'banner.silent': 'Votre micro est activé mais ne transmet que du silence. Vérifiez son interrupteur, ou choisissez-en un autre.',
+  'notices.own': 'Ce qui vous concerne',
+  'notices.news': 'Nouvelles',
   'banner.sharing': 'Vous partagez votre écran.',
 
   'notice.joined.one': '{name} a rejoint la réunion',

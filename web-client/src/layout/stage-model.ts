@@ -82,10 +82,10 @@ export class StageModel extends Store<StageSnapshot> {
   }
 }
 
-/** Everybody has a place, with a camera or without; shares come as pictures of their own. */
+/** Everybody has a place, with a camera or without; shares of others come as pictures of their own. One's own would be a mirror in a mirror. */
 export function itemsOf(people: readonly Person[]): Item[] {
   return [
     ...people.map(({ identity, isLocal }): Item => ({ id: `${identity}/camera`, identity, source: 'camera', isLocal })),
-    ...people.filter((person) => person.share).map(({ identity, isLocal }): Item => ({ id: `${identity}/screen_share`, identity, source: 'screen_share', isLocal })),
+    ...people.filter((person) => person.share && !person.isLocal).map(({ identity, isLocal }): Item => ({ id: `${identity}/screen_share`, identity, source: 'screen_share', isLocal })),
   ];
 }

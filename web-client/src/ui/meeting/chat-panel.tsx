@@ -4,7 +4,8 @@ import { splitLinks } from '../../call/links';
 import type { CallView, ChatMessage } from '../../call/types';
 import { usePrefs, useT } from '../prefs';
 import { useStore } from '../use-store';
-import { Panel } from './panel';
+import { Sheet } from './sheet';
+import type { Kept } from './use-sheets';
 
 /** Messages of one person within this many milliseconds stand under one name. */
 const GROUP = 3 * 60_000;
@@ -14,12 +15,12 @@ const NEAR_END = 80;
 const MAX_LENGTH = 4000;
 
 /** Written messages. Text only: nothing in them is loaded or run. */
-export function ChatPanel({ call, onClose }: { call: CallView; onClose: () => void }) {
+export function ChatPanel({ call, kept, onClose }: { call: CallView; kept: Kept; onClose: () => void }) {
   const t = useT();
   const chat = useStore(call.chat, ({ log }) => log);
   const may = useStore(call.people, ({ list }) => list[0]?.can.chat !== false);
   return (
-    <Panel title={t('chat.title')} onClose={onClose}>
+    <Sheet title={t('chat.title')} kept={kept} onClose={onClose}>
       {chat.length === 0 ? (
         <div className="chat-empty">
           <MessagesSquare size={28} strokeWidth={1.6} aria-hidden />
@@ -29,7 +30,7 @@ export function ChatPanel({ call, onClose }: { call: CallView; onClose: () => vo
         <Log chat={chat} onAgain={(text) => void call.sendChat(text)} />
       )}
       {may ? <Composer call={call} /> : <p className="chat-may-not">{t('chat.mayNot')}</p>}
-    </Panel>
+    </Sheet>
   );
 }
 

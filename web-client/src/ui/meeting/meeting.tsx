@@ -1,24 +1,23 @@
-import { useEffect, useRef, useState } from 'react';
+import { useCallback, useEffect, useRef, useState } from 'react';
 import type { CallView } from '../../call/types';
 import { Heading } from '../parts/heading';
 import { useT } from '../prefs';
 import { useStore } from '../use-store';
-import { Banners } from './banners';
 import { ChatPanel } from './chat-panel';
 import { ControlBar } from './control-bar';
+import { InviteDialog } from './invite';
+import type { DialogName } from './items';
+import { Notices } from './notices';
 import { Pager } from './pager';
 import { PeoplePanel } from './people-panel';
 import { ReadyCard } from './ready-card';
 import { SettingsDialog } from './settings-dialog';
 import { ShortcutsDialog } from './shortcuts-dialog';
 import { Stage } from './stage';
-import { Toasts } from './toasts';
-import { useEscape, useShortcuts } from './use-shortcuts';
+import { useEscape } from './use-shortcuts';
+import { useSheets } from './use-sheets';
 import { useStage } from './use-stage';
 import './meeting.css';
-
-/** The side panel that is open. */
-export type PanelName = 'chat' | 'people';
 
 /** The meeting itself. What it is made of follows the call by itself: here is only what is open. */
 export function Meeting({ call, room }: { call: CallView; room: string }) {
@@ -27,29 +26,18 @@ export function Meeting({ call, room }: { call: CallView; room: string }) {
   const model = useStage(call, box);
   const phase = useStore(call.connection, (connection) => connection.phase);
   const mode = useStore(model, (stage) => stage.mode);
-  const [panel, setPanel] = useState<PanelName>();
-  const [dialog, setDialog] = useState<'settings' | 'shortcuts'>();
-  const closePanel = () => {
-    setPanel(undefined);
-    // Back to the button that opens it, whatever did.
-    if (panel) document.querySelector<HTMLElement>(`[data-testid="toggle-${panel}"]`)?.focus({ preventScroll: true });
-  };
-  const toggle = (name: PanelName) => (panel === name ? closePanel() : setPanel(name));
+  const sheets = useSheets();
+  const [dialog, setDialog] = useState<DialogName>();
+  const { open, kept, show, toggle, close } = sheets;
+  const openChat = useCallback(() => show('chat'), [show]);
+  const closeDialog = () => setDialog(undefined);
 
   useEffect(() => {
-    call.showChat(panel === 'chat');
+    call.showChat(open === 'chat');
     return () => call.showChat(false);
-  }, [call, panel]);
+  }, [call, open]);
 
-  useEscape(panel !== undefined, closePanel);
-
-  useShortcuts({
-    microphone: () => void call.setMicrophone(!call.devices.getSnapshot().sending.microphone),
-    camera: () => void call.setCamera(!call.devices.getSnapshot().sending.camera),
-    chat: () => toggle('chat'),
-    people: () => toggle('people'),
-    help: () => setDialog('shortcuts'),
-  });
+  useEscape(open !== undefined, close);
 
   return (
     <div
@@ -68,18 +56,16 @@ export function Meeting({ call, room }: { call: CallView; room: string }) {
         <div className="stage-box" ref={box}>
           <Stage call={call} model={model} />
         </div>
-        <div className="messages">
-          <Banners call={call} />
-          <Toasts call={call} onOpenChat={() => setPanel('chat')} />
-        </div>
         <ReadyCard call={call} room={room} />
       </main>
-      {panel === 'chat' && <ChatPanel call={call} onClose={closePanel} />}
-      {panel === 'people' && <PeoplePanel call={call} model={model} onClose={closePanel} />}
+      {open === 'chat' && <ChatPanel call={call} kept={kept.chat} onClose={close} />}
+      {open === 'people' && <PeoplePanel call={call} model={model} kept={kept.people} onClose={close} />}
+      <Notices call={call} onOpenChat={openChat} />
       <Pager model={model} />
-      <ControlBar call={call} model={model} room={room} panel={panel} onPanel={toggle} onDialog={setDialog} />
-      {dialog === 'settings' && <SettingsDialog call={call} onClose={() => setDialog(undefined)} />}
-      {dialog === 'shortcuts' && <ShortcutsDialog onClose={() => setDialog(undefined)} />}
+      <ControlBar call={call} model={model} room={room} sheet={open} onSheet={toggle} onDialog={setDialog} />
+      {dialog === 'settings' && <SettingsDialog call={call} onClose={closeDialog} />}
+      {dialog === 'shortcuts' && <ShortcutsDialog onClose={closeDialog} />}
+      {dialog === 'invite' && <InviteDialog room={room} onClose={closeDialog} />}
     </div>
   );
 }

@@ -5,17 +5,18 @@ import { Avatar } from '../parts/avatar';
 import { Bars } from '../parts/bars';
 import { usePlural, useT } from '../prefs';
 import { useStore } from '../use-store';
-import { Panel } from './panel';
+import { Sheet } from './sheet';
+import type { Kept } from './use-sheets';
 
 /** Who is here, and what they send. */
-export function PeoplePanel({ call, model, onClose }: { call: CallView; model: StageModel; onClose: () => void }) {
+export function PeoplePanel({ call, model, kept, onClose }: { call: CallView; model: StageModel; kept: Kept; onClose: () => void }) {
   const t = useT();
   const people = useStore(call.people, ({ list }) => list);
   const pins = useStore(model, (stage) => stage.pins);
   const plural = usePlural();
   return (
-    <Panel title={t('people.title')} note={t(`people.count.${plural(people.length)}`, { count: people.length })} onClose={onClose}>
-      <ul className="people" aria-label={t('people.list')}>
+    <Sheet title={t('people.title')} note={t(`people.count.${plural(people.length)}`, { count: people.length })} kept={kept} onClose={onClose}>
+      <ul className="people" data-scrolls aria-label={t('people.list')}>
         {people.map((person) => {
           const id = `${person.identity}/camera`;
           const pinned = pins.includes(id);
@@ -42,6 +43,6 @@ export function PeoplePanel({ call, model, onClose }: { call: CallView; model: S
           );
         })}
       </ul>
-    </Panel>
+    </Sheet>
   );
 }

@@ -23,7 +23,7 @@ export const Tile = memo(function Tile({ at, call, model }: Props) {
   const pinned = useStore(model, ({ pins }) => pins.includes(at.id));
   // Gone, and the stage does not know it yet.
   if (!person) return null;
-  return <Shown at={at} person={person} pinned={pinned} canPin={several && person.can.pin && !(at.isLocal && at.source === 'screen_share')} onPin={model.togglePin} onStopShare={() => void call.setShare(false)} />;
+  return <Shown at={at} person={person} pinned={pinned} canPin={several && person.can.pin} onPin={model.togglePin} />;
 });
 
 interface ShownProps {
@@ -32,10 +32,9 @@ interface ShownProps {
   pinned: boolean;
   canPin: boolean;
   onPin: (id: string) => void;
-  onStopShare: () => void;
 }
 
-function Shown({ at, person, pinned, canPin, onPin, onStopShare }: ShownProps) {
+function Shown({ at, person, pinned, canPin, onPin }: ShownProps) {
   const t = useT();
   const isShare = at.source === 'screen_share';
   const picture = isShare ? person.share : person.camera;
@@ -53,9 +52,7 @@ function Shown({ at, person, pinned, canPin, onPin, onStopShare }: ShownProps) {
       data-muted={person.muted}
       style={{ width: at.width, height: at.height, transform: `translate(${String(at.x)}px, ${String(at.y)}px)` }}
     >
-      {isShare && person.isLocal ? (
-        <OwnShare onStop={onStopShare} />
-      ) : picture ? (
+      {picture ? (
         <Video key={picture.key} picture={picture} label={shown} whole={isShare} />
       ) : (
         <Avatar identity={person.identity} name={person.name} size="tile" />
@@ -78,19 +75,5 @@ function Shown({ at, person, pinned, canPin, onPin, onStopShare }: ShownProps) {
       )}
       <span className="tile-ring" aria-hidden="true" />
     </li>
-  );
-}
-
-/** One's own screen shown to oneself would be a mirror in a mirror. */
-function OwnShare({ onStop }: { onStop: () => void }) {
-  const t = useT();
-  return (
-    <div className="tile-own-share">
-      <MonitorUp size={28} aria-hidden />
-      <p>{t('tile.ownShare')}</p>
-      <button type="button" className="button button--small" onClick={onStop}>
-        {t('control.stopShare')}
-      </button>
-    </div>
   );
 }
