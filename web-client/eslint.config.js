@@ -24,6 +24,7 @@ export default ts.config(
       ],
     },
   },
+  { files: ['build/**/*.{ts,mjs}'], languageOptions: { globals: globals.node } },
   {
     // Layers: the call and the layout know nothing of React, so that they are tested without it.
     files: ['src/call/**/*.ts', 'src/layout/**/*.ts', 'src/i18n/*.ts'],

@@ -15,10 +15,12 @@ import type { ReturningSnapshot } from '../src/call/returning';
 import { Store } from '../src/call/store';
 import { CallScreen } from '../src/ui/join/call-screen';
 import { ReturningScreen } from '../src/ui/left/returning-screen';
-import { apply } from '../src/ui/prefs';
+import { loadLanguage } from '../src/i18n';
+import { apply, prefs } from '../src/prefs';
 import { FakeCall } from './fake-call';
 
 apply();
+await loadLanguage(prefs.getSnapshot().language);
 
 const query = new URLSearchParams(location.search);
 const call = new FakeCall(query);

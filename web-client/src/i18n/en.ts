@@ -3,8 +3,6 @@
  * missing elsewhere fails the type check. `.one` and `.other` are the plural forms of one sentence.
  */
 export const en = {
-  'language': 'English',
-
   'home.title': 'A room of your own to meet in',
   'home.lead': 'Start a meeting, send the link, talk. Guests need neither an account nor an app.',
   'home.leadClosed': 'Talk, see each other, share a screen. Guests need neither an account nor an app.',

@@ -2,8 +2,6 @@ import type { Messages } from './index';
 
 /** Français. Espaces insécables (U+00A0, U+202F) avant les signes doubles. */
 export const fr: Messages = {
-  'language': 'Français',
-
   'home.title': 'Un lieu à vous pour vous réunir',
   'home.lead': 'Créez une réunion, envoyez le lien, parlez. Il ne faut ni compte ni application pour vous rejoindre.',
   'home.leadClosed': 'Parlez, voyez-vous, partagez un écran. Il ne faut ni compte ni application pour participer.',

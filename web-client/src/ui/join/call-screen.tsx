@@ -1,10 +1,10 @@
 import { LoaderCircle } from 'lucide-react';
-import { useEffect, useEffectEvent } from 'react';
+import { lazy, Suspense, useEffect, useEffectEvent } from 'react';
 import type { CallView } from '../../call/types';
 import { LeftScreen } from '../left/left-screen';
-import { Meeting } from '../meeting/meeting';
 import { useT } from '../prefs';
 import { useStore } from '../use-store';
+import './joining.css';
 
 interface Props {
   call: CallView;
@@ -13,6 +13,10 @@ interface Props {
   onRoom: (room: string) => void;
   onRejoin: () => void;
 }
+
+/** Most of what is drawn, and needed by nobody who stands at the door: it comes while one does. */
+export const loadMeeting = () => import('../meeting/meeting');
+const Meeting = lazy(async () => ({ default: (await loadMeeting()).Meeting }));
 
 /** A call from the first attempt to connect to the reason of its end. */
 export function CallScreen({ call, room, onRoom, onRejoin }: Props) {
@@ -25,8 +29,7 @@ export function CallScreen({ call, room, onRoom, onRejoin }: Props) {
   }, [actual]);
 
   if (left) return <LeftScreen left={left} room={room} onRejoin={onRejoin} />;
-  if (phase !== 'idle' && phase !== 'connecting') return <Meeting call={call} room={room} />;
-  return (
+  const joining = (
     <main className="joining" data-testid="meeting" data-connection-state="connecting">
       <LoaderCircle className="spin" size={32} aria-hidden />
       <p role="status">{t('meeting.joining')}</p>
@@ -34,5 +37,11 @@ export function CallScreen({ call, room, onRoom, onRejoin }: Props) {
         {t('pre.cancel')}
       </button>
     </main>
+  );
+  if (phase === 'idle' || phase === 'connecting') return joining;
+  return (
+    <Suspense fallback={joining}>
+      <Meeting call={call} room={room} />
+    </Suspense>
   );
 }

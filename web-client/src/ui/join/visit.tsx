@@ -6,14 +6,18 @@ import { Session } from '../../call/session';
 import type { Ticket } from '../../call/tickets';
 import { LeftScreen } from '../left/left-screen';
 import { ReturningScreen } from '../left/returning-screen';
-import { prefs, setPref, useT } from '../prefs';
+import { prefs, setPref } from '../../prefs';
+import { useT } from '../prefs';
 import { correct } from '../route';
-import { CallScreen } from './call-screen';
+import { CallScreen, loadMeeting } from './call-screen';
 import { Door } from './door';
 import { useStore } from '../use-store';
 import '../../styles/shared.css';
 
 followDevices();
+
+/** Milliseconds: the door comes first, and whoever stands there needs longer. */
+const SOON = 300;
 
 interface Props {
   ticket: Ticket;
@@ -44,6 +48,11 @@ export function Visit({ ticket, name, autojoin }: Props) {
     // One arrives once. The address may be set right later.
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [session]);
+
+  useEffect(() => {
+    const timer = setTimeout(() => void loadMeeting().catch(() => undefined), SOON);
+    return () => clearTimeout(timer);
+  }, []);
 
   const again = () => void session.rejoin();
   const entered = (actual: string): void => {

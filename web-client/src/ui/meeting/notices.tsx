@@ -17,13 +17,13 @@ export function Notices({ call, onOpenChat }: Props) {
   const t = useT();
   const notices = useStore(call.notices);
   return (
-    <>
+    <div className="messages">
       {(['top', 'corner'] as const).map((place) => (
         <div key={place} className={`notices notices--${place}`} role="status" aria-label={t(place === 'top' ? 'notices.own' : 'notices.news')}>
           {notices.map((notice) => notice.place === place && <One key={notice.id} notice={notice} call={call} onOpenChat={onOpenChat} />)}
         </div>
       ))}
-    </>
+    </div>
   );
 }
 
