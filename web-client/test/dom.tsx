@@ -6,6 +6,21 @@ import { FakeCall } from '../dev/fake-call';
 
 vi.stubGlobal('IS_REACT_ACT_ENVIRONMENT', true);
 
+/** Those who want to know of sizes; there is nobody who would tell them. */
+const observers = new Set<() => void>();
+
+vi.stubGlobal(
+  'ResizeObserver',
+  class {
+    readonly #tell: () => void;
+    constructor(tell: () => void) {
+      this.#tell = tell;
+    }
+    observe = () => void observers.add(this.#tell);
+    disconnect = () => void observers.delete(this.#tell);
+  },
+);
+
 const ends: (() => void)[] = [];
 
 afterEach(() => {
@@ -17,6 +32,9 @@ export function windowOf(width: number, height: number): void {
   vi.spyOn(HTMLElement.prototype, 'clientWidth', 'get').mockReturnValue(width);
   vi.spyOn(HTMLElement.prototype, 'clientHeight', 'get').mockReturnValue(height);
 }
+
+/** Sizes have changed. */
+export const resized = (): Promise<void> => doing(() => observers.forEach((tell) => tell()));
 
 /** Draws a screen into the document; it is gone after the test. */
 export async function draw(screen: ReactElement): Promise<HTMLElement> {

@@ -2,7 +2,7 @@ import type { Messages } from './index';
 
 /** Français. Espaces insécables (U+00A0, U+202F) avant les signes doubles. */
 export const fr: Messages = {
-  'home.title': 'Un lieu à vous pour vous réunir',
+  'home.title': 'Vos réunions, sur votre serveur',
   'home.lead': 'Créez une réunion, envoyez le lien, parlez. Il ne faut ni compte ni application pour vous rejoindre.',
   'home.leadClosed': 'Parlez, voyez-vous, partagez un écran. Il ne faut ni compte ni application pour participer.',
   'home.start': 'Créer une réunion',
@@ -20,7 +20,7 @@ export const fr: Messages = {
   'home.badLinkClosed': 'Ce lien ne mène à aucune réunion : il est incomplet. Redemandez-le.',
 
   'theme.label': 'Apparence',
-  'theme.system': 'Comme le système',
+  'theme.system': 'Système',
   'theme.light': 'Claire',
   'theme.dark': 'Sombre',
   'language.label': 'Langue',
@@ -47,7 +47,7 @@ export const fr: Messages = {
   'device.speaker': 'Haut-parleur',
   'device.default': 'Choix du système',
   'device.level': 'Niveau du micro',
-  'device.test': 'Jouer un son d’essai',
+  'device.test': 'Tester le haut-parleur',
   'device.testing': 'Lecture…',
   'device.none': 'Aucun appareil trouvé',
   'device.unnamed': 'Appareil {number}',
@@ -123,8 +123,8 @@ export const fr: Messages = {
   'tile.weak': 'Connexion faible',
   'tile.gone': 'Connexion perdue',
   'tile.paused': 'Image en pause : la connexion est trop lente',
-  'tile.pin': 'Afficher {name} en grand',
-  'tile.unpin': 'Ne plus afficher {name} en grand',
+  'tile.pin': 'Épingler {name}',
+  'tile.unpin': 'Ne plus épingler {name}',
 
   'page.previous': 'Page précédente',
   'page.next': 'Page suivante',
@@ -147,7 +147,7 @@ export const fr: Messages = {
   'people.cameraOff': 'Caméra coupée',
 
   'chat.title': 'Messages',
-  'chat.empty': 'Personne n’a encore écrit. Les messages parviennent aux personnes présentes et ne sont pas conservés.',
+  'chat.empty': 'Pas encore de message. Vous verrez ce qui s’écrira désormais ; les messages parviennent aux personnes présentes et ne sont pas conservés.',
   'chat.input': 'Écrire un message',
   'chat.send': 'Envoyer',
   'chat.you': 'Vous',
@@ -155,6 +155,8 @@ export const fr: Messages = {
   'chat.again': 'Renvoyer',
   'chat.mayNot': 'Vous pouvez lire les messages. Dans cette réunion, vous ne pouvez pas en écrire.',
   'chat.new': '{name} a écrit : {text}',
+  'chat.news.one': '{count} nouveau message',
+  'chat.news.other': '{count} nouveaux messages',
   'panel.close': 'Fermer',
 
   'banner.resuming': 'La connexion a été interrompue, rétablissement en cours.',

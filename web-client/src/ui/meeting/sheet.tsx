@@ -26,7 +26,7 @@ export function Sheet({ title, note, kept, onClose, children }: Props) {
     if (scrolls && kept.top !== undefined) scrolls.scrollTop = kept.top;
     return () => {
       // At its end it is to be there again, whatever comes meanwhile.
-      if (scrolls) kept.top = scrolls.getAttribute('data-scrolls') === 'end' ? undefined : scrolls.scrollTop;
+      if (scrolls) kept.keep({ top: scrolls.getAttribute('data-scrolls') === 'end' ? undefined : scrolls.scrollTop });
     };
   }, [kept]);
 

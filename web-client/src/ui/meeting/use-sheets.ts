@@ -6,7 +6,15 @@ export type SheetName = 'chat' | 'people';
 /** What a sheet remembers while it is closed. */
 export interface Kept {
   /** Pixels scrolled down; `undefined` where it was at its natural place. */
-  top: number | undefined;
+  readonly top: number | undefined;
+  /** Of a list that grows: the newest entry when one left its end. */
+  readonly left: string | undefined;
+  keep(part: Partial<Pick<Kept, 'top' | 'left'>>): void;
+}
+
+function memory(): Kept {
+  const kept: Kept = { top: undefined, left: undefined, keep: (part) => void Object.assign(kept, part) };
+  return kept;
 }
 
 export interface Sheets {
@@ -20,7 +28,7 @@ export interface Sheets {
 /** Which sheet is open: one at most. Who closes it is back at the button that opens it, whatever did. */
 export function useSheets(): Sheets {
   const [open, setOpen] = useState<SheetName>();
-  const [kept] = useState<Record<SheetName, Kept>>(() => ({ chat: { top: undefined }, people: { top: undefined } }));
+  const [kept] = useState<Record<SheetName, Kept>>(() => ({ chat: memory(), people: memory() }));
   const close = useCallback(() => {
     setOpen(undefined);
     if (open) opener(open)?.focus({ preventScroll: true });
