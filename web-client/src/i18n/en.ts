@@ -123,6 +123,8 @@ export const en = {
   'tile.speaking': 'Speaking',
   'tile.weak': 'Weak connection',
   'tile.gone': 'Connection lost',
+  'tile.still': 'The picture stands still',
+  'tile.full': '{name} in full screen',
   'tile.paused': 'Picture paused: the connection is too slow',
   'tile.pin': 'Pin {name}',
   'tile.unpin': 'Unpin {name}',

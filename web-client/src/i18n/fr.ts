@@ -122,6 +122,8 @@ export const fr: Messages = {
   'tile.speaking': 'Parle',
   'tile.weak': 'Connexion faible',
   'tile.gone': 'Connexion perdue',
+  'tile.still': 'L’image est figée',
+  'tile.full': '{name} en plein écran',
   'tile.paused': 'Image en pause : la connexion est trop lente',
   'tile.pin': 'Épingler {name}',
   'tile.unpin': 'Ne plus épingler {name}',
