@@ -124,10 +124,22 @@ impl Assets {
         }
     }
 
-    /// A file by its path, or 404.
+    /// A file by its path, or 404: for a person with a page that leads on, for a program in a few words.
     pub(super) fn file(&self, path: &str, request: &HeaderMap) -> Response {
+        let reads_pages = request
+            .get(header::ACCEPT)
+            .and_then(|accept| accept.to_str().ok())
+            .is_some_and(|accept| accept.contains("text/html"));
         match self.0.get(path.trim_start_matches('/')) {
             Some(asset) => asset.respond(request),
+            None if reads_pages => {
+                // A page that was here all along would be answered without a body.
+                let mut anew = request.clone();
+                anew.remove(header::IF_NONE_MATCH);
+                let mut page = self.page(&anew);
+                *page.status_mut() = StatusCode::NOT_FOUND;
+                page
+            }
             None => (StatusCode::NOT_FOUND, "404 page not found").into_response(),
         }
     }
@@ -267,6 +279,18 @@ mod tests {
                 .status(),
             StatusCode::NOT_FOUND
         );
+    }
+
+    #[test]
+    fn an_address_that_is_none_leads_a_person_on() {
+        let assets = Assets(HashMap::from([(PAGE.to_owned(), asset())]));
+        let browser = request(header::ACCEPT, "text/html,application/xhtml+xml");
+        let response = assets.file("/nope", &browser);
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert!(response.headers().contains_key(header::ETAG));
+        let program = assets.file("/nope", &HeaderMap::new());
+        assert_eq!(program.status(), StatusCode::NOT_FOUND);
+        assert!(!program.headers().contains_key(header::ETAG));
     }
 
     #[test]

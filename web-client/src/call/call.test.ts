@@ -62,6 +62,15 @@ const entered = vi.hoisted(() => vi.fn<() => Promise<Entry>>());
 vi.mock('livekit-client', async (original) => ({ ...(await original<object>()), Room: engines.FakeRoom }));
 vi.mock('./token', async (original) => ({ ...(await original<object>()), enter: entered }));
 vi.mock('./people', () => ({ peopleOf: () => [], soundsOf: () => [], frozen: () => [] }));
+const tabs = vi.hoisted(() => ({ leave: undefined as (() => void) | undefined, closed: 0 }));
+vi.mock('./tabs', () => ({
+  Presence: class {
+    constructor(_room: string, leave: () => void) {
+      tabs.leave = leave;
+    }
+    close = () => void tabs.closed++;
+  },
+}));
 vi.mock('./audio-out', () => ({ AudioOut: class { play = () => undefined; close = () => undefined; } }));
 vi.mock('./awake', () => ({ Awake: class { show = () => undefined; close = () => undefined; } }));
 
@@ -223,6 +232,13 @@ describe('a call', () => {
     expect(microphone.stop).toHaveBeenCalled();
     expect(camera.stop).toHaveBeenCalled();
     await call.leave();
+  });
+
+  it('is left where another tab of this browser is used instead', async () => {
+    const { call, room } = await inside();
+    tabs.leave?.();
+    expect(call.connection.getSnapshot().left).toMatchObject({ reason: 'duplicate', wasIn: true });
+    expect(room.disconnect).toHaveBeenCalled();
   });
 
   it('that is refused never touches the engine', async () => {

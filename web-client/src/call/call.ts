@@ -14,6 +14,7 @@ import type { OpenTracks } from './preview';
 import { freshToken, onSentAway, onServerStop } from './restart';
 import { canOf } from './roles';
 import { Store } from './store';
+import { Presence } from './tabs';
 import { Comings } from './throttle';
 import { enter, socketOrigin, type TokenRequest } from './token';
 import type { CallView, ConnectionSnapshot, Left, PeopleSnapshot, Person, Phase } from './types';
@@ -87,6 +88,7 @@ export class Call implements CallView {
   #entered = false;
   #serverStopped = false;
   #hosting = false;
+  #presence: Presence | undefined;
   #limit: ReturnType<typeof setTimeout> | undefined;
 
   /** @param before the call this one goes on from: what was said and written in it is still there. */
@@ -142,6 +144,10 @@ export class Call implements CallView {
     this.connection.patch({ phase: 'connected' });
     this.sending.begin();
     this.#look();
+    this.#presence = new Presence(request.room, () => {
+      this.#end({ reason: 'duplicate', detail: undefined, wasIn: true });
+      void this.room.disconnect();
+    });
     this.#looking = setInterval(() => this.#look(), LOOK_EVERY);
     const can = canOf(this.room.localParticipant);
     await Promise.all([
@@ -297,6 +303,7 @@ export class Call implements CallView {
     const reason = left.reason === 'ended' && this.connection.getSnapshot().access === 'token' ? 'closed' : left.reason;
     this.connection.patch({ phase: 'left', left: { ...left, reason } });
     this.sending.close();
+    this.#presence?.close();
     clearTimeout(this.#limit);
     clearInterval(this.#looking);
     this.#comings.close();

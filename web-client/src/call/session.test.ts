@@ -51,6 +51,18 @@ const { FakeCall, calls } = await vi.hoisted(async () => {
   return { FakeCall, calls };
 });
 
+vi.mock('./server', async (original) => ({ ...(await original<object>()), warm: () => Promise.resolve() }));
+vi.mock('./tabs', async () => {
+  const { Store } = await import('./store');
+  return {
+    Lookout: class extends Store<boolean> {
+      constructor() {
+        super(false);
+      }
+      close = () => undefined;
+    },
+  };
+});
 vi.mock('./call', () => ({ Call: FakeCall }));
 
 function lastCall() {
@@ -102,6 +114,14 @@ describe('who follows a link', () => {
   it('is told at once where the link lets nobody in', async () => {
     expect(await arriving(CLOSED)).toMatchObject({ at: 'out', left: { reason: 'refused', cause: 'token-required' } });
     expect((await arriving(CLOSED, { invitation: { room: 'salle', tokens: ['t'] } })).at).toBe('door');
+  });
+
+  it('is told at once where no meeting by link can have that name', async () => {
+    for (const room of ['x', 'abcd-efgh-jk', 'ABCD-EFGH-JKM', 'salle']) {
+      expect(await arriving(OPEN, { invitation: { room, tokens: [] } })).toMatchObject({ at: 'out', left: { reason: 'refused', cause: 'unknown' } });
+    }
+    expect((await arriving({ ...OPEN, development: true }, { invitation: { room: 'x', tokens: [] } })).at).toBe('door');
+    expect((await arriving(OPEN, { invitation: { room: 'salle', tokens: ['t'] } })).at).toBe('door');
   });
 
   it('stands before the door again after "Cancel" on the way in: nothing was left', async () => {

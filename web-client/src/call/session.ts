@@ -3,8 +3,10 @@ import { tabIdentity } from './identity';
 import { comesBack, refused, unreachable } from './left';
 import { Preview, openDevices, type OpenTracks } from './preview';
 import { Returning } from './returning';
-import { fetchSettings, loadSettings, settingsKnown, type ServerSettings } from './server';
+import { isCode } from './room-code';
+import { fetchSettings, loadSettings, settingsKnown, warm, type ServerSettings } from './server';
 import { Store } from './store';
+import { Lookout } from './tabs';
 import { keepTicket, renewed, tokenOf, type Ticket } from './tickets';
 import type { Left } from './types';
 
@@ -13,7 +15,7 @@ export type SessionSnapshot =
   /** Nothing to see yet: the server is asked what the link is good for. */
   | { readonly at: 'arriving' }
   /** Before the door. */
-  | { readonly at: 'door'; readonly preview: Preview }
+  | { readonly at: 'door'; readonly preview: Preview; readonly lookout: Lookout }
   /** In a call, running or over. */
   | { readonly at: 'call'; readonly call: Call }
   /** Thrown out by a restart or a dead network, on the way back. */
@@ -64,7 +66,9 @@ export class Session extends Store<SessionSnapshot> {
   /** Goes in with what the preview has open, or is opening. */
   async join(name: string): Promise<void> {
     const now = this.getSnapshot();
-    if (now.at === 'door') await this.#enter(name, now.preview.take());
+    if (now.at !== 'door') return;
+    now.lookout.close();
+    await this.#enter(name, now.preview.take());
   }
 
   /** Goes in again, with microphone and camera as they were; or tries again to find a way in. */
@@ -91,8 +95,11 @@ export class Session extends Store<SessionSnapshot> {
   close(): void {
     this.#closed = true;
     const now = this.getSnapshot();
-    if (now.at === 'door') now.preview.close();
-    else if (now.at === 'call') void now.call.leave();
+    if (now.at === 'door') {
+      now.preview.close();
+      now.lookout.close();
+    }
+    if (now.at === 'call') void now.call.leave();
     else if (now.at === 'returning') this.#stay(now.way);
   }
 
@@ -113,13 +120,16 @@ export class Session extends Store<SessionSnapshot> {
   #wayIn(settings: ServerSettings | 'unreachable'): Left | undefined {
     if (settings === 'unreachable') return unreachable(navigator);
     this.#development = settings.development;
-    if (this.#ticket.tokens.length > 0 || settings.development || settings.join === 'link') return undefined;
-    return refused('token-required');
+    if (this.#ticket.tokens.length > 0 || settings.development) return undefined;
+    if (settings.join !== 'link') return refused('token-required');
+    // No meeting by link has another name than the server gave it: behind a typo there is no door.
+    return isCode(this.#ticket.room) ? undefined : refused('unknown');
   }
 
   async #showDoor(how: { readonly wait: boolean }): Promise<void> {
     const preview = new Preview();
-    this.set({ at: 'door', preview });
+    this.set({ at: 'door', preview, lookout: new Lookout(this.#ticket.room) });
+    void warm();
     await preview.start(how);
   }
 

@@ -19,6 +19,7 @@ export const en = {
   'home.private': 'Sound and picture pass through this server only.',
   'home.badLink': 'This link leads to no meeting: the code in it is not complete. Ask for it again, or start a meeting.',
   'home.badLinkClosed': 'This link leads to no meeting: it is not complete. Ask for it again.',
+  'home.noPage': 'There is no page at this address.',
 
   'theme.label': 'Appearance',
   'theme.system': 'System',
@@ -42,6 +43,8 @@ export const en = {
   'pre.preview': 'Your camera, as you see yourself',
   'pre.neither': 'You will join without being seen or heard. You can switch both on later.',
   'pre.linkAllows': 'Anyone with the link can join.',
+  'pre.otherTab': 'You are in this meeting already, in another tab of this browser.',
+  'pre.takeOver': 'Leave it there',
 
   'device.microphone': 'Microphone',
   'device.camera': 'Camera',

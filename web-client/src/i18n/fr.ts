@@ -18,6 +18,7 @@ export const fr: Messages = {
   'home.private': 'Le son et l’image ne passent que par ce serveur.',
   'home.badLink': 'Ce lien ne mène à aucune réunion : son code est incomplet. Redemandez-le, ou créez une réunion.',
   'home.badLinkClosed': 'Ce lien ne mène à aucune réunion : il est incomplet. Redemandez-le.',
+  'home.noPage': 'Il n’y a pas de page à cette adresse.',
 
   'theme.label': 'Apparence',
   'theme.system': 'Système',
@@ -41,6 +42,8 @@ export const fr: Messages = {
   'pre.preview': 'Votre caméra, telle que vous vous voyez',
   'pre.neither': 'On ne pourra ni vous voir ni vous entendre. Vous pourrez activer caméra et micro plus tard.',
   'pre.linkAllows': 'Toute personne ayant le lien peut entrer.',
+  'pre.otherTab': 'Vous êtes déjà dans cette réunion, dans un autre onglet de ce navigateur.',
+  'pre.takeOver': 'La quitter là-bas',
 
   'device.microphone': 'Micro',
   'device.camera': 'Caméra',

@@ -14,7 +14,7 @@ import { useStore } from '../use-store';
 import './home.css';
 
 /** The start page: begin a meeting, or join one; as far as this server lets people do either. */
-export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
+export function Home({ first, wrong }: { first: boolean; wrong: 'link' | 'page' | undefined }) {
   const t = useT();
   const server = useStore(settings);
   const known = typeof server === 'object' ? server : undefined;
@@ -44,7 +44,12 @@ export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
           <p className="home-lead">{t(known === undefined || starts ? 'home.lead' : 'home.leadClosed')}</p>
           <div className="home-actions" aria-busy={server === 'loading'}>
             {(server === 'unreachable' || retrying) && <Unreachable retrying={retrying} onRetry={() => void retry()} />}
-            {badLink && !joins && known !== undefined && (
+            {wrong === 'page' && (
+              <p className="field-error" role="alert" data-testid="no-page">
+                {t('home.noPage')}
+              </p>
+            )}
+            {wrong === 'link' && !joins && known !== undefined && (
               <p className="field-error" role="alert">
                 {t('home.badLinkClosed')}
               </p>
@@ -61,7 +66,7 @@ export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
                 <span>{t('home.or')}</span>
               </div>
             )}
-            {joins && <Join badLink={badLink ? t(starts ? 'home.badLink' : 'home.badLinkClosed') : undefined} />}
+            {joins && <Join badLink={wrong === 'link' ? t(starts ? 'home.badLink' : 'home.badLinkClosed') : undefined} />}
           </div>
           <p className="home-private">
             <ShieldCheck size={18} aria-hidden />

@@ -72,6 +72,7 @@ export function Visit({ ticket, name, autojoin }: Props) {
       return (
         <Door
           preview={state.preview}
+          lookout={state.lookout}
           room={known}
           fixedName={named}
           suggestedName={name}

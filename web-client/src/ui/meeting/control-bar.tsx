@@ -32,7 +32,7 @@ export function ControlBar({ call, room, ...wants }: Props) {
   const bar = useRef<HTMLElement>(null);
   const items = useItems({ call, ...wants });
   // The menu itself is a button too.
-  const fitting = inBar([...items.filter(({ place }) => place === 'bar'), { id: 'more' } as const], useWidth(bar));
+  const fitting = inBar([...items.filter(({ place }) => place === 'bar'), { id: 'more' } as const], useExtent(bar));
   const shown = items.filter((item) => fitting.includes(item));
   const rest = items.filter((item) => !fitting.includes(item));
   const link = useStore(call.connection, ({ access }) => access === 'link');
@@ -76,17 +76,17 @@ export function ControlBar({ call, room, ...wants }: Props) {
   );
 }
 
-/** How wide an element is; as wide as the window until it is known. */
-function useWidth(element: RefObject<HTMLElement | null>): number {
-  const [width, setWidth] = useState(window.innerWidth);
+/** How long an element is, lying or standing; as wide as the window until it is known. */
+function useExtent(element: RefObject<HTMLElement | null>): number {
+  const [extent, setExtent] = useState(window.innerWidth);
   useEffect(() => {
     const box = element.current;
     if (!box) return;
-    const observer = new ResizeObserver(() => setWidth(box.clientWidth));
+    const observer = new ResizeObserver(() => setExtent(Math.max(box.clientWidth, box.clientHeight)));
     observer.observe(box);
     return () => observer.disconnect();
   }, [element]);
-  return width;
+  return extent;
 }
 
 function Round({ item }: { item: Item }) {

@@ -16,6 +16,7 @@ import { ShortcutsDialog } from './shortcuts-dialog';
 import { Stage } from './stage';
 import { useEscape } from './use-shortcuts';
 import { useSheets } from './use-sheets';
+import { useTab } from './use-tab';
 import { useStage } from './use-stage';
 import './meeting.css';
 
@@ -48,6 +49,7 @@ export function Meeting({ call, room }: { call: CallView; room: string }) {
       data-phase={phase}
       data-layout={mode}
     >
+      <Tab call={call} room={room} />
       <a className="skip-link" href="#controls">
         {t('meeting.skip')}
       </a>
@@ -68,4 +70,10 @@ export function Meeting({ call, room }: { call: CallView; room: string }) {
       {dialog === 'invite' && <InviteDialog room={room} onClose={closeDialog} />}
     </div>
   );
+}
+
+/** Draws nothing: what the tab says changes nothing of the meeting. */
+function Tab({ call, room }: { call: CallView; room: string }) {
+  useTab(call, room);
+  return null;
 }
