@@ -29,7 +29,7 @@ export default defineConfig({
     projects: [
       // Logic knows no document.
       { extends: true, test: { name: 'logic', environment: 'node', include: ['src/**/*.test.ts'] } },
-      { extends: true, test: { name: 'screens', environment: 'happy-dom', include: ['src/**/*.test.tsx'] } },
+      { extends: true, test: { name: 'screens', environment: 'happy-dom', testTimeout: 30_000, include: ['src/**/*.test.tsx'] } },
     ],
   },
 });

@@ -1,9 +1,10 @@
 import { LoaderCircle } from 'lucide-react';
-import { lazy, Suspense, useEffect, useEffectEvent } from 'react';
+import { Suspense, useEffect, useEffectEvent } from 'react';
 import type { CallView } from '../../call/types';
-import { LeftScreen } from '../left/left-screen';
+import { Heading } from '../parts/heading';
 import { useT } from '../prefs';
 import { useStore } from '../use-store';
+import { LeftScreen, Meeting } from './later';
 import './joining.css';
 
 interface Props {
@@ -13,10 +14,6 @@ interface Props {
   onRoom: (room: string) => void;
   onRejoin: () => void;
 }
-
-/** Most of what is drawn, and needed by nobody who stands at the door: it comes while one does. */
-export const loadMeeting = () => import('../meeting/meeting');
-const Meeting = lazy(async () => ({ default: (await loadMeeting()).Meeting }));
 
 /** A call from the first attempt to connect to the reason of its end. */
 export function CallScreen({ call, room, onRoom, onRejoin }: Props) {
@@ -28,11 +25,17 @@ export function CallScreen({ call, room, onRoom, onRejoin }: Props) {
     if (actual !== '') tell(actual);
   }, [actual]);
 
-  if (left) return <LeftScreen left={left} room={room} onRejoin={onRejoin} />;
+  if (left) {
+    return (
+      <Suspense fallback={<div className="page" aria-busy="true" />}>
+        <LeftScreen left={left} room={room} onRejoin={onRejoin} />
+      </Suspense>
+    );
+  }
   const joining = (
     <main className="joining" data-testid="meeting" data-connection-state="connecting">
       <LoaderCircle className="spin" size={32} aria-hidden />
-      <p role="status">{t('meeting.joining')}</p>
+      <Heading>{t('meeting.joining')}</Heading>
       <button type="button" className="button joining-cancel" onClick={() => void call.leave()}>
         {t('pre.cancel')}
       </button>

@@ -1,16 +1,15 @@
-import { useEffect, useState } from 'react';
+import { Suspense, useEffect, useState } from 'react';
 import { followDevices } from '../../call/devices';
 import { nameInToken, roomInToken } from '../../call/jwt';
 import { ROOM_NAME } from '../../call/room-code';
 import { Session } from '../../call/session';
 import type { Ticket } from '../../call/tickets';
-import { LeftScreen } from '../left/left-screen';
-import { ReturningScreen } from '../left/returning-screen';
 import { prefs, setPref } from '../../prefs';
 import { useT } from '../prefs';
 import { correct } from '../route';
-import { CallScreen, loadMeeting } from './call-screen';
+import { CallScreen } from './call-screen';
 import { Door } from './door';
+import { LeftScreen, loadLater, ReturningScreen } from './later';
 import { useStore } from '../use-store';
 import '../../styles/shared.css';
 
@@ -26,7 +25,15 @@ interface Props {
 }
 
 /** Everything behind a meeting's link: the door, the meeting, the way out. */
-export function Visit({ ticket, name, autojoin }: Props) {
+export function Visit(props: Props) {
+  return (
+    <Suspense fallback={<div className="page" aria-busy="true" />}>
+      <Stay {...props} />
+    </Suspense>
+  );
+}
+
+function Stay({ ticket, name, autojoin }: Props) {
   const t = useT();
   const [session] = useState(() => new Session(ticket));
   const { room, tokens } = ticket;
@@ -50,7 +57,7 @@ export function Visit({ ticket, name, autojoin }: Props) {
   }, [session]);
 
   useEffect(() => {
-    const timer = setTimeout(() => void loadMeeting().catch(() => undefined), SOON);
+    const timer = setTimeout(() => void loadLater().catch(() => undefined), SOON);
     return () => clearTimeout(timer);
   }, []);
 
