@@ -1,10 +1,10 @@
 import { LoaderCircle } from 'lucide-react';
-import { Suspense, useEffect, useEffectEvent } from 'react';
+import { useEffect, useEffectEvent } from 'react';
 import type { CallView } from '../../call/types';
 import { Heading } from '../parts/heading';
 import { useT } from '../prefs';
 import { useStore } from '../use-store';
-import { LeftScreen, Meeting } from './later';
+import { useLater } from './later';
 import './joining.css';
 
 interface Props {
@@ -25,14 +25,10 @@ export function CallScreen({ call, room, onRoom, onRejoin }: Props) {
     if (actual !== '') tell(actual);
   }, [actual]);
 
-  if (left) {
-    return (
-      <Suspense fallback={<div className="page" aria-busy="true" />}>
-        <LeftScreen left={left} room={room} onRejoin={onRejoin} />
-      </Suspense>
-    );
-  }
-  const joining = (
+  const later = useLater();
+  if (left) return later ? <later.LeftScreen left={left} room={room} onRejoin={onRejoin} /> : <div className="page" aria-busy="true" />;
+  if (later && phase !== 'idle' && phase !== 'connecting') return <later.Meeting call={call} room={room} />;
+  return (
     <main className="joining" data-testid="meeting" data-connection-state="connecting">
       <LoaderCircle className="spin" size={32} aria-hidden />
       <Heading>{t('meeting.joining')}</Heading>
@@ -40,11 +36,5 @@ export function CallScreen({ call, room, onRoom, onRejoin }: Props) {
         {t('pre.cancel')}
       </button>
     </main>
-  );
-  if (phase === 'idle' || phase === 'connecting') return joining;
-  return (
-    <Suspense fallback={joining}>
-      <Meeting call={call} room={room} />
-    </Suspense>
   );
 }

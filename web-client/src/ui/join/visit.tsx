@@ -1,4 +1,4 @@
-import { Suspense, useEffect, useState } from 'react';
+import { useEffect, useState, type ComponentProps } from 'react';
 import { followDevices } from '../../call/devices';
 import { nameInToken, roomInToken } from '../../call/jwt';
 import { ROOM_NAME } from '../../call/room-code';
@@ -9,14 +9,12 @@ import { useT } from '../prefs';
 import { correct } from '../route';
 import { CallScreen } from './call-screen';
 import { Door } from './door';
-import { LeftScreen, loadLater, ReturningScreen } from './later';
+import { loadLater, useLater, type Later } from './later';
 import { useStore } from '../use-store';
 import '../../styles/shared.css';
 
 followDevices();
-
-/** Milliseconds: the door comes first, and whoever stands there needs longer. */
-const SOON = 300;
+void loadLater().catch(() => undefined);
 
 interface Props {
   ticket: Ticket;
@@ -25,15 +23,7 @@ interface Props {
 }
 
 /** Everything behind a meeting's link: the door, the meeting, the way out. */
-export function Visit(props: Props) {
-  return (
-    <Suspense fallback={<div className="page" aria-busy="true" />}>
-      <Stay {...props} />
-    </Suspense>
-  );
-}
-
-function Stay({ ticket, name, autojoin }: Props) {
+export function Visit({ ticket, name, autojoin }: Props) {
   const t = useT();
   const [session] = useState(() => new Session(ticket));
   const { room, tokens } = ticket;
@@ -56,11 +46,6 @@ function Stay({ ticket, name, autojoin }: Props) {
     // eslint-disable-next-line react-hooks/exhaustive-deps
   }, [session]);
 
-  useEffect(() => {
-    const timer = setTimeout(() => void loadLater().catch(() => undefined), SOON);
-    return () => clearTimeout(timer);
-  }, []);
-
   const again = () => void session.rejoin();
   const entered = (actual: string): void => {
     setKnown(actual);
@@ -72,9 +57,9 @@ function Stay({ ticket, name, autojoin }: Props) {
     case 'call':
       return <CallScreen call={state.call} room={known} onRoom={entered} onRejoin={again} />;
     case 'returning':
-      return <ReturningScreen way={state.way} room={known} onLeave={() => session.giveUp()} />;
+      return <Returning way={state.way} room={known} onLeave={() => session.giveUp()} />;
     case 'out':
-      return <LeftScreen left={state.left} room={known} onRejoin={again} />;
+      return <Out left={state.left} room={known} onRejoin={again} />;
     case 'door':
       return (
         <Door
@@ -90,4 +75,14 @@ function Stay({ ticket, name, autojoin }: Props) {
         />
       );
   }
+}
+
+function Returning(props: ComponentProps<Later['ReturningScreen']>) {
+  const later = useLater();
+  return later ? <later.ReturningScreen {...props} /> : <div className="page" aria-busy="true" />;
+}
+
+function Out(props: ComponentProps<Later['LeftScreen']>) {
+  const later = useLater();
+  return later ? <later.LeftScreen {...props} /> : <div className="page" aria-busy="true" />;
 }
