@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, it, vi } from 'vitest';
-import { calling, click, doing, draw, focus, press, the, windowOf } from '../../../test/dom';
+import { calling, click, doing, draw, focus, press, resized, the, windowOf } from '../../../test/dom';
 import { devices } from '../../call/devices';
 import { Meeting } from './meeting';
 
@@ -40,6 +40,14 @@ describe('the bar', () => {
     expect(focus()).toBe('h2: People');
     await press('Escape');
     expect(focus()).toBe('more');
+  });
+
+  it('has room for less where letters are twice as large', async () => {
+    await meeting('people=3', 500);
+    vi.spyOn(globalThis, 'getComputedStyle').mockReturnValue({ fontSize: '32px' } as CSSStyleDeclaration);
+    windowOf(500, 100);
+    await resized();
+    expect(bar()).toEqual(['toggle-mic', 'toggle-camera', 'toggle-chat', 'leave']);
   });
 
   it('offers nothing that one may not do', async () => {

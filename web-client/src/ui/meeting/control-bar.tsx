@@ -76,17 +76,22 @@ export function ControlBar({ call, room, ...wants }: Props) {
   );
 }
 
-/** How long an element is, lying or standing; as wide as the window until it is known. */
+/** How long an element is, lying or standing, in pixels of letters of the usual size: larger ones need more room. As wide as the window until it is known. */
 function useExtent(element: RefObject<HTMLElement | null>): number {
   const [extent, setExtent] = useState(window.innerWidth);
   useEffect(() => {
     const box = element.current;
     if (!box) return;
-    const observer = new ResizeObserver(() => setExtent(Math.max(box.clientWidth, box.clientHeight)));
+    const observer = new ResizeObserver(() => setExtent(Math.max(box.clientWidth, box.clientHeight) / lettersBy()));
     observer.observe(box);
     return () => observer.disconnect();
   }, [element]);
   return extent;
+}
+
+/** How many times as large as usual letters are. */
+function lettersBy(): number {
+  return (parseFloat(getComputedStyle(document.documentElement).fontSize) || 16) / 16;
 }
 
 function Round({ item }: { item: Item }) {
