@@ -9,7 +9,7 @@ export default ts.config(
   ...ts.configs.strict,
   ...ts.configs.stylistic,
   {
-    files: ['src/**/*.{ts,tsx}', 'dev/**/*.{ts,tsx}'],
+    files: ['src/**/*.{ts,tsx}', 'dev/**/*.{ts,tsx}', 'test/**/*.{ts,tsx}'],
     languageOptions: { globals: globals.browser },
     plugins: { 'react-hooks': hooks },
     rules: {
@@ -24,6 +24,7 @@ export default ts.config(
       ],
     },
   },
+  { files: ['build/**/*.{ts,mjs}'], languageOptions: { globals: globals.node } },
   {
     // Layers: the call and the layout know nothing of React, so that they are tested without it.
     files: ['src/call/**/*.ts', 'src/layout/**/*.ts', 'src/i18n/*.ts'],

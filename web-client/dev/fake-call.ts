@@ -1,5 +1,6 @@
+import { Notices } from '../src/call/notices';
 import { Store } from '../src/call/store';
-import type { Attachable, CallSnapshot, CallView, ChatMessage, DeviceCause, LeaveReason, RefusedCause, Person, Phase, Picture, Sending } from '../src/call/types';
+import type { Attachable, CallView, ChatMessage, ChatSnapshot, ConnectionSnapshot, DeviceCause, LeaveReason, PeopleSnapshot, Person, Phase, Picture, RefusedCause, Role, Sending } from '../src/call/types';
 
 const NAMES = ['Élodie Marchand', 'Jonas Weber', 'Amara Okafor', 'Lin Zhao', 'Mateo Rossi', 'Sofia Lindqvist', 'Karim Benali', 'Priya Raman', 'Tom de Vries', 'Bartholomew Featherstonehaugh-Cholmondeley', 'Noor', 'Hana Suzuki'];
 const SAID = [
@@ -12,30 +13,40 @@ const SAID = [
 ];
 
 /** A call that never leaves the page. */
-export class FakeCall extends Store<CallSnapshot> implements CallView {
+export class FakeCall implements CallView {
+  readonly connection: Store<ConnectionSnapshot>;
+  readonly people: Store<PeopleSnapshot>;
+  readonly chat: Store<ChatSnapshot>;
+  readonly sending: Store<Sending>;
+  readonly notices = new Notices();
+
   constructor(query: URLSearchParams) {
     const count = Number(query.get('people') ?? '4');
     const cameras = Number(query.get('video') ?? String(Math.ceil(count * 0.75)));
-    const people = Array.from({ length: count }, (_, index) => person(index, index < cameras, query));
+    const list = Array.from({ length: count }, (_, index) => person(index, index < cameras, query));
     const left = query.get('left') as LeaveReason | null;
     const cause = query.get('cause') as RefusedCause | null;
     const broken = query.get('problem') as DeviceCause | null;
-    super({
+    this.connection = new Store<ConnectionSnapshot>({
       room: 'bkdt-wqmp-hza',
       access: query.get('access') === 'token' ? 'token' : 'link',
       token: undefined,
-      draft: '',
       phase: (query.get('phase') ?? 'connected') as Phase,
-      people,
-      speakers: people.filter((one) => one.speaking).map((one) => one.identity),
-      chat: Array.from({ length: Number(query.get('chat') ?? '0') }, (_, index) => message(index, people)),
-      sending: { microphone: true, camera: cameras > 0 && query.get('starting') !== '1', share: false, microphoneBusy: false, cameraBusy: query.get('starting') === '1', shareBusy: false },
-      canPlaySound: query.get('sound') !== '0',
-      silentMicrophone: query.get('silent') === '1',
-      problem: broken ? { device: 'camera', cause: broken } : undefined,
-      notices: query.get('notice') === '1' ? [{ id: 1, kind: 'joined', names: ['Karim Benali', 'Noor', 'Lin'] }, { id: 2, kind: 'muted-by-other', names: [] }] : [],
       left: left ? { reason: left, cause: cause ?? undefined, detail: query.get('detail') ?? undefined, wasIn: !query.has('detail') && !cause, alone: query.get('alone') === '1' } : undefined,
     });
+    this.people = new Store<PeopleSnapshot>({ list, speakers: list.filter((one) => one.speaking).map((one) => one.identity) });
+    this.chat = new Store<ChatSnapshot>({ log: Array.from({ length: Number(query.get('chat') ?? '0') }, (_, index) => message(index, list)), unread: [], draft: '' });
+    this.sending = new Store<Sending>({ microphone: true, camera: cameras > 0 && query.get('starting') !== '1', share: false, microphoneBusy: false, cameraBusy: query.get('starting') === '1', shareBusy: false });
+    const phase = this.connection.getSnapshot().phase;
+    if (phase === 'resuming' || phase === 'reconnecting') this.notices.tell({ kind: phase });
+    if (query.get('sound') === '0') this.notices.tell({ kind: 'sound' });
+    if (query.get('silent') === '1') this.notices.tell({ kind: 'silent' });
+    if (query.get('weak') === '1') this.notices.tell({ kind: 'weak' });
+    if (broken) this.notices.tell({ kind: 'problem', problem: { device: 'camera', cause: broken } });
+    if (query.get('notice') === '1') {
+      this.notices.tell({ kind: 'joined', names: ['Karim Benali', 'Noor', 'Lin'] });
+      this.notices.tell({ kind: 'muted-by-other' });
+    }
   }
 
   setMicrophone(on: boolean): Promise<void> {
@@ -63,36 +74,35 @@ export class FakeCall extends Store<CallSnapshot> implements CallView {
   }
 
   sendChat(text: string): Promise<void> {
-    const { chat, people } = this.getSnapshot();
-    const own = people[0];
-    if (own) this.patch({ chat: [...chat, { id: crypto.randomUUID(), identity: own.identity, name: own.name, isLocal: true, text, at: Date.now(), failed: false }] });
+    const own = this.people.getSnapshot().list[0];
+    if (own) this.chat.patch({ log: [...this.chat.getSnapshot().log, { id: crypto.randomUUID(), identity: own.identity, name: own.name, isLocal: true, text, at: Date.now(), failed: false }] });
     return Promise.resolve();
   }
 
   setDraft(draft: string): void {
-    this.patch({ draft });
+    this.chat.patch({ draft });
+  }
+
+  showChat(open: boolean): void {
+    if (open) this.chat.patch({ unread: [] });
   }
 
   playSound(): Promise<void> {
-    this.patch({ canPlaySound: true });
+    this.notices.end('sound');
     return Promise.resolve();
   }
 
-  dismissProblem(): void {
-    this.patch({ problem: undefined });
-  }
-
-  dismissNotice(id: number): void {
-    this.patch({ notices: this.getSnapshot().notices.filter((notice) => notice.id !== id) });
+  dismiss(id: number): void {
+    this.notices.dismiss(id);
   }
 
   leave(): Promise<void> {
-    this.patch({ phase: 'left', left: { reason: 'left', detail: undefined, wasIn: true, alone: false } });
+    this.connection.patch({ phase: 'left', left: { reason: 'left', detail: undefined, wasIn: true, alone: false } });
     return Promise.resolve();
   }
 
   #send(change: Partial<Sending>): Promise<void> {
-    this.patch({ sending: { ...this.getSnapshot().sending, ...change } });
+    this.sending.patch(change);
     return Promise.resolve();
   }
 }
@@ -103,6 +113,8 @@ function person(index: number, camera: boolean, query: URLSearchParams): Person 
     identity: `p-${String(index)}`,
     name: NAMES[index % NAMES.length] ?? 'Guest',
     isLocal: index === 0,
+    role: index === 0 && query.get('role') ? (query.get('role') as Role) : 'participant',
+    can: { microphone: index === 0 && query.get('role') !== 'listener', camera: index === 0 && query.get('role') !== 'listener', share: index === 0 && query.get('role') !== 'listener', chat: index === 0, pin: true },
     joinedAt: index,
     muted: index % 3 === 2,
     speaking: index === 1,

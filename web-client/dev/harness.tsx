@@ -3,7 +3,7 @@
  * `/dev/harness.html` and absent from the build.
  *
  * Query: `people` (how many), `video` (how many of them have a camera), `share=1`, `chat` (messages),
- * `phase`, `left` (a reason) with `cause` and `detail`, `returning` (`restart`, `lost`), `starting=1`, `access=token`, `sound=0`, `notice=1`, `problem` (a cause), `weak=1`, `silent=1`.
+ * `phase`, `left` (a reason) with `cause` and `detail`, `returning` (`restart`, `lost`), `starting=1`, `access=token`, `sound=0`, `notice=1`, `problem` (a cause), `weak=1`, `silent=1`, `role` (of oneself: `host`, `listener`).
  */
 import { createRoot } from 'react-dom/client';
 import '../src/styles/layers.css';
@@ -15,10 +15,12 @@ import type { ReturningSnapshot } from '../src/call/returning';
 import { Store } from '../src/call/store';
 import { CallScreen } from '../src/ui/join/call-screen';
 import { ReturningScreen } from '../src/ui/left/returning-screen';
-import { apply } from '../src/ui/prefs';
+import { loadLanguage } from '../src/i18n';
+import { apply, prefs } from '../src/prefs';
 import { FakeCall } from './fake-call';
 
 apply();
+await loadLanguage(prefs.getSnapshot().language);
 
 const query = new URLSearchParams(location.search);
 const call = new FakeCall(query);

@@ -69,11 +69,15 @@ pub(super) fn secure(response: &mut Response, host: Option<&HeaderValue>) {
     }
 }
 
-/// The files of the web client, each once as it is and once compressed.
+/// The build of the web client has each text file once more, compressed with brotli, under this name.
+const BROTLI: &str = ".br";
+
+/// The files of the web client, each as it is and compressed.
 pub(super) struct Assets(HashMap<String, Asset>);
 
 struct Asset {
     plain: Bytes,
+    brotli: Option<Bytes>,
     gzip: Option<Bytes>,
     mime: String,
     etag: HeaderValue,
@@ -84,7 +88,11 @@ impl Assets {
     /// Reads what is embedded.
     pub(super) fn load() -> Self {
         let files = WebClient::iter().filter_map(|path| {
+            if path.ends_with(BROTLI) {
+                return None;
+            }
             let file = WebClient::get(&path)?;
+            let brotli = WebClient::get(&format!("{path}{BROTLI}"));
             let hash = file.metadata.sha256_hash();
             let cache = if path.starts_with("assets/") {
                 IMMUTABLE
@@ -95,6 +103,7 @@ impl Assets {
                 path.into_owned(),
                 Asset::new(
                     file.data.into_owned().into(),
+                    brotli.map(|file| file.data.into_owned().into()),
                     file.metadata.mimetype(),
                     hash,
                     cache,
@@ -115,17 +124,35 @@ impl Assets {
         }
     }
 
-    /// A file by its path, or 404.
+    /// A file by its path, or 404: for a person with a page that leads on, for a program in a few words.
     pub(super) fn file(&self, path: &str, request: &HeaderMap) -> Response {
+        let reads_pages = request
+            .get(header::ACCEPT)
+            .and_then(|accept| accept.to_str().ok())
+            .is_some_and(|accept| accept.contains("text/html"));
         match self.0.get(path.trim_start_matches('/')) {
             Some(asset) => asset.respond(request),
+            None if reads_pages => {
+                // A page that was here all along would be answered without a body.
+                let mut anew = request.clone();
+                anew.remove(header::IF_NONE_MATCH);
+                let mut page = self.page(&anew);
+                *page.status_mut() = StatusCode::NOT_FOUND;
+                page
+            }
             None => (StatusCode::NOT_FOUND, "404 page not found").into_response(),
         }
     }
 }
 
 impl Asset {
-    fn new(plain: Bytes, mime: &str, hash: [u8; 32], cache: &'static str) -> Self {
+    fn new(
+        plain: Bytes,
+        brotli: Option<Bytes>,
+        mime: &str,
+        hash: [u8; 32],
+        cache: &'static str,
+    ) -> Self {
         let hash: String = hash[..16]
             .iter()
             .map(|byte| format!("{byte:02x}"))
@@ -146,6 +173,7 @@ impl Asset {
             .filter(|gzip| gzip.len() < plain.len());
         Self {
             plain,
+            brotli,
             gzip,
             mime,
             etag,
@@ -172,17 +200,17 @@ impl Asset {
         {
             return (StatusCode::NOT_MODIFIED, common).into_response();
         }
-        let gzip = self
-            .gzip
-            .as_ref()
-            .filter(|_| named(header::ACCEPT_ENCODING, "gzip"));
-        let body = gzip.unwrap_or(&self.plain).clone();
-        let mut response =
-            (common, [(header::CONTENT_TYPE, self.mime.as_str())], body).into_response();
-        if gzip.is_some() {
+        let (body, encoding) = match (&self.brotli, &self.gzip) {
+            (Some(brotli), _) if named(header::ACCEPT_ENCODING, "br") => (brotli, Some("br")),
+            (_, Some(gzip)) if named(header::ACCEPT_ENCODING, "gzip") => (gzip, Some("gzip")),
+            _ => (&self.plain, None),
+        };
+        let mime = [(header::CONTENT_TYPE, self.mime.as_str())];
+        let mut response = (common, mime, body.clone()).into_response();
+        if let Some(encoding) = encoding {
             response
                 .headers_mut()
-                .insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+                .insert(header::CONTENT_ENCODING, HeaderValue::from_static(encoding));
         }
         response
     }
@@ -202,6 +230,7 @@ mod tests {
     fn asset() -> Asset {
         Asset::new(
             vec![b'a'; 4096].into(),
+            Some(vec![b'b'; 4].into()),
             "text/javascript",
             [7; 32],
             IMMUTABLE,
@@ -214,8 +243,15 @@ mod tests {
 
     #[test]
     fn a_file_is_compressed_for_those_who_read_it() {
-        let response = asset().respond(&request(header::ACCEPT_ENCODING, "gzip, br"));
-        assert_eq!(response.headers()[header::CONTENT_ENCODING], "gzip");
+        let encoding = |asset: Asset, accepted: &str| {
+            let response = asset.respond(&request(header::ACCEPT_ENCODING, accepted));
+            response.headers()[header::CONTENT_ENCODING].clone()
+        };
+        assert_eq!(encoding(asset(), "gzip, deflate, br, zstd"), "br");
+        assert_eq!(encoding(asset(), "gzip, deflate"), "gzip");
+        let mut without = asset();
+        without.brotli = None;
+        assert_eq!(encoding(without, "gzip, br"), "gzip");
         let response = asset().respond(&HeaderMap::new());
         assert!(!response.headers().contains_key(header::CONTENT_ENCODING));
         assert_eq!(
@@ -243,6 +279,18 @@ mod tests {
                 .status(),
             StatusCode::NOT_FOUND
         );
+    }
+
+    #[test]
+    fn an_address_that_is_none_leads_a_person_on() {
+        let assets = Assets(HashMap::from([(PAGE.to_owned(), asset())]));
+        let browser = request(header::ACCEPT, "text/html,application/xhtml+xml");
+        let response = assets.file("/nope", &browser);
+        assert_eq!(response.status(), StatusCode::NOT_FOUND);
+        assert!(response.headers().contains_key(header::ETAG));
+        let program = assets.file("/nope", &HeaderMap::new());
+        assert_eq!(program.status(), StatusCode::NOT_FOUND);
+        assert!(!program.headers().contains_key(header::ETAG));
     }
 
     #[test]

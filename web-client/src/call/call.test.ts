@@ -2,7 +2,7 @@ import { ConnectionError, DisconnectReason, RoomEvent, type LocalAudioTrack, typ
 import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import { Call } from './call';
 import type { OpenTracks } from './preview';
-import type { TokenRequest } from './token';
+import type { Entry, TokenRequest } from './token';
 
 /** An engine that does what it is told, and nothing by itself. */
 const engines = vi.hoisted(() => {
@@ -32,6 +32,8 @@ const engines = vi.hoisted(() => {
     });
     readonly disconnect = vi.fn(() => Promise.resolve());
     readonly localParticipant = {
+      isLocal: true,
+      permissions: undefined as object | undefined,
       getTrackPublication: () => undefined,
       createTracks: vi.fn(() => this.opening.promise),
       createScreenTracks: vi.fn(() => this.opening.promise),
@@ -55,11 +57,20 @@ const engines = vi.hoisted(() => {
   return { FakeRoom, made, later };
 });
 const { later } = engines;
-const obtained = vi.hoisted(() => vi.fn<() => Promise<string>>());
+const entered = vi.hoisted(() => vi.fn<() => Promise<Entry>>());
 
 vi.mock('livekit-client', async (original) => ({ ...(await original<object>()), Room: engines.FakeRoom }));
-vi.mock('./token', async (original) => ({ ...(await original<object>()), obtainToken: obtained }));
+vi.mock('./token', async (original) => ({ ...(await original<object>()), enter: entered }));
 vi.mock('./people', () => ({ peopleOf: () => [], soundsOf: () => [], frozen: () => [] }));
+const tabs = vi.hoisted(() => ({ leave: undefined as (() => void) | undefined, closed: 0 }));
+vi.mock('./tabs', () => ({
+  Presence: class {
+    constructor(_room: string, leave: () => void) {
+      tabs.leave = leave;
+    }
+    close = () => void tabs.closed++;
+  },
+}));
 vi.mock('./audio-out', () => ({ AudioOut: class { play = () => undefined; close = () => undefined; } }));
 vi.mock('./awake', () => ({ Awake: class { show = () => undefined; close = () => undefined; } }));
 
@@ -88,7 +99,7 @@ async function inside(request = BY_TOKEN, tracks = NOTHING) {
   const joining = call.join(request, tracks);
   room.connecting.resolve(undefined);
   await settled();
-  expect(call.getSnapshot().phase).toBe('connected');
+  expect(call.connection.getSnapshot().phase).toBe('connected');
   return { call, room, joining };
 }
 
@@ -97,7 +108,7 @@ beforeEach(() => {
   vi.stubGlobal('location', { origin: 'https://meet.example.org', hostname: 'meet.example.org' });
   vi.stubGlobal('navigator', { userAgent: '', onLine: true, mediaDevices: undefined });
   vi.stubGlobal('window', {});
-  obtained.mockReset().mockResolvedValue('t');
+  entered.mockReset().mockResolvedValue({ state: 'token', token: 't' });
   vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'setInterval', 'clearInterval'] });
 });
 afterEach(() => {
@@ -112,15 +123,15 @@ describe('no camera and no microphone stays on', () => {
     const { tracks, microphone, camera } = open();
     await call.join(BY_TOKEN, tracks);
     await settled();
-    expect(call.getSnapshot().phase).toBe('left');
+    expect(call.connection.getSnapshot().phase).toBe('left');
     expect(room.connect).not.toHaveBeenCalled();
     expect(microphone.stop).toHaveBeenCalled();
     expect(camera.stop).toHaveBeenCalled();
   });
 
   it('when one leaves while the server is asked for a token', async () => {
-    const answer = later<string>();
-    obtained.mockReturnValue(answer.promise);
+    const answer = later<Entry>();
+    entered.mockReturnValue(answer.promise);
     const { call, room } = calling();
     const { tracks, microphone, camera } = open();
     const joining = call.join(BY_LINK, tracks);
@@ -128,7 +139,7 @@ describe('no camera and no microphone stays on', () => {
     await settled();
     expect(microphone.stop).toHaveBeenCalled();
     expect(camera.stop).toHaveBeenCalled();
-    answer.resolve('t');
+    answer.resolve({ state: 'token', token: 't' });
     await joining;
     expect(room.connect).not.toHaveBeenCalled();
   });
@@ -147,7 +158,7 @@ describe('no camera and no microphone stays on', () => {
       if (end === 'connected') room.connecting.resolve(undefined);
       else room.connecting.reject(ConnectionError.cancelled('aborted'));
       await joining;
-      expect(call.getSnapshot().left).toMatchObject({ reason: 'left' });
+      expect(call.connection.getSnapshot().left).toMatchObject({ reason: 'left' });
       expect(room.disconnect).toHaveBeenCalledTimes(end === 'connected' ? 1 : 0);
       expect(room.localParticipant.publishTrack).not.toHaveBeenCalled();
     }
@@ -158,7 +169,7 @@ describe('no camera and no microphone stays on', () => {
     const tooLong = open();
     void slow.call.join(BY_TOKEN, tooLong.tracks);
     await vi.advanceTimersByTimeAsync(60_000);
-    expect(slow.call.getSnapshot().left).toMatchObject({ reason: 'unreachable' });
+    expect(slow.call.connection.getSnapshot().left).toMatchObject({ reason: 'unreachable' });
     expect(tooLong.camera.stop).toHaveBeenCalled();
     const { call, room } = calling();
     const failing = open();
@@ -166,7 +177,7 @@ describe('no camera and no microphone stays on', () => {
     room.connecting.reject(ConnectionError.notAllowed('room is full', 403));
     await joining;
     await settled();
-    expect(call.getSnapshot().left).toMatchObject({ cause: 'full' });
+    expect(call.connection.getSnapshot().left).toMatchObject({ cause: 'full' });
     expect(failing.microphone.stop).toHaveBeenCalled();
     expect(vi.getTimerCount()).toBe(0);
   });
@@ -203,12 +214,51 @@ describe('no camera and no microphone stays on', () => {
     room.opening.reject(new DOMException('', 'NotFoundError'));
     vi.stubGlobal('navigator', { userAgent: '', mediaDevices: {} });
     await call.setCamera(true);
-    expect(call.getSnapshot().problem).toEqual({ device: 'camera', cause: 'missing' });
+    expect(call.notices.getSnapshot()).toMatchObject([{ kind: 'problem', problem: { device: 'camera', cause: 'missing' } }]);
     await call.leave();
   });
 });
 
 describe('a call', () => {
+  it('sends nothing that one may not send, and leaves no light on for it', async () => {
+    const { call, room } = calling();
+    room.localParticipant.permissions = { canPublish: false, canPublishData: true, canPublishSources: [] };
+    const { tracks, microphone, camera } = open();
+    const joining = call.join(BY_TOKEN, tracks);
+    room.connecting.resolve(undefined);
+    await joining;
+    await settled();
+    expect(room.localParticipant.publishTrack).not.toHaveBeenCalled();
+    expect(microphone.stop).toHaveBeenCalled();
+    expect(camera.stop).toHaveBeenCalled();
+    await call.leave();
+  });
+
+  it('is left where another tab of this browser is used instead', async () => {
+    const { call, room } = await inside();
+    tabs.leave?.();
+    expect(call.connection.getSnapshot().left).toMatchObject({ reason: 'duplicate', wasIn: true });
+    expect(room.disconnect).toHaveBeenCalled();
+  });
+
+  it('that is refused never touches the engine', async () => {
+    for (const [entry, left] of [
+      [{ state: 'refused', cause: 'full', detail: 'words' }, { reason: 'refused', cause: 'full', detail: undefined }],
+      [{ state: 'refused', cause: 'other', detail: 'words' }, { reason: 'refused', cause: 'other', detail: 'words' }],
+      [{ state: 'refused', cause: 'removed', detail: undefined }, { reason: 'removed' }],
+      [{ state: 'waiting', again: 5000 }, { reason: 'refused', cause: 'other' }],
+      [{ state: 'sign-in', path: '/x' }, { reason: 'refused', cause: 'other' }],
+      [{ state: 'unreachable' }, { reason: 'unreachable' }],
+    ] as const) {
+      entered.mockResolvedValue(entry);
+      const { call, room } = calling();
+      await call.join(BY_LINK, NOTHING);
+      expect(call.connection.getSnapshot().left).toMatchObject(left);
+      expect(room.connect).not.toHaveBeenCalled();
+      expect(vi.getTimerCount()).toBe(0);
+    }
+  });
+
   it('that is left knows whether others are still in it, unless it was cut off', async () => {
     for (const [people, state, alone] of [
       [1, 'connected', false],
@@ -219,14 +269,14 @@ describe('a call', () => {
       for (let n = 0; n < people; n++) room.remoteParticipants.set(n, {});
       room.tell(RoomEvent.ConnectionStateChanged, state as never);
       await call.leave();
-      expect(call.getSnapshot().left).toMatchObject({ reason: 'left', alone });
+      expect(call.connection.getSnapshot().left).toMatchObject({ reason: 'left', alone });
     }
   });
 
   it('connects to the server that the page came from', async () => {
     const { call, room } = await inside(BY_LINK);
     expect(room.connect).toHaveBeenCalledWith('wss://meet.example.org', 't');
-    expect(call.getSnapshot().access).toBe('link');
+    expect(call.connection.getSnapshot().access).toBe('link');
     await call.leave();
   });
 
@@ -241,10 +291,10 @@ describe('a call', () => {
 
   it('says which token opens the room now', async () => {
     const { call, room } = await inside();
-    expect(call.getSnapshot().token).toBe('t');
+    expect(call.connection.getSnapshot().token).toBe('t');
     room.engine.token = 'renewed';
     await vi.advanceTimersByTimeAsync(1000);
-    expect(call.getSnapshot().token).toBe('renewed');
+    expect(call.connection.getSnapshot().token).toBe('renewed');
     await call.leave();
     expect(vi.getTimerCount()).toBe(0);
   });
@@ -253,7 +303,7 @@ describe('a call', () => {
     for (const [request, reason] of [[BY_LINK, 'ended'], [BY_TOKEN, 'closed']] as const) {
       const { call, room } = await inside(request);
       room.tell(RoomEvent.Disconnected, DisconnectReason.ROOM_DELETED as never);
-      expect(call.getSnapshot().left).toMatchObject({ reason, wasIn: true });
+      expect(call.connection.getSnapshot().left).toMatchObject({ reason, wasIn: true });
     }
   });
 });

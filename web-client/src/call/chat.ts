@@ -1,5 +1,6 @@
 import type { Room, TextStreamReader } from 'livekit-client';
-import type { ChatMessage } from './types';
+import { Store } from './store';
+import type { ChatMessage, ChatSnapshot } from './types';
 
 /** The topic other clients of this protocol use as well. */
 export const CHAT_TOPIC = 'lk.chat';
@@ -11,21 +12,26 @@ export const MAX_MESSAGE = 4000;
 const MAX_LOG = 500;
 
 /** The messages of one call. They live in this tab only and are gone with it. */
-export class Chat {
-  #log: readonly ChatMessage[];
+export class Chat extends Store<ChatSnapshot> {
   readonly #room: Room;
-  readonly #changed: () => void;
+  readonly #unseen: (message: ChatMessage) => void;
+  #open = false;
 
-  /** @param log what was said before, where this call goes on from another one. */
-  constructor(room: Room, log: readonly ChatMessage[], changed: () => void) {
-    this.#log = log;
+  /**
+   * @param unseen told of a message that came while nobody read along.
+   * @param before what was said and written, where this call goes on from another one.
+   */
+  constructor(room: Room, unseen: (message: ChatMessage) => void, before: ChatSnapshot = { log: [], unread: [], draft: '' }) {
+    super(before);
     this.#room = room;
-    this.#changed = changed;
+    this.#unseen = unseen;
     room.registerTextStreamHandler(CHAT_TOPIC, (reader, { identity }) => void this.#receive(reader, identity));
   }
 
-  get log(): readonly ChatMessage[] {
-    return this.#log;
+  /** Tells whether somebody reads along. */
+  show(open: boolean): void {
+    this.#open = open;
+    if (open && this.getSnapshot().unread.length > 0) this.patch({ unread: [] });
   }
 
   async send(text: string): Promise<void> {
@@ -37,7 +43,7 @@ export class Chat {
     try {
       await this.#room.localParticipant.sendText(trimmed, { topic: CHAT_TOPIC });
     } catch {
-      this.#set(this.#log.map((other) => (other.id === message.id ? { ...other, failed: true } : other)));
+      this.patch({ log: this.getSnapshot().log.map((other) => (other.id === message.id ? { ...other, failed: true } : other)) });
     }
   }
 
@@ -61,12 +67,10 @@ export class Chat {
   }
 
   #append(message: ChatMessage): void {
-    if (this.#log.some((other) => other.id === message.id)) return;
-    this.#set([...this.#log, message].slice(-MAX_LOG));
-  }
-
-  #set(log: readonly ChatMessage[]): void {
-    this.#log = log;
-    this.#changed();
+    const { log, unread } = this.getSnapshot();
+    if (log.some((other) => other.id === message.id)) return;
+    const read = this.#open || message.isLocal;
+    this.patch({ log: [...log, message].slice(-MAX_LOG), unread: read ? unread : [...unread, message].slice(-MAX_LOG) });
+    if (!read) this.#unseen(message);
   }
 }

@@ -72,6 +72,29 @@ export async function permissionOf(device: 'microphone' | 'camera'): Promise<Per
   }
 }
 
+/** Tells when somebody gives or takes permission in the browser's own window; `stop` ends it. */
+export function followPermission(device: 'microphone' | 'camera', tell: (state: PermissionState) => void): { stop(): void } {
+  let status: PermissionStatus | undefined;
+  let stopped = false;
+  const changed = (): void => {
+    if (status) tell(status.state);
+  };
+  void (async () => {
+    try {
+      status = await navigator.permissions.query({ name: device as PermissionName });
+      if (!stopped) status.addEventListener('change', changed);
+    } catch {
+      // Older browsers do not know these names, and say nothing.
+    }
+  })();
+  return {
+    stop: () => {
+      stopped = true;
+      status?.removeEventListener('change', changed);
+    },
+  };
+}
+
 /** The reason a device failed, from the browser's exception. */
 export function causeOf(error: unknown): DeviceCause {
   if (!hasMediaDevices()) return 'insecure';

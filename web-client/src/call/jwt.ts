@@ -13,6 +13,13 @@ export function roomInToken(token: string): string | undefined {
   return typeof claims === 'object' && claims !== null && 'video' in claims ? text(claims.video, 'room') : undefined;
 }
 
+/** Whether a token lets somebody run the meeting. */
+export function hostsByToken(token: string): boolean {
+  const claims = claimsOf(token);
+  const video = typeof claims === 'object' && claims !== null && 'video' in claims ? claims.video : undefined;
+  return typeof video === 'object' && video !== null && 'roomAdmin' in video && video.roomAdmin === true;
+}
+
 /** When a token expires, milliseconds since the epoch; `undefined` where it does not say. */
 export function expiryOfToken(token: string): number | undefined {
   const claims = claimsOf(token);

@@ -1,8 +1,7 @@
 import { ConnectionError, DisconnectReason } from 'livekit-client';
 import { describe, expect, it } from 'vitest';
-import { leftOfJoinError, type Place } from './leave';
+import { leftOfEntry, leftOfJoinError, type Place } from './leave';
 import { comesBack, mayRetry, refused } from './left';
-import { TokenRefused } from './token';
 import type { Left, LeaveReason, RefusalCause } from './types';
 
 const FIREFOX = 'Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0';
@@ -45,10 +44,10 @@ describe('a refusal', () => {
   it('says its cause, and keeps the words of the server beside it', () => {
     const sentence = 'could not establish signal connection: invalid token: token has invalid claims: token is expired';
     expect(leftOfJoinError(ConnectionError.notAllowed(sentence, 401), place)).toMatchObject({ reason: 'refused', cause: 'expired', detail: sentence });
-    expect(leftOfJoinError(new TokenRefused('token-required', 'words'), place)).toMatchObject({ reason: 'refused', cause: 'token-required', detail: undefined });
-    expect(leftOfJoinError(new TokenRefused('other', 'words'), place)).toMatchObject({ reason: 'refused', cause: 'other', detail: 'words' });
-    expect(leftOfJoinError(new TokenRefused(undefined), place)).toMatchObject({ reason: 'unreachable' });
-    expect(leftOfJoinError(new TokenRefused(undefined), { ...place, onLine: false })).toMatchObject({ reason: 'offline' });
+    expect(leftOfEntry({ state: 'refused', cause: 'token-required', detail: 'words' }, place)).toMatchObject({ reason: 'refused', cause: 'token-required', detail: undefined });
+    expect(leftOfEntry({ state: 'refused', cause: 'other', detail: 'words' }, place)).toMatchObject({ reason: 'refused', cause: 'other', detail: 'words' });
+    expect(leftOfEntry({ state: 'unreachable' }, place)).toMatchObject({ reason: 'unreachable' });
+    expect(leftOfEntry({ state: 'unreachable' }, { ...place, onLine: false })).toMatchObject({ reason: 'offline' });
     for (const [word, told] of [
       [DisconnectReason.JOIN_FAILURE, { reason: 'refused', cause: 'full' }],
       [DisconnectReason.PARTICIPANT_REMOVED, { reason: 'removed' }],
@@ -60,7 +59,7 @@ describe('a refusal', () => {
   });
 
   it.each(['removed', 'ended'] as const)('for good is told as what it is, and offers no way back: %s', (cause) => {
-    const left = leftOfJoinError(new TokenRefused(cause), place);
+    const left = leftOfEntry({ state: 'refused', cause, detail: undefined }, place);
     expect(left.reason).toBe(cause);
     expect(mayRetry(left)).toBe(false);
   });

@@ -1,6 +1,6 @@
 import { ConnectionError, ConnectionErrorReason, DisconnectReason } from 'livekit-client';
 import { refused, unreachable } from './left';
-import { causeOfSentence, TokenRefused } from './token';
+import { causeOfSentence, type Entry } from './token';
 import type { Left, LeaveReason } from './types';
 
 /** What the engine's word for the end of a call means to the participant. */
@@ -34,6 +34,21 @@ export interface Place {
   readonly onLine: boolean;
 }
 
+/** The end of an attempt to join that no token came of. */
+export function leftOfEntry(entry: Exclude<Entry, { state: 'token' }>, place: Place): Left {
+  switch (entry.state) {
+    case 'unreachable':
+      return unreachable(place);
+    case 'refused':
+      // Where the page knows the reason, the server's sentence says nothing more.
+      return refused(entry.cause, entry.cause === 'other' ? entry.detail : undefined);
+    case 'waiting':
+    case 'sign-in':
+      // No server asks for either yet, and this page has no screen for them: whoever meets a newer one is told the truth.
+      return refused('other');
+  }
+}
+
 /** Why the meeting could not be entered; `sentAway` is the server's word where it said one. */
 export function leftOfJoinError(error: unknown, place: Place, sentAway?: DisconnectReason): Left {
   const left = leftAnywhere(error, sentAway);
@@ -43,11 +58,6 @@ export function leftOfJoinError(error: unknown, place: Place, sentAway?: Disconn
 
 function leftAnywhere(error: unknown, sentAway: DisconnectReason | undefined): Left {
   const left = (reason: LeaveReason, detail?: string): Left => ({ reason, detail, wasIn: false });
-  if (error instanceof TokenRefused) {
-    if (error.cause === undefined) return left('unreachable');
-    // Where the page knows the reason, the server's sentence says nothing more.
-    return refused(error.cause, error.cause === 'other' ? error.detail : undefined);
-  }
   if (!(error instanceof ConnectionError)) return left('unknown', error instanceof Error ? error.message : undefined);
   switch (error.reason) {
     case ConnectionErrorReason.NotAllowed:

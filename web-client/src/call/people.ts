@@ -1,13 +1,27 @@
 import { ConnectionQuality, Track, type LocalParticipant, type LocalTrackPublication, type Participant, type RemoteAudioTrack, type RemoteParticipant, type Room, type TrackPublication } from 'livekit-client';
 import { keptFields, keptList } from './kept';
+import { canOf, roleOf } from './roles';
 import type { Person, Picture, Quality } from './types';
 
-/** The people of a room, the local one first; objects that say the same as before are kept. */
-export function peopleOf(room: Room, before: readonly Person[]): readonly Person[] {
+/** How the people of a room are looked at. */
+interface Look {
+  /** Identities; only these are read anew, and whoever is new. Everybody where it is left out. */
+  readonly changed?: ReadonlySet<string> | undefined;
+  /** Whether the own token lets one run the meeting. */
+  readonly hosting?: boolean;
+}
+
+/**
+ * The people of a room, the local one first; objects that say the same as before are kept.
+ */
+export function peopleOf(room: Pick<Room, 'localParticipant' | 'remoteParticipants'>, before: readonly Person[], { changed, hosting = false }: Look = {}): readonly Person[] {
   const known = new Map(before.map((person) => [person.identity, person]));
-  const remote = [...room.remoteParticipants.values()].sort((a, b) => joinedAt(a) - joinedAt(b) || (a.identity < b.identity ? -1 : 1));
-  const people = [room.localParticipant, ...remote].map((participant) => kept(known.get(participant.identity), personOf(participant)));
-  return keptList(before, people);
+  const read = (participant: LocalParticipant | RemoteParticipant): Person => {
+    const was = known.get(participant.identity);
+    return was && changed?.has(participant.identity) === false ? was : kept(was, personOf(participant, hosting));
+  };
+  const others = [...room.remoteParticipants.values()].map(read).sort((a, b) => a.joinedAt - b.joinedAt || (a.identity < b.identity ? -1 : 1));
+  return keptList(before, [read(room.localParticipant), ...others]);
 }
 
 /** The sound there is to hear in a room: every audio track of somebody else that has arrived. */
@@ -26,11 +40,13 @@ export function frozen(now: readonly Person[], before: readonly Person[]): reado
   return keptList(before, [...now, ...missing]);
 }
 
-function personOf(participant: LocalParticipant | RemoteParticipant): Person {
+function personOf(participant: LocalParticipant | RemoteParticipant, hosting: boolean): Person {
   return {
     identity: participant.identity,
     name: participant.name?.trim() || participant.identity,
     isLocal: participant.isLocal,
+    role: roleOf(participant, hosting),
+    can: canOf(participant),
     joinedAt: joinedAt(participant),
     muted: !participant.isMicrophoneEnabled,
     speaking: participant.isSpeaking && participant.isMicrophoneEnabled,
@@ -77,7 +93,7 @@ function kept(before: Person | undefined, now: Person): Person {
   if (!before) return now;
   const camera = keptPicture(before.camera, now.camera);
   const share = keptPicture(before.share, now.share);
-  return keptFields(before, { ...now, camera, share });
+  return keptFields(before, { ...now, can: keptFields(before.can, now.can), camera, share });
 }
 
 function keptPicture(before: Picture | undefined, now: Picture | undefined): Picture | undefined {

@@ -1,5 +1,5 @@
 import { createLocalAudioTrack, createLocalTracks, createLocalVideoTrack, LocalAudioTrack, LocalVideoTrack } from 'livekit-client';
-import { causeOf, hasMediaDevices, permissionOf, refreshDevices, saveDevice, savedDevice } from './devices';
+import { causeOf, followPermission, hasMediaDevices, permissionOf, refreshDevices, saveDevice, savedDevice } from './devices';
 import { cameraOptions, microphoneOptions } from './media';
 import { kept } from './storage';
 import { Store } from './store';
@@ -43,6 +43,8 @@ export class Preview extends Store<PreviewSnapshot> {
   #openMicrophone: LocalAudioTrack | undefined;
   #openCamera: LocalVideoTrack | undefined;
   #closed = false;
+  /** What was blocked and is allowed now needs no second click. */
+  readonly #permissions = (['microphone', 'camera'] as const).map((device) => followPermission(device, (state) => void this.#allowed(device, state)));
 
   constructor() {
     super({ stage: 'looking', microphone: OFF, camera: OFF, picture: undefined, sound: undefined });
@@ -146,12 +148,22 @@ export class Preview extends Store<PreviewSnapshot> {
     const tracks = { microphone: this.#microphone, camera: this.#camera };
     this.#microphone = this.#camera = undefined;
     this.#closed = true;
+    for (const permission of this.#permissions) permission.stop();
     return tracks;
   }
 
   /** Turns the devices off. No light may stay on, nor come on late. */
   close(): void {
     stopTracks(this.take());
+  }
+
+  /** The browser's own window was used, not ours. */
+  async #allowed(device: 'microphone' | 'camera', state: PermissionState): Promise<void> {
+    const now = this.getSnapshot()[device];
+    if (this.#closed || now.on || now.busy) return;
+    if (state === 'denied') this.patch({ [device]: { ...OFF, problem: 'browser-denied' } });
+    else if (state === 'granted' && now.problem === 'browser-denied') await (device === 'microphone' ? this.setMicrophone(true) : this.setCamera(true));
+    else if (now.problem === 'browser-denied') this.patch({ [device]: OFF });
   }
 
   async #openSound(opening: Promise<LocalAudioTrack>): Promise<void> {

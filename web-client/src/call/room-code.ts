@@ -5,6 +5,11 @@
 
 const CODE = /^([a-z]{4})-?([a-z]{4})-?([a-z]{3})$/;
 
+/** Whether a room has a name as the server gives them to meetings by link. */
+export function isCode(room: string): boolean {
+  return /^[a-z]{4}-[a-z]{4}-[a-z]{3}$/.test(room);
+}
+
 /** Room names other applications choose; wider than our own codes, still safe in a path. */
 export const ROOM_NAME = /^[A-Za-z0-9][A-Za-z0-9_.~:@-]{0,127}$/;
 

@@ -1,5 +1,5 @@
 import { describe, expect, it, vi } from 'vitest';
-import { fetchSettings, mayStart } from './server';
+import { fetchSettings, mayStart, warm } from './server';
 
 const answering = (body: unknown, status = 200) => vi.fn<typeof fetch>(() => Promise.resolve(Response.json(body, { status })));
 
@@ -25,4 +25,13 @@ describe('the settings of the server', () => {
     expect(mayStart({ start: 'nobody', join: 'link', development: false })).toBe(false);
     expect(mayStart({ start: 'anyone', join: 'link', development: false })).toBe(true);
   });
+});
+
+it('a connection is opened ahead of time, to this server alone, and not again while it is open', async () => {
+  const fetcher = vi.fn<typeof fetch>(() => Promise.reject(new TypeError()));
+  for (const now of [1000, 2000, 20_000, 21_500]) await warm(fetcher, now);
+  expect(fetcher.mock.calls).toEqual([
+    ['/', { method: 'HEAD', cache: 'no-store' }],
+    ['/', { method: 'HEAD', cache: 'no-store' }],
+  ]);
 });

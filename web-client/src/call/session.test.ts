@@ -3,7 +3,7 @@ import { settings, type ServerSettings } from './server';
 import { Session } from './session';
 import { ticketOf, type Ticket } from './tickets';
 import type { TokenRequest } from './token';
-import type { CallSnapshot, Left } from './types';
+import type { ConnectionSnapshot, Left } from './types';
 
 const started = vi.hoisted(() => vi.fn<(how: { wait: boolean }) => Promise<void>>(() => Promise.resolve()));
 const opened = vi.hoisted(() => vi.fn(() => ({ microphone: undefined, camera: undefined })));
@@ -21,11 +21,12 @@ vi.mock('./preview', () => ({
 const { FakeCall, calls } = await vi.hoisted(async () => {
   const { Store } = await import('./store');
   const calls: FakeCall[] = [];
-  class FakeCall extends Store<Partial<CallSnapshot>> {
+  class FakeCall {
+    readonly connection = new Store<Partial<ConnectionSnapshot>>({ phase: 'idle', left: undefined, token: undefined });
+    readonly sending = new Store({ microphone: false, camera: false });
     request: TokenRequest | undefined;
 
     constructor() {
-      super({ phase: 'idle', left: undefined, token: undefined, sending: { microphone: false, camera: false, share: false, microphoneBusy: false, cameraBusy: false, shareBusy: false } });
       calls.push(this);
     }
 
@@ -35,21 +36,33 @@ const { FakeCall, calls } = await vi.hoisted(async () => {
     }
 
     leave(): Promise<void> {
-      if (this.getSnapshot().phase !== 'left') this.end({ reason: 'left', detail: undefined, wasIn: this.getSnapshot().phase === 'connected' });
+      if (this.connection.getSnapshot().phase !== 'left') this.end({ reason: 'left', detail: undefined, wasIn: this.connection.getSnapshot().phase === 'connected' });
       return Promise.resolve();
     }
 
     enter(token: string | undefined): void {
-      this.patch({ phase: 'connected', token });
+      this.connection.patch({ phase: 'connected', token });
     }
 
     end(left: Left): void {
-      this.patch({ phase: 'left', left });
+      this.connection.patch({ phase: 'left', left });
     }
   }
   return { FakeCall, calls };
 });
 
+vi.mock('./server', async (original) => ({ ...(await original<object>()), warm: () => Promise.resolve() }));
+vi.mock('./tabs', async () => {
+  const { Store } = await import('./store');
+  return {
+    Lookout: class extends Store<boolean> {
+      constructor() {
+        super(false);
+      }
+      close = () => undefined;
+    },
+  };
+});
 vi.mock('./call', () => ({ Call: FakeCall }));
 
 function lastCall() {
@@ -101,6 +114,14 @@ describe('who follows a link', () => {
   it('is told at once where the link lets nobody in', async () => {
     expect(await arriving(CLOSED)).toMatchObject({ at: 'out', left: { reason: 'refused', cause: 'token-required' } });
     expect((await arriving(CLOSED, { invitation: { room: 'salle', tokens: ['t'] } })).at).toBe('door');
+  });
+
+  it('is told at once where no meeting by link can have that name', async () => {
+    for (const room of ['x', 'abcd-efgh-jk', 'ABCD-EFGH-JKM', 'salle']) {
+      expect(await arriving(OPEN, { invitation: { room, tokens: [] } })).toMatchObject({ at: 'out', left: { reason: 'refused', cause: 'unknown' } });
+    }
+    expect((await arriving({ ...OPEN, development: true }, { invitation: { room: 'x', tokens: [] } })).at).toBe('door');
+    expect((await arriving(OPEN, { invitation: { room: 'salle', tokens: ['t'] } })).at).toBe('door');
   });
 
   it('stands before the door again after "Cancel" on the way in: nothing was left', async () => {
@@ -157,7 +178,7 @@ describe('who has been in', () => {
     const [invitation, fresh] = [token('salle', 5), token('salle', 15)];
     const session = await inside({ room: 'salle', tokens: [invitation] });
     expect(lastCall().request).toMatchObject({ token: invitation });
-    lastCall().patch({ token: fresh });
+    lastCall().connection.patch({ token: fresh });
     expect(ticketOf('salle').tokens[0]).toBe(fresh);
     lastCall().end(ENDED);
     await vi.advanceTimersByTimeAsync(10 * 60_000);
@@ -170,7 +191,7 @@ describe('who has been in', () => {
   it('comes in with the invitation again where that one lasts longer', async () => {
     const [invitation, fresh] = [token('salle', 360), token('salle', 15)];
     const session = await inside({ room: 'salle', tokens: [invitation] });
-    lastCall().patch({ token: fresh });
+    lastCall().connection.patch({ token: fresh });
     lastCall().end(ENDED);
     await vi.advanceTimersByTimeAsync(60 * 60_000);
     void session.rejoin();
@@ -181,7 +202,7 @@ describe('who has been in', () => {
   it('goes where a moderator moved them, also after a reload', async () => {
     const moved = token('autre', 10);
     const session = await inside({ room: 'salle', tokens: [token('salle', 360)] });
-    lastCall().patch({ token: moved });
+    lastCall().connection.patch({ token: moved });
     expect(ticketOf('autre').tokens).toEqual([moved]);
     lastCall().end(ENDED);
     void session.rejoin();
@@ -191,7 +212,7 @@ describe('who has been in', () => {
 
   it('by link keeps no token: the server is asked each time', async () => {
     const session = await inside(byLink);
-    lastCall().patch({ token: token(byLink.room, 10) });
+    lastCall().connection.patch({ token: token(byLink.room, 10) });
     expect(ticketOf(byLink.room).tokens).toEqual([]);
     lastCall().end(ENDED);
     void session.rejoin();
@@ -202,7 +223,7 @@ describe('who has been in', () => {
   it('comes back by themselves with the newest token', async () => {
     const fresh = token('salle', 15);
     const session = await inside({ room: 'salle', tokens: [token('salle', 5)] });
-    lastCall().patch({ token: fresh });
+    lastCall().connection.patch({ token: fresh });
     lastCall().end(LOST);
     expect(session.getSnapshot().at).toBe('returning');
     await vi.advanceTimersByTimeAsync(2000);
@@ -221,7 +242,7 @@ describe('who has been in', () => {
       const attempt = lastCall();
       expect(attempt.request).toBeDefined();
       session[goes]();
-      expect(attempt.getSnapshot().phase).toBe('left');
+      expect(attempt.connection.getSnapshot().phase).toBe('left');
       await vi.advanceTimersByTimeAsync(60_000);
       expect(lastCall()).toBe(attempt);
       expect(session.getSnapshot().at).toBe(goes === 'giveUp' ? 'out' : 'returning');

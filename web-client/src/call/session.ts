@@ -3,8 +3,10 @@ import { tabIdentity } from './identity';
 import { comesBack, refused, unreachable } from './left';
 import { Preview, openDevices, type OpenTracks } from './preview';
 import { Returning } from './returning';
-import { fetchSettings, loadSettings, settingsKnown, type ServerSettings } from './server';
+import { isCode } from './room-code';
+import { fetchSettings, loadSettings, settingsKnown, warm, type ServerSettings } from './server';
 import { Store } from './store';
+import { Lookout } from './tabs';
 import { keepTicket, renewed, tokenOf, type Ticket } from './tickets';
 import type { Left } from './types';
 
@@ -13,7 +15,7 @@ export type SessionSnapshot =
   /** Nothing to see yet: the server is asked what the link is good for. */
   | { readonly at: 'arriving' }
   /** Before the door. */
-  | { readonly at: 'door'; readonly preview: Preview }
+  | { readonly at: 'door'; readonly preview: Preview; readonly lookout: Lookout }
   /** In a call, running or over. */
   | { readonly at: 'call'; readonly call: Call }
   /** Thrown out by a restart or a dead network, on the way back. */
@@ -64,13 +66,16 @@ export class Session extends Store<SessionSnapshot> {
   /** Goes in with what the preview has open, or is opening. */
   async join(name: string): Promise<void> {
     const now = this.getSnapshot();
-    if (now.at === 'door') await this.#enter(name, now.preview.take());
+    if (now.at !== 'door') return;
+    now.lookout.close();
+    await this.#enter(name, now.preview.take());
   }
 
   /** Goes in again, with microphone and camera as they were; or tries again to find a way in. */
   async rejoin(): Promise<void> {
     const now = this.getSnapshot();
-    const { left, sending } = now.at === 'call' ? now.call.getSnapshot() : { left: undefined, sending: undefined };
+    const left = now.at === 'call' ? now.call.connection.getSnapshot().left : undefined;
+    const sending = now.at === 'call' ? now.call.sending.getSnapshot() : undefined;
     // A second click, where the first one is already being followed.
     if (now.at !== 'out' && !left) return;
     if (left?.wasIn && sending) {
@@ -90,8 +95,11 @@ export class Session extends Store<SessionSnapshot> {
   close(): void {
     this.#closed = true;
     const now = this.getSnapshot();
-    if (now.at === 'door') now.preview.close();
-    else if (now.at === 'call') void now.call.leave();
+    if (now.at === 'door') {
+      now.preview.close();
+      now.lookout.close();
+    }
+    if (now.at === 'call') void now.call.leave();
     else if (now.at === 'returning') this.#stay(now.way);
   }
 
@@ -112,13 +120,16 @@ export class Session extends Store<SessionSnapshot> {
   #wayIn(settings: ServerSettings | 'unreachable'): Left | undefined {
     if (settings === 'unreachable') return unreachable(navigator);
     this.#development = settings.development;
-    if (this.#ticket.tokens.length > 0 || settings.development || settings.join === 'link') return undefined;
-    return refused('token-required');
+    if (this.#ticket.tokens.length > 0 || settings.development) return undefined;
+    if (settings.join !== 'link') return refused('token-required');
+    // No meeting by link has another name than the server gave it: behind a typo there is no door.
+    return isCode(this.#ticket.room) ? undefined : refused('unknown');
   }
 
   async #showDoor(how: { readonly wait: boolean }): Promise<void> {
     const preview = new Preview();
-    this.set({ at: 'door', preview });
+    this.set({ at: 'door', preview, lookout: new Lookout(this.#ticket.room) });
+    void warm();
     await preview.start(how);
   }
 
@@ -126,7 +137,7 @@ export class Session extends Store<SessionSnapshot> {
     this.#name = name;
     const call = new Call();
     this.set({ at: 'call', call });
-    call.subscribe(() => this.#watch(call));
+    call.connection.subscribe(() => this.#watch(call));
     await this.#join(call, tracks);
   }
 
@@ -139,7 +150,7 @@ export class Session extends Store<SessionSnapshot> {
   #watch(call: Call): void {
     const now = this.getSnapshot();
     if (this.#closed || now.at !== 'call' || now.call !== call) return;
-    const { left, token } = call.getSnapshot();
+    const { left, token } = call.connection.getSnapshot();
     if (token !== undefined) this.#renew(token);
     if (left?.wasIn && comesBack(left)) this.#comeBack(call, left);
     // Who thinks better of it on the way in has left nothing yet.
@@ -178,19 +189,19 @@ export class Session extends Store<SessionSnapshot> {
     if ((await fetchSettings()) === 'unreachable' || !wanted()) return unreachable(navigator);
     const call = new Call(before);
     this.#attempted = call;
-    const { sending } = before.getSnapshot();
+    const sending = before.sending.getSnapshot();
     await new Promise<void>((settled) => {
-      call.subscribe(() => {
-        const { phase } = call.getSnapshot();
+      call.connection.subscribe(() => {
+        const { phase } = call.connection.getSnapshot();
         if (phase === 'connected' || phase === 'left') settled();
       });
       void this.#join(call, lazily(sending, call)).then(settled);
     });
     this.#attempted = undefined;
-    const { left } = call.getSnapshot();
+    const { left } = call.connection.getSnapshot();
     if (left) return left;
     this.set({ at: 'call', call });
-    call.subscribe(() => this.#watch(call));
+    call.connection.subscribe(() => this.#watch(call));
     return undefined;
   }
 }
@@ -199,8 +210,8 @@ export class Session extends Store<SessionSnapshot> {
 function lazily(sending: { readonly microphone: boolean; readonly camera: boolean }, call: Call): OpenTracks {
   let tracks: OpenTracks | undefined;
   const opened = new Promise<OpenTracks>((resolve, reject) => {
-    const stop = call.subscribe(() => {
-      const { phase } = call.getSnapshot();
+    const stop = call.connection.subscribe(() => {
+      const { phase } = call.connection.getSnapshot();
       if (phase === 'connected') resolve((tracks ??= openDevices(sending)));
       else if (phase === 'left') reject(new DOMException('', 'AbortError'));
       else return;

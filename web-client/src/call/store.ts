@@ -1,5 +1,7 @@
+import type { Watched } from './types';
+
 /** An observable value: the smallest thing `useSyncExternalStore` can read. */
-export class Store<T> {
+export class Store<T> implements Watched<T> {
   #value: T;
   readonly #listeners = new Set<() => void>();
 

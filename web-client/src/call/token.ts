@@ -1,18 +1,23 @@
 import type { RefusalCause } from './types';
 
-/** The server gave no token. */
-export class TokenRefused extends Error {
-  override readonly name = 'TokenRefused';
-  /** Why; `undefined` where no server answered at all. */
-  override readonly cause: RefusalCause | undefined;
-  /** The server's sentence, if there was one. */
-  readonly detail: string | undefined;
+/** What the server answers to whoever wants to come in. */
+export type Entry =
+  /** The door is open. */
+  | { readonly state: 'token'; readonly token: string }
+  /** A host is asked; to be asked again after so many milliseconds. */
+  | { readonly state: 'waiting'; readonly again: number }
+  /** Only who has signed in there comes in; a path of this origin. */
+  | { readonly state: 'sign-in'; readonly path: string }
+  | Refused
+  /** No server of ours answers. */
+  | { readonly state: 'unreachable' };
 
-  constructor(cause: RefusalCause | undefined, detail?: string) {
-    super(detail ?? cause ?? 'no token');
-    this.cause = cause;
-    this.detail = detail;
-  }
+/** The server lets somebody not in, or does not start a meeting. */
+export interface Refused {
+  readonly state: 'refused';
+  readonly cause: RefusalCause;
+  /** The server's own sentence, if there was one. */
+  readonly detail: string | undefined;
 }
 
 /** What a token is asked for. */
@@ -27,23 +32,24 @@ export interface TokenRequest {
   readonly development: boolean;
 }
 
-/** Obtains the token that opens a room: from the link, else from the server of this origin. */
-export async function obtainToken(request: TokenRequest, fetcher: typeof fetch = fetch): Promise<string> {
+/** Asks to come in: with the token of the link, else by asking the server of this origin. Never rejects. */
+export async function enter(request: TokenRequest, fetcher: typeof fetch = fetch): Promise<Entry> {
   const { room, name, tab, token, development } = request;
-  if (token !== undefined) return token;
-  try {
-    return tokenIn(await post(`/api/v1/rooms/${encodeURIComponent(room)}/enter`, { name, tab }, fetcher));
-  } catch (error) {
-    if (!development || !(error instanceof TokenRefused) || error.cause !== 'unknown') throw error;
-    return tokenIn(await post('/dev/token', { room, identity: tab, name }, fetcher));
+  if (token !== undefined) return { state: 'token', token };
+  const answer = await post(`/api/v1/rooms/${encodeURIComponent(room)}/enter`, { name, tab }, fetcher);
+  if (development && answer.state === 'refused' && answer.cause === 'unknown') {
+    const given = await post('/dev/token', { room, identity: tab, name }, fetcher);
+    return given.state === 'answered' ? entryIn(given.body) : given;
   }
+  return answer.state === 'answered' ? entryIn(answer.body) : answer;
 }
 
 /** Starts a meeting by link; the answer is the name of its room. */
-export async function startMeeting(fetcher: typeof fetch = fetch): Promise<string> {
-  const slug = field(await post('/api/v1/rooms', {}, fetcher), 'slug');
-  if (slug === undefined) throw new TokenRefused('other');
-  return slug;
+export async function startMeeting(fetcher: typeof fetch = fetch): Promise<{ readonly state: 'started'; readonly slug: string } | Refused | { readonly state: 'unreachable' }> {
+  const answer = await post('/api/v1/rooms', {}, fetcher);
+  if (answer.state !== 'answered') return answer;
+  const slug = field(answer.body, 'slug');
+  return slug === undefined ? NOT_UNDERSTOOD : { state: 'started', slug };
 }
 
 /**
@@ -54,26 +60,43 @@ export function socketOrigin(origin: string): string {
   return origin.replace(/^http/, 'ws');
 }
 
-function tokenIn(body: unknown): string {
+/** An answer of a newer server that this page does not know. */
+const NOT_UNDERSTOOD: Refused = { state: 'refused', cause: 'other', detail: undefined };
+
+/** Milliseconds between two questions to a host, where the server does not say. */
+const ASK_AGAIN = 5000;
+
+function entryIn(body: unknown): Entry {
   const token = field(body, 'token');
-  // Other answers than a token are to come, for example a lobby: a page that does not know them is refused.
-  if (token === undefined) throw new TokenRefused('other');
-  return token;
+  if (token !== undefined) return { state: 'token', token };
+  switch (field(body, 'state')) {
+    case 'waiting': {
+      const seconds = (body as { ask_again_in?: unknown }).ask_again_in;
+      return { state: 'waiting', again: typeof seconds === 'number' && seconds >= 1 ? seconds * 1000 : ASK_AGAIN };
+    }
+    case 'sign-in': {
+      const path = field(body, 'path');
+      // Whoever answers for the server sends nobody elsewhere.
+      return path !== undefined && /^\/(?!\/)/.test(path) ? { state: 'sign-in', path } : NOT_UNDERSTOOD;
+    }
+    default:
+      return NOT_UNDERSTOOD;
+  }
 }
 
-async function post(path: string, body: object, fetcher: typeof fetch): Promise<unknown> {
+async function post(path: string, body: object, fetcher: typeof fetch): Promise<{ readonly state: 'answered'; readonly body: unknown } | Refused | { readonly state: 'unreachable' }> {
   let response: Response;
   try {
     response = await fetcher(path, { method: 'POST', headers: { 'Content-Type': 'application/json' }, body: JSON.stringify(body), cache: 'no-store' });
   } catch {
-    throw new TokenRefused(undefined);
+    return { state: 'unreachable' };
   }
   const answer: unknown = await response.json().catch(() => undefined);
-  if (response.ok) return answer;
+  if (response.ok) return { state: 'answered', body: answer };
   const reason = field(answer, 'reason');
   // A proxy in front of a server that is gone answers in its place.
-  if (reason === undefined && response.status >= 502 && response.status <= 504) throw new TokenRefused(undefined);
-  throw new TokenRefused(causeOfReason(reason), field(answer, 'error'));
+  if (reason === undefined && response.status >= 502 && response.status <= 504) return { state: 'unreachable' };
+  return { state: 'refused', cause: causeOfReason(reason), detail: field(answer, 'error') };
 }
 
 const REASONS: Readonly<Record<string, RefusalCause>> = {

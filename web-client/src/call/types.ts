@@ -24,6 +24,19 @@ export interface Picture {
   readonly paused: boolean;
 }
 
+/** What somebody is in the meeting, for showing it. What follows from it says {@link Can}. */
+export type Role = 'host' | 'participant' | 'listener' | 'agent';
+
+/** What one may do to and with somebody. Of oneself: what one may send. Of others: nothing but to look at them. */
+export interface Can {
+  readonly microphone: boolean;
+  readonly camera: boolean;
+  readonly share: boolean;
+  readonly chat: boolean;
+  /** Make the picture large, for oneself alone. */
+  readonly pin: boolean;
+}
+
 /** One participant. */
 export interface Person {
   /** Unique in the meeting. */
@@ -31,6 +44,8 @@ export interface Person {
   /** What is shown; never empty. */
   readonly name: string;
   readonly isLocal: boolean;
+  readonly role: Role;
+  readonly can: Can;
   /** Milliseconds since the epoch. */
   readonly joinedAt: number;
   /** No microphone counts as muted. */
@@ -123,13 +138,21 @@ export interface DeviceProblem {
   readonly cause: DeviceCause;
 }
 
-/** Something that happened, told once. */
-export interface Notice {
+/** Something there is to say: it happened, or it holds. */
+export type Matter =
+  | { readonly kind: 'reconnecting' | 'resuming' | 'sound' | 'silent' | 'weak' | 'muted-by-other' | 'microphone-ended' | 'camera-ended' | 'share-ended' }
+  | { readonly kind: 'problem'; readonly problem: DeviceProblem }
+  | { readonly kind: 'message'; readonly message: ChatMessage }
+  /** Names in order. */
+  | { readonly kind: 'joined' | 'left'; readonly names: readonly string[] };
+
+/** A matter that is being said. */
+export type Notice = Matter & {
+  /** Another one each time it is said. */
   readonly id: number;
-  readonly kind: 'joined' | 'left' | 'muted-by-other' | 'microphone-ended' | 'camera-ended' | 'share-ended';
-  /** Names for `joined` and `left`, in order. */
-  readonly names: readonly string[];
-}
+  /** `top`: concerns oneself. `corner`: news. */
+  readonly place: 'top' | 'corner';
+};
 
 /** What the local participant sends. `busy` while a device starts or stops. */
 export interface Sending {
@@ -141,29 +164,38 @@ export interface Sending {
   readonly shareBusy: boolean;
 }
 
-/** The whole state of a call at one moment. */
-export interface CallSnapshot {
+/** A value that can be read and followed; made for `useSyncExternalStore`. */
+export interface Watched<T> {
+  readonly getSnapshot: () => T;
+  readonly subscribe: (listener: () => void) => () => void;
+}
+
+/** How the call stands with the server. */
+export interface ConnectionSnapshot {
   readonly phase: Phase;
   /** The name of the room one is in, as the server says it; empty before. */
   readonly room: string;
   readonly access: Access;
   /** The newest token of this call: the server renews it, and a room one is moved to has another one. */
   readonly token: string | undefined;
-  /** The local participant first, then by time of joining. Empty before the meeting is entered. */
-  readonly people: readonly Person[];
+  readonly left: Left | undefined;
+}
+
+/** Who is there, and who is heard. */
+export interface PeopleSnapshot {
+  /** The local participant first, then by time of joining. Empty before the meeting is entered. Who has not changed is the same object as before. */
+  readonly list: readonly Person[];
   /** Identities, loudest first. */
   readonly speakers: readonly string[];
-  readonly chat: readonly ChatMessage[];
+}
+
+/** What was written. */
+export interface ChatSnapshot {
+  readonly log: readonly ChatMessage[];
+  /** What others wrote since the chat was last open. */
+  readonly unread: readonly ChatMessage[];
   /** What is written and not sent. */
   readonly draft: string;
-  readonly sending: Sending;
-  /** False while the browser refuses to play sound without a click. */
-  readonly canPlaySound: boolean;
-  /** The own microphone is on and delivers nothing but silence. */
-  readonly silentMicrophone: boolean;
-  readonly problem: DeviceProblem | undefined;
-  readonly notices: readonly Notice[];
-  readonly left: Left | undefined;
 }
 
 /** The verbs of a call. */
@@ -180,15 +212,21 @@ export interface CallControls {
   sendChat(text: string): Promise<void>;
   /** Keeps what is written until it is sent, whatever is open meanwhile. */
   setDraft(text: string): void;
-  /** Must be called from a click where {@link CallSnapshot.canPlaySound} is false. */
+  /** Tells whether the chat is open: what comes meanwhile is read. */
+  showChat(open: boolean): void;
+  /** Must be called from a click: until then the browser may hold back the sound. */
   playSound(): Promise<void>;
-  dismissProblem(): void;
-  dismissNotice(id: number): void;
+  /** Somebody has read this notice. */
+  dismiss(id: number): void;
   leave(): Promise<void>;
 }
 
-/** A call as the interface sees it; made for `useSyncExternalStore`. */
+/** A call as the interface sees it. A store for each matter: who speaks does not concern the chat. */
 export interface CallView extends CallControls {
-  subscribe(listener: () => void): () => void;
-  getSnapshot(): CallSnapshot;
+  readonly connection: Watched<ConnectionSnapshot>;
+  readonly people: Watched<PeopleSnapshot>;
+  readonly chat: Watched<ChatSnapshot>;
+  readonly sending: Watched<Sending>;
+  /** Most urgent first. */
+  readonly notices: Watched<readonly Notice[]>;
 }

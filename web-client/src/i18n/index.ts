@@ -1,5 +1,4 @@
-import { en } from './en';
-import { fr } from './fr';
+import type { en } from './en';
 
 /** A language this app speaks. */
 export type Language = 'en' | 'fr';
@@ -16,19 +15,33 @@ type Gaps<S extends string> = S extends `${string}{${infer Gap}}${infer Rest}` ?
 /** A sentence and what fills its gaps: `t('tile.pin', { name })`. */
 export type Translate = <K extends Key>(key: K, ...gaps: Gaps<(typeof en)[K]> extends never ? [] : [Record<Gaps<(typeof en)[K]>, string | number>]) => string;
 
-const LANGUAGES: Readonly<Record<Language, Messages>> = { en, fr };
+/** What a language calls itself. */
+const NAMES: Readonly<Record<Language, string>> = { en: 'English', fr: 'Français' };
+
+/** Each language is a file of its own: nobody loads what nobody reads. */
+const FILES: Readonly<Record<Language, () => Promise<Messages>>> = {
+  en: async () => (await import('./en')).en,
+  fr: async () => (await import('./fr')).fr,
+};
+
+const loaded = new Map<Language, Messages>();
 
 /** In the order they are offered. */
-export const languages = Object.keys(LANGUAGES) as Language[];
+export const languages = Object.keys(NAMES) as Language[];
 
-/** What a language calls itself. */
 export function nameOf(language: Language): string {
-  return LANGUAGES[language].language;
+  return NAMES[language];
 }
 
-/** The sentences of one language. */
+/** Fetches the sentences of a language; before that there is no {@link translator} for it. */
+export async function loadLanguage(language: Language): Promise<void> {
+  if (!loaded.has(language)) loaded.set(language, await FILES[language]());
+}
+
+/** The sentences of a language that is loaded. */
 export function translator(language: Language): Translate {
-  const messages = LANGUAGES[language];
+  const messages = loaded.get(language);
+  if (!messages) throw new Error(`the sentences of ${language} are not loaded`);
   return (key, ...gaps) => {
     const values: Readonly<Record<string, string | number>> = gaps[0] ?? {};
     return messages[key].replace(/\{(\w+)\}/g, (gap, name: string) => String(values[name] ?? gap));

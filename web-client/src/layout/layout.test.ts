@@ -82,6 +82,12 @@ describe('two people', () => {
       ['p0/camera', 'float'],
     ]);
   });
+
+  it('see little of themselves on a telephone on its side', () => {
+    const size = { width: 760, height: 366 };
+    const own = lay(crowd(2), size).tiles.find(({ role }) => role === 'float');
+    expect((own?.width ?? 0) / size.width).toBeLessThanOrEqual(0.18);
+  });
 });
 
 describe('the stage', () => {

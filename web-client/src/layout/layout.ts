@@ -12,6 +12,8 @@ const MIN_PHONE_TILE = 140;
 /** More moving pictures than this strain most machines' decoders. */
 const MAX_PAGE = 25;
 const MAX_PHONE_PAGE = 8;
+/** Below this height, a telephone on its side: what floats may cover less. */
+const LOW = 480;
 /** Wide enough for a face and a name, small enough to leave the share the window. */
 const STRIP = 208;
 const PHONE_STRIP = 112;
@@ -60,7 +62,7 @@ function duo(items: readonly Item[], viewport: Size): Layout {
   const others = items.filter((item) => !item.isLocal);
   const own = items.filter((item) => item.isLocal);
   const portrait = viewport.height > viewport.width;
-  const width = Math.min(portrait ? 116 : 240, viewport.width * 0.34);
+  const width = Math.min(portrait ? 116 : 240, viewport.width * (viewport.height < LOW ? 0.18 : 0.34));
   const height = portrait ? width / 0.75 : (width * 9) / 16;
   const shape: Shape = portrait ? { min: 0.4, max: 16 / 9 } : { min: 4 / 3, max: 2.2 };
   const main = cells(others.length, viewport, gap, shape);
@@ -133,7 +135,7 @@ function place(items: readonly Item[], role: Placed['role'], at: readonly { x: n
   // Whole pixels: a half one blurs every edge.
   return items.flatMap((item, index) => {
     const cell = at[index];
-    return cell ? [{ id: item.id, role, x: Math.round(cell.x), y: Math.round(cell.y), width: Math.floor(cell.width), height: Math.floor(cell.height) }] : [];
+    return cell ? [{ ...item, role, x: Math.round(cell.x), y: Math.round(cell.y), width: Math.floor(cell.width), height: Math.floor(cell.height) }] : [];
   });
 }
 

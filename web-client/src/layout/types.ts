@@ -14,8 +14,7 @@ export interface Size {
 }
 
 /** Where one tile goes, in pixels from the stage's corner. */
-export interface Placed {
-  readonly id: string;
+export interface Placed extends Item {
   readonly x: number;
   readonly y: number;
   readonly width: number;

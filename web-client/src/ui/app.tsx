@@ -22,7 +22,7 @@ export function App() {
     void loadVisit();
   }, []);
 
-  if (room === undefined) return <Home key={visit} first={visit === 0} badLink={url.pathname.startsWith('/m')} />;
+  if (room === undefined) return <Home key={visit} first={visit === 0} wrong={url.pathname === '/' ? undefined : /^\/m(?:\/|$)/.test(url.pathname) ? 'link' : 'page'} />;
   return (
     <Suspense fallback={<div className="page" aria-busy="true" />}>
       <Visit key={visit} ticket={ticketOf(room)} name={url.searchParams.get('name') ?? undefined} autojoin={url.searchParams.get('autojoin') === '1'} />

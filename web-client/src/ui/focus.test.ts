@@ -2,6 +2,7 @@ import { createElement, type ReactElement } from 'react';
 import { renderToStaticMarkup } from 'react-dom/server';
 import { describe, expect, it, vi } from 'vitest';
 import { Store } from '../call/store';
+import { StageModel } from '../layout/stage-model';
 
 vi.hoisted(() => {
   vi.stubGlobal('navigator', { languages: ['en'] });
@@ -44,7 +45,9 @@ describe('a button that has nothing to do for a moment keeps the focus', () => {
   });
 
   it('on the last page', () => {
-    const buttons = buttonsOf(createElement(Pager, { page: 1, pages: 2, onPage: () => undefined }));
+    const model = new StageModel();
+    model.patch({ page: 1, pages: 2 });
+    const buttons = buttonsOf(createElement(Pager, { model }));
     expect(buttons).toHaveLength(2);
     expect(buttons.filter(takesFocusAway)).toEqual([]);
   });

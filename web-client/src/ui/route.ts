@@ -1,7 +1,6 @@
-import { useSyncExternalStore } from 'react';
-import { readAddress } from '../call/invitation';
+import { here } from '../address';
 import { Store } from '../call/store';
-import { keepTicket } from '../call/tickets';
+import { useStore } from './use-store';
 
 /** Where one is: the address, and a number that changes when one goes elsewhere. */
 export interface Place {
@@ -29,7 +28,7 @@ export function correct(path: string): void {
 
 /** Where one is; screens are drawn anew when it changes. */
 export function usePlace(): Place {
-  return useSyncExternalStore(place.subscribe, place.getSnapshot);
+  return useStore(place);
 }
 
 function arrive(): void {
@@ -38,12 +37,4 @@ function arrive(): void {
   // A fragment leads to another part of the same screen; a token is a reason to arrive anew.
   const elsewhere = ticket || href.replace(/#.*/, '') !== before.replace(/#.*/, '');
   place.set({ href, visit: elsewhere ? visit + 1 : visit });
-}
-
-/** The address as it is now. A token does not stay in it for a moment. */
-function here(): { readonly href: string; readonly ticket: boolean } {
-  const { clean, ticket } = readAddress(location.href);
-  if (ticket) keepTicket({ room: ticket.room, tokens: [ticket.token] });
-  if (clean !== location.pathname + location.search + location.hash) history.replaceState(history.state, '', clean);
-  return { href: location.href, ticket: ticket !== undefined };
 }

@@ -1,21 +1,22 @@
 import { ArrowRight, LoaderCircle, RotateCw, ShieldCheck, Video } from 'lucide-react';
-import { useEffect, useId, useState, useSyncExternalStore, type SyntheticEvent } from 'react';
+import { useEffect, useId, useState, type SyntheticEvent } from 'react';
 import { refused, unreachable } from '../../call/left';
 import { parseEntered } from '../../call/room-code';
 import { loadSettings, mayStart, settings } from '../../call/server';
-import { startMeeting, TokenRefused } from '../../call/token';
+import { startMeeting } from '../../call/token';
 import { textOf, titleOf } from '../left/words';
 import { Heading } from '../parts/heading';
 import { PageHead } from '../parts/page-head';
 import { useT } from '../prefs';
 import { go } from '../route';
 import { Illustration } from './illustration';
+import { useStore } from '../use-store';
 import './home.css';
 
 /** The start page: begin a meeting, or join one; as far as this server lets people do either. */
-export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
+export function Home({ first, wrong }: { first: boolean; wrong: 'link' | 'page' | undefined }) {
   const t = useT();
-  const server = useSyncExternalStore(settings.subscribe, settings.getSnapshot);
+  const server = useStore(settings);
   const known = typeof server === 'object' ? server : undefined;
   const starts = known !== undefined && mayStart(known);
   const joins = known !== undefined && (known.join === 'link' || known.development);
@@ -43,7 +44,12 @@ export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
           <p className="home-lead">{t(known === undefined || starts ? 'home.lead' : 'home.leadClosed')}</p>
           <div className="home-actions" aria-busy={server === 'loading'}>
             {(server === 'unreachable' || retrying) && <Unreachable retrying={retrying} onRetry={() => void retry()} />}
-            {badLink && !joins && known !== undefined && (
+            {wrong === 'page' && (
+              <p className="field-error" role="alert" data-testid="no-page">
+                {t('home.noPage')}
+              </p>
+            )}
+            {wrong === 'link' && !joins && known !== undefined && (
               <p className="field-error" role="alert">
                 {t('home.badLinkClosed')}
               </p>
@@ -60,7 +66,7 @@ export function Home({ first, badLink }: { first: boolean; badLink: boolean }) {
                 <span>{t('home.or')}</span>
               </div>
             )}
-            {joins && <Join badLink={badLink ? t(starts ? 'home.badLink' : 'home.badLinkClosed') : undefined} />}
+            {joins && <Join badLink={wrong === 'link' ? t(starts ? 'home.badLink' : 'home.badLinkClosed') : undefined} />}
           </div>
           <p className="home-private">
             <ShieldCheck size={18} aria-hidden />
@@ -98,15 +104,15 @@ function Start({ waiting }: { waiting: boolean }) {
   const start = async (): Promise<void> => {
     setStarting(true);
     setError(undefined);
-    try {
-      go(`/m/${await startMeeting()}`);
-    } catch (thrown) {
-      const cause = thrown instanceof TokenRefused ? thrown.cause : 'other';
-      setError(textOf(cause === undefined ? unreachable(navigator) : refused(cause), t));
-      setStarting(false);
-      // The settings may have changed since this page was opened.
-      if (cause === 'start-not-allowed') void loadSettings();
+    const answer = await startMeeting();
+    if (answer.state === 'started') {
+      go(`/m/${answer.slug}`);
+      return;
     }
+    setError(textOf(answer.state === 'unreachable' ? unreachable(navigator) : refused(answer.cause), t));
+    setStarting(false);
+    // The settings may have changed since this page was opened.
+    if (answer.state === 'refused' && answer.cause === 'start-not-allowed') void loadSettings();
   };
 
   return (

@@ -1,9 +1,11 @@
 import { LoaderCircle } from 'lucide-react';
-import { useEffect, useEffectEvent, useSyncExternalStore } from 'react';
+import { useEffect, useEffectEvent } from 'react';
 import type { CallView } from '../../call/types';
-import { LeftScreen } from '../left/left-screen';
-import { Meeting } from '../meeting/meeting';
+import { Heading } from '../parts/heading';
 import { useT } from '../prefs';
+import { useStore } from '../use-store';
+import { useLater } from './later';
+import './joining.css';
 
 interface Props {
   call: CallView;
@@ -16,19 +18,20 @@ interface Props {
 /** A call from the first attempt to connect to the reason of its end. */
 export function CallScreen({ call, room, onRoom, onRejoin }: Props) {
   const t = useT();
-  const state = useSyncExternalStore(call.subscribe, call.getSnapshot);
+  const { phase, left, room: actual } = useStore(call.connection);
   const tell = useEffectEvent(onRoom);
 
   useEffect(() => {
-    if (state.room !== '') tell(state.room);
-  }, [state.room]);
+    if (actual !== '') tell(actual);
+  }, [actual]);
 
-  if (state.left) return <LeftScreen left={state.left} room={room} onRejoin={onRejoin} />;
-  if (state.phase !== 'idle' && state.phase !== 'connecting') return <Meeting call={call} state={state} room={room} />;
+  const later = useLater();
+  if (left) return later ? <later.LeftScreen left={left} room={room} onRejoin={onRejoin} /> : <div className="page" aria-busy="true" />;
+  if (later && phase !== 'idle' && phase !== 'connecting') return <later.Meeting call={call} room={room} />;
   return (
     <main className="joining" data-testid="meeting" data-connection-state="connecting">
       <LoaderCircle className="spin" size={32} aria-hidden />
-      <p role="status">{t('meeting.joining')}</p>
+      <Heading>{t('meeting.joining')}</Heading>
       <button type="button" className="button joining-cancel" onClick={() => void call.leave()}>
         {t('pre.cancel')}
       </button>

@@ -1,7 +1,9 @@
 import { CameraOff, LoaderCircle, Mic, MicOff, Video as Camera, VideoOff } from 'lucide-react';
-import { useEffect, useId, useRef, useState, useSyncExternalStore, type SyntheticEvent } from 'react';
+import { useEffect, useId, useRef, useState, type SyntheticEvent } from 'react';
 import { canChooseSpeaker, devices } from '../../call/devices';
 import type { Preview, PreviewDevice, PreviewSnapshot } from '../../call/preview';
+import type { Lookout } from '../../call/tabs';
+import type { Watched } from '../../call/types';
 import { DeviceSelect, SpeakerTest } from '../parts/device-select';
 import { Heading } from '../parts/heading';
 import { LevelMeter } from '../parts/level-meter';
@@ -9,10 +11,12 @@ import { PageHead } from '../parts/page-head';
 import { Problem } from '../parts/problem';
 import { Video } from '../parts/video';
 import { usePrefs, useT } from '../prefs';
+import { useStore } from '../use-store';
 import './door.css';
 
 interface Props {
   preview: Preview;
+  lookout: Watched<boolean> & Pick<Lookout, 'takeOver'>;
   room: string;
   /** The name a token carries; it cannot be changed here. */
   fixedName: string | undefined;
@@ -21,20 +25,21 @@ interface Props {
 }
 
 /** Before the meeting: how one looks and sounds, and under which name. */
-export function Door({ preview, room, fixedName, suggestedName, onJoin }: Props) {
+export function Door({ preview, lookout, room, fixedName, suggestedName, onJoin }: Props) {
   const t = useT();
-  const state = useSyncExternalStore(preview.subscribe, preview.getSnapshot);
+  const state = useStore(preview);
   return (
     <div className="page">
       <PageHead />
       <main className="door">
         <section className="door-look" aria-label={t('pre.preview')}>
           <Mirror preview={preview} state={state} />
-          {state.stage === 'ready' && <Pickers preview={preview} state={state} />}
+          <Pickers preview={preview} state={state} />
         </section>
         <section className="door-card">
           <Heading>{t('pre.title')}</Heading>
           <p className="door-code">{t('pre.meeting', { code: room })}</p>
+          <OtherTab lookout={lookout} />
           <NameForm fixedName={fixedName} suggestedName={suggestedName} onJoin={onJoin} />
           <Hints preview={preview} state={state} />
         </section>
@@ -129,9 +134,9 @@ function Toggle({ device, testId, label, On, Off, onToggle }: ToggleProps) {
 }
 
 function Pickers({ preview, state }: { preview: Preview; state: PreviewSnapshot }) {
-  const { microphones, cameras, speakers } = useSyncExternalStore(devices.subscribe, devices.getSnapshot);
+  const { microphones, cameras, speakers } = useStore(devices);
   // Without permission the browser tells of no device at all, which must not read as "none found".
-  if (microphones.length + cameras.length + speakers.length === 0) return null;
+  if (state.stage !== 'ready' || microphones.length + cameras.length + speakers.length === 0) return <div className="pickers" />;
   return (
     <div className="pickers">
       <div className="picker">
@@ -160,6 +165,24 @@ function Hints({ preview, state }: { preview: Preview; state: PreviewSnapshot })
       {!both && microphone.problem && <Problem problem={{ device: 'microphone', cause: microphone.problem }} onRetry={() => void preview.setMicrophone(true)} />}
       {!both && camera.problem && <Problem problem={{ device: 'camera', cause: camera.problem }} onRetry={() => void preview.setCamera(true)} />}
       {!microphone.on && !camera.on && !microphone.busy && !camera.busy && !microphone.problem && !camera.problem && <p className="door-note">{t('pre.neither')}</p>}
+    </div>
+  );
+}
+
+/** Twice in one meeting is two open microphones in one room; mostly the other tab was forgotten. */
+function OtherTab({ lookout }: Pick<Props, 'lookout'>) {
+  const t = useT();
+  const there = useStore(lookout);
+  return (
+    <div role="status">
+      {there && (
+        <div className="door-other" data-testid="other-tab">
+          <p>{t('pre.otherTab')}</p>
+          <button type="button" className="button button--quiet button--small" data-testid="take-over" onClick={() => lookout.takeOver()}>
+            {t('pre.takeOver')}
+          </button>
+        </div>
+      )}
     </div>
   );
 }

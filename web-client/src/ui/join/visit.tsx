@@ -1,18 +1,20 @@
-import { useEffect, useState, useSyncExternalStore } from 'react';
+import { useEffect, useState, type ComponentProps } from 'react';
 import { followDevices } from '../../call/devices';
 import { nameInToken, roomInToken } from '../../call/jwt';
 import { ROOM_NAME } from '../../call/room-code';
 import { Session } from '../../call/session';
 import type { Ticket } from '../../call/tickets';
-import { LeftScreen } from '../left/left-screen';
-import { ReturningScreen } from '../left/returning-screen';
-import { prefs, setPref, useT } from '../prefs';
+import { prefs, setPref } from '../../prefs';
+import { useT } from '../prefs';
 import { correct } from '../route';
 import { CallScreen } from './call-screen';
 import { Door } from './door';
+import { loadLater, useLater, type Later } from './later';
+import { useStore } from '../use-store';
 import '../../styles/shared.css';
 
 followDevices();
+void loadLater().catch(() => undefined);
 
 interface Props {
   ticket: Ticket;
@@ -29,7 +31,7 @@ export function Visit({ ticket, name, autojoin }: Props) {
   // Where the token leads may have a name that cannot stand in an address; and one can be moved to another room.
   const [known, setKnown] = useState(() => (token === undefined ? undefined : roomInToken(token)) ?? room);
   const [named] = useState(() => (token === undefined ? undefined : nameInToken(token)));
-  const state = useSyncExternalStore(session.subscribe, session.getSnapshot);
+  const state = useStore(session);
 
   useEffect(() => {
     document.title = `${t('meeting.title', { code: known })} · Conclave`;
@@ -55,13 +57,14 @@ export function Visit({ ticket, name, autojoin }: Props) {
     case 'call':
       return <CallScreen call={state.call} room={known} onRoom={entered} onRejoin={again} />;
     case 'returning':
-      return <ReturningScreen way={state.way} room={known} onLeave={() => session.giveUp()} />;
+      return <Returning way={state.way} room={known} onLeave={() => session.giveUp()} />;
     case 'out':
-      return <LeftScreen left={state.left} room={known} onRejoin={again} />;
+      return <Out left={state.left} room={known} onRejoin={again} />;
     case 'door':
       return (
         <Door
           preview={state.preview}
+          lookout={state.lookout}
           room={known}
           fixedName={named}
           suggestedName={name}
@@ -72,4 +75,14 @@ export function Visit({ ticket, name, autojoin }: Props) {
         />
       );
   }
+}
+
+function Returning(props: ComponentProps<Later['ReturningScreen']>) {
+  const later = useLater();
+  return later ? <later.ReturningScreen {...props} /> : <div className="page" aria-busy="true" />;
+}
+
+function Out(props: ComponentProps<Later['LeftScreen']>) {
+  const later = useLater();
+  return later ? <later.LeftScreen {...props} /> : <div className="page" aria-busy="true" />;
 }

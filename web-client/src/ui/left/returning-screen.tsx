@@ -1,15 +1,15 @@
 import { LoaderCircle, RotateCw } from 'lucide-react';
-import { useEffect, useState, useSyncExternalStore } from 'react';
+import { useEffect, useState } from 'react';
 import type { ReturningSnapshot } from '../../call/returning';
+import type { Watched } from '../../call/types';
 import { Heading } from '../parts/heading';
 import { PageHead } from '../parts/page-head';
 import { usePlural, useT } from '../prefs';
+import { useStore } from '../use-store';
 import './left-screen.css';
 
 /** What tries to come back. */
-export interface Way {
-  subscribe(listener: () => void): () => void;
-  getSnapshot(): ReturningSnapshot;
+export interface Way extends Watched<ReturningSnapshot> {
   tryNow(): void;
 }
 
@@ -17,7 +17,7 @@ export interface Way {
 export function ReturningScreen({ way, room, onLeave }: { way: Way; room: string; onLeave: () => void }) {
   const t = useT();
   const plural = usePlural();
-  const { restart, trying, nextAt } = useSyncExternalStore(way.subscribe, way.getSnapshot);
+  const { restart, trying, nextAt } = useStore(way);
   const seconds = useSecondsUntil(nextAt);
   const why = restart ? 'restart' : 'lost';
 

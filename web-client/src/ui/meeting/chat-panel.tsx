@@ -1,11 +1,13 @@
-import { MessagesSquare, SendHorizontal } from 'lucide-react';
-import { useEffect, useRef, type KeyboardEvent, type SyntheticEvent } from 'react';
+import { ArrowDown, MessagesSquare, SendHorizontal } from 'lucide-react';
+import { memo, useCallback, useEffect, useEffectEvent, useMemo, useRef, useState, type KeyboardEvent, type SyntheticEvent } from 'react';
 import { splitLinks } from '../../call/links';
 import type { CallView, ChatMessage } from '../../call/types';
-import { usePrefs, useT } from '../prefs';
-import { Panel } from './panel';
+import { usePlural, usePrefs, useT } from '../prefs';
+import { useStore } from '../use-store';
+import { Sheet } from './sheet';
+import type { Kept } from './use-sheets';
 
-/** Messages of one person within this many milliseconds stand under one name. */
+/** Messages of one person within this many milliseconds of the first stand under one name. */
 const GROUP = 3 * 60_000;
 /** Pixels from the end within which new messages scroll into view. */
 const NEAR_END = 80;
@@ -13,73 +15,114 @@ const NEAR_END = 80;
 const MAX_LENGTH = 4000;
 
 /** Written messages. Text only: nothing in them is loaded or run. */
-export function ChatPanel({ call, chat, draft, onClose }: { call: CallView; chat: readonly ChatMessage[]; draft: string; onClose: () => void }) {
+export function ChatPanel({ call, kept, onClose }: { call: CallView; kept: Kept; onClose: () => void }) {
   const t = useT();
+  const chat = useStore(call.chat, ({ log }) => log);
+  const again = useCallback((text: string) => void call.sendChat(text), [call]);
+  const may = useStore(call.people, ({ list }) => list[0]?.can.chat !== false);
   return (
-    <Panel title={t('chat.title')} onClose={onClose}>
-      {chat.length === 0 ? (
-        <div className="chat-empty">
-          <MessagesSquare size={28} strokeWidth={1.6} aria-hidden />
-          <p>{t('chat.empty')}</p>
-        </div>
-      ) : (
-        <Log chat={chat} onAgain={(text) => void call.sendChat(text)} />
-      )}
-      <Composer text={draft} onText={(text) => call.setDraft(text)} onSend={(text) => void call.sendChat(text)} />
-    </Panel>
+    <Sheet title={t('chat.title')} kept={kept} onClose={onClose}>
+      <Log chat={chat} kept={kept} onAgain={again} />
+      {may ? <Composer call={call} /> : <p className="chat-may-not">{t('chat.mayNot')}</p>}
+    </Sheet>
   );
 }
 
-function Log({ chat, onAgain }: { chat: readonly ChatMessage[]; onAgain: (text: string) => void }) {
-  const list = useRef<HTMLOListElement>(null);
-  const follow = useRef(true);
+function Log({ chat, kept, onAgain }: { chat: readonly ChatMessage[]; kept: Kept; onAgain: (text: string) => void }) {
+  const t = useT();
+  const plural = usePlural();
+  const list = useRef<HTMLDivElement>(null);
   const size = useRef('');
+  /** The newest message when one left the end to read further up; `undefined` at the end. */
+  const [left, setLeft] = useState(kept.left);
+  const away = left !== undefined;
+  const news = away ? chat.slice(chat.findIndex(({ id }) => id === left) + 1).filter(({ isLocal }) => !isLocal).length : 0;
+  const starts = useMemo(() => groups(chat), [chat]);
+
+  const toEnd = (): void => {
+    if (list.current) list.current.scrollTop = list.current.scrollHeight;
+  };
 
   useEffect(() => {
-    const element = list.current;
-    if (element && (follow.current || chat.at(-1)?.isLocal)) element.scrollTop = element.scrollHeight;
-  }, [chat]);
+    kept.keep({ left });
+  }, [kept, left]);
+
+  useEffect(() => {
+    if (!away || chat.at(-1)?.isLocal) toEnd();
+  }, [chat, away]);
+
+  const resized = useEffectEvent(() => {
+    if (list.current) size.current = sizeOf(list.current);
+    if (!away) toEnd();
+  });
 
   useEffect(() => {
     const element = list.current;
     if (!element) return;
     // A telephone that is turned, or whose keyboard comes up, does not hide the newest message.
-    const watch = new ResizeObserver(() => {
-      size.current = sizeOf(element);
-      if (follow.current) element.scrollTop = element.scrollHeight;
-    });
+    const watch = new ResizeObserver(() => resized());
     watch.observe(element);
     return () => watch.disconnect();
   }, []);
 
   return (
-    <ol
-      ref={list}
-      className="chat-log"
-      // Reachable by keyboard, or it could not be scrolled without a mouse.
-      tabIndex={0}
-      onScroll={(event) => {
-        // What a new size did is no wish of the reader's.
-        if (sizeOf(event.currentTarget) !== size.current) return;
-        const { scrollHeight, scrollTop, clientHeight } = event.currentTarget;
-        follow.current = scrollHeight - scrollTop - clientHeight < NEAR_END;
-      }}
-    >
-      {chat.map((message, index) => (
-        <Message key={message.id} message={message} continued={continues(chat[index - 1], message)} onAgain={onAgain} />
-      ))}
-    </ol>
+    <div className="chat-read">
+      <div
+        ref={list}
+        className="chat-log"
+        // Its first message is news as well: it is there before there is one.
+        role="log"
+        aria-label={t('chat.title')}
+        // Reachable by keyboard, or it could not be scrolled without a mouse.
+        tabIndex={0}
+        data-scrolls={away ? 'away' : 'end'}
+        onScroll={(event) => {
+          // What a new size did is no wish of the reader's.
+          if (sizeOf(event.currentTarget) !== size.current) return;
+          const { scrollHeight, scrollTop, clientHeight } = event.currentTarget;
+          const end = scrollHeight - scrollTop - clientHeight < NEAR_END;
+          if (end || !away) setLeft(end ? undefined : chat.at(-1)?.id);
+        }}
+      >
+        {chat.length === 0 ? (
+          <div className="chat-empty">
+            <MessagesSquare size={28} strokeWidth={1.6} aria-hidden />
+            <p>{t('chat.empty')}</p>
+          </div>
+        ) : (
+          <ol>
+            {chat.map((message, index) => (
+              <Message key={message.id} message={message} continued={!starts[index]} onAgain={onAgain} />
+            ))}
+          </ol>
+        )}
+      </div>
+      {news > 0 && (
+        <button
+          type="button"
+          className="button button--small chat-news"
+          onClick={() => {
+            setLeft(undefined);
+            toEnd();
+            list.current?.focus({ preventScroll: true });
+          }}
+        >
+          {t(`chat.news.${plural(news)}`, { count: news })}
+          <ArrowDown size={16} aria-hidden />
+        </button>
+      )}
+    </div>
   );
 }
 
-function Message({ message, continued, onAgain }: { message: ChatMessage; continued: boolean; onAgain: (text: string) => void }) {
+const Message = memo(function Message({ message, continued, onAgain }: { message: ChatMessage; continued: boolean; onAgain: (text: string) => void }) {
   const t = useT();
   const { language } = usePrefs();
   const at = new Date(message.at);
   return (
     <li className="chat-message" data-testid="chat-message" data-identity={message.identity} data-own={message.isLocal} data-continued={continued}>
-      <div className={continued ? 'sr-only' : 'chat-who'}>
-        <strong>{message.isLocal ? t('chat.you') : message.name}</strong>
+      <div className="chat-who">
+        <strong className={continued ? 'sr-only' : undefined}>{message.isLocal ? t('chat.you') : message.name}</strong>
         <time dateTime={at.toISOString()}>{at.toLocaleTimeString(language, { hour: '2-digit', minute: '2-digit', hour12: false })}</time>
       </div>
       <p className="chat-text" dir="auto">
@@ -103,11 +146,12 @@ function Message({ message, continued, onAgain }: { message: ChatMessage; contin
       )}
     </li>
   );
-}
+});
 
 /** What is written belongs to the call: it outlives the panel. */
-function Composer({ text, onText, onSend }: { text: string; onText: (text: string) => void; onSend: (text: string) => void }) {
+function Composer({ call }: { call: CallView }) {
   const t = useT();
+  const text = useStore(call.chat, ({ draft }) => draft);
   const field = useRef<HTMLTextAreaElement>(null);
 
   useEffect(() => {
@@ -120,8 +164,8 @@ function Composer({ text, onText, onSend }: { text: string; onText: (text: strin
   const send = (event: SyntheticEvent): void => {
     event.preventDefault();
     if (text.trim() === '') return;
-    onSend(text);
-    onText('');
+    void call.sendChat(text);
+    call.setDraft('');
     field.current?.focus();
   };
 
@@ -141,7 +185,7 @@ function Composer({ text, onText, onSend }: { text: string; onText: (text: strin
         rows={1}
         maxLength={MAX_LENGTH}
         value={text}
-        onChange={(event) => onText(event.target.value)}
+        onChange={(event) => call.setDraft(event.target.value)}
         onKeyDown={onKeyDown}
       />
       <button type="submit" className="button" data-testid="chat-send" aria-label={t('chat.send')} title={t('chat.send')} disabled={text.trim() === ''}>
@@ -155,6 +199,12 @@ function sizeOf({ clientWidth, clientHeight }: Element): string {
   return `${String(clientWidth)}x${String(clientHeight)}`;
 }
 
-function continues(before: ChatMessage | undefined, message: ChatMessage): boolean {
-  return before !== undefined && before.identity === message.identity && message.at - before.at < GROUP;
+/** Whether each message begins a new group: of another person, or too long after the first one of the group. */
+function groups(chat: readonly ChatMessage[]): readonly boolean[] {
+  let first: ChatMessage | undefined;
+  return chat.map((message) => {
+    const starts = first?.identity !== message.identity || message.at - first.at >= GROUP;
+    if (starts) first = message;
+    return starts;
+  });
 }

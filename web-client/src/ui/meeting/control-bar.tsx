@@ -1,124 +1,102 @@
-import { ChevronUp, LoaderCircle, MessageSquare, Mic, MicOff, MonitorUp, MonitorX, PhoneOff, Users, Video as Camera, VideoOff } from 'lucide-react';
-import type { ReactNode } from 'react';
-import { canChooseSpeaker, canShareScreen } from '../../call/devices';
-import type { CallSnapshot, CallView } from '../../call/types';
-import type { View } from '../../layout/types';
+import { ChevronUp, Copy, EllipsisVertical, LoaderCircle } from 'lucide-react';
+import { useEffect, useRef, useState, type RefObject } from 'react';
+import { canChooseSpeaker } from '../../call/devices';
+import type { CallView } from '../../call/types';
+import { inBar } from '../../layout/bar';
+import type { StageModel } from '../../layout/stage-model';
 import { DeviceSelect, SpeakerTest } from '../parts/device-select';
 import { LevelMeter } from '../parts/level-meter';
 import { Popover } from '../parts/popover';
-import { usePlural, useT } from '../prefs';
+import { rove } from '../parts/rove';
+import { useT } from '../prefs';
+import { useStore } from '../use-store';
 import { Clock } from './clock';
-import type { PanelName } from './meeting';
-import { MoreMenu } from './more-menu';
+import { useItems, type DialogName, type Item } from './items';
+import { ShareChip } from './share-chip';
+import { keysOf, useShortcuts } from './use-shortcuts';
+import type { SheetName } from './use-sheets';
 import './control-bar.css';
 
 interface Props {
   call: CallView;
-  state: CallSnapshot;
+  model: StageModel;
   room: string;
-  panel: PanelName | undefined;
-  unread: number;
-  view: View;
-  onPanel: (panel: PanelName) => void;
-  onView: (view: View) => void;
-  onDialog: (dialog: 'settings' | 'shortcuts') => void;
+  sheet: SheetName | undefined;
+  onSheet: (name: SheetName) => void;
+  onDialog: (name: DialogName) => void;
 }
 
-/** The controls at the foot of the meeting. */
-export function ControlBar({ call, state, room, panel, unread, view, onPanel, onView, onDialog }: Props) {
+/** The controls at the foot of the meeting. What there is no room for is in the menu. */
+export function ControlBar({ call, room, ...wants }: Props) {
   const t = useT();
-  const plural = usePlural();
-  const { sending } = state;
-  const chatLabel = unread > 0 ? t(`control.chatUnread.${plural(unread)}`, { count: unread }) : t('control.chat');
+  const bar = useRef<HTMLElement>(null);
+  const items = useItems({ call, ...wants });
+  // The menu itself is a button too.
+  const fitting = inBar([...items.filter(({ place }) => place === 'bar'), { id: 'more' } as const], useExtent(bar));
+  const shown = items.filter((item) => fitting.includes(item));
+  const rest = items.filter((item) => !fitting.includes(item));
+  const link = useStore(call.connection, ({ access }) => access === 'link');
+
+  useShortcuts((action) => items.find(({ id, busy }) => id === action && !busy)?.run());
 
   return (
-    <footer className="bar" id="controls" tabIndex={-1} aria-label={t('meeting.controls')}>
+    <footer className="bar" id="controls" ref={bar} tabIndex={-1} aria-label={t('meeting.controls')}>
       <div className="bar-side">
         <Clock />
-        <span className="bar-code">{room}</span>
-      </div>
-      <div className="bar-main" role="toolbar" aria-label={t('meeting.controls')}>
-        <div className="split" data-on={sending.microphone}>
-          <Round
-            testId="toggle-mic"
-            label={t(sending.microphone ? 'control.mute' : sending.microphoneBusy ? 'control.microphoneStarting' : 'control.unmute')}
-            keys="Control+D"
-            on={sending.microphone}
-            busy={sending.microphoneBusy}
-            icon={sending.microphone ? <Mic size={22} aria-hidden /> : <MicOff size={22} aria-hidden />}
-            onClick={() => void call.setMicrophone(!sending.microphone)}
-          />
-          <Popover className="split-more" label={t('control.microphoneMenu')} icon={<ChevronUp size={16} aria-hidden />}>
-            {() => <SoundMenu call={call} />}
-          </Popover>
-        </div>
-        <div className="split" data-on={sending.camera}>
-          <Round
-            testId="toggle-camera"
-            label={t(sending.camera ? 'control.cameraOff' : sending.cameraBusy ? 'pre.cameraStarting' : 'control.cameraOn')}
-            keys="Control+E"
-            on={sending.camera}
-            busy={sending.cameraBusy}
-            icon={sending.camera ? <Camera size={22} aria-hidden /> : <VideoOff size={22} aria-hidden />}
-            onClick={() => void call.setCamera(!sending.camera)}
-          />
-          <Popover className="split-more" label={t('control.cameraMenu')} icon={<ChevronUp size={16} aria-hidden />}>
-            {() => (
-              <div className="menu-group">
-                <span className="field-label">{t('device.camera')}</span>
-                <DeviceSelect kind="videoinput" chooser={call} />
-              </div>
-            )}
-          </Popover>
-        </div>
-        {canShareScreen() && (
-          <Round
-            testId="toggle-share"
-            label={t(sending.share ? 'control.stopShare' : 'control.share')}
-            pressed={sending.share}
-            busy={sending.shareBusy}
-            icon={sending.share ? <MonitorX size={22} aria-hidden /> : <MonitorUp size={22} aria-hidden />}
-            onClick={() => void call.setShare(!sending.share)}
-          />
+        {link ? (
+          <button type="button" className="bar-code" data-testid="invite" title={t('control.invite')} aria-label={`${t('control.invite')} (${room})`} onClick={() => wants.onDialog('invite')}>
+            <span>{room}</span>
+            <Copy size={14} aria-hidden />
+          </button>
+        ) : (
+          <span className="bar-code">{room}</span>
         )}
-        <Round testId="toggle-chat" label={chatLabel} keys="C" pressed={panel === 'chat'} icon={<MessageSquare size={22} aria-hidden />} badge={unread} onClick={() => onPanel('chat')} />
-        <Round
-          testId="toggle-people"
-          label={state.people.length > 1 ? `${t('control.people')} (${String(state.people.length)})` : t('control.people')}
-          keys="P"
-          pressed={panel === 'people'}
-          icon={<Users size={22} aria-hidden />}
-          count={state.people.length}
-          onClick={() => onPanel('people')}
-        />
-        <MoreMenu view={view} onView={onView} onDialog={onDialog} />
-        <button type="button" className="round round--leave" data-testid="leave" aria-label={t('control.leaveMeeting')} title={t('control.leaveMeeting')} onClick={() => void call.leave()}>
-          <PhoneOff size={22} aria-hidden />
-          <span>{t('control.leave')}</span>
-        </button>
+      </div>
+      <ShareChip call={call} />
+      <div className="bar-main" role="toolbar" aria-label={t('meeting.controls')} onKeyDown={(event) => rove(event, 'horizontal')}>
+        {shown.map((item) =>
+          item.id === 'microphone' || item.id === 'camera' ? (
+            <div key={item.id} className="split" data-on={item.on}>
+              <Round item={item} />
+              <Popover className="split-more" label={t(`control.${item.id}Menu`)} icon={<ChevronUp size={16} aria-hidden />}>
+                {() => (item.id === 'microphone' ? <SoundMenu call={call} /> : <CameraMenu call={call} />)}
+              </Popover>
+            </div>
+          ) : item.id === 'leave' ? null : (
+            <Round key={item.id} item={item} />
+          ),
+        )}
+        <Popover className="round" label={t('control.more')} icon={<EllipsisVertical size={22} aria-hidden />} align="end" menu testId="more">
+          {(close) => rest.map((item) => <Entry key={item.id} item={item} onDone={close} />)}
+        </Popover>
+        {shown.map((item) => item.id === 'leave' && <Leave key={item.id} item={item} />)}
       </div>
       <div className="bar-side bar-side--end" />
     </footer>
   );
 }
 
-interface RoundProps {
-  testId: string;
-  label: string;
-  icon: ReactNode;
-  /** `aria-keyshortcuts` */
-  keys?: string;
-  /** For devices: off is marked. */
-  on?: boolean;
-  /** For panels and sharing: in use is marked. */
-  pressed?: boolean;
-  busy?: boolean;
-  badge?: number;
-  count?: number;
-  onClick: () => void;
+/** How long an element is, lying or standing, in pixels of letters of the usual size: larger ones need more room. As wide as the window until it is known. */
+function useExtent(element: RefObject<HTMLElement | null>): number {
+  const [extent, setExtent] = useState(window.innerWidth);
+  useEffect(() => {
+    const box = element.current;
+    if (!box) return;
+    const observer = new ResizeObserver(() => setExtent(Math.max(box.clientWidth, box.clientHeight) / lettersBy()));
+    observer.observe(box);
+    return () => observer.disconnect();
+  }, [element]);
+  return extent;
 }
 
-function Round({ testId, label, icon, keys, on, pressed, busy = false, badge = 0, count, onClick }: RoundProps) {
+/** How many times as large as usual letters are. */
+function lettersBy(): number {
+  return (parseFloat(getComputedStyle(document.documentElement).fontSize) || 16) / 16;
+}
+
+function Round({ item }: { item: Item }) {
+  const { id, label, Icon, testId, on, pressed, busy = false, badge = 0, count = 0, run } = item;
+  const keys = keysOf(id);
   return (
     <button
       type="button"
@@ -131,15 +109,33 @@ function Round({ testId, label, icon, keys, on, pressed, busy = false, badge = 0
       aria-busy={busy}
       title={keys === undefined ? label : `${label} (${keys.replace('Control', 'Ctrl')})`}
       aria-disabled={busy}
-      onClick={busy ? undefined : onClick}
+      onClick={busy ? undefined : run}
     >
-      {busy ? <LoaderCircle size={22} className="spin" aria-hidden /> : icon}
-      {badge > 0 && (
-        <span className="round-badge" data-text={badge > 99 ? '99+' : badge} aria-hidden="true" />
-      )}
-      {count !== undefined && count > 1 && (
-        <span className="round-count" data-text={count} aria-hidden="true" />
-      )}
+      {busy ? <LoaderCircle size={22} className="spin" aria-hidden /> : <Icon size={22} aria-hidden />}
+      {badge > 0 && <span className="round-badge" data-text={badge > 99 ? '99+' : badge} aria-hidden="true" />}
+      {count > 1 && <span className="round-count" data-text={count} aria-hidden="true" />}
+    </button>
+  );
+}
+
+function Leave({ item: { label, name, Icon, testId, run } }: { item: Item }) {
+  return (
+    <button type="button" className="round round--leave" data-testid={testId} aria-label={label} title={label} onClick={run}>
+      <Icon size={22} aria-hidden />
+      <span>{name}</span>
+    </button>
+  );
+}
+
+function Entry({ item: { label, Icon, testId, busy = false, run }, onDone }: { item: Item; onDone: () => void }) {
+  const act = (): void => {
+    onDone();
+    run();
+  };
+  return (
+    <button type="button" className="menu-item" role="menuitem" tabIndex={-1} data-testid={testId} aria-disabled={busy} onClick={busy ? undefined : act}>
+      <Icon size={20} aria-hidden />
+      {label}
     </button>
   );
 }
@@ -159,5 +155,15 @@ function SoundMenu({ call }: { call: CallView }) {
         <SpeakerTest chooser={call} />
       </div>
     </>
+  );
+}
+
+function CameraMenu({ call }: { call: CallView }) {
+  const t = useT();
+  return (
+    <div className="menu-group">
+      <span className="field-label">{t('device.camera')}</span>
+      <DeviceSelect kind="videoinput" chooser={call} />
+    </div>
   );
 }

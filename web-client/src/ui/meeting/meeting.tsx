@@ -1,90 +1,79 @@
-import { useRef, useState } from 'react';
-import type { CallSnapshot, CallView } from '../../call/types';
+import { useCallback, useEffect, useRef, useState } from 'react';
+import type { CallView } from '../../call/types';
 import { Heading } from '../parts/heading';
 import { useT } from '../prefs';
-import { Banners } from './banners';
+import { useStore } from '../use-store';
 import { ChatPanel } from './chat-panel';
 import { ControlBar } from './control-bar';
+import { InviteDialog } from './invite';
+import type { DialogName } from './items';
+import { Notices } from './notices';
 import { Pager } from './pager';
 import { PeoplePanel } from './people-panel';
 import { ReadyCard } from './ready-card';
 import { SettingsDialog } from './settings-dialog';
 import { ShortcutsDialog } from './shortcuts-dialog';
 import { Stage } from './stage';
-import { Toasts } from './toasts';
-import { useEscape, useShortcuts } from './use-shortcuts';
+import { useEscape } from './use-shortcuts';
+import { useSheets } from './use-sheets';
+import { useTab } from './use-tab';
 import { useStage } from './use-stage';
-import { useUnread } from './use-unread';
 import './meeting.css';
 
-/** The side panel that is open. */
-export type PanelName = 'chat' | 'people';
-
-/** The meeting itself. */
-export function Meeting({ call, state, room }: { call: CallView; state: CallSnapshot; room: string }) {
+/** The meeting itself. What it is made of follows the call by itself: here is only what is open. */
+export function Meeting({ call, room }: { call: CallView; room: string }) {
   const t = useT();
   const box = useRef<HTMLDivElement>(null);
-  const [model, stage] = useStage(state, box);
-  const [panel, setPanel] = useState<PanelName>();
-  const [dialog, setDialog] = useState<'settings' | 'shortcuts'>();
-  const [readyClosed, setReadyClosed] = useState(false);
-  const unread = useUnread(state.chat, panel === 'chat');
-  const closePanel = () => {
-    setPanel(undefined);
-    // Back to the button that opens it, whatever did.
-    if (panel) document.querySelector<HTMLElement>(`[data-testid="toggle-${panel}"]`)?.focus({ preventScroll: true });
-  };
-  const toggle = (name: PanelName) => (panel === name ? closePanel() : setPanel(name));
+  const model = useStage(call, box);
+  const phase = useStore(call.connection, (connection) => connection.phase);
+  const mode = useStore(model, (stage) => stage.mode);
+  const sheets = useSheets();
+  const [dialog, setDialog] = useState<DialogName>();
+  const { open, kept, show, toggle, close } = sheets;
+  const openChat = useCallback(() => show('chat'), [show]);
+  const closeDialog = () => setDialog(undefined);
 
-  useEscape(panel !== undefined, closePanel);
+  useEffect(() => {
+    call.showChat(open === 'chat');
+    return () => call.showChat(false);
+  }, [call, open]);
 
-  useShortcuts({
-    microphone: () => void call.setMicrophone(!state.sending.microphone),
-    camera: () => void call.setCamera(!state.sending.camera),
-    chat: () => toggle('chat'),
-    people: () => toggle('people'),
-    help: () => setDialog('shortcuts'),
-  });
+  useEscape(open !== undefined, close);
 
   return (
     <div
       className="meeting"
       data-testid="meeting"
       // Tests and stylesheets need only know whether it works; the phase says more.
-      data-connection-state={state.phase === 'resuming' ? 'reconnecting' : state.phase}
-      data-phase={state.phase}
-      data-layout={stage.layout.mode}
+      data-connection-state={phase === 'resuming' ? 'reconnecting' : phase}
+      data-phase={phase}
+      data-layout={mode}
     >
+      <Tab call={call} room={room} />
       <a className="skip-link" href="#controls">
         {t('meeting.skip')}
       </a>
       <main className="stage">
         <Heading className="sr-only">{t('meeting.title', { code: room })}</Heading>
         <div className="stage-box" ref={box}>
-          <Stage call={call} state={state} model={model} stage={stage} />
+          <Stage call={call} model={model} />
         </div>
-        <div className="messages">
-          <Banners call={call} state={state} />
-          <Toasts call={call} state={state} unread={unread} onOpenChat={() => setPanel('chat')} />
-        </div>
-        {state.people.length === 1 && state.access === 'link' && !readyClosed && state.phase === 'connected' && <ReadyCard room={room} onClose={() => setReadyClosed(true)} />}
+        <ReadyCard call={call} room={room} />
       </main>
-      {panel === 'chat' && <ChatPanel call={call} chat={state.chat} draft={state.draft} onClose={closePanel} />}
-      {panel === 'people' && <PeoplePanel people={state.people} pins={stage.pins} onPin={(id) => model.togglePin(id)} onClose={closePanel} />}
-      {stage.layout.pages > 1 && <Pager page={stage.layout.page} pages={stage.layout.pages} onPage={(page) => model.setPage(page)} />}
-      <ControlBar
-        call={call}
-        state={state}
-        room={room}
-        panel={panel}
-        unread={unread.length}
-        view={stage.view}
-        onPanel={toggle}
-        onView={(view) => model.setView(view)}
-        onDialog={setDialog}
-      />
-      {dialog === 'settings' && <SettingsDialog call={call} onClose={() => setDialog(undefined)} />}
-      {dialog === 'shortcuts' && <ShortcutsDialog onClose={() => setDialog(undefined)} />}
+      {open === 'chat' && <ChatPanel call={call} kept={kept.chat} onClose={close} />}
+      {open === 'people' && <PeoplePanel call={call} model={model} kept={kept.people} onClose={close} />}
+      <Notices call={call} onOpenChat={openChat} />
+      <Pager model={model} />
+      <ControlBar call={call} model={model} room={room} sheet={open} onSheet={toggle} onDialog={setDialog} />
+      {dialog === 'settings' && <SettingsDialog call={call} onClose={closeDialog} />}
+      {dialog === 'shortcuts' && <ShortcutsDialog onClose={closeDialog} />}
+      {dialog === 'invite' && <InviteDialog room={room} onClose={closeDialog} />}
     </div>
   );
+}
+
+/** Draws nothing: what the tab says changes nothing of the meeting. */
+function Tab({ call, room }: { call: CallView; room: string }) {
+  useTab(call, room);
+  return null;
 }

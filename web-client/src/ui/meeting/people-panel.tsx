@@ -1,24 +1,22 @@
 import { Mic, MicOff, MonitorUp, Pin, PinOff, VideoOff } from 'lucide-react';
-import type { Person } from '../../call/types';
+import type { CallView } from '../../call/types';
+import type { StageModel } from '../../layout/stage-model';
 import { Avatar } from '../parts/avatar';
 import { Bars } from '../parts/bars';
 import { usePlural, useT } from '../prefs';
-import { Panel } from './panel';
-
-interface Props {
-  people: readonly Person[];
-  pins: readonly string[];
-  onPin: (id: string) => void;
-  onClose: () => void;
-}
+import { useStore } from '../use-store';
+import { Sheet } from './sheet';
+import type { Kept } from './use-sheets';
 
 /** Who is here, and what they send. */
-export function PeoplePanel({ people, pins, onPin, onClose }: Props) {
+export function PeoplePanel({ call, model, kept, onClose }: { call: CallView; model: StageModel; kept: Kept; onClose: () => void }) {
   const t = useT();
+  const people = useStore(call.people, ({ list }) => list);
+  const pins = useStore(model, (stage) => stage.pins);
   const plural = usePlural();
   return (
-    <Panel title={t('people.title')} note={t(`people.count.${plural(people.length)}`, { count: people.length })} onClose={onClose}>
-      <ul className="people" aria-label={t('people.list')}>
+    <Sheet title={t('people.title')} note={t(`people.count.${plural(people.length)}`, { count: people.length })} kept={kept} onClose={onClose}>
+      <ul className="people" data-scrolls aria-label={t('people.list')}>
         {people.map((person) => {
           const id = `${person.identity}/camera`;
           const pinned = pins.includes(id);
@@ -27,21 +25,24 @@ export function PeoplePanel({ people, pins, onPin, onClose }: Props) {
             <li key={person.identity} className="people-row" data-identity={person.identity} data-speaking={person.speaking}>
               <Avatar identity={person.identity} name={person.name} size="small" />
               <span className="people-name">{person.isLocal ? t('tile.you', { name: person.name }) : person.name}</span>
+              {person.role !== 'participant' && <span className="people-role">{t(`people.${person.role}`)}</span>}
               {(person.quality === 'poor' || person.quality === 'lost') && (
                 <span className="people-weak" role="img" aria-label={t('tile.weak')}>
                   <Bars lit={1} />
                 </span>
               )}
               {person.share && <MonitorUp size={18} role="img" aria-label={t('tile.share', { name: person.name })} />}
-              {!person.camera && <VideoOff size={18} role="img" aria-label={t('pre.cameraOff')} />}
+              {!person.camera && <VideoOff size={18} role="img" aria-label={t('people.cameraOff')} />}
               {person.muted ? <MicOff size={18} role="img" aria-label={t('tile.muted')} /> : <Mic size={18} className="people-on" aria-hidden />}
-              <button type="button" className="icon-button" aria-pressed={pinned} aria-label={pinLabel} title={pinLabel} onClick={() => onPin(id)}>
-                {pinned ? <PinOff size={18} aria-hidden /> : <Pin size={18} aria-hidden />}
-              </button>
+              {person.can.pin && (
+                <button type="button" className="icon-button" aria-pressed={pinned} aria-label={pinLabel} title={pinLabel} onClick={() => model.togglePin(id)}>
+                  {pinned ? <PinOff size={18} aria-hidden /> : <Pin size={18} aria-hidden />}
+                </button>
+              )}
             </li>
           );
         })}
       </ul>
-    </Panel>
+    </Sheet>
   );
 }

@@ -1,80 +1,130 @@
-import { MicOff, MonitorUp, Pin, PinOff } from 'lucide-react';
-import { memo } from 'react';
-import type { Person } from '../../call/types';
+import { LoaderCircle, Maximize, MicOff, MonitorUp, Pin, PinOff } from 'lucide-react';
+import { memo, useRef, type ReactNode } from 'react';
+import type { CallView, Person } from '../../call/types';
+import type { StageModel } from '../../layout/stage-model';
 import type { Placed } from '../../layout/types';
 import { Avatar } from '../parts/avatar';
 import { Bars } from '../parts/bars';
+import { useStill } from '../parts/use-still';
 import { Video } from '../parts/video';
 import { useT } from '../prefs';
+import { useStore } from '../use-store';
+import { useMove } from './use-move';
+import { useZoom } from './use-zoom';
 import './tile.css';
+
+/** Tiles of more people than this change places without a movement: it would be a flicker. */
+const MAX_MOVING = 9;
 
 interface Props {
   at: Placed;
-  person: Person;
-  source: 'camera' | 'screen_share';
-  pinned: boolean;
-  canPin: boolean;
-  onPin: (id: string) => void;
-  onStopShare: () => void;
+  call: CallView;
+  model: StageModel;
 }
 
-/** One picture with its name. */
-export const Tile = memo(function Tile({ at, person, source, pinned, canPin, onPin, onStopShare }: Props) {
+/** One picture with its name. It follows its person and nobody else. */
+export const Tile = memo(function Tile({ at, call, model }: Props) {
+  const person = useStore(call.people, ({ list }) => list.find(({ identity }) => identity === at.identity));
+  const several = useStore(call.people, ({ list }) => list.length > 1);
+  const pinned = useStore(model, ({ pins }) => pins.includes(at.id));
+  const calm = useStore(call.people, ({ list }) => list.length <= MAX_MOVING);
+  // Gone, and the stage does not know it yet.
+  if (!person) return null;
+  const shown = { at, person, calm, pin: several && person.can.pin ? <PinButton at={at} person={person} pinned={pinned} model={model} /> : undefined };
+  return at.source === 'screen_share' ? <ShareTile {...shown} /> : <CameraTile {...shown} />;
+});
+
+interface ShownProps {
+  at: Placed;
+  person: Person;
+  calm: boolean;
+  pin: ReactNode;
+}
+
+function CameraTile({ at, person, calm, pin }: ShownProps) {
   const t = useT();
-  const isShare = source === 'screen_share';
-  const picture = isShare ? person.share : person.camera;
-  const speaking = person.speaking && !isShare;
-  const shown = isShare ? t('tile.share', { name: person.name }) : person.isLocal ? t('tile.you', { name: person.name }) : person.name;
-  const pinLabel = t(pinned ? 'tile.unpin' : 'tile.pin', { name: shown });
+  const tile = useRef<HTMLLIElement>(null);
+  const video = useRef<HTMLVideoElement>(null);
+  const { camera, muted, speaking, quality } = person;
+  const name = nameOf(at, person, t);
+  // A picture that the server pauses says so itself; one's own needs no server.
+  const still = useStill(video, camera && !camera.paused && !person.isLocal ? camera.key : undefined);
+  useMove(tile, at, calm);
 
   return (
-    <li
-      className={`tile tile--${at.role}`}
-      data-testid="tile"
-      data-identity={person.identity}
-      data-source={source}
-      data-speaking={speaking}
-      data-muted={person.muted}
-      style={{ width: at.width, height: at.height, transform: `translate(${String(at.x)}px, ${String(at.y)}px)` }}
-    >
-      {isShare && person.isLocal ? (
-        <OwnShare onStop={onStopShare} />
-      ) : picture ? (
-        <Video key={picture.key} picture={picture} label={shown} whole={isShare} />
-      ) : (
-        <Avatar identity={person.identity} name={person.name} size="tile" />
+    <li ref={tile} className={`tile tile--${at.role}`} data-testid="tile" data-identity={person.identity} data-source="camera" data-speaking={speaking} data-muted={muted} data-still={still} style={placed(at)}>
+      {camera ? <Video key={camera.key} picture={camera} label={name} video={video} /> : <Avatar identity={person.identity} name={person.name} size="tile" />}
+      {camera?.paused && <p className="tile-paused">{t('tile.paused')}</p>}
+      {still && (
+        <div className="tile-still" role="img" aria-label={t('tile.still')}>
+          <LoaderCircle className="spin" size={28} aria-hidden />
+        </div>
       )}
-      {picture?.paused && <p className="tile-paused">{t('tile.paused')}</p>}
       <div className="tile-label">
-        {isShare ? <MonitorUp size={15} aria-hidden /> : person.muted && <MicOff size={15} className="tile-muted" role="img" aria-label={t('tile.muted')} />}
-        <span>{shown}</span>
+        {muted && <MicOff size={15} className="tile-muted" role="img" aria-label={t('tile.muted')} />}
+        <span>{name}</span>
         {speaking && <span className="sr-only">{t('tile.speaking')}</span>}
       </div>
-      {!isShare && (person.quality === 'poor' || person.quality === 'lost') && (
-        <span className="tile-quality" data-quality={person.quality} role="img" aria-label={t(person.quality === 'poor' ? 'tile.weak' : 'tile.gone')} title={t(person.quality === 'poor' ? 'tile.weak' : 'tile.gone')}>
-          <Bars lit={person.quality === 'poor' ? 1 : 0} size={16} />
+      {(quality === 'poor' || quality === 'lost') && (
+        <span className="tile-quality" data-quality={quality} role="img" aria-label={t(quality === 'poor' ? 'tile.weak' : 'tile.gone')} title={t(quality === 'poor' ? 'tile.weak' : 'tile.gone')}>
+          <Bars lit={quality === 'poor' ? 1 : 0} size={16} />
         </span>
       )}
-      {canPin && (
-        <button type="button" className="tile-pin" aria-pressed={pinned} aria-label={pinLabel} title={pinLabel} onClick={() => onPin(at.id)}>
-          {pinned ? <PinOff size={16} aria-hidden /> : <Pin size={16} aria-hidden />}
-        </button>
-      )}
+      {pin}
       <span className="tile-ring" aria-hidden="true" />
     </li>
   );
-});
+}
 
-/** One's own screen shown to oneself would be a mirror in a mirror. */
-function OwnShare({ onStop }: { onStop: () => void }) {
+/** Somebody's screen. It can be looked at more closely, and by itself. */
+function ShareTile({ at, person, calm, pin }: ShownProps) {
   const t = useT();
+  const tile = useRef<HTMLLIElement>(null);
+  const [zoom, hands] = useZoom(tile);
+  const name = nameOf(at, person, t);
+  const full = t('tile.full', { name });
+  useMove(tile, at, calm);
+
   return (
-    <div className="tile-own-share">
-      <MonitorUp size={28} aria-hidden />
-      <p>{t('tile.ownShare')}</p>
-      <button type="button" className="button button--small" onClick={onStop}>
-        {t('control.stopShare')}
-      </button>
-    </div>
+    <li ref={tile} className={`tile tile--${at.role}`} data-testid="tile" data-identity={person.identity} data-source="screen_share" data-speaking="false" data-muted={person.muted} data-zoomed={zoom.scale > 1} style={placed(at)} {...hands}>
+      {person.share && <Video key={person.share.key} picture={person.share} label={name} whole zoom={zoom} />}
+      {person.share?.paused && <p className="tile-paused">{t('tile.paused')}</p>}
+      <div className="tile-label">
+        <MonitorUp size={15} aria-hidden />
+        <span>{name}</span>
+      </div>
+      {document.fullscreenEnabled && (
+        <button
+          type="button"
+          className="tile-pin tile-full"
+          aria-label={full}
+          title={full}
+          onClick={() => void (document.fullscreenElement === tile.current ? document.exitFullscreen() : tile.current?.requestFullscreen())}
+        >
+          <Maximize size={16} aria-hidden />
+        </button>
+      )}
+      {pin}
+      <span className="tile-ring" aria-hidden="true" />
+    </li>
   );
+}
+
+function PinButton({ at, person, pinned, model }: { at: Placed; person: Person; pinned: boolean; model: StageModel }) {
+  const t = useT();
+  const label = t(pinned ? 'tile.unpin' : 'tile.pin', { name: nameOf(at, person, t) });
+  return (
+    <button type="button" className="tile-pin" aria-pressed={pinned} aria-label={label} title={label} onClick={() => model.togglePin(at.id)}>
+      {pinned ? <PinOff size={16} aria-hidden /> : <Pin size={16} aria-hidden />}
+    </button>
+  );
+}
+
+function nameOf({ source }: Placed, { name, isLocal }: Person, t: ReturnType<typeof useT>): string {
+  if (source === 'screen_share') return t('tile.share', { name });
+  return isLocal ? t('tile.you', { name }) : name;
+}
+
+function placed({ x, y, width, height }: Placed) {
+  return { width, height, transform: `translate(${String(x)}px, ${String(y)}px)` };
 }

@@ -1,16 +1,10 @@
 import { useEffect, useEffectEvent } from 'react';
 
 /** What the keys do. */
-export interface ShortcutActions {
-  microphone(): void;
-  camera(): void;
-  chat(): void;
-  people(): void;
-  help(): void;
-}
+export type Action = 'microphone' | 'camera' | 'chat' | 'people' | 'help';
 
 interface Shortcut {
-  readonly action: keyof ShortcutActions;
+  readonly action: Action;
   readonly key: string;
   readonly ctrl: boolean;
 }
@@ -24,17 +18,23 @@ export const SHORTCUTS: readonly Shortcut[] = [
   { action: 'help', key: '?', ctrl: false },
 ];
 
+/** The keys of an action, as `aria-keyshortcuts` has them. */
+export function keysOf(action: string): string | undefined {
+  const shortcut = SHORTCUTS.find((one) => one.action === action);
+  return shortcut && `${shortcut.ctrl ? 'Control+' : ''}${shortcut.key.toUpperCase()}`;
+}
+
 /**
  * Listens for the shortcuts. Those with Ctrl work everywhere, for the moment in which one wants to be muted is the one in
  * which one types; single letters rest while text is written or a dialog is open.
  */
-export function useShortcuts(actions: ShortcutActions): void {
+export function useShortcuts(act: (action: Action) => void): void {
   const pressed = useEffectEvent((event: KeyboardEvent) => {
     const shortcut = shortcutOf(event);
     if (!shortcut || (!shortcut.ctrl && (isTyping(event.target) || document.querySelector('dialog[open]')))) return;
     event.preventDefault();
     // A key that is held down is one wish, and none of the browser's.
-    if (!event.repeat) actions[shortcut.action]();
+    if (!event.repeat) act(shortcut.action);
   });
 
   useEffect(() => {

@@ -1,12 +1,16 @@
-import { useEffect, useState, useSyncExternalStore, type RefObject } from 'react';
-import type { CallSnapshot } from '../../call/types';
-import { StageModel, type StageSnapshot } from '../../layout/stage-model';
+import { useEffect, useState, type RefObject } from 'react';
+import type { CallView } from '../../call/types';
+import { StageModel } from '../../layout/stage-model';
 
-/** The stage model fed by the call and by the size of an element. */
-export function useStage(state: CallSnapshot, element: RefObject<HTMLElement | null>): [StageModel, StageSnapshot] {
+/** The stage model of a call, fed by its people and by the size of an element. Nothing is drawn anew by it: whoever shows a part follows that. */
+export function useStage({ people }: CallView, element: RefObject<HTMLElement | null>): StageModel {
   const [model] = useState(() => new StageModel());
 
-  useEffect(() => model.setPeople(state.people, state.speakers, performance.now()), [model, state.people, state.speakers]);
+  useEffect(() => {
+    const tell = (): void => model.setPeople(people.getSnapshot(), performance.now());
+    tell();
+    return people.subscribe(tell);
+  }, [model, people]);
 
   useEffect(() => {
     const box = element.current;
@@ -18,5 +22,5 @@ export function useStage(state: CallSnapshot, element: RefObject<HTMLElement | n
     return () => observer.disconnect();
   }, [model, element]);
 
-  return [model, useSyncExternalStore(model.subscribe, model.getSnapshot)];
+  return model;
 }

@@ -1,8 +1,9 @@
 import { ChevronDown, Mic, Video as Camera, Volume2 } from 'lucide-react';
-import { useState, useSyncExternalStore } from 'react';
+import { useState } from 'react';
 import { devices, type Device } from '../../call/devices';
 import { playTestSound } from '../../call/meter';
 import { useT } from '../prefs';
+import { useStore } from '../use-store';
 
 const ICONS = { audioinput: Mic, videoinput: Camera, audiooutput: Volume2 };
 const LABELS = { audioinput: 'device.microphone', videoinput: 'device.camera', audiooutput: 'device.speaker' } as const;
@@ -17,7 +18,7 @@ export interface DeviceChooser {
 /** Picks one of the devices plugged in. */
 export function DeviceSelect({ kind, chooser, onChosen }: { kind: MediaDeviceKind; chooser: DeviceChooser; onChosen?: () => void }) {
   const t = useT();
-  const list: readonly Device[] = useSyncExternalStore(devices.subscribe, devices.getSnapshot)[LISTS[kind]];
+  const list: readonly Device[] = useStore(devices)[LISTS[kind]];
   const [chosen, setChosen] = useState<string>();
   const active = chosen ?? chooser.activeDevice(kind);
   const Icon = ICONS[kind];

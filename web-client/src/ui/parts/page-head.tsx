@@ -1,6 +1,7 @@
 import { ChevronDown, Languages, SunMoon } from 'lucide-react';
 import { languages, nameOf, type Language } from '../../i18n';
-import { setPref, usePrefs, useT, type Theme } from '../prefs';
+import { setLanguage, setPref, type Theme } from '../../prefs';
+import { usePrefs, useT } from '../prefs';
 import { go } from '../route';
 import { Logo } from './logo';
 import './page-head.css';
@@ -36,7 +37,7 @@ export function LanguagePicker() {
   return (
     <div className="select">
       <Languages size={16} aria-hidden />
-      <select aria-label={t('language.label')} value={language} onChange={(event) => setPref('language', event.target.value as Language)}>
+      <select aria-label={t('language.label')} value={language} onChange={(event) => void setLanguage(event.target.value as Language)}>
         {languages.map((tag) => (
           <option key={tag} value={tag} lang={tag}>
             {nameOf(tag)}

@@ -1,4 +1,5 @@
 import { useEffect, useEffectEvent, useId, useRef, useState, type ReactNode } from 'react';
+import { rove } from './rove';
 import './popover.css';
 
 interface Props {
@@ -7,11 +8,14 @@ interface Props {
   className: string;
   icon: ReactNode;
   align?: 'start' | 'center' | 'end';
+  /** It is a list of things to do, not a panel of fields. */
+  menu?: boolean;
+  testId?: string;
   children: (close: () => void) => ReactNode;
 }
 
 /** A button that opens a small panel above itself. Escape, a click elsewhere or moving on closes it. */
-export function Popover({ label, className, icon, align = 'center', children }: Props) {
+export function Popover({ label, className, icon, align = 'center', menu = false, testId, children }: Props) {
   const [open, setOpen] = useState(false);
   const root = useRef<HTMLDivElement>(null);
   const button = useId();
@@ -37,7 +41,7 @@ export function Popover({ label, className, icon, align = 'center', children }: 
     document.addEventListener('pointerdown', outside);
     document.addEventListener('focusin', outside);
     document.addEventListener('keydown', escape);
-    panel.current?.querySelector<HTMLElement>('button, select, input')?.focus({ preventScroll: true });
+    (panel.current?.querySelector<HTMLElement>(':is(button, select, input):not(:disabled)') ?? panel.current)?.focus({ preventScroll: true });
     return () => {
       document.removeEventListener('pointerdown', outside);
       document.removeEventListener('focusin', outside);
@@ -47,12 +51,12 @@ export function Popover({ label, className, icon, align = 'center', children }: 
 
   return (
     <div ref={root} className="popover">
-      <button id={button} type="button" className={className} aria-label={label} title={label} aria-expanded={open} aria-haspopup="dialog" onClick={() => setOpen(!open)}>
+      <button id={button} type="button" className={className} aria-label={label} title={label} data-testid={testId} aria-expanded={open} aria-haspopup={menu ? 'menu' : 'dialog'} onClick={() => setOpen(!open)}>
         {icon}
       </button>
       {open && (
         // It takes a click on its own ground: what is around it would take the focus, and that closes it.
-        <div ref={panel} className="popover-panel" data-align={align} role="dialog" aria-label={label} tabIndex={-1}>
+        <div ref={panel} className="popover-panel" data-align={align} role={menu ? 'menu' : 'dialog'} aria-label={label} tabIndex={-1} onKeyDown={menu ? (event) => rove(event, 'vertical') : undefined}>
           {children(close)}
         </div>
       )}

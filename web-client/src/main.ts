@@ -1,12 +1,15 @@
-import { createRoot } from 'react-dom/client';
 import './styles/layers.css';
 import './styles/fonts.css';
 import './styles/tokens.css';
 import './styles/base.css';
+import { here } from './address';
 import { keptForTab } from './call/storage';
-import { App } from './ui/app';
-import { apply } from './ui/prefs';
+import { loadLanguage } from './i18n';
+import { apply, prefs } from './prefs';
 
+// Small, and first: it asks for everything else at once, so that nothing is found only after something else has run.
+
+here();
 apply();
 
 // After an update of the server the files this page knows may be gone: the new page knows the new ones.
@@ -17,5 +20,7 @@ window.addEventListener('vite:preloadError', (event) => {
   location.reload();
 });
 
-const root = document.getElementById('root');
-if (root) createRoot(root).render(<App />);
+const language = loadLanguage(prefs.getSnapshot().language);
+const app = import('./start');
+if (location.pathname.startsWith('/m/')) void import('./ui/join/visit').catch(() => undefined);
+void Promise.all([app, language]).then(([{ start }]) => start());
