@@ -1,12 +1,12 @@
 //! The boundary of the media engine: what goes in ([`Datagram`], [`Command`]) and what comes out
 //! ([`SendBatch`], [`Event`]). Read this file first.
 //!
-//! A [`Shard`](crate::Shard) is a state machine. Its owner calls
-//! `handle_datagram` for each datagram of a receive batch, then `flush` once; `handle_command` for each
-//! command; `handle_timeout` when the instant of `poll_timeout` has come; and drains `poll_event` after each. Where a
-//! participant is in rooms of several shards, the owner also carries what `drain_relayed` and `poll_request` have for other
-//! shards to their `handle_relayed` and `handle_command`.
-//! The shard never blocks, never asks a clock, and writes ciphertext straight into the owner's send buffer.
+//! A [`Shard`](crate::Shard) is a state machine. Its owner calls `handle_datagram` for each datagram of a receive
+//! batch, then `flush` once; `handle_command` for each command; `handle_timeout` when the instant of `poll_timeout` has
+//! come; and drains `poll_event` after each. Where a participant is in rooms of several shards, the owner also carries
+//! what `drain_relayed` and `poll_request` have for other shards to their `handle_relayed` and `handle_command`. What
+//! is answered, in which order, and what may be lost: see [`Command`]. The shard never blocks, never asks a clock, and
+//! writes ciphertext straight into the owner's send buffer.
 
 mod command;
 mod config;

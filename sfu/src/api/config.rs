@@ -1,16 +1,17 @@
-//! What a shard is born with.
+//! The configuration of a shard.
 
 use std::net::SocketAddr;
 
-/// What a shard needs to know at birth.
+/// Configuration of a shard, constant over its life.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// The addresses under which this shard's socket is reachable: its ICE host candidates. Not empty.
     pub addresses: Vec<SocketAddr>,
-    /// The addresses at which connections for this shard are taken: its passive TCP candidates (RFC 6544). May be empty.
+    /// The addresses at which connections for this shard are taken: its passive TCP candidates (RFC 6544). May be
+    /// empty.
     pub tcp_addresses: Vec<SocketAddr>,
-    /// Which shard of the process this is. Its ufrags tell it, so that a port that the shards share can be sorted
-    /// ([`stream_shard`](crate::stream_shard)).
+    /// Number of this shard in the process. The shard's ufrags contain it, so that a port that the shards share can be
+    /// sorted ([`stream_shard`](crate::stream_shard)).
     pub index: u16,
     /// Seed of the shard's random numbers (SSRCs, ICE credentials): from the operating system, or fixed in tests.
     pub seed: [u8; 32],
@@ -24,12 +25,13 @@ pub struct Config {
     pub max_peers: usize,
     /// The most tracks one peer may publish.
     pub max_tracks_per_peer: usize,
-    /// Bytes of data packets that one peer may send per second in the long run, and twice as many at once. What is
-    /// above is not read until it fits: its sender's SCTP window closes.
+    /// Bytes of data packets that one peer may send per second in the long run, and twice as many at once. Packets
+    /// above that are not read until they fit: their sender's SCTP window closes.
     pub max_data_rate: u32,
     /// Estimate what each subscriber's network carries, and send no more.
     pub congestion_control: bool,
-    /// Voices of a room that are forwarded: the loudest. 0: all. [`Command::SetAudioTopN`] decides otherwise for a room.
+    /// Number of voices of a room, the loudest, that are forwarded; 0: all. [`Command::SetAudioTopN`] overrides it for
+    /// a room.
     pub audio_top_n: usize,
 }
 

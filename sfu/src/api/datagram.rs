@@ -6,9 +6,9 @@ use std::net::SocketAddr;
 /// another protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TransportProtocol {
-    /// As it is.
+    /// Alone, in a UDP datagram.
     Udp,
-    /// In a frame (RFC 4571) of a connection that the client opened (RFC 6544).
+    /// In a frame (RFC 4571) of a TCP connection that the client opened (RFC 6544).
     Tcp,
     /// Through an allocation of our own TURN server (RFC 8656): the client's address is the relayed one, which no
     /// socket has.
@@ -18,29 +18,29 @@ pub enum TransportProtocol {
 /// One received datagram, borrowed from the owner's receive buffer.
 #[derive(Debug)]
 pub struct Datagram<'a> {
-    /// Where it came from.
+    /// The address that the datagram came from.
     pub remote: SocketAddr,
-    /// The local address it was sent to (one of [`Config::addresses`], or of [`Config::tcp_addresses`] over TCP).
+    /// The local address that it was sent to (one of [`Config::addresses`], or of [`Config::tcp_addresses`] over TCP).
     pub local: SocketAddr,
-    /// How it came.
+    /// How the datagram came.
     pub protocol: TransportProtocol,
-    /// Its bytes. The shard opens SRTP elsewhere: the buffer is never written.
+    /// The datagram's bytes. The shard opens SRTP elsewhere: the buffer is never written.
     pub payload: &'a [u8],
 }
 
-/// Where a datagram goes, and from which of our addresses.
+/// The path of a datagram to a client: remote address, our address and protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Destination {
     /// The peer's address.
     pub remote: SocketAddr,
     /// Our address, as the peer knows it.
     pub local: SocketAddr,
-    /// How it goes.
+    /// How the datagram goes.
     pub protocol: TransportProtocol,
 }
 
 impl Datagram<'_> {
-    /// The way it came, which is the way back.
+    /// The path on which the datagram came, which is the path for answers.
     pub fn path(&self) -> Destination {
         Destination {
             remote: self.remote,

@@ -1,13 +1,13 @@
-//! What a shard tells.
+//! What a shard reports to the control side. Order, and what may be lost: see [`Command`](super::Command).
 
 use protocol::{ParticipantSid, RoomSid, TrackSid};
 
 use super::track::{SpatialLayer, TrackCodec};
 
-/// What a shard tells the control side.
+/// A report of a shard, or of the [`Negotiator`](crate::Negotiator), to the control side.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// Answer to an offer.
+    /// Our SDP answer to the client's offer.
     Answer {
         /// The participant.
         peer: ParticipantSid,
@@ -20,18 +20,20 @@ pub enum Event {
         /// Sections the client must add (and offer again) before all its subscriptions fit. Zero and zero: none.
         missing: MediaSections,
     },
-    /// Our offer, to a participant with a second PeerConnection. There is one at a time: the next follows the answer.
+    /// Our SDP offer, to a participant with a second PeerConnection. At most one is open at a time: the next follows
+    /// the answer.
     Offer {
         /// The participant.
         peer: ParticipantSid,
-        /// For the answer.
+        /// The offer's id, which the client's answer repeats.
         id: u32,
         /// SDP.
         sdp: String,
         /// For each section that carries a track to the client: mid and track.
         mid_to_track: Vec<(String, TrackSid)>,
     },
-    /// The offer or answer was refused; the peer is as it was before. Or the shard takes no more peers.
+    /// The client's offer or answer was refused, and the peer is as it was before; or the shard takes no more peers,
+    /// and the peer does not exist.
     NegotiationFailed {
         /// The participant.
         peer: ParticipantSid,
@@ -43,20 +45,22 @@ pub enum Event {
     NegotiationNeeded {
         /// The participant.
         peer: ParticipantSid,
-        /// How many sections it must add.
+        /// Number of sections that the client must add.
         missing: MediaSections,
     },
-    /// ICE and DTLS are up (again after an ICE restart that had lost the connection). Of two PeerConnections: of the
-    /// primary, and the other is not lost. Of somebody who is connected elsewhere: it is here.
+    /// The participant is connected: ICE and DTLS are up, for the first time or again after a [`Event::Disconnected`].
+    /// With two PeerConnections: the primary is up, and the other is not lost. A participant who is connected to
+    /// another shard counts as connected as soon as this shard has it.
     Connected {
         /// The participant.
         peer: ParticipantSid,
     },
-    /// The transport (of two, one) is gone. The peer still exists until [`Command::RemovePeer`]: an ICE restart may revive it.
+    /// The transport is gone (with two PeerConnections, one of them). The peer still exists until
+    /// [`Command::RemovePeer`](super::Command::RemovePeer): an ICE restart may revive it.
     Disconnected {
         /// The participant.
         peer: ParticipantSid,
-        /// Why.
+        /// Why the transport is gone.
         reason: DisconnectReason,
     },
     /// The track is bound to a section of the publisher's offer: others may be told of it.
@@ -65,36 +69,39 @@ pub enum Event {
         peer: ParticipantSid,
         /// The track.
         track: TrackSid,
-        /// Section of the publisher's offer.
+        /// The section, in the publisher's offer.
         mid: String,
-        /// Its codec.
+        /// The codec that the track is encoded with.
         codec: TrackCodec,
         /// The layers the section declares (empty for one stream without rid).
         layers: Vec<SpatialLayer>,
     },
-    /// A bound track is sent no longer: its section of the publisher's new offer is inactive, rejected or carries another
-    /// track. LiveKit clients unpublish in this way only; the room answers with [`Command::Unpublish`].
+    /// A bound track is sent no longer: its section of the publisher's new offer is inactive, rejected or carries
+    /// another track. LiveKit clients unpublish in this way only; the room answers with
+    /// [`Command::Unpublish`](super::Command::Unpublish).
     TrackUnbound {
         /// The publisher.
         peer: ParticipantSid,
         /// The track.
         track: TrackSid,
     },
-    /// A published track has no section that we know a codec of, or its section lost the codec the track is encoded with: it
-    /// cannot be received, nor will it be bound. The room answers with [`Command::Unpublish`](super::Command::Unpublish).
+    /// A published track cannot be received, and will not be bound: its section has no codec that we know, or has lost
+    /// the codec that the track is encoded with. The room answers with
+    /// [`Command::Unpublish`](super::Command::Unpublish).
     TrackRefused {
         /// The publisher.
         peer: ParticipantSid,
         /// The track.
         track: TrackSid,
     },
-    /// A subscription got no section, and is told so once. It gets one when there is one, or when its track has another codec.
+    /// A subscription got no section. Reported once; the subscription still gets a section when one is there, or when
+    /// its track has another codec.
     SubscriptionFailed {
         /// The subscriber.
         peer: ParticipantSid,
         /// The track.
         track: TrackSid,
-        /// Why.
+        /// Why there is no section.
         failure: SubscriptionFailure,
     },
     /// The first media packet of a track (or of one of its layers) arrived.
@@ -115,8 +122,8 @@ pub enum Event {
         /// The receiver.
         subscriber: ParticipantSid,
     },
-    /// The layers of a picture that somebody wants changed: the publisher need not send others. More is said at once,
-    /// less after a while. Until the first of these, everything is wanted.
+    /// The set of a picture's layers that anybody wants changed; the publisher need not send others. An increase is
+    /// reported at once, a decrease after a while. Before the first report, every layer is wanted.
     WantedLayersChanged {
         /// The publisher.
         peer: ParticipantSid,
@@ -131,55 +138,57 @@ pub enum Event {
         peer: ParticipantSid,
         /// The track.
         track: TrackSid,
-        /// Nothing of it is sent.
+        /// Nothing of the picture is sent.
         paused: bool,
     },
-    /// A participant's connection became better or worse. Everybody begins [`Quality::Excellent`].
+    /// A participant's connection became better or worse. Every participant begins at [`Quality::Excellent`].
     QualityChanged {
         /// The participant.
         peer: ParticipantSid,
         /// How good it is now.
         quality: Quality,
     },
-    /// Media does not arrive at this subscriber, and beginning its subscriptions anew did not help or could not: its client
-    /// should connect anew. Nothing more is tried for this peer. Or it reads reliable data so slowly that it missed some, and
-    /// its channel must begin anew.
+    /// The client should connect anew; nothing more is tried for this peer. Either media does not arrive at it, and
+    /// beginning its subscriptions anew did not help or was not possible; or it reads reliable data so slowly that it
+    /// missed some, and its channel must begin anew.
     Unreachable {
         /// The subscriber.
         peer: ParticipantSid,
     },
-    /// To the [`Negotiator`](crate::Negotiator), and no further: the publisher sends another codec than its track's, though it
-    /// may.
+    /// To the [`Negotiator`](crate::Negotiator), and no further: the publisher sends another codec than its track's;
+    /// our answer allowed both.
     OtherCodec {
         /// The publisher.
         peer: ParticipantSid,
         /// The track.
         track: TrackSid,
     },
-    /// To the [`Negotiator`](crate::Negotiator), and no further: subscriptions have been waiting for sections.
+    /// To the [`Negotiator`](crate::Negotiator), and no further: subscriptions have waited so long for sections that
+    /// the client should be asked again.
     Unbound {
         /// The subscriber.
         peer: ParticipantSid,
     },
-    /// To the [`Negotiator`](crate::Negotiator), and no further: a subscription does not arrive. It is over, and begins anew.
+    /// To the [`Negotiator`](crate::Negotiator), and no further: a subscription does not arrive. It ends, and begins
+    /// anew with other SSRCs.
     Undelivered {
         /// The subscriber.
         peer: ParticipantSid,
         /// The track.
         track: TrackSid,
     },
-    /// A packet for the server; see [`Command::AwaitReply`].
+    /// A data packet that answers the server; see [`Command::AwaitReply`](super::Command::AwaitReply).
     Reply {
-        /// Who sent it.
+        /// The participant who sent it.
         peer: ParticipantSid,
         /// Encoded `livekit.DataPacket`, as the participant sent it.
         payload: Vec<u8>,
     },
-    /// Who speaks now, loudest first; also sent once when nobody speaks any more.
+    /// The participants who speak now, loudest first; empty once when nobody speaks any more.
     SpeakersChanged {
         /// The room.
         room: RoomSid,
-        /// All who speak.
+        /// All participants who speak.
         speakers: Vec<Speaker>,
     },
 }
@@ -187,27 +196,27 @@ pub enum Event {
 /// Why a subscription has no section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum SubscriptionFailure {
-    /// The client takes no codec in which there is the track.
+    /// The client takes none of the codecs that the track is encoded with.
     CodecUnsupported,
-    /// Its descriptions have as many sections, or are as long, as they may be.
+    /// The client's descriptions have as many sections, or are as long, as they may be.
     TooManySections,
 }
 
 /// How good a participant's connection is, both ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Quality {
-    /// It should send, and nothing arrives any more.
+    /// The participant should send, and nothing arrives any more.
     Lost,
     /// Voices break, or pictures stand still.
     Poor,
-    /// One may notice it.
+    /// Degradation that people may notice.
     Good,
-    /// Nobody notices anything.
+    /// Degradation that nobody notices, or none.
     Excellent,
 }
 
 impl Event {
-    /// The participant it is about; `None` where it is about a whole room.
+    /// The participant that the event is about; `None` where it is about a whole room.
     pub fn peer(&self) -> Option<ParticipantSid> {
         match self {
             Self::SpeakersChanged { .. } => None,
@@ -234,7 +243,7 @@ impl Event {
         }
     }
 
-    /// The room it is about, where it is about no single participant.
+    /// The room that the event is about; `None` where it is about a participant.
     pub fn room(&self) -> Option<RoomSid> {
         match self {
             Self::SpeakersChanged { room, .. } => Some(*room),
@@ -276,13 +285,13 @@ pub struct Speaker {
     pub level: f32,
 }
 
-/// Why `poll_timeout` wants to be woken.
+/// The cause of the next wake-up that `poll_timeout` asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reason {
     /// ICE, DTLS or SCTP of a peer.
     Transport,
     /// NACK, PLI, receiver reports or TWCC feedback are due.
     Feedback,
-    /// Packets waited for a subscriber's network.
+    /// Packets that waited for a subscriber's network are due.
     Pacing,
 }

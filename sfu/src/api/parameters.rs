@@ -1,16 +1,17 @@
-//! What a shard must know of what was negotiated: plain parameters, without descriptions.
+//! The results of negotiation that a shard needs: plain parameters, without descriptions.
 
 use protocol::TrackSid;
 
 use super::track::{MediaKind, SpatialLayer};
 use crate::sdp::{Fingerprint, Setup};
 
-/// Which PeerConnection of a participant; one that has no second one receives on the first too. LiveKit's `SignalTarget`.
+/// A PeerConnection of a participant (LiveKit's `SignalTarget`). A participant with one PeerConnection receives on the
+/// first too.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Target {
-    /// On which it publishes.
+    /// The first PeerConnection, on which the participant publishes.
     Publisher,
-    /// On which it receives, where that is another one.
+    /// The second PeerConnection, on which the participant receives, where it has one.
     Subscriber,
 }
 
@@ -29,41 +30,42 @@ impl std::fmt::Debug for IceCredentials {
     }
 }
 
-/// The client's side of the transport.
+/// The client's side of a transport.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RemoteParameters {
-    /// Its ICE credentials.
+    /// The client's ICE credentials.
     pub ice: IceCredentials,
-    /// The certificate must match at least one of each hash that is given. Not empty; constant over the association.
+    /// Hashes of the client's certificate, which must match at least one of each hash function. Not empty; constant
+    /// over the association.
     pub fingerprints: Vec<Fingerprint>,
-    /// Its DTLS role: active, where it leaves us the choice, or passive. Constant over the association: only with
-    /// restarted ICE it may be another than before, and then the association is another too.
+    /// The client's DTLS role: passive, or active, also where the client leaves us the choice. Constant over the
+    /// association; a restart of ICE may change it, and begins another association then.
     pub setup: Setup,
     /// The credentials differ from those of the offer before: ICE starts again, DTLS stays. False for the first offer.
     pub ice_restarted: bool,
-    /// Data channels, when offered.
+    /// The client's SCTP parameters, when it offered data channels.
     pub sctp: Option<SctpParameters>,
 }
 
 /// The client's side of the SCTP association.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SctpParameters {
-    /// Port within DTLS.
+    /// SCTP port within DTLS.
     pub port: u16,
-    /// The largest message it takes, bytes; 0 means any.
+    /// The largest message that the client takes, bytes; 0 means any.
     pub max_message_size: u64,
 }
 
-/// A published track found its section.
+/// A published track that found its section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Bound {
     /// The track.
     pub track: TrackSid,
-    /// The section.
+    /// The section's mid.
     pub mid: String,
     /// The section's preferred codec.
     pub mime_type: &'static str,
-    /// What was answered for it, which tells variants apart.
+    /// The `fmtp` that was answered for this codec, which tells its variants apart.
     pub fmtp: String,
     /// Payload type of RED (RFC 2198), where the client may send it.
     pub red: Option<u8>,
@@ -74,9 +76,9 @@ pub struct Bound {
 /// A simulcast stream of a section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RidLayer {
-    /// Its rid.
+    /// The stream's rid.
     pub rid: String,
-    /// Its layer: by LiveKit's names (`q`, `h`, `f`), else by order. A single one is [`SpatialLayer::High`];
+    /// The stream's layer: by LiveKit's names (`q`, `h`, `f`), else by order. A single one is [`SpatialLayer::High`];
     /// of `q` and `h`, `h` stays [`SpatialLayer::Medium`] and is the top of what there is.
     pub layer: SpatialLayer,
 }
@@ -111,11 +113,11 @@ pub struct CodecParameters {
 /// Header extension ids (RFC 8285), 1 to 14.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ExtensionIds {
-    /// Section (RFC 9143).
+    /// Section: the MID (RFC 9143).
     pub mid: Option<u8>,
-    /// Simulcast stream (RFC 8852).
+    /// Simulcast stream: the RID (RFC 8852).
     pub rid: Option<u8>,
-    /// Simulcast stream that is repaired (RFC 8852).
+    /// Simulcast stream that a retransmission repairs (RFC 8852).
     pub repaired_rid: Option<u8>,
     /// Transport-wide sequence number.
     pub transport_cc: Option<u8>,
@@ -127,19 +129,19 @@ pub struct ExtensionIds {
     pub dependency_descriptor: Option<u8>,
 }
 
-/// An SSRC the client declared.
+/// An SSRC that the client declared in its description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeclaredSsrc {
-    /// Media.
+    /// SSRC of the media.
     pub ssrc: u32,
-    /// Retransmissions of it.
+    /// SSRC of its retransmissions.
     pub rtx: Option<u32>,
 }
 
 /// A section in which the client sends a published track.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReceiveSection {
-    /// The section.
+    /// The section's mid.
     pub mid: String,
     /// The track.
     pub track: TrackSid,
@@ -151,7 +153,7 @@ pub struct ReceiveSection {
     pub extensions: ExtensionIds,
     /// Simulcast streams; empty for one stream without rid.
     pub layers: Vec<RidLayer>,
-    /// SSRCs, where the client declares them. Which rid one has is not known.
+    /// SSRCs, where the client declares them. Their rids are not known.
     pub ssrcs: Vec<DeclaredSsrc>,
 }
 
@@ -162,7 +164,7 @@ pub struct SendParameters {
     pub payload_type: u8,
     /// Payload type of its retransmissions (RFC 4588), where negotiated.
     pub rtx_payload_type: Option<u8>,
-    /// How its packets name their section, where that was negotiated.
+    /// The element with which packets name their section, where it was negotiated.
     pub mid: Option<MidElement>,
     /// Extension id of transport-wide sequence numbers, where the subscriber reports on them.
     pub transport_cc: Option<u8>,
@@ -181,10 +183,10 @@ pub struct MidElement {
 }
 
 impl MidElement {
-    /// What an element with a one-byte header can hold.
+    /// The longest value of an element with a one-byte header, bytes (RFC 8285, section 4.2).
     const MAX_LEN: usize = 16;
 
-    /// `None` when the name does not fit.
+    /// An element; `None` when `mid` does not fit into it.
     pub fn new(id: u8, mid: &str) -> Option<Self> {
         let len = u8::try_from(mid.len()).ok()?;
         let mut value = [0; Self::MAX_LEN];
@@ -197,19 +199,19 @@ impl MidElement {
     }
 }
 
-/// How a subscription is sent.
+/// How a subscription is sent: its SSRCs and what its section says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendStream {
     /// The track.
     pub track: TrackSid,
-    /// The section takes the track's backup, and not the track itself.
+    /// The section takes the track's backup, not the track itself.
     pub in_backup: bool,
     /// SSRC of the media.
     pub ssrc: u32,
     /// SSRC of retransmissions, used where `parameters` have a payload type for them.
     pub rtx_ssrc: u32,
-    /// The subscriber tells what arrives, or how much its network carries.
+    /// The subscriber reports which packets arrive, or how much its network carries.
     pub reports: bool,
-    /// What its packets look like.
+    /// The format of the packets.
     pub parameters: SendParameters,
 }
