@@ -5,19 +5,19 @@ use std::time::{Duration, Instant};
 /// One millionth of a unit: rates far below one per microsecond stay exact.
 const PART: i64 = 1_000_000;
 
-/// What may still be spent. Units are the owner's: bytes, messages, sequence numbers.
+/// A token bucket. Units are the owner's: bytes, messages, sequence numbers.
 #[derive(Debug, Clone)]
 pub struct Budget {
     /// Units per second.
     rate: u32,
-    /// Parts; see [`PART`].
+    /// The most that there can be, in parts; see [`PART`].
     burst: i64,
     level: i64,
     at: Instant,
 }
 
 impl Budget {
-    /// `rate` units a second in the long run, `burst` at once.
+    /// A full budget: `rate` units a second in the long run, `burst` at once.
     pub fn new(rate: u32, burst: u32, now: Instant) -> Self {
         let burst = i64::from(burst) * PART;
         Self {
@@ -28,7 +28,7 @@ impl Budget {
         }
     }
 
-    /// Spends `units` if they are there.
+    /// Spends `units` if they are there; false if they are not, and then nothing is spent.
     pub fn take(&mut self, units: u32, now: Instant) -> bool {
         self.refill(now);
         let cost = i64::from(units) * PART;
@@ -45,27 +45,27 @@ impl Budget {
         self.level = self.level.saturating_sub(i64::from(units) * PART);
     }
 
-    /// So many units come on top, as far as the burst goes.
+    /// Adds `units`, up to the burst.
     pub fn grant(&mut self, units: u32, now: Instant) {
         self.refill(now);
         let granted = self.level.saturating_add(i64::from(units) * PART);
         self.level = granted.min(self.burst);
     }
 
-    /// Nothing is left.
+    /// Whether nothing is left.
     pub fn is_spent(&mut self, now: Instant) -> bool {
         self.refill(now);
         self.level <= 0
     }
 
-    /// When something is there again, as of the last look.
+    /// The instant at which something is there again, as of the last look.
     pub fn ready_at(&self) -> Instant {
         let owed = 1 - self.level.min(1);
         let micros = owed.div_euclid(i64::from(self.rate.max(1))) + 1;
         self.at + Duration::from_micros(micros.unsigned_abs())
     }
 
-    /// When so many units are there, as of the last look.
+    /// The instant at which `units` are there, as of the last look.
     pub fn ready_for(&self, units: u32) -> Instant {
         let owed = i64::from(units) * PART - self.level;
         let micros = owed.max(0).unsigned_abs();

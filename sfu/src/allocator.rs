@@ -1,36 +1,37 @@
-//! Divides what a subscriber's network carries among the pictures it wants. Sound is not asked: it is small, and a
-//! meeting without it is none.
+//! The division of what a subscriber's network carries, among the pictures it wants. Sound takes no part: it is small,
+//! and a meeting without it is none.
 
 use crate::bwe::Bitrate;
 
-/// A step up must fit with this much to spare, or the first busy second takes it back.
+/// A step up must fit with this much to spare: otherwise the first busy second takes it back.
 const UP: f64 = 1.08;
 
-/// What is sent already stays while it exceeds its share by less than this: rates of encoders waver, …
+/// A layer that is sent already stays while it exceeds its share by less than this: rates of encoders waver.
 const STAY: f64 = 1.1;
 
-/// … and the last layer is given up late: a slow picture is better than none.
+/// The lowest layer stays while it exceeds its share by less than this. It is given up late: a slow picture is better
+/// than none.
 const STAY_VISIBLE: f64 = 1.3;
 
-/// What one picture costs and is worth.
+/// One picture's claim on its subscriber's network: what its layers cost, and how early it is served.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Demand {
-    /// Higher is served first: see [`Priority`].
+    /// When the picture is served: a higher priority first: see [`Priority`].
     pub priority: Priority,
-    /// Bits per second of each layer that exists now.
+    /// Bits per second of each layer that exists now; `None`: the layer does not exist.
     pub layers: [Option<Bitrate>; 3],
     /// The highest layer wanted.
     pub wanted: u8,
-    /// The layer it may have now; `None`: paused.
+    /// The highest layer that the picture may have now; `None`: paused.
     pub current: Option<u8>,
 }
 
-/// Who gets what there is.
+/// The order in which pictures are served when the network does not carry all of them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Priority {
     /// Small pictures, by the layer wanted.
     Camera(u8),
-    /// A shared screen: there the text is that they talk about.
+    /// A shared screen: its text is what people talk about.
     Screen,
 }
 
@@ -88,8 +89,8 @@ impl Demand {
         self.layers[usize::from(layer)].unwrap_or(0)
     }
 
-    /// What must be there for all that is wanted to be given. Each layer on the way up must fit by itself, and a lower one
-    /// may cost more than one above it that has just begun.
+    /// The budget at which the picture gets every layer it wants. Each layer on the way up must fit by itself, and a
+    /// lower one may cost more than one above it that has just begun.
     pub fn full_cost(&self) -> Bitrate {
         let (mut layer, mut most) = (None, 0);
         while let Some(next) = self.above(layer) {

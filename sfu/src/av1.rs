@@ -1,8 +1,8 @@
 //! AV1 payloads without a Dependency Descriptor (AV1 RTP specification, section 4.4): the aggregation header.
 
-/// N: the packet is the first of a coded video sequence, which begins with a key frame.
+/// Bit N: the packet is the first of a coded video sequence, which begins with a key frame.
 const NEW_SEQUENCE: u8 = 0x08;
-/// Z: the first element continues one of the packet before.
+/// Bit Z: the first element continues one of the packet before.
 const CONTINUES: u8 = 0x80;
 
 /// Whether the payload begins a coded video sequence.

@@ -1,9 +1,9 @@
-//! How much one subscriber's network carries: send-side bandwidth estimation in the manner of GoogCC
-//! (draft-ietf-rmcat-gcc-02), from transport-wide feedback.
+//! The bandwidth of one subscriber's network: a send-side estimate in the manner of GoogCC (draft-ietf-rmcat-gcc-02),
+//! from transport-wide feedback.
 //!
-//! Three voices, the lowest wins: the delay gradient ([`trendline`]) steers a rate that grows slowly and falls to what
-//! arrived when queues build up ([`aimd`]); loss that is not the link's nature caps it ([`loss`]); and since a
-//! forwarding unit sends what publishers send and not what the network could take, short bursts of padding
+//! Three estimates, of which the lowest wins: the delay gradient ([`trendline`]) steers a rate that grows slowly and
+//! falls to what arrived when queues build up ([`aimd`]); loss that is not the link's nature caps it ([`loss`]); and
+//! since a forwarding unit sends what publishers send and not what the network could take, short bursts of padding
 //! ([`probe`]) find out how much more there is.
 
 pub mod aimd;
@@ -26,7 +26,7 @@ use sent::{Acked, SentPackets, Stream};
 use throughput::Throughput;
 use trendline::{DelayDetector, Usage};
 
-/// Nothing waits for a longer round trip than this.
+/// The longest round trip that anything waits for.
 const LONGEST_RTT: Duration = Duration::from_secs(2);
 
 /// A network that was too slow within this time is not trusted with bursts.
@@ -41,7 +41,7 @@ pub struct BandwidthEstimator {
     rate: RateControl,
     loss: LossControl,
     prober: Prober,
-    /// By the receiver's own estimate (REMB), where there is no transport-wide feedback.
+    /// The receiver's own estimate (REMB), used where there is no transport-wide feedback.
     remb: Option<Bitrate>,
     feedback_at: Option<Instant>,
     congested_at: Option<Instant>,
@@ -51,7 +51,7 @@ pub struct BandwidthEstimator {
 }
 
 impl BandwidthEstimator {
-    /// An estimator of a network of which nothing is known.
+    /// An estimator for a network of which nothing is known.
     pub fn new(now: Instant) -> Self {
         Self {
             sent: SentPackets::new(now),
@@ -69,7 +69,7 @@ impl BandwidthEstimator {
         }
     }
 
-    /// Packets take another way from now on: what was learnt of the one before is void. Their numbers go on.
+    /// Packets take another path from now on: what was learnt of the one before is void. Transport-wide numbers go on.
     pub fn moved(&mut self) {
         self.throughput = Throughput::default();
         self.delay = DelayDetector::default();
@@ -81,7 +81,7 @@ impl BandwidthEstimator {
         self.bitrate = INITIAL;
     }
 
-    /// The transport-wide number of the next packet; [`Self::sent`] makes it taken.
+    /// The transport-wide number of the next packet; it is used once [`Self::sent`] is called.
     pub fn next_seq(&self) -> SeqNo {
         self.sent.next_seq()
     }

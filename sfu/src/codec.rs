@@ -1,22 +1,22 @@
-//! The codecs that tracks are in, by what the engine must know of each.
+//! The codecs of tracks, and what the engine must know of each.
 
-/// How a codec's payload is treated.
+/// A codec, by how its payload is treated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Codec {
-    /// Every packet stands alone. As RED (RFC 2198) or plain.
+    /// Opus: every packet stands alone. As RED (RFC 2198) or plain.
     Opus,
-    /// RFC 7741: picture ids are rewritten.
+    /// VP8 (RFC 7741): picture ids are rewritten.
     Vp8,
-    /// RFC 9628: picture ids are rewritten.
+    /// VP9 (RFC 9628): picture ids are rewritten.
     Vp9,
-    /// RFC 6184.
+    /// H.264 (RFC 6184).
     H264,
-    /// AV1 RTP specification.
+    /// AV1 (AV1 RTP specification).
     Av1,
 }
 
 impl Codec {
-    /// From the mime type of a negotiated codec.
+    /// The codec with this mime type; `None` for one that is not forwarded.
     pub fn from_mime(mime: &str) -> Option<Self> {
         match () {
             () if mime.eq_ignore_ascii_case("audio/opus") => Some(Self::Opus),
@@ -29,7 +29,7 @@ impl Codec {
         }
     }
 
-    /// RTP clock, Hz.
+    /// Clock rate of RTP timestamps, Hz.
     pub fn clock_rate(self) -> u32 {
         match self {
             Self::Opus => 48_000,
@@ -37,8 +37,8 @@ impl Codec {
         }
     }
 
-    /// Whether pictures of a layer that is left out must be missing without a trace: VP8 decoders wait for each number.
-    /// The others' numbers say what refers to what, and must keep their gaps.
+    /// Whether picture numbers must be continuous where a layer is left out: VP8 decoders wait for each number. Numbers
+    /// of other codecs say what refers to what, and must keep their gaps.
     pub fn closes_pictures(self) -> bool {
         self == Self::Vp8
     }

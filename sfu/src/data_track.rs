@@ -1,25 +1,25 @@
 //! Data tracks of one room: who publishes them, who gets them, and under which handles.
 //!
 //! A packet of the channel `_data_track` names its track by a handle of 16 bits. Publishers choose theirs; a subscriber
-//! gets its own for each track it receives. Of the header (12 bytes, big endian: version and flags, a reserved byte, the
-//! handle, sequence and frame number, timestamp) only version and handle are read; what follows, encrypted or not, is
-//! opaque.
+//! gets its own for each track it receives. Of the header (12 bytes, big endian: version and flags, a reserved byte,
+//! the handle, sequence and frame number, timestamp) only version and handle are read; what follows, encrypted or not,
+//! is opaque.
 
 use std::{hash::Hash, num::NonZeroU16};
 
 use protocol::DataTrackSid;
 use rustc_hash::FxHashMap;
 
-/// Names a track in packets of one sender, or to one receiver. 0 is reserved.
+/// The name of a data track in packets of one sender, or to one receiver. 0 is reserved.
 pub type Handle = NonZeroU16;
 
 /// Bytes of a header without extensions.
 const HEADER: usize = 12;
 
-/// The version we know, in the three highest bits of the first byte.
+/// The version that we know, in the three highest bits of the first byte.
 const VERSION: u8 = 0;
 
-/// The handle in a packet. `None`: it is no packet, or of another version.
+/// The handle in a packet. `None`: the bytes are no packet, or one of another version.
 pub fn handle(packet: &[u8]) -> Option<Handle> {
     let header = packet.first_chunk::<HEADER>()?;
     if header[0] >> 5 != VERSION {
@@ -28,7 +28,7 @@ pub fn handle(packet: &[u8]) -> Option<Handle> {
     Handle::new(u16::from_be_bytes([header[2], header[3]]))
 }
 
-/// Writes another handle into a packet. Nothing happens to what is too short to have one.
+/// Writes another handle into a packet. A packet that is too short to have one is left alone.
 pub fn set_handle(packet: &mut [u8], handle: Handle) {
     if let Some(field) = packet.get_mut(2..4) {
         field.copy_from_slice(&handle.get().to_be_bytes());
@@ -38,7 +38,7 @@ pub fn set_handle(packet: &mut [u8], handle: Handle) {
 /// The data tracks of one room; `K` is a member of it.
 #[derive(Debug)]
 pub struct DataTracks<K> {
-    /// By publisher, and the handle in its packets.
+    /// The tracks, by publisher and the handle in its packets.
     tracks: FxHashMap<(K, Handle), DataTrack<K>>,
     published: FxHashMap<DataTrackSid, (K, Handle)>,
 }
@@ -46,7 +46,7 @@ pub struct DataTracks<K> {
 #[derive(Debug)]
 struct DataTrack<K> {
     sid: DataTrackSid,
-    /// Each with the handle in the packets it gets.
+    /// The subscribers, each with the handle in the packets to it.
     subscribers: Vec<(K, Handle)>,
 }
 
@@ -60,7 +60,7 @@ impl<K> Default for DataTracks<K> {
 }
 
 impl<K: Copy + Eq + Hash> DataTracks<K> {
-    /// A new track. One whose sid or handle is taken is not added.
+    /// Adds a track, unless its sid or handle is taken.
     pub fn publish(&mut self, sid: DataTrackSid, publisher: K, handle: Handle) {
         let key = (publisher, handle);
         if self.published.contains_key(&sid) || self.tracks.contains_key(&key) {
@@ -71,7 +71,7 @@ impl<K: Copy + Eq + Hash> DataTracks<K> {
         self.tracks.insert(key, DataTrack { sid, subscribers });
     }
 
-    /// A track of this publisher ends.
+    /// Removes a track of this publisher.
     pub fn unpublish(&mut self, sid: DataTrackSid, publisher: K) {
         let Some(key) = self.published.get(&sid).copied() else {
             return;
@@ -82,7 +82,7 @@ impl<K: Copy + Eq + Hash> DataTracks<K> {
         }
     }
 
-    /// Somebody gets a track from now on, under this handle.
+    /// A member receives a track from now on, under this handle.
     pub fn subscribe(&mut self, sid: DataTrackSid, subscriber: K, handle: Handle) {
         self.unsubscribe(sid, subscriber);
         if let Some(track) = self.track_mut(sid) {
@@ -90,20 +90,21 @@ impl<K: Copy + Eq + Hash> DataTracks<K> {
         }
     }
 
-    /// Somebody gets a track no longer.
+    /// A member receives a track no longer.
     pub fn unsubscribe(&mut self, sid: DataTrackSid, subscriber: K) {
         if let Some(track) = self.track_mut(sid) {
             track.subscribers.retain(|(other, _)| *other != subscriber);
         }
     }
 
-    /// Who gets the packets of this publisher with this handle, and under which handles. `None`: it has no such track.
+    /// The subscribers of the publisher's track with this handle, and the handles in the packets to them. `None`: the
+    /// publisher has no such track.
     pub fn subscribers(&self, publisher: K, handle: Handle) -> Option<&[(K, Handle)]> {
         let track = self.tracks.get(&(publisher, handle))?;
         Some(&track.subscribers)
     }
 
-    /// A member is gone: what it published and what it got.
+    /// Removes a member, with what it published and what it received.
     pub fn remove(&mut self, member: K) {
         self.published.retain(|_, (other, _)| *other != member);
         self.tracks.retain(|(other, _), track| {

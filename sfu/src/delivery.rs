@@ -1,17 +1,17 @@
-//! Nobody is silently unheard: for each subscription it is known whether media arrives, and where it should and does not,
-//! it is repaired.
+//! Whether media arrives at each subscriber, so that nobody is unheard without notice: a subscription whose media
+//! should arrive and does not is repaired.
 //!
 //! Evidence of arrival is what subscribers report: transport-wide feedback, for which one packet of each stream is
-//! followed at a time, and receiver reports. Against a stream counts only what a receiver says of it: packets that it
-//! reports missing one after the other, or reports that pass it over. Where nothing at all is heard of a receiver, its
-//! network is at fault, which is ICE's business.
+//! followed at a time, and receiver reports. A stream counts as lost only by what its receiver says of it: packets
+//! reported missing one after the other, or reports that pass the stream over. Where nothing at all is heard of a
+//! receiver, its network is at fault, which is ICE's business.
 //!
-//! With transport-wide feedback a stream that does not arrive is found in two to three seconds. All browsers and SDKs give
-//! it, for sound too, and where congestion control is off, packets that are followed have numbers and no others.
-//! Receiver reports alone are slower, and must be: for sound libwebrtc sends one in 2.5 to 7.5 s for each stream by itself
-//! (five seconds, times a half to one and a half as in RFC 3550, section 6.3.1), none at all for a stream it does not
-//! know, and any of them may be lost. Less than two of the longest intervals are no silence, and of reports in which a
-//! stream stands still one may be older than a full queue. Sooner would mean to begin voices anew that arrive.
+//! With transport-wide feedback a stream that does not arrive is found in two to three seconds. All browsers and SDKs
+//! give it, for sound too, and where congestion control is off, packets that are followed have numbers and no others.
+//! Receiver reports alone are slower, and must be: for sound libwebrtc sends one in 2.5 to 7.5 s for each stream by
+//! itself (five seconds, times a half to one and a half as in RFC 3550, section 6.3.1), none at all for a stream it
+//! does not know, and any of them may be lost. Less than two of the longest intervals are no silence, and of reports in
+//! which a stream stands still one may be older than a full queue. Sooner would mean to begin voices anew that arrive.
 //!
 //! But a client that is not heard at all while its path is checked is deaf ([`deafness`]): it is told to connect anew.
 //!
@@ -25,93 +25,98 @@ use std::time::{Duration, Instant};
 use self::deafness::Deafness;
 use crate::{api::MediaKind, keys::DownTrackKey, rtcp::TransportCc, rtp::SeqNo};
 
-/// Time between two looks at a peer.
+/// The time between two looks at a peer.
 const INTERVAL: Duration = Duration::from_millis(250);
 
-/// Media that should flow and did not arrive for this long is repaired.
+/// A stream that should flow and did not arrive for this long is repaired.
 const LIMIT: Duration = Duration::from_millis(1900);
 
-/// The same where transport-wide feedback is negotiated and nothing of it comes, while other packets do.
+/// The limit where transport-wide feedback is negotiated and none comes, while other packets of the receiver do.
 const SILENT_LIMIT: Duration = Duration::from_millis(2500);
 
-/// Receiver reports in a row in which a stream stands still.
+/// A stream stands still when this many receiver reports in a row show no progress, and [`LIMIT`] has passed.
 const STOOD_STILL: u32 = 2;
 
 /// A report is older than the packets sent within this time.
 const REPORT_LAG: Duration = Duration::from_millis(500);
 
-/// The same where receiver reports do not name the stream: clients send them every second or so for a picture, …
+/// The limit for a picture that receiver reports do not name: clients send a report on a picture every second or so.
 const REPORT_LIMIT_VIDEO: Duration = Duration::from_secs(6);
 
-/// … and every five seconds for sound, at times every seven and a half: two of those, and one may be lost.
+/// The limit for sound that receiver reports do not name: clients send a report on sound every five seconds, at times
+/// every seven and a half. Two of those intervals, and one report may be lost.
 const REPORT_LIMIT_AUDIO: Duration = Duration::from_secs(16);
 
-/// Reports of a receiver that pass a stream over, besides the time.
+/// A stream counts as passed over only when its time limit has passed and this many reports of the receiver did not
+/// name it.
 const PASSED_OVER: u32 = 3;
 
-/// Packets without a sign of arrival, besides the time: of a picture that rests one comes now and then, and one may be lost.
+/// A stream counts as unanswered only when its time limit has passed and this many packets went out without a sign of
+/// arrival: of a picture that rests one comes now and then, and one may be lost.
 const UNANSWERED: u32 = 8;
 
-/// Followed packets in a row that a receiver reports as missing, besides the time: a burst of losses is no broken path.
+/// A stream counts as missing only when [`LIMIT`] has passed and the receiver reported this many followed packets in a
+/// row as missing: a burst of losses is no broken path.
 const MISSING: u32 = 5;
 
-/// A stream is asked about again after this.
+/// The next packet of a stream is followed this long after the one before.
 const PROBE_INTERVAL: Duration = Duration::from_millis(100);
 
-/// A peer of which nothing was heard for this long is not judged; by its reports, half of their limit.
+/// A peer of which nothing was heard for this long is not judged by its feedback; by its receiver reports, after half
+/// of their limit.
 const ALIVE: Duration = Duration::from_secs(1);
 
-/// Packets of a track within this time: it is being sent.
+/// A track is being sent when packets of it came within this time.
 pub const FLOWING: Duration = Duration::from_secs(1);
 
-/// Subscriptions of one peer that are begun anew within [`REPAIR_WINDOW`]. When that does not help, its connection is.
+/// The number of subscriptions of one peer that are begun anew within [`REPAIR_WINDOW`]. When that does not help, its
+/// connection is begun anew.
 const MAX_REPAIRS: u8 = 3;
 
-/// See [`MAX_REPAIRS`].
+/// The time in which [`MAX_REPAIRS`] counts.
 const REPAIR_WINDOW: Duration = Duration::from_secs(60);
 
-/// A client that was asked to offer sections for its subscriptions, and did not, is asked again after twice this, then
-/// four times this, …
+/// A client that was asked to offer sections for its subscriptions, and did not, is asked again after twice this time,
+/// then after four times this time, and so on.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// … but never after more than this.
+/// A client that does not offer sections is asked again at least this often.
 const MAX_ASK_AGAIN: Duration = Duration::from_secs(60);
 
-/// A publisher that sends nothing of a track for so long has a problem, of which it is told once.
+/// A publisher that sends nothing of a track for this long has a problem, of which it is told once.
 const PUBLISHER_LIMIT: Duration = Duration::from_secs(4);
 
-/// What is known of the arrival of one stream at its receiver.
+/// The evidence of one stream's arrival at its receiver.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Delivery {
-    /// Packets that went out.
+    /// Number of packets that went out.
     count: u32,
-    /// Since when packets with transport-wide numbers went out without a sign of arrival, and how many had by then.
+    /// Since when packets with transport-wide numbers go out without a sign of arrival, and `count` by then.
     unproven: Option<(Instant, u32)>,
-    /// Something of it has arrived.
+    /// Whether a packet of the stream has arrived.
     proven: bool,
-    /// Followed packets in a row that did not arrive.
+    /// Number of followed packets in a row that did not arrive.
     missing: u32,
-    /// The packet that is followed went out; when.
+    /// When the packet that is followed went out.
     probed: Option<Instant>,
-    /// Since when packets went out without a receiver report of progress; how many packets had, and how many
-    /// reports had come by then.
+    /// Since when packets go out without a receiver report of progress, and by then `count` and the number of reports.
     unreported: Option<(Instant, u32, u32)>,
     highest_reported: Option<u32>,
-    /// Reports in a row in which it stands still, and when the last of them came.
+    /// Number of reports in a row in which the stream stands still, and when the last of them came.
     still: u32,
     still_at: Option<Instant>,
-    /// Packets sent, when it was last looked at.
+    /// Number of packets sent at the last look.
     seen: u32,
-    /// Since when nothing went out though it should.
+    /// Since when nothing goes out though it should.
     starved: Option<Instant>,
-    /// Since when no section carries it, and times it was asked for one.
+    /// Since when no section carries the stream, and how many times the client was asked for one.
     unbound: Option<(Instant, u32)>,
-    /// It was begun anew as a repair.
+    /// The stream was begun anew as a repair, and nothing has arrived since.
     repaired: bool,
 }
 
 impl Delivery {
-    /// A packet went out to a receiver that has sent so many reports. True: it should be followed.
+    /// A packet went out to a receiver that has sent `reports` reports. Returns whether the packet should be followed.
     pub fn sent(&mut self, is_numbered: bool, reports: u32, now: Instant) -> bool {
         let count = self.count;
         self.count = count.wrapping_add(1);
@@ -126,12 +131,12 @@ impl Delivery {
         is_followed
     }
 
-    /// The next packet with a transport-wide number is followed.
+    /// Whether the next packet with a transport-wide number is followed.
     pub fn is_due(&self, now: Instant) -> bool {
         self.probed.is_none_or(|at| now >= at + PROBE_INTERVAL)
     }
 
-    /// It was reported as arrived, or as missing.
+    /// The followed packet was reported as arrived, or as missing.
     pub fn followed(&mut self, arrived: bool) {
         if arrived {
             self.unproven = None;
@@ -143,12 +148,12 @@ impl Delivery {
         }
     }
 
-    /// Something of it has arrived: its receiver knows the stream.
+    /// Whether a packet of the stream has arrived: its receiver knows the stream.
     pub fn is_proven(&self) -> bool {
         self.proven
     }
 
-    /// A receiver report spoke of it.
+    /// A receiver report named the stream.
     pub fn reported(&mut self, highest_seq: u32, now: Instant) {
         self.proven = true;
         if self.highest_reported.replace(highest_seq) != Some(highest_seq) {
@@ -158,7 +163,7 @@ impl Delivery {
         } else if self
             .unreported
             .is_some_and(|(since, ..)| now >= since + REPORT_LAG)
-            // Those that a network held back come all at once, and say what was.
+            // Reports that a network held back come all at once, and say what was.
             && self.still_at.is_none_or(|at| now >= at + REPORT_LAG)
         {
             self.still += 1;
@@ -166,8 +171,8 @@ impl Delivery {
         }
     }
 
-    /// It does not arrive, as far as the receiver tells. Where nothing is heard of it, the clocks start again with the
-    /// next packet.
+    /// Whether the stream does not arrive, as far as the receiver tells. Where nothing is heard of the receiver, the
+    /// clocks start again with the next packet.
     pub fn is_lost(&mut self, kind: MediaKind, receiver: &Watch, now: Instant) -> bool {
         let silent = receiver.silent(now);
         if silent >= ALIVE {
@@ -196,7 +201,7 @@ impl Delivery {
         is_missing || is_passed_over
     }
 
-    /// Nothing is expected of it now.
+    /// Nothing is expected of the stream now.
     pub fn rest(&mut self) {
         self.unproven = None;
         self.missing = 0;
@@ -204,7 +209,7 @@ impl Delivery {
         self.still = 0;
     }
 
-    /// Takes note of whether anything went out since the last look. True: nothing did for too long.
+    /// Takes note of whether anything went out since the last look. Returns whether nothing did for too long.
     pub fn is_starved(&mut self, sent: u32, should_flow: bool, now: Instant) -> bool {
         if !should_flow || std::mem::replace(&mut self.seen, sent) != sent {
             self.starved = None;
@@ -218,22 +223,22 @@ impl Delivery {
         is_starved
     }
 
-    /// A section carries it.
+    /// A section carries the stream.
     pub fn bound(&mut self) {
         self.unbound = None;
     }
 
-    /// It is what was begun anew as a repair.
+    /// The stream was begun anew as a repair.
     pub fn mark_repaired(&mut self) {
         self.repaired = true;
     }
 
-    /// It was begun anew as a repair, and nothing has arrived since.
+    /// Whether the stream was begun anew as a repair, and nothing has arrived since.
     pub fn is_repaired(&self) -> bool {
         self.repaired
     }
 
-    /// It has no section. True: the client should be asked for one again.
+    /// The stream has no section. Returns whether the client should be asked for one again.
     pub fn must_ask(&mut self, now: Instant) -> bool {
         let (since, asked) = *self.unbound.get_or_insert((now, 1));
         let wait = ASK_AGAIN * 2u32.saturating_pow(asked.min(16));
@@ -252,12 +257,13 @@ fn report_limit(kind: MediaKind) -> Duration {
     }
 }
 
-/// Packets that are followed, by their transport-wide number.
+/// The packets that are followed, by their transport-wide number.
 #[derive(Debug, Clone)]
 struct Followed([Option<(SeqNo, DownTrackKey)>; Self::SLOTS]);
 
 impl Followed {
-    /// Feedback comes every 50 to 250 ms, in which a meeting of fifty is asked about.
+    /// Number of packets that can be followed at a time: those of a meeting of fifty between two feedbacks (50 to 250
+    /// ms).
     const SLOTS: usize = 128;
 
     fn slot(&mut self, number: SeqNo) -> &mut Option<(SeqNo, DownTrackKey)> {
@@ -265,28 +271,28 @@ impl Followed {
     }
 }
 
-/// What is watched of one peer.
+/// The watch over one peer as a receiver, over all its streams.
 #[derive(Debug)]
 pub struct Watch {
     next: Instant,
-    /// Where nobody estimates what its network carries: the transport-wide number of the next packet that is followed.
+    /// The transport-wide number of the next packet that is followed, where nobody estimates what the network carries.
     pub number: SeqNo,
     followed: Box<Followed>,
-    /// Its last RTP or RTCP packet, and its last transport-wide feedback.
+    /// The peer's last RTP or RTCP packet, and its last transport-wide feedback.
     heard: Option<Instant>,
     feedback: Option<Instant>,
     deafness: Deafness,
-    /// Its reports on what it receives.
+    /// Number of the peer's reports on what it receives.
     reports: u32,
-    /// Subscriptions begun anew since the instant.
+    /// Number of subscriptions begun anew since the instant.
     repairs: (Instant, u8),
     reconnecting: bool,
-    /// It is not asked to offer again before.
+    /// The peer is not asked to offer again before this instant.
     ask_after: Instant,
 }
 
 impl Watch {
-    /// Nothing is known yet.
+    /// A watch over a peer of which nothing is known yet.
     pub fn new(now: Instant) -> Self {
         Self {
             next: now,
@@ -302,7 +308,8 @@ impl Watch {
         }
     }
 
-    /// Subscriptions wait each for itself, and the peer is asked for all of them at once: whether it is time.
+    /// Whether the peer may be asked for sections now. Each subscription waits for itself, and the peer is asked for
+    /// all of them at once.
     pub fn may_ask(&mut self, now: Instant) -> bool {
         let may = now >= self.ask_after;
         if may {
@@ -311,7 +318,7 @@ impl Watch {
         may
     }
 
-    /// It is time to look at the peer, until which nothing is done but to wait where its connection begins anew.
+    /// Whether it is time to look at the peer. Never again for one whose connection begins anew.
     pub fn is_due(&mut self, now: Instant) -> bool {
         let is_due = now >= self.next && !self.reconnecting;
         if is_due {
@@ -320,17 +327,18 @@ impl Watch {
         is_due
     }
 
-    /// The client does not hear us, and never will on this connection.
+    /// Whether the client is deaf: it does not hear us, and never will on this connection.
     pub fn is_deaf(&self, now: Instant) -> bool {
         self.deafness.is_certain(now)
     }
 
-    /// Its connection begins anew.
+    /// The peer's connection begins anew.
     pub fn gave_up(&mut self) {
         self.reconnecting = true;
     }
 
-    /// Transport-wide feedback came: tells for each followed packet that it speaks of, or passes over, whether it arrived.
+    /// Transport-wide feedback came: tells of each followed packet that the feedback reports or passes over whether it
+    /// arrived.
     pub fn learn(
         &mut self,
         feedback: &TransportCc<'_>,
@@ -344,7 +352,7 @@ impl Watch {
                 tell(down, arrived.is_some());
             }
         }
-        // What a feedback passes over is missing too.
+        // A packet that the feedback passes over is missing too.
         let base = feedback.base_seq.0;
         let is_older = |number: SeqNo| (1..0x8000).contains(&base.wrapping_sub(number.0));
         for slot in &mut self.followed.0 {
@@ -360,28 +368,29 @@ impl Watch {
         self.deafness.heard();
     }
 
-    /// It checked the path that we send to.
+    /// The peer checked the path that we send to.
     pub fn checked(&mut self, now: Instant) {
         self.deafness.checked(now);
     }
 
-    /// For how long nothing of it came.
+    /// The time since anything of the peer came.
     pub fn silent(&self, now: Instant) -> Duration {
         self.heard
             .map_or(Duration::MAX, |at| now.saturating_duration_since(at))
     }
 
-    /// A receiver report came, or a sender report, which is one too.
+    /// A receiver report came, or a sender report, which contains one.
     pub fn reported(&mut self) {
         self.reports = self.reports.wrapping_add(1);
     }
 
-    /// How many of those.
+    /// Number of receiver reports that came.
     pub fn reports(&self) -> u32 {
         self.reports
     }
 
-    /// The packet with this number went out, and belongs to `down`, a stream that its receiver knows or does not yet.
+    /// The packet with this number went out and is followed; it belongs to `down`, a stream that the receiver knows or
+    /// does not know yet.
     pub fn follow(&mut self, number: SeqNo, down: DownTrackKey, is_known: bool, now: Instant) {
         *self.followed.slot(number) = Some((number, down));
         self.sent(is_known, now);
@@ -394,7 +403,7 @@ impl Watch {
         }
     }
 
-    /// One more subscription may be begun anew.
+    /// Whether one more subscription may be begun anew.
     pub fn may_repair(&mut self, now: Instant) -> bool {
         let (since, count) = &mut self.repairs;
         if now >= *since + REPAIR_WINDOW {
@@ -405,7 +414,7 @@ impl Watch {
     }
 }
 
-/// What a publisher should send and does not.
+/// The silence of a publisher that should send and does not: since when, and whether it was told.
 #[derive(Debug, Default)]
 pub struct Silence {
     since: Option<Instant>,
@@ -413,7 +422,7 @@ pub struct Silence {
 }
 
 impl Silence {
-    /// True once: it lasts too long.
+    /// Whether the silence has become too long. True once.
     pub fn is_new(&mut self, should_flow: bool, flows: bool, now: Instant) -> bool {
         if flows || !should_flow {
             self.since = None;

@@ -1,4 +1,4 @@
-//! Which peer a datagram belongs to, and what it is (RFC 7983).
+//! The sorting of datagrams: the peer that one belongs to, and its kind (RFC 7983).
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use crate::{
     keys::PeerKey,
 };
 
-/// A path of which nothing valid was heard for so long may be somebody else's by now. Browsers check theirs every six
+/// A path on which nothing valid came for this long may be somebody else's by now. Browsers check theirs every six
 /// seconds at the latest (RFC 7675, section 5.1).
 const SILENCE: Duration = Duration::from_secs(7);
 
-/// What a datagram is, by its first byte (RFC 7983 section 7).
+/// The kind of a datagram, by its first byte (RFC 7983 section 7).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DatagramKind {
     /// STUN.
@@ -34,21 +34,21 @@ pub fn classify(datagram: &[u8]) -> Option<DatagramKind> {
     }
 }
 
-/// The ways to a peer. Neither map can be filled from outside: paths enter after a STUN check with a valid MAC, ufrags
-/// are our own; so a fast hash without a secret will do.
+/// The index of peers, by path and by ufrag. Neither map can be filled from outside: paths enter after a STUN check
+/// with a valid MAC, ufrags are our own; so a fast hash without a secret will do.
 #[derive(Debug, Default)]
 pub struct Demux {
     paths: FxHashMap<Destination, Way>,
     ufrags: FxHashMap<String, PeerKey>,
 }
 
-/// Whose a path is.
+/// The owner of a path.
 #[derive(Debug)]
 struct Way {
     peer: PeerKey,
-    /// Who had it first, and may have it back.
+    /// The peer that had the path first, and may have it back.
     first: PeerKey,
-    /// The last valid check or packet on it.
+    /// When the last valid check or packet came on the path.
     heard: Instant,
 }
 
@@ -58,9 +58,9 @@ impl Demux {
         self.paths.get(&path).map(|way| way.peer)
     }
 
-    /// Whether a valid check may make `path` lead to `peer`. A source address can be forged, so nobody takes the path of
-    /// somebody who is there; who lost one by a silence has it back at once. Over TCP nobody else has the address: who
-    /// was there is gone.
+    /// Whether a valid check may make `path` lead to `peer`. A source address can be forged, so nobody takes the path
+    /// of a peer that is there; a peer that lost its path by a silence has it back at once. Over TCP nobody else can
+    /// have the address: the peer that had it is gone.
     pub fn may_have(&self, path: Destination, peer: PeerKey, now: Instant) -> bool {
         self.paths.get(&path).is_none_or(|way| {
             path.protocol == TransportProtocol::Tcp
@@ -69,7 +69,7 @@ impl Demux {
         })
     }
 
-    /// Something valid came from `peer` on its path.
+    /// A valid packet came from `peer` on this path.
     pub fn heard(&mut self, path: Destination, now: Instant) {
         if let Some(way) = self.paths.get_mut(&path) {
             way.heard = now;

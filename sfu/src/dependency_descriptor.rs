@@ -1,33 +1,34 @@
-//! The Dependency Descriptor (AV1 RTP specification, appendix A): which layers a frame belongs to, whatever the codec.
+//! The Dependency Descriptor (AV1 RTP specification, appendix A): the layers that a frame belongs to, whatever the
+//! codec.
 //!
-//! A key frame brings the [`Structure`] that the descriptors after it refer to. Read is what layer selection needs: which
-//! layers are there for a decoder, and which of them need a frame. Frame differences and chains are passed over: between
-//! key pictures nobody changes to a layer of which anything was left out.
+//! A key frame brings the [`Structure`] that the descriptors after it refer to. We read what layer selection needs:
+//! which layers are there for a decoder, and which of them need a frame. Frame differences and chains are passed over:
+//! between key pictures nobody changes to a layer of which anything was left out.
 
 use crate::layers::{Picture, PictureIds};
 
-/// The descriptor is shorter than it says, refers to what is not there, or exceeds the limits of the specification.
+/// A descriptor is shorter than it says, refers to what is not there, or exceeds the limits of the specification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed dependency descriptor")]
 pub struct Malformed;
 
-/// A template id has six bits.
+/// The most templates of a structure: a template id has six bits.
 const MAX_TEMPLATES: usize = 64;
-/// A count of decode targets has five.
+/// The most decode targets of a structure: their count has five bits.
 const MAX_TARGETS: usize = 32;
 /// Decode target indication "switch" (section A.8.3.3).
 const SWITCH: u64 = 2;
-/// The mandatory fields, bytes. A longer descriptor has extended ones.
+/// Length of the mandatory fields, bytes. A longer descriptor has extended ones.
 const MANDATORY_LEN: usize = 3;
 
-/// A kind of frame.
+/// A frame dependency template: one kind of frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 struct Template {
     spatial: u8,
     temporal: u8,
     /// Decode target indications, two bits each, the first lowest.
     indications: u64,
-    /// Spatial layers that do without it: see [`Picture::needless`].
+    /// Spatial layers that do not need the frame: see [`Picture::needless`].
     needless: u8,
 }
 
@@ -53,8 +54,8 @@ impl Structure {
         &self.targets[..usize::from(self.target_count)]
     }
 
-    /// Spatial layers of which no decode target needs a frame with these indications. One without a target of its own
-    /// shows what the next lower one does.
+    /// Spatial layers of which no decode target needs a frame with these indications. A layer without a target of its
+    /// own shows what the next lower one does.
     fn needless(&self, indications: u64) -> u8 {
         let (mut has_target, mut needed) = (0_u8, 0_u8);
         for (i, (spatial, _)) in self.targets().iter().enumerate() {
@@ -83,18 +84,18 @@ impl Structure {
     }
 }
 
-/// What a descriptor says.
+/// A parsed descriptor.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Descriptor {
     /// The frame.
     pub picture: Picture,
-    /// The structure it brings.
+    /// The structure that the descriptor brings.
     pub structure: Option<Box<Structure>>,
-    /// Spatial layers that can be decoded from here on (bit `s`: layer `s`), where that is said.
+    /// Spatial layers that can be decoded from here on (bit `s`: layer `s`), where the descriptor says so.
     pub active: Option<u8>,
 }
 
-/// Reads bits, highest first.
+/// A reader of bits, highest first.
 struct Bits<'a> {
     bytes: &'a [u8],
     at: usize,
@@ -133,7 +134,7 @@ impl Bits<'_> {
 /// Reads the value of a descriptor. `known` is the structure of the sequence, where one arrived.
 ///
 /// # Errors
-/// [`Malformed`], also when the structure that it refers to is not there.
+/// [`Malformed`], also when the structure that the descriptor refers to is not there.
 pub fn parse(value: &[u8], known: Option<&Structure>) -> Result<Descriptor, Malformed> {
     let mut bits = Bits {
         bytes: value,
@@ -146,7 +147,7 @@ pub fn parse(value: &[u8], known: Option<&Structure>) -> Result<Descriptor, Malf
     if value.len() > MANDATORY_LEN {
         let (brings_structure, brings_active) = (bits.flag()?, bits.flag()?);
         own_indications = bits.flag()?;
-        // Own frame differences and own chains lie behind all that is read.
+        // The frame's own frame differences and chains lie behind everything that is read.
         bits.take(2)?;
         if brings_structure {
             let read = read_structure(&mut bits)?;
@@ -268,7 +269,7 @@ fn read_structure(bits: &mut Bits<'_>) -> Result<Structure, Malformed> {
     Ok(structure)
 }
 
-/// `template_layers()`: templates come in the order of their layers.
+/// `template_layers()`: templates are in the order of their layers.
 fn read_template_layers(bits: &mut Bits<'_>, structure: &mut Structure) -> Result<(), Malformed> {
     let (mut spatial, mut temporal) = (0, 0);
     for template in &mut structure.templates {
@@ -428,7 +429,8 @@ mod tests {
         }
     }
 
-    /// A key frame with templates of these steps to the next layer and indications, without frame differences and chains.
+    /// A key frame with templates of these steps to the next layer and indications, without frame differences and
+    /// chains.
     fn key_frame_of(templates: &[(u64, &str)], active: Option<u64>) -> Vec<u8> {
         let mut writer = head(0, 1, Some(0b10000 | u64::from(active.is_some()) << 3));
         writer.put(0, 6);

@@ -25,7 +25,7 @@ use crate::{
     stats::DropReason,
 };
 
-/// Payload of a packet that is only padding: its last byte says how long it is.
+/// The payload of a padding packet: its last byte says how long the padding is.
 const PADDING: [u8; 224] = {
     let mut padding = [0; 224];
     padding[223] = 224;
@@ -35,7 +35,7 @@ const PADDING: [u8; 224] = {
 /// Time between sender reports of one stream.
 pub const SENDER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What a subscription may have of its subscriber's network.
+/// The part of a subscriber's network that a subscription may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Share {
     /// Nothing.
@@ -51,31 +51,31 @@ impl Share {
 
 /// A subscription.
 pub struct DownTrack {
-    /// The track.
+    /// The track that is forwarded.
     pub up: UpTrackKey,
-    /// Its sid.
+    /// The track's sid.
     pub track: TrackSid,
-    /// Who receives it.
+    /// The subscriber.
     pub subscriber: PeerKey,
-    /// How its payload is treated.
+    /// The codec, which says how the payload is treated.
     pub codec: Codec,
-    /// Our SSRC for it.
+    /// Our SSRC for the media.
     pub ssrc: u32,
-    /// Our SSRC for its retransmissions.
+    /// Our SSRC for retransmissions.
     pub rtx_ssrc: u32,
-    /// Where it stands in the up track's fan-out.
+    /// The subscription's place in the up track's fan-out.
     pub slot: usize,
-    /// Its subscriber gets voices that are not among the loudest, too.
+    /// The subscriber gets voices that are not among the loudest, too.
     pub hears_all: bool,
     /// The subscriber's wish.
     pub setting: TrackSetting,
-    /// What its network allows.
+    /// The share that the subscriber's network allows.
     pub share: Share,
-    /// Its network has no room for redundant audio: the primary encoding alone is sent.
+    /// The subscriber's network has no room for redundant audio: the primary encoding alone is sent.
     pub primary_only: bool,
-    /// Which layers of its stream go out.
+    /// The filter of the layers within the stream.
     pub filter: LayerFilter,
-    /// Set while a section of the subscriber's SDP carries it.
+    /// The section's parameters, while a section of the subscriber's SDP carries the track.
     pub parameters: Option<SendParameters>,
     /// Continuity of sequence numbers, timestamps and picture ids.
     pub rewriter: Rewriter,
@@ -87,18 +87,18 @@ pub struct DownTrack {
     pub last_sender_report: Option<(u32, Instant)>,
     /// Ignores repeated NACKs of one packet.
     pub nack_throttle: NackThrottle,
-    /// Its first packet was sent, and the publisher told so.
+    /// The first packet was sent, and the publisher was told so.
     pub announced: bool,
-    /// The subscriber spoke of our SSRC: it knows where the packets belong. Until then each says so itself (RFC 9143,
-    /// section 9.2), for packets overtake the answer that announces their SSRC.
+    /// The subscriber reported on our SSRC: it knows which section the packets belong to. Until then each packet says
+    /// so itself (RFC 9143, section 9.2), for packets overtake the answer that announces their SSRC.
     pub recognised: bool,
-    /// Whether it arrives.
+    /// The evidence that the stream arrives.
     pub delivery: Delivery,
-    /// Numbers of its packets that are used.
+    /// The packet indices of this stream that are used.
     sealed: SealedIndices,
-    /// The number of the next retransmission.
+    /// The packet index of the next retransmission.
     rtx_index: u64,
-    /// How its packets went out, where there is no RTX.
+    /// The headers of packets that went out, where there is no RTX.
     plain: SentHeaders,
 }
 
@@ -141,7 +141,7 @@ impl DownTrack {
         }
     }
 
-    /// Goes on as another stream, which begins with its next packet.
+    /// Continues as another RTP stream, which begins with the next packet.
     pub fn renew(&mut self, ssrc: u32, rtx_ssrc: u32, now: Instant) {
         let fresh = Self::new(
             self.up,
@@ -164,7 +164,7 @@ impl DownTrack {
         };
     }
 
-    /// Gets its packets from another track from now on, of this codec.
+    /// Forwards another track from now on, encoded with this codec.
     pub fn begin_with(&mut self, up: UpTrackKey, slot: usize, codec: Codec) {
         (self.up, self.slot) = (up, slot);
         self.set_codec(codec);
@@ -172,14 +172,14 @@ impl DownTrack {
         self.rewriter.pause();
     }
 
-    /// How its payload is treated from now on.
+    /// Sets the codec, which says how the payload is treated from now on.
     pub fn set_codec(&mut self, codec: Codec) {
         if std::mem::replace(&mut self.codec, codec) != codec {
             self.plain.clear();
         }
     }
 
-    /// What its section says now. True when it said something else before.
+    /// Sets what the section says now. True when the section said something else before.
     pub fn set_parameters(&mut self, parameters: Option<SendParameters>) -> bool {
         let changed = self.parameters != parameters;
         if changed {
@@ -223,8 +223,8 @@ impl DownTrack {
         }
     }
 
-    /// Does not send a packet of a layer that the subscriber does not get. Where it has been waiting for that number
-    /// already, it gets it without content.
+    /// Leaves out a packet of a layer that the subscriber does not get. A subscriber that waits for its number already
+    /// gets the packet without content.
     fn leave_out(
         &mut self,
         packet: &Packet<'_>,
@@ -375,13 +375,13 @@ impl DownTrack {
         }
     }
 
-    /// The subscriber takes retransmissions in a stream of their own (RFC 4588).
+    /// Whether the subscriber takes retransmissions in a stream of their own (RFC 4588).
     pub fn takes_rtx(&self) -> bool {
         self.parameters
             .is_some_and(|parameters| parameters.rtx_payload_type.is_some())
     }
 
-    /// Its retransmissions have transport-wide numbers of their own, on which the subscriber reports.
+    /// Whether retransmissions have transport-wide numbers of their own, on which the subscriber reports.
     pub fn repairs_are_numbered(&self) -> bool {
         self.takes_rtx()
             && self
@@ -389,7 +389,7 @@ impl DownTrack {
                 .is_some_and(|parameters| parameters.transport_cc.is_some())
     }
 
-    /// The subscriber could have redundant audio.
+    /// Whether the subscriber could have redundant audio.
     pub fn takes_red(&self) -> bool {
         self.parameters
             .is_some_and(|parameters| parameters.red.is_some())
@@ -402,7 +402,7 @@ impl DownTrack {
         }
     }
 
-    /// What the subscriber gets of the payload: all of it, or of RED the primary block where it does not get RED.
+    /// The part of the payload that the subscriber gets: all of it, or the primary block where it does not get RED.
     fn content<'p>(&self, packet: &Packet<'p>) -> &'p [u8] {
         match self.sends_red() {
             true => packet.payload,
@@ -446,7 +446,7 @@ impl DownTrack {
         Ok(gone.len)
     }
 
-    /// A packet of it went out: whether it is followed, and by which transport-wide number.
+    /// A packet of the stream went out. Returns the transport-wide number by which it is followed, if it is.
     pub fn follow(
         &mut self,
         estimator: Option<&BandwidthEstimator>,
@@ -461,7 +461,7 @@ impl DownTrack {
         is_followed.then(|| SeqNo(next.0.wrapping_sub(1)))
     }
 
-    /// The subscriber's view of an RTP time of the layer it gets now.
+    /// An RTP time of the present layer, in the subscriber's stream.
     pub fn translate_time(&self, time: RtpTime) -> RtpTime {
         self.rewriter.translate_time(time)
     }

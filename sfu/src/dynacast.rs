@@ -1,4 +1,4 @@
-//! What publishers need not send: layers of pictures that no subscriber wants.
+//! Dynacast: publishers need not send layers of pictures that no subscriber wants.
 //!
 //! The wish for a track is the highest layer that any subscription asks for, by what clients say they want and not by
 //! what their networks carry: those flap. Layers below it are wanted too: they are what a network that gets worse falls
@@ -8,16 +8,16 @@ use std::time::{Duration, Instant};
 
 use crate::api::SpatialLayer;
 
-/// A layer goes on for this long after the last wish for it: who scrolls, or changes the layout back, finds it there,
-/// and who leaves a layer gets it until the other one has begun.
+/// A layer goes on for this long after the last wish for it: somebody who scrolls, or changes the layout back, finds it
+/// there, and a subscriber that leaves a layer gets it until the other one has begun.
 const DEBOUNCE: Duration = Duration::from_secs(5);
 
 /// The wish for one track, and what its publisher knows of it.
 #[derive(Debug)]
 pub struct Dynacast {
-    /// What the publisher was told last. Clients begin with all layers.
+    /// The wish that the publisher was told last. Clients begin with all layers.
     told: Option<SpatialLayer>,
-    /// Since when less would do.
+    /// Since when fewer layers would do.
     less_since: Option<Instant>,
     /// Wishes may have become fewer.
     stale: bool,
@@ -36,7 +36,7 @@ impl Default for Dynacast {
 }
 
 impl Dynacast {
-    /// Of a backup, which no client sends unasked.
+    /// The wish for a backup, which no client sends unasked.
     pub fn of_backup() -> Self {
         Self {
             told: None,
@@ -54,18 +54,18 @@ impl Dynacast {
         self.changed_at
     }
 
-    /// Wishes changed such that less may do.
+    /// Wishes changed such that fewer layers may do.
     pub fn touch(&mut self) {
         self.stale = true;
     }
 
-    /// It is time to count the wishes.
+    /// Whether it is time to count the wishes.
     pub fn is_due(&self, now: Instant) -> bool {
         self.stale || self.less_since.is_some_and(|since| now >= since + DEBOUNCE)
     }
 
-    /// Takes note of the wish. True when the publisher must be told: of more at once, of less when it has been so for a
-    /// while.
+    /// Takes note of the highest wish. True when the publisher must be told: of a higher wish at once, of a lower one
+    /// when it has lasted for a while.
     pub fn decide(&mut self, wish: Option<SpatialLayer>, now: Instant) -> bool {
         self.stale = false;
         if wish == self.told {
@@ -82,8 +82,8 @@ impl Dynacast {
         true
     }
 
-    /// Something is wanted and does not come. True when it is time to ask again: clients lose what comes while they are
-    /// still busy publishing.
+    /// A wanted track does not come. True when it is time to ask again: clients lose what comes while they are still
+    /// busy publishing.
     pub fn must_repeat(&mut self, now: Instant) -> bool {
         let is_due = self.changed_at.is_some_and(|at| now >= at + DEBOUNCE);
         let repeats = is_due && self.told.is_some();

@@ -1,8 +1,8 @@
-//! The subscribers of one up track as a structure of arrays, and the selection of who gets which packet.
+//! The subscribers of one up track as a structure of arrays, and the selection of the packets that each gets.
 //!
-//! For a batch of packets: each packet yields a row of bits (the subscribers whose current layer it belongs to), rows
-//! are transposed to columns (the packets of one subscriber), so that forwarding runs subscriber by subscriber: its
-//! keys stay in cache and its packets form one GSO run.
+//! Each packet of a batch yields a row of bits (the subscribers whose current layer it belongs to), rows are transposed
+//! to columns (the packets of one subscriber), so that forwarding runs subscriber by subscriber: its keys stay in cache
+//! and its packets form one GSO run.
 
 use crate::{
     keys::DownTrackKey,
@@ -10,42 +10,45 @@ use crate::{
     simd::{match_layer, transpose},
 };
 
-/// No layer: nothing is forwarded to this subscriber now.
+/// The layer of a subscriber to which nothing is forwarded now.
 pub const NO_LAYER: u8 = 0xff;
 
-/// Subscribers or packets handled together: the bits of one word.
+/// Number of subscribers or packets handled together: the bits of one word.
 pub const BLOCK: usize = 64;
 
 /// A packet of the batch, as the selection sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BatchPacket {
-    /// Layer it belongs to.
+    /// Layer that the packet belongs to.
     pub layer: u8,
-    /// The layer's stream when it came: another one may have begun within the batch.
+    /// The layer's stream when the packet came: another one may have begun within the batch.
     pub stream: StreamId,
     /// A decoder can start here: subscribers that wait for this layer switch to it.
     pub starts_key_frame: bool,
-    /// Its RTP index within the layer.
+    /// RTP index of the packet within the layer.
     pub index: u64,
 }
 
-/// What sending a packet changes for its subscriber.
+/// A change in a subscriber's state that sending a packet to it brings, or not sending it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Shift {
-    /// The key frame that should have begun its layer did not go out: it has none until another one comes.
+    /// The key frame that should have begun the subscriber's layer did not go out: the subscriber has no layer until
+    /// another key frame comes.
     Stranded,
-    /// This key frame came too late to bring the layers it should have, or they can be had without one no longer.
+    /// The subscriber needs a key frame to get the layers that it should have: this one came too late to bring them, or
+    /// they could be had without one until now.
     Rising,
 }
 
 /// Hot state of the subscribers, in blocks of 64.
 #[derive(Debug, Default)]
 pub struct Fanout {
-    /// Layer forwarded now, per subscriber; padded to whole blocks with [`NO_LAYER`].
+    /// The layer forwarded now, per subscriber; padded to whole blocks with [`NO_LAYER`].
     current: Vec<[u8; BLOCK]>,
-    /// Layer wanted, per subscriber; differs from `current` until a key frame of it arrives.
+    /// The layer wanted, per subscriber; differs from `current` until a key frame of it arrives.
     wanted: Vec<[u8; BLOCK]>,
-    /// Who needs a key frame of the layer it has: of a stream with layers within, it gets another one than it should.
+    /// Bit per subscriber: it needs a key frame of the layer it has, for within that stream it gets another layer than
+    /// it should.
     rising: Vec<u64>,
     downs: Vec<DownTrackKey>,
     rows: Vec<[u64; BLOCK]>,
@@ -65,7 +68,8 @@ impl Fanout {
         slot
     }
 
-    /// Removes the subscriber in `slot`. The last one takes its place: returns that one, whose slot is now `slot`.
+    /// Removes the subscriber in `slot`. The last subscriber takes its place: returns that one, whose slot is now
+    /// `slot`.
     pub fn remove(&mut self, slot: usize) -> Option<DownTrackKey> {
         let last = self.downs.len().checked_sub(1)?;
         if slot > last {
@@ -102,12 +106,12 @@ impl Fanout {
         self.current[slot / BLOCK][slot % BLOCK] = layer;
     }
 
-    /// The layer `slot` waits for or has.
+    /// The layer that `slot` waits for or has.
     pub fn wanted(&self, slot: usize) -> u8 {
         self.wanted[slot / BLOCK][slot % BLOCK]
     }
 
-    /// `slot` switches to `layer` at its next key frame.
+    /// `slot` switches to `layer` at the layer's next key frame.
     pub fn set_wanted(&mut self, slot: usize, layer: u8) {
         self.wanted[slot / BLOCK][slot % BLOCK] = layer;
     }
@@ -119,7 +123,7 @@ impl Fanout {
         *block = if rising { *block | bit } else { *block & !bit };
     }
 
-    /// A packet was sent to `slot`, or not, and this follows.
+    /// `shift` follows from a packet that was sent to `slot`, or was not.
     pub fn shift(&mut self, slot: usize, shift: Shift) {
         match shift {
             Shift::Stranded => self.set_current(slot, NO_LAYER),
@@ -127,7 +131,7 @@ impl Fanout {
         }
     }
 
-    /// Whether anybody waits for a key frame of `layer`.
+    /// Whether any subscriber waits for a key frame of `layer`.
     pub fn is_awaited(&self, layer: u8) -> bool {
         let awaiting = |((current, wanted), rising): ((&[u8; BLOCK], &[u8; BLOCK]), &u64)| {
             let has = match_layer(current, layer);
@@ -169,8 +173,8 @@ impl Fanout {
         }
     }
 
-    /// A key frame of `layer` begins: those who wait for it have it from now on; so do those who have nothing yet and
-    /// wait for a better one, until that comes.
+    /// A key frame of `layer` begins. Subscribers that wait for it have it from now on; so do those that have nothing
+    /// yet and wait for a higher layer, until that comes.
     fn switch(&mut self, block: usize, layer: u8) {
         let (current, wanted) = (&self.current[block], &self.wanted[block]);
         let has_nothing = match_layer(current, NO_LAYER) & !match_layer(wanted, NO_LAYER);

@@ -1,13 +1,14 @@
 //! Numbers left out on purpose: a stream whose layers are filtered is renumbered so that only real losses show.
 
-/// Which of the last `64 * WORDS` numbers of a growing series were left out, and how many before those.
+/// The numbers that were left out: which of the last `64 * WORDS` numbers of a growing series, and how many before
+/// those.
 #[derive(Debug, Clone, Copy)]
 pub struct Gaps<const WORDS: usize> {
     first: u64,
     /// The highest number seen; `first - 1` at the beginning.
     highest: u64,
     left_out: u64,
-    /// Of number `n`: bit `n % 64` of word `n / 64 % WORDS`.
+    /// Bits of the numbers left out: number `n` is bit `n % 64` of word `n / 64 % WORDS`.
     bits: [u64; WORDS],
 }
 
@@ -61,7 +62,7 @@ impl<const WORDS: usize> Gaps<WORDS> {
         self.remembers(number) && self.bits[Self::word(number)] >> (number % 64) & 1 != 0
     }
 
-    /// How many numbers before this one were left out; `None` when that is forgotten.
+    /// Number of those left out before `number`; `None` when that is forgotten.
     pub fn before(&self, number: u64) -> Option<u64> {
         if self.left_out == 0 || number > self.highest {
             return Some(self.left_out);

@@ -1,5 +1,5 @@
-//! H.264 payloads (RFC 6184): where a key frame begins. Only NAL unit headers are read, which end-to-end encryption
-//! leaves in the clear.
+//! Key frames in H.264 payloads (RFC 6184). Only NAL unit headers are read, which end-to-end encryption leaves in the
+//! clear.
 
 /// NAL unit types (ITU-T H.264, table 7-1; RFC 6184, section 5.2).
 const IDR: u8 = 5;
@@ -8,7 +8,7 @@ const STAP_A: u8 = 24;
 const FU_A: u8 = 28;
 
 /// Whether the payload holds the beginning of an IDR picture or the parameters before it. Several packets of one key
-/// frame may: the first of them is where a decoder starts.
+/// frame may do so: a decoder starts at the first of them.
 pub fn is_key(payload: &[u8]) -> bool {
     let is_key = |header: &u8| matches!(header & 0x1F, IDR | SPS);
     let Some((first, rest)) = payload.split_first() else {
@@ -16,7 +16,7 @@ pub fn is_key(payload: &[u8]) -> bool {
     };
     match first & 0x1F {
         STAP_A => units(rest).any(|unit| unit.first().is_some_and(is_key)),
-        // S: the first fragment.
+        // Bit S: the first fragment.
         FU_A => rest
             .first()
             .is_some_and(|header| header & 0x80 != 0 && is_key(header)),

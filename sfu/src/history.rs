@@ -8,55 +8,55 @@ use crate::api::MediaKind;
 use crate::layers::Picture;
 use crate::rtp::RtpTime;
 
-/// Longest payload that is kept (with its Dependency Descriptor), bytes: what an Ethernet frame can carry.
+/// The longest payload that is kept (with its Dependency Descriptor), bytes: the most that an Ethernet frame can carry.
 pub const MAX_PAYLOAD: usize = 1500;
 
-/// Size of the table and of the ring, by kind.
+/// Sizes of the table and of the ring, by kind of media.
 #[derive(Debug, Clone, Copy)]
 struct Limits {
-    /// Packets in the table, a power of two.
+    /// Number of packets in the table, a power of two.
     packets: usize,
-    /// Bytes of the ring at first, and at most.
+    /// Bytes of the ring: at first, and at most.
     bytes: (usize, usize),
-    /// Ticks of media that are worth keeping: one second. Beyond, nobody asks for a packet.
+    /// RTP ticks of media that are kept: one second. Nobody asks for older packets.
     span: u32,
 }
 
-/// Opus: 50 packets a second of some 100 to 200 bytes.
+/// Limits for Opus: 50 packets a second of some 100 to 200 bytes.
 const AUDIO: Limits = Limits {
     packets: 64,
     bytes: (8 << 10, 32 << 10),
     span: 48_000,
 };
-/// Video: 512 packets are a second at 4.5 Mbit/s. The ring holds at least a whole batch of 64 packets, which are
-/// forwarded from here.
+/// Limits for video: 512 packets are a second at 4.5 Mbit/s. The ring holds at least a whole batch of 64 packets, which
+/// are forwarded from here.
 const VIDEO: Limits = Limits {
     packets: 512,
     bytes: (128 << 10, 1 << 20),
     span: 90_000,
 };
 
-/// One packet.
+/// One packet of the layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Packet<'a> {
-    /// Its index: unwrapped sequence number.
+    /// The packet's index: its unwrapped sequence number.
     pub index: u64,
     /// Timestamp.
     pub time: RtpTime,
     /// Marker bit.
     pub marker: bool,
-    /// What a video packet belongs to.
+    /// The frame that a video packet belongs to.
     pub picture: Option<Picture>,
-    /// Where the primary encoding begins in a RED payload (RFC 2198); 0 in any other.
+    /// Offset of the primary encoding in a RED payload (RFC 2198); 0 in any other.
     pub primary: u16,
-    /// Its Dependency Descriptor, as it came; empty where it has none.
+    /// The Dependency Descriptor, as it came; empty where the packet has none.
     pub dependencies: &'a [u8],
     /// Plain payload, without padding.
     pub payload: &'a [u8],
 }
 
 impl Packet<'_> {
-    /// What stands for it where only its number counts.
+    /// The packet with an empty payload: it stands for the packet where only the number counts.
     pub fn without_content(self) -> Self {
         Self {
             marker: false,
@@ -71,35 +71,35 @@ impl Packet<'_> {
 #[derive(Debug, Clone, Copy)]
 struct Entry {
     index: u64,
-    /// Where its payload begins, in bytes ever written; the ring holds it at this modulo its size.
+    /// Position of the payload, in bytes ever written; the ring holds it at this position modulo the ring's size.
     start: u64,
     len: u16,
     time: RtpTime,
     marker: bool,
     picture: Option<Picture>,
     primary: u16,
-    /// The first bytes of what is kept are its Dependency Descriptor.
+    /// Length of the Dependency Descriptor, which is kept before the payload.
     dependencies: u8,
 }
 
-/// See the module.
+/// The last second of one layer, as plaintext, shared by all its subscribers.
 #[derive(Debug)]
 pub struct History {
     limits: Limits,
-    /// By index modulo its length; empty until the first packet.
+    /// The packets, by index modulo the length of the table; empty until the first packet.
     entries: Vec<Option<Entry>>,
     ring: Vec<u8>,
-    /// Where the next payload begins.
+    /// Position of the next payload.
     head: u64,
     /// Bytes before this are overwritten.
     floor: u64,
     newest: Option<RtpTime>,
-    /// Timestamp when the head was last at the ring's beginning.
+    /// RTP time when the head was last at the ring's beginning.
     lap: Option<RtpTime>,
 }
 
 impl History {
-    /// An empty one; memory comes with the first packet.
+    /// An empty history; memory comes with the first packet.
     pub fn new(kind: MediaKind) -> Self {
         let limits = match kind {
             MediaKind::Audio => AUDIO,
@@ -116,7 +116,7 @@ impl History {
         }
     }
 
-    /// Whether a packet of this index would be kept: it is neither here nor older than what took its place.
+    /// Whether a packet of this index would be kept: it is neither here nor older than the packet in its place.
     pub fn is_new(&self, index: u64) -> bool {
         self.entries
             .get(self.slot(index))
@@ -125,8 +125,9 @@ impl History {
             .is_none_or(|entry| entry.index < index)
     }
 
-    /// Room for the payload of the next packet, which [`History::commit`] then keeps. Its bytes are unspecified. May
-    /// push out the oldest packets even if nothing is committed. `None` when `len` exceeds [`MAX_PAYLOAD`].
+    /// Reserves room for the payload of the next packet, which [`History::commit`] then keeps. The bytes of the room
+    /// are unspecified. May push out the oldest packets even if nothing is committed. `None` when `len` exceeds
+    /// [`MAX_PAYLOAD`].
     pub fn reserve(&mut self, len: usize, time: RtpTime) -> Option<&mut [u8]> {
         if len > MAX_PAYLOAD {
             return None;
@@ -146,8 +147,8 @@ impl History {
         self.ring.get_mut(at..at + len)
     }
 
-    /// Keeps the packet whose Dependency Descriptor and payload were written into the last [`History::reserve`], from its
-    /// byte `skip` on, `len` bytes together. False, and nothing is kept, when it is not new.
+    /// Keeps the packet whose Dependency Descriptor and payload were written into the last [`History::reserve`], from
+    /// its byte `skip` on, `len` bytes together. False, and nothing is kept, when the packet is not new.
     pub fn commit(&mut self, packet: Packet<'_>, skip: usize, len: usize) -> bool {
         let start = self.head + skip as u64;
         let end = start + len as u64;
@@ -184,7 +185,7 @@ impl History {
         true
     }
 
-    /// Copies a packet in. False when it is not new, or longer than [`MAX_PAYLOAD`].
+    /// Copies a packet into the history. False when it is not new, or longer than [`MAX_PAYLOAD`].
     pub fn insert(&mut self, packet: Packet<'_>) -> bool {
         if !self.is_new(packet.index) {
             return false;
@@ -233,7 +234,7 @@ impl History {
         (position % self.ring.len().max(1) as u64) as usize
     }
 
-    /// Where a payload of `len` bytes goes: at the head, or at the ring's beginning when it does not fit before the end.
+    /// The position of a payload of `len` bytes: the head, or the ring's beginning when it does not fit before the end.
     fn place(&self, len: usize) -> u64 {
         let left = self.ring.len() - self.offset(self.head);
         if len <= left {
@@ -243,8 +244,8 @@ impl History {
         }
     }
 
-    /// The head is about to return to the ring's beginning. What is overwritten from now on is one lap old; when that
-    /// is too young, the ring grows.
+    /// The head is about to return to the ring's beginning. Packets that are overwritten from now on are one lap old;
+    /// when that is too young, the ring grows.
     fn begin_lap(&mut self, time: RtpTime) {
         let newest = self.newest.unwrap_or(time);
         let lap = newest.since(self.lap.unwrap_or(newest));
@@ -264,12 +265,12 @@ impl History {
         for (slot, entry) in self.entries.iter_mut().enumerate() {
             match entry {
                 Some(entry) if entry.start >= floor => kept.push((entry.start, slot)),
-                // Gone, and still known to have been here.
+                // The packet is gone, and still known to have been here.
                 Some(entry) => entry.start = 0,
                 None => {}
             }
         }
-        // One lap of positions is before the floor: where what is gone is said to be.
+        // One lap of positions lies before the floor: packets that are gone get positions in it.
         let floor = ring.len() as u64;
         kept.sort_unstable();
         for (start, slot) in kept {

@@ -1,9 +1,9 @@
-//! Keys of what a shard owns. They never leave it: over the network go sids.
+//! Keys of the objects that a shard owns. Keys never leave the shard: sids travel over the network.
 
 use slotmap::new_key_type;
 
 new_key_type! {
-    /// A peer (a PeerConnection of a participant) of this shard. Never leaves it.
+    /// A peer of this shard: a PeerConnection of a participant.
     pub struct PeerKey;
     /// A room of this shard.
     pub struct RouterKey;

@@ -1,17 +1,17 @@
-//! Layers within one RTP stream: what a packet says of them ([`Picture`]), what a subscriber shall have ([`Target`]),
-//! and the decision packet by packet ([`LayerFilter`]).
+//! Layers within one RTP stream: a packet's place among them ([`Picture`]), the layers that a subscriber shall have
+//! ([`Target`]), and the decision packet by packet ([`LayerFilter`]).
 //!
-//! Layers of a simulcast are streams of their own: the fan-out chooses among those. Here are the spatial layers of an SVC
-//! stream and the temporal layers of any stream.
+//! Layers of a simulcast are streams of their own: the fan-out chooses among those. Here are the spatial layers of an
+//! SVC stream and the temporal layers of any stream.
 
 use std::cmp::Ordering;
 
 use crate::rtp::RtpTime;
 
-/// The numbers that must stay continuous for a decoder.
+/// Numbers in a payload or its descriptor that must stay continuous for a decoder.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PictureIds {
-    /// Picture id of VP8 or VP9, 7 or 15 bits as the field has.
+    /// Picture id of VP8 or VP9, 7 or 15 bits, as the field has.
     pub picture_id: Option<u16>,
     /// Running index of the frames of temporal layer 0.
     pub tl0_pic_idx: Option<u8>,
@@ -19,37 +19,37 @@ pub struct PictureIds {
     pub frame_number: Option<u16>,
 }
 
-/// What a video packet says of the frame it belongs to. A frame is one spatial layer of a picture.
+/// The frame that a video packet belongs to, as the packet says. A frame is one spatial layer of a picture.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Picture {
-    /// Its numbers.
+    /// The frame's numbers.
     pub ids: PictureIds,
     /// Spatial layer within the stream, 0 where there is only one.
     pub spatial: u8,
     /// Temporal layer.
     pub temporal: u8,
-    /// First packet of the frame.
+    /// The packet is the first of the frame.
     pub starts_frame: bool,
-    /// Last packet of the frame.
+    /// The packet is the last of the frame.
     pub ends_frame: bool,
-    /// First packet of a picture in which every layer can begin.
+    /// The packet is the first of a picture in which every layer can begin.
     pub starts_key_frame: bool,
-    /// Bit `t`: with this frame a decoder may begin temporal layer `t`. For the frame's own layer it must have the one
-    /// below, for higher ones it must have the frame's.
+    /// Bit `t`: with this frame a decoder may begin temporal layer `t`. For the frame's own layer it must have the
+    /// layer below, for higher layers the frame's own.
     pub switch_up: u8,
-    /// Bit `s`: who has spatial layer `s` does without this frame, although it is of a lower one. Where nothing is known,
-    /// higher layers build on it.
+    /// Bit `s`: a receiver of spatial layer `s` does not need this frame, although it is of a lower layer. Where
+    /// nothing is known, higher layers build on it.
     pub needless: u8,
 }
 
 impl Picture {
-    /// Who has this spatial layer needs the frame.
+    /// Whether a receiver of this spatial layer needs the frame.
     pub fn is_for(&self, spatial: u8) -> bool {
         self.spatial <= spatial && self.needless.checked_shr(spatial.into()).unwrap_or(0) & 1 == 0
     }
 }
 
-/// The most of a track that a subscriber shall have.
+/// The highest layers of a track that a subscriber shall have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Target {
     /// Highest spatial layer.
@@ -59,25 +59,25 @@ pub struct Target {
 }
 
 impl Target {
-    /// Everything there is: the fields of all formats have three bits.
+    /// All layers: the fields of all formats have three bits.
     pub const ALL: Target = Target {
         spatial: 7,
         temporal: 7,
     };
 }
 
-/// Which packets of the stream that it has now go to one subscriber.
+/// The filter of one subscriber: it decides which packets of the subscriber's present stream go out.
 ///
-/// Where higher spatial layers build on lower ones at each picture, the lower ones go too, and the target can fall at any
-/// picture, without waiting for a key frame that only adds to a jam. Where they do so at key pictures only (`L3T3_KEY`), or
-/// never (`S3T3`), what goes out is the layer itself, and another one begins with a key picture.
+/// Where higher spatial layers build on lower ones at each picture, the lower ones go too, and the target can fall at
+/// any picture, without waiting for a key frame that only adds to a jam. Where they do so at key pictures only
+/// (`L3T3_KEY`), or never (`S3T3`), the layer goes out alone, and another one begins with a key picture.
 #[derive(Debug, Clone, Copy)]
 pub struct LayerFilter {
     target: Target,
     current: Target,
     /// Timestamp of the picture under way; `None` before the first.
     time: Option<RtpTime>,
-    /// It is a key picture, of which nothing went out yet.
+    /// The picture under way is a key picture, of which nothing went out yet.
     opens: bool,
     /// Bit `s`: all frames that are for spatial layer `s` went out since the key picture.
     whole: u8,
@@ -101,9 +101,9 @@ impl Default for LayerFilter {
 }
 
 impl LayerFilter {
-    /// Wants this from the next legal switch point on: of temporal layers, lower ones from the next picture, higher ones
-    /// from where the stream allows it; another spatial layer from the next picture where all that it builds on went out,
-    /// else from the next key picture.
+    /// Sets the target, which counts from the next legal switch point on. Of temporal layers: lower ones from the next
+    /// picture, higher ones from where the stream allows it. Another spatial layer: from the next picture where every
+    /// layer that it builds on went out, else from the next key picture.
     pub fn set_target(&mut self, target: Target) {
         self.target = Target {
             spatial: target.spatial.min(Target::ALL.spatial),
@@ -111,17 +111,18 @@ impl LayerFilter {
         };
     }
 
-    /// What goes out now.
+    /// The layers that go out now.
     pub fn current(&self) -> Target {
         self.current
     }
 
-    /// Only a key picture helps to reach the target.
+    /// Whether the target cannot be reached without a key picture.
     pub fn awaits_key_frame(&self) -> bool {
         self.current.spatial != self.target.spatial && !self.is_whole(self.target.spatial)
     }
 
-    /// A packet of the picture with this timestamp, that came in order: it may switch layers. Whether it goes out.
+    /// Decides on a packet that came in order, of the picture with this timestamp. It may switch layers. Returns
+    /// whether it goes out.
     pub fn next(&mut self, picture: &Picture, time: RtpTime) -> bool {
         if self.time != Some(time) {
             self.begin_picture(time);
@@ -142,7 +143,7 @@ impl LayerFilter {
         admitted
     }
 
-    /// The same of a packet that came late: it switches nothing.
+    /// Decides on a packet that came late: it switches nothing. Returns whether it goes out.
     pub fn late(&mut self, picture: &Picture) -> bool {
         let admitted = self.admits(picture);
         if !admitted {
@@ -151,13 +152,13 @@ impl LayerFilter {
         admitted
     }
 
-    /// Whether a packet goes out as things stand.
+    /// Whether a packet goes out with the present layers.
     pub fn admits(&self, picture: &Picture) -> bool {
         picture.is_for(self.current.spatial) && picture.temporal <= self.current.temporal
     }
 
-    /// Whether a packet that goes out is the first of a key picture for this subscriber: a decoder can start here, although
-    /// the picture itself began with layers that do not go out.
+    /// Whether a packet that goes out is the first of a key picture for this subscriber: a decoder can start here,
+    /// although the picture itself began with layers that do not go out.
     pub fn take_opening(&mut self, picture: &Picture) -> bool {
         std::mem::take(&mut self.opens) && picture.starts_frame
     }
@@ -181,8 +182,8 @@ impl LayerFilter {
         self.whole >> spatial.min(Target::ALL.spatial) & 1 != 0
     }
 
-    /// Layers that need a frame that does not go out can be begun no more without a key picture. A temporal layer that
-    /// nobody gets is missing to none.
+    /// Marks the layers that need a frame which does not go out: they cannot begin without a key picture. A frame of a
+    /// temporal layer that nobody gets is missing nowhere.
     fn leave_out(&mut self, picture: &Picture) {
         if picture.temporal > self.current.temporal {
             return;

@@ -71,7 +71,7 @@ pub use negotiator::Negotiator;
 pub use shard::Shard;
 pub use transport::{MAX_MESSAGE_SIZE, stream_shard};
 
-/// What strangers' bytes are read with, and packets are made with: for fuzzers, attackers in tests, and clients of tests.
+/// Parsers of strangers' bytes, and writers of packets: for fuzzers, attackers in tests, and clients of tests.
 #[doc(hidden)]
 pub mod internals {
     pub mod av1 {

@@ -1,4 +1,4 @@
-//! Which voices of a large room are forwarded: the few loudest. The rest would be mixed into a noise in which nobody is
+//! The few loudest voices of a large room, which are forwarded. The rest would be mixed into a noise in which nobody is
 //! understood, and costs each listener bandwidth and decoding. The decision is one per track and packet, not one per
 //! subscriber.
 //!
@@ -7,14 +7,14 @@
 //! counts as loud as its loudest packet at once (it is heard from its first packet), and as less only slowly (it keeps
 //! its seat over a pause).
 //!
-//! Levels are what clients say (RFC 6464), and clients may lie. These rules bound what that gains:
-//! louder than a clear voice counts as a clear voice, so that nobody who speaks loses the seat to a higher claim;
-//! what does not waver for seconds (a fan, a tone, a made-up level) is no speech and counts as quiet, so that any voice
-//! takes its seat; all but one of a participant's seats (with its companions') go to any voice that has none; and, for a
-//! level is a claim and time is not, who speaks and was refused for a moment takes the seat of who pauses, or else of who
-//! has spoken without a pause for longer than people do.
+//! Levels are what clients say (RFC 6464), and clients may lie. These rules bound what that gains: louder than a clear
+//! voice counts as a clear voice, so that nobody who speaks loses the seat to a higher claim; what does not waver for
+//! seconds (a fan, a tone, a made-up level) is no speech and counts as quiet, so that any voice takes its seat; all but
+//! one of a participant's seats (with its companions') go to any voice that has none; and, for a level is a claim and
+//! time is not, somebody who speaks and was refused for a moment takes the seat of somebody who pauses, or else of
+//! somebody who has spoken without a pause for longer than people do.
 //!
-//! What cannot be judged is forwarded: tracks without levels, and sound that belongs to a shared screen.
+//! Sound that cannot be judged is forwarded: tracks without levels, and sound that belongs to a shared screen.
 
 use std::time::{Duration, Instant};
 
@@ -23,60 +23,62 @@ use rustc_hash::FxHashMap;
 /// Level of digital silence, -dBov.
 const SILENCE: u8 = 127;
 
-/// A clear voice, -dBov: what is louder counts the same.
+/// The level of a clear voice, -dBov: a louder one counts the same.
 const CLEAR: u8 = 30;
 
-/// A quiet room, dB above digital silence: what steady sound counts as.
+/// The loudness of a quiet room, dB above digital silence: steady sound counts as no louder.
 const QUIET: f32 = 57.0;
 
 /// A voice that did not get louder counts as less by so many dB a second: a pause of a second between two sentences
 /// costs no seat to somebody who murmurs.
 const RELEASE: f32 = 10.0;
 
-/// Louder by so many dB takes the seat.
+/// A voice takes a seat when it is louder by this, dB.
 const MARGIN: f32 = 6.0;
 
-/// Speech wavers by more than this within every second, dB, …
+/// Speech wavers by more than this within every second, dB.
 const STEADY_RANGE: u8 = 6;
 
-/// … and what did not for so long is none.
+/// Sound that did not waver by [`STEADY_RANGE`] for this long is no speech.
 const STEADY_TIME: Duration = Duration::from_secs(5);
 
-/// Who speaks and is refused for so long has waited: pauses of others, too short to cost a seat, do now.
+/// A voice that speaks and is refused for this long has waited: a pause of another voice, otherwise too short to cost a
+/// seat, now costs it.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// A pause is this long, or twice, …
+/// A pause is at least this long, and at most twice as long until it is noticed.
 const PAUSE: Duration = Duration::from_millis(300);
 
-/// … and so much quieter than what was before, dB.
+/// A pause is quieter by this than the voice before it, dB.
 const PAUSE_DEPTH: f32 = 12.0;
 
-/// Nobody speaks for so long without a pause: a seat that was held that way goes to a clear voice that waits, …
+/// Nobody speaks for this long without a pause: a seat that was held that way goes to a clear voice that waits.
 const MONOLOGUE: Duration = Duration::from_secs(30);
 
-/// … clear but for so many dB, …
+/// A voice is clear enough for the seat of a monologue when it is at most this much below [`CLEAR`], dB.
 const CLEARLY: f32 = 20.0;
 
-/// … which then keeps it for so long while it speaks, for who made way is as loud as before.
+/// A voice that got a seat by waiting keeps it for this long while it speaks: the voice that made way is as loud as
+/// before.
 const TURN: Duration = Duration::from_secs(5);
 
-/// How loud one track is.
+/// The loudness of one track.
 #[derive(Debug)]
 struct Voice {
-    /// dB above digital silence, at the moment `at`.
+    /// Loudness in dB above digital silence, at the moment `at`.
     loudness: f32,
     at: Instant,
-    /// Lowest and highest level since it last wavered, and when that was.
+    /// Lowest and highest level since the voice last wavered, and when that was.
     range: (u8, u8),
     steady_since: Instant,
-    /// Loudest in this stretch of [`PAUSE`] and in the one before, and when this one began.
+    /// Highest loudness in this stretch of [`PAUSE`] and in the one before, and when this one began.
     peaks: (f32, f32),
     peaks_at: Instant,
-    /// Since when it speaks and is refused.
+    /// Since when the voice speaks and is refused.
     waits_since: Option<Instant>,
-    /// Since when it has its seat and did not pause.
+    /// Since when the voice has its seat and did not pause.
     holds_since: Instant,
-    /// It was let in for having waited, and keeps its seat until then.
+    /// The voice was let in for having waited, and keeps its seat until then.
     turn_until: Option<Instant>,
 }
 
@@ -120,7 +122,7 @@ impl Voice {
         }
     }
 
-    /// How loud it was just now, over pauses between syllables.
+    /// The loudness of a moment ago, over pauses between syllables.
     fn lately(&self, now: Instant) -> f32 {
         let peak = match now.saturating_duration_since(self.peaks_at) {
             since if since < PAUSE => self.peaks.0.max(self.peaks.1),
@@ -134,12 +136,13 @@ impl Voice {
         self.lately(now) + PAUSE_DEPTH < self.loudness(now)
     }
 
-    /// It has a seat from now on.
+    /// The voice has a seat from now on.
     fn sit(&mut self, turn_until: Option<Instant>, now: Instant) {
         (self.waits_since, self.holds_since, self.turn_until) = (None, now, turn_until);
     }
 
-    /// Its seat is another's only when it has none to lose.
+    /// Whether the voice has a turn that is not over. Another voice may take its seat only after that, or when it
+    /// pauses.
     fn has_its_turn(&self, now: Instant) -> bool {
         self.turn_until.is_some_and(|until| now < until) && !self.pauses(now)
     }
@@ -158,18 +161,18 @@ impl Voice {
     }
 }
 
-/// What a packet's level means for its track.
+/// The decision on a packet of a track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict<K> {
-    /// It is forwarded.
+    /// The packet is forwarded.
     Heard,
-    /// It is forwarded from now on, instead of the other one.
+    /// The packet is forwarded, and the track has the seat of this other one from now on.
     Replaces(K),
-    /// It is not.
+    /// The packet is not forwarded.
     NotAmongLoudest,
 }
 
-/// The seats of one room. `K` is a track, `O` whose it is: companions of a participant are the participant.
+/// The seats of one room. `K` is a track, `O` its owner: a person with all companions.
 #[derive(Debug)]
 pub struct Loudest<K, O> {
     limit: usize,
@@ -207,7 +210,7 @@ impl<K: Copy + Eq + std::hash::Hash, O: Copy + Eq> Loudest<K, O> {
         if let Some(seat) = self.quietest(owner, has_seat, loudness - MARGIN, now) {
             return self.replace(seat, (track, owner), None, now);
         }
-        // Who has a seat waits for nothing, and who murmurs for a pause in which it would be heard.
+        // A voice that has a seat waits for nothing; one that murmurs waits for a pause in which it would be heard.
         let waits = !has_seat && lately > QUIET + MARGIN;
         if !self.has_waited(track, waits, now) {
             return Verdict::NotAmongLoudest;
@@ -222,7 +225,7 @@ impl<K: Copy + Eq + std::hash::Hash, O: Copy + Eq> Loudest<K, O> {
         }
     }
 
-    /// The seat with the least claim to it, if that is less than what is wanted.
+    /// The seat with the least claim to it, if that is less than `wanted`.
     fn quietest(&self, owner: O, has_seat: bool, wanted: f32, now: Instant) -> Option<usize> {
         let seats_of = |owner: O| self.seats.iter().filter(|(_, o)| *o == owner).count();
         let claim = |(track, other): &(K, O)| {
@@ -232,7 +235,8 @@ impl<K: Copy + Eq + std::hash::Hash, O: Copy + Eq> Loudest<K, O> {
             let Some(voice) = self.voices.get(track) else {
                 return 0.0;
             };
-            // A second seat is never that of somebody who speaks: who then has none would take it back at once.
+            // A second seat is never taken from somebody who speaks: a voice without any seat would take it back at
+            // once.
             let is_second = has_seat && voice.lately(now) > QUIET + MARGIN;
             if *other != owner && (is_second || voice.has_its_turn(now)) {
                 return f32::INFINITY;
@@ -246,7 +250,7 @@ impl<K: Copy + Eq + std::hash::Hash, O: Copy + Eq> Loudest<K, O> {
             .map(|(seat, _)| seat)
     }
 
-    /// The seat of whoever pauses, the quietest by now.
+    /// The quietest seat of a voice that pauses.
     fn pausing(&self, wanted: f32, now: Instant) -> Option<usize> {
         let lately = |(track, _): &(K, O)| self.voices.get(track).map_or(0.0, |v| v.lately(now));
         let all = self.seats.iter().map(lately).enumerate();
@@ -256,7 +260,7 @@ impl<K: Copy + Eq + std::hash::Hash, O: Copy + Eq> Loudest<K, O> {
             .map(|(seat, _)| seat)
     }
 
-    /// The seat that was held the longest without a pause, if that is no speech any more.
+    /// The seat that was held the longest without a pause, if that is too long for speech.
     fn longest(&self, now: Instant) -> Option<usize> {
         let since = |(track, _): &(K, O)| self.voices.get(track).map(|voice| voice.holds_since);
         let all = self.seats.iter().map(since).enumerate();
@@ -266,7 +270,7 @@ impl<K: Copy + Eq + std::hash::Hash, O: Copy + Eq> Loudest<K, O> {
             .then_some(seat)
     }
 
-    /// A voice is refused once more: whether it has been for long enough.
+    /// A voice is refused once more. Returns whether it has been refused for long enough.
     fn has_waited(&mut self, track: K, waits: bool, now: Instant) -> bool {
         let Some(voice) = self.voices.get_mut(&track) else {
             return false;

@@ -1,4 +1,4 @@
-//! Lost packets: what to ask a publisher for ([`NackTracker`]), and which subscribers' wishes to ignore
+//! Lost packets: those to ask a publisher for ([`NackTracker`]), and the subscribers' requests to ignore
 //! ([`NackThrottle`]). Generic NACK is RFC 4585, section 6.2.1.
 
 use std::time::{Duration, Instant};
@@ -8,13 +8,13 @@ use crate::rtp::SeqNo;
 /// A gap longer than this is a new start rather than loss: asking for all of it would only add to the jam.
 const MAX_GAP: u64 = 300;
 
-/// Packets that are asked for at the same time.
+/// The most packets that are asked for at the same time.
 const MAX_MISSING: usize = 512;
 
-/// Times a packet is asked for.
+/// Number of times that a packet is asked for.
 const MAX_TRIES: u8 = 10;
 
-/// After this long nobody can use the packet any more.
+/// The age at which nobody can use a packet any more.
 const MAX_AGE: Duration = Duration::from_millis(1000);
 
 /// A packet is asked for again after a round trip, and at the earliest after this.
@@ -31,18 +31,18 @@ struct Missing {
     tries: u8,
 }
 
-/// What is missing of one incoming stream.
+/// The packets of one incoming stream that are missing.
 #[derive(Debug, Default)]
 pub struct NackTracker {
     highest: Option<u64>,
-    /// By index, ascending.
+    /// The missing packets by index, ascending.
     missing: Vec<Missing>,
     due: Vec<SeqNo>,
     gave_up: bool,
 }
 
 impl NackTracker {
-    /// A stream of which nothing has arrived.
+    /// A tracker of a stream of which nothing has arrived.
     pub fn new() -> Self {
         Self::default()
     }
@@ -98,7 +98,7 @@ impl NackTracker {
         &self.due
     }
 
-    /// What is missing until now never was to come: the next packet is as the first one.
+    /// Packets that are missing until now were left out on purpose: the next packet counts as the first one.
     pub fn skip(&mut self) {
         self.missing.clear();
         self.highest = None;
@@ -117,18 +117,18 @@ impl NackTracker {
     }
 }
 
-/// Repairs of one stream may be as large as what was sent of it, and this many bytes more: half of all packets may be lost
-/// for long, or the whole of a second at once, and still a subscriber that asks for everything again and again gets
-/// twice the stream at the most.
+/// Repairs of one stream may be as large as what was sent of it, and this many bytes more: half of all packets may be
+/// lost for long, or the whole of a second at once, and still a subscriber that asks for everything again and again
+/// gets twice the stream at the most.
 const REPAIR_CREDIT: u32 = 512 * 1024;
 
 /// Packets sent again lately, so that a NACK repeated within a round trip costs nothing. Empty until the first NACK.
 #[derive(Debug)]
 pub struct NackThrottle {
     recent: Vec<(SeqNo, Instant)>,
-    /// Bytes of repairs that may be sent.
+    /// Bytes of repairs that may still be sent.
     credit: u32,
-    /// Bytes sent when the credit was last counted.
+    /// Bytes of the stream sent when the credit was last counted.
     counted: u32,
 }
 
@@ -143,13 +143,13 @@ impl Default for NackThrottle {
 }
 
 impl NackThrottle {
-    /// Entries, by the low bits of the sequence number.
+    /// Number of entries, found by the low bits of the sequence number.
     const SLOTS: usize = 64;
 
-    /// Whether to answer this NACK; counts as answered.
+    /// Whether to answer this NACK. True counts as answered.
     pub fn allow(&mut self, seq: SeqNo, rtt: Duration, now: Instant) -> bool {
         if self.recent.is_empty() {
-            // `now` for a sequence number that maps to another slot: an empty entry.
+            // An empty entry: a sequence number that maps to another slot.
             let empty = |slot: usize| (SeqNo(slot as u16 ^ 1), now);
             self.recent = (0..Self::SLOTS).map(empty).collect();
         }
@@ -169,7 +169,7 @@ impl NackThrottle {
         self.credit > 0
     }
 
-    /// A repair of so many bytes went out.
+    /// A repair of `bytes` bytes went out.
     pub fn spend(&mut self, bytes: usize) {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         self.credit = self.credit.saturating_sub(bytes);

@@ -7,7 +7,7 @@
 //! section lists say what the transport and the router have to do.
 //!
 //! `offer.rs` reads an offer, `answer.rs` writes the answer, `subscriber.rs` does both for the second PeerConnection,
-//! `subscriptions.rs` is what the client wants to receive, `codecs.rs` and `h264.rs` have the tables.
+//! `subscriptions.rs` has the tracks that the client wants to receive, `codecs.rs` and `h264.rs` have the tables.
 
 mod answer;
 mod codecs;
@@ -39,17 +39,17 @@ use crate::{
     sdp::{MAX_SDP_BYTES, SessionDescription},
 };
 
-/// Sections beyond these are rejected in the answer: what a description costs the media thread is bounded by it.
+/// The most sections that a description uses; the answer rejects further ones. It bounds the cost of a description.
 const MAX_USED_SECTIONS: usize = 1024;
 
-/// Of these, nobody is asked to add the last ones to receive in: they are there to publish in.
+/// The number of those sections that are kept for publishing: a client is not asked to add them in order to receive.
 const SECTIONS_TO_PUBLISH_IN: usize = 64;
 
-/// What the descriptions of both sides may have together, bytes: a client that resumes sends both in one message
-/// (`sync_state`), with other things.
+/// The most that the descriptions of both sides may have together, bytes: a client that resumes sends both in one
+/// message (`sync_state`), with other things.
 const MAX_DESCRIBED: usize = MAX_SDP_BYTES - 128 * 1024;
 
-/// What one more section takes in both, in the mean of sound and picture: 4.9 KB with Chromium 156.
+/// The size of one more section in both descriptions, bytes, as a mean of sound and picture: 4.9 KB with Chromium 156.
 const SECTION_BYTES: usize = 5_000;
 
 /// The state of offer and answer of one client.
@@ -62,20 +62,20 @@ pub struct Negotiation {
     subscriptions: Subscriptions,
     /// The sections in which we send a track, or offer to.
     sent: FxHashMap<TrackSid, usize>,
-    /// Bytes of the last descriptions of both sides.
+    /// Bytes of the last descriptions of both sides, together.
     described: usize,
     local_ice: Option<IceCredentials>,
     remote: Option<RemoteParameters>,
-    /// Number of the last description of ours.
+    /// Number of our last description.
     version: u64,
-    /// The client is known to have this answer and all before.
+    /// Number of the last answer that the client has surely applied: it has offered again since.
     arrived: u64,
-    /// We offer, the client answers.
+    /// Set where we offer and the client answers.
     offering: Option<Offering>,
 }
 
 impl Negotiation {
-    /// A client that has offered nothing yet. `enabled` is for example [`ENABLED_CODECS`].
+    /// The state of a client that has offered nothing yet. `enabled` is for example [`ENABLED_CODECS`].
     pub fn new(participant: ParticipantSid, enabled: &'static [EnabledCodec]) -> Self {
         Self {
             participant,
@@ -93,8 +93,8 @@ impl Negotiation {
         }
     }
 
-    /// The client announced a track. It is bound at once when an earlier offer carries it, else by a later one.
-    /// Called again for a known track, it replaces cids and wishes.
+    /// The client announced a track. The track is bound at once when an earlier offer carries it, else by a later one.
+    /// A call for a known track replaces cids and wishes.
     pub fn publish(&mut self, track: &PublishedTrack) -> PublishOutcome {
         let known = self
             .published
@@ -165,7 +165,8 @@ impl Negotiation {
         }
     }
 
-    /// The publisher of this track sends another of its section's codecs. The next answer allows the track's only.
+    /// The publisher of this track sends another of its section's codecs. The next answer allows the track's codec
+    /// only.
     pub fn insist(&mut self, track: TrackSid) {
         let mut published = self.published.iter_mut();
         if let Some(known) = published.find(|published| published.sid == track) {
@@ -183,14 +184,14 @@ impl Negotiation {
         }
     }
 
-    /// The client wants this track. It gets a section in the next answer that has a free one of its kind.
-    /// A second subscription to the same track is ignored.
+    /// The client wants this track. The track gets a section in the next answer that has a free one of its kind. A
+    /// second subscription to the same track is ignored.
     pub fn subscribe(&mut self, send: SendTrack) {
         self.subscriptions.add(send);
     }
 
-    /// There is a track in these codecs now. Where its section should carry another one than it does, the next offer or
-    /// answer says so, with other SSRCs; until then all stays as it is.
+    /// A track is available in these codecs now. Where its section should carry another codec than it does, the next
+    /// offer or answer says so, with other SSRCs; until then the section stays as it is.
     pub fn set_codecs(&mut self, track: TrackSid, codecs: &[TrackCodec]) {
         let known = self.subscriptions.get_mut(track);
         if let Some(known) = known.filter(|known| known.send.codecs != codecs) {
@@ -227,8 +228,8 @@ impl Negotiation {
         Ok(negotiated)
     }
 
-    /// Sections the client must add before all its subscriptions fit, as far as they may. Zero before the first offer: it
-    /// brings some.
+    /// Sections the client must add before all its subscriptions fit, as far as they may. Zero before the first offer,
+    /// which brings some.
     pub fn missing(&self) -> MediaSections {
         if self.sections.is_empty() {
             return MediaSections::default();
@@ -247,14 +248,14 @@ impl Negotiation {
         }
     }
 
-    /// Sections that may still be added to receive in.
+    /// Number of sections that may still be added to receive in.
     fn room(&self) -> usize {
         let in_bytes = MAX_DESCRIBED.saturating_sub(self.described) / SECTION_BYTES;
         let most = MAX_USED_SECTIONS - SECTIONS_TO_PUBLISH_IN;
         in_bytes.min(most.saturating_sub(self.sections.len()))
     }
 
-    /// A subscription waits that could have a section: a free one, or one more.
+    /// Whether a subscription of this kind waits that could have a section: a free one, or one more.
     fn waits(&self, kind: MediaKind) -> bool {
         let mut waiting = self.waiting(kind);
         let is_free = |section: &Section| section.is_free(kind);
@@ -262,10 +263,9 @@ impl Negotiation {
             && (self.room() > 0 || self.sections.iter().any(is_free))
     }
 
-    /// The client should offer again: a subscription waits (for a free section, or for one that the client has to
-    /// add: see [`Self::missing`]), a section must become inactive or change its codec, or an answered wish for Opus
-    /// or for one codec only changed.
-    /// False before the first offer.
+    /// Whether the client should offer again: a subscription waits (for a free section, or for one that the client has
+    /// to add: see [`Self::missing`]), a section must become inactive or change its codec, or an answered wish for Opus
+    /// or for one codec only changed. False before the first offer.
     pub fn needs_renegotiation(&self) -> bool {
         let drains = |section: &Section| section.role == Role::Draining;
         let stale = |section: &Section| match section.role {
@@ -284,7 +284,8 @@ impl Negotiation {
                 || self.sections.iter().any(stale))
     }
 
-    /// Subscriptions that got no section, each once, and why. They wait for a section or for another codec of their track.
+    /// Subscriptions that got no section, and why, each once. They wait for a section or for another codec of their
+    /// track.
     pub fn take_failures(&mut self) -> Vec<(TrackSid, SubscriptionFailure)> {
         if self.sections.is_empty() {
             return Vec::new();
@@ -348,7 +349,7 @@ impl Negotiation {
         }
     }
 
-    /// How `section` carries `track`.
+    /// The way in which `section` carries `track`: codec, SSRCs and extensions.
     fn stream_in(&self, section: &Section, track: TrackSid) -> Option<SendSection> {
         let known = self.subscriptions.get(track)?;
         let send = &known.send;
@@ -357,7 +358,7 @@ impl Negotiation {
             _ => section.best_codec(&send.codecs)?,
         };
         let mut codec = codec.clone();
-        // The blocks within say the publisher's payload types, which must be this client's too.
+        // The blocks within RED contain the publisher's payload types, which must be this client's too.
         let is_red = |other: &&CodecParameters| {
             let wrapped = other.fmtp.split('/').next().map(str::parse);
             let is_same = other.mime_type == wanted.mime_type && other.fmtp == wanted.fmtp;
@@ -380,7 +381,7 @@ impl Negotiation {
         })
     }
 
-    /// The section carries its track in another codec than it should.
+    /// Whether the section carries its track in another codec than it should.
     fn is_outdated(&self, section: &Section) -> bool {
         let Role::Sending(track) = section.role else {
             return false;
@@ -391,8 +392,8 @@ impl Negotiation {
         })
     }
 
-    /// Its section carries the track in the best codec from now on, which [`Self::is_outdated`] compares with. True when
-    /// that was another one before.
+    /// The section at `index` carries its track in the best codec from now on, with which [`Self::is_outdated`]
+    /// compares. True when the codec was another one before.
     fn take_codec(&mut self, index: usize) -> bool {
         let Some(section) = self.sections.get(index) else {
             return false;
@@ -418,12 +419,12 @@ impl Negotiation {
         })
     }
 
-    /// How many tracks the client wants.
+    /// Number of tracks that the client wants.
     pub fn subscriptions(&self) -> usize {
         self.subscriptions.iter().count()
     }
 
-    /// Roles changed: which section carries what is found anew.
+    /// Finds anew which section carries which subscription: roles changed.
     fn index_sections(&mut self) {
         let sections = self.sections.iter().enumerate();
         let sent = sections.filter_map(|(index, section)| Some((section.role.sent()?, index)));
@@ -436,7 +437,7 @@ impl Negotiation {
             .find(|section| section.role.published() == Some(track))
     }
 
-    /// The track a section carries.
+    /// The published track that a section carries.
     fn published_in(&self, section: &Section) -> Option<&Published> {
         let track = section.role.published()?;
         self.published
@@ -444,25 +445,25 @@ impl Negotiation {
             .find(|published| published.sid == track)
     }
 
-    /// Opus wishes of the track a section carries.
+    /// Opus wishes of the track that a section carries.
     fn wishes(&self, section: &Section) -> AudioFeatures {
         self.published_in(section)
             .map_or_else(AudioFeatures::default, |p| p.audio)
     }
 
-    /// The publisher may send one codec only in this section.
+    /// Whether the publisher may send one codec only in this section.
     fn is_alone(&self, section: &Section) -> bool {
         let published = self.published_in(section);
         published.is_some_and(|published| published.alone)
     }
 
-    /// What the client may send in this section.
+    /// The codecs that the client may send in this section.
     fn receivable(&self, section: &Section) -> Vec<CodecParameters> {
         let receivable = section.receivable(self.published_in(section));
         receivable.into_iter().cloned().collect()
     }
 
-    /// The track's section was another's: it has not been seen in any offer after all.
+    /// The track's section turned out to be another's: the track has not been seen in any offer.
     fn forget_guess(&mut self, track: TrackSid) {
         if let Some(published) = self
             .published
@@ -475,7 +476,7 @@ impl Negotiation {
 
     fn bind(&mut self, index: usize, binding: Binding) -> Option<Bound> {
         if let Binding::Named(track) = binding {
-            // The guess about it was wrong.
+            // The guess about this section was wrong.
             for section in &mut self.sections {
                 if section.role == Role::Receiving(Binding::Guessed(track)) {
                     section.role = Role::Receiving(Binding::Unknown);

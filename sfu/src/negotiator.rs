@@ -1,12 +1,14 @@
-//! What the members of one room agree on with us: their descriptions, read and written in the room's own task, where no media
-//! waits for it.
+//! The negotiations of one room: descriptions of its members are read and written in the room's own task, where no
+//! media waits for it.
 //!
-//! A room's commands go through its [`Negotiator`]. Offers and answers end here; from tracks and subscriptions it makes
-//! sections, and tells the shard plain parameters ([`Command::SetRemote`], [`Command::Receive`], [`Command::Send`] and the
-//! like). Everything else passes. Events of the shard pass on the way back, but for those that ask for a negotiation.
+//! A room's commands go through its [`Negotiator`]. Offers and answers end there. The negotiator makes sections from
+//! tracks and subscriptions, and gives the shard plain parameters ([`Command::SetRemote`], [`Command::Receive`],
+//! [`Command::Send`] and the like). All other commands pass. Events of the shard pass on the way back, except those
+//! that ask for a negotiation.
 //!
-//! Its owner gives it all that there is ([`Negotiator::handle_command`], [`Negotiator::handle_event`]) and then takes all that
-//! follows ([`Negotiator::poll`]): what was said in between is one negotiation for each client, not one for each track.
+//! The owner hands over all commands and events ([`Negotiator::handle_command`], [`Negotiator::handle_event`]) and then
+//! takes all outputs ([`Negotiator::poll`]). The changes in between are one negotiation for each client, not one for
+//! each track.
 
 mod backup;
 mod connection;
@@ -32,12 +34,12 @@ use crate::{
     transport::{MAX_MESSAGE_SIZE, certificate_fingerprint},
 };
 
-/// What follows.
+/// An output of the negotiator.
 #[derive(Debug, Clone)]
 pub enum Output {
-    /// For the shard.
+    /// A command for the shard.
     Command(Command),
-    /// For the room.
+    /// An event for the room.
     Event(Event),
 }
 
@@ -45,31 +47,31 @@ pub enum Output {
 pub struct Negotiator {
     /// [`Config::index`] of the room's shard.
     shard: u16,
-    /// What all our descriptions say of us, but for credentials.
+    /// The part of our descriptions that is the same for all members, without credentials.
     local: Local,
     rng: StdRng,
     members: BTreeMap<ParticipantSid, Member>,
     tracks: BTreeMap<TrackSid, Track>,
     outputs: VecDeque<Output>,
-    /// Whose sections may not say any more what they should.
+    /// The members whose sections may differ from what they should carry.
     changed: BTreeSet<ParticipantSid>,
 }
 
-/// A participant, as far as it negotiates.
+/// The negotiation state of one participant.
 struct Member {
     publisher: Connection,
-    /// Where it receives, if that is another one.
+    /// The second PeerConnection, on which the participant receives, if it has one.
     subscriber: Option<Connection>,
-    /// Sections it was asked to add and has not offered yet.
+    /// Sections that the client was asked to add and has not offered yet.
     asked: MediaSections,
-    /// Our candidates of this protocol only are named to it.
+    /// Set when our descriptions list candidates of this protocol only.
     candidates: Option<TransportProtocol>,
-    /// How its subscriptions are sent, as the shard knows it.
+    /// The parameters of each subscription, as the shard knows them.
     sending: BTreeMap<TrackSid, SendStream>,
 }
 
 impl Member {
-    /// The PeerConnection on which it receives.
+    /// The PeerConnection on which the participant receives.
     fn receiver(&mut self) -> &mut Connection {
         self.subscriber.as_mut().unwrap_or(&mut self.publisher)
     }
@@ -83,7 +85,8 @@ impl Member {
 }
 
 impl Negotiator {
-    /// Of a room whose shard has this configuration. `seed` is of the room's own: from the operating system, or fixed in tests.
+    /// The negotiator of a room whose shard has this configuration. `seed` is the room's own: from the operating
+    /// system, or fixed in tests.
     pub fn new(config: &Config, seed: [u8; 32]) -> Self {
         Self {
             shard: config.index,
@@ -211,7 +214,7 @@ impl Negotiator {
         }
     }
 
-    /// What follows, in order.
+    /// The next output, in order.
     pub fn poll(&mut self) -> Option<Output> {
         while self.outputs.is_empty() {
             let peer = self.changed.pop_first()?;
@@ -232,7 +235,7 @@ impl Negotiator {
         Connection::new(negotiation, self.shard, &mut self.rng)
     }
 
-    /// False: it is one already.
+    /// Adds a member. False: the participant is one already.
     fn add_member(&mut self, peer: ParticipantSid) -> bool {
         if self.members.contains_key(&peer) {
             return false;

@@ -1,4 +1,5 @@
-//! Packets that wait, because a network that was too slow lately gets no bursts. Where it keeps up nothing is ever here.
+//! The queue of packets for a network that was too slow lately and therefore gets no bursts. For a network that keeps
+//! up, the queue is always empty.
 
 use std::{
     collections::VecDeque,
@@ -7,51 +8,51 @@ use std::{
 
 use crate::{bwe::Bitrate, keys::DownTrackKey, rewrite::StreamId};
 
-/// Time between two looks at what waits.
+/// Time between two looks at the packets that wait.
 pub const PACE: Duration = Duration::from_millis(5);
 
-/// Pictures leave at this multiple of the estimate. The estimate stays a little below what the network carries, and a key
-/// frame that exceeds it would fill the queue and look like the next jam.
+/// Pictures leave at this multiple of the estimate. The estimate stays a little below what the network carries, and a
+/// key frame that exceeds it would fill the queue and look like the next jam.
 const SPEED: f64 = 1.15;
 
-/// What may leave at once after a pause, as time at full speed.
+/// The most that may leave at once after a pause, as time at full speed.
 const BURST: Duration = Duration::from_millis(40);
 
-/// Bytes that may be owed.
+/// The most bytes that may be owed.
 const MAX_DEBT: f64 = 3000.0;
 
-/// More than this makes the picture older than a new one would be.
+/// The most packets that wait: with more, the picture would be older than a new one.
 const MAX_PACKETS: usize = 400;
 const MAX_WAIT: Duration = Duration::from_millis(700);
 
-/// A packet that waits: it is still in the history of its layer.
+/// A packet that waits. Its bytes are still in the history of its layer.
 #[derive(Debug, Clone, Copy)]
 pub struct Waiting {
     /// The subscription.
     pub down: DownTrackKey,
-    /// Its layer.
+    /// The packet's layer.
     pub layer: u8,
-    /// The layer's stream when it came.
+    /// The layer's stream when the packet came.
     pub stream: StreamId,
-    /// Its RTP index within the layer.
+    /// RTP index of the packet within the layer.
     pub index: u64,
     /// A decoder can start here.
     pub starts_key_frame: bool,
-    /// When it arrived from its publisher.
+    /// When the packet arrived from its publisher.
     pub since: Instant,
 }
 
-/// What waits for one subscriber.
+/// The packets that wait for one subscriber.
 #[derive(Debug, Default)]
 pub struct Pacer {
     queue: VecDeque<Waiting>,
-    /// Bytes that may leave; negative after something that could not wait.
+    /// Bytes that may leave; negative after a packet that could not wait.
     credit: f64,
     refilled: Option<Instant>,
 }
 
 impl Pacer {
-    /// Nothing waits.
+    /// Whether nothing waits.
     pub fn is_empty(&self) -> bool {
         self.queue.is_empty()
     }
@@ -67,24 +68,24 @@ impl Pacer {
         self.credit = if elapsed < BURST {
             (self.credit + speed * elapsed.as_secs_f64()).min(full)
         } else {
-            // Nobody asked for a while: what was spent meanwhile was not held against anyone.
+            // Nobody asked for a while: bytes spent meanwhile were not held against anyone.
             full
         };
     }
 
-    /// A packet of `len` bytes left. What could not wait is not held against the rest for longer than
+    /// A packet of `len` bytes left. Packets that could not wait are held against the rest by no more than
     /// [`MAX_DEBT`].
     pub fn spend(&mut self, len: usize) {
         self.credit = (self.credit - len as f64).max(-MAX_DEBT);
     }
 
-    /// Something may leave now.
+    /// Whether a packet may leave now.
     pub fn has_credit(&self) -> bool {
         self.credit > 0.0
     }
 
-    /// A packet must wait. Where a key frame begins, what waits of the same subscription is of no use any more.
-    /// False, and nothing is kept, when too much waits already.
+    /// A packet must wait. Where a key frame begins, older packets of the same subscription are of no use any more and
+    /// are dropped. False, and nothing is kept, when too much waits already.
     pub fn push(&mut self, packet: Waiting) -> bool {
         if packet.starts_key_frame {
             self.forget(packet.down);
@@ -97,12 +98,12 @@ impl Pacer {
         true
     }
 
-    /// The next to leave.
+    /// Takes the next packet to leave.
     pub fn pop(&mut self) -> Option<Waiting> {
         self.queue.pop_front()
     }
 
-    /// Nothing of this subscription waits any more.
+    /// Drops all packets of this subscription.
     pub fn forget(&mut self, down: DownTrackKey) {
         self.queue.retain(|waiting| waiting.down != down);
     }

@@ -22,122 +22,123 @@ use crate::{
     waiting_data::WaitingData,
 };
 
-/// SSRCs one peer may send with. Each track has at most three layers with retransmissions; the rest is for streams that
-/// were started anew.
+/// The most SSRCs that one peer may send with. Each track has at most three layers with retransmissions; the rest is
+/// for streams that began anew.
 pub const MAX_INCOMING: usize = 256;
 
-/// Streams of one peer that begin anew under another SSRC, per second and at once.
+/// The number of a peer's streams that may begin anew under another SSRC: per second, and at once.
 pub const RESTARTS: (u32, u32) = (1, 64);
 
-/// What an incoming SSRC stands for.
+/// The meaning of an incoming SSRC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Incoming {
     /// Media of a layer.
     Media {
         /// The track.
         up: UpTrackKey,
-        /// Its layer.
+        /// The track's layer.
         layer: u8,
     },
     /// Retransmissions of a layer (RFC 4588).
     Rtx {
         /// The track.
         up: UpTrackKey,
-        /// Its layer.
+        /// The track's layer.
         layer: u8,
     },
 }
 
 /// One PeerConnection of a participant.
 pub struct Peer {
-    /// Its sid.
+    /// The participant's sid.
     pub sid: ParticipantSid,
-    /// Stamped on its data packets.
+    /// The participant's identity, which is stamped on its data packets.
     pub identity: ParticipantIdentity,
-    /// A name for whose participant it is, the same for all of that one in its room.
+    /// A key of the person behind the participant, the same for all participants of that person in the room.
     pub principal: PeerKey,
-    /// What it may do.
+    /// Rights of the participant.
     pub permissions: PeerPermissions,
-    /// Packets to itself that the control side still wants to read.
+    /// Number of packets to itself that the control side still wants to read.
     pub awaited_replies: u32,
-    /// When it was added.
+    /// When the peer was added.
     pub joined: Instant,
-    /// Number of its last reliable data packet, 0 before the first. A client that comes back repeats what it is not sure
-    /// about.
+    /// Number of the participant's last reliable data packet, 0 before the first. A client that comes back repeats
+    /// packets that it is not sure about.
     pub last_reliable: u32,
-    /// Reliable packets for it from before its data channel was open.
+    /// Reliable packets for this peer from before its data channel was open.
     pub waiting: WaitingData,
-    /// How it reads reliable packets.
+    /// The peer as a reader of reliable packets.
     pub reader: Reader,
-    /// What it sent and others are not ready for.
+    /// Packets that the peer sent and others are not ready for.
     pub held: Option<Held>,
-    /// It is about to be removed: nothing it sends waits for anybody.
+    /// The peer is about to be removed: nothing that it sends waits for anybody.
     pub leaves: bool,
-    /// Its room.
+    /// The peer's room.
     pub router: RouterKey,
-    /// The shard it is connected to, where that is not this room's: it has no transport, receives nothing, and its packets
-    /// come from there.
+    /// The shard that the participant is connected to, where that is not this room's. Such a peer has no transport,
+    /// receives nothing, and its packets come from that shard.
     pub source: Option<u16>,
-    /// Rooms elsewhere that get its data tracks: its sid there, and the shard.
+    /// Rooms elsewhere that get the peer's data tracks: the participant's sid there, and the shard.
     pub data_taps: Vec<(ParticipantSid, u16)>,
-    /// The PeerConnection on which the participant receives, where that is another one than this.
+    /// The PeerConnection on which the participant receives. `None`: it receives on this one.
     pub subscriber: Option<PeerKey>,
-    /// The participant is connected when this one is.
+    /// This PeerConnection is the primary: the participant is connected when this one is.
     pub primary: bool,
-    /// The participant has been connected: what it sends counts.
+    /// The participant has been connected: packets that it sends count.
     pub is_there: bool,
-    /// It was disconnected, and has not come back.
+    /// The transport was disconnected, and has not come back.
     pub lost: bool,
-    /// Its ICE, DTLS and SRTP association.
+    /// ICE, DTLS and SRTP of this PeerConnection.
     pub transport: Transport,
-    /// Sections in which it sends, as of the last negotiation.
+    /// Sections in which the client sends, as of the last negotiation.
     pub sections: Vec<ReceiveSection>,
-    /// Its published tracks.
+    /// Tracks that the participant publishes.
     pub ups: Vec<UpTrackKey>,
-    /// Its subscriptions.
+    /// Subscriptions of the participant.
     pub downs: Vec<DownTrackKey>,
-    /// The same, by track.
+    /// The same subscriptions, by track.
     pub subscriptions: FxHashMap<TrackSid, DownTrackKey>,
-    /// How often its streams may still begin anew: two SSRCs in turn would do so with each packet.
+    /// The budget of streams that begin anew: two SSRCs in turn would do so with each packet.
     pub restarts: Budget,
-    /// What its SSRCs stand for.
+    /// The meaning of each SSRC of the client.
     pub incoming: FxHashMap<u32, Incoming>,
-    /// What its RTCP may still ask for.
+    /// The budget of work that the client's RTCP asks for.
     pub feedback: Budget,
-    /// Its subscriptions by our SSRC, for its RTCP.
+    /// Subscriptions by our SSRC, for the client's RTCP.
     pub outgoing: FxHashMap<u32, DownTrackKey>,
-    /// Extension ids of its offers; the same in all bundled sections (RFC 8843 section 9).
+    /// Extension ids of the client's offers; the same in all bundled sections (RFC 8843 section 9).
     pub extensions: ExtensionMap,
     /// Arrivals, for transport-wide congestion control feedback.
     pub twcc: TwccRecorder,
-    /// Some SSRC of it that takes transport-cc feedback.
+    /// Some SSRC of the client that takes transport-cc feedback.
     pub twcc_ssrc: u32,
-    /// Its entry in the shard's timers.
+    /// The peer's entry in the shard's timers.
     pub timer: Timer,
-    /// When its next receiver report is due.
+    /// When the next receiver report to the client is due.
     pub next_receiver_report: Instant,
-    /// Round trip time, from its receiver reports.
+    /// Round trip time, from the client's receiver reports.
     pub rtt: Duration,
-    /// What its network carries; there once a section says that it reports arrivals.
+    /// The estimate of the client's network; there once a section says that the client reports arrivals.
     pub estimator: Option<Box<BandwidthEstimator>>,
-    /// It is given no more than this, whatever its network carries.
+    /// Upper limit of what is sent to this subscriber, bits per second; `None`: the estimate alone. Set by
+    /// `Command::LimitBandwidth`.
     pub bandwidth_limit: Option<Bitrate>,
-    /// Packets that its network must wait for.
+    /// Packets that wait for the client's network.
     pub pacer: Pacer,
-    /// Bits per second that would give it all it wants.
+    /// The bit rate at which the client would get everything it wants.
     pub wanted_bitrate: Bitrate,
-    /// It gets voices without redundancy, for want of room.
+    /// The client gets voices without redundancy, for want of room.
     pub primary_only: bool,
-    /// When its estimate is next divided.
+    /// When the estimate is next divided.
     pub next_allocation: Instant,
-    /// Whether media arrives.
+    /// The evidence that media arrives at the client.
     pub watch: Watch,
-    /// How good its connection is.
+    /// The measurements of the connection's quality.
     pub quality: QualityMeter,
 }
 
 impl Peer {
-    /// These are the sections in which it sends.
+    /// Sets the sections in which the client sends.
     pub fn set_sections(&mut self, sections: Vec<ReceiveSection>) {
         self.sections = sections;
         for section in &self.sections {
@@ -145,14 +146,14 @@ impl Peer {
         }
     }
 
-    /// Its network was too slow lately.
+    /// Whether the client's network was too slow lately.
     pub fn is_congested(&self, now: Instant) -> bool {
         self.estimator
             .as_ref()
             .is_some_and(|estimator| estimator.is_congested(now))
     }
 
-    /// The next packet of a picture must wait.
+    /// Whether the next packet of a picture must wait.
     pub fn must_wait(&mut self, now: Instant) -> bool {
         if !self.pacer.is_empty() {
             return true;

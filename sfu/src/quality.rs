@@ -1,7 +1,8 @@
-//! How good each participant's connection is, from what is measured: losses both ways, round trip time, jitter of its
-//! sound, layers its network or processor does not manage, pictures that its network does not carry.
+//! The quality of each participant's connection, measured by losses both ways, round trip time, jitter of its sound,
+//! layers that its network or processor does not manage, and pictures that its network does not carry.
 //!
-//! It gets worse at once and better only when it has been so for two measurements: nobody needs a display that flickers.
+//! The quality gets worse at once, and better only when it has been so for two measurements: nobody needs a display
+//! that flickers.
 
 use std::time::{Duration, Instant};
 
@@ -10,66 +11,68 @@ use crate::api::Quality;
 /// Time between two measurements.
 const INTERVAL: Duration = Duration::from_secs(4);
 
-/// Of a participant that should send, nothing at all came for this long: neither media nor the reports that clients send
-/// every few seconds even where they have nothing to send.
+/// A participant that should send is lost when nothing at all came for this long: neither media nor the reports that
+/// clients send every few seconds even where they have nothing to send.
 pub const LOST_AFTER: Duration = Duration::from_secs(8);
 
-/// Fewer packets say nothing of loss.
+/// The fewest packets that say something of loss.
 pub const ENOUGH: u64 = 20;
 
-/// A layer that was asked for may take so long to begin: encoders find out first what the network carries.
+/// A layer that was asked for may take this long to begin: encoders find out first what the network carries.
 pub const RAMP_UP: Duration = Duration::from_secs(15);
 
 /// A layer that sent nothing for this long is not sent.
 pub const LAYER_SILENT: Duration = Duration::from_secs(2);
 
-/// Share of lost packets from which on a connection is not excellent, and from which on not good. Up to the first all is
+/// The shares of lost packets from which on a connection is not excellent, and not good. Up to the first every loss is
 /// repaired without anybody noticing, above the second voices break.
 pub const LOSS: [f64; 2] = [0.02, 0.08];
 
-/// The same of the round trip time: from about 300 ms people interrupt each other, …
+/// The round trip times from which on a connection is not excellent, and not good: from about 300 ms people interrupt
+/// each other.
 pub const ROUND_TRIP: [Duration; 2] = [Duration::from_millis(350), Duration::from_millis(800)];
 
-/// … and of the jitter of sound, which receivers turn into delay.
+/// The jitters of sound from which on a connection is not excellent, and not good: receivers turn jitter into delay.
 pub const JITTER: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(150)];
 
 /// The measurements of one peer.
 #[derive(Debug, Default)]
 pub struct QualityMeter {
-    /// `None` until it connected.
+    /// When to measure next; `None` until the peer connected.
     next: Option<Instant>,
     told: Option<Quality>,
-    /// It was better than told, the last time.
+    /// The last measurement was better than the quality told.
     was_better: bool,
-    /// What its receiver reports said since the last measurement: shares of lost packets in 1/256, and how many.
+    /// Receiver reports since the last measurement: sum of the shares of lost packets in 1/256, and number of reports.
     reported: (u32, u32),
 }
 
-/// What a meter does now.
+/// The meter's work at a moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Turn {
-    /// Nothing yet.
+    /// Nothing: it is not time.
     Waits,
-    /// It begins with this.
+    /// The first look, which measures nothing yet.
     Begins,
-    /// It measures.
+    /// A measurement.
     Measures,
 }
 
 impl QualityMeter {
-    /// One of its reports on a stream. `fraction_lost` in 1/256.
+    /// A report of the peer on a stream came. `fraction_lost` in 1/256.
     pub fn reported(&mut self, fraction_lost: u8) {
         self.reported.0 += u32::from(fraction_lost);
         self.reported.1 += 1;
     }
 
-    /// The share of what it lost since the last call.
+    /// The share of packets that the peer lost since the last call.
     pub fn take_loss(&mut self) -> f64 {
         let (sum, count) = std::mem::take(&mut self.reported);
         f64::from(sum) / 256.0 / f64::from(count.max(1))
     }
 
-    /// Its network changed: what was lost may come back, and is measured anew. True where that has to be told.
+    /// The peer's network changed: a lost connection may come back, and is measured anew. True where the new quality
+    /// has to be told.
     pub fn restarted(&mut self, now: Instant) -> bool {
         let was_lost = self.told == Some(Quality::Lost);
         if was_lost {
@@ -79,12 +82,13 @@ impl QualityMeter {
         was_lost
     }
 
-    /// What its participant was told last; `None` before the first time.
+    /// The quality that the participant was told last; `None` before the first time.
     pub fn told(&self) -> Option<Quality> {
         self.told
     }
 
-    /// Whether to measure now. The first measurement is due a while after it connected, which [`Turn::Begins`] tells.
+    /// Whether to measure now. The first measurement is due a while after the peer connected, which [`Turn::Begins`]
+    /// tells.
     pub fn turn(&mut self, is_connected: bool, now: Instant) -> Turn {
         let turn = match self.next {
             None if !is_connected => return Turn::Waits,
@@ -96,7 +100,7 @@ impl QualityMeter {
         turn
     }
 
-    /// What to tell, where that changed. Everybody begins excellent.
+    /// The quality to tell, where it changed. Everybody begins excellent.
     pub fn judge(&mut self, quality: Quality) -> Option<Quality> {
         let told = self.told.unwrap_or(Quality::Excellent);
         let is_better = quality > told;
@@ -111,7 +115,7 @@ impl QualityMeter {
     }
 }
 
-/// How good a figure is of which `limits` says where it is not excellent any more, and where not good.
+/// The quality of a figure. `limits`: from where on it is not excellent, and not good.
 pub fn rate<T: PartialOrd>(measured: T, limits: [T; 2]) -> Quality {
     match limits {
         [good, _] if measured < good => Quality::Excellent,

@@ -1,10 +1,10 @@
-//! How much of a stream comes.
+//! The bit rate of a stream.
 
 use std::time::{Duration, Instant};
 
 use crate::bwe::Bitrate;
 
-/// Bytes per time, over the last second or so.
+/// A meter of bytes per time, over the last second or so.
 #[derive(Debug, Default)]
 pub struct RateMeter {
     began: Option<Instant>,
@@ -13,10 +13,10 @@ pub struct RateMeter {
 }
 
 impl RateMeter {
-    /// Figures are as old as this at the most. A key frame in every window would be worse than none in most.
+    /// The span of one figure. A key frame in every window would be worse than none in most.
     const WINDOW: Duration = Duration::from_secs(1);
 
-    /// Header, tag and extensions that a subscriber's packet has beside the payload, bytes.
+    /// The header, tag and extensions that a subscriber's packet has beside the payload, bytes.
     const OVERHEAD: usize = 36;
 
     /// A packet with `len` bytes of payload arrived.
@@ -24,13 +24,13 @@ impl RateMeter {
         self.add_bytes(len + Self::OVERHEAD, now);
     }
 
-    /// So many bytes arrived within a packet that is counted elsewhere.
+    /// `len` bytes arrived within a packet that is counted elsewhere.
     pub fn add_bytes(&mut self, len: usize, now: Instant) {
         let began = *self.began.get_or_insert(now);
         let elapsed = now.saturating_duration_since(began);
         if elapsed >= Self::WINDOW {
             let measured = (self.bytes as f64 * 8.0 / elapsed.as_secs_f64()) as Bitrate;
-            // Half of what was known, so that one busy second does not turn everything over.
+            // Half of the old figure remains, so that one busy second does not turn everything over.
             self.bitrate = Some(
                 self.bitrate
                     .map_or(measured, |known| (known + measured) / 2),
@@ -40,7 +40,7 @@ impl RateMeter {
         self.bytes += len as u64;
     }
 
-    /// Bits per second.
+    /// The rate in bits per second.
     pub fn bitrate(&self, now: Instant) -> Bitrate {
         self.bitrate.unwrap_or_else(|| {
             let elapsed = self

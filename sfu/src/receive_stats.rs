@@ -1,4 +1,4 @@
-//! What a receiver report says of one incoming stream (RFC 3550, sections 6.4.1 and A.8).
+//! Statistics of one incoming stream for its receiver reports (RFC 3550, sections 6.4.1 and A.8).
 
 use std::time::{Duration, Instant};
 
@@ -7,25 +7,25 @@ use crate::{
     rtp::RtpTime,
 };
 
-/// Reception of one stream.
+/// The reception of one stream.
 #[derive(Debug)]
 pub struct ReceiveStats {
     clock_rate: u32,
     /// Index of the first and of the highest packet.
     range: Option<(u64, u64)>,
     received: u64,
-    /// Expected and received at the last report.
+    /// Packets expected and received, as of the last report.
     reported: (u64, u64),
-    /// The same at the last [`ReceiveStats::measure`].
+    /// Packets expected and received, as of the last [`ReceiveStats::measure`].
     measured: (u64, u64),
-    /// Jitter in ticks, times 16 (A.8).
+    /// Jitter in RTP ticks, times 16 (RFC 3550, section A.8).
     jitter: u32,
     last_packet: Option<(RtpTime, Instant)>,
     last_sender_report: Option<(NtpTime, Instant)>,
 }
 
 impl ReceiveStats {
-    /// A stream of which nothing has arrived; `clock_rate` in Hz.
+    /// The statistics of a stream of which nothing has arrived; `clock_rate` in Hz.
     pub fn new(clock_rate: u32) -> Self {
         Self {
             clock_rate,
@@ -50,7 +50,7 @@ impl ReceiveStats {
             let arrived =
                 now.saturating_duration_since(last_at).as_secs_f64() * f64::from(self.clock_rate);
             let sent = f64::from(time.since(last_time));
-            // Bounded, so that one absurd timestamp does not spoil the figure for minutes.
+            // The difference is bounded, so that one absurd timestamp does not spoil the figure for minutes.
             let difference = (arrived - sent).abs().min(f64::from(self.clock_rate)) as u32;
             self.jitter = self.jitter + difference - ((self.jitter + 8) >> 4);
         }
@@ -67,14 +67,14 @@ impl ReceiveStats {
         self.range.map(|(_, highest)| highest)
     }
 
-    /// Packets that should have arrived and that did, since the last time this was asked.
+    /// Number of packets that should have arrived and that did, since the last call.
     pub fn measure(&mut self) -> (u64, u64) {
         let expected = self.range.map_or(0, |(first, highest)| highest - first + 1);
         let before = std::mem::replace(&mut self.measured, (expected, self.received));
         (expected - before.0, self.received - before.1)
     }
 
-    /// By how much packets come earlier or later than they should, on average.
+    /// The jitter: by how much packets come earlier or later than they should, on average.
     pub fn jitter(&self) -> Duration {
         Duration::from_secs_f64(f64::from(self.jitter >> 4) / f64::from(self.clock_rate))
     }

@@ -5,7 +5,7 @@ use crate::rtp::{AudioLevel, RtpTime};
 /// The part of a packet that is needed after it was opened.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Received<'a> {
-    /// Of its stream.
+    /// SSRC of the packet's stream.
     pub ssrc: u32,
     /// Unwrapped sequence number.
     pub index: u64,
@@ -15,10 +15,10 @@ pub struct Received<'a> {
     pub payload_type: u8,
     /// Marker bit.
     pub marker: bool,
-    /// Without padding.
+    /// Payload without padding.
     pub payload: &'a [u8],
-    /// Its Dependency Descriptor, or empty.
+    /// The Dependency Descriptor; empty where the packet has none.
     pub dependencies: &'a [u8],
-    /// What it says of its level.
+    /// The audio level that the packet claims.
     pub voice: Option<AudioLevel>,
 }

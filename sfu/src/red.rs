@@ -1,20 +1,20 @@
 //! Redundant audio (RFC 2198): finds the primary encoding, for receivers that do not know RED.
 
-/// The payload contradicts itself.
+/// A payload that contradicts itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed redundant audio")]
 pub struct Malformed;
 
-/// Where the primary encoding lies.
+/// The place of the primary encoding.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Primary {
-    /// It begins here and reaches to the end of the payload. Never 0.
+    /// Offset of the encoding, which reaches to the end of the payload. Never 0.
     pub offset: u16,
-    /// Its payload type.
+    /// Payload type of the encoding.
     pub payload_type: u8,
 }
 
-/// Reads the block headers.
+/// Finds the primary encoding by the block headers.
 pub fn primary(payload: &[u8]) -> Result<Primary, Malformed> {
     let (mut at, mut redundant) = (0, 0);
     loop {

@@ -1,11 +1,12 @@
 //! Participants who are in rooms of other shards too.
 //!
-//! Where such a participant's packets come in, a [`Tap`] copies each of them, opened, into the shard's [`RelayQueue`]; the
-//! owner carries them to the other shard. There a peer without a network of its own publishes them: from the history on
-//! all is as for any other publisher, with layers, repairs and speakers of its own. Back go three wishes only, as commands:
-//! which layers somebody wants, key frames, and packets that were lost on the way.
+//! Where such a participant's packets come in, a [`Tap`] copies each of them, opened, into the shard's [`RelayQueue`];
+//! the owner carries them to the other shard. There a peer without a network of its own publishes them: from the
+//! history on, its packets are treated like those of any other publisher, with layers, repairs and speakers of its own.
+//! Only three wishes go back, as commands: the layers that somebody wants, key frames, and packets that were lost on
+//! the way.
 //!
-//! Packets of its data tracks go the same way; what is lost of them is lost, as on their channel.
+//! Packets of its data tracks go the same way; those that are lost stay lost, as on their channel.
 //!
 //! A packet between shards is never seen by a network, and nothing from a network is taken for one.
 
@@ -19,30 +20,31 @@ use crate::{
     nack::NackThrottle,
 };
 
-/// Bytes that wait for the owner, at most. It takes them after each batch of datagrams, of which this holds several.
+/// The most bytes that wait for the owner. The owner takes them after each batch of datagrams, of which the queue holds
+/// several.
 const MAX_QUEUED: usize = 1 << 20;
 
-/// Before each packet in the queue: the shard it goes to, and its length.
+/// Length of the prefix of each packet in the queue, bytes: the shard it goes to, and the packet's length.
 const PREFIX: usize = 4;
 
-/// A copy of a track for a room elsewhere.
+/// A copy of a track for a room of another shard.
 #[derive(Debug)]
 pub struct Tap {
-    /// The track's sid there.
+    /// The track's sid in that room.
     pub relayed: TrackSid,
-    /// The shard that holds that room.
+    /// The shard of that room.
     pub shard: u16,
-    /// Layers of a picture that somebody there wants.
+    /// Layers of a picture that somebody in that room wants: those up to this one; `None`: nobody wants any.
     pub wanted: Option<SpatialLayer>,
-    /// Layers whose last packet was left out, a bit for each.
+    /// Bit for each layer whose last packet was left out.
     left_out: u8,
-    /// Bytes that went there, a count that wraps; and what may be sent again.
+    /// Bytes that went to that room, a count that wraps.
     sent: u32,
     repairs: NackThrottle,
 }
 
 impl Tap {
-    /// Nothing went there yet.
+    /// A tap through which nothing has gone yet.
     pub fn new(relayed: TrackSid, shard: u16, wanted: Option<SpatialLayer>) -> Self {
         Self {
             relayed,
@@ -54,7 +56,8 @@ impl Tap {
         }
     }
 
-    /// A layer goes to a room in which nobody wants it when it is the lowest there is: it is what everybody gets then.
+    /// Whether packets of a layer go to the room. Where the room wants the picture, the lowest layer that is sent goes
+    /// even when it is above the wanted one: everybody gets that layer then.
     pub fn wants(&self, kind: MediaKind, layer: u8, is_lowest: bool) -> bool {
         kind == MediaKind::Audio
             || self
@@ -62,17 +65,18 @@ impl Tap {
                 .is_some_and(|wanted| layer <= wanted as u8 || is_lowest)
     }
 
-    /// A packet of the layer is not for this room.
+    /// A packet of the layer is left out of this tap.
     pub fn leave_out(&mut self, layer: u8) {
         self.left_out |= 1 << layer;
     }
 
-    /// Packets of the layer were left out before this one.
+    /// Whether packets of the layer were left out before this one.
     pub fn resumes(&self, layer: u8) -> bool {
         self.left_out & (1 << layer) != 0
     }
 
-    /// A packet of the layer went there, of so many bytes; whether what was left out before it is known there.
+    /// A packet of the layer went to the room, of `len` bytes. `resumed`: the packet says that others were left out
+    /// before it.
     pub fn sent(&mut self, layer: u8, len: usize, resumed: bool) {
         self.sent = self.sent.wrapping_add(len as u32);
         if resumed {
@@ -80,12 +84,12 @@ impl Tap {
         }
     }
 
-    /// A packet may be sent again: repairs never outweigh what was sent.
+    /// Whether a packet may be sent again: repairs never outweigh what was sent.
     pub fn may_repair(&mut self) -> bool {
         self.repairs.has_credit(self.sent)
     }
 
-    /// A packet of so many bytes was sent again.
+    /// A packet of `len` bytes was sent again.
     pub fn repaired(&mut self, len: usize) {
         self.repairs.spend(len);
     }
@@ -96,7 +100,7 @@ impl Tap {
 pub struct RelayQueue(Vec<u8>);
 
 impl RelayQueue {
-    /// Queues a packet for a shard. False: it is full.
+    /// Queues a packet for a shard. False: the queue is full.
     pub fn push(&mut self, shard: u16, packet: &Relayed<'_>) -> bool {
         let Some(size) = packet.size() else {
             return false;
@@ -111,7 +115,7 @@ impl RelayQueue {
         true
     }
 
-    /// Hands over everything: shard and packet.
+    /// Hands over every packet, with the shard it goes to, and empties the queue.
     pub fn drain(&mut self, mut carry: impl FnMut(u16, &[u8])) {
         let mut rest = self.0.as_slice();
         while let Some(([s0, s1, l0, l1], after)) = rest.split_first_chunk::<PREFIX>() {

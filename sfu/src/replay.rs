@@ -1,5 +1,5 @@
-//! Reliable data packets that went through a room lately: what a participant missed while it was away is sent again when
-//! it comes back and says up to which packet of whom it got.
+//! Reliable data packets that went through a room lately: packets that a participant missed while it was away are sent
+//! again when it comes back and says which of each sender's packets it got last.
 
 use std::{
     collections::VecDeque,
@@ -8,24 +8,24 @@ use std::{
 
 use protocol::ParticipantSid;
 
-/// Nobody resumes after longer.
+/// The age at which a packet is forgotten: nobody resumes after longer.
 const MAX_AGE: Duration = Duration::from_secs(30);
 
-/// What one room keeps, bytes: some hundred chat messages, or the tail of a file.
+/// The most bytes that one room keeps: some hundred chat messages, or the tail of a file.
 const MAX_BYTES: usize = 512 * 1024;
 
-/// Counted beside the bytes of a packet.
+/// Bytes that each packet counts for beside its payload.
 const PACKET_COST: usize = 64;
 
-/// One packet.
+/// A packet that is kept.
 #[derive(Debug)]
 pub struct Kept {
     at: Instant,
-    /// Who sent it.
+    /// The sender.
     pub from: ParticipantSid,
-    /// Its number among the sender's reliable packets, from 1.
+    /// The packet's number among the sender's reliable packets, from 1.
     pub sequence: u32,
-    /// As receivers get it.
+    /// The packet as receivers get it.
     pub payload: Box<[u8]>,
 }
 
@@ -56,7 +56,7 @@ impl ReplayBuffer {
         });
     }
 
-    /// What came since `since` and is newer than the receiver says that it has, oldest first.
+    /// The packets that came since `since` and are newer than the ones that the receiver says it has, oldest first.
     pub fn missed<'a>(
         &'a self,
         received: &'a [(ParticipantSid, u32)],

@@ -1,12 +1,12 @@
-//! Continuity of one subscriber's RTP stream while what feeds it changes: layers of a simulcast, pauses, a publisher
-//! that starts its stream anew.
+//! Continuity of one subscriber's RTP stream while its source changes: layers of a simulcast, pauses, a publisher that
+//! starts its stream anew.
 //!
-//! The output is cut into epochs. Within one epoch everything is a constant offset, so that losses and reordering pass
-//! through unchanged and can be repaired; a new epoch continues where the one before ended. The last few epochs are
-//! remembered to find the packet behind a NACK.
+//! The output is cut into epochs. Within one epoch every number has a constant offset, so that losses and reordering
+//! pass through unchanged and can be repaired; a new epoch continues where the one before ended. The last few epochs
+//! are remembered to find the packet behind a NACK.
 //!
-//! Within the newest epoch packets can be left out on purpose (layers that the subscriber does not get): what follows
-//! moves up, so that the receiver sees no loss where there was none.
+//! Within the newest epoch packets can be left out on purpose (layers that the subscriber does not get): later packets
+//! move up, so that the receiver sees no loss where there was none.
 
 use std::time::{Duration, Instant};
 
@@ -21,7 +21,7 @@ use crate::vp8::PICTURE_ID_MODULUS;
 /// roll-over counter right (RFC 3711, section 3.3.1).
 const FIRST_INDEX: u64 = 1;
 
-/// Epochs kept for NACKs: a subscriber whose layer changes more often within a round trip has other troubles.
+/// Number of epochs kept for NACKs: a subscriber whose layer changes more often within a round trip has other troubles.
 const EPOCHS: usize = 4;
 
 /// A longer run of lost packets is closed up: nobody could repair it (histories are shorter), and receivers take such
@@ -31,33 +31,33 @@ const MAX_GAP: u64 = 1000;
 /// Words of the memory of packets that were left out: more of them than histories hold packets, and than [`MAX_GAP`].
 const PACKET_WORDS: usize = 16;
 
-/// The same for pictures: more of them than a second has.
+/// Words of the memory of pictures that were left out: more pictures than a second has.
 const PICTURE_WORDS: usize = 2;
 
-/// Where the unwrapped picture ids of an epoch begin: a multiple of the modulus, so that the first can be stepped back from.
+/// The first unwrapped picture id of an epoch: a multiple of the modulus, so that the first can be stepped back from.
 const PICTURE_ORIGIN: u64 = 1 << 20;
 
 /// Sender reports of two layers that contradict the arrival times by more than this are not believed.
 const MAX_REPORT_ERROR: Duration = Duration::from_secs(1);
 
-/// One stream of a publisher, by a number that its shard gives once. Its SSRC is no name: who sends the stream chooses it,
-/// and may come back to it with other packets under the same numbers.
+/// A publisher's stream, by a number that its shard gives once. The SSRC is no name: the publisher chooses it, and may
+/// use it again later for other packets with the same numbers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct StreamId(u64);
 
-/// Gives each stream its number.
+/// The source of stream numbers.
 #[derive(Debug, Default)]
 pub struct StreamIds(u64);
 
 impl StreamIds {
-    /// One that nobody had and nobody gets again.
+    /// A number that no stream had and none gets again.
     pub fn fresh(&mut self) -> StreamId {
         self.0 += 1;
         StreamId(self.0)
     }
 }
 
-/// What a packet belongs to: one stream of one layer.
+/// The source of a packet: one stream of one layer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Source {
     /// Layer of the up track.
@@ -66,14 +66,14 @@ pub struct Source {
     pub stream: StreamId,
 }
 
-/// What must be known of a packet to rewrite it.
+/// The facts of a packet that are needed to rewrite it.
 #[derive(Debug, Clone, Copy)]
 pub struct Input {
-    /// Where it comes from.
+    /// The packet's source.
     pub source: Source,
-    /// Its index within the source: unwrapped sequence number.
+    /// Index of the packet within the source: its unwrapped sequence number.
     pub index: u64,
-    /// Its timestamp.
+    /// Timestamp.
     pub time: RtpTime,
     /// The picture numbers of a video packet, where it has any.
     pub picture: Option<PictureIds>,
@@ -81,11 +81,11 @@ pub struct Input {
     pub switch_point: bool,
     /// The source's last sender report: one moment on its wall clock and on its RTP clock.
     pub sender_report: Option<(NtpTime, RtpTime)>,
-    /// When it arrived.
+    /// When the packet arrived.
     pub arrival: Instant,
 }
 
-/// What to write into the packet that goes out.
+/// The numbers to write into the packet that goes out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rewritten {
     /// SRTP packet index: its low 16 bits are the sequence number, the rest is the roll-over counter.
@@ -99,14 +99,15 @@ pub struct Rewritten {
 /// The packet behind an outgoing sequence number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Origin {
-    /// Where it came from. When the layer has another stream by now, the packet is gone.
+    /// The packet's source. When the layer has another stream by now, the packet is gone.
     pub source: Source,
-    /// Its index there.
+    /// Index of the packet within the source.
     pub index: u64,
-    /// The index it went out with.
+    /// Index with which the packet went out.
     pub out_index: u64,
 }
 
+/// A part of the output in which every number has a constant offset.
 #[derive(Debug, Clone, Copy, Default)]
 struct Epoch {
     source: Source,
@@ -117,12 +118,13 @@ struct Epoch {
     picture_offset: u16,
     tl0_offset: u8,
     frame_offset: u16,
-    /// Packets of it were left out. Once it is not the newest any more, they are forgotten and none of it is found.
+    /// Packets of the epoch were left out. Once a newer epoch began, they are forgotten, and no packet of this one is
+    /// found.
     has_gaps: bool,
 }
 
 impl Epoch {
-    /// `left_out`: packets and pictures left out before this one.
+    /// The numbers of a packet of this epoch. `left_out`: packets and pictures left out before it.
     fn apply(&self, input: &Input, left_out: (u64, u16)) -> Rewritten {
         Rewritten {
             index: self.out_first + (input.index - self.in_first) - left_out.0,
@@ -143,7 +145,7 @@ impl Epoch {
     }
 }
 
-/// What went out with the highest index.
+/// The packet that went out with the highest index.
 #[derive(Debug, Clone, Copy)]
 struct Last {
     out: Rewritten,
@@ -154,12 +156,12 @@ struct Last {
 #[derive(Debug, Clone, Copy)]
 pub struct Rewriter {
     clock_rate: u32,
-    /// Newest first; the first `len` are in use.
+    /// The epochs, newest first; the first `len` are in use.
     epochs: [Epoch; EPOCHS],
     len: u8,
     paused: bool,
     last: Option<Last>,
-    /// Of the current source.
+    /// The last sender report of the current source.
     sender_report: Option<(NtpTime, RtpTime)>,
     /// Packets of the newest epoch that were left out, by index.
     packets: Gaps<PACKET_WORDS>,
@@ -168,7 +170,7 @@ pub struct Rewriter {
 }
 
 impl Rewriter {
-    /// A stream that has not begun. `clock_rate` is the codec's RTP clock, Hz.
+    /// A stream that has not begun. `clock_rate` is the RTP clock of the codec, Hz.
     pub fn new(clock_rate: u32) -> Self {
         Self {
             clock_rate,
@@ -185,9 +187,8 @@ impl Rewriter {
     /// Rewrites the next packet. A packet of another source than the last, or the first after
     /// [`Rewriter::pause`], starts a new epoch if it is a switch point.
     ///
-    /// # Errors
-    /// [`DropReason::BeforeSwitch`]: it is older than the epoch's first packet, or an epoch must begin and it cannot
-    /// begin here.
+    /// # Errors [`DropReason::BeforeSwitch`]: the packet is older than the epoch's first one, or an epoch must begin
+    /// and it cannot begin here.
     pub fn rewrite(&mut self, input: &Input) -> Result<Rewritten, DropReason> {
         if !self.continues(input) {
             self.begin(input)?;
@@ -209,11 +210,11 @@ impl Rewriter {
         Ok(out)
     }
 
-    /// Leaves out the next packet, because the subscriber does not get its layer; what follows moves up. With
-    /// `close_picture`, pictures are renumbered too, as if its picture had never been.
+    /// Leaves out the next packet, because the subscriber does not get its layer; later packets move up. With
+    /// `close_picture`, pictures are renumbered too, as if the packet's picture had never been.
     ///
-    /// A packet that came late has a number already, and a receiver that waits: it is returned, so that something
-    /// without content can go out with it.
+    /// A packet that came late has a number already, and a receiver that waits for it. That number is returned, so that
+    /// a packet without content can go out with it.
     pub fn leave_out(&mut self, input: &Input, close_picture: bool) -> Option<Rewritten> {
         if !self.continues(input) {
             return None;
@@ -246,7 +247,7 @@ impl Rewriter {
                 .is_none_or(|epoch| input.index > epoch.in_highest)
     }
 
-    /// The stream stops (disabled, muted, no layer to send): whatever comes next continues it without a gap.
+    /// The stream stops (disabled, muted, no layer to send): the next packet continues it without a gap.
     pub fn pause(&mut self) {
         self.paused = true;
     }
@@ -256,7 +257,7 @@ impl Rewriter {
         self.current().map(|epoch| epoch.source)
     }
 
-    /// The stream is in the middle of this source: its next packet need not be a switch point.
+    /// Whether the stream is in the middle of this source, so that its next packet need not be a switch point.
     pub fn is_in(&self, source: Source) -> bool {
         !self.paused && self.source() == Some(source)
     }
@@ -266,7 +267,7 @@ impl Rewriter {
         self.last.map(|last| last.out.index)
     }
 
-    /// Time of what went out with the highest index; 0 before the first packet.
+    /// RTP time of the packet that went out with the highest index; 0 before the first packet.
     pub fn last_time(&self) -> RtpTime {
         self.last.map_or(RtpTime(0), |last| last.out.time)
     }
@@ -292,8 +293,8 @@ impl Rewriter {
         })
     }
 
-    /// What a packet found by [`Rewriter::origin`] looked like (or would have) when it went out. `None` when `input`
-    /// is not that packet. Changes nothing.
+    /// The numbers that a packet found by [`Rewriter::origin`] had (or would have had) when it went out. `None` when
+    /// `input` is not that packet. Changes nothing.
     pub fn replay(&self, input: &Input, out_index: u64) -> Option<Rewritten> {
         let (number, epoch) = self.epoch_of(out_index)?;
         if epoch.source != input.source || input.index < epoch.in_first {
@@ -307,7 +308,7 @@ impl Rewriter {
         out.filter(|out| out.index == out_index)
     }
 
-    /// A moment on the current source's clock as the subscriber sees it: for sender reports.
+    /// An RTP time of the current source in the subscriber's stream: for sender reports.
     pub fn translate_time(&self, time: RtpTime) -> RtpTime {
         time.offset(
             self.current()
@@ -319,7 +320,7 @@ impl Rewriter {
         self.epochs[..usize::from(self.len)].first()
     }
 
-    /// The epoch, and its place: 0 is the newest.
+    /// The epoch of an outgoing index, and its position: 0 is the newest.
     fn epoch_of(&self, out_index: u64) -> Option<(usize, &Epoch)> {
         self.epochs[..usize::from(self.len)]
             .iter()
@@ -328,7 +329,7 @@ impl Rewriter {
             .filter(|(number, epoch)| *number == 0 || !epoch.has_gaps)
     }
 
-    /// Belongs to the newest epoch.
+    /// Whether the packet belongs to the newest epoch.
     fn continues(&self, input: &Input) -> bool {
         self.current().is_some_and(|epoch| {
             epoch.source == input.source
@@ -346,7 +347,7 @@ impl Rewriter {
         }
     }
 
-    /// With the newest epoch.
+    /// The packet's numbers, by the newest epoch.
     fn apply(&self, input: &Input) -> Option<Rewritten> {
         let epoch = self
             .current()
@@ -359,7 +360,7 @@ impl Rewriter {
         Some(epoch.apply(input, (packets, pictures as u16)))
     }
 
-    /// The picture nearest to the highest of the epoch.
+    /// The unwrapped picture id of `id`: the one nearest to the highest of the epoch.
     fn unwrap_picture(&self, id: u16) -> u64 {
         let highest = self.pictures.highest();
         // Shifted up and down again: the sign of a difference of 15 bits.
@@ -390,7 +391,7 @@ impl Rewriter {
         if let (Some(previous), Some(last)) = (previous, self.last) {
             epoch.out_first = last.out.index + 1;
             epoch.time_offset = self.time_offset(input, &previous, same_source, &last);
-            // After a loss the decoder must see that pictures are missing; at a switch point none is.
+            // After a loss the decoder must see that pictures are missing; at a switch point none is missing.
             (epoch.picture_offset, epoch.tl0_offset, epoch.frame_offset) = if input.switch_point {
                 picture_offsets(input.picture, last.out.picture)
             } else {
@@ -410,7 +411,7 @@ impl Rewriter {
         Ok(())
     }
 
-    /// Offset from the input's clock to the output's, such that `input` comes after everything that went out.
+    /// Offset from the input's clock to the output's, such that `input` comes after every packet that went out.
     fn time_offset(&self, input: &Input, previous: &Epoch, same_source: bool, last: &Last) -> u32 {
         let elapsed = input.arrival.saturating_duration_since(last.arrival);
         let by_arrival = last.out.time.offset(self.ticks(elapsed));
@@ -428,7 +429,7 @@ impl Rewriter {
         time.0.wrapping_sub(input.time.0)
     }
 
-    /// The input's capture time on the previous source's clock, by what both say of their wall clocks.
+    /// The input's capture time on the previous source's clock, by the sender reports of both.
     fn by_sender_reports(
         &self,
         input: &Input,

@@ -11,28 +11,28 @@ use crate::{
     speakers::Speakers,
 };
 
-/// A room's members, and who of them speaks.
+/// The members of one room, and the state that they share.
 pub struct Router {
-    /// Its sid.
+    /// The room's sid.
     pub sid: RoomSid,
     /// Members, in order of arrival.
     pub members: Vec<PeerKey>,
-    /// Whose participant each of them is.
+    /// The person behind each member.
     pub principals: Vec<(PeerKey, ParticipantIdentity)>,
-    /// Active speakers.
+    /// The active speakers.
     pub speakers: Speakers<PeerKey>,
     /// Reliable data packets of the last seconds.
     pub replay: ReplayBuffer,
-    /// Who waits for slow readers of them.
+    /// The senders that wait for slow readers of those packets.
     pub slow_readers: SlowReaders,
-    /// Data tracks, and who gets them.
+    /// Data tracks and their subscribers.
     pub data_tracks: DataTracks<PeerKey>,
-    /// Whose sound is forwarded.
+    /// The voices that are forwarded.
     pub loudest: Loudest<UpTrackKey, PeerKey>,
 }
 
 impl Router {
-    /// An empty room, of which so many voices are forwarded; 0: all.
+    /// An empty room in which `audio_top_n` voices are forwarded; 0: all.
     pub fn new(sid: RoomSid, audio_top_n: usize) -> Self {
         Self {
             sid,

@@ -1,7 +1,7 @@
 //! RTCP: compound packets read without allocation, and written into the caller's buffer.
 //!
 //! RFC 3550 (SR, RR, SDES, BYE), RFC 4585 (NACK, PLI), RFC 5104 (FIR), draft-alvestrand-rmcat-remb-03 (REMB),
-//! draft-holmer-rmcat-transport-wide-cc-extensions-01 (transport-wide feedback). What is unknown is skipped.
+//! draft-holmer-rmcat-transport-wide-cc-extensions-01 (transport-wide feedback). Unknown packets are skipped.
 
 mod transport_cc;
 mod words;
@@ -29,7 +29,7 @@ const FORMAT_FIR: u8 = 4;
 const FORMAT_APPLICATION: u8 = 15;
 
 const REPORT_BLOCK_LEN: usize = 24;
-/// The count field has five bits.
+/// The largest count of a packet: the field has five bits.
 const MAX_COUNT: usize = 31;
 
 /// A moment as NTP has it: seconds since 1900 in 32.32 fixed point.
@@ -63,7 +63,7 @@ pub fn from_compact(units: u32) -> Duration {
 pub struct SenderInfo {
     /// The sender's wall clock.
     pub ntp: NtpTime,
-    /// The same moment on the stream's clock.
+    /// The same moment on the RTP clock of the stream.
     pub rtp_time: RtpTime,
     /// Packets sent so far.
     pub packets: u32,
@@ -74,11 +74,11 @@ pub struct SenderInfo {
 /// One reception report (RFC 3550, section 6.4.1).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ReportBlock {
-    /// The stream reported on.
+    /// SSRC of the stream reported on.
     pub ssrc: u32,
-    /// Lost since the last report, in 1/256.
+    /// Share of packets lost since the last report, in 1/256.
     pub fraction_lost: u8,
-    /// Lost since the beginning (24 bits, may be negative with duplicates).
+    /// Packets lost since the beginning (24 bits, may be negative with duplicates).
     pub cumulative_lost: i32,
     /// Highest sequence number received, with the count of cycles in the upper half.
     pub highest_seq: u32,
@@ -86,7 +86,7 @@ pub struct ReportBlock {
     pub jitter: u32,
     /// [`NtpTime::compact`] of the last sender report, 0 when there was none.
     pub last_sr: u32,
-    /// Since that report, in 1/65536 s.
+    /// Time since that report, in 1/65536 s.
     pub delay_since_last_sr: u32,
 }
 
@@ -121,20 +121,20 @@ impl ReportBlock {
 /// One packet of a compound.
 #[derive(Debug, Clone)]
 pub enum RtcpPacket<'a> {
-    /// SR.
+    /// Sender report (SR).
     SenderReport {
-        /// Who sends.
+        /// SSRC of the sender.
         ssrc: u32,
         /// Clocks and counts.
         info: SenderInfo,
-        /// What it receives.
+        /// Reports on streams that the sender receives.
         reports: ReportBlocks<'a>,
     },
-    /// RR.
+    /// Receiver report (RR).
     ReceiverReport {
-        /// Who reports.
+        /// SSRC of the receiver.
         ssrc: u32,
-        /// What it receives.
+        /// Reports on streams that the receiver receives.
         reports: ReportBlocks<'a>,
     },
     /// BYE: these streams end.
@@ -143,7 +143,7 @@ pub enum RtcpPacket<'a> {
     Nack(Nack<'a>),
     /// Picture loss: a key frame is wanted.
     Pli {
-        /// Whose.
+        /// SSRC of the stream of which a key frame is wanted.
         media_ssrc: u32,
     },
     /// Full intra request: a key frame is wanted of each of these streams.
@@ -152,7 +152,7 @@ pub enum RtcpPacket<'a> {
     Remb {
         /// Bits per second.
         bitrate: u64,
-        /// Of these streams together.
+        /// The streams that share the bitrate.
         ssrcs: Ssrcs<'a>,
     },
     /// Transport-wide feedback.
@@ -176,7 +176,7 @@ pub struct Packets<'a> {
 }
 
 impl Packets<'_> {
-    /// How many malformed packets were met so far.
+    /// Number of malformed packets met so far.
     pub fn malformed(&self) -> u32 {
         self.malformed
     }
@@ -369,7 +369,7 @@ impl Iterator for FirEntries<'_> {
     }
 }
 
-/// The caller's buffer is too small for the packet; what was written before it stands.
+/// The caller's buffer is too small for the packet; packets written before it stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("RTCP packet does not fit")]
 pub struct DoesNotFit;

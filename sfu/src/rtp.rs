@@ -8,13 +8,13 @@ pub const FIXED_HEADER_LEN: usize = 12;
 
 /// "Defined by profile" value of one-byte extension headers (RFC 8285, section 4.2).
 const PROFILE_ONE_BYTE: u16 = 0xBEDE;
-/// The same for two-byte headers, without the four application bits (section 4.3).
+/// "Defined by profile" value of two-byte extension headers, without the four application bits (RFC 8285, section 4.3).
 const PROFILE_TWO_BYTE: u16 = 0x1000;
 
-/// Why a datagram is no RTP packet.
+/// The reason why a datagram is no RTP packet, or cannot be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RtpError {
-    /// Shorter than its own header says.
+    /// The datagram is shorter than its own header says.
     #[error("truncated RTP header")]
     Truncated,
     /// The version field is not 2.
@@ -98,9 +98,9 @@ pub struct RtpHeader {
     pub header_len: u16,
     /// "Defined by profile" value of the extension block, 0 when there is none.
     pub extension_profile: u16,
-    /// Where the extension elements begin, bytes from the packet's start.
+    /// Offset of the extension elements in the packet, bytes.
     extension_start: u16,
-    /// Their length, bytes.
+    /// Length of the extension elements, bytes.
     extension_len: u16,
 }
 
@@ -172,7 +172,7 @@ impl RtpHeader {
             .map(|(_, value)| value)
     }
 
-    /// How many bytes at the end of the *decrypted* `payload` are padding (0 without the padding bit).
+    /// Number of bytes at the end of the *decrypted* `payload` that are padding (0 without the padding bit).
     pub fn padding_len(&self, payload: &[u8]) -> Result<usize, RtpError> {
         if !self.padding {
             return Ok(0);
@@ -246,7 +246,7 @@ pub enum Extension {
 }
 
 impl Extension {
-    /// All of them, in the order of their discriminants.
+    /// All extensions, in the order of their discriminants.
     pub const ALL: [Extension; 7] = [
         Extension::Mid,
         Extension::Rid,
@@ -257,7 +257,7 @@ impl Extension {
         Extension::DependencyDescriptor,
     ];
 
-    /// Its URI in `a=extmap`.
+    /// URI of the extension in `a=extmap`.
     pub fn uri(self) -> &'static str {
         match self {
             Extension::Mid => "urn:ietf:params:rtp-hdrext:sdes:mid",
@@ -275,10 +275,10 @@ impl Extension {
     }
 }
 
-/// Which id each extension was negotiated under, for one media section or one transport.
+/// The ids under which extensions were negotiated, for one media section or one transport.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct ExtensionMap {
-    /// Indexed by [`Extension`]; 0 is "not negotiated" (0 is no valid id).
+    /// The ids, indexed by [`Extension`]; 0 is "not negotiated" (0 is no valid id).
     ids: [u8; 7],
 }
 
@@ -425,7 +425,7 @@ pub struct SeqUnwrapper {
 }
 
 impl SeqUnwrapper {
-    /// A fresh one.
+    /// An unwrapper that has seen no number.
     pub fn new() -> Self {
         Self::default()
     }
@@ -453,7 +453,7 @@ pub fn nearest(reference: u64, seq: SeqNo) -> u64 {
     let distance = i64::from(seq.since(SeqNo(reference as u16)));
     match reference.checked_add_signed(distance) {
         Some(found) => found,
-        // Below zero there is no number: it can only be the next round.
+        // Below zero there is no number: `seq` can only be of the next round.
         None => reference
             .wrapping_add_signed(distance)
             .wrapping_add(0x1_0000),

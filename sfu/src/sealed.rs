@@ -1,25 +1,25 @@
-//! Which packet indices of an outgoing stream were used for sealing.
+//! The packet indices of an outgoing stream that were used for sealing.
 //!
-//! Two packets that differ in anything, sealed under one index, have one nonce: with AES-GCM the authentication key of the
-//! subscriber's whole association follows from them (RFC 7714, section 10). That indices do not repeat follows from much
-//! else, some of which a publisher has a say in; here it is looked at once more, where packets are sealed.
+//! Two packets that differ in anything, sealed under one index, have one nonce: with AES-GCM the authentication key of
+//! the subscriber's whole association follows from them (RFC 7714, section 10). Other code keeps indices from
+//! repeating, partly by numbers that a publisher chooses. They are checked once more here, where packets are sealed.
 
-/// Indices that are remembered. None older than that is sealed: histories are shorter.
+/// Number of indices that are remembered. None older than that is sealed: histories are shorter.
 const WINDOW: u64 = 1024;
 
 const WORDS: usize = (WINDOW / 64) as usize;
 
-/// See the module.
+/// The used packet indices of one outgoing stream: each is taken once.
 #[derive(Debug, Clone, Default)]
 pub struct SealedIndices {
-    /// One above the highest that was taken.
+    /// One above the highest index that was taken.
     next: u64,
-    /// Of index `n`: bit `n % 64` of word `n / 64 % WORDS`.
+    /// Bits of the taken indices: index `n` is bit `n % 64` of word `n / 64 % WORDS`.
     taken: [u64; WORDS],
 }
 
 impl SealedIndices {
-    /// Takes an index. False when it was taken before, or when that is forgotten.
+    /// Takes an index. False when the index was taken before, or is too old to be known.
     pub fn take(&mut self, index: u64) -> bool {
         if index >= self.next {
             if index - self.next >= WINDOW {

@@ -1,4 +1,4 @@
-//! What packets looked like when they went out, for subscribers that do not know RTX.
+//! The headers of packets that went out, for subscribers that do not know RTX.
 //!
 //! A repair without RTX has the sequence number of the packet it repairs, and with it the nonce. Sealed twice with
 //! anything in it changed, AES-GCM gives its authentication key away (RFC 7714, section 10): such a repair is the same
@@ -10,54 +10,54 @@ use crate::{
     rtp::{RtpTime, SeqNo},
 };
 
-/// Packets that are remembered: two seconds of sound.
+/// Number of packets that are remembered: two seconds of sound.
 const REMEMBERED: usize = 128;
 
-/// The end of a packet's authentication tag, which depends on each bit of it.
+/// The end of a packet's authentication tag, which depends on each bit of the packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Seal([u8; 8]);
 
 impl Seal {
-    /// Of a sealed packet.
+    /// The seal of a sealed packet.
     pub fn of(packet: &[u8]) -> Self {
         Self(packet.last_chunk().copied().unwrap_or_default())
     }
 }
 
-/// What may differ from one moment to the next in a packet with the same payload.
+/// The parts of a packet that may differ from one moment to the next though the payload is the same.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SentHeader {
-    /// Its numbers.
+    /// The packet's numbers.
     pub rewritten: Rewritten,
-    /// Its transport-wide number.
+    /// Transport-wide number of the packet.
     pub transport_cc: Option<SeqNo>,
-    /// It named its section.
+    /// The packet named its section.
     pub mid: bool,
-    /// Its marker bit.
+    /// Marker bit.
     pub marker: bool,
-    /// Its payload type.
+    /// Payload type.
     pub payload_type: u8,
-    /// It went out with redundancy (RED).
+    /// The packet went out with redundancy (RED).
     pub red: bool,
-    /// It went out without content.
+    /// The packet went out without content.
     pub empty: bool,
-    /// Whether a repair is the same is seen by this.
+    /// The seal, by which a repair is known to be the same packet.
     pub seal: Seal,
 }
 
-/// See the module. Each voice that somebody receives has one: small.
+/// The headers of one subscription's last packets. Small: each subscriber has one for each voice.
 #[derive(Debug, Default)]
 pub struct SentHeaders {
-    /// By the low bits of the index; empty until the first packet.
+    /// The packets, by the low bits of the index; empty until the first packet.
     slots: Vec<Slot>,
-    /// Picture numbers by the same, once a packet has some.
+    /// Picture numbers, in the same places; empty until a packet has some.
     pictures: Vec<PictureIds>,
 }
 
 /// A [`SentHeader`], packed.
 #[derive(Debug, Clone, Copy, Default)]
 struct Slot {
-    /// One more than the index in [`REMEMBERED`]ths; 0: no packet.
+    /// One more than the index divided by [`REMEMBERED`]; 0: no packet.
     round: u32,
     time: RtpTime,
     seal: [u8; 8],
@@ -73,7 +73,7 @@ const MARKER: u8 = 8;
 const IS_RED: u8 = 16;
 const IS_EMPTY: u8 = 32;
 
-/// Where an index is, and the round it is of.
+/// The slot of an index, and its round.
 fn place(index: u64) -> (usize, u32) {
     let remembered = REMEMBERED as u64;
     (
@@ -83,7 +83,7 @@ fn place(index: u64) -> (usize, u32) {
 }
 
 impl SentHeaders {
-    /// A packet went out like this.
+    /// Remembers a packet that went out.
     pub fn remember(&mut self, header: &SentHeader) {
         let Rewritten {
             index,
@@ -119,7 +119,7 @@ impl SentHeaders {
         };
     }
 
-    /// How the packet with this index went out; `None` when it did not, or too long ago.
+    /// The header of the packet with this index; `None` when it did not go out, or too long ago.
     pub fn get(&self, index: u64) -> Option<SentHeader> {
         let (at, round) = place(index);
         let slot = self.slots.get(at).filter(|slot| slot.round == round)?;
@@ -141,7 +141,7 @@ impl SentHeaders {
         })
     }
 
-    /// Nothing of what went out can be written like that any more.
+    /// Forgets everything: no packet that went out can be written like that any more.
     pub fn clear(&mut self) {
         (self.slots, self.pictures) = (Vec::new(), Vec::new());
     }

@@ -1,7 +1,9 @@
-//! The shard: owns every peer, room and track of one thread, and routes what comes in. The verbs live elsewhere:
-//! `control` (commands), `offer` (offers), `subscriber` (second PeerConnections), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP),
-//! `congestion` (what a network carries), `backup` (pictures in two codecs), `data` (data packets), `relay` (rooms of
-//! other shards).
+//! The shard owns every peer, room and track of one thread, and routes datagrams, commands and timers. The verbs are in
+//! `shard/`: `control` (commands), `negotiated` (parameters from the negotiator), `second_connection` (participants
+//! with two PeerConnections), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP), `congestion` (the
+//! networks of subscribers), `delivery` (media that does not arrive), `quality` (of connections), `dynacast` (wishes
+//! for layers), `loudest` (voices of large rooms), `backup` (pictures in two codecs), `data` (data packets),
+//! `slow_readers` (receivers that data waits for), `relay` and `relayed` (packets to and from other shards).
 
 mod backup;
 mod congestion;
@@ -49,10 +51,10 @@ use crate::{
     workspace::Workspace,
 };
 
-/// How often NACKs, key frame requests and transport-cc feedback go out while media flows.
+/// The time between two rounds of NACKs, key frame requests and transport-cc feedback while media flows.
 const FEEDBACK_INTERVAL: Duration = Duration::from_millis(20);
 
-/// A part that wants to be woken in the past is woken a little later: it must not stop the world.
+/// The shortest time until a wake-up: a part that asks for an instant in the past must not stop the world.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(1);
 
 /// One thread's worth of media: peers, rooms and the packets between them.
@@ -63,31 +65,31 @@ pub struct Shard {
     pub(crate) demux: Demux,
     pub(crate) timers: Timers,
     pub(crate) peers: SlotMap<PeerKey, Peer>,
-    /// Participants; of one with two PeerConnections, the one on which it publishes.
+    /// The participants' PeerConnections; of two, the one on which the participant publishes.
     pub(crate) sids: FxHashMap<ParticipantSid, PeerKey>,
     pub(crate) routers: SlotMap<RouterKey, Router>,
     pub(crate) rooms: FxHashMap<RoomSid, RouterKey>,
     pub(crate) ups: SlotMap<UpTrackKey, UpTrack>,
     pub(crate) tracks: FxHashMap<TrackSid, UpTrackKey>,
     pub(crate) downs: SlotMap<DownTrackKey, DownTrack>,
-    /// Names of the publishers' streams.
+    /// The source of names for publishers' streams.
     pub(crate) streams: StreamIds,
     /// Tracks with packets in this receive batch.
     pub(crate) pending: Vec<UpTrackKey>,
-    /// One of them has as many as can be selected at once.
+    /// A track in `pending` has as many packets as can be selected at once.
     pub(crate) batch_is_full: bool,
     pub(crate) events: VecDeque<Event>,
-    /// Copies of tracks for rooms elsewhere, by the sids they have there.
+    /// Tracks that are copied to rooms elsewhere, by the sids they have there.
     pub(crate) taps: FxHashMap<TrackSid, UpTrackKey>,
     pub(crate) relayed: RelayQueue,
-    /// Asked of other shards, by their index.
+    /// Requests to other shards, with their index.
     pub(crate) requests: VecDeque<(u16, Command)>,
     pub(crate) stats: Stats,
     pub(crate) space: Workspace,
     /// SSRC of our own RTCP.
     pub(crate) rtcp_ssrc: u32,
     next_feedback: Option<Instant>,
-    /// Subscribers for whose network packets wait, and when they are looked at.
+    /// Subscribers whose packets wait for the network. `next_pace`: when they are looked at.
     pub(crate) paced: Vec<PeerKey>,
     pub(crate) next_pace: Option<Instant>,
 }
@@ -224,7 +226,7 @@ impl Shard {
         self.events.pop_front()
     }
 
-    /// Counters since birth, and present sizes.
+    /// The counters since the start, and present sizes.
     pub fn stats(&self) -> Stats {
         Stats {
             paths: self.demux.paths(),
@@ -236,7 +238,7 @@ impl Shard {
         }
     }
 
-    /// Feedback is due soon: media flows.
+    /// Makes feedback due soon, unless it is due already: media flows.
     pub(crate) fn start_feedback(&mut self, now: Instant) {
         self.next_feedback.get_or_insert(now + FEEDBACK_INTERVAL);
     }
@@ -251,7 +253,7 @@ impl Shard {
         if let Some(p) = self.peers.get_mut(peer) {
             tracing::error!(participant = %p.sid, "a bug ended this participant's transport");
             p.transport.fail(DisconnectReason::Internal);
-            // One that is connected elsewhere has no transport to fail.
+            // A peer that is connected elsewhere has no transport to fail.
             let mut ended = p.source.map(|_| DisconnectReason::Internal);
             while let Some(event) = p.transport.poll_event() {
                 if let TransportEvent::Disconnected(reason) = event {
@@ -294,7 +296,7 @@ impl Shard {
                 .handle_stun(&shard.context, message, datagram, now, out)
             {
                 Ok(()) if before.is_some() && p.transport.path() != before => {
-                    // Another network, of which nothing is known yet.
+                    // Another path was nominated: nothing is known of its network yet.
                     p.estimator
                         .iter_mut()
                         .for_each(|estimator| estimator.moved());

@@ -1,11 +1,11 @@
-//! Who reads reliable data more slowly than others send it.
+//! Slow readers: participants that read reliable data more slowly than others send it.
 //!
-//! Where too much waits for a reader, those who send to it wait too: what they sent stays in their SCTP, whose window
-//! closes. So a file arrives whole at whoever is slow, and no more than [`FULL`] of it is ever kept here. But a reader
-//! holds nobody up for long: one that takes less than [`LEAST`] within [`PATIENCE`] is too slow. It is told to connect
-//! anew, since its channel has a hole from then on, and for a while ([`GRUDGE`]) nobody waits for it again: what it does
-//! not read in time, it misses, and that is counted. For companions, which are there to publish, nobody waits at all: one
-//! person could bring any number of them, one after the other.
+//! Where too much waits for a reader, its senders wait too: their packets stay in their SCTP, whose window closes. So a
+//! file arrives whole at a slow reader, and no more than [`FULL`] of it is ever kept here. But a reader holds nobody up
+//! for long: one that takes less than [`LEAST`] within [`PATIENCE`] is too slow. It is told to connect anew, since its
+//! channel has a hole from then on, and for a while ([`GRUDGE`]) nobody waits for it again: packets that it does not
+//! read in time are lost to it, and counted. Nobody waits for companions, which are there to publish: one person could
+//! bring any number of them, one after the other.
 
 use std::time::{Duration, Instant};
 
@@ -14,66 +14,66 @@ use rustc_hash::FxHashMap;
 
 use crate::{api::DataChannel, keys::PeerKey};
 
-/// Bytes that wait for one reader, from which on its senders wait. More than is under way on a path of 200 ms at the rate
-/// that one sender may have.
+/// The number of unread bytes from which on a reader's senders wait. More than is under way on a path of 200 ms at the
+/// rate that one sender may have.
 pub const FULL: usize = 512 * 1024;
 
-/// Its senders go on when no more than this is left: not for each packet anew.
+/// The number of unread bytes at which the senders go on: not for each packet anew.
 const DRAINED: usize = 256 * 1024;
 
-/// So much a reader must take …
+/// The bytes that a reader must take within [`PATIENCE`].
 const LEAST: u64 = 80 * 1024;
 
-/// … within this time, while others wait for it: 64 kbit/s, twice what a voice needs.
+/// The time in which a reader must take [`LEAST`], while others wait for it: 64 kbit/s, twice what a voice needs.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Nobody waits so soon again for who was too slow: it would hold up a meeting a little at a time.
+/// The time for which nobody waits for a reader again that was too slow: it would hold up a meeting a little at a time.
 const GRUDGE: Duration = Duration::from_secs(600);
 
-/// Who was too slow lately, at most; the first ones are forgiven first. Each needed a token of its own.
+/// The most readers that are remembered as too slow; the first ones are forgiven first. Each needed a token of its own.
 const MAX_KNOWN: usize = 256;
 
-/// Who waits looks again after this time at the latest: a reader may have left.
+/// A sender that waits looks again after this time at the latest: a reader may have left.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// What one participant's channel has taken while others waited for it.
+/// One participant's channel as others wait for it: how much it has taken.
 #[derive(Debug, Default)]
 pub struct Reader {
-    /// Reliable bytes that were written to it so far.
+    /// Number of reliable bytes written to the channel so far.
     written: u64,
-    /// Others wait for it: since when, and what it had read then.
+    /// Set while others wait: since when, and how much the reader had read by then.
     awaited: Option<(Instant, u64)>,
 }
 
-/// What became of a reader for which others wait.
+/// The judgement on a reader.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verdict {
-    /// It reads, or nobody waits.
+    /// The reader reads, or nobody waits.
     Reads,
-    /// It has read enough that others may go on.
+    /// The reader has read enough that others may go on.
     Drained,
-    /// It read less than it must.
+    /// The reader read less than it must.
     TooSlow,
 }
 
 impl Reader {
-    /// Something was written to it.
+    /// `len` bytes were written to the channel.
     pub fn wrote(&mut self, len: usize) {
         self.written += len as u64;
     }
 
-    /// When it is looked at again.
+    /// When the reader is looked at again.
     pub fn deadline(&self) -> Option<Instant> {
         self.awaited.map(|(since, _)| since + PATIENCE)
     }
 
-    /// Somebody waits for it, of whose bytes so many are not read.
+    /// Others wait for the reader from now on; `unread` of its bytes are not read.
     pub fn await_it(&mut self, unread: usize, now: Instant) {
         let read = self.read(unread);
         self.awaited.get_or_insert((now, read));
     }
 
-    /// Judges it, of whose bytes so many are not read.
+    /// Judges the reader; `unread` of its bytes are not read.
     pub fn review(&mut self, unread: usize, now: Instant) -> Verdict {
         let Some((since, read_then)) = self.awaited else {
             return Verdict::Reads;
@@ -94,7 +94,7 @@ impl Reader {
         Verdict::Reads
     }
 
-    /// Others wait for it.
+    /// Whether others wait for the reader.
     pub fn is_awaited(&self) -> bool {
         self.awaited.is_some()
     }
@@ -104,16 +104,16 @@ impl Reader {
     }
 }
 
-/// A packet whose receivers are not all ready, and behind which its sender's others wait.
+/// A packet whose receivers are not all ready. The sender's later packets wait behind it.
 #[derive(Debug)]
 pub struct Held {
-    /// On which channel it came; `None`: on one of another name.
+    /// The channel on which the packet came; `None`: one with a label of its own.
     pub channel: Option<DataChannel>,
     /// The packet.
     pub message: Vec<u8>,
-    /// One that is not ready.
+    /// A receiver that is not ready.
     awaits: PeerKey,
-    /// When it is tried again.
+    /// When the packet is tried again.
     retry_at: Instant,
 }
 
@@ -133,27 +133,27 @@ impl Held {
         }
     }
 
-    /// The receiver that it waits for.
+    /// The receiver that the packet waits for.
     pub fn awaits(&self) -> PeerKey {
         self.awaits
     }
 
-    /// When it is tried again at the latest.
+    /// When the packet is tried again at the latest.
     pub fn retry_at(&self) -> Instant {
         self.retry_at
     }
 }
 
-/// The senders of one room that wait, and the readers for whom nobody does any more.
+/// The senders of one room that wait, and the readers that nobody waits for any more.
 #[derive(Debug, Default)]
 pub struct SlowReaders {
-    /// In the order in which they go on.
+    /// The senders, in the order in which they go on.
     held: Vec<PeerKey>,
     too_slow: FxHashMap<ParticipantIdentity, Instant>,
 }
 
 impl SlowReaders {
-    /// A sender waits.
+    /// Adds a sender that waits.
     pub fn hold(&mut self, sender: PeerKey) {
         if !self.held.contains(&sender) {
             self.held.push(sender);
@@ -165,19 +165,19 @@ impl SlowReaders {
         &self.held
     }
 
-    /// Those of whom this is not true wait no longer.
+    /// Removes the senders of which `waits` is not true.
     pub fn keep(&mut self, waits: impl FnMut(&PeerKey) -> bool) {
         self.held.retain(waits);
     }
 
-    /// This sender goes last next time.
+    /// Makes this sender the last one next time.
     pub fn went(&mut self, sender: PeerKey) {
         if let Some(at) = self.held.iter().position(|held| *held == sender) {
             self.held[at..].rotate_left(1);
         }
     }
 
-    /// Nobody waits any more for who reads so slowly.
+    /// Notes a reader that was too slow: nobody waits for it any more.
     pub fn add(&mut self, identity: ParticipantIdentity, now: Instant) {
         self.too_slow.retain(|_, since| now < *since + GRUDGE);
         if self.too_slow.len() >= MAX_KNOWN {
@@ -188,7 +188,7 @@ impl SlowReaders {
         self.too_slow.insert(identity, now);
     }
 
-    /// Somebody who was too slow lately.
+    /// Whether this participant was too slow lately.
     pub fn knows(&self, identity: &ParticipantIdentity, now: Instant) -> bool {
         let since = self.too_slow.get(identity);
         since.is_some_and(|since| now < *since + GRUDGE)

@@ -1,7 +1,7 @@
-//! The spatial layers within one stream: how many there are, which of them come, and what each costs who has it.
+//! The spatial layers within one stream: how many there are, which of them come, and the bit rate of each.
 //!
-//! They have the names of the layers of a simulcast, counted from the top: the highest layer of a stream is the whole
-//! picture, however many there are below.
+//! The layers have the names of the layers of a simulcast, counted from the top: the highest layer of a stream is the
+//! whole picture, however many there are below.
 
 use std::{
     ops::Range,
@@ -10,34 +10,35 @@ use std::{
 
 use crate::{bwe::Bitrate, layers::Picture, rate_meter::RateMeter, rtp::RtpTime};
 
-/// Layers that have a name: see [`crate::api::SpatialLayer`].
+/// Number of layers that have a name: see [`crate::api::SpatialLayer`].
 const NAMES: usize = 3;
 
-/// A layer of which nothing came for this many pictures was switched off by its sender, …
+/// A layer was switched off by its sender when none of this many pictures had it, and [`LAYER_TIMEOUT`] has passed.
 const MISSED_PICTURES: u64 = 12;
 
-/// … but not within this time: see the same of a simulcast's layers.
+/// A layer is not taken for switched off within this time: an encoder short of bits drops frames of its top layer
+/// first.
 const LAYER_TIMEOUT: Duration = Duration::from_millis(600);
 
-/// See the module.
+/// The spatial layers of one stream, by name.
 #[derive(Debug)]
 pub struct SpatialLayers {
-    /// As the stream says itself: more than one for SVC.
+    /// Number of layers as the stream says it: more than one for SVC.
     count: u8,
-    /// Bit `n`: the layer with name `n` comes, as far as is known.
+    /// Bit `n`: the layer with name `n` is received, as far as is known.
     alive: u8,
-    /// Bit `n`: it fell silent although the stream said that it comes. Only its own frames bring it back.
+    /// Bit `n`: the layer fell silent although the stream says that it is sent. Only its own frames bring it back.
     silent: u8,
-    /// When something of each layer came last: the picture, and the time.
+    /// The last packet of each layer: number of its picture, and arrival.
     seen: [(u64, Option<Instant>); NAMES],
-    /// Pictures so far, and the timestamp of the newest.
+    /// Number of pictures so far. `newest`: timestamp of the newest.
     pictures: u64,
     newest: Option<RtpTime>,
     /// Timestamp of the last key picture.
     key: Option<RtpTime>,
-    /// What reaches who has this layer.
+    /// Bit rate for a receiver of each layer, with the layers below that it needs.
     rates: [RateMeter; NAMES],
-    /// Number and alive as of the last choice of layers.
+    /// `count` and `alive` as of the last choice of layers.
     settled: (u8, u8),
 }
 
@@ -58,17 +59,18 @@ impl Default for SpatialLayers {
 }
 
 impl SpatialLayers {
-    /// How many there are.
+    /// Number of layers.
     pub fn count(&self) -> u8 {
         self.count
     }
 
-    /// Their names; of a stream that is one layer itself, the highest.
+    /// Names of the layers; of a stream that is one layer itself, the highest name.
     pub fn names(&self) -> Range<usize> {
         NAMES - usize::from(self.count).clamp(1, NAMES)..NAMES
     }
 
-    /// The stream says how many layers it has, and which of them (bit `s`: layer `s`) come for now.
+    /// Takes the stream's own description: it has `count` layers, and those in `active` (bit `s`: layer `s`) come for
+    /// now.
     pub fn describe(&mut self, count: u8, active: u8) {
         if count != self.count {
             *self = Self {
@@ -102,7 +104,7 @@ impl SpatialLayers {
                 continue;
             }
             self.rates[name].add(len, now);
-            // Below a layer that was switched off, key pictures come as if it were there.
+            // Below a layer that was switched off, key pictures come as if that layer were there.
             let is_own = picture.spatial == spatial;
             if is_own || self.key != Some(time) {
                 self.seen[name] = (self.pictures, Some(now));
@@ -127,19 +129,19 @@ impl SpatialLayers {
         }
     }
 
-    /// Another choice of layers is due: there are others, or others of them come.
+    /// Whether another choice of layers is due: there are others, or others of them come.
     pub fn has_changed(&self) -> bool {
         self.settled != (self.count, self.alive)
     }
 
-    /// The choice is made. True when there are others than before.
+    /// The choice of layers is made. True when their number changed.
     pub fn settle(&mut self) -> bool {
         let before = std::mem::replace(&mut self.settled, (self.count, self.alive));
         before.0 != self.count
     }
 
-    /// The layer for who wants the one with this name: the best that comes and is not above it, else the lowest that
-    /// comes.
+    /// The layer for a subscriber that wants the one with this name: the best that comes and is not above it, else the
+    /// lowest that comes.
     pub fn choose(&self, wanted: u8) -> u8 {
         let comes = |name: &usize| self.alive >> name & 1 != 0;
         let names = self.names();
@@ -149,13 +151,13 @@ impl SpatialLayers {
         self.within(best.unwrap_or(limit))
     }
 
-    /// Bits per second that reach who has the layer of this name; `None` where it does not come.
+    /// Bit rate for a receiver of the layer with this name; `None` where the layer does not come.
     pub fn bitrate(&self, name: usize, now: Instant) -> Option<Bitrate> {
         let comes = self.names().contains(&name) && self.alive >> name & 1 != 0;
         comes.then(|| self.rates[name].bitrate(now))
     }
 
-    /// The same for who has layer `spatial` within the stream.
+    /// Bit rate for a receiver of layer `spatial` within the stream.
     pub fn bitrate_within(&self, spatial: u8, now: Instant) -> Bitrate {
         let mut names = self.names();
         let name = names.find(|name| self.within(*name) >= spatial);

@@ -1,11 +1,11 @@
-//! Who speaks, from the audio levels that clients put on their packets (RFC 6464).
+//! The active speakers of a room, by the audio levels that clients put on their packets (RFC 6464).
 //!
-//! Each participant's loudness is smoothed over its packets; somebody begins to speak above one threshold and ends below
-//! a lower one, so that a breath between two words changes nothing. Reported every 400 ms when something changed.
+//! Each participant's loudness is smoothed over its packets. A participant begins to speak above one threshold and ends
+//! below a lower one, so that a breath between two words changes nothing. Changes are reported every 400 ms.
 
 use std::time::{Duration, Instant};
 
-/// Time between reports: what LiveKit clients are used to.
+/// The time between reports: what LiveKit clients are used to.
 const INTERVAL: Duration = Duration::from_millis(400);
 
 /// Loudness, 0 to 1, above which somebody begins to speak: about -42 dBov.
@@ -14,19 +14,18 @@ const ATTACK: f32 = 0.34;
 /// Loudness below which somebody ends: about -52 dBov.
 const RELEASE: f32 = 0.18;
 
-/// dBov that counts as silence. Levels run from 0 (loudest) to 127 (digital silence).
+/// Level that counts as silence, -dBov. Levels run from 0 (loudest) to 127 (digital silence).
 const SILENCE: f32 = 64.0;
 
-/// Share of a new packet in the smoothed loudness, rising and falling. A word is heard within some 60 ms; a pause of
-/// 300 ms is none.
+/// Share of a new packet in the smoothed loudness while it rises: a word is heard within some 60 ms.
 const RISE: f32 = 0.3;
-/// See [`RISE`].
+/// Share of a new packet in the smoothed loudness while it falls: a pause of 300 ms ends no speech.
 const FALL: f32 = 0.06;
 
-/// Steps of the level that is reported.
+/// Number of steps of the level that is reported.
 const STEPS: f32 = 8.0;
 
-/// Packets stop with DTX and with the publisher: then the voice stops too.
+/// A voice ends when no packet came for this long: packets stop with DTX, and with the publisher.
 const TIMEOUT: Duration = Duration::from_millis(600);
 
 #[derive(Debug)]
@@ -37,10 +36,10 @@ struct Voice<K> {
     speaking: bool,
 }
 
-/// Somebody who speaks.
+/// A participant who speaks.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ActiveSpeaker<K> {
-    /// Who.
+    /// Key of the participant.
     pub key: K,
     /// Loudness, 0 to 1 in steps of 1/8, at least 1/8.
     pub level: f32,
@@ -61,7 +60,7 @@ impl<K: Copy + PartialEq> Default for Speakers<K> {
 }
 
 impl<K: Copy + PartialEq> Speakers<K> {
-    /// A silent room.
+    /// A room in which nobody speaks.
     pub fn new() -> Self {
         Self {
             voices: Vec::new(),
@@ -70,7 +69,7 @@ impl<K: Copy + PartialEq> Speakers<K> {
         }
     }
 
-    /// A packet with this level (-dBov: 0 is loudest, 127 silence).
+    /// Records a packet with this level (-dBov: 0 is loudest, 127 silence).
     pub fn record(&mut self, key: K, level: u8, now: Instant) {
         let loudness = (1.0 - f32::from(level) / SILENCE).max(0.0);
         self.next.get_or_insert(now + INTERVAL);
@@ -92,17 +91,17 @@ impl<K: Copy + PartialEq> Speakers<K> {
         voice.last = now;
     }
 
-    /// Whether [`Speakers::poll`] may have something to say.
+    /// Whether [`Speakers::poll`] may report something.
     pub fn is_active(&self) -> bool {
         self.next.is_some()
     }
 
-    /// Somebody left or stopped publishing.
+    /// Removes a participant that left or stopped publishing.
     pub fn remove(&mut self, key: K) {
         self.voices.retain(|voice| voice.key != key);
     }
 
-    /// All who speak, loudest first, when that changed since the last time it was asked; at most every 400 ms.
+    /// All participants who speak, loudest first, when that changed since the last call; at most every 400 ms.
     pub fn poll(&mut self, now: Instant) -> Option<&[ActiveSpeaker<K>]> {
         if self.next.is_none_or(|next| now < next) {
             return None;

@@ -19,9 +19,9 @@ use replay::SsrcTable;
 /// Our role in the DTLS handshake: it decides which half of the keying material is ours.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DtlsRole {
-    /// We sent the ClientHello (active).
+    /// The client: we sent the ClientHello (active).
     Client,
-    /// The peer did (passive).
+    /// The server: the peer sent the ClientHello (passive).
     Server,
 }
 
@@ -59,7 +59,7 @@ pub fn from_keying_material(
 /// Seals the packets of one transport.
 pub struct SrtpSender {
     keys: SessionKeys,
-    /// Of the last SRTCP packet; one count for all SSRCs, so that no (SSRC, index) pair repeats.
+    /// Index of the last SRTCP packet; one count for all SSRCs, so that no (SSRC, index) pair repeats.
     rtcp_index: u32,
 }
 

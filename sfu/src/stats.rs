@@ -1,12 +1,12 @@
 //! Counters of a shard. Plain numbers, read by the owner of the thread.
 
-/// Why a packet went no further. Counted, never logged per packet.
+/// The reason why a packet went no further. Counted, never logged per packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(usize)]
 pub enum DropReason {
-    /// Not STUN, DTLS or SRTP by its first byte, or malformed.
+    /// A datagram that is not STUN, DTLS or SRTP by its first byte, or is malformed.
     Malformed,
-    /// STUN without a valid MAC, or for nobody.
+    /// STUN without a valid MAC, or for no peer of this shard.
     Stun,
     /// DTLS, SRTP or SRTCP from an address without a valid STUN check.
     NotValidated,
@@ -20,7 +20,7 @@ pub enum DropReason {
     UnknownStream,
     /// RTP of a muted track.
     Muted,
-    /// Older than what the receiver of a switched layer has already got.
+    /// A packet older than what the receiver of a switched layer has already got.
     BeforeSwitch,
     /// The owner's send buffer was full.
     SendBufferFull,
@@ -28,31 +28,31 @@ pub enum DropReason {
     Data,
     /// A NACK for a packet that is no longer kept.
     NotInHistory,
-    /// The packet is older than the history of its layer.
+    /// A packet older than the history of its layer.
     TooOld,
-    /// A data packet whose receiver is too slow, has no such channel open, or takes none so long.
+    /// A data packet whose receiver is too slow, has no such channel open, or takes none of this length.
     DataUndelivered,
-    /// It would have waited too long for its receiver's network.
+    /// A packet that would have waited too long for its receiver's network.
     NetworkTooSlow,
-    /// Of a layer within the stream that the subscriber does not get.
+    /// A packet of a layer within the stream that the subscriber does not get.
     LayerNotWanted,
-    /// More than a peer may send of its kind: STUN checks, new addresses, feedback.
+    /// A packet above what a peer may send of its kind: STUN checks, new addresses, feedback.
     TooMany,
-    /// A repair that would have made repairs outweigh what they repair.
+    /// A repair that would have made repairs outweigh the stream they repair.
     TooManyRepairs,
     /// Sound of a room in which enough others are louder.
     NotAmongLoudest,
-    /// More copies for rooms of other shards than the owner takes.
+    /// A copy for a room of another shard, above what the owner takes.
     RelayFull,
-    /// Its number, and with it its nonce, belongs to another packet that went out already.
+    /// A packet whose number, and with it its nonce, belongs to another packet that went out already.
     NumberTaken,
-    /// STUN from an address that is another peer's, which is there.
+    /// STUN from an address of another peer that is still there.
     PathTaken,
     /// Media of a participant who is not connected yet.
     NotConnected,
     /// A data packet for more receivers than one may name.
     TooManyReceivers,
-    /// Of another codec than its track is bound with.
+    /// A packet of another codec than its track is bound with.
     OtherCodec,
 }
 
@@ -88,23 +88,23 @@ pub const DROP_REASON_NAMES: [&str; REASONS] = [
     "other_codec",
 ];
 
-/// Media that should have arrived and did not, by what was done about it.
+/// Number of repairs of media that did not arrive, by kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repairs {
-    /// Clients that were asked again for sections in which their subscriptions fit.
+    /// Clients that were asked again for sections for their subscriptions.
     pub asked: u64,
-    /// Subscriptions of which nothing went out: chosen anew, and a key frame asked for.
+    /// Subscriptions of which nothing went out: the layer was chosen anew, and a key frame asked for.
     pub restarted: u64,
-    /// Subscriptions that did not arrive: begun anew.
+    /// Subscriptions that did not arrive: they were begun anew.
     pub resubscribed: u64,
-    /// Clients that should connect anew, since that did not help or could not.
+    /// Clients that should connect anew, since other repairs did not help or were not possible.
     pub reconnected: u64,
-    /// Publishers that sent nothing of a track they had announced: asked to offer again.
+    /// Publishers that sent nothing of a track they had announced: they were asked to offer again.
     pub silent_publishers: u64,
 }
 
 impl Repairs {
-    /// With the names that metrics give them.
+    /// The counters, with the names that metrics give them.
     pub fn by_kind(&self) -> [(&'static str, u64); 5] {
         [
             ("asked", self.asked),
@@ -116,7 +116,7 @@ impl Repairs {
     }
 }
 
-/// Counters since birth, and present sizes.
+/// The counters of a shard since its start, and its present sizes.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Datagrams received.
@@ -127,43 +127,43 @@ pub struct Stats {
     pub rtp_in: u64,
     /// RTP packets forwarded to subscribers, retransmissions not counted.
     pub rtp_out: u64,
-    /// Bytes of those, with SRTP overhead.
+    /// Bytes of the forwarded packets, with SRTP overhead.
     pub rtp_out_bytes: u64,
     /// Packets sent again because a subscriber asked (NACK).
     pub retransmitted: u64,
     /// Packets recovered from publishers by our NACKs.
     pub recovered: u64,
-    /// Packets we asked publishers for.
+    /// Packets that we asked publishers for.
     pub nacked: u64,
-    /// Bytes sent to find out what a network carries.
+    /// Bytes of padding sent to probe networks.
     pub padding_bytes: u64,
     /// Pictures that were paused because a network was too slow.
     pub paused: u64,
-    /// Key frames we asked publishers for.
+    /// Key frames that we asked publishers for.
     pub key_frame_requests: u64,
-    /// Data packets received and forwarded.
+    /// Data packets received.
     pub data_in: u64,
-    /// See `data_in`; counted per receiver.
+    /// Data packets sent, counted per receiver.
     pub data_out: u64,
     /// Times that a data packet was kept back, since a receiver was not ready.
     pub data_held: u64,
     /// Receivers that were so slow that nobody waits for them.
     pub slow_readers: u64,
-    /// Media that did not arrive.
+    /// Repairs of media that did not arrive.
     pub repairs: Repairs,
     /// Peers closed because of a bug of ours.
     pub panics: u64,
     /// Drops by [`DropReason`].
     pub dropped: [u64; REASONS],
-    /// Addresses from which peers are heard now.
+    /// Number of addresses from which peers are heard now.
     pub paths: usize,
-    /// Peers now.
+    /// Number of peers now.
     pub peers: usize,
-    /// Rooms now.
+    /// Number of rooms now.
     pub rooms: usize,
-    /// Published tracks now.
+    /// Number of published tracks now.
     pub up_tracks: usize,
-    /// Subscriptions now.
+    /// Number of subscriptions now.
     pub down_tracks: usize,
 }
 
@@ -174,7 +174,7 @@ impl Stats {
         self.dropped[reason as usize] += 1;
     }
 
-    /// Drops for `reason`.
+    /// Number of drops for `reason`.
     pub fn drops(&self, reason: DropReason) -> u64 {
         self.dropped[reason as usize]
     }

@@ -4,7 +4,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
 use crate::keys::PeerKey;
 
-/// When which peer must be woken.
+/// The next wake-up of each peer.
 #[derive(Debug, Default)]
 pub struct Timers {
     heap: BinaryHeap<Reverse<(Instant, PeerKey)>>,
@@ -15,7 +15,7 @@ pub struct Timers {
 pub struct Timer(Option<Instant>);
 
 impl Timers {
-    /// Makes sure that `peer` is woken at `at` (or earlier, in which case it asks again).
+    /// Makes sure that `peer` is woken at `at`, or earlier, in which case the peer asks again.
     pub fn schedule(&mut self, peer: PeerKey, timer: &mut Timer, at: Option<Instant>) {
         let Some(at) = at else { return };
         if timer.0.is_none_or(|scheduled| at < scheduled) {

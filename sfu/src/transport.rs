@@ -32,17 +32,18 @@ use dtls::{Association, DtlsContext, DtlsOutput, Progress};
 use ice::IceLite;
 use sctp::{DataChannels, Hold};
 
-/// Addresses with a valid STUN check that one peer may have at a time. A phone that changes network has two or three.
+/// The most addresses with a valid STUN check that one peer may have at a time. A phone that changes network has two or
+/// three.
 const MAX_VALIDATED: usize = 8;
 
-/// STUN checks of one client that are taken per second, and at once. A client paces its checks at 20 a second (RFC 8445,
-/// section 14.2) over all its addresses; later it asks for consent every few seconds.
+/// The STUN checks of one client that are taken: per second, and at once. A client paces its checks at 20 a second (RFC
+/// 8445, section 14.2) over all its addresses; later it asks for consent every few seconds.
 const CHECKS: (u32, u32) = (50, 400);
 
-/// Addresses from which one client may newly be heard per second, and at once.
+/// The addresses from which one client may newly be heard: per second, and at once.
 const NEW_ADDRESSES: (u32, u32) = (1, 24);
 
-/// Counted beside the bytes of a data packet: small ones cost as much to handle.
+/// Bytes that each data packet counts for beside its payload: small packets cost as much to handle.
 const MESSAGE_COST: u32 = 200;
 
 /// Parts of a transport that all transports of a shard share.
@@ -54,7 +55,7 @@ pub struct TransportContext {
 }
 
 impl TransportContext {
-    /// From the shard's configuration.
+    /// The parts, made from the shard's configuration.
     pub fn new(config: &Config) -> Self {
         let certificate = &config.certificate;
         let dtls = DtlsContext::new(
@@ -70,12 +71,12 @@ impl TransportContext {
     }
 }
 
-/// What a transport tells its peer.
+/// A report of a transport to its peer.
 #[derive(Debug)]
 pub enum TransportEvent {
-    /// A STUN check with a valid MAC came from here: datagrams of this path belong to this transport.
+    /// A STUN check with a valid MAC came on this path: its datagrams belong to this transport.
     Validated(Destination),
-    /// An address that makes room for another: nothing is taken from there any more.
+    /// A path was dropped to make room for another: nothing is taken from there any more.
     Forgotten(Destination),
     /// ICE and DTLS are up.
     Connected,
@@ -87,22 +88,22 @@ pub enum TransportEvent {
     Data(Option<DataChannel>, Vec<u8>),
 }
 
-/// Why a datagram was dropped by the transport.
+/// The reason why the transport dropped a datagram.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TransportError {
-    /// STUN that is malformed, unauthenticated, or not for us.
+    /// STUN that is malformed, unauthenticated, or not for this transport.
     Stun,
     /// DTLS before a valid check from this address, or after the end.
     NotValidated,
-    /// SRTP before the handshake, or refused by it.
+    /// SRTP that could not be opened.
     Srtp(SrtpError),
     /// SRTP before DTLS is done.
     NoKeys,
-    /// More checks, or from more addresses, than a client has use for.
+    /// STUN checks above the client's budget, or from more addresses than it may have.
     TooMany,
 }
 
-/// One client's transport.
+/// ICE, DTLS, SRTP and data channels of one client.
 pub struct Transport {
     ice: IceLite,
     dtls: Association,
@@ -113,19 +114,19 @@ pub struct Transport {
     checks: Budget,
     new_addresses: Budget,
     data_budget: Budget,
-    /// Messages wait in SCTP until there is budget for them.
+    /// When there is budget again for messages that wait in SCTP.
     data_wait: Option<Instant>,
-    /// Messages that may not be lost are not read for now.
+    /// Messages that may not be lost stay in SCTP for now.
     holds_reliable: bool,
-    /// Messages are read at all.
+    /// Messages are read; until then all stay in SCTP.
     takes_data: bool,
     created: Instant,
-    /// The data channels are ours to open.
+    /// We open the data channels, not the client.
     opens_channels: bool,
     /// Last STUN check with a valid MAC (RFC 7675 consent, in the server's simple form: the client checks us).
     last_check: Option<Instant>,
     connected: bool,
-    /// A path it had was given up: only the client can name another (RFC 7675).
+    /// A path of the transport was given up: only the client can nominate another (RFC 7675).
     was_lost: bool,
     closed: bool,
     events: VecDeque<TransportEvent>,
@@ -173,13 +174,13 @@ impl Transport {
         &self.ice.local().ufrag
     }
 
-    /// The credentials under which the client reaches us first.
+    /// Sets the credentials under which the client reaches us first.
     pub fn set_ice(&mut self, local: &IceCredentials) {
         self.ice.restart(local.clone());
     }
 
-    /// Prepares new credentials for an answer to an ICE restart (RFC 8445 section 9). Media goes on along the old path
-    /// until the client nominates a new one. The transport's ufrag changes.
+    /// Takes new credentials for an ICE restart (RFC 8445 section 9). Media goes on along the old path until the client
+    /// nominates a new one. The transport's ufrag changes.
     pub fn restart_ice(&mut self, local: &IceCredentials, now: Instant) {
         self.ice.restart(local.clone());
         self.last_check = Some(now);
@@ -191,14 +192,14 @@ impl Transport {
         self.has_remote
     }
 
-    /// Takes over what the client's description says. Another DTLS role than before means another association.
+    /// Takes over the client's parameters. Another DTLS role than before means another association.
     pub fn set_remote(
         &mut self,
         context: &TransportContext,
         remote: &RemoteParameters,
         now: Instant,
     ) {
-        // A client may never describe its side, or much later: its time to connect runs from then on.
+        // A client may describe its side never, or much later: its time to connect begins with its description.
         if !std::mem::replace(&mut self.has_remote, true) {
             self.created = now;
         }
@@ -222,7 +223,7 @@ impl Transport {
         }
     }
 
-    /// Keys and data channels end with their association (RFC 8842, section 4).
+    /// Begins another DTLS association. Keys and data channels end with their association (RFC 8842, section 4).
     fn begin_anew(&mut self, context: &TransportContext, role: DtlsRole, now: Instant) {
         let seed = seed(self.ice.local());
         self.dtls = Association::new(&context.dtls, role, seed, now);
@@ -232,22 +233,22 @@ impl Transport {
         self.created = now;
     }
 
-    /// There is no network for it: nothing comes in, nothing goes out.
+    /// Takes the transport out of use, for a peer without a network: nothing comes in, nothing goes out.
     pub fn disable(&mut self) {
         self.closed = true;
     }
 
-    /// ICE and DTLS are up.
+    /// Whether ICE and DTLS are up.
     pub fn is_connected(&self) -> bool {
         self.connected
     }
 
-    /// Where we send to, once the client has said so.
+    /// The path that we send to, once the client has nominated one.
     pub fn path(&self) -> Option<Destination> {
         self.ice.path()
     }
 
-    /// The client seems to be elsewhere than where we send to.
+    /// Whether the client seems to be elsewhere than on the path that we send to.
     pub fn is_path_in_doubt(&self, now: Instant) -> bool {
         self.ice.is_in_doubt(now)
     }
@@ -260,7 +261,7 @@ impl Transport {
         }
     }
 
-    /// Connected to `to`, with keys that nobody has. Its DTLS and ICE know nothing of it.
+    /// Connects to `to`, with keys that no client has. DTLS and ICE know nothing of it.
     #[cfg(test)]
     pub fn connect_to(&mut self, to: Destination) {
         let profile = crate::srtp::SrtpProfile::AeadAes128Gcm;
@@ -271,7 +272,7 @@ impl Transport {
         self.connected = true;
     }
 
-    /// A STUN message whose USERNAME names this transport.
+    /// Handles a STUN message whose USERNAME names this transport.
     pub fn handle_stun(
         &mut self,
         context: &TransportContext,
@@ -283,7 +284,7 @@ impl Transport {
         if self.closed {
             return Err(TransportError::NotValidated);
         }
-        // Limited only once the MAC is known to be the client's: nobody else can use up what it may send.
+        // The limit counts checks with a valid MAC only: nobody else can use up the client's budget.
         let check = self.ice.check(&message).ok_or(TransportError::Stun)?;
         let from = datagram.path();
         let is_new = !self.validated.contains(&from);
@@ -294,7 +295,7 @@ impl Transport {
         if is_new {
             self.validate(from);
         }
-        // Told again each time: the demultiplexer forgets addresses that move to another peer.
+        // Reported each time: the demultiplexer forgets addresses that move to another peer.
         self.events.push_back(TransportEvent::Validated(from));
         if self.ice.checked(from, check, now) {
             self.update_connected();
@@ -319,7 +320,7 @@ impl Transport {
         self.validated.push(from);
     }
 
-    /// A DTLS record.
+    /// Handles a DTLS record.
     pub fn handle_dtls(
         &mut self,
         context: &TransportContext,
@@ -327,7 +328,7 @@ impl Transport {
         now: Instant,
         out: &mut impl SendBatch,
     ) -> Result<(), TransportError> {
-        // Whose certificate is to be expected is in the client's description.
+        // The client's description says whose certificate is to be expected.
         if !self.is_validated(datagram) || self.closed || !self.has_remote() {
             return Err(TransportError::NotValidated);
         }
@@ -336,7 +337,7 @@ impl Transport {
         Ok(())
     }
 
-    /// Where the client leaves it to us: as soon as there is somewhere to send it.
+    /// Begins DTLS where the client leaves it to us: as soon as there is a path.
     fn begin_dtls(&mut self, context: &TransportContext, now: Instant, out: &mut impl SendBatch) {
         if self.may_begin_dtls() {
             self.dtls.begin(&context.dtls, now);
@@ -388,7 +389,7 @@ impl Transport {
         }
     }
 
-    /// The client has opened this channel.
+    /// Whether the client has this channel open.
     pub fn is_open(&self, channel: DataChannel) -> bool {
         self.data.as_ref().is_some_and(|data| data.is_open(channel))
     }
@@ -399,17 +400,17 @@ impl Transport {
         data.map_or(SendOutcome::Closed, |data| data.send(channel, message))
     }
 
-    /// Bytes of a channel that the client has not acknowledged.
+    /// Number of bytes sent on a channel that the client has not acknowledged.
     pub fn unread(&mut self, channel: DataChannel) -> usize {
         self.data.as_mut().map_or(0, |data| data.unread(channel))
     }
 
-    /// From now on messages that may not be lost are left in SCTP, whose window closes; or they are read again.
+    /// Sets whether messages that may not be lost are left in SCTP, whose window closes then.
     pub fn hold_reliable(&mut self, hold: bool) {
         self.holds_reliable = hold;
     }
 
-    /// From now on messages are read; until then all are left in SCTP.
+    /// Reads messages from now on; until then all are left in SCTP.
     pub fn take_data(&mut self) {
         self.takes_data = true;
     }
@@ -421,7 +422,7 @@ impl Transport {
         }
     }
 
-    /// Does what is due.
+    /// Does what is due at `now`.
     pub fn handle_timeout(
         &mut self,
         context: &TransportContext,
@@ -453,7 +454,7 @@ impl Transport {
         }
     }
 
-    /// When [`Transport::handle_timeout`] must be called.
+    /// The instant at which [`Transport::handle_timeout`] must be called.
     pub fn poll_timeout(&self, context: &TransportContext) -> Option<Instant> {
         if self.closed {
             return None;
@@ -472,12 +473,13 @@ impl Transport {
         .min()
     }
 
-    /// The next event that is no message.
+    /// The next event, without data channel messages.
     pub fn poll_event(&mut self) -> Option<TransportEvent> {
         self.events.pop_front()
     }
 
-    /// The next event, messages too: as many as there is budget for. Afterwards [`Transport::flush_data`] is due.
+    /// The next event, data channel messages included: as many as there is budget for. Afterwards
+    /// [`Transport::flush_data`] is due.
     pub fn poll(&mut self, now: Instant) -> Option<TransportEvent> {
         if self.events.is_empty() && self.dtls.is_done() && !self.closed {
             self.read_data(now);
@@ -485,7 +487,7 @@ impl Transport {
         self.events.pop_front()
     }
 
-    /// Addresses that led to this transport: to be forgotten with it.
+    /// The addresses that led to this transport, to be forgotten with it.
     pub fn validated(&self) -> &[Destination] {
         &self.validated
     }
@@ -514,7 +516,7 @@ impl Transport {
         }
     }
 
-    /// A transport that is silent for too long is lost. `None` once it has been reported.
+    /// When the transport counts as lost, if the client stays silent. `None` once that has been reported.
     fn consent_deadline(&self, context: &TransportContext) -> Option<Instant> {
         match (self.connected, self.last_check) {
             _ if !self.has_remote => None,
@@ -524,8 +526,8 @@ impl Transport {
         }
     }
 
-    /// Before the client has first nominated a path its validated address will do (RFC 8445, section 12.1: any valid pair
-    /// may carry data until one is selected). A nomination that is lost is repeated after seconds by some clients, and
+    /// The path before the client has first nominated one: a validated address will do (RFC 8445, section 12.1: any
+    /// valid pair may carry data until one is selected). Some clients repeat a lost nomination only after seconds, and
     /// nobody would be heard until then.
     fn path_for_now(&self) -> Option<Destination> {
         let validated = self.validated.last().filter(|_| !self.was_lost);
@@ -558,7 +560,7 @@ impl Transport {
         }
     }
 
-    /// One message, where there is one and budget for it. What is nobody's to read costs the same.
+    /// Reads one message, where there is one and budget for it. A message that is not for the reader costs the same.
     fn read_data(&mut self, now: Instant) {
         let Some(data) = &mut self.data else { return };
         data.connect();
@@ -585,7 +587,7 @@ impl Transport {
         }
     }
 
-    /// SCTP packets out; each is one DTLS record.
+    /// Sends the SCTP packets that are ready; each is one DTLS record.
     fn drive_data(&mut self, now: Instant, out: &mut impl SendBatch) {
         let to = self.path_for_now();
         let Some(data) = &mut self.data else { return };
@@ -610,7 +612,7 @@ impl Transport {
         }
     }
 
-    /// Silent, but an ICE restart may revive it.
+    /// Gives the path up: the client is silent, but an ICE restart may revive the transport.
     fn lose_path(&mut self, reason: DisconnectReason) {
         if !self.dtls.is_done() {
             return self.fail(reason);
@@ -621,7 +623,7 @@ impl Transport {
         self.events.push_back(TransportEvent::Disconnected(reason));
     }
 
-    /// The end.
+    /// Ends the transport for good.
     pub fn fail(&mut self, reason: DisconnectReason) {
         if !self.closed {
             self.closed = true;
@@ -639,7 +641,8 @@ fn send(out: &mut impl SendBatch, to: Destination, bytes: &[u8]) {
     }
 }
 
-/// For the random numbers of our ClientHello. What it is made of is as random, and known to us and the client only.
+/// The seed of the random numbers in our ClientHello. Its source, the ICE credentials, is as random, and known to us
+/// and the client only.
 fn seed(ice: &IceCredentials) -> u64 {
     let [a, b, c, d, e, f, g, h, ..] = sha256(ice.pwd.as_bytes());
     u64::from_be_bytes([a, b, c, d, e, f, g, h])

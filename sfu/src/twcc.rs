@@ -11,23 +11,23 @@ use crate::{
     rtp::{SeqNo, SeqUnwrapper},
 };
 
-/// Time between two feedback packets. Estimators want several per round trip; 20 a second cost a publisher 0.2 % of
+/// The time between two feedback packets. Estimators want several per round trip; 20 a second cost a publisher 0.2 % of
 /// a megabit.
 const INTERVAL: Duration = Duration::from_millis(50);
 
-/// Packets of one feedback.
+/// The most packets of one feedback.
 const MAX_COUNT: usize = 400;
 
-/// A jump forward by more than this begins anew: the packets between are not reported.
+/// The longest gap that is reported. A longer jump forward begins anew: the packets between are not reported.
 const MAX_GAP: u64 = 2000;
 
-/// Delta of arrival times: 250 us.
+/// Unit of arrival times, microseconds.
 const TICK_MICROS: i64 = 250;
 
 /// Unit of the reference time: 64 ms, in ticks.
 const REFERENCE_TICKS: i64 = 256;
 
-/// Arrivals of one publisher's packets.
+/// The arrivals of one publisher's packets.
 #[derive(Debug)]
 pub struct TwccRecorder {
     unwrapper: SeqUnwrapper,
@@ -49,7 +49,7 @@ impl Default for TwccRecorder {
 }
 
 impl TwccRecorder {
-    /// A recorder of nothing.
+    /// A recorder that has recorded nothing.
     pub fn new() -> Self {
         Self {
             unwrapper: SeqUnwrapper::new(),
@@ -128,7 +128,7 @@ impl TwccRecorder {
         true
     }
 
-    /// Symbols and deltas of the packets that fit into one feedback; returns their number.
+    /// Fills in symbols and deltas of the packets that fit into one feedback; returns their number.
     fn fill(&mut self, reference: i64) -> usize {
         self.symbols.clear();
         self.deltas.clear();
@@ -156,7 +156,7 @@ impl TwccRecorder {
         self.symbols.len()
     }
 
-    /// Run lengths where a symbol repeats, else vectors of 14 or 7 symbols.
+    /// Encodes the symbols: run lengths where a symbol repeats, else vectors of 14 or 7 symbols.
     fn encode_chunks(&mut self) {
         self.chunks.clear();
         let mut rest = self.symbols.as_slice();
@@ -175,7 +175,7 @@ impl TwccRecorder {
     }
 }
 
-/// `len` symbols of `bits` each, the first in the highest bits; what is missing is zero.
+/// A vector chunk of `len` symbols of `bits` each, the first in the highest bits; missing ones are zero.
 fn vector(symbols: &[u8], len: u16, bits: u16) -> u16 {
     let placed = |(i, symbol): (usize, &u8)| u16::from(*symbol) << (bits * (len - 1 - i as u16));
     symbols

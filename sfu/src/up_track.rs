@@ -1,4 +1,4 @@
-//! A published track: its layers as they arrive, and who subscribes to them.
+//! A published track: its layers as they arrive, and its subscribers.
 
 use std::time::{Duration, Instant};
 
@@ -31,22 +31,22 @@ use crate::{
     vp8, vp9,
 };
 
-/// A layer of a simulcast that missed this many frames of its busiest sibling was switched off by its sender: all layers
-/// have one frame rate. …
+/// A layer of a simulcast was switched off by its sender when it missed this many frames of its busiest sibling (all
+/// layers have one frame rate), and [`LAYER_TIMEOUT`] has passed.
 const MISSED_FRAMES: u64 = 12;
 
-/// … But not within this time: an encoder short of bits or of processor drops frames of its top layer first, and a layer
-/// that comes and goes costs a key frame each time.
+/// A layer is not taken for switched off within this time: an encoder short of bits or of processor drops frames of its
+/// top layer first, and a layer that comes and goes costs a key frame each time.
 const LAYER_TIMEOUT: Duration = Duration::from_millis(600);
 
-/// Key frame requests for one layer: so many in quick succession, for people who join in a row, …
+/// The number of key frame requests for one layer that pass at once, for people who join in a row.
 const KEY_FRAME_BURST: u32 = 12;
 
-/// … then one in this time: each costs the publisher several times an ordinary picture, and encoders answer at most every
-/// 300 ms.
+/// After the burst, one request for a key frame passes in this time: a key frame costs the publisher several times an
+/// ordinary picture, and encoders answer at most every 300 ms.
 const KEY_FRAME_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Requests closer than this are one: the answer to the first is still on its way.
+/// Key frame requests closer than this are one: the answer to the first is still on its way.
 const KEY_FRAME_MERGE: Duration = Duration::from_millis(30);
 
 /// A publisher that sends another codec than its track's is told at most this often.
@@ -59,15 +59,16 @@ pub const SPATIAL: [SpatialLayer; 3] =
 /// The payload types of a section that carries a track, as of the last answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PayloadTypes {
-    /// Those of the track's codec, RED and retransmissions included: a bit for each.
+    /// Bit for each payload type of the track's codec, RED and retransmissions included.
     of_track: u128,
-    /// Those of the other codecs that the publisher may send.
+    /// Bit for each payload type of the other codecs that the publisher may send.
     of_others: u128,
 }
 
 impl PayloadTypes {
-    /// Of the codecs of a section: the track's first, or second behind RED. Variants of it that whoever takes the track can
-    /// decode are the track's too: there are clients that send another H.264 than the first they offer.
+    /// The payload types of a section with these codecs: the track's codec first, or second behind RED. Variants that
+    /// every receiver of the track can decode count as the track's: some clients send another H.264 than the first they
+    /// offer.
     pub fn new(codecs: &[CodecParameters]) -> Self {
         let bits = |codec: &CodecParameters| {
             let numbers = [Some(codec.payload_type), codec.rtx_payload_type];
@@ -92,12 +93,12 @@ impl PayloadTypes {
         }
     }
 
-    /// A packet with this number is of the track's codec.
+    /// Whether a packet with this payload type is of the track's codec.
     pub fn is_of_track(&self, payload_type: u8) -> bool {
         self.of_track & bit(payload_type) != 0
     }
 
-    /// A packet with this number is of another codec that was negotiated.
+    /// Whether a packet with this payload type is of another codec that was negotiated.
     pub fn is_of_other(&self, payload_type: u8) -> bool {
         self.of_others & bit(payload_type) != 0
     }
@@ -109,11 +110,11 @@ fn bit(payload_type: u8) -> u128 {
         .unwrap_or_default()
 }
 
-/// A payload contradicts its format.
+/// A payload that contradicts its format.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Malformed;
 
-/// What a subscriber gets of a track.
+/// The part of a track that a subscriber gets.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Choice {
     /// The stream, by number of its [`SpatialLayer`], or [`NO_LAYER`].
@@ -124,33 +125,33 @@ pub struct Choice {
 
 /// One RTP stream of a track.
 pub struct UpLayer {
-    /// Its name in this shard.
+    /// The stream's name in this shard.
     pub id: StreamId,
-    /// Its SSRC, and that of its retransmissions once known.
+    /// SSRC of the media.
     pub ssrc: u32,
-    /// See `ssrc`.
+    /// SSRC of the retransmissions, once known.
     pub rtx_ssrc: Option<u32>,
     /// Recent packets, decrypted, shared by all subscribers.
     pub history: History,
-    /// What is missing.
+    /// The packets that are missing.
     pub nack: NackTracker,
-    /// For receiver reports.
+    /// Statistics for receiver reports.
     pub stats: ReceiveStats,
     /// Last sender report: NTP and RTP time of one instant, and when it arrived.
     pub sender_report: Option<(NtpTime, RtpTime, Instant)>,
     /// The spatial layers within the stream.
     pub spatial: SpatialLayers,
-    /// How much arrives of a voice in its primary encoding.
+    /// Bit rate of a voice in its primary encoding.
     pub rate: RateMeter,
-    /// How much of a voice arrives besides its primary encoding.
+    /// Bit rate of the redundancy around it.
     pub redundancy: RateMeter,
     /// Last packet: its RTP time and arrival.
     pub last_packet: Option<(RtpTime, Instant)>,
-    /// Packets arrive.
+    /// Packets arrive now.
     pub active: bool,
-    /// Frames that ended (marker bits).
+    /// Number of frames that ended (marker bits).
     pub frames: u64,
-    /// What its Dependency Descriptors refer to, once a key frame brought it.
+    /// The structure that Dependency Descriptors refer to, once a key frame brought it.
     structure: Option<Box<Structure>>,
     /// Timestamp of the last key frame.
     key_frame: Option<RtpTime>,
@@ -158,7 +159,7 @@ pub struct UpLayer {
     frames_then: [u64; 3],
     key_frame_wanted: bool,
     key_frame_requested: Option<Instant>,
-    /// Requests that may be sent without waiting, as of the last one.
+    /// Key frame requests that may be sent without waiting, as of the last one.
     key_frame_credit: u32,
 }
 
@@ -203,11 +204,11 @@ impl UpLayer {
         }
     }
 
-    /// What a video packet belongs to; `None` for one without content, which is a bandwidth probe. `dependencies` is its
-    /// Dependency Descriptor, or empty.
+    /// The frame that a video packet belongs to; `None` for a packet without content, which is a bandwidth probe.
+    /// `dependencies` is the packet's Dependency Descriptor, or empty.
     ///
     /// # Errors
-    /// The payload is malformed.
+    /// [`Malformed`] when the payload contradicts its format.
     pub fn read(
         &mut self,
         codec: Codec,
@@ -238,7 +239,7 @@ impl UpLayer {
                 }
             }
             Codec::H264 => {
-                // Several packets of a key frame look like its first. The one that comes first is.
+                // Several packets of a key frame look like its first. The one that comes first counts.
                 let is_first = self.key_frame != Some(time);
                 Picture {
                     starts_key_frame: is_first && h264::is_key(payload),
@@ -257,7 +258,7 @@ impl UpLayer {
         Ok(Some(picture))
     }
 
-    /// What the Dependency Descriptor says, where it can be understood.
+    /// The frame that the Dependency Descriptor names, where it can be understood.
     fn describe(&mut self, dependencies: &[u8]) -> Option<Picture> {
         if dependencies.is_empty() {
             return None;
@@ -275,12 +276,12 @@ impl UpLayer {
         self.key_frame_wanted = true;
     }
 
-    /// A key frame began: nobody waits any more.
+    /// A key frame began: no subscriber waits any more.
     pub fn key_frame_arrived(&mut self) {
         self.key_frame_wanted = false;
     }
 
-    /// Whether a request must be sent now (RFC 4585 PLI); counts as sent.
+    /// Whether a request must be sent now (RFC 4585 PLI). True counts as sent.
     pub fn take_key_frame_request(&mut self, now: Instant) -> bool {
         if !self.key_frame_wanted {
             return false;
@@ -305,52 +306,52 @@ impl UpLayer {
 
 /// A published track.
 pub struct UpTrack {
-    /// Its sid.
+    /// The track's sid.
     pub sid: TrackSid,
-    /// Who publishes it.
+    /// The publisher.
     pub publisher: PeerKey,
-    /// Its room.
+    /// The track's room.
     pub router: RouterKey,
     /// Audio or video.
     pub kind: MediaKind,
-    /// As announced.
+    /// The track as announced.
     pub announced: PublishedTrack,
-    /// Known once a section of an offer carries it.
+    /// The codec, once a section of an offer carries the track.
     pub codec: Option<Codec>,
-    /// Codec as negotiated, for example `video/VP8`.
+    /// Mime type as negotiated, for example `video/VP8`.
     pub mime_type: String,
-    /// Its fmtp line, which tells variants apart.
+    /// The `fmtp` line, which tells variants of the codec apart.
     pub fmtp: String,
     /// Payload type of RED (RFC 2198), where negotiated.
     pub red: Option<u8>,
-    /// What its publisher may number its packets with; `None` where they come from another shard, which has looked.
+    /// Payload types that the publisher may use; `None` where packets come from another shard, which has checked them.
     pub payload_types: Option<PayloadTypes>,
-    /// When its publisher was last told to keep to the codec.
+    /// When the publisher was last told to keep to the codec.
     insisted: Option<Instant>,
-    /// Nothing is forwarded.
+    /// The publisher muted the track: nothing is forwarded.
     pub muted: bool,
     /// Streams by [`SpatialLayer`]; one without layers is `High`.
     pub layers: [Option<Box<UpLayer>>; 3],
     /// Subscribers.
     pub fanout: Fanout,
-    /// Copies for rooms elsewhere.
+    /// Copies of the track for rooms elsewhere.
     pub taps: Vec<Tap>,
     /// Packets of this receive batch, to be forwarded by the flush.
     pub batch: Vec<BatchPacket>,
-    /// Layers that nobody wants.
+    /// The wish for layers, as the publisher knows it.
     pub dynacast: Dynacast,
-    /// It is among the voices that are forwarded.
+    /// The track is among the voices that are forwarded.
     pub audible: bool,
-    /// Subscribers that get every voice.
+    /// Number of subscribers that get every voice.
     pub full_ears: usize,
-    /// Packets that should come and do not.
+    /// The publisher's silence: packets that should come and do not.
     pub silence: Silence,
-    /// The same picture in another codec.
+    /// The backup: the same picture in another codec.
     pub backup: Option<UpTrackKey>,
 }
 
 impl UpTrack {
-    /// A track that was announced.
+    /// A track that was announced and has no section yet.
     pub fn new(announced: PublishedTrack, publisher: PeerKey, router: RouterKey) -> Self {
         Self {
             sid: announced.sid,
@@ -380,7 +381,7 @@ impl UpTrack {
         }
     }
 
-    /// Its publisher is to be told to keep to the codec, which counts as done.
+    /// Whether the publisher is to be told now to keep to the codec. True counts as told.
     pub fn insist(&mut self, now: Instant) -> bool {
         let waits = |at: Instant| now < at + INSIST_INTERVAL;
         let due = !self.insisted.is_some_and(waits);
@@ -390,18 +391,18 @@ impl UpTrack {
         due
     }
 
-    /// It belongs to a shared screen.
+    /// Whether the track belongs to a shared screen.
     pub fn is_screen(&self) -> bool {
         self.announced.stream == "screen"
     }
 
-    /// Its publisher should send it now.
+    /// Whether the publisher should send the track now.
     pub fn should_flow(&self) -> bool {
         let is_wanted = self.kind == MediaKind::Audio || self.dynacast.wanted().is_some();
         self.codec.is_some() && !self.muted && is_wanted
     }
 
-    /// A packet of it came within this time.
+    /// Whether a packet of the track came within this time.
     pub fn flows(&self, within: Duration, now: Instant) -> bool {
         let last = |open: &UpLayer| open.last_packet.is_some_and(|(_, at)| now < at + within);
         self.layers.iter().flatten().any(|open| last(open))
@@ -422,7 +423,7 @@ impl UpTrack {
         slot.get_or_insert_with(|| Box::new(UpLayer::new(ids.fresh(), ssrc, self.kind, clock_rate)))
     }
 
-    /// Would a packet with this SSRC begin the layer anew?
+    /// Whether a packet with this SSRC would begin the layer anew.
     pub fn is_restart(&self, layer: u8, ssrc: u32) -> bool {
         let open = self.layers.get(usize::from(layer));
         open.and_then(Option::as_ref)
@@ -482,8 +483,8 @@ impl UpTrack {
         })
     }
 
-    /// Bits per second of each active layer, as they reach a subscriber: of an SVC stream, with what a layer needs of those
-    /// below it.
+    /// Bits per second of each active layer, as they reach a subscriber: in an SVC stream, with the layers below that a
+    /// layer needs.
     pub fn rates(&self, now: Instant) -> [Option<Bitrate>; 3] {
         let mut rates = [None; 3];
         for (layer, open) in self.layers.iter().enumerate() {
@@ -525,7 +526,7 @@ impl UpTrack {
             .unwrap_or(NO_LAYER)
     }
 
-    /// What a subscriber with this wish and share gets now.
+    /// The layers that a subscriber with this wish and share gets now.
     pub fn choose(&self, setting: &TrackSetting, share: Share) -> Choice {
         let Share::UpTo(limit) = share else {
             return Choice {

@@ -3,22 +3,22 @@
 
 use crate::layers::{Picture, PictureIds};
 
-/// The payload is shorter than its descriptor says, or empty.
+/// A payload that is shorter than its descriptor says, or empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("truncated VP8 payload descriptor")]
 pub struct Truncated;
 
-/// Picture ids count modulo this when the field has 15 bits.
+/// Modulus of picture ids where the field has 15 bits.
 pub const PICTURE_ID_MODULUS: u16 = 1 << 15;
 
 /// A parsed payload descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Descriptor {
-    /// Its length, bytes; the VP8 payload follows.
+    /// Length of the descriptor, bytes; the VP8 payload follows.
     pub len: u8,
     /// S: this packet starts a partition.
     pub starts_partition: bool,
-    /// PID: which partition.
+    /// PID: number of the partition.
     pub partition: u8,
     /// N: no other frame refers to this one.
     pub non_reference: bool,
@@ -88,16 +88,17 @@ impl Descriptor {
 
     /// Whether `payload`, whose descriptor this is, is the first packet of a key frame.
     pub fn starts_key_frame(&self, payload: &[u8]) -> bool {
-        // P, the inverse key frame bit, is the lowest of the first payload byte.
+        // P, the inverse key frame bit, is the lowest bit of the first payload byte.
         self.starts_frame()
             && payload
                 .get(usize::from(self.len))
                 .is_some_and(|first| first & 1 == 0)
     }
 
-    /// What layer selection needs to know of `payload`, whose descriptor this is.
+    /// The frame that `payload`, whose descriptor this is, belongs to.
     pub fn picture(&self, payload: &[u8]) -> Picture {
-        // Frames of a layer can be left out only where pictures can be renumbered without notice: with wide picture ids.
+        // Frames of a layer can be left out only where pictures can be renumbered without notice: with wide picture
+        // ids.
         let layer = self.temporal_id.filter(|_| self.long_picture_id);
         let temporal = layer.unwrap_or(0);
         Picture {
@@ -112,7 +113,7 @@ impl Descriptor {
 }
 
 /// Replaces the numbers of the descriptor at the front of `payload`, keeping its length: a 7-bit picture id stays one,
-/// and what the descriptor does not have is not added. A payload without a descriptor is left alone.
+/// and a number that the descriptor does not have is not added. A payload without a descriptor is left alone.
 pub fn rewrite(payload: &mut [u8], ids: PictureIds) {
     let Ok(descriptor) = Descriptor::parse(payload) else {
         return;

@@ -2,7 +2,7 @@
 
 use crate::layers::{Picture, PictureIds};
 
-/// The payload is shorter than its descriptor says, or empty.
+/// A payload that is shorter than its descriptor says, or empty.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("truncated VP9 payload descriptor")]
 pub struct Truncated;
@@ -10,7 +10,7 @@ pub struct Truncated;
 /// A parsed payload descriptor.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Descriptor {
-    /// Its length, bytes; the VP9 payload follows.
+    /// Length of the descriptor, bytes; the VP9 payload follows.
     pub len: u16,
     /// The numbers that [`rewrite`] changes.
     pub ids: PictureIds,
@@ -34,12 +34,12 @@ pub struct Descriptor {
     pub spatial_layers: Option<u8>,
     /// M: the picture id has 15 bits.
     long_picture_id: bool,
-    /// 0: absent.
+    /// Offset of the picture id; 0: absent.
     picture_id_at: u8,
     tl0_pic_idx_at: u8,
 }
 
-/// Reads byte after byte.
+/// A reader of byte after byte.
 struct Cursor<'a> {
     payload: &'a [u8],
     at: usize,
@@ -98,7 +98,7 @@ impl Descriptor {
             }
         }
         if flexible && descriptor.inter_picture_predicted {
-            // N: another reference follows; three at the most.
+            // N: another reference follows; at most three.
             for _ in 0..3 {
                 if cursor.byte()? & 1 == 0 {
                     break;
@@ -112,7 +112,7 @@ impl Descriptor {
         Ok(descriptor)
     }
 
-    /// What layer selection needs to know.
+    /// The frame that the packet belongs to.
     pub fn picture(&self) -> Picture {
         let key = self.starts_frame && self.spatial_id == 0 && !self.inter_picture_predicted;
         Picture {
@@ -128,7 +128,7 @@ impl Descriptor {
                 0
             },
             needless: match self.not_for_higher {
-                // Who has no limit gets all there is.
+                // A subscriber without a limit gets every layer.
                 true => 0x7E_u8.checked_shl(self.spatial_id.into()).unwrap_or(0) & 0x7F,
                 false => 0,
             },
@@ -153,7 +153,7 @@ fn read_structure(cursor: &mut Cursor<'_>) -> Result<u8, Truncated> {
 }
 
 /// Replaces the numbers of the descriptor at the front of `payload`, keeping its length: a 7-bit picture id stays one,
-/// and what the descriptor does not have is not added. A payload without a descriptor is left alone.
+/// and a number that the descriptor does not have is not added. A payload without a descriptor is left alone.
 pub fn rewrite(payload: &mut [u8], ids: PictureIds) {
     let Ok(descriptor) = Descriptor::parse(payload) else {
         return;

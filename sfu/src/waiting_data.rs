@@ -2,11 +2,11 @@
 
 use std::time::Instant;
 
-/// Bytes of reliable packets that wait for one participant's data channel to open.
+/// The most bytes of reliable packets that wait for one participant's data channel to open.
 const MAX_WAITING: usize = 64 * 1024;
 
-/// Packets that wait for a data channel to open. Where there are too many the first ones are kept, in their order, and
-/// nothing that comes after the first one too many: receivers drop what comes behind a newer packet of the same sender.
+/// Packets that wait for a data channel to open. Where there are too many, the first ones are kept, in their order, and
+/// none after the first one too many: receivers drop a packet that comes behind a newer one of the same sender.
 #[derive(Debug, Default)]
 pub struct WaitingData {
     packets: Vec<Vec<u8>>,

@@ -1,29 +1,29 @@
-//! Room to work in, so that nothing is allocated for it each time.
+//! The work space of a shard, so that nothing is allocated for its work each time.
 
 use crate::{
     allocator::Demand,
     keys::{DownTrackKey, PeerKey, UpTrackKey},
 };
 
-/// Larger than any datagram we accept.
+/// Size of the packet buffer, bytes: larger than any datagram we accept.
 pub const DATAGRAM: usize = 2048;
 
-/// What the shard's verbs borrow while they work. Lists are empty in between.
+/// Buffers and lists that the shard's verbs borrow while they work. Lists are empty in between.
 #[derive(Debug)]
 pub struct Workspace {
-    /// A packet as it was opened: [`DATAGRAM`] bytes.
+    /// An opened packet: [`DATAGRAM`] bytes.
     pub packet: Box<[u8]>,
-    /// One peer's subscriptions.
+    /// Subscriptions of one peer.
     pub downs: Vec<DownTrackKey>,
-    /// Its pictures, what each asks for, and what each gets.
+    /// Pictures of one peer.
     pub pictures: Vec<DownTrackKey>,
-    /// See `pictures`.
+    /// The demand of each of these pictures.
     pub demands: Vec<Demand>,
-    /// See `pictures`.
+    /// The share of each of these pictures.
     pub shares: Vec<Option<u8>>,
-    /// Who has a turn in a round of feedback.
+    /// Tracks that have a turn in a round of feedback.
     pub ups: Vec<UpTrackKey>,
-    /// See `ups`.
+    /// Peers that have a turn in a round of feedback.
     pub peers: Vec<PeerKey>,
 }
 
@@ -42,8 +42,8 @@ impl Default for Workspace {
 }
 
 impl Workspace {
-    /// What was lent when a panic struck is gone with it. Lists grow again by themselves; what is used at its length must be
-    /// there again, or nobody's packets would fit any more.
+    /// Restores the work space that was lent, and lost, when a panic struck. Lists grow again by themselves; the packet
+    /// buffer is used at its length and must be there again, or no packet would fit any more.
     pub fn restore(&mut self) {
         if self.packet.len() != DATAGRAM {
             self.packet = vec![0; DATAGRAM].into_boxed_slice();

@@ -1,4 +1,4 @@
-//! What a shard is told.
+//! Commands to a shard.
 
 use protocol::{DataTrackSid, ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
 
@@ -15,11 +15,11 @@ use crate::{
 /// Rights of a participant over media. The shard enforces them again, since packets do not pass by the room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerPermissions {
-    /// May send data packets.
+    /// The participant may send data packets.
     pub can_publish_data: bool,
     /// The participant is invisible: its data packets carry no sender, and others are not told of it.
     pub hidden: bool,
-    /// May send transcriptions and other packets reserved for agents.
+    /// The participant may send transcriptions and other packets reserved for agents.
     pub agent: bool,
     /// The participant gets every voice, not the loudest only. Counts for subscriptions made from then on.
     pub hears_all: bool,
@@ -60,7 +60,7 @@ pub enum Command {
         /// The person behind the participant: the participant's own identity, or that of the participant whose
         /// companion it is. A person and their companions count as one voice.
         principal: ParticipantIdentity,
-        /// What it may do.
+        /// Rights of the participant.
         permissions: PeerPermissions,
     },
     /// The participant has a second PeerConnection, on which it receives, and which we offer; what it sends comes on
@@ -81,7 +81,7 @@ pub enum Command {
     SetPermissions {
         /// The participant.
         peer: ParticipantSid,
-        /// What it may do now.
+        /// Rights of the participant from now on.
         permissions: PeerPermissions,
     },
     /// The client's SDP offer. Answered by [`Event::Answer`](super::Event::Answer) or
@@ -177,7 +177,7 @@ pub enum Command {
     SetAudioTopN {
         /// The room; ignored while nobody is in it.
         room: RoomSid,
-        /// How many.
+        /// The number; 0: all.
         limit: usize,
     },
     /// A data packet from the server (an encoded `DataPacket`, already stamped). No event.
@@ -317,7 +317,7 @@ pub enum Command {
         peer: ParticipantSid,
         /// Stamped on the participant's data packets.
         identity: ParticipantIdentity,
-        /// As in [`Command::AddPeer`].
+        /// The person behind the participant, as in [`Command::AddPeer`].
         principal: ParticipantIdentity,
         /// [`Config::index`](super::Config::index) of the shard that the participant is connected to.
         source: u16,
@@ -329,7 +329,7 @@ pub enum Command {
         peer: ParticipantSid,
         /// The track, by its sid in this room.
         track: PublishedTrack,
-        /// What it is encoded with.
+        /// The codec of the track.
         codec: TrackCodec,
     },
     /// From the [`Negotiator`](crate::Negotiator): ICE credentials under which the client reaches a PeerConnection from
@@ -337,7 +337,7 @@ pub enum Command {
     SetIce {
         /// The participant.
         peer: ParticipantSid,
-        /// Which PeerConnection.
+        /// The PeerConnection.
         target: Target,
         /// Our credentials.
         ice: IceCredentials,
@@ -350,7 +350,7 @@ pub enum Command {
     SetRemote {
         /// The participant.
         peer: ParticipantSid,
-        /// Which PeerConnection.
+        /// The PeerConnection.
         target: Target,
         /// The client's side of the transport.
         remote: Box<RemoteParameters>,
@@ -359,7 +359,7 @@ pub enum Command {
     Receive {
         /// The publisher.
         peer: ParticipantSid,
-        /// In the order of its description.
+        /// The sections, in the order of the client's description.
         sections: Vec<ReceiveSection>,
     },
     /// From the [`Negotiator`](crate::Negotiator): a track found its section, one of the last [`Command::Receive`].

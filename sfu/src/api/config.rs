@@ -30,8 +30,8 @@ pub struct Config {
     pub max_data_rate: u32,
     /// Estimate what each subscriber's network carries, and send no more.
     pub congestion_control: bool,
-    /// Number of voices of a room, the loudest, that are forwarded; 0: all. [`Command::SetAudioTopN`] overrides it for
-    /// a room.
+    /// Number of voices of a room, the loudest, that are forwarded; 0: all.
+    /// [`Command::SetAudioTopN`](super::Command::SetAudioTopN) overrides it for a room.
     pub audio_top_n: usize,
 }
 

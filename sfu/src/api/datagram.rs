@@ -2,8 +2,8 @@
 
 use std::net::SocketAddr;
 
-/// How a datagram travels between a client and us. Part of every path: the same addresses mean something else over
-/// another protocol.
+/// The way in which a datagram travels between a client and us. Part of every path: the same addresses mean something
+/// else over another protocol.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum TransportProtocol {
     /// Alone, in a UDP datagram.
@@ -20,9 +20,10 @@ pub enum TransportProtocol {
 pub struct Datagram<'a> {
     /// The address that the datagram came from.
     pub remote: SocketAddr,
-    /// The local address that it was sent to (one of [`Config::addresses`], or of [`Config::tcp_addresses`] over TCP).
+    /// The local address that it was sent to (one of [`Config::addresses`](super::Config::addresses), or of
+    /// [`Config::tcp_addresses`](super::Config::tcp_addresses) over TCP).
     pub local: SocketAddr,
-    /// How the datagram came.
+    /// The protocol that the datagram came by.
     pub protocol: TransportProtocol,
     /// The datagram's bytes. The shard opens SRTP elsewhere: the buffer is never written.
     pub payload: &'a [u8],
@@ -35,7 +36,7 @@ pub struct Destination {
     pub remote: SocketAddr,
     /// Our address, as the peer knows it.
     pub local: SocketAddr,
-    /// How the datagram goes.
+    /// The protocol that the datagram goes by.
     pub protocol: TransportProtocol,
 }
 

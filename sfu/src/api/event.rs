@@ -1,4 +1,4 @@
-//! What a shard reports to the control side. Order, and what may be lost: see [`Command`](super::Command).
+//! Reports of a shard to the control side. Order, and what may be lost: see [`Command`](super::Command).
 
 use protocol::{ParticipantSid, RoomSid, TrackSid};
 
@@ -15,7 +15,7 @@ pub enum Event {
         id: u32,
         /// SDP.
         sdp: String,
-        /// For each section that carries a track to or from the client: mid and track.
+        /// Mid and track of each section that carries a track to or from the client.
         mid_to_track: Vec<(String, TrackSid)>,
         /// Sections the client must add (and offer again) before all its subscriptions fit. Zero and zero: none.
         missing: MediaSections,
@@ -29,7 +29,7 @@ pub enum Event {
         id: u32,
         /// SDP.
         sdp: String,
-        /// For each section that carries a track to the client: mid and track.
+        /// Mid and track of each section that carries a track to the client.
         mid_to_track: Vec<(String, TrackSid)>,
     },
     /// The client's offer or answer was refused, and the peer is as it was before; or the shard takes no more peers,
@@ -37,7 +37,7 @@ pub enum Event {
     NegotiationFailed {
         /// The participant.
         peer: ParticipantSid,
-        /// For the log and for the client's `leave`.
+        /// The reason, for the log and for the client's `leave`.
         reason: String,
     },
     /// A subscription changed outside an offer: the client must offer again (`media_sections_requirement`; zero and
@@ -145,7 +145,7 @@ pub enum Event {
     QualityChanged {
         /// The participant.
         peer: ParticipantSid,
-        /// How good it is now.
+        /// The quality now.
         quality: Quality,
     },
     /// The client should connect anew; nothing more is tried for this peer. Either media does not arrive at it, and
@@ -202,7 +202,7 @@ pub enum SubscriptionFailure {
     TooManySections,
 }
 
-/// How good a participant's connection is, both ways.
+/// The quality of a participant's connection, both ways.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Quality {
     /// The participant should send, and nothing arrives any more.

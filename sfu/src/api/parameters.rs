@@ -88,7 +88,7 @@ pub struct RidLayer {
 pub struct CodecParameters {
     /// RTP payload type, the client's choice.
     pub payload_type: u8,
-    /// For example `video/VP8`.
+    /// Mime type, for example `video/VP8`.
     pub mime_type: &'static str,
     /// Hz.
     pub clock_rate: u32,
@@ -157,7 +157,7 @@ pub struct ReceiveSection {
     pub ssrcs: Vec<DeclaredSsrc>,
 }
 
-/// What the subscriber's SDP allows for this stream.
+/// The parameters of a stream that the subscriber's SDP allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendParameters {
     /// Payload type of the codec.
@@ -199,7 +199,7 @@ impl MidElement {
     }
 }
 
-/// How a subscription is sent: its SSRCs and what its section says.
+/// The sending of a subscription: its SSRCs and the parameters of its section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SendStream {
     /// The track.

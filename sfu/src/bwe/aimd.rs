@@ -10,16 +10,16 @@ use super::{
     trendline::{DelayDetector, Usage},
 };
 
-/// Share of what arrived that is sent after queues grew: the rest drains them.
+/// The share of the arriving rate that is sent after queues grew: the rest drains them.
 const BACK_OFF: f64 = 0.85;
 
-/// The same where the queue has become long.
+/// The share of the arriving rate that is sent where the queue has become long.
 const DRAIN: f64 = 0.65;
 
 /// Growth far from the known capacity, per second.
 const GROWTH: f64 = 1.08;
 
-/// Growth beyond what arrived is guesswork.
+/// The rate is at most this multiple of what arrived: growth beyond that is guesswork.
 const HEADROOM: f64 = 1.5;
 
 /// Weight of a new sample in the known capacity.
@@ -28,7 +28,8 @@ const CAPACITY_WEIGHT: f64 = 0.05;
 /// Assumed size of a packet, bits.
 const PACKET: f64 = 1200.0 * 8.0;
 
-/// See the module.
+/// The delay-based rate of one network: it grows by multiples, by packets near the known capacity, and shrinks to a
+/// share of what arrives.
 #[derive(Debug)]
 pub struct RateControl {
     bitrate: Bitrate,
@@ -46,7 +47,7 @@ enum State {
 }
 
 impl RateControl {
-    /// Begins at `bitrate`.
+    /// A control that begins at `bitrate`.
     pub fn new(bitrate: Bitrate) -> Self {
         Self {
             bitrate,
@@ -57,12 +58,12 @@ impl RateControl {
         }
     }
 
-    /// The rate.
+    /// The present rate.
     pub fn bitrate(&self) -> Bitrate {
         self.bitrate
     }
 
-    /// Feedback was digested: what it says of the delay, of what arrived lately, and of loss.
+    /// Updates the rate from what the last feedback says of the delay, of what arrived lately, and of loss.
     pub fn update(
         &mut self,
         delay: &DelayDetector,
@@ -123,18 +124,18 @@ impl RateControl {
         now: Instant,
     ) {
         self.state = State::Hold;
-        // One decrease needs a round trip to show; several in a row would only starve the picture.
+        // A decrease needs a round trip to show; several in a row would only starve the picture.
         let patience = (rtt + Duration::from_millis(50)).min(Duration::from_millis(300));
         let recent = self
             .decreased
             .is_some_and(|at| now.saturating_duration_since(at) < patience);
         let arrived = acked.unwrap_or(self.bitrate / 2);
-        // Unless what arrives says that it was by far not enough.
+        // A second decrease comes sooner where what arrives says that the first was by far not enough.
         if recent && arrived * 2 > self.bitrate {
             return;
         }
-        // Where everything arrives in time, less was sent than the network carries: then what arrives says nothing
-        // about it, and the step is a careful one.
+        // Where everything arrives in time, less was sent than the network carries. What arrives then says nothing
+        // about the network, and the step is a careful one.
         let limit = if keeps_up {
             self.bitrate.max(arrived)
         } else {
@@ -164,7 +165,7 @@ impl RateControl {
         self.capacity = Some((mean, variance.clamp(0.4, 2.5)));
     }
 
-    /// A probe got through at this rate.
+    /// A probe got through at `bitrate`: the rate is at least that.
     pub fn probed(&mut self, bitrate: Bitrate) {
         if bitrate > self.bitrate {
             self.bitrate = bitrate;
@@ -172,7 +173,7 @@ impl RateControl {
         }
     }
 
-    /// Something else knows better: not more than this.
+    /// Caps the rate at `bitrate`, which another estimate found.
     pub fn limit(&mut self, bitrate: Bitrate) {
         self.bitrate = self.bitrate.min(bitrate.max(LOWEST));
     }

@@ -1,4 +1,5 @@
-//! What loss says: a link that drops what it cannot carry (a policer, a short queue) shows no delay before it drops.
+//! The cap that loss puts on the estimate: a link that drops what it cannot carry (a policer, a short queue) shows no
+//! delay before it drops.
 //!
 //! A radio link loses packets whatever is sent. The two are told apart by trying: when sending less does not lower the
 //! loss, the loss is the link's nature, and only what exceeds it counts from then on.
@@ -7,46 +8,46 @@ use std::time::{Duration, Instant};
 
 use super::bitrate::Bitrate;
 
-/// Loss is measured over this time …
+/// Loss is measured over at least this time.
 const WINDOW: Duration = Duration::from_millis(500);
 
-/// … and at least this many packets.
+/// Loss is measured over at least this many packets.
 const PACKETS: u32 = 20;
 
-/// Loss up to this is repaired by retransmissions and says nothing …
+/// Loss up to this, above the link's nature, is repaired by retransmissions and does not lower the rate.
 const TOLERATED: f64 = 0.13;
 
-/// … from here on nothing is added without a probe …
+/// Loss above this, beyond the link's nature, forbids growth without a probe.
 const SUSPICIOUS: f64 = 0.06;
 
-/// … and so many standard deviations above it may be chance.
+/// Loss up to this many standard deviations above [`TOLERATED`] may be chance.
 const CHANCE: f64 = 2.5;
 
-/// Time between two decreases, and how long a decrease has to show.
+/// The time between two decreases, which is how long a decrease has to show.
 const PATIENCE: Duration = Duration::from_millis(400);
 
-/// The nature of a link is believed for this long.
+/// The loss that is a link's nature is believed for this long.
 const MEMORY: Duration = Duration::from_secs(20);
 
-/// See the module.
+/// The loss-based cap of one network.
 #[derive(Debug, Default)]
 pub struct LossControl {
     window: Option<Instant>,
     received: u32,
     lost: u32,
     fraction: f64,
-    /// Packets that `fraction` is of.
+    /// Number of packets that `fraction` is a share of.
     packets: u32,
     fresh: bool,
     decreased: Option<Instant>,
     /// Rate and loss before the present run of decreases.
     before: Option<(Bitrate, f64)>,
-    /// Loss that does not depend on the rate, and since when.
+    /// The link's nature: loss that does not depend on the rate, and since when it is known.
     inherent: Option<(f64, Instant)>,
 }
 
 impl LossControl {
-    /// Packets were reported for the first time.
+    /// Packets were reported for the first time: `received` as arrived, `lost` as missing.
     pub fn reported(&mut self, received: u32, lost: u32, now: Instant) {
         let began = *self.window.get_or_insert(now);
         self.received += received;
@@ -67,13 +68,13 @@ impl LossControl {
         self.fraction
     }
 
-    /// So much is lost that sending more must be tried before it is done.
+    /// Whether so much is lost that a probe must show first that more gets through.
     pub fn forbids_growth(&self) -> bool {
         let natural = self.inherent.map_or(0.0, |(loss, _)| loss);
         self.fraction > natural + SUSPICIOUS
     }
 
-    /// A probe got through: what was learnt of a slower link is void.
+    /// A probe got through: the present run of decreases is over.
     pub fn probed(&mut self) {
         self.before = None;
     }

@@ -4,39 +4,40 @@ use std::time::{Duration, Instant};
 
 use super::{bitrate::Bitrate, sent::Acked};
 
-/// A probe lasts this long on the sending side: several bursts, so that a rate can be seen. On slow links longer, for
-/// a rate cannot be read off three packets …
+/// A probe lasts at least this long on the sending side: several bursts, so that a rate can be seen.
 const SHORTEST_PROBE: Duration = Duration::from_millis(80);
 const LONGEST_PROBE: Duration = Duration::from_millis(200);
 
-/// … which is what this is for, bytes.
+/// A probe lasts until this many bytes are sent, at most [`LONGEST_PROBE`]: on a slow link a rate cannot be read off
+/// three packets.
 const BYTES: f64 = 8_000.0;
 
-/// After a probe its feedback is awaited for a round trip and this long.
+/// The feedback of a probe is awaited for a round trip and this long.
 const AWAIT: Duration = Duration::from_millis(250);
 
-/// Time between probes while they succeed, and the longest after failures.
+/// The time between probes while they succeed. After failures it grows up to [`LONGEST`].
 const SHORTEST: Duration = Duration::from_millis(250);
 const LONGEST: Duration = Duration::from_secs(4);
 
-/// The shortest where the network was too slow lately.
+/// The shortest time between probes where the network was too slow lately.
 const CAREFUL: Duration = Duration::from_millis(600);
 
-/// A probe asks for this multiple of what is known, …
+/// A probe asks for this multiple of the known rate.
 const STEP: f64 = 2.5;
 
-/// … and for this one where the network was too slow lately: a probe fills its queue too.
+/// A probe asks for this multiple of the known rate where the network was too slow lately: a probe fills its queue too.
 const CAREFUL_STEP: f64 = 1.7;
 
-/// A probe that brings less than this share of what was wanted found the limit.
+/// A probe asks for at most this multiple of the wanted rate: it brings a little less than it asks for.
 const ENOUGH: f64 = 1.15;
 
+/// One end of a probe: bytes and times of its bursts.
 #[derive(Debug, Clone, Copy, Default)]
 struct Side {
     first: Option<i64>,
     last: i64,
     bytes: u64,
-    /// Bytes of the first burst, which began the clock.
+    /// Bytes of the first burst, which started the clock.
     first_bytes: u64,
 }
 
@@ -59,7 +60,7 @@ impl Side {
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// The next may begin then.
+    /// No probe; the next may begin at `next`.
     Idle { next: Option<Instant> },
     /// Bursts go out.
     Sending {
@@ -74,15 +75,15 @@ enum State {
 /// Whether a probe may begin. One that has begun is finished: half a probe says nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Begin {
-    /// Not now: queues have to drain.
+    /// No probe now: queues have to drain.
     Not,
-    /// In small steps.
+    /// A probe in small steps.
     Careful,
-    /// In large steps.
+    /// A probe in large steps.
     Free,
 }
 
-/// See the module.
+/// The probes of one network, one at a time.
 #[derive(Debug)]
 pub struct Prober {
     state: State,
@@ -94,7 +95,8 @@ pub struct Prober {
     known: Bitrate,
     result: Option<Bitrate>,
     concluded: Option<Instant>,
-    /// Bytes that went out since the last burst, less what was asked for with it: the part of media.
+    /// Bytes that went out since the last burst, less the padding that the burst asked for: media, which counts as part
+    /// of the probe.
     credit: i64,
 }
 
@@ -115,7 +117,7 @@ impl Default for Prober {
 }
 
 impl Prober {
-    /// A packet of `len` bytes goes out: the probe it is part of, 0 for none.
+    /// A packet of `len` bytes goes out. Returns the probe that it is part of, 0 for none.
     pub fn sent(&mut self, len: usize) -> u8 {
         match self.state {
             State::Sending { .. } => {
@@ -126,7 +128,7 @@ impl Prober {
         }
     }
 
-    /// A packet arrived.
+    /// A packet arrived, according to feedback.
     pub fn arrived(&mut self, packet: &Acked) {
         if packet.probe == 0 || packet.probe != self.number {
             return;
@@ -135,7 +137,7 @@ impl Prober {
         self.arrived.add(packet.arrived_us, packet.len);
     }
 
-    /// Queues grow: no more of this.
+    /// Ends the probe: queues grow.
     pub fn abort(&mut self) {
         self.result = None;
         let (State::Sending { last: at, .. } | State::Awaiting { until: at }) = self.state else {
@@ -147,7 +149,7 @@ impl Prober {
         };
     }
 
-    /// What the last probe found, once.
+    /// The rate that the last probe found, once.
     pub fn take_result(&mut self) -> Option<Bitrate> {
         self.result.take()
     }

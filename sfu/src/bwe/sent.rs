@@ -7,48 +7,48 @@ use crate::{
     rtp::{SeqNo, nearest},
 };
 
-/// Packets that are remembered: two seconds at 20 Mbit/s.
+/// Number of packets that are remembered: two seconds at 20 Mbit/s.
 const MAX_PACKETS: usize = 4096;
 
 /// Feedback on older packets is of no use, microseconds.
 const MAX_AGE: u32 = 2_000_000;
 
-/// Wrap of the reference time, ticks of 250 us: 24 bits of 64 ms.
+/// The wrap of the reference time, ticks of 250 us: 24 bits of 64 ms.
 const REFERENCE_WRAP: i64 = 256 << 24;
 
-/// A packet of which the arrival is known.
+/// A packet that arrived, as feedback says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Acked {
-    /// When it went out, microseconds on our clock.
+    /// When the packet went out, microseconds on our clock.
     pub sent_us: i64,
-    /// When it arrived, microseconds on the receiver's clock.
+    /// When the packet arrived, microseconds on the receiver's clock.
     pub arrived_us: i64,
     /// Bytes on the wire.
     pub len: u32,
-    /// Number of the probe it was part of; 0: none.
+    /// Number of the probe that the packet was part of; 0: none.
     pub probe: u8,
 }
 
-/// How many of the packets of a feedback arrived.
+/// Numbers of packets that one feedback reports for the first time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Reported {
-    /// Reported for the first time, as arrived.
+    /// Packets that arrived.
     pub received: u32,
-    /// Reported for the first time, as missing, though the receiver knew their stream: the network lost them.
+    /// Packets that are missing though the receiver knew their stream: the network lost them.
     pub lost: u32,
 }
 
-/// What the receiver is known to do with the stream of a packet.
+/// The receiver's knowledge of a packet's stream, as far as we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stream {
-    /// It has received packets of it.
+    /// The receiver has received packets of the stream.
     Known,
-    /// Nothing is known. Firefox reports packets as missing whose stream it has not been told of yet, though they
-    /// arrived: while it digests a description that is all of them.
+    /// Nothing is known. Firefox reports packets of a stream that it has not been told of yet as missing, though they
+    /// arrived: while it digests a description, that is all of its packets.
     New,
 }
 
-/// Eight bytes: one is written with each packet that goes out, to memory that nobody else looks at meanwhile.
+/// A packet that went out. Eight bytes: one is written with each packet, to memory that is cold meanwhile.
 #[derive(Debug, Clone, Copy)]
 struct Sent {
     /// Microseconds since `epoch`, modulo 2^32.
@@ -61,7 +61,7 @@ struct Sent {
 const _: () = assert!(size_of::<Sent>() == 8);
 
 impl Sent {
-    /// How long before `now_us` it went out, microseconds.
+    /// The time from the packet's sending to `now_us`, microseconds.
     fn age(&self, now_us: i64) -> u32 {
         (now_us as u32).wrapping_sub(self.at)
     }
@@ -70,13 +70,13 @@ impl Sent {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Unknown,
-    /// The same, and it would prove nothing if it were missing.
+    /// The packet's arrival is unknown, and its loss would prove nothing.
     UnknownOfNew,
     Lost,
     Received,
 }
 
-/// See the module.
+/// The packets in flight to one receiver, by transport-wide number.
 #[derive(Debug)]
 pub struct SentPackets {
     epoch: Instant,
@@ -88,7 +88,7 @@ pub struct SentPackets {
 }
 
 impl SentPackets {
-    /// Nothing sent yet.
+    /// An empty record.
     pub fn new(now: Instant) -> Self {
         Self {
             epoch: now,
@@ -98,12 +98,12 @@ impl SentPackets {
         }
     }
 
-    /// Number of the next packet.
+    /// Transport-wide number of the next packet.
     pub fn next_seq(&self) -> SeqNo {
         SeqNo(self.next as u16)
     }
 
-    /// It went out.
+    /// A packet went out; it has the number of [`Self::next_seq`].
     pub fn record(&mut self, len: usize, probe: u8, stream: Stream, now: Instant) {
         let at = self.micros(now);
         if self.packets.len() == self.packets.capacity() {
@@ -121,8 +121,8 @@ impl SentPackets {
         self.next += 1;
     }
 
-    /// Forgets what is too old, so that the buffer does not grow for packets nobody asks about. Only when it is full: the
-    /// oldest packets are far from the caches.
+    /// Forgets packets that are too old, so that the buffer does not grow for packets that nobody asks about. Only when
+    /// the buffer is full: the oldest packets are far from the caches.
     #[cold]
     fn make_room(&mut self, now_us: i64) {
         let is_old = |packet: &Sent| packet.age(now_us) > MAX_AGE;
@@ -178,7 +178,7 @@ impl SentPackets {
         reported
     }
 
-    /// What to add to the feedback's times, such that the reference never jumps by half its range.
+    /// The offset to add to the feedback's times, such that the reference never jumps by half its range.
     fn unwrap_reference(&mut self, ticks: i64) -> i64 {
         let last = *self.reference.get_or_insert(ticks);
         let distance = (ticks - last).rem_euclid(REFERENCE_WRAP);

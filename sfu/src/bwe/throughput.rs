@@ -1,17 +1,17 @@
-//! How much arrives: bytes over the receiver's clock.
+//! The rate at which packets arrive: bytes over the receiver's clock.
 
 use std::collections::VecDeque;
 
 use super::{bitrate::Bitrate, sent::Acked};
 
-/// Span that is averaged over, microseconds: short enough to follow a link that gets worse, long enough for a few
+/// The span that is averaged over, microseconds: short enough to follow a link that gets worse, long enough for a few
 /// frames of the slowest picture.
 const WINDOW: i64 = 500_000;
 
-/// No figure before this much has been seen.
+/// The shortest span that gives a figure, microseconds.
 const FIRST: i64 = 150_000;
 
-/// See the module.
+/// The arrival rate of one receiver.
 #[derive(Debug, Default)]
 pub struct Throughput {
     /// The packets of the window.
@@ -37,7 +37,7 @@ impl Throughput {
         }
     }
 
-    /// Packets arrive about as fast as they are sent: a delay that grew was a moment's, not a queue's.
+    /// Whether packets arrive about as fast as they are sent: then a delay that grew was a moment's, not a queue's.
     pub fn keeps_up(&self) -> bool {
         let (Some(first), Some(last)) = (self.arrivals.front(), self.arrivals.back()) else {
             return false;
@@ -49,7 +49,7 @@ impl Throughput {
         sent >= FIRST && arrived * 10 <= sent * 11
     }
 
-    /// Bits per second.
+    /// The arrival rate, bits per second; `None` while too little is known.
     pub fn bitrate(&self) -> Option<Bitrate> {
         let span = (self.newest - self.began?).min(WINDOW);
         (span >= FIRST).then(|| self.bytes * 8_000_000 / span as u64)

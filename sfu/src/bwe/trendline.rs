@@ -9,7 +9,7 @@ use super::sent::Acked;
 /// Packets sent within this time form a group, microseconds: they left as one burst.
 const GROUP: i64 = 5_000;
 
-/// A group never grows beyond this on the receiver's side.
+/// The longest group, microseconds on the receiver's side.
 const LONGEST_GROUP: i64 = 100_000;
 
 /// Groups in the line.
@@ -18,7 +18,7 @@ const POINTS: usize = 20;
 /// Weight of the past in the smoothed delay.
 const SMOOTHING: f64 = 0.9;
 
-/// Brings the slope into the range of the threshold.
+/// Factor that brings the slope into the range of the threshold.
 const GAIN: f64 = 4.0;
 
 /// Groups after which the slope counts in full.
@@ -27,37 +27,37 @@ const FULL_WEIGHT: u32 = 60;
 /// Delay must have grown for this long, microseconds, and over more than one group.
 const OVERUSE_TIME: f64 = 10_000.0;
 
-/// How fast the threshold follows a slope above and below it, per millisecond.
+/// The speed at which the threshold follows a slope above it, and one below it, per millisecond.
 const THRESHOLD_UP: f64 = 0.0087;
 const THRESHOLD_DOWN: f64 = 0.039;
 
 /// A jump over the threshold by more than this (a route that changed) does not move it.
 const THRESHOLD_JUMP: f64 = 15.0;
 
-/// A queue is what the least of the delays of so many microseconds says: a receiver that is short of processor reads late
-/// and then all at once, so that between two long delays there is always a short one …
+/// The length of a queue is the least delay of this span, microseconds. A receiver that is short of processor time
+/// reads late and then all at once, so that between two long delays there is always a short one.
 const STANDING_SPAN: i64 = 150_000;
 
-/// … and without a queue of this length, ms, a slope is noise.
+/// The shortest queue, ms, with which a slope means anything; below it a slope is noise.
 const NOISE: f64 = 25.0;
 
-/// A queue of this length, ms, must drain before more is sent: the slope alone is blind to one that stands still …
+/// A queue of this length, ms, must drain before more is sent: the slope alone does not see a queue that stands still.
 const STANDING: f64 = 80.0;
 
-/// … and with one of this length something must happen.
+/// A queue of this length, ms, must become shorter at once, whatever the slope is.
 const TOO_LONG: f64 = 250.0;
 
-/// The shortest delay of so many microseconds, of this span or the one before, is that of an empty queue.
+/// The delay of an empty queue is the shortest one of so many microseconds, of this span or the one before.
 const BASE_SPAN: i64 = 15_000_000;
 
-/// A queue that is too long and has not become shorter by a tenth in so many microseconds, though less is sent, is
-/// none: the way itself has become longer.
+/// A route counts as longer, and its present delay as that of an empty queue, when the queue was too long for so many
+/// microseconds and did not become shorter by a tenth, though less is sent.
 const HOPE: i64 = 3_000_000;
 
 /// After a gap of this length on either side, microseconds, the line begins anew.
 const GAP: i64 = 2_000_000;
 
-/// What the delay says.
+/// The verdict on the queues of a path.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Usage {
     /// Queues neither grow nor shrink.
@@ -65,7 +65,7 @@ pub enum Usage {
     Normal,
     /// Queues grow.
     Over,
-    /// Queues drain: wait until they are empty.
+    /// Queues drain: the rate waits until they are empty.
     Under,
 }
 
@@ -77,7 +77,7 @@ struct Group {
     last_arrived: i64,
 }
 
-/// See the module.
+/// The delay-based detector of one network.
 #[derive(Debug)]
 pub struct DelayDetector {
     current: Option<Group>,
@@ -94,12 +94,13 @@ pub struct DelayDetector {
     over_count: u32,
     last_trend: f64,
     usage: Usage,
-    /// Shortest one-way delay (with the offset of the clocks), microseconds: of the span before, and of this one since
-    /// an arrival.
+    /// The shortest one-way delay (with the offset of the clocks), microseconds: of the span before, of the present
+    /// span, and the arrival at which the present span began.
     base: Option<(i64, i64, i64)>,
-    /// Delays above the shortest, ms, and their arrival, of [`STANDING_SPAN`]: those below all later ones.
+    /// Delays above the shortest, ms, and their arrival, of [`STANDING_SPAN`]: only those that are below all later
+    /// ones.
     recent: VecDeque<(i64, f64)>,
-    /// Since when the queue is too long, and how long it was then.
+    /// When the queue became too long, or was shorter by a tenth for the last time, and how long it was then.
     too_long: Option<(i64, f64)>,
 }
 
@@ -127,7 +128,7 @@ impl Default for DelayDetector {
 }
 
 impl DelayDetector {
-    /// A packet arrived; in the order of sending.
+    /// A packet arrived. Called in the order of sending.
     pub fn arrived(&mut self, packet: &Acked) {
         let (sent, arrived) = (packet.sent_us, packet.arrived_us);
         let alone = Group {
@@ -151,7 +152,7 @@ impl DelayDetector {
         if sent < group.first_sent {
             return;
         }
-        // What arrives faster than it was sent was held up together, and is one group as well.
+        // Packets that arrive faster than they were sent were held up together, and are one group as well.
         let burst = arrived - group.last_arrived <= GROUP
             && arrived - group.last_arrived < sent - group.last_sent
             && arrived - group.first_arrived < LONGEST_GROUP;
@@ -172,7 +173,7 @@ impl DelayDetector {
         }
     }
 
-    /// What the delay said last.
+    /// The last verdict.
     pub fn usage(&self) -> Usage {
         match self.usage {
             Usage::Over if self.queue() < NOISE => Usage::Normal,
@@ -182,17 +183,17 @@ impl DelayDetector {
         }
     }
 
-    /// How long packets wait on the way, milliseconds.
+    /// The time that packets wait on the way, milliseconds.
     pub fn queue(&self) -> f64 {
         self.recent.front().map_or(0.0, |(_, queue)| *queue)
     }
 
-    /// They wait so long that nothing may be added.
+    /// Whether packets wait so long that nothing may be added.
     pub fn must_drain(&self) -> bool {
         self.queue() > STANDING
     }
 
-    /// They wait so long that a talk becomes a walkie-talkie.
+    /// Whether packets wait so long that a talk becomes a walkie-talkie.
     pub fn is_too_long(&self) -> bool {
         self.queue() > TOO_LONG
     }

@@ -1,28 +1,30 @@
-//! A client whose ICE lives and of which nothing else comes, though it is sent what it has to report on: its DTLS is dead.
-//! Firefox's is, for good, once it wanted to send where there was no network for a moment.
+//! Deaf clients: ICE lives and nothing else comes, though the client is sent packets that it has to report on. Its DTLS
+//! is dead. Firefox's is, for good, once it wanted to send where there was no network for a moment.
 //!
-//! Only streams count of which something has arrived: media overtakes the answer that announces it, and a page that is busy
-//! may take its time with that while its ICE answers.
+//! Only streams count of which something has arrived: media overtakes the answer that announces it, and a page that is
+//! busy may take its time with that while its ICE answers.
 
 use std::time::{Duration, Instant};
 
-/// A path that is checked after so long, in which nothing else came, is one that works; and a client that still says
-/// nothing after as long again, while it is sent media, is deaf. Feedback comes every 250 ms at the latest.
+/// The path works when the client checks it this long after the first packet that it did not answer. A client that says
+/// nothing for this long again, while it is sent media, is deaf. Feedback comes every 250 ms at the latest.
 const LIMIT: Duration = Duration::from_millis(2500);
 
-/// Followed packets without a word, besides the time: where little is sent, one may be lost, and its report too.
+/// A client counts as deaf only when [`LIMIT`] has passed and this many followed packets had no answer: where little is
+/// sent, a packet may be lost, and its report too.
 const UNANSWERED: u32 = 8;
 
-/// What was sent since something was heard.
+/// The packets that were sent to a client since it was heard.
 #[derive(Debug, Default)]
 pub struct Deafness(Option<Unanswered>);
 
+/// The packets since the first that had no answer.
 #[derive(Debug)]
 struct Unanswered {
     since: Instant,
-    /// The path works: what is sent from now on arrives.
+    /// The client has checked its path since: what is sent from now on arrives.
     is_checked: bool,
-    /// The first packet since then, and how many.
+    /// The first packet after that check, and the number of packets.
     then: Option<(Instant, u32)>,
 }
 
@@ -51,7 +53,7 @@ impl Deafness {
         }
     }
 
-    /// The client does not hear us.
+    /// Whether the client is deaf.
     pub fn is_certain(&self, now: Instant) -> bool {
         let then = self.0.as_ref().and_then(|unanswered| unanswered.then);
         then.is_some_and(|(since, packets)| packets >= UNANSWERED && now >= since + LIMIT)

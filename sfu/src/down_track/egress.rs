@@ -1,4 +1,4 @@
-//! How a packet goes out: its header written, its payload sealed in place.
+//! The way of a packet out: its header written, its payload sealed in place.
 
 use std::time::Instant;
 
@@ -13,23 +13,23 @@ use crate::{
     vp8, vp9,
 };
 
-/// Most bytes that a header extension adds besides its value: the head of the block, its own, and padding.
+/// The most bytes that a header extension adds besides its value: the head of the block, its own, and padding.
 pub(super) const MAX_ELEMENT_OVERHEAD: usize = 4 + 2 + 3;
 
 /// The longest Dependency Descriptor: what the length field of a two-byte element can say.
 const MAX_DEPENDENCIES: usize = 255;
 
-/// Where and with which keys a subscriber's packets go.
+/// The path and the keys of a subscriber's packets.
 pub struct Egress<'a> {
     /// Outbound keys.
     pub sender: &'a SrtpSender,
     /// The nominated path.
     pub to: Destination,
-    /// Numbers the packets, and remembers them until it is told of their arrival.
+    /// The estimator, which numbers the packets and remembers them until their arrival is reported.
     pub estimator: Option<&'a mut BandwidthEstimator>,
-    /// Where there is no estimator: the next transport-wide number. Only packets that are followed have one.
+    /// The next transport-wide number where there is no estimator. Only packets that are followed have one.
     pub number: &'a mut SeqNo,
-    /// When they go.
+    /// The instant at which the packets go.
     pub now: Instant,
 }
 
@@ -40,15 +40,15 @@ pub(super) struct Sent<'a> {
     pub index: u64,
     pub dependencies: Option<Dependencies>,
     pub transport_cc: Option<SeqNo>,
-    /// It names its section.
+    /// Whether the packet names its section.
     pub mid: bool,
-    /// It went out before, sealed like this, and must be the same.
+    /// Set for a packet that went out before: how it was sealed, which must be the same.
     pub again: Option<Seal>,
 }
 
 /// A packet that went out.
 pub(super) struct Gone {
-    /// Its length.
+    /// Length of the packet, bytes.
     pub len: usize,
     pub seal: Seal,
 }

@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl DownTrack {
-    /// The transport-wide number of the next packet, where it has one.
+    /// The transport-wide number of the next packet; `None` where it has none.
     pub(super) fn next_number(&self, egress: &Egress<'_>) -> Option<SeqNo> {
         self.parameters?.transport_cc?;
         match &egress.estimator {
@@ -25,7 +25,7 @@ impl DownTrack {
         }
     }
 
-    /// The packet's Dependency Descriptor with the subscriber's frame number, where it takes it.
+    /// The packet's Dependency Descriptor with the subscriber's frame number; `None` where the subscriber takes none.
     pub(super) fn dependencies(
         &self,
         packet: &Packet<'_>,
@@ -63,7 +63,8 @@ impl DownTrack {
         })
     }
 
-    /// Writes a packet into the send buffer and seals it there. `fill` writes its payload of `len` bytes: the only copy.
+    /// Writes a packet into the send buffer and seals it there. `fill` writes its payload of `len` bytes: the only
+    /// copy.
     pub(super) fn seal(
         &mut self,
         sent: &Sent<'_>,
@@ -82,7 +83,7 @@ impl DownTrack {
         self.finish(Gone { len: sealed, seal }, sent, egress, out)
     }
 
-    /// The same for a payload that goes out as it came: it is read where it lies.
+    /// Like [`Self::seal`], for a payload that goes out as it came: it is read where it lies.
     fn seal_from(
         &mut self,
         sent: &Sent<'_>,
@@ -99,7 +100,7 @@ impl DownTrack {
         self.finish(Gone { len: sealed, seal }, sent, egress, out)
     }
 
-    /// A packet takes its number. False when that is not to be had: none is sealed twice.
+    /// Takes the packet's number. False when the number is used: nothing is sealed twice.
     fn take_number(&mut self, sent: &Sent<'_>) -> bool {
         if sent.header.ssrc == self.ssrc {
             return self.sealed.take(sent.index);
@@ -109,8 +110,8 @@ impl DownTrack {
         is_next
     }
 
-    /// Room for a packet with `len` bytes of payload, its header written: the room, and the length of the header. From
-    /// here on its number is used.
+    /// Reserves room for a packet with `len` bytes of payload and writes its header. Returns the room and the length of
+    /// the header. From here on the packet's number is used.
     fn begin<'o>(
         &mut self,
         sent: &Sent<'_>,

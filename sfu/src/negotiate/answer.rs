@@ -1,4 +1,4 @@
-//! Writes the answer from the state.
+//! The answer, written from the state.
 
 use rustc_hash::FxHashSet;
 
@@ -14,20 +14,22 @@ use crate::{
     },
 };
 
-/// RFC 8839, section 9.2.1.2: the discard port stands for "see the candidates".
+/// The discard port, which stands for "see the candidates" (RFC 8839, section 9.2.1.2).
 pub(super) const DISCARD_PORT: u16 = 9;
 /// SCTP port within DTLS; every WebRTC client uses this one.
 pub(super) const SCTP_PORT: u16 = 5000;
 /// Type preference of host candidates (RFC 8445, section 5.1.2.2).
 const HOST_PREFERENCE: u32 = 126;
 
-/// Type preference of our TCP candidates. RFC 6544 (section 4.2) only asks for less than UDP has; below those of
-/// reflexive UDP candidates too, and above relayed ones: one connection is better than one through a relay.
+/// Type preference of our TCP candidates. RFC 6544 (section 4.2) only asks for less than UDP has. Ours is below that of
+/// reflexive UDP candidates too, and above that of relayed ones: one connection is better than one through a relay.
 const TCP_HOST_PREFERENCE: u32 = 90;
 
-/// Local preference of a passive host candidate: direction preference 4 in the upper three bits (RFC 6544, section 4.2).
+/// Local preference of a passive host candidate: direction preference 4 in the upper three bits (RFC 6544, section
+/// 4.2).
 const PASSIVE_PREFERENCE: u16 = (4 << 13) | 0x1fff;
-/// Bytes of an msid's stream part that may come from a client (RFC 8830 allows 64, the publisher's sid takes some).
+/// The most bytes of an msid's stream part that come from a client (RFC 8830 allows 64, the publisher's sid takes
+/// some).
 const MAX_STREAM_BYTES: usize = 40;
 
 impl Negotiation {
@@ -44,8 +46,8 @@ impl Negotiation {
             .iter()
             .map(|section| self.wishes(section))
             .collect();
-        // A payload type means the same in the whole bundle: where nothing is published, say what the first
-        // publishing section says.
+        // A payload type means the same in the whole bundle: a section in which nothing is published repeats what the
+        // first publishing section says.
         let published = |(section, _): &(&Section, &AudioFeatures)| {
             section.role.published().is_some() && section.kind == Some(MediaKind::Audio)
         };
@@ -147,7 +149,7 @@ impl Negotiation {
         answer.extensions = section.extensions.lines.clone();
         let codecs = match self.send_section(section) {
             Some(send) => {
-                // The track's first, the others for what may come later.
+                // The track's codec first, the others for later tracks.
                 let is_other = |codec: &&CodecParameters| {
                     codec.mime_type != RED && codec.payload_type != send.codec.payload_type
                 };
@@ -179,7 +181,8 @@ impl Negotiation {
         describe_stream(answer, &send, &stream);
     }
 
-    /// Constant over the session and different between sessions (FNV-1a of the participant's sid, 63 bits).
+    /// The id of the session in our descriptions: constant over the session and different between sessions (FNV-1a of
+    /// the participant's sid, 63 bits).
     pub(super) fn session_id(&self) -> u64 {
         let hash = self
             .participant
@@ -210,7 +213,7 @@ pub(super) fn our_transport(
     }
 }
 
-/// What a section in which we send says of the stream. Clients find track and publisher by the msid.
+/// Writes the stream's lines into a section in which we send. Clients find track and publisher by the msid.
 pub(super) fn describe_stream(media: &mut MediaDescription, send: &SendSection, stream: &str) {
     media.msid = Some(Msid {
         stream: format!("{}|{stream}", send.cname),
@@ -227,7 +230,7 @@ pub(super) fn describe_stream(media: &mut MediaDescription, send: &SendSection, 
         .collect();
 }
 
-/// The name comes from another client: only what an msid can hold passes.
+/// A stream name that an msid can hold; `None` when nothing is left. The name comes from another client.
 fn stream_name(name: &str) -> Option<String> {
     let allowed =
         |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '{' | '}' | '+');
@@ -269,7 +272,7 @@ pub(super) fn candidates(local: &LocalParameters) -> Vec<Candidate> {
     udp.chain(tcp).collect()
 }
 
-/// The first of a list is the best, the others follow one by one.
+/// Local preference of the candidate at `index`: the first of a list is the best, the others follow one by one.
 fn local_preference(best: u16, index: usize) -> u32 {
     u32::from(best).saturating_sub(u32::try_from(index).unwrap_or(u32::MAX))
 }

@@ -1,4 +1,4 @@
-//! Which codecs, header extensions and simulcast layers are negotiated: tables, and the functions that read them.
+//! The codecs, header extensions and simulcast layers that are negotiated: tables, and the functions that read them.
 
 use super::{
     h264::{self, Profile},
@@ -17,33 +17,34 @@ use crate::{
 pub struct EnabledCodec {
     /// Audio or video.
     pub kind: MediaKind,
-    /// As LiveKit writes it, for example `video/VP8`; the part after the slash is the encoding name.
+    /// Mime type as LiveKit writes it, for example `video/VP8`; the part after the slash is the encoding name.
     pub mime_type: &'static str,
-    /// Hz.
+    /// Clock rate, Hz.
     pub clock_rate: u32,
-    /// Channels.
+    /// Number of channels.
     pub channels: u8,
-    /// fmtp parameters that tell variants apart, with the value an absent one has: `("profile-id", "0")` for VP9.
-    /// An offered variant matches when all its values mean the same as ours; several rows may name one mime type.
+    /// fmtp parameters that tell variants apart, with the value an absent one has: `("profile-id", "0")` for VP9. An
+    /// offered variant matches when all its values mean the same as ours. Several rows may have one mime type.
     pub variant: &'static [(&'static str, &'static str, &'static str)],
-    /// What the answer's fmtp says.
+    /// The fmtp line of the answer.
     pub fmtp: Fmtp,
 }
 
-/// How the fmtp line of an answer comes about.
+/// The way in which the fmtp line of an answer is made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fmtp {
-    /// The parameters of the variant: others of the offer are limits of the client's own decoder.
+    /// Only the parameters of the variant: others of the offer are limits of the client's own decoder.
     Variant,
-    /// That of the offer, for codecs whose parameters describe the stream.
+    /// The fmtp line of the offer, for codecs whose parameters describe the stream.
     Echo,
     /// Opus (RFC 7587), with what the track's [`AudioFeatures`] ask for.
     Opus,
 }
 
-/// All that browsers and native SDKs send, with retransmissions for video.
+/// Codecs of all browsers and native SDKs, with retransmissions for video.
 pub const ENABLED_CODECS: &[EnabledCodec] = {
-    // Profiles of H.264: constrained baseline, baseline, main, constrained high, high; each stands for all spellings of it.
+    // Profiles of H.264: constrained baseline, baseline, main, constrained high, high; each stands for all spellings of
+    // it.
     &[
         audio("audio/opus", Fmtp::Opus),
         audio(RED, Fmtp::Echo),
@@ -92,8 +93,8 @@ const fn video(mime_type: &'static str, variant: &'static Variant, fmtp: Fmtp) -
     }
 }
 
-/// RFC 6184, section 8.1: without profile-level-id a stream is baseline, without packetization-mode it is single NAL. The
-/// level is that of our offers.
+/// A variant of H.264. Without profile-level-id a stream is baseline, without packetization-mode it is single NAL (RFC
+/// 6184, section 8.1). The level is that of our offers.
 const fn h264(
     profile: &'static str,
     mode: &'static str,
@@ -132,8 +133,8 @@ impl EnabledCodec {
 }
 
 impl CodecParameters {
-    /// How well a receiver with this codec takes a stream that was negotiated as `mime_type` with `fmtp`: 0 is best,
-    /// `None` not at all.
+    /// The fitness of a receiver with this codec for a stream that was negotiated as `mime_type` with `fmtp`: 0 is
+    /// best, `None` not at all.
     pub(crate) fn fitness(&self, mime_type: &str, fmtp: &str) -> Option<u8> {
         if !self.mime_type.eq_ignore_ascii_case(mime_type) {
             return None;
@@ -192,7 +193,7 @@ pub(super) fn common_codecs(
     common
 }
 
-/// What the offer says of the parameters that tell variants apart.
+/// The fmtp line of an answer from the parameters of the offer that tell variants apart.
 fn variant_fmtp(row: &EnabledCodec, codec: &Codec) -> String {
     let pairs = row.variant.iter().filter_map(|(name, ..)| {
         let value = codec.parameter(name)?;
@@ -223,14 +224,15 @@ fn rtx_of(offered: &[Codec], primary: u8) -> Option<u8> {
 
 /// Payload type of Opus in our offers: the one most publishers have, which RED of theirs names.
 const OPUS: u8 = 111;
-/// Of Opus in stereo. Another number, since a payload type means the same in the whole bundle (RFC 9143, section 9.1).
+/// Payload type of Opus in stereo in our offers. Another number, since a payload type means the same in the whole
+/// bundle (RFC 9143, section 9.1).
 const OPUS_STEREO: u8 = 110;
-/// Of RED around [`OPUS`].
+/// Payload type of RED around [`OPUS`] in our offers.
 const OPUS_RED: u8 = 63;
 
-/// The codecs of a section that we offer for this track, best first; none for a codec that is not enabled. Those of other
-/// tracks follow, for clients that take the first description for all that will come. Numbers and parameters are the same
-/// in all offers: those of decoders are wide enough for every stream of the codec.
+/// The codecs of a section that we offer for this track, best first; none for a codec that is not enabled. The codecs
+/// of other tracks follow, for clients that take the first description for all that will come. Numbers and parameters
+/// are the same in all offers: those of decoders are wide enough for every stream of the codec.
 pub(super) fn offered_codecs(enabled: &[EnabledCodec], send: &SendTrack) -> Vec<CodecParameters> {
     if send.kind == MediaKind::Audio {
         return send.codecs.iter().flat_map(offered_audio).collect();
@@ -245,7 +247,7 @@ pub(super) fn offered_codecs(enabled: &[EnabledCodec], send: &SendTrack) -> Vec<
             ..offered(row.mime_type, payload_type, offered_fmtp(row), 90_000, 1)
         })
     });
-    // By the first codec of the track that it takes, and how well.
+    // Sorted by the first codec of the track that this one takes, and by how well it takes it.
     let rank = |codec: &CodecParameters| {
         let wanted = send.codecs.iter().enumerate();
         let mut fits = wanted.filter_map(|(index, wanted)| {
@@ -266,7 +268,7 @@ fn offered_audio(wanted: &TrackCodec) -> Vec<CodecParameters> {
     let plain = opus_fmtp(AudioFeatures::default());
     let wraps_opus = wanted.fmtp == format!("{OPUS}/{OPUS}");
     match wanted.mime_type.as_str() {
-        // What is wrapped by another number is sent without the wrapping.
+        // Opus with another payload type than [`OPUS`] is sent without RED.
         RED if wraps_opus => {
             let red = CodecParameters {
                 nack: false,
@@ -282,8 +284,8 @@ fn offered_audio(wanted: &TrackCodec) -> Vec<CodecParameters> {
     }
 }
 
-/// Payload type of the n-th video codec of the table; its retransmissions have the next number. Dynamic numbers (RFC 3551,
-/// section 6) without those of Opus.
+/// Payload type of the n-th video codec of the table; its retransmissions have the next number. The numbers are dynamic
+/// ones (RFC 3551, section 6) without those of Opus.
 fn video_payload_type(index: usize) -> Option<u8> {
     let first = match index {
         0..=6 => 96,
@@ -321,7 +323,7 @@ fn offered(
     }
 }
 
-/// What a decoder must be able to do for any stream of this variant.
+/// The fmtp line of an offer: what a decoder must be able to do for any stream of this variant.
 fn offered_fmtp(row: &EnabledCodec) -> String {
     // H.264 has level 3.1, which nobody takes for a limit where levels may be asymmetric (RFC 6184, section 8.2.2).
     let pairs = row
@@ -336,7 +338,7 @@ fn offered_fmtp(row: &EnabledCodec) -> String {
         .join(";")
 }
 
-/// Which of the codecs we offered the client takes, in our order.
+/// The codecs of our offer that the client takes, in our order.
 pub(super) fn accepted_codecs(
     ours: &[CodecParameters],
     answered: &[Codec],
@@ -359,7 +361,7 @@ pub(super) fn accepted_codecs(
     accepted.collect()
 }
 
-/// fmtp of Opus where we receive: these are wishes to the sender.
+/// The fmtp line of Opus where we receive: wishes to the sender.
 pub(super) fn opus_fmtp(features: AudioFeatures) -> String {
     let mut fmtp = String::from("minptime=10;useinbandfec=1");
     if features.dtx {
@@ -406,7 +408,7 @@ pub(super) fn describe(codec: &CodecParameters) -> Vec<Codec> {
     lines
 }
 
-/// The header extensions we know: URI, and in which kind of section.
+/// The header extensions that we know: URI, field, and kinds of section.
 const EXTENSIONS: &[(&str, Extension, &[MediaKind])] = {
     use MediaKind::{Audio, Video};
     &[
@@ -448,6 +450,7 @@ const EXTENSIONS: &[(&str, Extension, &[MediaKind])] = {
     ]
 };
 
+/// A header extension that we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Extension {
     Mid,
@@ -472,7 +475,7 @@ impl ExtensionIds {
         }
     }
 
-    /// Ids in a fixed order.
+    /// The ids, in a fixed order.
     pub(super) fn all(&self) -> [Option<u8>; 7] {
         [
             self.mid,
@@ -486,22 +489,22 @@ impl ExtensionIds {
     }
 }
 
-/// Extensions of an answered section: for its lines, for packets the client sends, for packets we send.
+/// Extensions of an answered section.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Extensions {
-    /// The answer's.
+    /// The extension lines of the answer.
     pub(super) lines: Vec<ExtMap>,
-    /// What packets of the client may carry.
+    /// Ids that packets of the client may carry.
     pub(super) received: ExtensionIds,
-    /// What our packets may carry.
+    /// Ids that our packets may carry.
     pub(super) sent: ExtensionIds,
 }
 
-/// Ids beyond 14 need two-byte headers, which no client uses when there is room below.
+/// The highest id that is accepted. Ids beyond 14 need two-byte headers, which no client uses when there is room below.
 const MAX_EXTENSION_ID: u16 = 14;
 
-/// Accepts what we know, whatever the section is used for: libwebrtc publishes simulcast later only when the first
-/// sections were answered with MID, RID and repaired RID.
+/// Accepts every extension that we know, whatever the section is used for: libwebrtc publishes simulcast later only
+/// when the first sections were answered with MID, RID and repaired RID.
 pub(super) fn common_extensions(kind: MediaKind, offered: &[ExtMap]) -> Extensions {
     let mut common = Extensions::default();
     for offer in offered {
@@ -534,7 +537,7 @@ pub(super) fn common_extensions(kind: MediaKind, offered: &[ExtMap]) -> Extensio
     common
 }
 
-/// The extensions of sections that we offer: what our packets carry, by numbers of ours.
+/// The extensions of sections that we offer: those that our packets carry, with our own ids.
 pub(super) fn offered_extensions(kind: MediaKind) -> Extensions {
     let carried = EXTENSIONS
         .iter()
@@ -558,7 +561,7 @@ pub(super) fn offered_extensions(kind: MediaKind) -> Extensions {
     extensions
 }
 
-/// Those of them that the client takes.
+/// The extensions of our offer that the client takes.
 pub(super) fn accepted_extensions(kind: MediaKind, answered: &[ExtMap]) -> Extensions {
     let mut extensions = offered_extensions(kind);
     let is_answered = |line: &ExtMap| {

@@ -1,14 +1,15 @@
-//! Which streams of H.264 a receiver takes (RFC 6184, section 8).
+//! Variants of H.264: the streams that a receiver takes (RFC 6184, section 8).
 
 use crate::sdp::parameter;
 
-/// The parameter that says profile and level.
+/// The fmtp parameter with profile and level.
 pub(super) const PROFILE_LEVEL_ID: &str = "profile-level-id";
 
-/// What holds where it is absent: baseline, level 1 (RFC 6184, section 8.1).
+/// The value that counts where the parameter is absent: baseline, level 1 (RFC 6184, section 8.1).
 pub(super) const DEFAULT_PROFILE_LEVEL_ID: &str = "42000a";
 
-/// What a decoder must be able to do; each takes the streams of those before it as far as [`fitness`] says.
+/// A profile, which is what a decoder must be able to do. Each takes streams of those before it as far as [`fitness`]
+/// says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Profile {
     /// The common part of all.
@@ -19,8 +20,8 @@ pub(super) enum Profile {
     High,
 }
 
-/// RFC 6184, table 5, without the profiles that no WebRTC client has: `profile_idc`, then the bits of `profile-iop` that
-/// count, and their values.
+/// Patterns of `profile-level-id` (RFC 6184, table 5) without the profiles that no WebRTC client has: `profile_idc`,
+/// then the bits of `profile-iop` that count, and their values.
 const PATTERNS: [(u8, u8, u8, Profile); 8] = [
     (0x42, 0b0100_1111, 0b0100_0000, Profile::ConstrainedBaseline),
     (0x4d, 0b1000_1111, 0b1000_0000, Profile::ConstrainedBaseline),
@@ -33,8 +34,8 @@ const PATTERNS: [(u8, u8, u8, Profile); 8] = [
 ];
 
 impl Profile {
-    /// Of a `profile-level-id`: six hexadecimal digits, the last two of which are the level. `None` for a profile that
-    /// is not known, and for what is none.
+    /// The profile of a `profile-level-id`, which is six hexadecimal digits, the last two of which are the level.
+    /// `None` for a profile that is not known, and for text of another form.
     pub(super) fn of(profile_level_id: &str) -> Option<Self> {
         let is_hex = profile_level_id.bytes().all(|b| b.is_ascii_hexdigit());
         if profile_level_id.len() != 6 || !is_hex {
@@ -49,9 +50,9 @@ impl Profile {
     }
 }
 
-/// How well a receiver with one fmtp line takes a stream that was negotiated with another: 0 is best, `None` not at all.
-/// A receiver of interleaved units takes single ones too; decoders of a higher profile take constrained baseline. Levels
-/// do not count: nobody keeps to them, and most allow them to be asymmetric.
+/// The fitness of a receiver with one fmtp line for a stream that was negotiated with another: 0 is best, `None` not at
+/// all. A receiver of interleaved units takes single ones too; decoders of a higher profile take constrained baseline.
+/// Levels do not count: nobody keeps to them, and most allow them to be asymmetric.
 pub(super) fn fitness(receiver: &str, stream: &str) -> Option<u8> {
     let mode = |fmtp| parameter(fmtp, "packetization-mode").unwrap_or("0") == "1";
     if mode(stream) && !mode(receiver) {

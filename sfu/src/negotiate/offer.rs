@@ -1,4 +1,4 @@
-//! Reads an offer into the state: who carries what.
+//! The client's offer, read into the state: sections, and the tracks they carry.
 
 use std::{collections::BTreeSet, hash::BuildHasher};
 
@@ -15,9 +15,9 @@ use crate::{
     sdp::{Direction, MediaDescription, MediaType, SessionDescription, Setup},
 };
 
-/// What an application section says instead of a payload type (RFC 8841).
+/// The format of an application section, in the place of a payload type (RFC 8841).
 pub(super) const DATA_CHANNEL: &str = "webrtc-datachannel";
-/// RFC 8841, section 6.1: the size that holds where none is given.
+/// The largest message of a client that gives no size, bytes (RFC 8841, section 6.1).
 const DEFAULT_MAX_MESSAGE_SIZE: u64 = 65_536;
 
 impl Negotiation {
@@ -34,13 +34,13 @@ impl Negotiation {
         self.index_sections();
         let remote = self.read_transport(offer)?;
         self.check_sections_agree()?;
-        // ICE is restarted where the signal connection broke, with which our last answer may have been lost.
+        // A client restarts ICE where its signal connection broke, with which our last answer may have been lost.
         if !remote.ice_restarted && !is_rolled_back {
             self.arrived = self.version;
         }
         self.end_again();
         let newly_bound = self.bind_published(&mut lost);
-        // One that only moved to another section was not lost.
+        // A track that only moved to another section was not lost.
         lost.retain(|track| self.section_of(*track).is_none());
         lost.sort_unstable();
         lost.dedup();
@@ -76,9 +76,9 @@ impl Negotiation {
         })
     }
 
-    /// A client may take back an offer whose answer it did not use (RFC 9429, section 4.1.10.2). The sections that came
-    /// with it are gone then: the next offer lacks them, or has others in their places. True for such an offer; the
-    /// tracks they carried are added to `lost`.
+    /// Takes back an offer, where this one shows that the client did so. A client may take back an offer whose answer
+    /// it did not use (RFC 9429, section 4.1.10.2). The sections that came with it are gone then: the next offer lacks
+    /// them, or has others in their places. True for such an offer; the tracks they carried are added to `lost`.
     fn roll_back(&mut self, offer: &SessionDescription, lost: &mut Vec<TrackSid>) -> bool {
         let arrived = self.arrived;
         let is_gone = |index: usize, section: &Section| {
@@ -101,8 +101,8 @@ impl Negotiation {
         any
     }
 
-    /// Sections that an answer made inactive are made so once more before they carry something else, where that answer
-    /// may not have arrived: see [`Role::Draining`].
+    /// Makes sections inactive once more before they carry something else, where the answer that made them so may not
+    /// have arrived: see [`Role::Draining`].
     fn end_again(&mut self) {
         for section in &mut self.sections {
             if section.role == Role::Free && section.ended > self.arrived {
@@ -111,7 +111,8 @@ impl Negotiation {
         }
     }
 
-    /// Sections keep place, mid and kind for ever; only a rejected one may return as something else.
+    /// Checks that sections keep place, mid and kind, as they must for ever. Only a rejected one may return as
+    /// something else.
     fn check_sections(&self, offer: &SessionDescription) -> Result<(), NegotiationError> {
         if offer.media.len() < self.sections.len() {
             let (offered, known) = (offer.media.len(), self.sections.len());
@@ -148,7 +149,8 @@ impl Negotiation {
         Ok(())
     }
 
-    /// Tracks that lose their section are added to `lost`. Returns those we send in sections whose codecs changed.
+    /// Reads all sections. Adds the tracks that lose their section to `lost`. Returns the tracks that we send in
+    /// sections whose codecs changed.
     fn read_sections(
         &mut self,
         offer: &SessionDescription,
@@ -213,7 +215,7 @@ impl Negotiation {
         Ok(rebuilt)
     }
 
-    /// New SSRCs for the pictures in sections whose codecs changed, if only by a parameter. libwebrtc replaces its
+    /// Gives new SSRCs to the pictures in sections whose codecs changed, if only by a parameter. libwebrtc replaces its
     /// decoder then, and a packet that arrives at that moment detaches the picture from its track for good; a stream
     /// with another SSRC is attached anew. The native SDKs change all sections when they first publish a picture.
     pub(super) fn renew_streams(
@@ -231,7 +233,7 @@ impl Negotiation {
         }
     }
 
-    /// Header extension ids and SSRCs are shared by the whole transport.
+    /// Checks that sections agree on header extension ids and SSRCs, which are shared by the whole transport.
     fn check_sections_agree(&self) -> Result<(), NegotiationError> {
         let mut meaning: [Option<usize>; 16] = [None; 16];
         let mut ids: [Option<u8>; 7] = [None; 7];
@@ -271,7 +273,8 @@ impl Negotiation {
         Ok(())
     }
 
-    /// All sections share the transport of the first one in the bundle group (RFC 9143, section 7.3.1).
+    /// Reads the transport. All sections share the transport of the first one in the bundle group (RFC 9143, section
+    /// 7.3.1).
     pub(super) fn read_transport(
         &self,
         offer: &SessionDescription,
@@ -342,8 +345,9 @@ impl Negotiation {
         })
     }
 
-    /// Names first, over all sections; only then guesses, for clients whose ids changed on the way. A track that was
-    /// bound by guess and loses its section to the one that is named there goes to `lost`.
+    /// Binds published tracks to sections: first by name, over all sections, then by guess, for clients whose ids
+    /// changed on the way. A track that was bound by guess and loses its section to the one that is named there goes to
+    /// `lost`.
     fn bind_published(&mut self, lost: &mut Vec<TrackSid>) -> Vec<Bound> {
         let mut bound = Vec::new();
         for index in 0..self.sections.len() {
@@ -397,8 +401,8 @@ impl Negotiation {
         bound
     }
 
-    /// Tracks that are named where there is no codec for them; and those whose section lost theirs, which it carries no
-    /// longer.
+    /// Tracks that cannot be received: those named in a section without a codec that we know, and those whose section
+    /// lost their codec and carries them no longer.
     fn refuse_published(&mut self) -> Vec<TrackSid> {
         let mut refused = Vec::new();
         for section in self.sections.iter().filter(|section| section.lacks_codec) {
@@ -425,8 +429,8 @@ impl Negotiation {
         refused
     }
 
-    /// Free sections in order, to waiting subscriptions in order of arrival. Tracks that go on in another codec are added
-    /// to `rebuilt`.
+    /// Gives free sections, in order, to waiting subscriptions, in order of arrival. Adds tracks that continue in
+    /// another codec to `rebuilt`.
     fn bind_subscriptions(&mut self, rebuilt: &mut Vec<TrackSid>) {
         for index in 0..self.sections.len() {
             let Some(section) = self.sections.get(index) else {
@@ -479,7 +483,7 @@ impl Negotiation {
                 }
             }
             if let Some(known) = self.subscriptions.at_mut(position) {
-                // Once seen, it stays: else each further section would be asked for in vain.
+                // The mark stays once it is set: otherwise each further section would be asked for in vain.
                 known.unsupported = lacks_codec || (known.unsupported && !found);
             }
         }
@@ -568,7 +572,7 @@ impl Section {
     }
 }
 
-/// What a usable media section does after this offer.
+/// The role of a usable media section after this offer.
 fn role_after(before: Role, known: Option<&Section>, now: &Section) -> Role {
     let same_track = known.is_some_and(|known| known.offered_track == now.offered_track);
     match (before, now.offered) {
@@ -585,7 +589,8 @@ fn role_after(before: Role, known: Option<&Section>, now: &Section) -> Role {
     }
 }
 
-/// TLS-protected RTP, with feedback (RFC 5124) or without (RFC 5764); browsers say `UDP/TLS/RTP/SAVPF` whatever the transport.
+/// Whether the protocol is RTP over DTLS, with feedback (RFC 5124) or without (RFC 5764); browsers say
+/// `UDP/TLS/RTP/SAVPF` whatever the transport.
 pub(super) fn is_srtp(proto: &str) -> bool {
     let profile = ["UDP/TLS/", "TCP/TLS/"]
         .iter()
@@ -593,7 +598,7 @@ pub(super) fn is_srtp(proto: &str) -> bool {
     matches!(profile.unwrap_or(proto), "RTP/SAVPF" | "RTP/SAVP")
 }
 
-/// Only these profiles have `a=rtcp-fb` (RFC 4585).
+/// Whether the profile has `a=rtcp-fb` (RFC 4585).
 fn has_feedback(proto: &str) -> bool {
     proto.ends_with("AVPF")
 }

@@ -1,12 +1,12 @@
-//! Which offer of ours is under way.
+//! Our offers: the last one, and whether it is answered.
 
-/// Which offer is under way.
+/// The last offer of ours.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Offering {
-    /// Of the last offer; the first is 1.
+    /// Id of the offer; the first is 1.
     pub(super) id: u32,
-    /// It is not answered.
+    /// The offer is not answered.
     pub(super) outstanding: bool,
-    /// Its length.
+    /// Length of the offer, bytes.
     pub(super) bytes: usize,
 }

@@ -1,4 +1,4 @@
-//! The sections of a description, and what they carry.
+//! The sections of a description, and the tracks they carry.
 
 use protocol::TrackSid;
 
@@ -15,7 +15,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub(super) struct Section {
     pub(super) mid: String,
-    /// `None` for data channels and for what we do not know.
+    /// Audio or video; `None` for data channels and for media that we do not know.
     pub(super) kind: Option<MediaKind>,
     pub(super) role: Role,
     /// Direction in the last offer.
@@ -28,49 +28,50 @@ pub(super) struct Section {
     pub(super) extensions: Extensions,
     pub(super) layers: Vec<RidLayer>,
     pub(super) ssrcs: Vec<DeclaredSsrc>,
-    /// The client sends here what we know no codec of.
+    /// The client sends here, in codecs that we do not know.
     pub(super) lacks_codec: bool,
-    /// Opus wishes the last answer expressed.
+    /// Opus wishes in the last answer.
     pub(super) answered_audio: AudioFeatures,
     /// The last answer allowed one codec only.
     pub(super) answered_alone: bool,
-    /// Number of the answer that first had it; 0 for the first answer and for sections of ours.
+    /// Number of the answer that first had the section; 0 for the first answer and for sections of ours.
     pub(super) since: u64,
-    /// Number of the answer that last took a track of ours out of it.
+    /// Number of the answer that last took a track of ours out of the section.
     pub(super) ended: u64,
 }
 
+/// The use of a section.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Port 0: may come back as anything.
+    /// Nothing, with port 0. May come back as anything.
     Rejected,
     /// Data channels.
     Data,
-    /// Carries nothing.
+    /// Nothing.
     Free,
-    /// The client sends.
+    /// A track that the client sends.
     Receiving(Binding),
-    /// The client still offers a track that was unpublished.
+    /// A track that the client still offers, though it was unpublished.
     Retired,
-    /// We offered to send this track; the answer has not come.
+    /// A track that we offered to send; the answer has not come.
     Offered(TrackSid),
-    /// We send this track.
+    /// A track that we send.
     Sending(TrackSid),
-    /// We sent until now; inactive in the next answer, free after it. Clients fire no event for a track that follows
-    /// another one in a section without a pause.
+    /// A track that we sent until now; inactive in the next answer, free after it. Clients fire no event for a track
+    /// that follows another one in a section without a pause.
     Draining,
-    /// In our offer nothing is sent in it; free once that is answered.
+    /// Nothing is sent in it according to our offer; free once that is answered.
     Pausing,
 }
 
-/// Which track a section of the client carries.
+/// The track that a section of the client carries.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Binding {
-    /// `add_track` has not come yet.
+    /// Unknown: `add_track` has not come yet.
     Unknown,
-    /// Its msid is one of the track's cids.
+    /// The track that has the section's msid among its cids.
     Named(TrackSid),
-    /// No track named it: the first waiting one of its kind.
+    /// The first waiting track of this kind: no track had the msid.
     Guessed(TrackSid),
 }
 
@@ -82,7 +83,7 @@ impl Role {
         }
     }
 
-    /// The track we send, or will send once the client agrees.
+    /// The track that we send, or will send once the client agrees.
     pub(super) fn sent(self) -> Option<TrackSid> {
         match self {
             Self::Offered(track) | Self::Sending(track) => Some(track),
@@ -92,17 +93,18 @@ impl Role {
 }
 
 #[derive(Debug, Clone)]
+/// A published track.
 pub(super) struct Published {
     pub(super) sid: TrackSid,
     pub(super) kind: MediaKind,
     pub(super) cids: Vec<String>,
     pub(super) audio: AudioFeatures,
     pub(super) mime_type: String,
-    /// Was bound before: it only comes back by name.
+    /// The track was bound before: it only comes back by name.
     pub(super) was_bound: bool,
-    /// What it is encoded with since it was bound.
+    /// The codec of the track since it was bound: mime type and `fmtp`.
     pub(super) codec: Option<(&'static str, String)>,
-    /// Its publisher sent another codec than this: it is answered no other any more.
+    /// The publisher sent another codec than this: the answer allows no other any more.
     pub(super) alone: bool,
 }
 
@@ -114,7 +116,7 @@ impl Published {
 }
 
 impl Section {
-    /// The first of these codecs that this section takes, and how.
+    /// The first of these codecs that this section takes, and its parameters here.
     pub(super) fn best_codec<'c>(
         &self,
         codecs: &'c [TrackCodec],
@@ -125,9 +127,9 @@ impl Section {
         takes.next()
     }
 
-    /// How this section takes a codec best.
+    /// The parameters with which this section takes a codec best.
     pub(super) fn codec_for(&self, wanted: &TrackCodec) -> Option<&CodecParameters> {
-        // RED is a wrapping: what is wrapped decides.
+        // RED is a wrapping: the codec within decides.
         let mime_type = match wanted.mime_type.as_str() {
             RED => "audio/opus",
             other => other,
@@ -140,9 +142,9 @@ impl Section {
             .min_by_key(|codec| fitness(codec))
     }
 
-    /// What the client may send here, the wanted codec first; with RED around it where the track wants that. All that we
-    /// know of what it offers, for there are clients that take a first description for all that there is; who goes from one
-    /// to another in mid-stream is answered the one.
+    /// The codecs that the client may send here, the wanted one first, with RED around it where the track wants that.
+    /// All codecs of its offer that we know, for some clients take a first description for all that will come; a
+    /// publisher that changes its codec in mid-stream is answered one codec.
     pub(super) fn receivable(&self, published: Option<&Published>) -> Vec<&CodecParameters> {
         let red = published.is_some_and(|published| published.audio.red);
         let alone = published.is_some_and(|published| published.alone);
@@ -156,8 +158,8 @@ impl Section {
         wrapping.into_iter().chain(wanted).chain(others).collect()
     }
 
-    /// What a track is to be encoded with here: what it is encoded with since it was bound, else what the client announced,
-    /// where it offers that, else the first.
+    /// The codec that a track is to be encoded with here: the one since it was bound, else the one that the client
+    /// announced, where it offers that, else the first.
     pub(super) fn plain_codec(&self, published: Option<&Published>) -> Option<&CodecParameters> {
         let announced = |codec: &&CodecParameters| {
             published
@@ -177,7 +179,7 @@ impl Section {
         self.codecs.iter().find(same)
     }
 
-    /// A subscription of this kind may use it, in the next answer.
+    /// Whether a subscription of this kind may use the section, in the next answer.
     pub(super) fn is_free(&self, kind: MediaKind) -> bool {
         self.kind == Some(kind) && self.role == Role::Free && self.offered.receives()
     }

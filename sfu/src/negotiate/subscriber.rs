@@ -1,4 +1,4 @@
-//! The second PeerConnection of a participant, on which it only receives: we offer, it answers.
+//! The second PeerConnection of a participant, on which it only receives: we offer, the client answers.
 //!
 //! One section per subscription, made when it is first needed and used again after one offer in which nothing is sent
 //! in it; the data channels have the first. One offer is under way at a time: what changes meanwhile is in the next.
@@ -22,7 +22,7 @@ use protocol::{ParticipantSid, TrackSid};
 use rustc_hash::FxHashSet;
 
 impl Negotiation {
-    /// The side of a PeerConnection on which the client only receives: call [`Self::create_offer`] first.
+    /// A PeerConnection on which the client only receives: call [`Self::create_offer`] first.
     pub fn subscriber(participant: ParticipantSid) -> Self {
         Self {
             offering: Some(Offering::default()),
@@ -30,12 +30,12 @@ impl Negotiation {
         }
     }
 
-    /// We offer here, the client does not.
+    /// Whether we offer here, and the client answers.
     pub fn is_subscriber(&self) -> bool {
         self.offering.is_some()
     }
 
-    /// Something changed that an offer must say, and none is under way. False before the first offer.
+    /// Whether something changed that an offer must say, and no offer is under way. False before the first offer.
     pub fn wants_offer(&self) -> bool {
         let is_idle = self.offering.as_ref().is_some_and(|o| !o.outstanding);
         let drains = |section: &Section| section.role == Role::Draining;
@@ -50,9 +50,9 @@ impl Negotiation {
                     .any(|section| self.is_outdated(section)))
     }
 
-    /// The next offer, of all there is. One that is under way is forgotten: its answer will be ignored. `local.ice` is
-    /// said as it is: other credentials than before restart ICE. A stream that goes on in another codec gets SSRCs from
-    /// `fresh_ssrc`, which never returns one twice.
+    /// The next offer, with all subscriptions. An offer that is under way is forgotten: its answer will be ignored.
+    /// `local.ice` is used as it is: other credentials than before restart ICE. A stream that continues in another
+    /// codec gets SSRCs from `fresh_ssrc`, which never returns one twice.
     pub fn create_offer(
         &mut self,
         local: &LocalParameters,
@@ -86,7 +86,7 @@ impl Negotiation {
         }
     }
 
-    /// Takes the answer to the offer under way; `None` for one to another offer. Clients that know no ids say 0.
+    /// Takes the answer to the offer under way; `None` for an answer to another offer. Clients that know no ids send 0.
     ///
     /// # Errors
     /// [`NegotiationError`]; everything is then as it was before.
@@ -108,7 +108,7 @@ impl Negotiation {
         Ok(Some(answered))
     }
 
-    /// Sections that should carry their track in another codec offer it. Returns those tracks.
+    /// Offers another codec in sections that should carry their track in it. Returns those tracks.
     fn offer_other_codecs(&mut self) -> Vec<TrackSid> {
         let mut rebuilt = Vec::new();
         for index in 0..self.sections.len() {
@@ -128,7 +128,7 @@ impl Negotiation {
         rebuilt
     }
 
-    /// Each subscription without a section gets a free one, or a new one.
+    /// Gives each subscription without a section a free one, or a new one.
     fn offer_subscriptions(&mut self) {
         let mut room = self.room();
         for position in 0..self.subscriptions.len() {
@@ -172,7 +172,7 @@ impl Negotiation {
             mid: index.to_string(),
             kind,
             role,
-            // What the client can do.
+            // The direction that the client is able to answer.
             offered: Direction::RecvOnly,
             offered_track: None,
             codecs,
@@ -246,12 +246,13 @@ impl Negotiation {
         }
         offer.rtcp_mux = true;
         offer.rtcp_rsize = true;
-        // And not inactive, at which pion stops the transceiver for good.
+        // Receive-only rather than inactive: at an inactive section pion stops the transceiver for good.
         offer.direction = Direction::RecvOnly;
         offer.extensions.clone_from(&section.extensions.lines);
         if let Some(send) = section.role.sent().and_then(|t| self.stream_in(section, t)) {
             offer.direction = Direction::SendOnly;
-            // The track and not its stream: clients see no other name of it in a section that is used again.
+            // The msid has the track's sid in place of a stream name: clients see no other name of the track in a
+            // section that is used again.
             describe_stream(&mut offer, &send, send.track.as_str());
         }
         offer
@@ -289,7 +290,7 @@ impl Negotiation {
 }
 
 impl Section {
-    /// An answer has the offer's sections, in their order.
+    /// Checks a section of an answer, which must have the offer's sections in their order.
     fn check(&self, index: usize, media: &MediaDescription) -> Result<(), NegotiationError> {
         match media.mid.as_deref() {
             None if media.is_rejected() => {}
@@ -310,7 +311,8 @@ impl Section {
         Ok(())
     }
 
-    /// What becomes of it by the answer. `wanted` are the codecs of the track it is to carry; false: it does not.
+    /// Sets the section's role by the answer. `wanted` are the codecs of the track that it is to carry. False: it does
+    /// not carry the track.
     fn accept(
         &mut self,
         media: &MediaDescription,

@@ -1,4 +1,4 @@
-//! What a client wants to receive, in order of arrival, and found by track.
+//! The tracks that a client wants to receive, in order of arrival, and found by track.
 
 use protocol::TrackSid;
 use rustc_hash::FxHashMap;
@@ -7,18 +7,19 @@ use super::{section::Section, types::SendTrack};
 use crate::api::{SubscriptionFailure, TrackCodec};
 
 #[derive(Debug, Clone)]
+/// A track that the client wants to receive.
 pub(super) struct Subscription {
     pub(super) send: SendTrack,
-    /// The codec in which its section carries it, or did so last.
+    /// The codec in which the section carries the track, or did so last.
     pub(super) codec: Option<TrackCodec>,
-    /// A free section was there, without the codec.
+    /// A free section was there, and did not have the codec.
     pub(super) unsupported: bool,
-    /// Why it has no section, as far as that was told.
+    /// The reason for having no section that the client was told.
     pub(super) told: Option<SubscriptionFailure>,
 }
 
 impl Subscription {
-    /// With which the section carries its codec.
+    /// The payload type with which the section carries the subscription's codec.
     pub(super) fn payload_type(&self, section: &Section) -> Option<u8> {
         let parameters = section.codec_for(self.codec.as_ref()?)?;
         Some(parameters.payload_type)
@@ -26,6 +27,7 @@ impl Subscription {
 }
 
 #[derive(Debug, Clone, Default)]
+/// The tracks that a client wants to receive.
 pub(super) struct Subscriptions {
     list: Vec<Subscription>,
     index: FxHashMap<TrackSid, usize>,
@@ -40,7 +42,7 @@ impl Subscriptions {
         self.list.get_mut(*self.index.get(&track)?)
     }
 
-    /// A second subscription to the same track is ignored.
+    /// Adds a subscription. A second one to the same track is ignored.
     pub(super) fn add(&mut self, send: SendTrack) {
         let next = self.list.len();
         if *self.index.entry(send.track).or_insert(next) == next {

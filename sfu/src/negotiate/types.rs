@@ -1,4 +1,4 @@
-//! The words of [`Negotiation`](super::Negotiation): what goes in, what comes out, what can be wrong.
+//! The inputs, results and errors of [`Negotiation`](super::Negotiation).
 
 use std::net::SocketAddr;
 
@@ -10,14 +10,14 @@ pub use crate::api::{
 };
 use crate::api::{MediaKind, MediaSections, TrackCodec};
 
-/// What our descriptions say about us.
+/// Our side of a transport, as our descriptions say it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LocalParameters {
     /// ICE credentials. Those of an offer are taken as they are. An answer needs fresh ones: they are used in the first
     /// answer and where the client restarts ICE (RFC 8839 demands new ones then); otherwise the ones in use stay.
     /// [`Negotiated::local_ice`] says which.
     pub ice: IceCredentials,
-    /// `a=ice-lite`.
+    /// We are an ICE-lite agent (`a=ice-lite`).
     pub ice_lite: bool,
     /// SHA-256 of our DTLS certificate.
     pub fingerprint: [u8; 32],
@@ -32,33 +32,33 @@ pub struct LocalParameters {
 /// A track to be sent to this client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendTrack {
-    /// The track.
+    /// The track's sid.
     pub track: TrackSid,
-    /// Who publishes it: first part of the msid, and the cname.
+    /// The publisher: first part of the msid, and the cname.
     pub publisher: ParticipantSid,
-    /// Stream part of the msid (`camera`, `screen`, …). Characters an msid cannot hold are replaced.
+    /// Stream part of the msid (`camera`, `screen`, …). Characters that an msid cannot hold are replaced.
     pub stream: String,
     /// Audio or video.
     pub kind: MediaKind,
-    /// Codecs in which there is the track, preferred first: only sections that offer one of them are used, with the first
-    /// that they offer; variants that the client cannot take are not sent to it.
+    /// Codecs in which the track is available, preferred first. Only sections that offer one of them are used, with the
+    /// first that they offer; variants that the client cannot take are not sent to it.
     pub codecs: Vec<TrackCodec>,
-    /// SSRC we send with.
+    /// SSRC of the media.
     pub ssrc: u32,
     /// SSRC of retransmissions, used where the client takes RTX.
     pub rtx_ssrc: Option<u32>,
 }
 
-/// What became of an offer.
+/// The result of an offer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Negotiated {
-    /// SDP.
+    /// Our answer, as SDP.
     pub answer: String,
     /// Section and track, for each section that carries one, in the order of sections.
     pub mid_to_track: Vec<(String, TrackSid)>,
     /// Sections the client must add before all its subscriptions fit.
     pub missing: MediaSections,
-    /// The client's transport.
+    /// The client's side of the transport.
     pub remote: RemoteParameters,
     /// The credentials of this answer.
     pub local_ice: IceCredentials,
@@ -66,14 +66,14 @@ pub struct Negotiated {
     pub newly_bound: Vec<Bound>,
     /// Published tracks whose section the client gave up. They may come back in a later offer with the same cid.
     pub unbound: Vec<TrackSid>,
-    /// Published tracks whose section has no codec that we know, or not the one any more that they are encoded with.
+    /// Published tracks whose section has no codec that we know, or has lost the codec that they are encoded with.
     pub refused: Vec<TrackSid>,
 }
 
 /// An offer of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Offered {
-    /// Told apart from other offers by it; the answer names it.
+    /// Id of the offer, which the answer repeats.
     pub id: u32,
     /// SDP.
     pub sdp: String,
@@ -81,17 +81,17 @@ pub struct Offered {
     pub mid_to_track: Vec<(String, TrackSid)>,
 }
 
-/// What the client answered to an offer of ours.
+/// The result of the client's answer to an offer of ours.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Answered {
-    /// The client's transport.
+    /// The client's side of the transport.
     pub remote: RemoteParameters,
 }
 
-/// What a late [`Negotiation::publish`] changed.
+/// The effect of a late [`Negotiation::publish`](super::Negotiation::publish).
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct PublishOutcome {
-    /// The track was offered already: it is bound now.
+    /// Set when the track was offered already: it is bound now.
     pub bound: Option<Bound>,
     /// A track that had been bound to this section by guess lost it to the one that names it.
     pub unbound: Option<TrackSid>,
@@ -102,7 +102,7 @@ pub struct PublishOutcome {
 /// A section in which we send a track.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendSection {
-    /// The section.
+    /// The section's mid.
     pub mid: String,
     /// The track.
     pub track: TrackSid,
@@ -112,7 +112,7 @@ pub struct SendSection {
     pub ssrc: u32,
     /// SSRC of retransmissions; present when and only when `codec.rtx_payload_type` is.
     pub rtx_ssrc: Option<u32>,
-    /// The codec.
+    /// The codec that we send.
     pub codec: CodecParameters,
     /// RED around it (RFC 2198), where the client takes that.
     pub red: Option<CodecParameters>,
@@ -122,7 +122,7 @@ pub struct SendSection {
     pub cname: String,
 }
 
-/// Why a description is refused. The state is then as it was before.
+/// The reason for refusing a description. The state is then as it was before.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum NegotiationError {
     /// A section has no `a=mid`.
@@ -131,22 +131,22 @@ pub enum NegotiationError {
     /// Two sections have the same mid.
     #[error("mid {0:?} is used twice")]
     MidRepeated(String),
-    /// Sections of the offer before are gone.
+    /// Sections of the description before are missing.
     #[error(
         "the offer has {offered} sections, {known} were negotiated: sections are never removed"
     )]
     SectionsRemoved {
-        /// In this offer.
+        /// Number of sections in this offer.
         offered: usize,
-        /// Before.
+        /// Number of sections before.
         known: usize,
     },
     /// An answer with more or fewer sections than its offer.
     #[error("the answer has {answered} sections, the offer had {offered}")]
     SectionsDiffer {
-        /// In the answer.
+        /// Number of sections in the answer.
         answered: usize,
-        /// In the offer.
+        /// Number of sections in the offer.
         offered: usize,
     },
     /// This side of the connection never offers.
@@ -155,11 +155,11 @@ pub enum NegotiationError {
     /// A section that is in use has another mid than before.
     #[error("section {index} was {known:?} and is {offered:?} now")]
     MidChanged {
-        /// Of the section, from 0.
+        /// Index of the section, from 0.
         index: usize,
-        /// Before.
+        /// Mid before.
         known: String,
-        /// In this offer.
+        /// Mid in this offer.
         offered: String,
     },
     /// A section that is in use carries another kind of media than before.

@@ -1,4 +1,4 @@
-//! Pictures in two codecs: which of them the sections of subscribers should carry.
+//! Backups, which are pictures in a second codec: the choice of the codec that subscribers' sections should carry.
 
 use protocol::{ParticipantSid, TrackSid};
 
@@ -8,12 +8,12 @@ use crate::{
     codec::Codec,
 };
 
-/// What a decoder of H.264 must do where the stream is not known yet: what all browsers can.
+/// The fmtp of H.264 where the stream is not known yet: a variant that all browsers decode.
 const ANY_H264: &str = "level-asymmetry-allowed=1;packetization-mode=1;profile-level-id=42e01f";
 
 impl Negotiator {
-    /// The track this one is the backup of, if the announcement is true: a picture of the same publisher, with no other
-    /// backup. `Ok(None)` for an ordinary track.
+    /// The track that the announced one is the backup of, if the announcement is true: a picture of the same publisher,
+    /// with no other backup. `Ok(None)` for an ordinary track.
     pub(super) fn backed_up(
         &self,
         publisher: ParticipantSid,
@@ -51,8 +51,8 @@ impl Negotiator {
         self.after_publish(peer, sid, outcome);
     }
 
-    /// The codecs in which there is a track, as its subscribers should be offered them; and whether a new subscription
-    /// begins with the backup.
+    /// The codecs in which a track is available, in the order in which its subscribers should be offered them; and
+    /// whether a new subscription begins with the backup.
     pub(super) fn codecs(&self, track: TrackSid) -> (Vec<TrackCodec>, bool) {
         let Some(first) = self.tracks.get(&track) else {
             return (Vec::new(), false);
@@ -69,7 +69,7 @@ impl Negotiator {
         (codecs, first.regressed)
     }
 
-    /// The codecs of a track, or their order, changed: its subscribers are told.
+    /// The codecs of a track, or their order, changed: the negotiations of its subscribers are told.
     pub(super) fn codecs_changed(&mut self, track: TrackSid) {
         let first = self.first_of(track);
         let Some(known) = self.tracks.get(&first).filter(|t| t.backup.is_some()) else {
@@ -84,8 +84,8 @@ impl Negotiator {
         }
     }
 
-    /// A backup is there. Where one codec is to be sent rather than two, it is this one from now on and for good: going
-    /// back and forth with those who come and go would cost everybody a pause each time.
+    /// A backup is being sent. Where one codec is to be sent rather than two, the backup is the one from now on and for
+    /// good: changing with every subscriber that comes or goes would cost everybody a pause each time.
     pub(super) fn backup_woke(&mut self, track: TrackSid) {
         let of = self.tracks.get(&track).and_then(|t| t.announced.backup_of);
         let Some(of) = of.filter(|of| of.for_all) else {
@@ -101,7 +101,8 @@ impl Negotiator {
         }
     }
 
-    /// A section of the publisher is gone. A backup is as it was announced: who needs it asks for it again.
+    /// A section of the publisher is gone. If it carried a backup, that is again as it was when it was announced:
+    /// subscribers that need it ask for it again.
     pub(super) fn backup_unbound(&mut self, peer: ParticipantSid, track: TrackSid) {
         let first = self.first_of(track);
         if first == track {
@@ -117,7 +118,7 @@ impl Negotiator {
         self.codecs_changed(first);
     }
 
-    /// Of a track and its backup, the track.
+    /// The track that `track` is the backup of, or `track` itself.
     pub(super) fn first_of(&self, track: TrackSid) -> TrackSid {
         let of = self.tracks.get(&track).and_then(|t| t.announced.backup_of);
         of.map(|of| of.track)
@@ -125,7 +126,7 @@ impl Negotiator {
             .unwrap_or(track)
     }
 
-    /// Whose sections carry the backup of this track.
+    /// The participants whose sections carry the backup of this track.
     pub(super) fn receivers_of_backup(&self, first: TrackSid) -> Vec<ParticipantSid> {
         let gets_it = |peer: &&ParticipantSid| {
             let sending = self.members.get(*peer).map(|member| &member.sending);
@@ -138,11 +139,11 @@ impl Negotiator {
     }
 }
 
-/// A backup of nothing.
+/// The announcement of a backup names no track that it can be the backup of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct NoSuchTrack;
 
-/// The codec of a backup: as negotiated, or as announced.
+/// The codec of a backup: the negotiated one, or else the announced one.
 fn codec_of(backup: &Track) -> TrackCodec {
     if let Some(codec) = &backup.codec {
         return TrackCodec {

@@ -1,4 +1,4 @@
-//! One PeerConnection, as far as it is negotiated.
+//! The negotiation state of one PeerConnection.
 
 use std::net::SocketAddr;
 
@@ -11,7 +11,7 @@ use crate::{
     transport::random_credentials,
 };
 
-/// What all our descriptions say of us.
+/// The part of our descriptions that is the same for everybody.
 pub(super) struct Local {
     pub fingerprint: [u8; 32],
     pub candidates: Vec<SocketAddr>,
@@ -22,16 +22,17 @@ pub(super) struct Local {
 /// The state of one PeerConnection.
 pub(super) struct Connection {
     pub negotiation: Negotiation,
-    /// SSRCs for its further subscriptions.
+    /// The source of SSRCs for further subscriptions.
     pub ssrcs: Ssrcs,
-    /// Our credentials.
+    /// Our ICE credentials.
     pub ice: IceCredentials,
-    /// A description of the client was taken over.
+    /// A description of the client was taken.
     pub has_remote: bool,
 }
 
 impl Local {
-    /// With these credentials, and candidates of one protocol where there are any of it.
+    /// The parameters for one description: with these credentials, and with candidates of one protocol only, where
+    /// there are any.
     pub fn with(&self, ice: IceCredentials, only: Option<TransportProtocol>) -> LocalParameters {
         let (mut candidates, mut tcp_candidates) =
             (self.candidates.clone(), self.tcp_candidates.clone());
@@ -52,7 +53,7 @@ impl Local {
 }
 
 impl Connection {
-    /// One that waits for its first description.
+    /// A connection that waits for its first description.
     pub fn new(negotiation: Negotiation, shard: u16, rng: &mut impl Rng) -> Self {
         Self {
             negotiation,

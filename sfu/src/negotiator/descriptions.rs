@@ -12,7 +12,7 @@ use crate::{
 };
 
 impl Negotiator {
-    /// [`Command::Offer`]: answers it and takes over what it says.
+    /// [`Command::Offer`]: answers the offer and takes over its contents.
     pub(super) fn offer(
         &mut self,
         peer: ParticipantSid,
@@ -31,7 +31,7 @@ impl Negotiator {
         let ssrcs = &mut connection.ssrcs;
         let negotiation = &mut connection.negotiation;
         match negotiation.handle_offer(description, &local, || ssrcs.fresh()) {
-            // What there is goes on as it is.
+            // The connection goes on as it is.
             Err(NegotiationError::SetupUnusable) if connection.has_remote => {
                 tracing::debug!(participant = %peer, id, "offer with an unusable DTLS role ignored");
             }
@@ -138,7 +138,7 @@ impl Negotiator {
             return;
         };
         match connection.negotiation.handle_answer(id, answer) {
-            // What there is goes on as it is.
+            // The connection goes on as it is.
             Err(NegotiationError::SetupUnusable) if connection.has_remote => {
                 tracing::debug!(participant = %peer, id, "answer with an unusable DTLS role ignored");
             }
@@ -162,7 +162,7 @@ impl Negotiator {
         }
     }
 
-    /// The shard learns our credentials.
+    /// Gives the shard our ICE credentials.
     pub(super) fn tell_ice(&mut self, peer: ParticipantSid, target: Target, restart: bool) {
         let member = self.members.get_mut(&peer);
         if let Some(connection) = member.and_then(|member| member.connection(target)) {
@@ -176,7 +176,7 @@ impl Negotiator {
         }
     }
 
-    /// The shard learns how subscriptions are sent, where that changed.
+    /// Tells the shard how subscriptions are sent, where that changed.
     fn send(&mut self, peer: ParticipantSid) {
         let Some(member) = self.members.get_mut(&peer) else {
             return;
@@ -186,7 +186,7 @@ impl Negotiator {
         for section in receiver.negotiation.send_sections() {
             now.insert(section.track);
             let known = member.sending.get(&section.track);
-            // One that is not used now may be later: the SSRC stays.
+            // A retransmission SSRC that is not used now may be used later: it stays.
             let kept = known.filter(|known| known.ssrc == section.ssrc);
             let rtx_ssrc = section
                 .rtx_ssrc
@@ -221,7 +221,8 @@ impl Negotiator {
         }
     }
 
-    /// Somebody sends another codec than its track's, though it may: the next answer says which one it is, and no other.
+    /// A publisher sends another codec than its track's, which our answer allowed: the next answer allows the track's
+    /// codec only.
     pub(super) fn insist_on_codec(&mut self, peer: ParticipantSid, track: TrackSid) {
         if let Some(member) = self.members.get_mut(&peer) {
             member.publisher.negotiation.insist(track);
@@ -229,7 +230,7 @@ impl Negotiator {
         }
     }
 
-    /// Subscriptions changed: where a description must say so, we offer or the client is told to.
+    /// Subscriptions changed: where a description must say so, we offer, or the client is asked to.
     pub(super) fn negotiate(&mut self, peer: ParticipantSid) {
         match self.members.get(&peer).map(|m| m.subscriber.is_some()) {
             Some(true) => self.offer_changes(peer),
@@ -260,7 +261,7 @@ impl Negotiator {
         if !negotiation.needs_renegotiation() {
             return;
         }
-        // What was asked for and has not been offered yet is not asked for again.
+        // Sections that the client was asked for and has not offered yet are not asked for again.
         let missing = negotiation.missing();
         let more = MediaSections {
             audios: missing.audios.saturating_sub(member.asked.audios),
@@ -274,7 +275,7 @@ impl Negotiator {
         });
     }
 
-    /// Subscriptions that got no section: the participant is told.
+    /// Reports the subscriptions that got no section to the room.
     fn tell_failures(&mut self, peer: ParticipantSid) {
         let Some(member) = self.members.get_mut(&peer) else {
             return;
@@ -289,7 +290,7 @@ impl Negotiator {
     }
 }
 
-/// What the shard must know of a section in which we send.
+/// The parameters of a section in which we send, for the shard.
 fn stream(section: &SendSection, rtx_ssrc: u32, in_backup: bool) -> SendStream {
     let extensions = &section.extensions;
     SendStream {

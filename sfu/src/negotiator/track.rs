@@ -1,4 +1,4 @@
-//! A published track, as far as it is negotiated.
+//! A published track, as the negotiator knows it.
 
 use std::collections::BTreeMap;
 
@@ -10,18 +10,18 @@ use crate::api::{PublishedTrack, TrackCodec, TrackSetting};
 pub(super) struct Track {
     pub publisher: ParticipantSid,
     pub announced: PublishedTrack,
-    /// What it is encoded with, once that is known.
+    /// The codec of the track, once it is known.
     pub codec: Option<TrackCodec>,
-    /// The same picture in another codec.
+    /// The backup: the same picture in another codec.
     pub backup: Option<TrackSid>,
-    /// Everybody gets the backup who can decode it.
+    /// The track is to be sent in one codec: every subscriber that can decode the backup gets it.
     pub regressed: bool,
-    /// Who subscribes to it, and what they want of it; of a backup, nobody.
+    /// The subscribers and their wishes; a backup has none.
     pub subscribers: BTreeMap<ParticipantSid, TrackSetting>,
 }
 
 impl Track {
-    /// Nobody subscribes to it, and its codec is not known.
+    /// A track without subscribers, of an unknown codec.
     pub fn new(publisher: ParticipantSid, announced: PublishedTrack) -> Self {
         Self {
             publisher,

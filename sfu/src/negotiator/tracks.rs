@@ -1,4 +1,4 @@
-//! Tracks and subscriptions: which there are, and what they come to in sections.
+//! Tracks and subscriptions, and the sections they get.
 
 use protocol::{ParticipantSid, TrackSid};
 
@@ -29,7 +29,7 @@ impl Negotiator {
         self.after_publish(peer, sid, outcome);
     }
 
-    /// [`Command::PublishRelayed`]. It needs no section.
+    /// [`Command::PublishRelayed`]. A relayed track needs no section.
     pub(super) fn publish_relayed(
         &mut self,
         peer: ParticipantSid,
@@ -46,7 +46,7 @@ impl Negotiator {
         }
     }
 
-    /// An announced track may have been offered before.
+    /// Carries out the outcome of a publication: the track may have been offered before.
     pub(super) fn after_publish(
         &mut self,
         peer: ParticipantSid,
@@ -70,7 +70,7 @@ impl Negotiator {
         }
     }
 
-    /// The shard learns in which sections the client sends.
+    /// Tells the shard in which sections the client sends.
     pub(super) fn receive(&mut self, peer: ParticipantSid) {
         if let Some(member) = self.members.get(&peer) {
             let sections = member.publisher.negotiation.receive_sections();
@@ -78,7 +78,7 @@ impl Negotiator {
         }
     }
 
-    /// A track found its section: its codec is known.
+    /// A track found its section, and with it its codec.
     pub(super) fn bind(&mut self, peer: ParticipantSid, bound: Bound) {
         let Some(track) = self.tracks.get_mut(&bound.track) else {
             return;
@@ -115,7 +115,7 @@ impl Negotiator {
         }
         let first = self.first_of(track);
         if first != track {
-            // Who gets the picture in this codec gets it no longer.
+            // Subscribers that have the picture in the backup's codec get it no longer.
             for subscriber in self.receivers_of_backup(first) {
                 self.unsubscribe(subscriber, first);
             }

@@ -1,9 +1,9 @@
-//! The one way out: whatever a subscriber is sent of a subscription goes through [`Peer::send`], and what follows from it is
-//! in its [`Outcome`].
+//! The one way out: every packet of a subscription goes through [`Peer::send`], and its consequences are in the
+//! [`Outcome`].
 //!
 //! There are four occasions: a packet is forwarded as it comes, or after it waited for the network (`shard/forward.rs`,
-//! `shard/congestion.rs`); one is sent again (`shard/feedback.rs`); a network is probed with padding. All spend the same
-//! credit, and all are watched.
+//! `shard/congestion.rs`); one is sent again (`shard/feedback.rs`); a network is probed with padding. All spend the
+//! same credit, and all are watched.
 
 use std::time::Instant;
 
@@ -18,41 +18,41 @@ use crate::{
     stats::DropReason,
 };
 
-/// What is sent.
+/// A packet to be sent.
 #[derive(Debug, Clone, Copy)]
 pub enum Outgoing<'a> {
     /// A packet of the publisher's.
     Forward {
         /// The packet.
         packet: &'a Packet<'a>,
-        /// Where it stands in its stream.
+        /// The packet's position in its stream.
         input: &'a Input,
-        /// A decoder can start here, of a picture.
+        /// The packet is of a picture, and a decoder can start here.
         starts_key_frame: bool,
     },
     /// A packet that went out already.
     Again {
         /// The packet.
         packet: &'a Packet<'a>,
-        /// Its layer is still sent; otherwise it goes without content.
+        /// The packet's layer is still sent; otherwise the packet goes without content.
         admitted: bool,
-        /// Where it stood in its stream.
+        /// The packet's position in its stream.
         input: &'a Input,
-        /// Under which number it went out.
+        /// The index under which the packet went out.
         out_index: u64,
     },
     /// Nothing but padding.
     Padding,
 }
 
-/// What became of it.
+/// The outcome of sending a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Outcome {
-    /// Bytes that went out, or why none did.
+    /// Number of bytes that went out, or why none did.
     pub sent: Result<usize, DropReason>,
-    /// It is the first packet of the subscription: its publisher is told.
+    /// The packet is the first of the subscription: the publisher is told.
     pub is_first: bool,
-    /// What the fan-out must know of the subscription.
+    /// A change that the fan-out must know of.
     pub shift: Option<Shift>,
 }
 
@@ -109,7 +109,7 @@ impl Peer {
                         watch.follow(number, key, is_known, now);
                     }
                 }
-                // That these arrive does not prove that the stream itself does; that nothing is said of them, counts.
+                // Arrival of these packets does not prove that the stream itself arrives; silence about them counts.
                 Outgoing::Again { .. } | Outgoing::Padding => {
                     if down.repairs_are_numbered() {
                         watch.sent(is_known, now);

@@ -1,4 +1,4 @@
-//! How a packet travels from shard to shard: opened, with what its receiver has to know of it.
+//! The format of a packet between shards: opened, with what its receiver has to know of it.
 //!
 //! | at | bytes | |
 //! |---|---|---|
@@ -20,19 +20,19 @@ use crate::{
     rtp::{AudioLevel, RtpTime},
 };
 
-/// Of the format. Shards of one process have the same; others refuse what they do not know.
+/// The version of the format. Shards of one process have the same; a reader refuses any other.
 pub const VERSION: u8 = 1;
 
-/// Bytes of the fixed part.
+/// Length of the fixed part, bytes.
 const FIXED: usize = 24;
 
 const MARKER: u8 = 1;
 const HAS_LEVEL: u8 = 2;
 
-/// Layers that a track may have.
+/// Number of layers that a track may have.
 const LAYERS: u8 = 3;
 
-/// What a packet is.
+/// The kind of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[repr(u8)]
 pub enum Kind {
@@ -40,9 +40,9 @@ pub enum Kind {
     Media = 0,
     /// A packet of a track that was lost, and sent again.
     Recovered = 1,
-    /// No packet, but what a sender report says of a layer.
+    /// No packet, but the times of a layer's sender report.
     SenderReport = 2,
-    /// A packet of a track, as it was sent; what came shortly before it was left out on purpose.
+    /// A packet of a track, as it was sent; packets shortly before it were left out on purpose.
     Resumed = 3,
     /// A packet of a data track. The sid is its publisher's.
     Data = 4,
@@ -62,21 +62,21 @@ impl Kind {
     }
 }
 
-/// A packet on its way.
+/// A packet between shards.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Relayed<'a> {
-    /// The track's sid at its destination; of a data track, the publisher's.
+    /// The track's sid in the destination room; for a data track, the publisher's.
     pub sid: &'a str,
-    /// What it is.
+    /// The packet's kind.
     pub kind: Kind,
-    /// Its layer, below 3.
+    /// The packet's layer, below 3.
     pub layer: u8,
     /// The packet.
     pub packet: Received<'a>,
 }
 
 impl<'a> Relayed<'a> {
-    /// Its size in bytes; `None`: it cannot be written.
+    /// Size of the written packet in bytes; `None`: it cannot be written.
     pub fn size(&self) -> Option<u16> {
         let (sid, dependencies) = (self.sid.len(), self.packet.dependencies.len());
         if sid > u8::MAX.into() || dependencies > u8::MAX.into() || self.layer >= LAYERS {
@@ -86,7 +86,7 @@ impl<'a> Relayed<'a> {
         u16::try_from(size).ok()
     }
 
-    /// Appends it, which has a [`size`](Self::size).
+    /// Appends the packet, which must have a [`size`](Self::size).
     pub fn write(&self, to: &mut Vec<u8>) {
         let packet = &self.packet;
         let has_level = if packet.voice.is_some() { HAS_LEVEL } else { 0 };
@@ -103,7 +103,7 @@ impl<'a> Relayed<'a> {
         to.extend_from_slice(packet.payload);
     }
 
-    /// Reads what [`write`](Self::write) wrote; `None`: it did not.
+    /// Reads bytes that [`write`](Self::write) wrote; `None`: they were written by something else.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let (fixed, rest) = bytes.split_first_chunk::<FIXED>()?;
         let [

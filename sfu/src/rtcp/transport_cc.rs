@@ -3,24 +3,25 @@
 use super::words::{be32, feedback};
 use crate::rtp::SeqNo;
 
-/// Transport-wide feedback.
+/// A transport-wide feedback packet.
 #[derive(Debug, Clone, Copy)]
 pub struct TransportCc<'a> {
     /// First transport-wide sequence number reported on.
     pub base_seq: SeqNo,
-    /// How many follow, this one included.
+    /// Number of packets reported on, from `base_seq`.
     pub count: u16,
     /// Reference time in units of 64 ms, 24 bits, signed; wraps.
     pub reference_time: i32,
-    /// Counts the feedback packets; wraps.
+    /// Number of this feedback packet; wraps.
     pub feedback_count: u8,
     chunks: &'a [u8],
     deltas: &'a [u8],
 }
 
 impl<'a> TransportCc<'a> {
-    /// Each reported sequence number, and when it arrived: in ticks of 250 us on the clock of `reference_time`
-    /// (whose unit is 256 ticks), or `None` when it did not. Ends early when deltas are missing.
+    /// Each reported sequence number, and the arrival of its packet: in ticks of 250 us on the clock of
+    /// `reference_time` (whose unit is 256 ticks), or `None` when the packet did not arrive. Ends early when deltas are
+    /// missing.
     pub fn statuses(&self) -> TransportCcStatuses<'a> {
         TransportCcStatuses {
             seq: self.base_seq,

@@ -1,21 +1,22 @@
-//! A description, taken apart.
+//! The data of a session description.
 
 use std::{fmt, hash::BuildHasher};
 
 use rustc_hash::FxBuildHasher;
 
-/// The longest description that is looked at: what fits into a signal message. Chromium 156 writes 5.9 KB for each pair of
-/// sections that receive.
+/// The longest description that is read, bytes: what fits into a signal message. Chromium 156 writes 5.9 KB for each
+/// pair of sections that receive.
 pub const MAX_SDP_BYTES: usize = 2 * 1024 * 1024;
-/// The most sections of a description. Nobody is asked for so many: it bounds what a description takes in memory.
+/// The most sections of a description. No client is asked for so many. The limit bounds the memory that a description
+/// takes.
 pub const MAX_SECTIONS: usize = 2048;
 
 /// An offer or an answer.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SessionDescription {
-    /// `o=`: names the session, the same in all descriptions of one side.
+    /// `o=`: id of the session, the same in all descriptions of one side.
     pub session_id: u64,
-    /// `o=`: counts the descriptions of one side.
+    /// `o=`: number of the description, counted by its side.
     pub session_version: u64,
     /// `a=group:BUNDLE` (RFC 9143): the mids that share one transport, in order.
     pub bundle: Vec<String>,
@@ -27,7 +28,7 @@ pub struct SessionDescription {
     pub transport: TransportAttributes,
     /// The `m=` sections, in order.
     pub media: Vec<MediaDescription>,
-    /// Length of the text it was read from; 0 of one that was not.
+    /// Length of the text that the description was read from, bytes; 0 for one that was not read.
     pub text_bytes: usize,
 }
 
@@ -40,7 +41,7 @@ pub struct TransportAttributes {
     pub ice_pwd: Option<String>,
     /// `a=ice-options`.
     pub ice_options: Vec<String>,
-    /// `a=fingerprint` (RFC 8122), those with a hash we know.
+    /// `a=fingerprint` (RFC 8122), those with a hash that we know.
     pub fingerprints: Vec<Fingerprint>,
     /// `a=setup` (RFC 4145, RFC 8842).
     pub setup: Option<Setup>,
@@ -62,11 +63,11 @@ pub enum MediaType {
 /// One `m=` section.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct MediaDescription {
-    /// What it carries.
+    /// The kind of media.
     pub kind: MediaType,
     /// Port; 0 without `a=bundle-only` means rejected (see [`Self::is_rejected`]).
     pub port: u16,
-    /// For example `UDP/TLS/RTP/SAVPF`.
+    /// Protocol, for example `UDP/TLS/RTP/SAVPF`.
     pub proto: String,
     /// The formats of the `m=` line in order of preference.
     pub formats: Vec<String>,
@@ -137,13 +138,13 @@ impl MediaDescription {
         }
     }
 
-    /// The section is refused or was given up: port 0, unless `a=bundle-only` says that this is only caution.
+    /// Whether the section is refused or was given up: port 0, unless `a=bundle-only` says that this is only caution.
     pub fn is_rejected(&self) -> bool {
         self.port == 0 && !self.bundle_only
     }
 }
 
-/// Who sends, seen from the describing side.
+/// The direction of media, seen from the describing side.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
     /// `sendrecv`.
@@ -157,17 +158,17 @@ pub enum Direction {
 }
 
 impl Direction {
-    /// The describing side sends.
+    /// Whether the describing side sends.
     pub fn sends(self) -> bool {
         matches!(self, Self::SendRecv | Self::SendOnly)
     }
 
-    /// The describing side receives.
+    /// Whether the describing side receives.
     pub fn receives(self) -> bool {
         matches!(self, Self::SendRecv | Self::RecvOnly)
     }
 
-    /// The same, seen from the other side.
+    /// The same direction, seen from the other side.
     pub fn reversed(self) -> Self {
         match self {
             Self::SendOnly => Self::RecvOnly,
@@ -196,21 +197,21 @@ impl Direction {
     }
 }
 
-/// `a=setup`: who starts DTLS.
+/// The role in the DTLS handshake (`a=setup`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Setup {
-    /// Client.
+    /// `active`: the client.
     Active,
-    /// Server.
+    /// `passive`: the server.
     Passive,
-    /// Either.
+    /// `actpass`: either of them.
     ActPass,
-    /// Neither for now.
+    /// `holdconn`: neither of them for now.
     HoldConn,
 }
 
 impl Setup {
-    /// The other side's role.
+    /// The role of the other side.
     pub fn reversed(self) -> Self {
         match self {
             Self::Active => Self::Passive,
@@ -241,7 +242,7 @@ pub enum HashAlgorithm {
 }
 
 impl HashAlgorithm {
-    /// Bytes of a digest.
+    /// Length of a digest, bytes.
     pub fn digest_len(self) -> usize {
         match self {
             Self::Sha256 => 32,
@@ -262,28 +263,28 @@ impl HashAlgorithm {
 /// Fingerprint of a DTLS certificate.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Fingerprint {
-    /// Which hash.
+    /// The hash algorithm.
     pub algorithm: HashAlgorithm,
-    /// Its value; the length is that of the algorithm.
+    /// The digest, as long as the algorithm says.
     pub digest: Vec<u8>,
 }
 
 /// An ICE candidate (RFC 8839, section 5.1).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Candidate {
-    /// Groups candidates of one kind and base.
+    /// Name of a group of candidates of one kind and base.
     pub foundation: String,
-    /// 1 for RTP (and RTCP, multiplexed).
+    /// Component: 1 for RTP (and RTCP, multiplexed).
     pub component: u16,
-    /// `udp` or `tcp`, lower case.
+    /// Protocol: `udp` or `tcp`, lower case.
     pub transport: String,
-    /// Higher is better.
+    /// Priority; higher is better.
     pub priority: u32,
     /// IP address, or an mDNS name.
     pub address: String,
     /// Port.
     pub port: u16,
-    /// `host`, `srflx`, `prflx`, `relay`.
+    /// Type: `host`, `srflx`, `prflx` or `relay`.
     pub kind: String,
     /// `active`, `passive` or `so` of a TCP candidate (RFC 6544, section 4.5).
     pub tcp_type: Option<String>,
@@ -296,9 +297,9 @@ pub struct Codec {
     pub payload_type: u8,
     /// Encoding name as written, for example `VP8`.
     pub name: String,
-    /// Hz.
+    /// Clock rate, Hz.
     pub clock_rate: u32,
-    /// Channels; 1 when absent.
+    /// Number of channels; 1 when absent.
     pub channels: u8,
     /// `a=fmtp` parameters, empty when absent.
     pub fmtp: String,
@@ -319,7 +320,7 @@ pub struct Feedback {
     pub nack: bool,
     /// `nack pli`: lost picture.
     pub pli: bool,
-    /// Stands for those we do not know, so that a change of them is seen.
+    /// Hash of the messages that we do not know, so that a change of them is seen.
     pub other: u64,
 }
 
@@ -409,18 +410,18 @@ pub struct Ssrc {
 /// `a=rid` (RFC 8851).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rid {
-    /// Its name, at most 16 letters, digits, `-`, `_`: it travels in an RTP header extension.
+    /// The stream's name, at most 16 letters, digits, `-`, `_`: it travels in an RTP header extension.
     pub id: String,
-    /// Direction, seen from the describing side.
+    /// The describing side sends the stream; otherwise it receives it.
     pub send: bool,
 }
 
 /// `a=simulcast` (RFC 8853), only the first alternative of each stream.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Simulcast {
-    /// Streams the describing side sends.
+    /// Streams that the describing side sends.
     pub send: Vec<SimulcastStream>,
-    /// Streams it receives.
+    /// Streams that the describing side receives.
     pub receive: Vec<SimulcastStream>,
 }
 
@@ -433,12 +434,12 @@ pub struct SimulcastStream {
     pub paused: bool,
 }
 
-/// What is wrong with a description, and where.
+/// A fault of a description, and its place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SdpError {
-    /// Line, counted from 1; 0 for the whole.
+    /// Line of the fault, counted from 1; 0 for the whole description.
     pub line: usize,
-    /// What is wrong. Never contains the line's text: it may hold addresses or credentials.
+    /// The fault. Never contains the line's text: it may hold addresses or credentials.
     pub problem: SdpProblem,
 }
 
@@ -453,22 +454,22 @@ impl fmt::Display for SdpError {
 
 impl std::error::Error for SdpError {}
 
-/// What is wrong with a description.
+/// A fault of a description.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SdpProblem {
-    /// More than [`MAX_SDP_BYTES`].
+    /// The description is longer than [`MAX_SDP_BYTES`].
     #[error("longer than {MAX_SDP_BYTES} bytes")]
     TooLong,
     /// A line other than an attribute has more than 4096 bytes.
     #[error("line too long")]
     LineTooLong,
-    /// More than [`MAX_SECTIONS`].
+    /// The description has more than [`MAX_SECTIONS`].
     #[error("more than {MAX_SECTIONS} sections")]
     TooManySections,
-    /// Too many of something within one section.
+    /// One section has too many of this.
     #[error("too many {0} lines in one section")]
     TooMany(&'static str),
-    /// Does not begin with `v=0`, or a line is not `x=…`.
+    /// The text does not begin with `v=0`, or a line is not `x=…`.
     #[error("not an SDP line")]
     NotSdp,
     /// This line or attribute is malformed.

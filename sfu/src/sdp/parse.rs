@@ -1,4 +1,4 @@
-//! SDP text to values.
+//! The parser from SDP text to values.
 
 use super::description::{
     Candidate, Codec, Direction, ExtMap, Feedback, Fingerprint, HashAlgorithm, MAX_SDP_BYTES,
@@ -6,9 +6,10 @@ use super::description::{
     Setup, SimulcastStream, Ssrc, TransportAttributes,
 };
 
-/// The longest real attributes but `a=group` are candidates and H.264 parameters, both below 1 KB.
+/// The longest line that is read, bytes. The longest real attributes but `a=group` are candidates and H.264 parameters,
+/// both below 1 KB.
 const MAX_LINE_BYTES: usize = 4096;
-/// There are 128 payload types, each with a handful of feedback lines.
+/// The most lines of one kind for each format: there are 128 payload types, each with a handful of feedback lines.
 const MAX_PER_FORMAT: usize = 16;
 const MAX_FORMATS: usize = 128;
 const MAX_EXTENSIONS: usize = 64;
@@ -17,7 +18,7 @@ const MAX_RIDS: usize = 16;
 const MAX_CANDIDATES: usize = 128;
 const MAX_FINGERPRINTS: usize = 8;
 const MAX_MID_BYTES: usize = 64;
-/// A rid must fit into a one-byte header extension (RFC 8852).
+/// The longest rid, bytes: it must fit into a one-byte header extension (RFC 8852).
 const MAX_RID_BYTES: usize = 16;
 
 type Parsed<T> = Result<T, SdpProblem>;
@@ -26,8 +27,8 @@ impl SessionDescription {
     /// Parses a description.
     ///
     /// # Errors
-    /// [`SdpError`], with the line, when what is essential is malformed, or it exceeds a limit. Unknown lines and
-    /// attributes are skipped, and those that cannot be read: see the module's documentation.
+    /// [`SdpError`], with the line, when an essential line is malformed, or the text exceeds a limit. Unknown and
+    /// unreadable lines and attributes are skipped: see the module's documentation.
     pub fn parse(text: &str) -> Result<Self, SdpError> {
         if text.len() > MAX_SDP_BYTES {
             return Err(SdpError {
@@ -56,8 +57,8 @@ impl SessionDescription {
 
 const MALFORMED_CANDIDATE: SdpProblem = SdpProblem::Malformed("candidate");
 
-/// Attributes that say over which transport we talk to whom, and which section is which. What cannot be read there is
-/// not guessed.
+/// Attributes that say over which transport we talk to whom, and which section is which. One that cannot be read is not
+/// guessed.
 const ESSENTIAL: [&str; 5] = ["mid", "ice-ufrag", "ice-pwd", "fingerprint", "setup"];
 
 #[derive(Default)]
@@ -73,7 +74,7 @@ struct Parser<'a> {
 struct Pending<'a> {
     fmtp: Vec<(u8, &'a str)>,
     feedback: Vec<(Option<u8>, &'a str)>,
-    /// What the `a=ssrc` lines say of the track, where no `a=msid` does.
+    /// The track's msid according to `a=ssrc` lines, used where there is no `a=msid`.
     msid: Option<Msid>,
 }
 
@@ -114,7 +115,7 @@ impl<'a> Parser<'a> {
                     && (text.len() <= MAX_LINE_BYTES || (name == "group" && text.is_ascii()));
                 match is_plain {
                     true => self.attribute(name, value).or_else(|problem| {
-                        // Costs the attribute and no more.
+                        // Other attributes cost themselves and no more.
                         match ESSENTIAL.contains(&name) {
                             true => Err(problem),
                             false => Ok(()),
@@ -129,7 +130,7 @@ impl<'a> Parser<'a> {
         }
     }
 
-    /// Only the numbers are kept; some clients write a session id beyond 63 bits.
+    /// Reads `o=`. Only the numbers are kept; some clients write a session id beyond 63 bits.
     fn origin(&mut self, value: &str) -> Parsed<()> {
         let mut words = value.split_ascii_whitespace().skip(1);
         let mut number = || -> Parsed<u64> {
@@ -144,7 +145,7 @@ impl<'a> Parser<'a> {
         Ok(())
     }
 
-    /// What it says is taken whole or not at all.
+    /// Reads an attribute: as a whole, or not at all.
     fn attribute(&mut self, name: &str, value: Option<&'a str>) -> Parsed<()> {
         let Some(section) = self.session.media.last_mut() else {
             return self.session_attribute(name, value);
@@ -346,7 +347,7 @@ fn media_line(value: &str) -> Parsed<MediaDescription> {
     Ok(section)
 }
 
-/// Whether the attribute was one of ICE or DTLS.
+/// Reads an attribute of ICE or DTLS. Returns whether it was one.
 fn transport_attribute(
     transport: &mut TransportAttributes,
     name: &str,
@@ -394,14 +395,15 @@ fn transport_attribute(
     Ok(true)
 }
 
-/// RFC 8839, section 5.4: 4 (ufrag) or 22 (password) to 256 ice-chars. `=` and `-`, `_` are written by some clients.
+/// A ufrag (`min` 4) or password (`min` 22) of up to 256 ice-chars (RFC 8839, section 5.4). Some clients write `=`, `-`
+/// and `_` too.
 fn ice_chars(value: &str, min: usize) -> Option<String> {
     let value = value.trim();
     let valid = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'+' | b'/' | b'=' | b'-' | b'_');
     ((min..=256).contains(&value.len()) && value.bytes().all(valid)).then(|| value.to_owned())
 }
 
-/// `None` for hashes we do not know: RFC 8122 allows several, and one we know suffices.
+/// A fingerprint; `None` for a hash that we do not know: RFC 8122 allows several, and one that we know suffices.
 fn fingerprint(value: &str) -> Parsed<Option<Fingerprint>> {
     const MALFORMED: SdpProblem = SdpProblem::Malformed("fingerprint");
     let (algorithm, digest) = value.trim().split_once(' ').ok_or(MALFORMED)?;
@@ -442,7 +444,7 @@ fn candidate(value: &str) -> Parsed<Candidate> {
         },
         tcp_type: None,
     };
-    // What follows are pairs of a name and a value.
+    // Pairs of a name and a value follow.
     while let (Some(name), Some(value)) = (words.next(), words.next()) {
         if name == "tcptype" {
             candidate.tcp_type = Some(value.to_ascii_lowercase());
@@ -497,7 +499,7 @@ fn extmap(value: &str) -> Parsed<ExtMap> {
     Ok(ExtMap { id, direction, uri })
 }
 
-/// A section with several streams lists its track once per stream: the first names it.
+/// Reads `a=msid`. A section with several streams lists its track once per stream: the first line counts.
 fn msid(value: &str) -> Parsed<Msid> {
     let mut words = value.split_ascii_whitespace();
     let stream = words.next().ok_or(SdpProblem::Malformed("msid"))?;
@@ -507,7 +509,7 @@ fn msid(value: &str) -> Parsed<Msid> {
     })
 }
 
-/// Returns what it says of the track: before RFC 8830 that was the place to name it.
+/// Reads `a=ssrc`. Returns the track's msid where the line has one: before RFC 8830 it was written there.
 fn ssrc(section: &mut MediaDescription, value: &str) -> Parsed<Option<Msid>> {
     const MALFORMED: SdpProblem = SdpProblem::Malformed("ssrc");
     let (ssrc, attribute) = value.split_once(' ').unwrap_or((value, ""));
@@ -564,7 +566,8 @@ fn rid(section: &mut MediaDescription, value: &str) -> Parsed<()> {
     )
 }
 
-/// RFC 8853, and the drafts before it: `send rid=q;h;f`. What they say of payload types (`recv pt=96`) names no stream.
+/// Reads `a=simulcast` of RFC 8853 and of the drafts before it (`send rid=q;h;f`). Payload types in the latter (`recv
+/// pt=96`) name no stream.
 fn simulcast(section: &mut MediaDescription, value: &str) -> Parsed<()> {
     const MALFORMED: SdpProblem = SdpProblem::Malformed("simulcast");
     let mut simulcast = section.simulcast.clone();
@@ -639,7 +642,7 @@ fn token(text: &str, max: usize) -> Option<&str> {
     (text.len() <= max && is_token(text)).then_some(text)
 }
 
-/// RFC 8866, section 9: token-char.
+/// Whether the text is a token (RFC 8866, section 9: token-char).
 pub(super) fn is_token(text: &str) -> bool {
     !text.is_empty()
         && text.bytes().all(|b| {

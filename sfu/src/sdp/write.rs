@@ -1,4 +1,4 @@
-//! Values to SDP text, always in the same order.
+//! The writer from values to SDP text, always in the same order.
 
 use std::fmt::{Display, Formatter, Result};
 

@@ -1,8 +1,8 @@
 //! A picture in two codecs: the first, and a backup for subscribers that cannot decode it.
 //!
-//! Each is an [`UpTrack`] of its own, with its layers, subscribers and wishes; a subscription is with the one or the other.
-//! Which, the codecs of its section decide: those of both are negotiated, the preferred one first. So a backup that nobody
-//! needs is not wanted, hence not sent, and one that is needed is asked for like any layer.
+//! Each is an [`UpTrack`] of its own, with its layers, subscribers and wishes; a subscription is with the one or the
+//! other. The codecs of its section decide with which: those of both are negotiated, the preferred one first. So a
+//! backup that nobody needs is not wanted, hence not sent, and one that is needed is asked for like any layer.
 
 use std::time::Instant;
 
@@ -15,8 +15,8 @@ use crate::{
 };
 
 impl Shard {
-    /// The track this one is the backup of, if the announcement is true: a picture of the same publisher, with no other
-    /// backup. `Ok(None)` for an ordinary track.
+    /// The track that the announced one is the backup of, if the announcement is true: a picture of the same publisher,
+    /// with no other backup. `Ok(None)` for an ordinary track.
     pub(crate) fn backed_up(
         &self,
         publisher: PeerKey,
@@ -50,7 +50,7 @@ impl Shard {
         track.announced = announced;
     }
 
-    /// The section of a subscription carries the track's backup, or the track: it gets that.
+    /// Moves a subscription to the track's backup, or back to the track, as its section says.
     pub(crate) fn follow_codec(&mut self, down: DownTrackKey, in_backup: bool, now: Instant) {
         let Some(from) = self.downs.get(down).map(|d| d.up) else {
             return;
@@ -94,7 +94,7 @@ impl Shard {
         }
     }
 
-    /// Of a track and its backup, the track.
+    /// The track that `up` is the backup of, or `up` itself.
     pub(crate) fn first_of(&self, up: UpTrackKey) -> UpTrackKey {
         let of = self.ups.get(up).and_then(|track| track.announced.backup_of);
         of.and_then(|of| self.tracks.get(&of.track).copied())
@@ -102,11 +102,11 @@ impl Shard {
     }
 }
 
-/// A backup of nothing.
+/// The announcement of a backup names no track that it can be the backup of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct NoSuchTrack;
 
-/// How packets of the track are treated, or will be: nothing is sent of a codec that nobody knows.
+/// The codec by which packets of the track are treated, or will be: nothing is sent before the codec is known.
 pub(crate) fn codec_to_send(track: &UpTrack) -> Codec {
     let announced = Codec::from_mime(&track.announced.mime_type);
     track.codec.or(announced).unwrap_or(Codec::Vp8)

@@ -1,5 +1,5 @@
-//! What each subscriber's network carries, and what it is used for: feedback to the estimator, shares of the estimate to
-//! the subscriptions, probes, and the packets that waited.
+//! The use of each subscriber's network: feedback to the estimator, shares of the estimate to the subscriptions,
+//! probes, and packets that waited.
 
 use std::time::{Duration, Instant};
 
@@ -18,20 +18,20 @@ use crate::{
     stats::DropReason,
 };
 
-/// Time between two divisions of an estimate.
+/// The time between two divisions of an estimate.
 const ALLOCATION_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Share of the estimate that is given away: retransmissions need the rest.
+/// The share of the estimate that is given away: retransmissions need the rest.
 const USABLE: f64 = 0.95;
 
-/// A network is tried for this multiple of what is wanted of it.
+/// A network is probed for this multiple of the wanted rate.
 const WANTED: f64 = 1.1;
 
 /// A picture is stopped at once, rather than at the key frame of a lower layer, when the network carries less than this
 /// share of it.
 const HOPELESS: f64 = 0.6;
 
-/// Packets of one burst of padding.
+/// The most packets of one burst of padding.
 const MAX_PADDING_PACKETS: usize = 64;
 
 impl Shard {
@@ -101,7 +101,8 @@ impl Shard {
         (self.space.pictures, self.space.demands, self.space.shares) = (pictures, demands, shares);
     }
 
-    /// Redundant audio (RFC 2198) doubles a voice. Where pictures would suffer for it, voices go out once; true then.
+    /// Redundant audio (RFC 2198) doubles a voice. Where pictures would suffer for it, voices go out once. Returns
+    /// whether they do.
     fn thin_audio(
         &mut self,
         peer: PeerKey,
@@ -112,7 +113,7 @@ impl Shard {
         let Some(p) = self.peers.get_mut(peer) else {
             return false;
         };
-        // It comes back when there is a little more than it needs.
+        // Redundancy comes back when there is a little more than it needs.
         let needed = if p.primary_only {
             (wanted as f64 * WANTED) as Bitrate
         } else {
@@ -127,7 +128,7 @@ impl Shard {
         p.primary_only
     }
 
-    /// What a subscription asks for; `None` where nothing flows whatever it gets.
+    /// The wish of a subscription; `None` where nothing flows whatever share it gets.
     fn demand(&self, key: DownTrackKey, now: Instant) -> Option<Wish> {
         let d = self.downs.get(key)?;
         let track = self.ups.get(d.up)?;
@@ -174,7 +175,7 @@ impl Shard {
         let Some(d) = self.downs.get_mut(key) else {
             return;
         };
-        // All that is wanted is no limit: layers that appear later are welcome.
+        // A share of everything wanted is no limit: layers that appear later are welcome.
         let above = |layer: u8| {
             (layer + 1..=demand.wanted.min(2)).any(|l| demand.layers[usize::from(l)].is_some())
         };
@@ -221,8 +222,8 @@ impl Shard {
         }
     }
 
-    /// Sends padding where more is wanted than is known to fit. Where it can be, it is made of packets that were sent
-    /// already, as retransmissions (RFC 4588): fewer packets, and a receiver that in fact misses one gains by it.
+    /// Sends padding where more is wanted than is known to fit. Where possible, padding is made of packets that were
+    /// sent already, as retransmissions (RFC 4588): fewer packets, and a receiver that in fact misses one gains by it.
     fn probe(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
@@ -237,7 +238,7 @@ impl Shard {
         }
         let downs = p.downs.iter().copied();
         let carrier = downs.filter(|down| self.downs.get(*down).is_some_and(can_carry_padding));
-        // One that flows has packets to repeat.
+        // A subscription that flows has packets to repeat.
         let newest = carrier.max_by_key(|down| self.downs.get(*down).map(|d| d.sent.0));
         if let Some(down) = newest {
             self.send_padding(down, bytes, now, out);
@@ -268,7 +269,7 @@ impl Shard {
         }
     }
 
-    /// One packet of nothing but padding, in the stream of retransmissions.
+    /// Sends one packet of nothing but padding, in the stream of retransmissions. Returns the bytes sent.
     fn pad(&mut self, down: DownTrackKey, now: Instant, out: &mut impl SendBatch) -> Option<usize> {
         let d = self.downs.get_mut(down)?;
         let p = self.peers.get_mut(d.subscriber)?;
@@ -276,7 +277,7 @@ impl Shard {
         outcome.sent.map_err(|reason| self.stats.drop(reason)).ok()
     }
 
-    /// Too much waits for a subscriber: its pictures begin anew.
+    /// Begins the pictures of a subscriber anew: too much waits for it.
     pub(crate) fn start_anew(&mut self, subscriber: PeerKey) {
         let Some(p) = self.peers.get_mut(subscriber) else {
             return;
@@ -292,7 +293,7 @@ impl Shard {
         }
     }
 
-    /// Sends what waited as far as the estimates allow.
+    /// Sends packets that waited, as far as the estimates allow.
     pub(crate) fn release(&mut self, now: Instant, out: &mut impl SendBatch) {
         let mut paced = std::mem::take(&mut self.paced);
         paced.retain(|peer| {
@@ -358,8 +359,8 @@ impl Shard {
     }
 }
 
-/// Only a stream that its receiver has spoken of. Where a retransmission comes before the first packet of the stream
-/// itself, Firefox takes the one for the other, and never shows the picture.
+/// Whether padding may go out in this stream: only when its receiver has reported on it. Where a retransmission comes
+/// before the first packet of the stream itself, Firefox takes the one for the other, and never shows the picture.
 fn can_carry_padding(d: &DownTrack) -> bool {
     d.recognised && d.takes_rtx()
 }

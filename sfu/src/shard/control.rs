@@ -1,4 +1,4 @@
-//! Commands: participants, tracks, subscriptions.
+//! The verbs of commands: participants, tracks, subscriptions.
 
 use std::time::{Duration, Instant};
 
@@ -24,11 +24,11 @@ use crate::{
     waiting_data::WaitingData,
 };
 
-/// Assumed until the first receiver report.
+/// The round trip time assumed until the first receiver report.
 const INITIAL_RTT: Duration = Duration::from_millis(50);
 
 impl Shard {
-    /// Sorts a command to its verb.
+    /// Hands a command to its verb.
     pub(crate) fn route_command(
         &mut self,
         command: Command,
@@ -89,7 +89,8 @@ impl Shard {
             Command::LimitBandwidth { peer, limit } => {
                 let key = self.receiver(peer);
                 if let Some(p) = key.and_then(|key| self.peers.get_mut(key)) {
-                    // Without a limit there may be no estimate either, and nobody to lift the pauses of the one before.
+                    // No limit becomes `HIGHEST`, not `None`: without congestion control there is no estimator that
+                    // would lift the pauses of the limit before.
                     p.bandwidth_limit = Some(limit.unwrap_or(HIGHEST));
                 }
             }
@@ -130,7 +131,7 @@ impl Shard {
         self.add_member(room, sid, who, permissions, now);
     }
 
-    /// A new member of a room, which is created when it is new.
+    /// Adds a member to a room, which is created when it is new.
     pub(crate) fn add_member(
         &mut self,
         room: RoomSid,
@@ -175,7 +176,7 @@ impl Shard {
         Some(key)
     }
 
-    /// A PeerConnection that waits for its first description; whether we open its data channels.
+    /// Adds a PeerConnection that waits for its first description. `opens_channels`: we open its data channels.
     pub(crate) fn insert_peer(
         &mut self,
         sid: ParticipantSid,
@@ -268,7 +269,7 @@ impl Shard {
         }
     }
 
-    /// One PeerConnection, with what is sent on it. Returns its room.
+    /// Closes one PeerConnection and ends what is sent on it. Returns its room.
     fn close_peer(
         &mut self,
         key: PeerKey,
@@ -305,7 +306,7 @@ impl Shard {
         let Some(p) = self.peers.get_mut(key) else {
             return;
         };
-        // Each track may have a backup besides.
+        // Each track may have a backup that does not count.
         let is_track = |up: &&UpTrackKey| {
             let track = self.ups.get(**up);
             track.is_some_and(|track| track.announced.backup_of.is_none())
@@ -432,7 +433,7 @@ impl Shard {
         self.request_key_frames(up, now, out);
     }
 
-    /// The track of a subscription forwards nothing to it any more.
+    /// Takes a subscription out of the fan-out of its track, which forwards nothing to it any more.
     pub(crate) fn leave_fanout(&mut self, down: DownTrackKey) {
         let Some(d) = self.downs.get(down) else {
             return;

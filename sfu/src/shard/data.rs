@@ -1,5 +1,5 @@
-//! Data packets: taken from a participant's data channel, stamped with who sent them, passed to whom they are for. Packets
-//! of data tracks have no sender in them, but a handle.
+//! Data packets: taken from a participant's data channel, stamped with the sender, passed to the receivers. Packets of
+//! data tracks have no sender in them, but a handle.
 
 use std::time::Instant;
 
@@ -18,18 +18,19 @@ use crate::{
     transport::{MAX_MESSAGE_SIZE, MAX_SENT_MESSAGE, SendOutcome},
 };
 
-/// What became of a packet.
+/// The outcome of routing a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Routed {
     Sent,
-    /// Not all are ready for it, and nobody got it.
+    /// Some receivers are not ready for the packet, and nobody got it.
     NotYet {
         awaits: PeerKey,
     },
 }
 
 impl Shard {
-    /// A packet came, on a channel that we know or on another one: that is a user's, for everybody.
+    /// Handles a packet from a data channel. A packet on a channel that we do not know is a user's packet for
+    /// everybody.
     pub(crate) fn handle_data(
         &mut self,
         connection: PeerKey,
@@ -38,7 +39,7 @@ impl Shard {
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        // On whichever of its PeerConnections: it is the same participant.
+        // The sender is the participant, on whichever of its PeerConnections the packet came.
         let sid = self.peers.get(connection).map(|p| p.sid);
         let Some(peer) = sid.and_then(|sid| self.sids.get(&sid).copied()) else {
             return;
@@ -83,7 +84,7 @@ impl Shard {
         }
     }
 
-    /// The data tracks of the participant's room.
+    /// Runs `change` on the data tracks of the participant's room.
     fn with_data_tracks(
         &mut self,
         peer: ParticipantSid,
@@ -109,7 +110,7 @@ impl Shard {
         else {
             return;
         };
-        // As much as participants may send.
+        // The limit is the one for participants.
         if payload.len() > MAX_MESSAGE_SIZE as usize {
             return self.stats.drop(DropReason::Data);
         }
@@ -127,7 +128,7 @@ impl Shard {
         }
     }
 
-    /// [`Command::ReplayData`]. Where the channel is not open yet, all there was for it waits already.
+    /// [`Command::ReplayData`]. Where the channel is not open yet, every packet for it waits already.
     pub(crate) fn replay_data(
         &mut self,
         peer: ParticipantSid,
@@ -145,7 +146,7 @@ impl Shard {
         }
     }
 
-    /// Sends once more what went through the room since `since`, or since the participant joined.
+    /// Sends the packets that went through the room since `since`, or since the participant joined, once more.
     fn replay(
         &mut self,
         key: PeerKey,
@@ -173,8 +174,8 @@ impl Shard {
         }
     }
 
-    /// The peer's channel is open: what waited for it goes out, and what came when there was no more room to wait, as far
-    /// as the room keeps it.
+    /// The peer's channel is open. Packets that waited for it go out, and those that found no room to wait, as far as
+    /// the room keeps them.
     pub(crate) fn channel_opened(
         &mut self,
         peer: PeerKey,
@@ -228,7 +229,7 @@ impl Shard {
         }
         let members = self.routers.get(sender.router)?.members.clone();
         let is_reliable = channel == DataChannel::Reliable;
-        // It came back and repeats what has arrived already.
+        // The sender came back and repeats packets that have arrived already.
         if is_reliable && view.sequence != 0 && view.sequence <= sender.last_reliable {
             return Some(Routed::Sent);
         }
@@ -271,13 +272,13 @@ impl Shard {
             true => ("", ""),
             false => (identity, sender.sid.as_str()),
         };
-        // Agents write down what others say, in their names. Nobody else speaks for anybody.
+        // Agents transcribe what others say, in their names. Nobody else speaks for anybody.
         let other = view.speaks_for(identity);
         let stamped = match other.filter(|_| sender.permissions.agent) {
             Some(other) => view.stamp_generated(other, sid).ok()?,
             None => view.stamp(own, sid).ok()?,
         };
-        // Nobody would take it.
+        // No receiver would take a larger packet.
         if stamped.len() > MAX_SENT_MESSAGE {
             return None;
         }
@@ -291,7 +292,7 @@ impl Shard {
         Some(Routed::Sent)
     }
 
-    /// A packet of one of the sender's data tracks: to each subscriber under its own handle.
+    /// Sends a packet of one of the sender's data tracks to each subscriber, under its own handle.
     fn route_data_track(
         &mut self,
         peer: PeerKey,
@@ -307,7 +308,7 @@ impl Shard {
         Some(Routed::Sent)
     }
 
-    /// The same, wherever the sender is connected.
+    /// Does so wherever the sender is connected.
     pub(crate) fn forward_data_track(
         &mut self,
         peer: PeerKey,
@@ -354,7 +355,8 @@ impl Shard {
         };
         let outcome = p.transport.send_data(channel, message);
         if outcome != SendOutcome::Sent {
-            // Too much waits that nobody could keep back: it is told. What it does not take is no fault of its reading.
+            // Too much waits for this reader, and nobody could keep it back: the reader is told. A packet that its
+            // channel refuses for another reason is no fault of its reading.
             if is_reliable && outcome == SendOutcome::Full {
                 self.cut_off(member, now);
             }

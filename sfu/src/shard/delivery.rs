@@ -1,4 +1,4 @@
-//! Looking after what is delivered: finding streams that do not arrive, and beginning them anew.
+//! Supervision of delivery: finding streams that do not arrive, and beginning them anew.
 
 use std::time::Instant;
 
@@ -14,7 +14,7 @@ use crate::{
     up_track::UpTrack,
 };
 
-/// What is wrong with a subscription.
+/// A fault of a subscription.
 enum Finding {
     Unbound,
     Starved(UpTrackKey),
@@ -22,7 +22,7 @@ enum Finding {
 }
 
 impl Shard {
-    /// Transport-wide feedback says which of the followed packets arrived.
+    /// Takes transport-wide feedback, which says which of the followed packets arrived.
     pub(crate) fn learn_deliveries(
         &mut self,
         peer: PeerKey,
@@ -40,7 +40,7 @@ impl Shard {
         });
     }
 
-    /// Looks at what one peer sends and gets, where it is time.
+    /// Looks at what one peer sends and receives, where it is time.
     pub(crate) fn watch(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
@@ -92,8 +92,9 @@ impl Shard {
             .then_some(Finding::Lost)
     }
 
-    /// Subscriptions have no section: the client did not do what it was asked for, or the word was lost. It is asked to offer,
-    /// and for no section twice: one that is slow would add them all once more. What it has not added, the answer tells.
+    /// Asks the client to offer, where subscriptions have no section: it did not do what it was asked for, or the
+    /// message was lost. It is asked for no section twice, since a slow client would add them all once more. The answer
+    /// says which sections it has not added.
     fn ask_again(&mut self, peer: PeerKey, now: Instant) {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
@@ -104,7 +105,7 @@ impl Shard {
         }
     }
 
-    /// Nothing goes out though packets come in: the choice is made anew, and a key frame asked for.
+    /// Chooses the layer anew and asks for a key frame: nothing goes out though packets come in.
     fn start_again(
         &mut self,
         down: DownTrackKey,
@@ -125,7 +126,8 @@ impl Shard {
         self.request_key_frames(up, now, out);
     }
 
-    /// The stream leaves us and does not arrive: it is begun anew, once; then the connection is.
+    /// Begins a stream anew, once, that leaves us and does not arrive. When that does not help, the connection is begun
+    /// anew.
     fn renew_subscription(&mut self, peer: PeerKey, down: DownTrackKey, now: Instant) {
         let (Some(d), Some(p)) = (self.downs.get(down), self.peers.get_mut(peer)) else {
             return;
@@ -142,7 +144,7 @@ impl Shard {
             .push_back(Event::Undelivered { peer: sid, track });
     }
 
-    /// Nothing else helps.
+    /// Tells the client to connect anew: nothing else helps.
     fn connect_anew(&mut self, peer: PeerKey) {
         if let Some(p) = self.peers.get_mut(peer) {
             p.watch.gave_up();
@@ -151,7 +153,7 @@ impl Shard {
         }
     }
 
-    /// Tracks of the peer that it should send and does not.
+    /// Finds tracks that the peer should send and does not.
     fn watch_publisher(&mut self, peer: PeerKey, now: Instant) {
         let Self {
             peers,

@@ -1,4 +1,4 @@
-//! What is asked of publishers: the layers that somebody wants.
+//! The verbs of dynacast: publishers are asked for the layers that somebody wants.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Shard {
-    /// A subscription is new, or wants something else than before: more is asked for at once.
+    /// A subscription is new, or its wish changed. A higher layer is asked for at once.
     pub(crate) fn wish_changed(&mut self, down: DownTrackKey, now: Instant) {
         let Some(d) = self.downs.get(down) else {
             return;
@@ -24,7 +24,7 @@ impl Shard {
         }
     }
 
-    /// Somebody in a room of another shard wants this of a track.
+    /// A room of another shard wants these layers of a track.
     pub(crate) fn wanted_elsewhere(
         &mut self,
         up: UpTrackKey,
@@ -40,7 +40,7 @@ impl Shard {
         }
     }
 
-    /// Tells the publisher what is wanted of a track, where that changed.
+    /// Tells the publisher which layers of a track are wanted, where that changed.
     pub(crate) fn review_wishes(&mut self, up: UpTrackKey, now: Instant) {
         let Self {
             ups, downs, events, ..

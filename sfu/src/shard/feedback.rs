@@ -1,4 +1,4 @@
-//! RTCP: what subscribers and publishers tell us, and what we tell them.
+//! RTCP in both directions, with subscribers and with publishers.
 
 use std::time::{Duration, Instant};
 
@@ -20,21 +20,22 @@ use crate::{
 /// Time between receiver reports to a publisher.
 const RECEIVER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Reception reports in one packet: what its five-bit count can name.
+/// The most reception reports in one packet: its count has five bits.
 const REPORTS: usize = 31;
 
-/// Work that may follow from one peer's feedback per second, and at once: packets asked for, key frames, and statuses of
-/// arrived packets by the dozen. A hundred watched pictures that lose a tenth of their packets need a quarter of it.
+/// The work that may follow from one peer's feedback, per second and at once: packets asked for, key frames, and
+/// statuses of arrived packets by the dozen. A hundred watched pictures that lose a tenth of their packets need a
+/// quarter of it.
 pub const FEEDBACK: (u32, u32) = (20_000, 40_000);
 
-/// Statuses of packets that cost as much as looking up one packet.
+/// Number of packet statuses that cost as much as looking up one packet.
 const STATUSES_PER_UNIT: u32 = 16;
 
-/// Room for one compound packet: one datagram that fits every path.
+/// Size of one compound packet, bytes: a datagram that fits every path.
 const COMPOUND: usize = 1200;
 
 impl Shard {
-    /// One SRTCP packet of `peer`.
+    /// Handles one SRTCP packet of `peer`.
     pub(crate) fn handle_rtcp(
         &mut self,
         peer: PeerKey,
@@ -126,12 +127,12 @@ impl Shard {
                     estimator.handle_remb(*bitrate);
                 }
             }
-            // Says nothing that the offer does not.
+            // A BYE says nothing that the offer does not.
             RtcpPacket::Bye(_) => {}
         }
     }
 
-    /// Whether so much work may follow from a peer's feedback. A few bytes can ask for thousands of packets.
+    /// Whether a peer's feedback may cause this much more work. A few bytes can ask for thousands of packets.
     fn may_ask(&mut self, peer: PeerKey, units: u32, now: Instant) -> bool {
         let Self { peers, stats, .. } = self;
         let allowed = peers
@@ -159,7 +160,7 @@ impl Shard {
         reports.for_each(|report| self.handle_report(peer, &report, now));
     }
 
-    /// How a subscriber receives one of our streams.
+    /// Takes a report on how a subscriber receives one of our streams.
     fn handle_report(&mut self, peer: PeerKey, report: &ReportBlock, now: Instant) {
         let Some(down) = self.subscription(peer, report.ssrc) else {
             return;
@@ -184,7 +185,7 @@ impl Shard {
             return;
         };
         p.rtt = rtt;
-        // What the client publishes on its other PeerConnection takes the same way.
+        // Packets that the client publishes on its other PeerConnection take the same path.
         let publisher = self.sids.get(&p.sid).copied();
         if let Some(p) = publisher.and_then(|key| self.peers.get_mut(key)) {
             p.rtt = rtt;
@@ -215,7 +216,7 @@ impl Shard {
         self.request_key_frames(up, now, out);
     }
 
-    /// Sends a packet again that a subscriber misses.
+    /// Sends a packet again that a subscriber asked for.
     fn retransmit(
         &mut self,
         down: DownTrackKey,
@@ -232,8 +233,8 @@ impl Shard {
         if !d.nack_throttle.allow(seq, p.rtt, now) {
             return;
         }
-        // Where the network is too slow, repairs must not be what keeps it so: what belongs to a layer that is sent no
-        // longer repairs nothing, and the rest waits until it is asked for again.
+        // Where the network is too slow, repairs must not keep it so: packets of a layer that is sent no longer repair
+        // nothing, and the rest waits until it is asked for again.
         if d.codec != Codec::Opus && p.is_congested(now) {
             let origin = d.rewriter.origin(seq).map(|origin| origin.source);
             if origin != d.rewriter.source() || p.must_wait(now) {
@@ -251,7 +252,7 @@ impl Shard {
         }
     }
 
-    /// Sends a packet again. The bytes sent, or `None` when it could not be.
+    /// Sends a packet again. Returns the bytes sent, or `None` when it could not be sent.
     pub(crate) fn resend(
         &mut self,
         down: DownTrackKey,
@@ -278,7 +279,7 @@ impl Shard {
             return None;
         };
         let input = open.input(origin.source.layer, &packet, false, now);
-        // Its layer is not sent any more, or never was: what the subscriber misses has no content for it.
+        // A packet whose layer is not sent any more, or never was, has no content for this subscriber.
         let admitted = packet
             .picture
             .is_none_or(|picture| d.filter.admits(&picture));
@@ -338,7 +339,8 @@ impl Shard {
         }
     }
 
-    /// A subscriber begins to receive: what it waits for is asked for at once, not with the next round of feedback.
+    /// Asks for the key frames that a subscriber waits for which begins to receive: at once, not with the next round of
+    /// feedback.
     pub(crate) fn request_key_frames_for(
         &mut self,
         peer: PeerKey,
@@ -354,7 +356,7 @@ impl Shard {
         }
     }
 
-    /// What goes out regularly while media flows.
+    /// Sends the feedback that is due regularly while media flows.
     pub(crate) fn handle_feedback(&mut self, now: Instant, out: &mut impl SendBatch) {
         // Keys are copied out, since the work below needs the whole shard; the buffers are kept for the next time.
         let mut ups = std::mem::take(&mut self.space.ups);
@@ -378,7 +380,7 @@ impl Shard {
         self.report_speakers(now);
     }
 
-    /// NACKs, key frame requests and the death of layers.
+    /// Sends NACKs and key frame requests of one track, and finds layers that fell silent.
     fn feed_back_track(&mut self, up: UpTrackKey, now: Instant, out: &mut impl SendBatch) {
         let Some(track) = self.ups.get_mut(up) else {
             return;
@@ -394,7 +396,8 @@ impl Shard {
                 continue;
             }
             if let Some(source) = publisher.source {
-                // Lost on the way from there. What was lost before, is asked for there, and comes when it comes.
+                // Packets lost between the shards are asked of the publisher's shard. Packets lost before it are that
+                // shard's business; they arrive here once it has them.
                 let request = Command::RelayMissing {
                     relayed: track.sid,
                     layer,
@@ -412,7 +415,7 @@ impl Shard {
             }
         }
         for open in track.layers.iter_mut().flatten() {
-            // What can no longer be repaired needs a fresh start.
+            // Losses that cannot be repaired any more need a key frame.
             if open.nack.take_gave_up() {
                 open.want_key_frame();
             }
@@ -425,7 +428,8 @@ impl Shard {
         self.request_key_frames(up, now, out);
     }
 
-    /// Reports to one peer: transport-cc and receiver reports for what it sends, sender reports for what it gets.
+    /// Sends the reports to one peer: transport-cc and receiver reports for the streams that it sends, sender reports
+    /// for those that it gets.
     fn feed_back_peer(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
@@ -456,7 +460,7 @@ impl Shard {
         self.watch(peer, now, out);
     }
 
-    /// How we receive each of the peer's streams; as many in one packet as its count field can name.
+    /// Sends reports on the peer's streams; as many in one packet as its count field allows.
     fn send_receiver_reports(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
         let Self { peers, ups, .. } = self;
         let Some(p) = peers.get_mut(peer) else { return };
@@ -469,7 +473,7 @@ impl Shard {
                     count += 1;
                 }
             }
-            // A track has three layers at the most.
+            // A track has at most three layers.
             if count == 0 || (count + 3 <= REPORTS && i + 1 < p.ups.len()) {
                 continue;
             }
@@ -486,8 +490,8 @@ impl Shard {
         }
     }
 
-    /// Tells a subscriber which RTP time of a stream belongs to which moment of the publisher's clock: what it needs to
-    /// play sound and picture together.
+    /// Tells a subscriber which RTP time of a stream belongs to which moment of the publisher's clock, so that sound
+    /// and picture are played together.
     fn send_sender_report(&mut self, down: DownTrackKey, now: Instant, out: &mut impl SendBatch) {
         let Some(d) = self.downs.get_mut(down) else {
             return;

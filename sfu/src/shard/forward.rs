@@ -19,7 +19,7 @@ use crate::{
 };
 
 impl Shard {
-    /// Forwards what the receive batch brought for one track, subscriber by subscriber.
+    /// Forwards the packets of the receive batch for one track, subscriber by subscriber.
     pub(crate) fn forward(&mut self, up: UpTrackKey, now: Instant, out: &mut impl SendBatch) {
         let Self {
             ups,
@@ -109,7 +109,7 @@ impl Shard {
         self.request_key_frames(up, now, out);
     }
 
-    /// Chooses anew what each subscriber of the track gets: layers came or went, or the publisher muted.
+    /// Chooses the layer of each of the track's subscribers anew: layers came or went, or the publisher muted.
     pub(crate) fn retarget_track(&mut self, up: UpTrackKey) {
         for slot in 0.. {
             let Some(down) = self
@@ -123,7 +123,7 @@ impl Shard {
         }
     }
 
-    /// Chooses anew for all subscriptions of a peer: its transport came or went.
+    /// Chooses the layers of all of a peer's subscriptions anew: its transport came or went.
     pub(crate) fn retarget_peer(&mut self, peer: PeerKey) {
         let downs = self
             .peers
@@ -165,7 +165,8 @@ impl Shard {
     }
 }
 
-/// What follows from sending a packet of a publisher's, now or after it waited. What the fan-out must know is returned.
+/// Carries out the consequences of sending a publisher's packet, at once or after it waited. Returns the change that
+/// the fan-out must know of.
 pub(super) fn settle(
     outcome: &Outcome,
     down: &DownTrack,

@@ -22,7 +22,7 @@ use crate::{
 };
 
 impl Shard {
-    /// One SRTP packet of `peer`.
+    /// Handles one SRTP packet of `peer`.
     pub(crate) fn handle_rtp(&mut self, peer: PeerKey, datagram: &Datagram<'_>, now: Instant) {
         if let Err(reason) = self.accept_rtp(peer, datagram, now) {
             self.stats.drop(reason);
@@ -113,7 +113,7 @@ impl Shard {
         }
     }
 
-    /// A stream without declared SSRC: its first packets say by MID and RID what it is (RFC 8852).
+    /// Learns a stream without declared SSRC: its first packets have a MID and a RID that say what it is (RFC 8852).
     fn learn(
         &mut self,
         peer: PeerKey,
@@ -124,7 +124,7 @@ impl Shard {
         let stream = self
             .explain(peer, header, packet)
             .ok_or(DropReason::UnknownStream)?;
-        // Before the layer begins anew with it.
+        // Asked before the layer begins anew with this stream.
         let (Incoming::Media { up, layer } | Incoming::Rtx { up, layer }) = stream;
         self.check_codec(peer, up, header.payload_type, now)?;
         if let Some(p) = self.peers.get_mut(peer) {
@@ -139,7 +139,8 @@ impl Shard {
         Ok(stream)
     }
 
-    /// Packets of another codec that was negotiated would be taken for the track's, and break its decoders.
+    /// Checks that a packet has the track's codec. One of another negotiated codec would be taken for the track's, and
+    /// break its decoders.
     fn check_codec(
         &mut self,
         peer: PeerKey,
@@ -160,7 +161,7 @@ impl Shard {
         Err(DropReason::OtherCodec)
     }
 
-    /// Somebody sends another codec than its track's, though it may.
+    /// Reports a publisher that sends another codec than its track's, which our answer allowed.
     fn tell_other_codec(&mut self, peer: PeerKey, up: UpTrackKey, now: Instant) {
         let Some(track) = self
             .ups
@@ -179,7 +180,7 @@ impl Shard {
         }
     }
 
-    /// What a stream is, by its MID and RID.
+    /// The meaning of a stream, by its MID and RID.
     fn explain(&self, peer: PeerKey, header: &RtpHeader, packet: &[u8]) -> Option<Incoming> {
         let p = self.peers.get(peer)?;
         if p.incoming.len() >= MAX_INCOMING {
@@ -209,7 +210,7 @@ impl Shard {
         })
     }
 
-    /// A media packet.
+    /// Takes a media packet.
     pub(crate) fn receive(
         &mut self,
         up: UpTrackKey,
@@ -250,8 +251,8 @@ impl Shard {
         accepted
     }
 
-    /// A retransmission (RFC 4588): the original sequence number, then the original payload. Without payload it is a
-    /// bandwidth probe.
+    /// Takes a retransmission (RFC 4588): the original sequence number, then the original payload. One without payload
+    /// is a bandwidth probe.
     fn recover(
         &mut self,
         up: UpTrackKey,
@@ -291,7 +292,7 @@ impl Shard {
         self.remember(up, layer, &recovered, now)
     }
 
-    /// Into the history, and into the batch that the flush forwards.
+    /// Copies a packet into the history, and notes it in the batch that the flush forwards.
     pub(crate) fn remember(
         &mut self,
         up: UpTrackKey,
@@ -360,7 +361,7 @@ impl Shard {
             index: received.index,
         });
         self.batch_is_full |= track.batch.len() >= BLOCK;
-        // At once, but not with each packet of a stream that is another one each time: that waits for the next feedback.
+        // The key frame is asked for at once. A stream that begins anew with each packet waits for the next feedback.
         let publisher = track.publisher;
         let publisher = self.peers.get_mut(publisher).filter(|_| has_changed);
         if publisher.is_some_and(|p| p.restarts.take(1, now)) {
@@ -369,7 +370,7 @@ impl Shard {
         Ok(())
     }
 
-    /// There are other layers within a stream, or others of them come, where that is so.
+    /// Reviews the layers within a stream: there are others, or others of them come.
     pub(crate) fn layers_changed(&mut self, up: UpTrackKey, layer: u8, now: Instant) {
         let open = self.ups.get_mut(up).and_then(|track| track.layer(layer));
         let Some(open) = open.filter(|open| open.spatial.has_changed()) else {
@@ -382,7 +383,8 @@ impl Shard {
         }
     }
 
-    /// The first packet of a layer, or the first since it fell silent; or a stream turned out to have other layers.
+    /// A layer woke: its first packet came, or the first since it fell silent; or a stream turned out to have other
+    /// layers.
     fn layer_woke(&mut self, up: UpTrackKey, layer: SpatialLayer, now: Instant) {
         self.start_feedback(now);
         let Some(track) = self.ups.get(up) else {

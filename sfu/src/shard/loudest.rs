@@ -1,4 +1,4 @@
-//! Voices that are heard in a room where many talk.
+//! The verbs of the loudest voices: the tracks that are heard in a room where many talk.
 
 use std::time::Instant;
 
@@ -28,8 +28,8 @@ impl Shard {
         }
     }
 
-    /// The track is among the loudest or not. A stream that begins again goes on without a gap: what was left out was
-    /// not lost.
+    /// Sets whether the track is among the loudest. A stream that begins again goes on without a gap: packets that were
+    /// left out were not lost.
     pub(crate) fn set_audible(&mut self, up: UpTrackKey, audible: bool) {
         let Some(track) = self.ups.get_mut(up) else {
             return;
@@ -51,7 +51,7 @@ impl Shard {
         }
     }
 
-    /// Seats of a room from now on; 0: everybody is heard.
+    /// Sets the number of seats of a room; 0: everybody is heard.
     pub(crate) fn set_audio_top_n(&mut self, room: protocol::RoomSid, limit: usize) {
         let Some(key) = self.rooms.get(&room).copied() else {
             return;

@@ -1,4 +1,5 @@
-//! What was negotiated, taken over: transports, the sections in which clients send, and how their subscriptions are sent.
+//! The results of negotiation, taken over: transports, the sections in which clients send, and how their subscriptions
+//! are sent.
 
 use std::time::Instant;
 
@@ -20,7 +21,7 @@ use crate::{
 };
 
 impl Shard {
-    /// Commands of the negotiator.
+    /// Carries out the commands of the negotiator.
     pub(crate) fn take_over(&mut self, command: Command, now: Instant, out: &mut impl SendBatch) {
         match command {
             Command::SetIce {
@@ -98,7 +99,7 @@ impl Shard {
         self.reschedule(key, now);
     }
 
-    /// The sections of the client's last offer. Payload types are its choice, anew in each.
+    /// Takes over the sections of the client's last offer. Payload types are the client's choice, anew in each offer.
     fn receive_in(&mut self, peer: ParticipantSid, sections: Vec<ReceiveSection>) {
         let key = self.sids.get(&peer).copied();
         let Some(p) = key.and_then(|key| self.peers.get_mut(key)) else {
@@ -150,7 +151,7 @@ impl Shard {
         self.backup_bound(up);
     }
 
-    /// A backup is as it was announced.
+    /// A backup is again as it was when it was announced.
     fn unbind(&mut self, peer: ParticipantSid, track: TrackSid) {
         let up = self.owned_track(peer, track);
         if let Some(track) = up.and_then(|up| self.ups.get_mut(up)) {
@@ -159,7 +160,7 @@ impl Shard {
         }
     }
 
-    /// How subscriptions are sent from now on.
+    /// Takes over how subscriptions are sent from now on.
     fn send(&mut self, key: PeerKey, changed: &[SendStream], stopped: &[TrackSid], now: Instant) {
         let down = |shard: &Self, track: &TrackSid| {
             let subscriptions = &shard.peers.get(key)?.subscriptions;

@@ -1,4 +1,4 @@
-//! Measuring how good the connection of each participant is.
+//! Measurements of the quality of each participant's connection.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::{
 };
 
 impl Shard {
-    /// Measures how good a peer's connection is, where it is time.
+    /// Measures the quality of a peer's connection, where it is time.
     pub(crate) fn measure_quality(&mut self, peer: PeerKey, now: Instant) {
         let Self {
             peers, ups, downs, ..
@@ -24,7 +24,7 @@ impl Shard {
         let is_connected = p.transport.is_connected();
         match p.quality.turn(is_connected, now) {
             Turn::Waits => return,
-            // It was heard when it connected; what comes after that counts.
+            // The peer was heard when it connected; packets after that count.
             Turn::Begins => return p.watch.heard(now),
             Turn::Measures => {}
         }
@@ -62,7 +62,7 @@ impl Shard {
         }
     }
 
-    /// A peer restarts ICE. Clients that are told for ten seconds that they are lost give up.
+    /// A peer restarts ICE, and is not told any more that it is lost: clients that are told so for ten seconds give up.
     pub(crate) fn quality_restarted(&mut self, peer: PeerKey, now: Instant) {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
@@ -73,7 +73,7 @@ impl Shard {
         }
     }
 
-    /// A participant with two connections is as well off as the worse of them lets it.
+    /// Tells a participant its quality: with two connections, the worse of both.
     fn tell_quality(&mut self, sid: ParticipantSid) {
         let first = self.sids.get(&sid).copied();
         let of = |key: Option<PeerKey>| self.peers.get(key?)?.quality.told();
@@ -89,8 +89,8 @@ fn is_lost(p: &Peer, is_connected: bool, should_send: bool, now: Instant) -> boo
     !is_connected || (should_send && p.watch.silent(now) >= LOST_AFTER)
 }
 
-/// Layers that were sent and are wanted, and are sent no longer while others are: the sender's network or processor does
-/// not manage them.
+/// The quality by layers that were sent and are wanted, and are sent no longer while others are: the sender's network
+/// or processor does not manage them.
 fn of_layers(track: &UpTrack, now: Instant) -> Quality {
     let Some(wanted) = track.dynacast.wanted() else {
         return Quality::Excellent;
@@ -114,7 +114,7 @@ fn of_layers(track: &UpTrack, now: Instant) -> Quality {
     }
 }
 
-/// Pictures that the peer's network does not carry, or not as large as wanted.
+/// The quality by pictures that the peer's network does not carry, or not as large as wanted.
 fn of_share(d: &DownTrack, track: Option<&UpTrack>) -> Quality {
     let Some(track) = track.filter(|track| track.should_flow() && !d.setting.disabled) else {
         return Quality::Excellent;

@@ -1,4 +1,4 @@
-//! Packets of our participants for rooms of other shards.
+//! Packets of our participants for rooms of other shards, and the wishes of those shards.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Shard {
-    /// Commands about participants who are in rooms of several shards.
+    /// Carries out commands about participants who are in rooms of several shards.
     pub(crate) fn relay_command(
         &mut self,
         command: Command,
@@ -69,21 +69,21 @@ impl Shard {
     }
 }
 
-/// On the shard that the participant is connected to.
+/// Verbs on the shard that the participant is connected to.
 impl Shard {
-    /// Hands over the packets for other shards since the last call: the shard's index, and what its
-    /// [`Shard::handle_relayed`] takes. What is not delivered is lost as on a network.
+    /// Hands over the packets for other shards since the last call: the shard's index, and a packet for its
+    /// [`Shard::handle_relayed`]. A packet that is not delivered is lost as on a network.
     pub fn drain_relayed(&mut self, carry: impl FnMut(u16, &[u8])) {
         self.relayed.drain(carry);
     }
 
-    /// Something that this shard asks of another one: the shard's index, and what its
-    /// [`Shard::handle_command`] takes. To be delivered, in this order.
+    /// The next request of this shard to another one: the shard's index, and a command for its
+    /// [`Shard::handle_command`]. Requests must be delivered, in this order.
     pub fn poll_request(&mut self) -> Option<(u16, Command)> {
         self.requests.pop_front()
     }
 
-    /// Copies a packet for each room elsewhere.
+    /// Copies a packet for each room elsewhere that wants its layer.
     pub(crate) fn tap(&mut self, up: UpTrackKey, kind: Kind, layer: u8, packet: &Received<'_>) {
         let Self {
             ups,
@@ -136,7 +136,7 @@ impl Shard {
         }
     }
 
-    /// A sender report of a layer.
+    /// Copies a sender report of a layer for each room elsewhere.
     pub(crate) fn tap_sender_report(
         &mut self,
         up: UpTrackKey,
@@ -186,7 +186,7 @@ impl Shard {
             return;
         }
         self.taps.insert(relayed, up);
-        // As every track begins: until the room says otherwise, everything is wanted.
+        // A tap begins like every track: until the other room says otherwise, every layer is wanted.
         let wanted = Some(SpatialLayer::High);
         track.taps.push(Tap::new(relayed, shard, wanted));
         self.wanted_elsewhere(up, wanted, now);
@@ -242,7 +242,7 @@ impl Shard {
         self.request_key_frames(up, now, out);
     }
 
-    /// [`Command::RelayMissing`]. What is too quiet to be forwarded here is not kept, and cannot be had again.
+    /// [`Command::RelayMissing`]. Sound that is too quiet to be forwarded here is not kept, and cannot be repaired.
     fn relay_missing(&mut self, sid: TrackSid, layer: SpatialLayer, ssrc: u32, seqs: &[u16]) {
         let Self {
             taps,
@@ -276,7 +276,7 @@ impl Shard {
                 ssrc,
                 index: packet.index,
                 time: packet.time,
-                // Of the others it does not matter.
+                // The type of other packets does not matter.
                 payload_type: red.filter(|_| packet.primary != 0).unwrap_or(u8::MAX),
                 marker: packet.marker,
                 payload: packet.payload,

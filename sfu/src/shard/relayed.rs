@@ -33,8 +33,8 @@ impl Shard {
         if kind == Kind::Data {
             return self.handle_relayed_data(sid, packet.payload, now, out);
         }
-        // On its way it may have crossed with the end of its track. A track of somebody who is connected here is not for
-        // others to write.
+        // The packet may have crossed with the end of its track. Another shard must not write into a track of a
+        // participant who is connected here.
         let up = sid.parse().ok().and_then(|sid| self.tracks.get(&sid));
         let relayed = up.copied().and_then(|up| {
             let publisher = self.ups.get(up)?.publisher;
@@ -146,7 +146,7 @@ impl Shard {
         };
         p.source = Some(source);
         p.is_there = true;
-        // No datagram leads to it, and none leaves it.
+        // No datagram leads to this peer, and none leaves it.
         p.transport.disable();
         self.demux.remove_ufrag(p.transport.ice_ufrag());
         self.events.push_back(Event::Connected { peer: sid });
@@ -184,7 +184,7 @@ impl Shard {
         self.tracks.insert(track_sid, up);
     }
 
-    /// Asks for a key frame of a layer where the publisher is. False: it is here.
+    /// Asks the publisher's shard for a key frame of a layer. False: the publisher is connected here.
     pub(crate) fn request_relayed_key_frame(&mut self, up: UpTrackKey, layer: u8) -> bool {
         let Some(track) = self.ups.get(up) else {
             return false;

@@ -1,4 +1,4 @@
-//! The second PeerConnection of a participant, on which it receives.
+//! The second PeerConnection of a participant, on which the participant receives.
 
 use std::time::Instant;
 
@@ -17,7 +17,7 @@ impl Shard {
         Some(self.peers.get(key)?.subscriber.unwrap_or(key))
     }
 
-    /// The second PeerConnection of a participant that has one.
+    /// The second PeerConnection. `None` for a participant with one: an answer from it matches no offer and is ignored.
     pub(crate) fn subscriber(&self, sid: ParticipantSid) -> Option<PeerKey> {
         self.peers.get(*self.sids.get(&sid)?)?.subscriber
     }
@@ -62,7 +62,7 @@ impl Shard {
         }
     }
 
-    /// The participant is there. What it said before, on a connection that was up sooner, has waited for this.
+    /// The participant is there from now on. Its packets on a connection that was up sooner have waited for this.
     fn begin_to_count(&mut self, key: PeerKey, now: Instant, out: &mut impl SendBatch) {
         let Some(p) = self.peers.get_mut(key).filter(|p| !p.is_there) else {
             return;

@@ -1,4 +1,4 @@
-//! Senders of reliable data wait for readers that are slow, as long as these deserve it.
+//! The verbs of slow readers: senders of reliable data wait for them, as long as the readers deserve it.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use crate::{
 };
 
 impl Shard {
-    /// For whom of these members a reliable packet must wait, if for any.
+    /// The first of these members that a reliable packet must wait for, if any.
     pub(crate) fn not_ready(&mut self, members: &[PeerKey], now: Instant) -> Option<PeerKey> {
         let mut first = None;
         for member in members {
@@ -29,7 +29,7 @@ impl Shard {
         first
     }
 
-    /// Keeps the packet, and reads no more of its sender's until it could be sent.
+    /// Keeps a packet that must wait, and reads no more from its sender until it could be sent.
     pub(crate) fn hold(
         &mut self,
         connection: PeerKey,
@@ -50,7 +50,7 @@ impl Shard {
         self.stats.data_held += 1;
     }
 
-    /// A sender leaves: what it had to wait with goes to those who are ready for it, and to nobody else.
+    /// A sender leaves: the packet that it had to hold goes to the receivers that are ready, and to nobody else.
     pub(crate) fn send_held(&mut self, sender: PeerKey, now: Instant, out: &mut impl SendBatch) {
         let held = self.peers.get_mut(sender).and_then(|p| p.held.take());
         let Some(mut held) = held else {
@@ -65,7 +65,7 @@ impl Shard {
         });
     }
 
-    /// The peer may have read, or been too slow; and what it sent may go on.
+    /// Reviews a peer as a reader, which may have read or been too slow, and as a sender, whose packets may go on.
     pub(crate) fn review_data(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
         let Some(p) = self.peers.get_mut(peer) else {
             return;
@@ -73,7 +73,8 @@ impl Shard {
         let router = p.router;
         let due = p.held.as_ref().filter(|held| now >= held.retry_at());
         if let Some(awaits) = due.map(Held::awaits) {
-            // With all who wait for the same reader: who looks first would take what room there is, each time.
+            // All senders that wait for this reader go on together: otherwise the one that looks first would take the
+            // room each time.
             self.go_on(router, awaits, now, out);
         }
         let Some(p) = self.peers.get_mut(peer) else {
@@ -93,18 +94,18 @@ impl Shard {
         self.reschedule(peer, now);
     }
 
-    /// So much waits for this reader that what comes must wait too.
+    /// Whether so much waits for this reader that new packets must wait too.
     pub(crate) fn is_full(&mut self, reader: PeerKey) -> bool {
         let p = self.peers.get_mut(reader);
         p.is_some_and(|p| p.transport.unread(DataChannel::Reliable) >= FULL)
     }
 
-    /// Nobody waits for this reader, and too much waits for it already: what comes is lost to it.
+    /// Whether nobody waits for this reader, and too much waits for it already: new packets are lost to it.
     pub(crate) fn is_given_up(&mut self, reader: PeerKey, now: Instant) -> bool {
         self.is_full(reader) && !self.is_waited_for(reader, now)
     }
 
-    /// It is no companion, and was not too slow lately.
+    /// Whether senders wait for this reader: it is no companion, and was not too slow lately.
     fn is_waited_for(&self, reader: PeerKey, now: Instant) -> bool {
         let Some(p) = self.peers.get(reader) else {
             return false;
@@ -118,7 +119,7 @@ impl Shard {
         is_itself && !router.slow_readers.knows(&p.identity, now)
     }
 
-    /// Nobody waits for this reader any more.
+    /// Gives a reader up: nobody waits for it any more.
     pub(crate) fn cut_off(&mut self, peer: PeerKey, now: Instant) {
         let Some(p) = self.peers.get(peer) else {
             return;
@@ -132,8 +133,8 @@ impl Shard {
         self.events.push_back(Event::Unreachable { peer: sid });
     }
 
-    /// Sends what the senders hold who wait for this reader, as far as its receivers are ready: first of each the one
-    /// packet, so that none is always too late, then what came behind it.
+    /// Sends the packets of senders that wait for this reader, as far as their receivers are ready: first the held
+    /// packet of each sender, so that none is always too late, then those behind it.
     fn go_on(&mut self, room: RouterKey, awaited: PeerKey, now: Instant, out: &mut impl SendBatch) {
         let Self { routers, peers, .. } = self;
         let Some(readers) = routers.get_mut(room).map(|router| &mut router.slow_readers) else {
@@ -164,7 +165,7 @@ impl Shard {
                 shard.drain_transport(sender, now, out);
             });
         }
-        // Who went first, and filled what there was room for, goes last next time.
+        // A sender that went first, and filled the room there was, goes last next time.
         if let Some(router) = self.routers.get_mut(room).filter(|_| went) {
             router.slow_readers.went(first);
         }

@@ -1,5 +1,5 @@
-//! The ciphers of SRTP and SRTCP: AES-GCM (RFC 7714), AES in counter mode with HMAC-SHA1 (RFC 3711), and the derivation of
-//! their session keys.
+//! The ciphers of SRTP and SRTCP: AES-GCM (RFC 7714), AES in counter mode with HMAC-SHA1 (RFC 3711), and the derivation
+//! of their session keys.
 
 use aws_lc_rs::aead::{AES_128_GCM, AES_256_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::cipher::{AES_128, AES_256, EncryptingKey, EncryptionContext, UnboundCipherKey};
@@ -10,6 +10,7 @@ use super::profile::{
     SrtpProfile, be32,
 };
 
+/// The ciphers of one direction.
 pub(super) struct SessionKeys {
     pub(super) profile: SrtpProfile,
     pub(super) rtp: Cipher,
@@ -26,12 +27,13 @@ impl SessionKeys {
     }
 }
 
+/// A cipher with its keys.
 pub(super) enum Cipher {
     Gcm {
         key: LessSafeKey,
         salt: [u8; 12],
     },
-    /// Boxed: its contexts take 1.7 KB, and hardly anybody needs them.
+    /// AES in counter mode. Boxed: its contexts take 1.7 KB, and hardly any client needs them.
     CmSha1(Box<CmSha1>),
 }
 
@@ -42,7 +44,7 @@ pub(super) struct CmSha1 {
 }
 
 impl Cipher {
-    /// Session keys with the labels `label` (encryption), `label + 1` (authentication) and `label + 2` (salt).
+    /// Derives session keys with the labels `label` (encryption), `label + 1` (authentication) and `label + 2` (salt).
     pub(super) fn derive(
         profile: SrtpProfile,
         key: &[u8],
@@ -154,7 +156,7 @@ impl Cipher {
         }
     }
 
-    /// `out` is the RTCP packet of `len` bytes followed by room for exactly tag and index.
+    /// Seals an RTCP packet. `out` is the packet of `len` bytes, followed by room for exactly tag and index.
     pub(super) fn seal_rtcp(&self, out: &mut [u8], len: usize, word: u32) -> Result<(), SrtpError> {
         let ssrc = be32(&out[4..8]);
         let index = u64::from(word & !RTCP_ENCRYPTED);
@@ -179,7 +181,7 @@ impl Cipher {
         Ok(())
     }
 
-    /// `out` is as long as the plain packet, `len`.
+    /// Opens an RTCP packet. `out` is as long as the plain packet, `len`.
     pub(super) fn open_rtcp(
         &self,
         packet: &[u8],
@@ -221,13 +223,13 @@ impl Cipher {
     }
 }
 
-/// RFC 7714, section 8.1: 00 00 | SSRC | ROC | SEQ, xor salt.
+/// GCM nonce of an RTP packet: 00 00 | SSRC | ROC | SEQ, xor salt (RFC 7714, section 8.1).
 pub(super) fn gcm_rtp_nonce(salt: &[u8; 12], ssrc: u32, index: u64) -> Nonce {
     let value = u128::from(ssrc) << 48 | u128::from(index);
     Nonce::assume_unique_for_key(xor_salt(salt, value))
 }
 
-/// RFC 7714, section 9.1: 00 00 | SSRC | 00 00 | 0 and index, xor salt.
+/// GCM nonce of an RTCP packet: 00 00 | SSRC | 00 00 | 0 and index, xor salt (RFC 7714, section 9.1).
 fn gcm_rtcp_nonce(salt: &[u8; 12], ssrc: u32, word: u32) -> Nonce {
     let value = u128::from(ssrc) << 48 | u128::from(word & !RTCP_ENCRYPTED);
     Nonce::assume_unique_for_key(xor_salt(salt, value))
@@ -247,7 +249,7 @@ fn gcm_rtcp_aad(clear: &[u8], word: u32) -> [u8; 12] {
     aad
 }
 
-/// RFC 3711, section 4.1.1: salt · 2^16 xor SSRC · 2^64 xor index · 2^16.
+/// Initial counter: salt · 2^16 xor SSRC · 2^64 xor index · 2^16 (RFC 3711, section 4.1.1).
 pub(super) fn cm_iv(salt: &[u8; 14], ssrc: u32, index: u64) -> [u8; 16] {
     let mut padded = [0; 16];
     padded[..14].copy_from_slice(salt);

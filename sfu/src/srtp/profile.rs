@@ -1,18 +1,18 @@
-//! What the profiles have in common and where they differ, and what can go wrong.
+//! The protection profiles: their sizes and limits, and the errors.
 
-/// Most bytes that protection adds to an RTP packet.
+/// The most bytes that protection adds to an RTP packet.
 pub const MAX_RTP_OVERHEAD: usize = GCM_TAG_LEN;
-/// Most bytes that protection adds to an RTCP packet: tag and index.
+/// The most bytes that protection adds to an RTCP packet: tag and index.
 pub const MAX_RTCP_OVERHEAD: usize = GCM_TAG_LEN + RTCP_INDEX_LEN;
 
 pub(super) const GCM_TAG_LEN: usize = 16;
 pub(super) const SHA1_TAG_LEN: usize = 10;
 pub(super) const RTCP_INDEX_LEN: usize = 4;
-/// First two words of RTCP: header and SSRC, never encrypted.
+/// Length of the part of an RTCP packet that is never encrypted, bytes: header and SSRC.
 pub(super) const RTCP_CLEAR_LEN: usize = 8;
 /// E bit of the SRTCP index word.
 pub(super) const RTCP_ENCRYPTED: u32 = 1 << 31;
-/// Packet indices are 48 bits, SRTCP indices 31 (RFC 3711, section 9.2). Beyond, nonces would repeat.
+/// The last RTP packet index, of 48 bits; SRTCP indices have 31 (RFC 3711, section 9.2). Beyond, nonces would repeat.
 pub(super) const MAX_RTP_INDEX: u64 = (1 << 48) - 1;
 
 /// Protection profile (RFC 5764 section 4.1.2, RFC 7714 section 14.2).
@@ -43,12 +43,12 @@ impl SrtpProfile {
         }
     }
 
-    /// How many bytes to export from DTLS: two keys and two salts.
+    /// Number of bytes to export from DTLS: two keys and two salts.
     pub fn keying_material_len(self) -> usize {
         2 * (self.key_len() + self.salt_len())
     }
 
-    /// Bytes added to an RTP packet.
+    /// Number of bytes added to an RTP packet.
     pub fn rtp_overhead(self) -> usize {
         match self {
             SrtpProfile::AeadAes256Gcm | SrtpProfile::AeadAes128Gcm => GCM_TAG_LEN,
@@ -56,25 +56,25 @@ impl SrtpProfile {
         }
     }
 
-    /// Bytes added to an RTCP packet.
+    /// Number of bytes added to an RTCP packet.
     pub fn rtcp_overhead(self) -> usize {
         self.rtp_overhead() + RTCP_INDEX_LEN
     }
 }
 
-/// Why a packet was not sealed or opened. Says nothing about its content.
+/// The reason why a packet was not sealed or opened. Says nothing about its content.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum SrtpError {
     /// The keying material has the wrong length for the profile.
     #[error("keying material of the wrong length")]
     KeyLength,
-    /// Shorter than its header, tag and index.
+    /// The packet is shorter than its header, tag and index.
     #[error("truncated SRTP packet")]
     Truncated,
     /// This packet index was received before.
     #[error("replayed SRTP packet")]
     Replayed,
-    /// Too old to know whether it was received before.
+    /// The packet is too old to know whether it was received before.
     #[error("SRTP packet older than the replay window")]
     TooOld,
     /// The tag is wrong.

@@ -1,16 +1,17 @@
-//! Which packets of which streams came already.
+//! The packets that were received before, by stream.
 
 use super::profile::SrtpError;
 
-/// Streams with replay state, for each direction of a transport. Ten simulcast videos with retransmissions are 60; the
-/// rest is for streams that ended: one that is forgotten and resumes after its first round can no longer be opened.
+/// The most streams with replay state, for each direction of a transport. Ten simulcast videos with retransmissions are
+/// 60; the rest is for streams that ended: one that is forgotten and resumes after its first round can no longer be
+/// opened.
 pub(super) const MAX_SSRCS: usize = 256;
 
-/// Which of the last 128 packet indices were received (RFC 3711, section 3.3.2).
+/// The packet indices among the last 128 that were received (RFC 3711, section 3.3.2).
 #[derive(Debug, Clone, Copy)]
 pub(super) struct ReplayWindow {
     highest: u64,
-    /// Bit `i` is `highest - i`.
+    /// Bit `i` stands for index `highest - i`.
     seen: u128,
 }
 
@@ -43,6 +44,7 @@ impl ReplayWindow {
     }
 }
 
+/// Replay state of one stream.
 #[derive(Debug, Clone, Copy)]
 struct StreamState {
     window: ReplayWindow,
@@ -60,7 +62,7 @@ pub(super) struct SsrcTable {
 }
 
 impl SsrcTable {
-    /// Streams that are remembered.
+    /// Number of streams that are remembered.
     #[cfg(test)]
     pub(super) fn len(&self) -> usize {
         self.ssrcs.len()
@@ -71,7 +73,7 @@ impl SsrcTable {
         self.ssrcs.is_empty()
     }
 
-    /// Of the stream that [`SsrcTable::find`] found.
+    /// The replay window of the stream that [`SsrcTable::find`] found.
     pub(super) fn window(&self, slot: usize) -> &ReplayWindow {
         &self.streams[slot].window
     }

@@ -2,9 +2,9 @@
 //!
 //! Until a handshake is done anybody who can forge the client's address can send what looks like a part of it. So
 //! several are followed at a time, told apart by the random number of the other side's hello; an error ends one of them
-//! and not the transport, and the first that ends with the certificate of the description is the association. What
-//! nobody can tell from a forgery and nobody needs, an alert in the clear above all, is not looked at (RFC 6347,
-//! section 4.1.2.7).
+//! and not the transport, and the first that ends with the certificate of the description is the association. Records
+//! that cannot be told from forgeries and are not needed, alerts in the clear above all, are ignored (RFC 6347, section
+//! 4.1.2.7).
 
 mod records;
 
@@ -22,45 +22,47 @@ use crate::{
 };
 use records::{Hello, hello, plausible};
 
-/// Until a flight of the DTLS handshake is sent again, the first time; doubled each time after. RFC 6347 (section
-/// 4.2.4.1) says a second, for a path nobody knows; ICE has just seen this one answer, and browsers begin with 50 ms.
-/// It also spaces our answers to a client that repeats its last flight because ours was lost.
+/// The time until a flight of the DTLS handshake is sent again, the first time; doubled each time after. RFC 6347
+/// (section 4.2.4.1) says a second, for a path nobody knows; ICE has just seen this one answer, and browsers begin with
+/// 50 ms. It also spaces our answers to a client that repeats its last flight because ours was lost.
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(50);
 
-/// The last is sent after 25 s: a connection that takes so long is given up before.
+/// The number of times that a flight is sent again. The last time is after 25 s: a connection that takes so long is
+/// given up before.
 const RETRANSMISSIONS: usize = 8;
 
-/// Handshakes that are followed at a time: the client's, and some of somebody who would be it.
+/// The most handshakes that are followed at a time: the client's, and some of somebody who pretends to be the client.
 const MAX_HANDSHAKES: usize = 16;
 
-/// How long a handshake has its place before another one may take it: longer than a round trip. A client that was
-/// answered does not begin again; one that was not repeats its hello.
+/// The age before which a handshake keeps its place: longer than a round trip. A client that was answered does not
+/// begin again; one that was not answered repeats its hello.
 const MIN_AGE: Duration = Duration::from_millis(150);
 
-/// Handshakes that begin per second, and at once: as many as find a place.
+/// The handshakes that may begin: per second, and at once. At once, as many as find a place.
 const BEGINNINGS: (u32, u32) = (100, 50);
 
-/// HelloVerifyRequests that are followed.
+/// The most HelloVerifyRequests that are followed.
 const MAX_COOKIES: usize = 4;
 
-/// How long a ServerHello may show that a HelloVerifyRequest was forged. To a server that asked for no cookie, a
-/// ClientHello with one is no part of the handshake.
+/// The time in which a ServerHello may show that a HelloVerifyRequest was forged. To a server that asked for no cookie,
+/// a ClientHello with one is no part of the handshake.
 const COOKIE_DELAY: Duration = Duration::from_millis(30);
 
-/// From one HelloVerifyRequest that is followed to another: who did send one answers its cookie before.
+/// The time from one HelloVerifyRequest that is followed to another: a server that did send one answers its cookie
+/// before.
 const NEXT_COOKIE: Duration = Duration::from_millis(150);
 
-/// Records are written through a buffer of this size: larger than any we send.
+/// Size of the buffer for records, bytes: larger than any record that we send.
 const RECORD_BUFFER: usize = 2048;
 
-/// What handshakes of all transports of a shard share.
+/// The part of handshakes that all transports of a shard share.
 pub struct DtlsContext {
     config: Arc<Config>,
     certificate: DtlsCertificate,
 }
 
 impl DtlsContext {
-    /// With this certificate and its key, both DER.
+    /// A context with this certificate and its key, both DER.
     pub fn new(certificate: Vec<u8>, private_key: Vec<u8>) -> Self {
         Self {
             config: Arc::new(config().build().unwrap_or_default()),
@@ -82,27 +84,27 @@ fn config() -> dimpl::ConfigBuilder {
         .flight_retries(RETRANSMISSIONS)
 }
 
-/// What comes out of [`Association::drive`].
+/// An output of [`Association::drive`].
 pub enum DtlsOutput<'a> {
-    /// To be sent.
+    /// A packet to be sent.
     Packet(&'a [u8]),
     /// Application data of the peer.
     Data(&'a [u8]),
 }
 
-/// How far an association is.
+/// The progress of an association.
 pub enum Progress {
-    /// Nothing new.
+    /// Nothing changed.
     Same,
-    /// The handshake is done: keys for media.
+    /// The handshake is done: these are the keys for media.
     Done(Box<(SrtpSender, SrtpReceiver)>),
-    /// The peer has closed it.
+    /// The peer has closed the association.
     Closed,
-    /// It failed, or the peer's certificate is another than its description says.
+    /// The association failed, or the peer's certificate is another than its description says.
     Failed,
 }
 
-/// The association of one transport; see the module.
+/// The DTLS association of one transport, with the handshakes that may end in it.
 pub struct Association {
     role: DtlsRole,
     fingerprints: Vec<Fingerprint>,
@@ -113,16 +115,16 @@ pub struct Association {
     client: ClientHello,
 }
 
-/// What our ClientHello is made from. Each answer to it is followed by a handshake of its own, which begins with the same
+/// The state of our ClientHello. Each answer is followed by a handshake of its own, which begins with the same
 /// ClientHello: a forged answer leaves the true one its place.
 struct ClientHello {
-    /// Of its random numbers.
+    /// Seed of its random numbers.
     seed: u64,
     config: Arc<Config>,
-    /// When it was first sent.
+    /// When the ClientHello was first sent.
     begun: Option<Instant>,
     cookies: Vec<Cookie>,
-    /// When one that was not followed yet is.
+    /// When the next HelloVerifyRequest is followed.
     next_cookie: Option<Instant>,
 }
 
@@ -136,9 +138,9 @@ struct Cookie {
 /// One handshake, done or not.
 struct Handshake {
     dtls: Dtls,
-    /// Random number of the other side's hello, by which it is told from others.
+    /// Random number of the other side's hello, by which handshakes are told apart.
     random: Option<[u8; 32]>,
-    /// Of the HelloVerifyRequests that were followed, the one it follows.
+    /// Index of the HelloVerifyRequest that this handshake follows, if any.
     cookie: Option<usize>,
     begun: Instant,
     certificate: Certificate,
@@ -149,6 +151,7 @@ struct Handshake {
     wake: Option<Instant>,
 }
 
+/// The verdict on the peer's certificate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Certificate {
     Unseen,
@@ -157,7 +160,7 @@ enum Certificate {
 }
 
 impl Association {
-    /// Waits for a ClientHello, or for [`Association::begin`]. `seed`: secret and used once.
+    /// An association that waits for a ClientHello, or for [`Association::begin`]. `seed`: secret and used once.
     pub fn new(context: &DtlsContext, role: DtlsRole, seed: u64, now: Instant) -> Self {
         Self {
             role,
@@ -181,17 +184,17 @@ impl Association {
         self.role
     }
 
-    /// The handshake is done.
+    /// Whether the handshake is done.
     pub fn is_done(&self) -> bool {
         self.done
     }
 
-    /// One of these must be the certificate's. From the SDP.
+    /// Sets the fingerprints from the SDP; one of them must be the certificate's.
     pub fn expect(&mut self, fingerprints: &[Fingerprint]) {
         self.fingerprints = fingerprints.to_vec();
     }
 
-    /// As the client: a ClientHello has to be sent yet.
+    /// Whether we are the client and have not sent a ClientHello yet.
     pub fn may_begin(&self) -> bool {
         self.role == DtlsRole::Client
             && !self.done
@@ -200,7 +203,7 @@ impl Association {
             && !self.fingerprints.is_empty()
     }
 
-    /// Sends a ClientHello with the next [`Association::drive`]. After a handshake that failed, another one.
+    /// Sends a ClientHello with the next [`Association::drive`]; another one after a handshake that failed.
     pub fn begin(&mut self, context: &DtlsContext, now: Instant) {
         if !self.may_begin() || !self.beginnings.take(1, now) {
             return;
@@ -208,8 +211,9 @@ impl Association {
         if self.client.begun.is_some() {
             self.client.seed = self.client.seed.wrapping_add(1);
         }
-        // dimpl's client of both versions takes the first answer for the true one and cannot begin again; that of 1.2
-        // says the same from the same seed. Who insists on being passive (pion, mbedTLS) speaks 1.2.
+        // dimpl's client of both versions takes the first answer for the true one and cannot begin again; its client of
+        // 1.2 writes the same ClientHello from the same seed. Clients that insist on being passive (pion, mbedTLS)
+        // speak 1.2.
         let config = config().dangerously_set_rng_seed(self.client.seed);
         self.client.config = Arc::new(config.build().unwrap_or_default());
         self.client.begun = Some(now);
@@ -218,12 +222,12 @@ impl Association {
         self.handshakes.extend(self.client.hello(context, None));
     }
 
-    /// When [`Association::begin`] is worth another try.
+    /// The instant at which [`Association::begin`] is worth another try.
     pub fn ready_at(&self) -> Option<Instant> {
         self.may_begin().then(|| self.beginnings.ready_at())
     }
 
-    /// A datagram of the peer, or of somebody who forges its address.
+    /// Takes a datagram of the peer, or of somebody who forges its address.
     pub fn handle(&mut self, context: &DtlsContext, datagram: &[u8], now: Instant) {
         if self.done {
             if let Some(handshake) = self.handshakes.first_mut() {
@@ -254,7 +258,7 @@ impl Association {
                     }
                 }
             }
-            // Of whose handshake it is part, only its end shows.
+            // The handshake that it is part of shows only at the end of that handshake.
             _ => {
                 for handshake in &mut self.handshakes {
                     handshake.take(datagram, now);
@@ -283,8 +287,8 @@ impl Association {
         self.handshakes.iter_mut().find(|one| is_it(one))
     }
 
-    /// The oldest goes, if it has had its time, but none of which the client's certificate was seen. False: there is no
-    /// room.
+    /// Drops the oldest handshake that has had its time, but none in which the client's certificate was seen. False:
+    /// there is no room.
     fn make_room(&mut self, now: Instant) -> bool {
         if self.handshakes.len() < MAX_HANDSHAKES {
             return true;
@@ -295,7 +299,8 @@ impl Association {
         oldest.map(|index| self.handshakes.remove(index)).is_some()
     }
 
-    /// A HelloVerifyRequest. A forged one comes before the true one or not at all, so that the last is followed first.
+    /// Takes a HelloVerifyRequest. A forged one comes before the true one or not at all, so that the last is followed
+    /// first.
     fn take_cookie(&mut self, value: &[u8], datagram: &[u8], now: Instant) {
         let cookies = &mut self.client.cookies;
         match cookies.iter().position(|cookie| cookie.value == value) {
@@ -317,7 +322,7 @@ impl Association {
         }
     }
 
-    /// The ClientHello goes out again, with a cookie.
+    /// Sends the ClientHello again, with a cookie.
     fn follow_cookie(&mut self, context: &DtlsContext, now: Instant) {
         self.client.next_cookie = None;
         let is_answered = self.handshakes.iter().any(|one| one.random.is_some());
@@ -346,12 +351,12 @@ impl Association {
         }
     }
 
-    /// A ServerHello: there is a handshake for it, for each ClientHello that it may be an answer to.
+    /// Takes a ServerHello: begins a handshake for each ClientHello that it may be an answer to.
     fn follow(&mut self, context: &DtlsContext, random: [u8; 32], sequence: u16, now: Instant) {
         if self.handshakes.iter().any(|one| one.random == Some(random)) {
             return;
         }
-        // After a HelloVerifyRequest it is the server's second message (RFC 6347, section 4.2.2).
+        // A ServerHello after a HelloVerifyRequest is the server's second message (RFC 6347, section 4.2.2).
         let hellos: Vec<Option<usize>> = match sequence {
             0 => vec![None],
             _ => {
@@ -376,7 +381,7 @@ impl Association {
         }
     }
 
-    /// Does what is due.
+    /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, context: &DtlsContext, now: Instant) {
         if !self.done && self.client.next_cookie.is_some_and(|due| now >= due) {
             self.follow_cookie(context, now);
@@ -389,8 +394,8 @@ impl Association {
         }
     }
 
-    /// So many, the oldest, repeat nothing by themselves: answers to hellos of others would only confuse the client, which
-    /// repeats its own until it is answered.
+    /// Number of handshakes, the oldest ones, that do not retransmit: answers to hellos of others would only confuse
+    /// the client, which repeats its own until it is answered.
     fn silent(&self) -> usize {
         match self.role {
             DtlsRole::Server if !self.done => self.handshakes.len().saturating_sub(1),
@@ -398,7 +403,7 @@ impl Association {
         }
     }
 
-    /// When [`Association::handle_timeout`] must be called.
+    /// The instant at which [`Association::handle_timeout`] must be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         let cookie = self.client.next_cookie.filter(|_| !self.done);
         let heard = &self.handshakes[self.silent()..];
@@ -406,7 +411,7 @@ impl Association {
         wakes.chain(cookie).min()
     }
 
-    /// Hands out what there is to send and to read.
+    /// Hands out the packets to send and the data to read.
     pub fn drive(&mut self, now: Instant, mut out: impl FnMut(DtlsOutput<'_>)) -> Progress {
         for handshake in &mut self.handshakes {
             handshake.drive(self.role, &self.fingerprints, now, &mut out);
@@ -458,7 +463,7 @@ impl Association {
         });
     }
 
-    /// Queues a close_notify, where there is somebody to read it.
+    /// Queues a close_notify, where a peer is there to read it.
     pub fn close(&mut self) {
         if let Some(handshake) = self.handshakes.first_mut().filter(|_| self.done) {
             handshake.failed |= handshake.dtls.close().is_err();
@@ -467,7 +472,7 @@ impl Association {
 }
 
 impl ClientHello {
-    /// The handshake that begins with it, with this cookie.
+    /// A handshake that begins with our ClientHello, with this cookie.
     fn hello(&self, context: &DtlsContext, cookie: Option<usize>) -> Option<Handshake> {
         let begun = self.begun?;
         let certificate = context.certificate.clone();
@@ -511,20 +516,20 @@ impl Handshake {
         }
     }
 
-    /// What it has to send was sent before, by another one.
+    /// Discards the handshake's output: another one has sent the same before.
     fn silenced(mut self) -> Self {
         let mut buffer = [0; RECORD_BUFFER];
         while !self.failed && matches!(self.dtls.poll_output(&mut buffer), Output::Packet(_)) {}
         self
     }
 
-    /// Its end is there, with the certificate of the description.
+    /// Whether the handshake has ended, with the certificate of the description.
     fn is_done(&self) -> bool {
         self.connected && self.certificate == Certificate::Matches
     }
 
-    /// Its end is there, with another certificate: nothing of it is looked at any more. Who has another certificate and its
-    /// key is no forger of datagrams; it is not the client either.
+    /// Whether the handshake has ended with another certificate: nothing more of it is read. The owner of another
+    /// certificate and its key is no forger of datagrams, but is not the client either.
     fn is_strangers(&self) -> bool {
         self.connected && self.certificate == Certificate::Differs
     }
@@ -542,7 +547,7 @@ impl Handshake {
                 Output::Packet(packet) => out(DtlsOutput::Packet(packet)),
                 Output::ApplicationData(data) if self.is_done() => out(DtlsOutput::Data(data)),
                 Output::Timeout(wake) => {
-                    // dimpl answers "never" with a far future.
+                    // dimpl says "never" with a far future.
                     self.wake = (wake < now + Duration::from_secs(3600)).then_some(wake);
                     return;
                 }
@@ -554,8 +559,8 @@ impl Handshake {
                         true => Certificate::Matches,
                         false => Certificate::Differs,
                     };
-                    // It has signed our random number: nobody is answered whose certificate is not the one we expect. A
-                    // client signs later.
+                    // A server has signed our random number by now: one with an unexpected certificate gets no answer.
+                    // A client signs later.
                     self.connected |= role == DtlsRole::Client && !is_it;
                 }
                 Output::KeyingMaterial(material, profile) => {

@@ -1,4 +1,4 @@
-//! ICE as a lite agent does it (RFC 8445, section 2.5): the client checks, we answer, and it says where we send to.
+//! ICE as a lite agent (RFC 8445, section 2.5): the client checks and nominates, we answer.
 
 use std::{
     net::SocketAddr,
@@ -14,32 +14,32 @@ use crate::{
     negotiate::IceCredentials,
 };
 
-/// Answers to checks are short: header, mapped address, integrity and fingerprint.
+/// Size of the buffer for an answer to a check, bytes: header, mapped address, integrity and fingerprint.
 const REPLY_BUFFER: usize = 256;
 
-/// Nominations in a row, none of the present path between them, that move us to a path that looks worse.
+/// The number of nominations in a row, none of the present path between them, that move us to a path that looks worse.
 ///
 /// A client that nominates at once (RFC 5245, section 8.1.1.2) names every path that works, each one time or, with a
 /// retransmission, two; the best of them counts. One that comes back to the same path means it.
 const INSISTENCE: u8 = 3;
 
-/// A path without a check for so long is one that the client does not use: Firefox checks it every 6 s at the latest
-/// (RFC 7675, section 5.1), others more often.
+/// A path without a check for this long is not used by the client: Firefox checks it every 6 s at the latest (RFC 7675,
+/// section 5.1), others more often.
 const SILENCE: Duration = Duration::from_secs(7);
 
-/// Chromium checks its path more often than this. Where the checks of this time came from elsewhere, the client's address
-/// may have changed.
+/// Chromium checks its path more often than this. Where the checks within this time came over another path, the
+/// client's address may have changed.
 const DOUBT: Duration = Duration::from_secs(3);
 
-/// Characters of a ufrag that say which shard made it.
+/// Number of characters of a ufrag that say which shard made it.
 const SHARD_DIGITS: usize = 4;
 
-/// A check that the client was entitled to.
+/// A valid check.
 #[derive(Debug, Clone, Copy)]
 pub struct Check {
-    /// Its PRIORITY: how the client sees its own end.
+    /// PRIORITY: the client's rank of its own end.
     pub priority: u32,
-    /// It has USE-CANDIDATE.
+    /// The check has USE-CANDIDATE.
     pub nominates: bool,
 }
 
@@ -52,21 +52,22 @@ pub struct IceLite {
     rival: Option<(Destination, u8)>,
 }
 
+/// The nominated path.
 struct Nominated {
     path: Destination,
-    /// Last valid check on it.
+    /// When the last valid check came on this path.
     checked: Instant,
     /// The last valid check came over another path.
     elsewhere: bool,
-    /// `None`: from before an ICE restart; any nomination is better.
+    /// The path's rank. `None`: the path is from before an ICE restart, and any nomination is better.
     rank: Option<Rank>,
 }
 
-/// What makes a path better than another: its protocol, then what the client thinks of its end.
+/// The rank of a path: its protocol, then the client's priority of its end.
 type Rank = (u8, u32);
 
 impl IceLite {
-    /// Waits for checks with these credentials.
+    /// An agent that waits for checks with these credentials.
     pub fn new(local: IceCredentials) -> Self {
         Self {
             local,
@@ -76,17 +77,17 @@ impl IceLite {
         }
     }
 
-    /// Ours.
+    /// Our credentials.
     pub fn local(&self) -> &IceCredentials {
         &self.local
     }
 
-    /// The client's, from its SDP.
+    /// Sets the client's credentials, from its SDP.
     pub fn set_remote(&mut self, remote: &IceCredentials) {
         self.remote = Some(remote.clone());
     }
 
-    /// New credentials (RFC 8445, section 9). The path stays until the client nominates one anew.
+    /// Takes new credentials (RFC 8445, section 9). The path stays until the client nominates one anew.
     pub fn restart(&mut self, local: IceCredentials) {
         self.local = local;
         self.remote = None;
@@ -96,20 +97,20 @@ impl IceLite {
         }
     }
 
-    /// Where we send to.
+    /// The path that we send to.
     pub fn path(&self) -> Option<Destination> {
         self.path.as_ref().map(|nominated| nominated.path)
     }
 
-    /// Forgets where we send to.
+    /// Forgets the path that we send to.
     pub fn lose_path(&mut self) {
         self.path = None;
         self.rival = None;
     }
 
-    /// A check with a valid MAC from a client that knows both ends' names; else `None`. Whoever knows our password has it
-    /// from our description: where we offered, its checks may come before its answer, and are as good (RFC 8445,
-    /// section 7.3).
+    /// The check in a message with a valid MAC from a client that knows both ends' names; else `None`. A sender that
+    /// knows our password has it from our description: where we offered, its checks may come before its answer, and are
+    /// as good (RFC 8445, section 7.3).
     pub fn check(&self, message: &StunMessage<'_>) -> Option<Check> {
         if !message.is_binding_request() {
             return None;
@@ -127,9 +128,9 @@ impl IceLite {
         })
     }
 
-    /// The answer to a check from `remote`.
+    /// Answers a check from `remote`.
     pub fn reply(&self, message: &StunMessage<'_>, remote: SocketAddr, send: impl FnOnce(&[u8])) {
-        // We are lite, hence controlled: the client has to change its mind (RFC 8445, section 7.3.1.1).
+        // We are lite, hence controlled: the client has to take the other role (RFC 8445, section 7.3.1.1).
         let reply = match message.ice_controlled() {
             Some(_) => StunMessage::binding_role_conflict_reply(message.trans_id()),
             None => StunMessage::binding_reply(message.trans_id(), remote),
@@ -141,11 +142,11 @@ impl IceLite {
         }
     }
 
-    /// A valid check came over `path`. True when it is where we send to from now on, and was not before.
+    /// A valid check came over `path`. True when we send to this path from now on, and did not before.
     ///
-    /// Only a nomination moves us, with one exception: Firefox nominates once, and when its NAT gives it another address it
-    /// checks from there without another word. So a path that has fallen silent gives way to one that has not. A check
-    /// that somebody repeats from elsewhere gains nothing by it while the client is there.
+    /// Only a nomination moves us, with one exception: Firefox nominates once, and when its NAT gives it another
+    /// address it checks from there without another word. So a path that has fallen silent gives way to one that has
+    /// not. A check that somebody replays from elsewhere gains nothing while the client is there.
     pub fn checked(&mut self, path: Destination, check: Check, now: Instant) -> bool {
         let rank = rank(path, check.priority);
         let Some(current) = &mut self.path else {
@@ -164,7 +165,7 @@ impl IceLite {
             return false;
         }
         let is_silent = now.saturating_duration_since(current.checked) >= SILENCE;
-        // As good as the present one: the client's address has changed, or its choice.
+        // The path is as good as the present one: the client's address has changed, or its choice.
         let is_better = check.nominates && current.rank.is_none_or(|present| rank >= present);
         if is_silent || is_better || (check.nominates && self.insists(path)) {
             self.move_to(path, rank, now);
@@ -176,7 +177,7 @@ impl IceLite {
         false
     }
 
-    /// The client seems to be elsewhere than where we send to: what it misses is no fault of a stream.
+    /// Whether the client seems to be elsewhere than on our path: then packets that it misses are no fault of a stream.
     pub fn is_in_doubt(&self, now: Instant) -> bool {
         self.path.as_ref().is_some_and(|current| {
             current.elsewhere && now.saturating_duration_since(current.checked) >= DOUBT
@@ -228,8 +229,8 @@ pub fn parse_stun(datagram: &[u8]) -> Option<(String, StunMessage<'_>)> {
     Some((ufrag, message))
 }
 
-/// RFC 8445 section 5.3: at least 24 bits of ufrag and 128 of password. The ufrag also demultiplexes, hence 64 bits; and
-/// it begins with the number of the shard.
+/// Random credentials of at least 24 bits of ufrag and 128 of password (RFC 8445 section 5.3). The ufrag also
+/// demultiplexes, hence 64 bits; and it begins with the number of the shard.
 pub fn random_credentials(shard: u16, rng: &mut impl Rng) -> IceCredentials {
     let mut text = |len: usize| -> String {
         (0..len)
@@ -242,8 +243,8 @@ pub fn random_credentials(shard: u16, rng: &mut impl Rng) -> IceCredentials {
     }
 }
 
-/// The index of the shard that a connection's first datagram is for: that of the ufrag in a STUN check. `None` when it
-/// is none. Nothing is proved by it; the shard checks the MAC.
+/// The index of the shard that a connection's first datagram is for: that of the ufrag in a STUN check. `None` when the
+/// datagram is no such check. The index proves nothing; the shard checks the MAC.
 pub fn stream_shard(datagram: &[u8]) -> Option<u16> {
     let (ufrag, _) = parse_stun(datagram)?;
     u16::from_str_radix(ufrag.get(..SHARD_DIGITS)?, 16).ok()

@@ -1,8 +1,9 @@
 //! Data channels of one peer: SCTP (RFC 8261) with DCEP (RFC 8832), over `sctp-proto`.
 //!
-//! Where the client publishes it opens the channels; we answer each with a DCEP acknowledgement. Besides the three labels
-//! LiveKit knows a client may open channels of its own. Packets towards the client travel on the channel the client
-//! opened. Where it only receives, we open them.
+//! On a PeerConnection on which the client publishes, the client opens the channels; we answer each with a DCEP
+//! acknowledgement. Besides the three labels that LiveKit knows, a client may open channels of its own. Packets towards
+//! the client travel on the channel that the client opened. On a PeerConnection on which the client only receives, we
+//! open the channels.
 
 use std::{net::SocketAddr, sync::Arc, time::Instant};
 
@@ -16,47 +17,48 @@ use sctp_proto::{
 
 use crate::{api::DataChannel, srtp::DtlsRole};
 
-/// The largest message we accept and announce (`a=max-message-size`). LiveKit clients clamp theirs to 64,000 bytes.
+/// The largest message that we accept and announce, bytes (`a=max-message-size`). LiveKit clients clamp theirs to
+/// 64,000 bytes.
 pub const MAX_MESSAGE_SIZE: u32 = 256 * 1024;
 
-/// The longest message that goes out: room for the stamp of its sender, whose identity (of up to 256 bytes, as a companion's
-/// up to 513) stands in it twice.
+/// The longest message that goes out, bytes: room for the stamp of its sender, whose identity (of up to 256 bytes, as a
+/// companion's up to 513) stands in it twice.
 pub const MAX_SENT_MESSAGE: usize = MAX_MESSAGE_SIZE as usize + 2048;
 
-/// Reliable bytes that may wait for one slow receiver before its further packets are dropped, which takes senders that
-/// cannot be made to wait: the others do at less (`slow_readers.rs`).
+/// The most reliable bytes that may wait for one slow receiver before further packets are dropped. Only senders that
+/// cannot be made to wait get there: others wait at less (`slow_readers.rs`).
 const MAX_BUFFERED_RELIABLE: usize = 4 * 1024 * 1024;
 
-/// Lossy bytes that may wait: a packet that is late is worth nothing.
+/// The most lossy bytes that may wait: a packet that is late is worth nothing.
 const MAX_BUFFERED_LOSSY: usize = 256 * 1024;
 
-/// Longest wait for an acknowledgement before a packet is sent again, milliseconds. The wait doubles each time, and by
-/// default up to a minute: after a quarter of a minute without network, messages would be late by as much again.
+/// The longest wait for an acknowledgement before a packet is sent again, milliseconds. The wait doubles each time, and
+/// by default up to a minute: after a quarter of a minute without network, messages would be late by as much again.
 const MAX_RETRANSMIT_WAIT: u64 = 4_000;
 
-/// Bytes of answers to openings that may wait for their acknowledgement, one for each: what opens more channels than that
-/// at once is not answered.
+/// The most bytes of answers to openings that may wait for an acknowledgement, one for each. A client that opens more
+/// channels at once is not answered.
 const MAX_ANSWERS: usize = 256;
 
-/// Channels of labels we do not know from which packets are taken; those of further ones are not.
+/// The most channels with unknown labels from which packets are taken.
 const MAX_OTHERS: usize = 16;
 
-/// Streams of one association. Clients open three and ask for 1024.
+/// The most streams of one association. Clients open three and ask for 1024.
 const MAX_STREAMS: u16 = 1024;
 
-/// SCTP payload of one datagram: 1200 less DTLS and SCTP framing.
+/// SCTP payload of one datagram, bytes: 1200 less DTLS and SCTP framing.
 const MAX_PAYLOAD: u32 = 1120;
 
-/// SCTP wants an address to tell associations apart; there is only ever one here.
+/// The address by which SCTP tells associations apart; there is only ever one here.
 const PEER: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 5000);
 
 const DCEP_OPEN: u8 = 0x03;
 const DCEP_ACK: u8 = 0x02;
 
-/// RFC 8831, section 6.4.
+/// Priority of our channels (RFC 8831, section 6.4).
 const NORMAL_PRIORITY: u16 = 256;
 
-/// The channels we open: label; unordered and never retransmitted. As clients open theirs.
+/// The channels that we open, in the way clients open theirs: label; whether unordered and never retransmitted.
 const CHANNELS: [(DataChannel, &str, bool); 3] = [
     (DataChannel::Reliable, "_reliable", false),
     (DataChannel::Lossy, "_lossy", true),
@@ -71,50 +73,51 @@ fn our_streams(role: DtlsRole) -> [StreamId; 3] {
     }
 }
 
-/// Chunk type, behind the common header (RFC 9260, section 3).
+/// Offset of the chunk type, behind the common header (RFC 9260, section 3).
 const CHUNK_TYPE: usize = 12;
 const INIT: u8 = 1;
 
-/// Messages that are left where they are.
+/// The messages that are left in SCTP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hold {
     /// None.
     None,
-    /// Those that are not of a channel for what may be lost.
+    /// Messages on all channels but those for packets that may be lost.
     Reliable,
     /// All.
     All,
 }
 
-/// What became of a message.
+/// The outcome of sending a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendOutcome {
-    /// It is on its way.
+    /// The message is on its way.
     Sent,
-    /// Lost: too much waits for the client.
+    /// The message is lost: too much waits for the client.
     Full,
-    /// Lost: longer than the client takes.
+    /// The message is lost: it is longer than the client takes.
     TooLong,
-    /// Lost: the channel is not open.
+    /// The message is lost: the channel is not open.
     Closed,
 }
 
 /// A message that was read.
 #[derive(Debug)]
 pub struct Incoming {
-    /// Its bytes.
+    /// Length of the message, bytes.
     pub len: usize,
-    /// The channel where it is one that we know, and the message; `None`: it was not for the reader.
+    /// The channel, `None` for an unknown label, and the message. `None`: the message was not for the reader.
     pub content: Option<(Option<DataChannel>, Vec<u8>)>,
 }
 
-/// What was written to a stream and is not acknowledged, at most.
+/// Bytes that were written to a stream and are not acknowledged, an upper bound.
 #[derive(Debug)]
 struct Waiting {
     id: StreamId,
-    /// A stream may be closed and opened again; what waits on it does so until it is sent.
+    /// Generation of the stream, which may be closed and opened again; bytes written before still wait until they are
+    /// sent.
     generation: u64,
-    /// `None`: answers to openings.
+    /// The channel; `None`: answers to openings.
     channel: Option<DataChannel>,
     bytes: usize,
 }
@@ -129,25 +132,26 @@ pub struct DataChannels {
     others: Vec<StreamId>,
     /// Streams whose opening was answered, whatever they are.
     answered: FxHashSet<StreamId>,
-    /// What waits on which stream: on those of closed channels too, or who opens one after the other would be owed any amount.
+    /// The bytes that wait on each stream, those of closed channels included: otherwise a client that opens one channel
+    /// after the other could make us keep any amount.
     waiting: Vec<Waiting>,
     /// Channels that were opened and not reported yet.
     opened: Vec<DataChannel>,
     /// Streams that have data to read, in order of arrival.
     readable: Vec<StreamId>,
-    /// The longest message that goes out to it.
+    /// The longest message that goes out to the client, bytes.
     max_message_size: usize,
-    /// The channels are ours to open.
+    /// We open the channels, not the client.
     opens: bool,
     role: DtlsRole,
-    /// The association is ours to begin: a server of DTLS may wait for that.
+    /// Set while we have yet to begin the association: a server of DTLS may wait for that.
     to_connect: Option<ClientConfig>,
 }
 
 impl DataChannels {
-    /// As the server of DTLS it waits for the client's association, as its client it begins one.
-    /// `max_message_size` is what the client accepts (SDP; 0 means no limit). `opens`: we open the channels once the
-    /// association is there.
+    /// Data channels that wait for the client's association where we are the server of DTLS, and begin one where we are
+    /// its client. `max_message_size` is what the client accepts (SDP; 0 means no limit). `opens`: we open the channels
+    /// once the association is there.
     pub fn new(max_message_size: u64, opens: bool, role: DtlsRole) -> Self {
         let mut endpoint_config = EndpointConfig::default();
         endpoint_config.max_payload_size(MAX_PAYLOAD);
@@ -189,16 +193,16 @@ impl DataChannels {
         }
     }
 
-    /// Begins the association, where that is up to us. DTLS is there.
+    /// Begins the association, where that is up to us. Called when DTLS is up.
     pub fn connect(&mut self) {
         if let Some(config) = self.to_connect.take() {
             self.association = self.endpoint.connect(config, PEER).ok();
         }
     }
 
-    /// Takes one SCTP packet out of DTLS.
+    /// Takes one SCTP packet that came over DTLS.
     pub fn handle_packet(&mut self, packet: &[u8], now: Instant) {
-        // Where both begin, it answers ours (RFC 9260, section 5.2.1), and that will do.
+        // Where both begin, the client answers ours (RFC 9260, section 5.2.1), and that will do.
         if self.role == DtlsRole::Client && packet.get(CHUNK_TYPE) == Some(&INIT) {
             return;
         }
@@ -219,7 +223,7 @@ impl DataChannels {
         }
     }
 
-    /// Does what is due.
+    /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant) {
         let Some((handle, association)) = &mut self.association else {
             return;
@@ -232,7 +236,7 @@ impl DataChannels {
         }
     }
 
-    /// When [`DataChannels::handle_timeout`] must be called.
+    /// The instant at which [`DataChannels::handle_timeout`] must be called.
     pub fn poll_timeout(&self) -> Option<Instant> {
         self.association
             .as_ref()
@@ -256,7 +260,7 @@ impl DataChannels {
         }
     }
 
-    /// This channel is open, whoever opened it.
+    /// Whether this channel is open, whoever opened it.
     pub fn is_open(&self, channel: DataChannel) -> bool {
         self.streams[channel as usize].is_some()
     }
@@ -288,7 +292,7 @@ impl DataChannels {
         }
     }
 
-    /// Bytes that were queued on a channel, whichever streams carried it, and are not acknowledged.
+    /// Number of bytes that were queued on a channel, whichever streams carried it, and are not acknowledged.
     pub fn unread(&mut self, channel: DataChannel) -> usize {
         self.waiting(Some(channel))
     }
@@ -332,7 +336,7 @@ impl DataChannels {
         of_it.map(|one| one.bytes).sum()
     }
 
-    /// The other side has all that was written to the stream before it was closed.
+    /// Forgets what waits on a closed stream: the other side has all that was written to it before.
     fn reset(&mut self, id: StreamId) {
         let Some((_, association)) = &mut self.association else {
             return;
@@ -351,7 +355,7 @@ impl DataChannels {
         }
     }
 
-    /// The next whole message. Answers DCEP. What is held stays where it is, and its sender's window closes.
+    /// The next whole message. Answers DCEP. A message that is held stays in SCTP, and its sender's window closes.
     pub fn poll_message(&mut self, hold: Hold) -> Option<Incoming> {
         self.collect_readable();
         let mut next = 0;
@@ -417,7 +421,7 @@ impl DataChannels {
             return;
         };
         let (mut is_up, mut is_lost, mut reset) = (false, false, Vec::new());
-        // Streams are told from what comes on them.
+        // Streams are recognised by the messages on them.
         while association.accept_stream().is_some() {}
         while let Some(event) = association.poll() {
             match event {
@@ -435,7 +439,7 @@ impl DataChannels {
                     self.others.retain(|other| *other != id);
                     self.answered.remove(&id);
                 }
-                // Begun when all was acknowledged, and over, whatever the other side says to it.
+                // A reset begins when every byte is acknowledged. It is over, whatever the other side answers.
                 Event::Stream(
                     StreamEvent::ResetComplete { id } | StreamEvent::ResetFailed { id, .. },
                 ) => reset.push(id),
@@ -451,8 +455,8 @@ impl DataChannels {
         }
     }
 
-    /// What is sent on an ordered channel follows its opening; on the others it could arrive before it, so that they wait
-    /// for the acknowledgement.
+    /// Opens our channels. Messages on an ordered channel follow its opening; on other channels they could arrive
+    /// before it, so that they wait for the acknowledgement.
     fn open_channels(&mut self) {
         let streams = our_streams(self.role);
         let Some((_, association)) = &mut self.association else {
@@ -480,7 +484,7 @@ impl DataChannels {
         }
     }
 
-    /// DATA_CHANNEL_ACK for one of ours.
+    /// Takes a DATA_CHANNEL_ACK for a channel of ours.
     fn acknowledged(&mut self, id: StreamId) {
         for ((channel, ..), ours) in CHANNELS.into_iter().zip(our_streams(self.role)) {
             if ours == id {
@@ -489,9 +493,10 @@ impl DataChannels {
         }
     }
 
-    /// DATA_CHANNEL_OPEN: adopt the reliability the client chose, acknowledge, remember the stream.
+    /// Takes a DCEP message. A DATA_CHANNEL_OPEN is acknowledged, its stream remembered, with the reliability that the
+    /// client chose.
     fn handle_dcep(&mut self, id: StreamId, message: &[u8]) -> Option<()> {
-        // pion's has three bytes behind it.
+        // pion's acknowledgement has three more bytes.
         if message.first() == Some(&DCEP_ACK) {
             if self.opens {
                 self.acknowledged(id);
@@ -511,7 +516,7 @@ impl DataChannels {
             _ => None,
         };
         match channel {
-            // Where they are ours to open, ours are the ones.
+            // Where we open the channels, only ours count.
             Some(_) if self.opens => {}
             Some(channel) if self.is_open(channel) => {}
             Some(channel) => self.opened(channel, id),
@@ -531,9 +536,9 @@ impl DataChannels {
     }
 }
 
-/// DATA_CHANNEL_OPEN, RFC 8832 section 5.1.
+/// A DATA_CHANNEL_OPEN message (RFC 8832, section 5.1).
 fn open_message(label: &str, lossy: bool) -> Vec<u8> {
-    // Unordered, with a limit of retransmissions.
+    // Channel type: unordered, with a limit of retransmissions.
     let kind = if lossy { 0x81 } else { 0 };
     let mut message = vec![DCEP_OPEN, kind];
     message.extend(NORMAL_PRIORITY.to_be_bytes());
@@ -545,7 +550,7 @@ fn open_message(label: &str, lossy: bool) -> Vec<u8> {
     message
 }
 
-/// The same, read.
+/// A parsed DATA_CHANNEL_OPEN message.
 struct DcepOpen<'a> {
     unordered: bool,
     reliability: ReliabilityType,

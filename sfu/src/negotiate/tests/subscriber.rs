@@ -569,8 +569,8 @@ struct Listener {
 }
 
 impl Listener {
-    /// Clients keep to RFC 9429, section 5.10: what they have stays where it is. And they fire no event for a track that
-    /// follows another one in a section without a pause.
+    /// Clients keep to RFC 9429, section 5.10: what they have stays where it is. And they fire no event for a track
+    /// that follows another one in a section without a pause.
     fn take(&mut self, offer: &super::super::Offered) {
         let parsed = SessionDescription::parse(&offer.sdp).expect("our offer");
         assert!(parsed.media.len() >= self.sections.len());

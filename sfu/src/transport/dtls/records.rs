@@ -1,28 +1,29 @@
-//! What can be read of records before there are keys: whose hello it is, and what is no part of a handshake.
+//! Records before there are keys: their hellos, and the records that are no part of a handshake.
 
 use crate::srtp::DtlsRole;
 
-/// Type, version, epoch, sequence number, length (RFC 6347, section 4.1).
+/// Length of a record's header, bytes: type, version, epoch, sequence number, length (RFC 6347, section 4.1).
 const RECORD_HEADER: usize = 13;
-/// Type, length, sequence, offset and length of the fragment (RFC 6347, section 4.2.2).
+/// Length of a message's header, bytes: type, length, sequence, offset and length of the fragment (RFC 6347, section
+/// 4.2.2).
 const MESSAGE_HEADER: usize = 12;
 
 const CHANGE_CIPHER_SPEC: u8 = 20;
 const HANDSHAKE: u8 = 22;
-/// Of DTLS 1.3 (RFC 9147, section 7).
+/// Content type of acknowledgements in DTLS 1.3 (RFC 9147, section 7).
 const ACK: u8 = 26;
 
 const CLIENT_HELLO: u8 = 1;
 const SERVER_HELLO: u8 = 2;
 const HELLO_VERIFY_REQUEST: u8 = 3;
 
-/// Messages in the clear of a client: ClientHello, Certificate, CertificateVerify, ClientKeyExchange.
+/// Types of a client's messages in the clear: ClientHello, Certificate, CertificateVerify, ClientKeyExchange.
 const OF_CLIENTS: [u8; 4] = [CLIENT_HELLO, 11, 15, 16];
-/// Of a server: ServerHello, HelloVerifyRequest, NewSessionTicket, Certificate, ServerKeyExchange, CertificateRequest,
-/// ServerHelloDone, CertificateStatus.
+/// Types of a server's messages in the clear: ServerHello, HelloVerifyRequest, NewSessionTicket, Certificate,
+/// ServerKeyExchange, CertificateRequest, ServerHelloDone, CertificateStatus.
 const OF_SERVERS: [u8; 8] = [SERVER_HELLO, HELLO_VERIFY_REQUEST, 4, 11, 12, 13, 14, 22];
 
-/// The message that a handshake begins with, and its answers.
+/// The first message of a handshake, and its answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Hello<'a> {
     /// ClientHello.
@@ -33,7 +34,7 @@ pub enum Hello<'a> {
     Retry { cookie: &'a [u8] },
 }
 
-/// A record, and what follows it.
+/// A record, and the bytes behind it.
 struct Record<'a> {
     kind: u8,
     epoch: u16,
@@ -59,8 +60,8 @@ fn first(datagram: &[u8]) -> Option<Record<'_>> {
     })
 }
 
-/// What of a datagram may be a handshake with somebody in `role`; `None`: all of it. Records in the clear of any other
-/// kind are left out, and what is cut off.
+/// The part of a datagram that may belong to a handshake with a peer in `role`; `None`: all of it. Records in the clear
+/// of any other kind are left out, and those that are cut off.
 pub fn plausible(datagram: &[u8], role: DtlsRole) -> Option<Vec<u8>> {
     let mut kept = Vec::new();
     let mut rest = datagram;
@@ -93,7 +94,7 @@ fn is_plausible(record: &Record<'_>, role: DtlsRole) -> bool {
     }
 }
 
-/// Whole fragments of these messages, and nothing behind them.
+/// Whether the body consists of whole fragments of these messages.
 fn are_messages(mut body: &[u8], kinds: &[u8]) -> bool {
     let mut any = false;
     while let Some(header) = body.first_chunk::<MESSAGE_HEADER>() {
@@ -115,14 +116,14 @@ fn u24(bytes: &[u8]) -> usize {
         .fold(0, |sum, byte| sum << 8 | usize::from(*byte))
 }
 
-/// The hello that a datagram begins with. The rest of one that comes in fragments has no name.
+/// The hello that a datagram begins with. Later fragments of a hello are not recognised.
 pub fn hello(datagram: &[u8]) -> Option<Hello<'_>> {
     let record = first(datagram).filter(|record| (record.epoch, record.kind) == (0, HANDSHAKE))?;
     let (header, body) = record.body.split_first_chunk::<MESSAGE_HEADER>()?;
     if u24(&header[6..]) != 0 {
         return None;
     }
-    // Behind the version.
+    // The random number stands behind the version.
     let random = || body.get(2..)?.first_chunk::<32>().copied();
     match header[0] {
         CLIENT_HELLO => Some(Hello::Client { random: random()? }),

@@ -8,7 +8,8 @@ fn fingerprint(certificate: &[u8]) -> Fingerprint {
     }
 }
 
-/// What a client says whose first words come with the end of its handshake, in one datagram; and how the handshake ended.
+/// What a client says whose first words come with the end of its handshake, in one datagram; and how the handshake
+/// ended.
 fn heard(expects_it: bool) -> (Vec<Vec<u8>>, Option<Progress>) {
     let mut now = Instant::now();
     let [own, its, others] = [(); 3].map(|()| generate_certificate());
