@@ -1,4 +1,4 @@
-//! What a client says of a track that it publishes, checked.
+//! The request to add a track, checked.
 
 use protocol::{
     TrackSid, codec,
@@ -6,13 +6,13 @@ use protocol::{
 };
 use sfu::{LayerSize, MediaKind, SpatialLayer};
 
-/// Longest client id, name or stream name of a track, bytes.
+/// The longest client id, name or stream name of a track, bytes.
 const MAX_TEXT: usize = 256;
 
 /// The most layers of a track: three of each of a few codecs, with room to spare.
 pub(crate) const MAX_LAYERS: usize = 16;
 
-/// More than any client has to say of one track.
+/// Whether the request is longer than any client needs for one track.
 pub(crate) fn is_too_long(request: &AddTrackRequest) -> bool {
     let codecs = &request.simulcast_codecs;
     let layers: usize = codecs.iter().map(|codec| codec.layers.len()).sum();
@@ -44,8 +44,8 @@ pub(crate) fn sid_hint(kind: MediaKind, source: TrackSource) -> &'static str {
     }
 }
 
-/// The stream a subscriber sees the track in; tracks of one stream are played in sync. It becomes part of an SDP line,
-/// so that only the characters of an SDP token (RFC 8866, section 9) are taken from the client.
+/// The stream in which subscribers get the track; tracks of one stream are played in sync. It becomes part of an SDP
+/// line, so that only the characters of an SDP token (RFC 8866, section 9) are taken from the client.
 pub(crate) fn stream_of(request: &AddTrackRequest, sid: TrackSid) -> String {
     let is_token = |c: char| c.is_ascii_alphanumeric() || "-_.+~!#$%&'*^`{}".contains(c);
     if !request.stream.is_empty() && request.stream.chars().all(is_token) {
@@ -58,7 +58,7 @@ pub(crate) fn stream_of(request: &AddTrackRequest, sid: TrackSid) -> String {
     }
 }
 
-/// Only values of an enum that we know: others could not be written as JSON.
+/// The values of an enum that we know: others could not be written as JSON.
 pub(crate) fn known<E: Into<i32>>(values: impl Iterator<Item = E>) -> Vec<i32> {
     values.map(Into::into).collect()
 }

@@ -1,16 +1,16 @@
 //! Agents: programs that take part in meetings because a room, a token or the server API wants them there.
 //!
 //! A *worker* is a program of the application that stays connected to us and starts agents when it is asked to. A
-//! *dispatch* is the wish that the agent of some name be in a room. A *job* is one agent at work: for the room, or for one
-//! publisher or participant in it. [`Agents`] knows the workers and, from what rooms tell ([`RoomNews`]), who is where; it
-//! decides which worker gets which job.
+//! *dispatch* is the wish that the agent of some name be in a room. A *job* is one agent at work: for the room, or for
+//! one publisher or participant in it. [`Agents`] knows the workers and, from the news of rooms ([`RoomNews`]), who is
+//! where. It decides which worker gets which job.
 //!
-//! This file holds the boundary and the state, and routes; each group of verbs has its own file: `workers` (what they say),
-//! `jobs` (asked, given, ended), `comeback` (workers and agents that are gone, and back), `dispatches` (the server API),
-//! `meetings` (what rooms tell) and `wire` (how that reads).
+//! This file holds the boundary and the state, and routes; each group of verbs has its own file: `workers` (their
+//! messages), `jobs` (asked, given, ended), `comeback` (workers and agents that are gone, and back), `dispatches` (the
+//! server API), `meetings` (the news of rooms) and `wire` (jobs in messages).
 //!
-//! Its owner feeds an input, then drains `poll_output` until it is `None`, and calls `handle_timeout` when the instant of
-//! `poll_timeout` has come.
+//! The owner feeds an input, then drains `poll_output` until it is `None`, and calls `handle_timeout` when the instant
+//! of `poll_timeout` has come.
 
 mod comeback;
 pub mod dispatches;
@@ -45,91 +45,91 @@ pub const MAX_WORKER_FRAME: usize = 640 * 1024;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct WorkerId(pub u64);
 
-/// Into [`Agents`].
+/// An input of [`Agents`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum AgentsInput {
     /// A worker has connected. The owner has checked its token (`VideoGrant::agent`).
     WorkerConnected {
-        /// Which.
+        /// The worker.
         worker: WorkerId,
-        /// The key that signed its token: what its agents' tokens are signed with.
+        /// The key that signed the worker's token. The tokens of its agents are signed with it.
         api_key: String,
     },
-    /// A worker says something.
+    /// A message of a worker.
     WorkerMessage {
-        /// Which.
+        /// The worker.
         worker: WorkerId,
-        /// What.
+        /// The message.
         message: Box<worker_message::Message>,
     },
     /// A worker's connection has ended.
     WorkerGone {
-        /// Which.
+        /// The worker.
         worker: WorkerId,
     },
-    /// A room tells what happened in it, in the order of its [`RoomOutput::Agents`](crate::RoomOutput::Agents).
+    /// News of a room, in the order of its [`RoomOutput::Agents`](crate::RoomOutput::Agents).
     Room {
-        /// Which.
+        /// The room.
         room: RoomSid,
-        /// What happened.
+        /// The news.
         news: RoomNews,
     },
-    /// The server stops: nobody is asked any more.
+    /// The server stops: no worker is asked any more.
     Shutdown,
 }
 
-/// Out of [`Agents`].
+/// An output of [`Agents`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum AgentsOutput {
-    /// For a worker. Ignored when it is gone.
+    /// A message for a worker. Ignored when the worker is gone.
     ToWorker {
-        /// Which.
-        worker: WorkerId,
-        /// What.
-        message: Box<server_message::Message>,
-    },
-    /// For a worker: this job is its own. The token for the agent is the owner's to sign and to fill in.
-    Assign {
-        /// Which.
+        /// The worker.
         worker: WorkerId,
         /// The message.
+        message: Box<server_message::Message>,
+    },
+    /// A job is given to a worker. The owner signs the token for the agent and fills it in.
+    Assign {
+        /// The worker.
+        worker: WorkerId,
+        /// The message, without a token.
         assignment: Box<JobAssignment>,
-        /// What the token says.
+        /// The contents of the token.
         grant: Box<Grant>,
     },
     /// A worker broke the protocol: its connection is to be closed. [`AgentsInput::WorkerGone`] need not follow.
     CloseWorker {
-        /// Which.
+        /// The worker.
         worker: WorkerId,
-        /// Why.
+        /// The fault.
         fault: WorkerFault,
     },
     /// An agent that should have left by itself is to be removed.
     RemoveParticipant {
-        /// From where.
+        /// The room.
         room: RoomName,
-        /// Who.
+        /// The agent.
         identity: ParticipantIdentity,
     },
 }
 
-/// What a worker did wrong.
+/// A fault of a worker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum WorkerFault {
-    /// It did not register in time.
+    /// The worker did not register in time.
     Unregistered,
-    /// Its first message was another one, or it registered twice.
+    /// The first message was another one, or the worker registered twice.
     OutOfOrder,
-    /// Its registration cannot be: an unknown kind of job, a name that is too long.
+    /// The registration is not valid: an unknown kind of job, or a name that is too long.
     BadRegistration,
-    /// More messages than allowed.
+    /// The worker sent more messages than allowed.
     TooMany,
-    /// There are as many workers as there may be.
+    /// There are as many workers as allowed.
     TooManyWorkers,
 }
 
 impl WorkerFault {
-    /// For logs and metrics, and for the worker.
+    /// The fault in words: for logs and metrics, and for the worker.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Unregistered => "no registration",
@@ -141,12 +141,12 @@ impl WorkerFault {
     }
 }
 
-/// Workers that could all do the same jobs.
+/// The key of a group of workers that can all do the same jobs.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Pool {
     agent_name: String,
     deployment: String,
-    /// A dispatch gets a job from each.
+    /// The namespace. A dispatch gets a job from each namespace.
     namespace: String,
     kind: JobType,
 }
@@ -155,19 +155,19 @@ struct Pool {
 struct Worker {
     sid: WorkerSid,
     api_key: String,
-    /// What it is for, once it has registered.
+    /// The group of the worker, once it has registered.
     pool: Option<Pool>,
-    /// What its agents may do in a room.
+    /// Rights of the worker's agents in a room.
     permissions: ParticipantPermission,
-    /// As it says: 0 (idle) to 1.
+    /// Load as the worker reports it: 0 (idle) to 1.
     load: f32,
-    /// It takes jobs.
+    /// The worker takes jobs.
     available: bool,
-    /// It left a question unanswered: nothing is asked until then.
+    /// Set when the worker left a question unanswered: it is asked nothing until then.
     silent_until: Option<Instant>,
-    /// Those it has.
+    /// Jobs that the worker has.
     jobs: BTreeSet<JobSid>,
-    /// Those it was asked about.
+    /// Jobs that the worker was asked about.
     asked: BTreeSet<JobSid>,
     messages: Budget,
 }
@@ -176,21 +176,21 @@ struct Worker {
 struct Dispatch {
     sid: DispatchSid,
     wish: RoomAgentDispatch,
-    /// Nobody asked for it: each new room wants the agents without a name.
+    /// The dispatch was made without a request: each new room wants the agents without a name.
     automatic: bool,
-    /// Since 1970.
+    /// When the dispatch was made, since 1970.
     created_at: Duration,
-    /// Remembered, so that the token it came from does not bring it back.
+    /// The dispatch was deleted, and is remembered so that the token it came from does not bring it back.
     deleted: bool,
     jobs: BTreeMap<Target, JobSid>,
 }
 
-/// What a job of a dispatch is for: at most one job for each.
+/// The target of a job: at most one job of a dispatch for each.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Target {
     namespace: String,
     kind: JobType,
-    /// `None`: the room.
+    /// The participant; `None`: the room.
     participant: Option<ParticipantSid>,
 }
 
@@ -204,76 +204,77 @@ struct Job {
     stage: Stage,
     status: JobStatus,
     error: String,
-    /// Since 1970.
+    /// When the job began, since 1970.
     started_at: Option<Duration>,
     ended_at: Option<Duration>,
     updated_at: Duration,
-    /// The agent's, once it was assigned.
+    /// Identity of the agent, once the job was assigned.
     identity: Option<ParticipantIdentity>,
-    /// Who has it, or had it last.
+    /// The worker that has the job, or had it last.
     worker: Option<WorkerSid>,
-    /// With which that one registered.
+    /// The key with which that worker registered.
     api_key: Option<String>,
-    /// It had another worker before.
+    /// The job had another worker before.
     resuming: bool,
-    /// Workers that did not want it.
+    /// Workers that refused the job.
     refused_by: BTreeSet<WorkerId>,
-    /// How often all of them did not.
+    /// How many times all workers refused it.
     rounds: u32,
-    /// The agent that its worker sent has joined the room.
+    /// The agent that the worker sent has joined the room.
     arrived: bool,
-    /// Its agent has left the room. If its worker does not say until then why, the job has failed.
+    /// Set when the agent has left the room: if the worker does not say why until then, the job has failed.
     left_until: Option<Instant>,
-    /// A worker says that it is over, and may speak of the agent before.
+    /// A worker's report that the job is over, which may mean the agent before.
     report: Option<Report>,
 }
 
-/// How a job is said to have ended.
+/// A report on how a job ended.
 struct Report {
     status: JobStatus,
     error: String,
-    /// By then it is known what to make of it.
+    /// When it is known whether the report counts.
     until: Instant,
 }
 
-/// Where a job is.
+/// The stage of a job.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Stage {
-    /// No worker could be asked. With a time: then those who refused are asked again.
+    /// No worker could be asked. With a time: the workers that refused are asked again then.
     Waiting(Option<Instant>),
-    /// A worker was asked.
+    /// A worker was asked, and has until then to answer.
     Asked { worker: WorkerId, until: Instant },
-    /// A worker has it.
+    /// A worker has the job.
     Running { worker: WorkerId },
-    /// Its worker is gone. Its agent works on; or, with a time, it is gone too, and one of them may come back until then.
+    /// The worker is gone. Without a time, the agent works on. With a time, the agent is gone too, and one of them may
+    /// come back until then.
     Orphaned { until: Option<Instant> },
-    /// It is done, whichever way.
+    /// The job has ended, whichever way.
     Ended,
 }
 
-/// A room as it was told.
+/// A room, as its news describe it.
 struct Meeting {
     name: RoomName,
     info: livekit::Room,
     opened: Instant,
     people: BTreeMap<ParticipantSid, Person>,
     identities: BTreeMap<ParticipantIdentity, ParticipantSid>,
-    /// In the order in which they were made.
+    /// Dispatches, in the order in which they were made.
     dispatches: Vec<Dispatch>,
-    /// Jobs by the identity of their agent.
+    /// Jobs, by the identity of their agent.
     agents: BTreeMap<ParticipantIdentity, JobSid>,
 }
 
-/// Somebody in a room.
+/// A participant of a room.
 struct Person {
     info: ParticipantInfo,
     joined: Instant,
     published: Option<Instant>,
-    /// It has no signal connection.
+    /// The participant has no signal connection.
     away: bool,
 }
 
-/// What is due at a time. Whether it still is, is seen then.
+/// A deadline. Whether it still counts is checked when it comes.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 enum Due {
     Job(JobSid),
@@ -288,14 +289,14 @@ pub struct Agents {
     clock: Clock,
     rng: StdRng,
     workers: BTreeMap<WorkerId, Worker>,
-    /// How many workers each has.
+    /// Number of workers in each group.
     pools: BTreeMap<Pool, usize>,
     meetings: BTreeMap<RoomSid, Meeting>,
     by_name: BTreeMap<RoomName, RoomSid>,
     jobs: BTreeMap<JobSid, Job>,
-    /// Jobs that no worker could be asked about, by who could do them.
+    /// Jobs for which no worker could be asked, by the group that could do them.
     waiting: BTreeMap<Pool, BTreeSet<JobSid>>,
-    /// Workers of these have fewer jobs than before.
+    /// Groups in which a worker has fewer jobs than before.
     freed: BTreeSet<Pool>,
     due: BTreeSet<(Instant, Due)>,
     closing: bool,
@@ -303,7 +304,8 @@ pub struct Agents {
 }
 
 impl Agents {
-    /// Nobody yet. `seed` is the seed of random ids; `unix_now` (time since 1970) and `now` name the same moment.
+    /// A state without workers and rooms. `seed` is the seed of random ids; `unix_now` (time since 1970) and `now` name
+    /// the same moment.
     pub fn new(config: Arc<Config>, seed: [u8; 32], unix_now: Duration, now: Instant) -> Self {
         Self {
             config,
@@ -364,12 +366,12 @@ impl Agents {
         self.outputs.pop_front()
     }
 
-    /// Workers that are connected.
+    /// Number of workers that are connected.
     pub fn workers(&self) -> usize {
         self.workers.len()
     }
 
-    /// Jobs that wait for a worker, and those that have one.
+    /// Number of jobs that wait for a worker, and of those that have one.
     pub fn jobs(&self) -> (usize, usize) {
         let waiting = self.waiting.values().map(BTreeSet::len).sum();
         let running = self.workers.values().map(|worker| worker.jobs.len()).sum();

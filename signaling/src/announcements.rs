@@ -1,4 +1,4 @@
-//! What of a participant the others have heard, and what they are yet to hear.
+//! The announcements of participants: what others have heard of each, and what they are yet to hear.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -7,65 +7,66 @@ use std::{
 
 use protocol::{ParticipantIdentity, ParticipantSid, livekit::SubscriptionPermission};
 
-/// Between two announcements of one participant, and between two of the room.
+/// The shortest time between two announcements of one participant, and between two of the room.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 
-/// Up to so many sessions hear of each participant at once, and by itself: those are few messages.
+/// The number of sessions up to which they hear of each participant at once, and by itself: those are few messages.
 pub(crate) const FEW: usize = 32;
 
-/// Between two announcements to a crowd: what changed meanwhile is in one message, which is encoded once.
+/// The time between two announcements to a crowd: changes in between are in one message, which is encoded once.
 pub(crate) const TOGETHER: Duration = Duration::from_millis(50);
 
-/// Bytes a second that announcements of one participant may make everybody read: long ones are further apart.
+/// The bytes per second that announcements of one participant may make everybody read: long ones are further apart.
 pub(crate) const BYTES_PER_SECOND: f64 = 128.0 * 1024.0;
 
-/// But not further than this.
+/// The longest time between two announcements of one participant, however long they are.
 const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
 
-/// What is yet to be said.
+/// The announcements that are due.
 #[derive(Debug, Default)]
 pub(crate) struct News {
     pub participants: BTreeMap<ParticipantSid, Change>,
-    /// Who had read it already when the room changed, if the room did.
+    /// Set when the room changed: the participant who had read that already, if any.
     pub room: Option<Option<ParticipantSid>>,
-    /// Not before.
+    /// The room is not announced before this time.
     pub room_at: Option<Instant>,
-    /// Who is to hear what the handles of its data tracks mean, and who pays for it.
+    /// The participants that are to hear the meaning of their data track handles, and the person who is charged for
+    /// each.
     pub handles: BTreeMap<ParticipantSid, Option<ParticipantIdentity>>,
-    /// Who has just connected: how well, those hear who hear of it.
+    /// The participants that have just connected: those who hear of them are to hear how well.
     pub qualities: BTreeSet<ParticipantSid>,
-    /// In a crowd: nothing before.
+    /// In a crowd, nothing is announced before this time.
     pub together_at: Option<Instant>,
-    /// A moderator is doing what is done just now: nobody pays.
+    /// A moderator is the cause of the present changes: nobody is charged.
     pub by_moderator: bool,
 }
 
 /// A change of a participant that is yet to be announced.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Change {
-    /// What others see of it, or rather not only who may receive its tracks.
+    /// Something changed besides the audience: something that others see.
     pub info: bool,
     pub to_itself: bool,
-    /// Its token changed.
+    /// The participant's token changed.
     pub grant: bool,
-    /// It is the participant's own doing, at least in part.
+    /// The change is the participant's own doing, at least in part.
     pub charged: bool,
 }
 
-/// What is known of a participant.
+/// The announcement state of one participant.
 #[derive(Debug, Default)]
 pub(crate) struct Announced {
-    /// A digest of the last announcement.
+    /// Digest of the last announcement.
     pub digest: Option<u64>,
-    /// The next one not before.
+    /// The next announcement is not made before this time.
     pub next: Option<Instant>,
-    /// Who may receive its tracks, as it said last; not in force yet.
+    /// The audience that the publisher named last, which is not in force yet.
     pub audience: Option<SubscriptionPermission>,
-    /// In force not before.
+    /// That audience is not in force before this time.
     pub audience_at: Option<Instant>,
 }
 
-/// Until the next announcement, after one of so many bytes.
+/// The time until the next announcement, after one of `bytes` bytes.
 pub(crate) fn interval(bytes: usize) -> Duration {
     let reading = Duration::from_secs_f64(bytes as f64 / BYTES_PER_SECOND);
     reading.clamp(INTERVAL, LONGEST_INTERVAL)

@@ -11,10 +11,10 @@
 //!                             RoomOutput::ToSession            RoomInput::Media
 //! ```
 //!
-//! What the owner has to keep: the order of messages on each of these arrows; a map from [`SessionId`] to the session's
-//! mailbox; a map from `ParticipantSid` to the room for events of the shard (learnt from `AddPeer`, `AddRelayedPeer` and
-//! `RemovePeer` passing by in [`RoomOutput::ToMedia`]); a map from `RoomSid` to the room for what rooms say to each
-//! other. A session whose client does not read is closed by the owner (`Session::handle_closed`).
+//! The owner keeps: the order of messages on each of these arrows; a map from [`SessionId`] to the session's mailbox; a
+//! map from `ParticipantSid` to the room for events of the shard (learnt from `AddPeer`, `AddRelayedPeer` and
+//! `RemovePeer` passing by in [`RoomOutput::ToMedia`]); a map from `RoomSid` to the room for messages between rooms. A
+//! session whose client does not read is closed by the owner (`Session::handle_closed`).
 
 use std::sync::Arc;
 
@@ -39,19 +39,20 @@ pub struct SessionId(pub u64);
 /// Clients send a ping this often, seconds.
 pub const PING_INTERVAL_SECONDS: u32 = 3;
 
-/// A client that hears nothing for so long takes its connection for dead, seconds: by this it notices that its network has
-/// changed, and resumes. Nobody notices a resume for nothing, and everybody a silence.
+/// The time without a message after which a client takes its connection for dead, seconds: by this it notices that its
+/// network has changed, and resumes. A needless resume is not noticed, a silence is.
 pub const PONG_TIMEOUT_SECONDS: u32 = 8;
 
-/// For us a connection that was silent for so long is dead, seconds: browsers put off what hidden pages want to do.
+/// The time without a message after which we take a connection for dead, seconds: browsers put off what hidden pages
+/// want to do.
 pub const PING_TIMEOUT_SECONDS: u32 = 15;
 
-/// The version we claim in `ServerInfo`. Clients switch features on by it: below 1.8.0 they refuse RPC, above 1.13.6
-/// they publish VP9 and AV1 as rid simulcast where an app asks for it.
+/// The version that we claim in `ServerInfo`. Clients switch features on by it: below 1.8.0 they refuse RPC, above
+/// 1.13.6 they publish VP9 and AV1 as rid simulcast where an app asks for it.
 pub const COMPATIBLE_VERSION: &str = "1.13.7";
 
-/// The codecs clients may publish with unless configured otherwise. The first of a kind is what clients take that know
-/// no other of the list.
+/// The codecs clients may publish with unless configured otherwise. Clients that know none of the list take the first
+/// of a kind.
 const ENABLED_CODECS: [&str; 6] = [
     "audio/opus",
     "audio/red",
@@ -61,7 +62,7 @@ const ENABLED_CODECS: [&str; 6] = [
     "video/AV1",
 ];
 
-/// The signal protocol we speak (`ServerInfo.protocol`).
+/// The signal protocol that we speak (`ServerInfo.protocol`).
 pub const PROTOCOL_VERSION: i32 = 17;
 
 /// The protocol of agents' workers that we speak (`ServerInfo.agent_protocol`).
@@ -71,7 +72,7 @@ pub const AGENT_PROTOCOL: i32 = 1;
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Who joins a room that does not exist opens it. Otherwise only `CreateRoom` does. Heeded by the owner.
+    /// A join opens a room that does not exist. Otherwise only `CreateRoom` opens rooms. Heeded by the owner.
     pub auto_create: bool,
     /// A room that nobody joined is closed after this many seconds.
     pub empty_timeout: u32,
@@ -89,20 +90,20 @@ pub struct Config {
     pub media_timeout: u32,
     /// The most further devices as which one person publishes at a time (`publish` in the older protocol's query).
     pub max_companions: usize,
-    /// May clients simulate faults (`SimulateScenario`), as SDKs do to test themselves? In development mode they may.
+    /// Clients may simulate faults (`SimulateScenario`), as SDKs do to test themselves. True in development mode.
     pub simulations: bool,
     /// The most tracks of one participant, and the most data tracks beside them.
     pub max_tracks: usize,
-    /// The most tracks one participant receives at a time. What it asks for beyond waits until it gives one up. Beside
-    /// them as many data tracks; one more is refused.
+    /// The most tracks that one participant receives at a time, and the most data tracks beside them. A further track
+    /// waits until the participant gives one up; a further data track is refused.
     pub max_subscriptions: usize,
-    /// The codecs clients may publish with, in order of preference, as MIME types.
+    /// The codecs that clients may publish with, in order of preference, as MIME types.
     pub enabled_codecs: Vec<String>,
-    /// May moderators unmute a participant's track?
+    /// Moderators may unmute a participant's track.
     pub enable_remote_unmute: bool,
-    /// Signal messages a client may send per second in the long run.
+    /// Signal messages that a client may send per second in the long run.
     pub requests_per_second: u32,
-    /// Signal messages a client may send at once. A page of 300 tiles that become visible sends 300.
+    /// Signal messages that a client may send at once. A page of 300 tiles that become visible sends 300.
     pub request_burst: u32,
     /// A fresh token is sent this often, seconds. It is valid for [`Config::token_ttl`].
     pub token_refresh: u32,
@@ -147,13 +148,15 @@ impl Default for Config {
 /// A client asks to join, or to resume (`request.reconnect` with `request.participant_sid`).
 #[derive(Debug, Clone, PartialEq)]
 pub struct Join {
-    /// Its connection.
+    /// The session of the client's connection.
     pub session: SessionId,
-    /// From its token. The owner has checked `room_join`, that `room()` is this room, and that there is an identity.
+    /// The contents of the client's token. The owner has checked `room_join`, that `room()` is this room, and that
+    /// there is an identity.
     pub grant: Grant,
-    /// From its `join_request`, or from the query in its place.
+    /// The client's `join_request`, or the query in its place.
     pub request: livekit::JoinRequest,
-    /// It speaks the older protocol, without a `join_request`: it publishes on one PeerConnection and receives on another.
+    /// The client speaks the older protocol, without a `join_request`: it publishes on one PeerConnection and receives
+    /// on another.
     pub two_connections: bool,
 }
 
@@ -163,23 +166,23 @@ pub struct Response {
     message: Arc<SignalResponse>,
     binary: Bytes,
     subject: Option<Subject>,
-    /// What it is put together of.
+    /// The messages that this one is put together of.
     parts: Arc<[Response]>,
 }
 
-/// Of what a message says all there is to say: the next one of the same subject makes it needless, where the client has not
-/// got it yet.
+/// The subject of which a message says everything: a newer message of the same subject replaces it, where the client
+/// has not got it yet.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Subject {
     /// Another participant, by its sid.
     Participant(Arc<str>),
-    /// How well a participant is connected.
+    /// The quality of a participant's connection.
     Quality(Arc<str>),
     /// The room.
     Room,
-    /// May a track be received?
+    /// Permission to receive a track.
     Permission(Arc<str>),
-    /// Does the network carry a track?
+    /// Whether the network carries a track.
     StreamState(Arc<str>),
     /// The layers that others want of a track.
     Layers(Arc<str>),
@@ -187,9 +190,9 @@ pub enum Subject {
     AudioCodecs(Arc<str>),
     /// The sections that an offer has to have.
     Sections,
-    /// Why a track is not received.
+    /// The reason why a track is not received.
     Subscription(Arc<str>),
-    /// What the handles of data tracks mean.
+    /// The meaning of data track handles.
     DataHandles,
 }
 
@@ -226,26 +229,26 @@ impl Subject {
         })
     }
 
-    /// May the newer message be read where the older one would have been? What handles mean is read after the `update` that
-    /// says which tracks there are.
+    /// Whether the newer message may be read in the place of the older one. The meaning of handles must be read after
+    /// the `update` that names the tracks.
     pub fn keeps_its_place(&self) -> bool {
         *self != Self::DataHandles
     }
 }
 
 impl Response {
-    /// The message in it (always `Some` in what a room sends).
+    /// The message inside (always `Some` in responses of a room).
     pub fn message(&self) -> Option<&signal_response::Message> {
         self.message.message.as_ref()
     }
 
-    /// What it says all of, if anything.
+    /// The subject of the message, if it says everything about one.
     pub fn subject(&self) -> Option<&Subject> {
         self.subject.as_ref()
     }
 
-    /// What several messages say, in one: of updates of participants, or of the quality of their connections. `None`: there is
-    /// no message.
+    /// Puts several messages into one: updates of participants, or of the quality of their connections. `None`: there
+    /// is no message.
     pub fn together(parts: Vec<Self>) -> Option<Self> {
         use signal_response::Message as M;
         let (mut participants, mut qualities) = (Vec::new(), Vec::new());
@@ -274,13 +277,13 @@ impl Response {
         })
     }
 
-    /// The messages that it is put together of, each with a subject of its own; empty for one that is not. Where its client is
-    /// behind, a newer one about a subject takes the place of an older one.
+    /// The messages that this one was put together of, each with a subject of its own; empty for one that was not.
+    /// Where its client is behind, a newer message about a subject takes the place of an older one.
     pub fn parts(&self) -> &[Response] {
         &self.parts
     }
 
-    /// The same, for whom its place among other messages matters.
+    /// The same response without its subject: its place among other messages matters to the client.
     pub(crate) fn by_itself(self) -> Self {
         Self {
             subject: None,
@@ -288,12 +291,12 @@ impl Response {
         }
     }
 
-    /// As protobuf.
+    /// The response as protobuf.
     pub fn binary(&self) -> Bytes {
         self.binary.clone()
     }
 
-    /// The whole, for other encodings.
+    /// The response as a value, for other encodings.
     pub fn response(&self) -> &SignalResponse {
         &self.message
     }
@@ -314,30 +317,30 @@ impl From<signal_response::Message> for Response {
     }
 }
 
-/// From a room to a session.
+/// A message of a room to a session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SessionMessage {
-    /// For the client.
+    /// A message for the client.
     Response(Response),
-    /// What the participant is and may do, now: the content of its next token. The first comes with `join`.
+    /// Identity and rights of the participant now: the content of its next token. The first comes with `join`.
     Grant(Box<Grant>),
-    /// The participant goes to another room: the client is told so, and to connect there with a token for this grant.
+    /// The participant goes to another room: the client is told so, and connects there with a token for this grant.
     Move {
-        /// For the other room.
+        /// The grant for the other room.
         grant: Box<Grant>,
-        /// What the client is told; its token is the session's to fill in.
+        /// The message for the client; the session fills in the token.
         moved: Box<livekit::RoomMovedResponse>,
     },
     /// The room is done with this session: it flushes and closes.
     Close,
 }
 
-/// From a session.
+/// An output of a session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum SessionOutput {
-    /// For the client.
+    /// A frame for the client.
     Send(Frame),
-    /// For the room.
+    /// An input for the room.
     ToRoom(RoomInput),
     /// Sign a token for this grant, valid for [`Config::token_ttl`], and hand it to `Session::handle_token`.
     SignToken(Box<Grant>),
@@ -345,7 +348,7 @@ pub enum SessionOutput {
     Close(CloseCause),
 }
 
-/// Why a session ended.
+/// The reason why a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum CloseCause {
     /// The room ended it: the participant left, was removed, was refused or resumed elsewhere.
@@ -356,19 +359,19 @@ pub enum CloseCause {
     PingTimeout,
     /// A message that is none.
     Malformed,
-    /// A message that is too long, or of too many parts.
+    /// The client sent a message that cannot be read.
     TooLong,
-    /// More messages than allowed.
+    /// The client sent a message that is too long, or has too many parts.
     TooMany,
 }
 
 impl CloseCause {
-    /// The client broke the protocol: its participant is removed without a chance to resume.
+    /// Whether the client broke the protocol: its participant is removed without a chance to resume.
     pub fn is_misbehaviour(self) -> bool {
         matches!(self, Self::Malformed | Self::TooLong | Self::TooMany)
     }
 
-    /// For logs and metrics.
+    /// The cause in words: for logs and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Room => "room",
@@ -381,196 +384,197 @@ impl CloseCause {
     }
 }
 
-/// Into a room.
+/// An input of a room.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RoomInput {
     /// A client asks to join or to resume.
     Join(Box<Join>),
     /// A client's message, other than those its session answers itself (pings).
     Request {
-        /// Whose.
+        /// The session.
         session: SessionId,
         /// The message.
         request: Box<signal_request::Message>,
     },
     /// A session ended.
     SessionGone {
-        /// Which.
+        /// The session.
         session: SessionId,
-        /// Why.
+        /// The cause.
         cause: CloseCause,
     },
-    /// From the shard that holds the room's media.
+    /// An event of the shard that holds the room's media.
     Media(sfu::Event),
-    /// From another room, in the order of its [`RoomOutput::ToRoom`].
+    /// A message of another room, in the order of its [`RoomOutput::ToRoom`].
     FromRoom {
-        /// Which.
+        /// The other room.
         room: RoomSid,
-        /// The shard that holds its media (`sfu::Config::index`).
+        /// The shard that holds the other room's media (`sfu::Config::index`).
         shard: u16,
-        /// What it says.
+        /// The message.
         message: RoomMessage,
     },
-    /// There is no such room (any more), to which this one sent something.
+    /// A room to which this one sent something does not exist (any more).
     RoomGone {
-        /// Which.
+        /// The room that does not exist.
         room: RoomSid,
     },
-    /// From the server API. Answered by [`RoomOutput::ApiReply`], in the same turn except for [`ApiCall::PerformRpc`] and
-    /// [`ApiCall::ForwardParticipant`].
+    /// A call of the server API. Answered by [`RoomOutput::ApiReply`], in the same turn except for
+    /// [`ApiCall::PerformRpc`] and [`ApiCall::ForwardParticipant`].
     Api {
         /// Echoed in the reply.
         id: u64,
-        /// What is asked.
+        /// The call.
         call: ApiCall,
     },
     /// The server stops: everybody is told to reconnect, and the room closes.
     Shutdown,
 }
 
-/// From a room to another one: about participants of the one who are in the other too.
+/// A message of a room to another one, about participants of the one who are in the other too.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RoomMessage {
-    /// Somebody is to be in the other room. Answered by [`RoomMessage::ForwardTaken`] or
+    /// A participant is to be in the other room. Answered by [`RoomMessage::ForwardTaken`] or
     /// [`RoomMessage::ForwardRefused`].
     Forward(Box<ForwardedParticipant>),
-    /// Somebody who is there has changed.
+    /// A participant that is in the other room has changed.
     ForwardChanged(Box<ForwardedParticipant>),
-    /// Somebody who is there has left.
+    /// A participant that is in the other room has left.
     ForwardEnded {
-        /// By its sid there.
+        /// The participant's sid in the other room.
         participant: ParticipantSid,
-        /// Why.
+        /// The reason.
         reason: livekit::DisconnectReason,
     },
-    /// The answer: it is there.
+    /// The answer to `Forward`: the participant is in the other room.
     ForwardTaken {
-        /// By its sid there.
+        /// The participant's sid in the other room.
         participant: ParticipantSid,
     },
-    /// The answer: it may not be there; or later: not any more.
+    /// The answer to `Forward`: the participant may not be in the other room; or later: it is there no longer.
     ForwardRefused {
-        /// By its sid there.
+        /// The participant's sid in the other room.
         participant: ParticipantSid,
-        /// Why.
+        /// The reason.
         error: Error,
     },
 }
 
-/// Out of a room.
+/// An output of a room.
 #[derive(Debug, Clone)]
 pub enum RoomOutput {
-    /// For a session. Ignored when it is gone.
+    /// A message for a session. Ignored when the session is gone.
     ToSession {
-        /// Which.
+        /// The session.
         session: SessionId,
-        /// What.
+        /// The message.
         message: SessionMessage,
     },
-    /// For the shard.
+    /// A command for the shard.
     ToMedia(sfu::Command),
-    /// For another room: [`RoomInput::FromRoom`] there, or [`RoomInput::RoomGone`] here.
+    /// A message for another room: [`RoomInput::FromRoom`] there, or [`RoomInput::RoomGone`] here.
     ToRoom {
-        /// Which.
+        /// The other room.
         room: RoomSid,
-        /// What.
+        /// The message.
         message: RoomMessage,
     },
-    /// Answer to an API call.
+    /// The answer to an API call.
     ApiReply {
-        /// The call's.
+        /// Id of the call.
         id: u64,
         /// The result.
         reply: Result<ApiReply, Error>,
     },
-    /// For the application, if it wants to hear of it. A room's events come in the order in which things happened.
+    /// An event for the application, if it wants such events. A room's events come in the order in which things
+    /// happened.
     Webhook(Box<livekit::WebhookEvent>),
-    /// For [`Agents`](crate::Agents), in the order in which things happened.
+    /// News for [`Agents`](crate::Agents), in the order in which things happened.
     Agents(RoomNews),
     /// The room has ended; forget it. Nothing but [`RoomOutput::Redirect`], refused API calls and refusals for other
     /// rooms follow.
     Closed,
-    /// This join came after [`RoomOutput::Closed`]: hand it to a new room of the name.
+    /// A join that came after [`RoomOutput::Closed`]: hand it to a new room of the name.
     Redirect(Box<Join>),
 }
 
 /// A call of the server API (RoomService) to one room. The owner has checked the grant.
 #[derive(Debug, Clone, PartialEq)]
 pub enum ApiCall {
-    /// What ListRooms tells of this room. → [`ApiReply::Room`]
+    /// The room, as ListRooms tells it. → [`ApiReply::Room`]
     GetRoom,
-    /// → [`ApiReply::Room`]
+    /// Replaces the room's metadata. → [`ApiReply::Room`]
     UpdateRoomMetadata {
         /// The new metadata.
         metadata: String,
     },
     /// Ends the room. → [`ApiReply::Done`]
     DeleteRoom,
-    /// → [`ApiReply::Participants`]
+    /// All participants. → [`ApiReply::Participants`]
     ListParticipants,
-    /// → [`ApiReply::Participant`]
+    /// One participant. → [`ApiReply::Participant`]
     GetParticipant {
-        /// Who.
+        /// The participant.
         identity: ParticipantIdentity,
     },
-    /// → [`ApiReply::Done`]
+    /// Removes a participant. → [`ApiReply::Done`]
     RemoveParticipant {
-        /// Who.
+        /// The participant.
         identity: ParticipantIdentity,
-        /// Its tokens that are valid since before this time (`nbf`, seconds since 1970) do not let it in again while the
-        /// room is open.
+        /// The participant's tokens that are valid since before this time (`nbf`, seconds since 1970) do not let it in
+        /// again ([`Room::revocations`](crate::Room::revocations)).
         revoke_before: Option<u64>,
     },
-    /// → [`ApiReply::Track`]
+    /// Mutes or unmutes a track. → [`ApiReply::Track`]
     MuteTrack {
-        /// Whose.
+        /// The publisher.
         identity: ParticipantIdentity,
-        /// Which, as the caller wrote it.
+        /// The track's sid, as the caller wrote it.
         track_sid: String,
-        /// Muted or unmuted.
+        /// The track is to be muted; otherwise unmuted.
         muted: bool,
     },
-    /// → [`ApiReply::Participant`]
+    /// Changes name, metadata, attributes or permissions of a participant. → [`ApiReply::Participant`]
     UpdateParticipant(Box<livekit::UpdateParticipantRequest>),
-    /// → [`ApiReply::Done`]
+    /// Subscribes a participant to tracks, or ends subscriptions. → [`ApiReply::Done`]
     UpdateSubscriptions(Box<livekit::UpdateSubscriptionsRequest>),
-    /// → [`ApiReply::Done`]
+    /// Sends a data packet to participants. → [`ApiReply::Done`]
     SendData(Box<livekit::SendDataRequest>),
     /// Calls a method that a participant has registered, and waits for its answer. → [`ApiReply::Rpc`]
     PerformRpc(Box<livekit::PerformRpcRequest>),
-    /// The participant leaves for another room, with a token for it. → [`ApiReply::Done`]
+    /// A participant leaves for another room, with a token for it. → [`ApiReply::Done`]
     MoveParticipant {
-        /// Who.
+        /// The participant.
         identity: ParticipantIdentity,
-        /// The room it goes to, which is open.
+        /// The room that the participant goes to, which is open.
         destination: Box<livekit::Room>,
     },
-    /// The participant is in another room too, as long as it is in this one. Answered when the other room has. →
+    /// A participant is in another room too, as long as it is in this one. Answered when the other room has answered. →
     /// [`ApiReply::Done`]
     ForwardParticipant {
-        /// Who.
+        /// The participant.
         identity: ParticipantIdentity,
         /// The other room, which is open.
         destination: RoomSid,
     },
 }
 
-/// Answer to an [`ApiCall`].
+/// The answer to an [`ApiCall`].
 #[derive(Debug, Clone, PartialEq)]
 pub enum ApiReply {
-    /// Nothing to say but that it is done.
+    /// The call is carried out.
     Done,
     /// The room.
     Room(Box<livekit::Room>),
-    /// Everybody, hidden ones too.
+    /// All participants, hidden ones too.
     Participants(Vec<livekit::ParticipantInfo>),
     /// One participant.
     Participant(Box<livekit::ParticipantInfo>),
-    /// What a participant's method returned.
+    /// The result of a participant's method.
     Rpc {
-        /// As the participant wrote it.
+        /// The result as the participant wrote it.
         payload: String,
     },
-    /// A track; `None` when it is unknown.
+    /// A track; `None` when the track is unknown.
     Track(Option<Box<livekit::TrackInfo>>),
 }

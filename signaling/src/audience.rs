@@ -1,4 +1,4 @@
-//! Who may receive the tracks of a publisher.
+//! The audience of a publisher: the participants that may receive its tracks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -11,11 +11,11 @@ use protocol::{
 pub enum Audience {
     #[default]
     Everybody,
-    /// By identity: the tracks, or all.
+    /// Only these identities, each with the tracks that it may receive.
     Only(BTreeMap<ParticipantIdentity, Tracks>),
 }
 
-/// Tracks somebody may receive.
+/// The tracks that an identity may receive.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Tracks {
     All,
@@ -35,7 +35,7 @@ impl Tracks {
 }
 
 impl Audience {
-    /// From the wire. `identity_of` resolves the deprecated form by sid.
+    /// Reads an audience from the wire. `identity_of` resolves the deprecated form by sid.
     pub fn new(
         permission: SubscriptionPermission,
         identity_of: impl Fn(ParticipantSid) -> Option<ParticipantIdentity>,
@@ -59,7 +59,7 @@ impl Audience {
         Self::Only(allowed)
     }
 
-    /// May `identity` receive `track`?
+    /// Whether `identity` may receive `track`.
     pub fn allows(&self, identity: &ParticipantIdentity, track: TrackSid) -> bool {
         match self {
             Self::Everybody => true,
@@ -71,7 +71,7 @@ impl Audience {
         }
     }
 
-    /// The same of a data track.
+    /// Whether `identity` may receive the data track.
     pub fn allows_data(&self, identity: &ParticipantIdentity, track: DataTrackSid) -> bool {
         match self {
             Self::Everybody => true,

@@ -1,4 +1,4 @@
-//! The second codec of a track.
+//! The backup of a track: its second codec.
 
 use protocol::{
     TrackSid, codec,
@@ -10,24 +10,24 @@ use protocol::{
 
 use sfu::SpatialLayer;
 
-/// Layers up to this one, or none.
+/// The layers up to this one, or none.
 pub(crate) type WantedLayers = Option<SpatialLayer>;
 
 /// The second codec of a track. In `TrackInfo.codecs` it is the second one too.
 pub(crate) struct Backup {
-    /// For the media engine.
+    /// Sid of the backup in the media engine.
     pub sid: TrackSid,
     /// The codec as the client names it, without `video/`.
     pub codec: String,
-    /// The client's id of it; empty until it is published.
+    /// The client's id of the backup; empty until it is published.
     pub cid: String,
     pub bound: bool,
-    /// The layers that somebody wants, as the publisher was told.
+    /// The wanted layers, as the publisher was told.
     pub wanted: WantedLayers,
 }
 
 impl Backup {
-    /// The backup that a request announces. None is taken of an encrypted track: clients would send it in the clear.
+    /// The backup that a request announces. An encrypted track gets none: clients would send it in the clear.
     pub fn announced(request: &AddTrackRequest, rng: &mut impl rand::Rng) -> Option<Self> {
         let mut codecs = request.simulcast_codecs.iter();
         let first = &codecs.next()?.codec;
@@ -48,7 +48,7 @@ impl Backup {
         })
     }
 
-    /// What others hear of it.
+    /// The backup as others see it.
     pub fn info(&self) -> SimulcastCodecInfo {
         SimulcastCodecInfo {
             mime_type: codec::mime_type("video", &self.codec),

@@ -1,8 +1,8 @@
-//! What a participant may cause: a message is charged for what follows from it, to the person behind it and not to the
-//! connection it came by. Who has spent all waits; its messages keep their order, and of what only the newest state matters
-//! only the newest is kept. Nobody is thrown out for what can be waited for.
+//! Budgets of work: a message is charged for the work that it causes, to the person behind it and not to the connection
+//! it came by. Messages of somebody who has spent everything wait; they keep their order, and where only the newest
+//! state matters, only the newest is kept. Nobody is thrown out where waiting will do.
 //!
-//! The unit is about what a kilobyte costs that somebody is sent, or an object that is looked up.
+//! One unit is about the cost of a kilobyte that somebody is sent, or of an object that is looked up.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -13,30 +13,30 @@ use std::{
 use crate::{api::Config, descriptions::DescriptionBudgets};
 use protocol::{ParticipantIdentity, budget::Budget, livekit::signal_request};
 
-/// A long frame counts as several: to read it costs by its length. A page in a meeting of 160 that each change the
-/// description of 900 kB stays below half of the limit.
+/// The bytes of a frame that count as one request. A long frame counts as several: to read it costs by its length. A
+/// page in a meeting of 160 that each change the description of 900 kB stays below half of the limit.
 pub(crate) const BYTES_PER_REQUEST: usize = 64 * 1024;
 
-/// Units a principal gets back each second: ten megabytes a second of what others are sent.
+/// Units that a principal gets back each second: ten megabytes a second of messages to others.
 pub(crate) const PER_SECOND: f64 = 10_000.0;
 
-/// Units it may spend at once. Joining a room of 5,000 tracks and asking for each of them fits.
+/// Units that a principal may spend at once. Joining a room of 5,000 tracks and asking for each of them fits.
 pub(crate) const BURST: f64 = 50_000.0;
 
-/// What one deed costs beyond that is forgiven: nobody waits longer than five seconds for it.
+/// The deepest debt, units. The cost of a deed beyond that is forgiven: nobody waits longer than five seconds for it.
 const DEEPEST_DEBT: f64 = 5.0 * PER_SECOND;
 
-/// Accounts that are kept before those that are full again are forgotten.
+/// The number of accounts above which those that are full again are forgotten.
 const MANY_ACCOUNTS: usize = 1000;
 
-/// Messages of one participant that may wait. A client that sends more than this while it has nothing to spend reads no
-/// answers.
+/// The most messages of one participant that wait. A client that sends more than this while it has nothing to spend
+/// reads no answers.
 const MAX_WAITING: usize = 1000;
 
-/// The same in bytes: two of the longest frames.
+/// The most bytes of messages of one participant that wait: two of the longest frames.
 const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 
-/// What each principal may still cause, by whatever connection it does.
+/// The account of each principal, whatever connection its messages come by.
 #[derive(Debug)]
 pub(crate) struct Ledger {
     config: Arc<Config>,
@@ -44,11 +44,12 @@ pub(crate) struct Ledger {
     opened: Instant,
 }
 
+/// The account of one principal.
 #[derive(Debug)]
 struct Account {
     balance: f64,
     at: Instant,
-    /// Its messages, as [`Config::requests_per_second`] limits those of one connection.
+    /// The budget of messages, as [`Config::requests_per_second`] limits those of one connection.
     requests: Budget,
     descriptions: DescriptionBudgets,
 }
@@ -59,7 +60,7 @@ impl Account {
         (self.balance + gained).min(BURST)
     }
 
-    /// It is as if there were none.
+    /// Whether the account is as if it were new.
     fn is_full(&self, config: &Config, now: Instant) -> bool {
         let mut requests = self.requests.clone();
         self.balance(now) >= BURST
@@ -69,7 +70,7 @@ impl Account {
 }
 
 impl Ledger {
-    /// Nobody has spent anything.
+    /// A ledger in which nobody has spent anything.
     pub fn new(config: Arc<Config>, now: Instant) -> Self {
         Self {
             config,
@@ -93,20 +94,20 @@ impl Ledger {
         self.accounts.entry(principal.clone()).or_insert_with(new)
     }
 
-    /// Takes so many units, if need be on credit.
+    /// Takes `units` from the account, if need be on credit.
     pub fn charge(&mut self, principal: &ParticipantIdentity, units: u64, now: Instant) {
         let account = self.account(principal, now);
         account.balance = (account.balance(now) - units as f64).max(-DEEPEST_DEBT);
         account.at = now;
     }
 
-    /// A message of so many bytes has come. False: that is one too many.
+    /// Counts a message of `bytes` bytes. False: that is one too many.
     pub fn count(&mut self, principal: &ParticipantIdentity, bytes: usize, now: Instant) -> bool {
         let units = u32::try_from(1 + bytes / BYTES_PER_REQUEST).unwrap_or(u32::MAX);
         self.account(principal, now).requests.take(units, now)
     }
 
-    /// What it may still have read of descriptions.
+    /// The budgets of descriptions that the principal may still have read.
     pub fn descriptions(
         &mut self,
         principal: &ParticipantIdentity,
@@ -123,16 +124,16 @@ impl Ledger {
         }
     }
 
-    /// From when on it owes nothing; `None`: it owes nothing now.
+    /// When the principal owes nothing any more; `None`: it owes nothing now.
     pub fn owes_until(&self, principal: &ParticipantIdentity, now: Instant) -> Option<Instant> {
         let debt = -self.accounts.get(principal)?.balance(now);
-        // Not sooner than it is true, whatever is lost in rounding.
+        // One microsecond later than computed, so that rounding never makes it too early.
         let wait = Duration::from_secs_f64(debt.max(0.0) / PER_SECOND) + Duration::from_micros(1);
         (debt > 0.0).then(|| now + wait)
     }
 }
 
-/// Messages that wait for their participant to have something to spend, oldest first.
+/// The messages of a participant that wait for its budget, oldest first.
 #[derive(Debug, Default)]
 pub(crate) struct Waiting {
     pub messages: VecDeque<(signal_request::Message, usize)>,
@@ -141,7 +142,7 @@ pub(crate) struct Waiting {
 }
 
 impl Waiting {
-    /// False: there is no room for it.
+    /// Adds a message. False: there is no room for it.
     pub fn push(&mut self, message: signal_request::Message) -> bool {
         let bytes = message.encoded_len();
         let same = |(known, _): &(signal_request::Message, usize)| replaces(&message, known);
@@ -149,7 +150,8 @@ impl Waiting {
         if let Some((_, bytes)) = known.and_then(|place| self.messages.remove(place)) {
             self.bytes -= bytes;
         }
-        // Who may receive a track must be known before the track is. Everything else is said when it was said last.
+        // The audience of a track must be known before the track is. Any other message takes the place of its newest
+        // version.
         let is_permission = matches!(message, signal_request::Message::SubscriptionPermission(_));
         let place = known.filter(|_| is_permission);
         let place = place.unwrap_or(self.messages.len());
@@ -158,13 +160,14 @@ impl Waiting {
         self.messages.len() <= MAX_WAITING && self.bytes <= MAX_WAITING_BYTES
     }
 
+    /// The oldest message.
     pub fn pop(&mut self) -> Option<signal_request::Message> {
         let (message, bytes) = self.messages.pop_front()?;
         self.bytes -= bytes;
         Some(message)
     }
 
-    /// What belongs to a negotiation ends with the connection it came by.
+    /// Drops the messages of a negotiation, which ends with the connection they came by.
     pub fn forget_negotiation(&mut self) {
         use signal_request::Message as M;
         let bytes = &mut self.bytes;
@@ -176,7 +179,7 @@ impl Waiting {
     }
 }
 
-/// Does what the new message says make the old one, which was not carried out yet, needless?
+/// Whether the new message makes the old one, which was not carried out yet, needless.
 fn replaces(new: &signal_request::Message, old: &signal_request::Message) -> bool {
     use signal_request::Message as M;
     match (new, old) {

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-/// Translates `now` to the time since 1970.
+/// A translation of `now` to the time since 1970.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Clock {
     start: Instant,

@@ -1,21 +1,21 @@
-//! What a participant publishes and receives of data tracks.
+//! The data tracks that a participant publishes and receives.
 
 use std::{collections::BTreeMap, time::Instant};
 
 use protocol::{DataTrackSid, livekit::DataTrackInfo};
 use sfu::DataTrackHandle as Handle;
 
-/// What a participant publishes and receives of data tracks.
+/// The data tracks that a participant publishes and receives.
 #[derive(Debug, Default)]
 pub(crate) struct DataTracks {
-    /// It receives what it has said nothing about.
+    /// The participant receives tracks for which it has expressed no wish.
     pub auto_subscribe: bool,
-    /// In the order of publication.
+    /// Published tracks, in the order of publication.
     pub published: Vec<DataTrack>,
     pub subscriptions: BTreeMap<DataTrackSid, DataSubscription>,
     /// The last handle that was given out for a subscription.
     pub last_handle: u16,
-    /// It hears what its handles mean not before.
+    /// The participant hears the meaning of its handles not before this time.
     pub handles_at: Option<Instant>,
 }
 
@@ -23,15 +23,15 @@ pub(crate) struct DataTracks {
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct DataTrack {
     pub sid: DataTrackSid,
-    /// In the publisher's packets; also in `info`.
+    /// The handle in the publisher's packets; also in `info`.
     pub handle: Handle,
     pub info: DataTrackInfo,
-    /// Others have heard of it.
+    /// Others have heard of the track.
     pub announced: bool,
 }
 
 impl DataTrack {
-    /// As it is in another room: under another sid, and the same handle.
+    /// The track as it is in another room: under another sid, and the same handle.
     pub fn elsewhere(&self, sid: DataTrackSid) -> Self {
         let mut info = self.info.clone();
         info.sid = sid.to_string();
@@ -44,19 +44,19 @@ impl DataTrack {
     }
 }
 
-/// What a participant wants of one data track, and has.
+/// A participant's wish for one data track, and what came of it.
 #[derive(Debug, Default)]
 pub(crate) struct DataSubscription {
-    /// What it asked for; `None`: whatever [`DataTracks::auto_subscribe`] says.
+    /// The wish; `None`: whatever [`DataTracks::auto_subscribe`] says.
     pub wish: Option<bool>,
-    /// In the packets it gets, once it got any: the same until the track ends.
+    /// The handle in the packets to the participant, once it got any: the same until the track ends.
     pub handle: Option<Handle>,
-    /// The shard was told to send it.
+    /// The shard was told to send the track.
     pub active: bool,
 }
 
 impl DataTracks {
-    /// Nothing yet.
+    /// No data tracks yet.
     pub fn new(auto_subscribe: bool) -> Self {
         Self {
             auto_subscribe,
@@ -64,6 +64,7 @@ impl DataTracks {
         }
     }
 
+    /// Whether the participant wants to receive the track.
     pub fn wants(&self, track: DataTrackSid) -> bool {
         let wish = self
             .subscriptions
@@ -72,11 +73,13 @@ impl DataTracks {
         wish.unwrap_or(self.auto_subscribe)
     }
 
+    /// Whether others have heard of a track that the participant publishes.
     pub fn is_announced(&self, track: DataTrackSid) -> bool {
         let mut published = self.published.iter();
         published.any(|known| known.sid == track && known.announced)
     }
 
+    /// Number of data tracks that the shard sends to the participant.
     pub fn active(&self) -> usize {
         let subscriptions = self.subscriptions.values();
         subscriptions
@@ -97,7 +100,7 @@ impl DataTracks {
             let mut subscriptions = self.subscriptions.values();
             subscriptions.any(|subscription| subscription.handle == Some(handle))
         };
-        // Each is used once before one is used again: packets of the former track may still be under way.
+        // Each handle is used once before one is used again: packets of the former track may still be under way.
         let next = (1..=u16::MAX).map(|step| self.last_handle.wrapping_add(step));
         let handle = next
             .filter_map(Handle::new)

@@ -1,4 +1,4 @@
-//! A participant as another room is told of it.
+//! A participant as its room describes it to another room.
 
 use protocol::{
     ParticipantSid,
@@ -8,10 +8,10 @@ use protocol::{
 
 use crate::{audience::Audience, data_tracks::DataTrack};
 
-/// A participant and what it publishes, as another room is told of it.
+/// A participant and what it publishes, as its room describes it to another room.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ForwardedParticipant {
-    /// Its sid there.
+    /// The participant's sid in the other room.
     pub(crate) sid: ParticipantSid,
     pub(crate) grant: Grant,
     pub(crate) client: ClientInfo,
@@ -21,7 +21,7 @@ pub struct ForwardedParticipant {
     pub(crate) data: Vec<DataTrack>,
 }
 
-/// One of its tracks. All sids are those of the other room.
+/// A track of a forwarded participant. All sids are those of the other room.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct ForwardedTrack {
     pub info: TrackInfo,

@@ -1,4 +1,4 @@
-//! A room that a participant is forwarded to.
+//! The forward of a participant to another room.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +12,25 @@ use crate::{
     track::Track,
 };
 
-/// A room that a participant is forwarded to.
+/// The forward of a participant to another room.
 #[derive(Debug)]
 pub(crate) struct Forward {
     room: RoomSid,
-    /// Its sid there.
+    /// The participant's sid in that room.
     sid: ParticipantSid,
-    /// Where that room's media is; `None` until it has taken the participant.
+    /// The shard of that room; `None` until the room has taken the participant.
     shard: Option<u16>,
-    /// The API call that waits for that.
+    /// The API call that waits until the room has taken the participant.
     call: Option<u64>,
-    /// Its tracks, with the sids they have there. One that changes its codec is another track there.
+    /// The participant's tracks, with their sids and codecs in that room. A track that changes its codec is another
+    /// track there.
     tracks: BTreeMap<TrackSid, (TrackSid, sfu::TrackCodec)>,
-    /// The same of its data tracks.
+    /// The participant's data tracks, with their sids in that room.
     data: BTreeMap<DataTrackSid, DataTrackSid>,
 }
 
 impl Forward {
-    /// Nothing is known yet of what the participant publishes. `call` waits until the room has taken it.
+    /// A forward of which no tracks are known yet. `call` waits until the room has taken the participant.
     pub fn new(room: RoomSid, sid: ParticipantSid, call: u64) -> Self {
         Self {
             room,
@@ -56,8 +57,8 @@ impl Forward {
         self.call
     }
 
-    /// The room has taken the participant, whose media goes to this shard from now on: what the participant's own shard
-    /// must know. Whoever waited for it is answered by the caller.
+    /// The room has taken the participant, whose media goes to this shard from now on. Returns the API call that waits,
+    /// for the caller to answer, and commands for the participant's own shard.
     pub fn taken(&mut self, peer: ParticipantSid, shard: u16) -> (Option<u64>, Vec<sfu::Command>) {
         self.shard = Some(shard);
         let tracks = self.tracks.iter();
@@ -68,7 +69,7 @@ impl Forward {
         (self.call.take(), commands)
     }
 
-    /// It is over: what the participant's own shard must know.
+    /// Ends the forward. Returns commands for the participant's own shard.
     pub fn end(self, peer: ParticipantSid) -> Vec<sfu::Command> {
         let tracks = self.tracks.into_values();
         let mut commands: Vec<_> = tracks
@@ -78,7 +79,7 @@ impl Forward {
         commands
     }
 
-    /// Brings the tracks in line with what the participant publishes. What the shard must know of it is returned.
+    /// Brings the tracks in line with what the participant publishes. Returns commands for the participant's own shard.
     pub fn update_tracks(
         &mut self,
         peer: ParticipantSid,
@@ -116,13 +117,13 @@ impl Forward {
         commands
     }
 
-    /// The participant's tracks as that room is told of them.
+    /// The participant's tracks, with their sids in that room.
     pub fn tracks_there(&self, tracks: &[Track]) -> Vec<ForwardedTrack> {
         let describe = |track: &Track| {
             let (sid, codec) = self.tracks.get(&track.sid)?;
             let mut info = track.info.clone();
             info.sid = sid.to_string();
-            // A backup stays in its room.
+            // A backup stays in the participant's own room.
             info.codecs.truncate(1);
             let media = sfu::PublishedTrack {
                 sid: *sid,
@@ -136,14 +137,14 @@ impl Forward {
         tracks.iter().filter_map(describe).collect()
     }
 
-    /// The same of its data tracks.
+    /// The participant's data tracks, with their sids in that room.
     pub fn data_there(&self, data: &[DataTrack]) -> Vec<DataTrack> {
         data.iter()
             .filter_map(|track| Some(track.elsewhere(*self.data.get(&track.sid)?)))
             .collect()
     }
 
-    /// Who may receive its tracks, by the sids they have there. People are known by identity in both rooms.
+    /// The audience of the tracks, with their sids in that room. People are known by identity in both rooms.
     pub fn audience_there(&self, audience: &Audience) -> Audience {
         let Audience::Only(allowed) = audience else {
             return Audience::Everybody;

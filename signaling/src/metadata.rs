@@ -1,11 +1,11 @@
-//! Metadata and attributes, changed.
+//! Changes of metadata and attributes.
 
 use std::collections::BTreeMap;
 
 use protocol::{error::Error, limits, token::Grant};
 
-/// Changes what is given: an empty text stays as it is, an attribute with an empty value is deleted. All or nothing;
-/// true when something changed.
+/// Applies a change: an empty text changes nothing, an attribute with an empty value is deleted. All or nothing; true
+/// when something changed.
 pub(crate) fn apply(
     grant: &mut Grant,
     name: &str,

@@ -1,4 +1,4 @@
-//! One participant as the room knows it: who it is, what it may do, what it publishes and what it receives.
+//! One participant as the room knows it: identity, rights, tracks and subscriptions.
 
 use std::{
     collections::BTreeMap,
@@ -33,81 +33,83 @@ use crate::{
 pub(crate) struct Participant {
     pub sid: ParticipantSid,
     pub identity: ParticipantIdentity,
-    /// Its signal connection; `None` while it may resume.
+    /// The participant's signal connection; `None` while it may resume.
     pub session: Option<SessionId>,
-    /// What it is and may do now. Starts as its token says, and follows moderators and its own updates.
+    /// Identity and rights now. The grant starts as the token says, and follows moderators and the participant's own
+    /// updates.
     pub grant: Grant,
     pub client: ClientInfo,
-    /// It receives on another PeerConnection than the one on which it publishes.
+    /// The participant receives on another PeerConnection than the one on which it publishes.
     pub two_connections: bool,
     pub auto_subscribe: bool,
     pub adaptive_stream: bool,
     pub state: State,
-    /// Since 1970.
+    /// When the participant joined, since 1970.
     pub joined_at: Duration,
-    /// Grows with each `update` about it; clients drop older ones.
+    /// Number of the last `update` about the participant; clients drop older ones.
     pub version: u32,
-    /// In the order of publication.
+    /// Published tracks, in the order of publication.
     pub tracks: Vec<Track>,
     pub subscriptions: BTreeMap<TrackSid, Subscription>,
-    /// How many of them are active.
+    /// Number of active subscriptions.
     pub active_subscriptions: usize,
-    /// What it publishes and receives of data tracks.
+    /// The data tracks that the participant publishes and receives.
     pub data: DataTracks,
-    /// How good its connection is.
+    /// Quality of the participant's connection.
     pub quality: sfu::Quality,
-    /// Who may receive its tracks.
+    /// The participants that may receive its tracks.
     pub audience: Audience,
-    /// What others know of it.
+    /// The announcement state: what others know of the participant.
     pub announced: Announced,
-    /// Messages of its client that wait to be carried out.
+    /// Messages of the client that wait to be carried out.
     pub waiting: Waiting,
     /// Messages that a resumed session still has to hear, oldest first.
     pub missed: Vec<Response>,
-    /// It came back once. An offer whose answer was lost meanwhile it has taken back, and we have not.
+    /// The participant came back once. Its client has then taken back an offer whose answer was lost meanwhile, and we
+    /// have not.
     pub resumed: bool,
-    /// It came back, and has not said yet which data packets it got.
+    /// The participant came back, and has not said yet which data packets it got.
     pub replay_due: bool,
-    /// Removed at this time if its media has not connected.
+    /// The participant is removed at this time if its media has not connected.
     pub connect_by: Option<Instant>,
-    /// Removed at this time if it has not resumed.
+    /// The participant is removed at this time if it has not resumed.
     pub resume_by: Option<Instant>,
-    /// Told to reconnect at this time if its media transport has not come back.
+    /// The participant is told to reconnect at this time if its media transport has not come back.
     pub media_by: Option<Instant>,
-    /// Its client closed the media transport.
+    /// The client closed the media transport.
     pub media_closed: bool,
-    /// The offer it has not answered, and when it is told to reconnect for that.
+    /// Our offer that the client has not answered, and when the client is told to reconnect for that.
     pub awaited_answer: Option<(u32, Instant)>,
-    /// Its offers and answers, as far as they are not read.
+    /// Offers and answers of the client that are not read yet.
     pub descriptions: Descriptions,
-    /// Rooms that it is in too, from this one.
+    /// Other rooms that the participant is forwarded to from this one.
     pub forwards: Vec<Forward>,
-    /// The room it is connected to, where that is another one: here it only publishes.
+    /// The room that the participant is connected to, where that is another one: here it only publishes.
     pub forwarded_from: Option<RoomSid>,
-    /// A simulation its client asked for: it is reached over this protocol only.
+    /// A simulation that the client asked for: it is reached over this protocol only.
     pub protocol: Option<CandidateProtocol>,
-    /// A simulation its client asked for: cut the signal connection at the next resume.
+    /// A simulation that the client asked for: the signal connection is cut at the next resume.
     pub cut_on_resume: Option<CutOnResume>,
 }
 
-/// See `SimulateScenario.disconnect_signal_on_resume`.
+/// The cut of `SimulateScenario.disconnect_signal_on_resume`.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CutOnResume {
     pub until: Instant,
-    /// Cut before a single message.
+    /// The connection is cut before a single message.
     pub silently: bool,
 }
 
-/// What a participant wants of one track, and has.
+/// A participant's wish for one track, and what came of it.
 #[derive(Debug, Default)]
 pub(crate) struct Subscription {
-    /// What it asked for; `None`: whatever `auto_subscribe` says.
+    /// The wish; `None`: whatever `auto_subscribe` says.
     pub wish: Option<bool>,
-    /// The shard was told to send it.
+    /// The shard was told to send the track.
     pub active: bool,
-    /// It would be, were there not as many as there may be.
+    /// The track would be sent, were there not as many subscriptions as allowed.
     pub waiting: bool,
-    /// What it asked for in `track_setting`.
+    /// The setting that the participant asked for in `track_setting`.
     pub setting: Option<TrackSetting>,
     /// The last answer of the publisher's [`Audience`], as the subscriber knows it.
     pub refused: bool,
@@ -120,11 +122,12 @@ impl Participant {
         self.tracks.iter_mut().find(has_it)
     }
 
-    /// Differs when others would see it differently. Without `version`, which says that it does. And of how many bytes.
+    /// A digest that differs when others would see the participant differently, and the number of bytes digested.
+    /// `version` is not part of it.
     pub fn digest(&self) -> (u64, usize) {
         let mut info = self.info();
         info.version = 0;
-        // In no order; the grant has them in one.
+        // Attributes are in no order here; the grant has them in one.
         info.attributes.clear();
         let mut hasher = DefaultHasher::new();
         let bytes = info.encode_to_vec();
@@ -133,7 +136,7 @@ impl Participant {
         (hasher.finish(), bytes.len())
     }
 
-    /// Somebody of whom nothing is known but its grant and its client, and who joins (`joined_at`: since 1970).
+    /// A participant that joins, of which nothing is known but its grant and its client. `joined_at`: since 1970.
     pub fn new(sid: ParticipantSid, grant: Grant, client: ClientInfo, joined_at: Duration) -> Self {
         Self {
             sid,
@@ -171,42 +174,44 @@ impl Participant {
         }
     }
 
-    /// Does the room stay open for it?
+    /// Whether the room stays open for this participant.
     pub fn holds_room(&self) -> bool {
         self.forwarded_from.is_none() && !self.is_dependent()
     }
 
-    /// Is it here for others only: an agent or a recorder?
+    /// Whether this is an agent or a recorder, which are here for others only.
     pub fn is_dependent(&self) -> bool {
         is_dependent(&self.grant)
     }
 
-    /// What it sent to negotiate is given up with its connection.
+    /// Drops the descriptions and messages of a negotiation, which ends with its connection.
     pub fn forget_negotiation(&mut self) {
         self.descriptions.forget();
         self.waiting.forget_negotiation();
     }
 
-    /// Do others see it?
+    /// Whether others see the participant.
     pub fn is_visible(&self) -> bool {
         self.state == State::Active && !self.is_hidden()
     }
 
+    /// Whether the grant hides the participant from others.
     pub fn is_hidden(&self) -> bool {
         self.grant.video.as_ref().is_some_and(|video| video.hidden)
     }
 
+    /// Whether the participant may receive tracks.
     pub fn can_subscribe(&self) -> bool {
         self.forwarded_from.is_none() && self.grant.video().may_subscribe()
     }
 
-    /// Who is charged for what it does ([`Grant::principal`]).
+    /// The person who is charged for this participant ([`Grant::principal`]).
     pub fn principal(&self) -> ParticipantIdentity {
         self.grant.principal()
     }
 
-    /// May it publish a sound or a picture as this source? Where its sources are named, what it calls a microphone is a
-    /// sound, and what it does not name is none of them.
+    /// Whether the participant may publish sound or picture as this source. Where its grant names sources, a microphone
+    /// must be sound, and so on; a track without a source is none of them.
     pub fn can_publish(&self, source: TrackSource, kind: MediaKind) -> bool {
         let video = self.grant.video();
         let sources = &video.can_publish_sources;
@@ -218,7 +223,7 @@ impl Participant {
         video.may_publish() && (sources.is_empty() || is_named())
     }
 
-    /// May it neither publish nor receive tracks? Its client has nothing to connect.
+    /// Whether the participant may neither publish nor receive tracks. Its client has nothing to connect.
     pub fn is_without_media(&self) -> bool {
         let video = self.grant.video();
         !video.may_publish() && !video.may_subscribe()
@@ -232,7 +237,7 @@ impl Participant {
         self.tracks.iter_mut().find(|track| track.sid == sid)
     }
 
-    /// Does it want to receive `track`?
+    /// Whether the participant wants to receive `track`.
     pub fn wants(&self, track: TrackSid) -> bool {
         self.subscriptions
             .get(&track)
@@ -240,17 +245,18 @@ impl Participant {
             .unwrap_or(self.auto_subscribe)
     }
 
-    /// Does it publish anything that others can receive?
+    /// Whether the participant publishes anything that others can receive.
     pub fn is_publisher(&self) -> bool {
         self.tracks.iter().any(|track| track.bound)
     }
 
+    /// The participant's rights as the media engine enforces them.
     pub fn media_permissions(&self) -> sfu::PeerPermissions {
         sfu::PeerPermissions {
             can_publish_data: self.grant.video().may_publish_data(),
             hidden: self.is_hidden(),
             agent: self.kind() == Kind::Agent,
-            // What a room says in writing, or is recorded to have said, is not up to who was the loudest.
+            // A transcript or a recording must not depend on who was the loudest.
             hears_all: self.is_dependent(),
         }
     }
@@ -259,7 +265,7 @@ impl Participant {
         kind_of(&self.grant)
     }
 
-    /// Does it record? Agents and others may be told to by a flag alone.
+    /// Whether the participant records. Agents and others may be marked by a flag alone.
     pub fn is_recorder(&self) -> bool {
         self.kind() == Kind::Egress || self.grant.video().recorder
     }
@@ -273,7 +279,7 @@ impl Participant {
         details
     }
 
-    /// As others see it.
+    /// The participant as others see it.
     pub fn info(&self) -> ParticipantInfo {
         ParticipantInfo {
             sid: self.sid.to_string(),
@@ -302,13 +308,13 @@ impl Participant {
             kind_details: self.kind_details(),
             attributes: self.grant.attributes.clone().into_iter().collect(),
             client_protocol: self.client.client_protocol,
-            // Values we do not know could not be written as JSON.
+            // Values that we do not know could not be written as JSON.
             capabilities: self.client.capabilities().map(Into::into).collect(),
             ..ParticipantInfo::default()
         }
     }
 
-    /// As others see it last. Without what may be long: many are kept, for those who come back.
+    /// The participant as others see it last. Without the long parts: many are kept, for clients that come back.
     pub fn farewell(&self, reason: DisconnectReason) -> ParticipantInfo {
         ParticipantInfo {
             metadata: String::new(),
@@ -317,7 +323,7 @@ impl Participant {
         }
     }
 
-    /// As the application sees it last.
+    /// The participant as the application sees it last.
     pub fn last_info(&self, reason: DisconnectReason) -> ParticipantInfo {
         ParticipantInfo {
             state: State::Disconnected.into(),
@@ -330,7 +336,7 @@ impl Participant {
     }
 }
 
-/// Agents and recorders are told by their kind, or by older tokens' flags.
+/// The kind in a grant. Agents and recorders are told by their kind, or by flags of older tokens.
 pub(crate) fn kind_of(grant: &Grant) -> Kind {
     let video = grant.video();
     match Kind::from_str_name(&grant.kind.to_ascii_uppercase()) {
@@ -341,7 +347,7 @@ pub(crate) fn kind_of(grant: &Grant) -> Kind {
     }
 }
 
-/// Agents and recorders, of whatever kind else: they keep no room open, take no seat and are not counted.
+/// Whether the grant is an agent's or a recorder's: they keep no room open, take no seat and are not counted.
 pub(crate) fn is_dependent(grant: &Grant) -> bool {
     let video = grant.video();
     matches!(kind_of(grant), Kind::Agent | Kind::Egress) || video.agent || video.recorder
@@ -379,7 +385,7 @@ fn permission_of(grant: &Grant) -> ParticipantPermission {
     }
 }
 
-/// Writes a moderator's permission into the grant. That it is an agent its kind says from then on: in a token the flag
+/// Writes a moderator's permission into the grant. An agent is marked by its kind from then on: in a token the flag
 /// would also say that its holder is a worker.
 #[allow(deprecated)] // See `permission_of`.
 pub(crate) fn set_permission(grant: &mut Grant, permission: &ParticipantPermission) {
@@ -406,7 +412,7 @@ pub(crate) fn set_permission(grant: &mut Grant, permission: &ParticipantPermissi
     grant.video.get_or_insert_default().agent = false;
 }
 
-/// What a source gives; `None` for no source in particular.
+/// The kind of media of a source; `None` for no source in particular.
 fn kind_of_source(source: TrackSource) -> Option<MediaKind> {
     match source {
         TrackSource::Microphone | TrackSource::ScreenShareAudio => Some(MediaKind::Audio),
@@ -415,7 +421,7 @@ fn kind_of_source(source: TrackSource) -> Option<MediaKind> {
     }
 }
 
-/// `camera`, `microphone`, `screen_share`, `screen_share_audio`, in any case.
+/// The source with this name: `camera`, `microphone`, `screen_share` or `screen_share_audio`, in any case.
 fn source_named(name: &str) -> Option<TrackSource> {
     TrackSource::from_str_name(&name.to_ascii_uppercase())
 }

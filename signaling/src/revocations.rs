@@ -1,23 +1,24 @@
-//! Whose tokens do not let them in any more.
+//! Revoked tokens, which do not let anybody in.
 
 use std::collections::BTreeMap;
 
 use protocol::{ParticipantIdentity, token::Grant};
 
-/// Identities that one room remembers.
+/// The most identities that one room remembers.
 const MAX: usize = 1000;
 
-/// Tokens that a moderator has revoked, of one room. They outlive it: a room of the same name that opens later knows them,
-/// as far as its owner keeps them ([`Room::revocations`](crate::Room::revocations), [`Room::remember`](crate::Room::remember)).
+/// Tokens that a moderator has revoked, of one room. They outlive it: a room of the same name that opens later knows
+/// them, as far as its owner keeps them ([`Room::revocations`](crate::Room::revocations), ///
+/// [`Room::remember`](crate::Room::remember)).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revocations(BTreeMap<ParticipantIdentity, u64>);
 
 impl Revocations {
-    /// Tokens of this identity, and of its companions, that are valid since before a time (seconds since 1970) do not let
-    /// anybody in.
+    /// Revokes tokens. Those of this identity, and of its companions, that are valid since before a time (seconds since
+    /// 1970) do not let anybody in.
     pub fn add(&mut self, identity: &ParticipantIdentity, before: u64) {
         if self.0.len() >= MAX && !self.0.contains_key(identity) {
-            // The oldest: its tokens are the likeliest to have expired.
+            // The oldest goes: its tokens are the likeliest to have expired.
             let oldest = self.0.iter().min_by_key(|(_, before)| **before);
             if let Some(oldest) = oldest.map(|(identity, _)| identity.clone()) {
                 self.0.remove(&oldest);
@@ -27,14 +28,14 @@ impl Revocations {
         *known = before.max(*known);
     }
 
-    /// All of `others` too.
+    /// Adds all of `others`.
     pub fn extend(&mut self, others: &Self) {
         for (identity, before) in &others.0 {
             self.add(identity, *before);
         }
     }
 
-    /// The token of this grant lets nobody in.
+    /// Whether the token of this grant is revoked.
     pub fn covers(&self, grant: &Grant) -> bool {
         let valid_since = grant.not_before.unwrap_or(0);
         let revoked = |identity| self.0.get(&identity);
@@ -43,12 +44,12 @@ impl Revocations {
         known.any(|before| valid_since < *before)
     }
 
-    /// How many identities.
+    /// Number of identities.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Nobody's.
+    /// Whether no token is revoked.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }

@@ -1,7 +1,8 @@
-//! One meeting. This file holds its state and routes; each group of verbs has its own file:
-//! `door`, `join`, `principal`, `resume`, `leave`, `descriptions`, `negotiate`, `publish`, `subscribe`, `metadata`, `announce`,
-//! `presence`, `moderate`, `simulate`, `budget` and `cost` (what a message may cause), `rpc`, `webhook`, `dynacast`,
-//! `data_tracks`, `forward` (to other rooms) and `forwarded` (from other rooms).
+//! One meeting. This file holds the state and routes; each group of verbs has its own file in `room/`: `admission` (at
+//! the door), `join`, `principal`, `resume`, `leave`, `descriptions`, `negotiate`, `publish`, `backup`, `subscribe`,
+//! `metadata`, `announce`, `presence`, `moderate`, `simulate`, `budget` and `cost` (the work that a message causes),
+//! `rpc`, `webhook`, `agents`, `dynacast`, `data_tracks`, `forward_participant` (to other rooms) and
+//! `forwarded_participants` (from other rooms).
 
 mod admission;
 mod agents;
@@ -54,10 +55,10 @@ use crate::{
 /// The most messages kept for a participant without a signal connection. Only moderators cause them.
 const MAX_MISSED: usize = 256;
 
-/// The tag of a room (`CreateRoom`, or the room configuration of a token) that says how many voices are forwarded.
+/// The tag of a room (`CreateRoom`, or the room configuration of a token) with the number of voices that are forwarded.
 const AUDIO_TOP_N: &str = "audio_top_n";
 
-/// One meeting: who is in it, what they publish, and who receives what.
+/// One meeting: its participants, their tracks and their subscriptions.
 pub struct Room {
     pub(crate) sid: RoomSid,
     pub(crate) name: RoomName,
@@ -69,35 +70,35 @@ pub struct Room {
     pub(crate) clock: Clock,
     pub(crate) created_at: Duration,
     pub(crate) rng: StdRng,
-    /// Tells frames the server injects from encrypted ones.
+    /// The trailer of frames that the server injects, by which clients tell them from encrypted ones.
     pub(crate) sif_trailer: Vec<u8>,
     pub(crate) participants: BTreeMap<ParticipantSid, Participant>,
     pub(crate) identities: BTreeMap<ParticipantIdentity, ParticipantSid>,
     pub(crate) sessions: BTreeMap<SessionId, ParticipantSid>,
-    /// Who wants to come in and owes something, by principal; and until when it does.
+    /// Joins that wait at the door because their principal owes something, by principal; and until when.
     pub(crate) door: BTreeMap<ParticipantIdentity, (Instant, Box<Join>)>,
-    /// Whose tokens do not let them in any more.
+    /// Tokens that were revoked.
     pub(crate) revoked: Revocations,
-    /// Every published track, and who publishes it.
+    /// Published tracks and their publishers.
     pub(crate) tracks: BTreeMap<TrackSid, ParticipantSid>,
-    /// Every published data track, and who publishes it.
+    /// Published data tracks and their publishers.
     pub(crate) data_tracks: BTreeMap<DataTrackSid, ParticipantSid>,
-    /// Who left lately: a client that resumes may not have heard of it.
+    /// Participants that left lately: a client that resumes may not have heard of it.
     pub(crate) departed: VecDeque<(Instant, ParticipantInfo)>,
     pub(crate) speakers: Speakers,
-    /// Who was told to connect anew because media did not arrive, and when.
+    /// Participants that were told to connect anew because media did not arrive, and when.
     pub(crate) renewed: BTreeMap<ParticipantIdentity, Instant>,
-    /// Who was told to come back over another protocol, and until when that is remembered.
+    /// Participants that were told to come back over another protocol, and until when that is remembered.
     pub(crate) switched: BTreeMap<ParticipantIdentity, (livekit::CandidateProtocol, Instant)>,
-    /// Voices that are forwarded, where the room has its own number; 0: all.
+    /// Number of voices that are forwarded, where the room has its own; 0: all.
     pub(crate) audio_top_n: Option<usize>,
     /// Calls of participants' methods that wait for an answer, by the id of their request.
     pub(crate) calls: BTreeMap<String, Call>,
-    /// What is yet to be announced.
+    /// The announcements that are due.
     pub(crate) news: News,
-    /// What each principal may still cause.
+    /// The account of each principal.
     pub(crate) ledger: Ledger,
-    /// Principals of whom the application has heard lately that they gave up before they were there, and until when.
+    /// Principals that gave up before they were there, as the application was told, and until when that is remembered.
     pub(crate) given_up: BTreeMap<ParticipantIdentity, Instant>,
     /// `num_participants` and `active_recording` as everybody knows them.
     pub(crate) announced: (u32, bool),
@@ -107,8 +108,8 @@ pub struct Room {
 }
 
 impl Room {
-    /// An empty room. `settings` are those of the token or API call that opens it (they win over `config`); `seed` is
-    /// the seed of its random ids; `unix_now` (time since 1970) and `now` name the same moment.
+    /// An empty room. `settings` are those of the token or API call that opens the room (they win over `config`);
+    /// `seed` is the seed of its random ids; `unix_now` (time since 1970) and `now` name the same moment.
     pub fn new(
         name: RoomName,
         settings: Option<&livekit::RoomConfiguration>,
@@ -161,7 +162,7 @@ impl Room {
         room
     }
 
-    /// Its sid.
+    /// The room's sid.
     pub fn sid(&self) -> RoomSid {
         self.sid
     }
@@ -198,7 +199,7 @@ impl Room {
                     },
             } => self.forward_participant(id, &identity, destination),
             RoomInput::Api { id, call } => {
-                // A moderator's doing is charged to nobody.
+                // The doing of a moderator is charged to nobody.
                 self.news.by_moderator = true;
                 let reply = self.api(call, now);
                 self.news.by_moderator = false;
@@ -265,12 +266,12 @@ impl Room {
         }
     }
 
-    /// Tokens that were revoked in a room of this name before it are revoked in it too.
+    /// Tokens that were revoked in an earlier room of this name are revoked in this one too.
     pub fn remember(&mut self, revoked: &Revocations) {
         self.revoked.extend(revoked);
     }
 
-    /// Tokens that are revoked in it.
+    /// The tokens that are revoked in this room.
     pub fn revocations(&self) -> &Revocations {
         &self.revoked
     }
@@ -315,7 +316,8 @@ impl Room {
             .push_back(RoomOutput::ToSession { session, message });
     }
 
-    /// Sends to one participant. Without a signal connection, what a resume does not bring anyway is kept for it.
+    /// Sends to one participant. Without a signal connection, a message that a resume does not bring anyway is kept for
+    /// the participant.
     pub(crate) fn send(&mut self, to: ParticipantSid, response: impl Into<Response>) {
         let Some(participant) = self.participants.get_mut(&to) else {
             return;
@@ -323,7 +325,7 @@ impl Room {
         let response = response.into();
         match participant.session {
             Some(session) => self.tell(session, SessionMessage::Response(response)),
-            // Nobody comes back for it.
+            // A forwarded participant does not come back for messages.
             None if participant.forwarded_from.is_some() => {}
             None if outlives_connection(&response) => {
                 keep_missed(&mut participant.missed, response)
@@ -351,7 +353,7 @@ impl Room {
     }
 }
 
-/// Of what changes over and over only the newest state is kept.
+/// Keeps a message; of messages about the same state only the newest.
 fn keep_missed(missed: &mut Vec<Response>, response: Response) {
     let subject = response.subject();
     let is_same = |known: &&mut Response| subject.is_some() && known.subject() == subject;
@@ -362,8 +364,8 @@ fn keep_missed(missed: &mut Vec<Response>, response: Response) {
     }
 }
 
-/// Must a client that lost its connection still hear this? `reconnect` brings the state of everybody; negotiation starts
-/// anew with the client's offer and with ours.
+/// Whether a client that lost its connection must still hear this. `reconnect` brings the state of everybody;
+/// negotiation starts anew with the client's offer and with ours.
 fn outlives_connection(response: &Response) -> bool {
     use signal_response::Message as M;
     matches!(

@@ -1,56 +1,57 @@
-//! What a room tells those who send agents to it.
+//! The news of a room for those who send agents to it.
 
 use protocol::{
     ParticipantSid,
     livekit::{self, ParticipantInfo, RoomAgentDispatch},
 };
 
-/// What a room tells of itself to those who send agents.
+/// News of a room for those who send agents.
 #[derive(Debug, Clone, PartialEq)]
 pub enum RoomNews {
-    /// It is open.
+    /// The room is open.
     Opened {
-        /// As the API sees it.
+        /// The room as the API sees it.
         info: Box<livekit::Room>,
-        /// The agents that whoever opened it wants there. Where none are named, every agent without a name is wanted.
+        /// The agents that the opener of the room wants there. Where none are named, every agent without a name is
+        /// wanted.
         agents: Vec<RoomAgentDispatch>,
     },
-    /// It has other metadata.
+    /// The room has other metadata.
     MetadataChanged {
-        /// The new.
+        /// The new metadata.
         metadata: String,
     },
-    /// Somebody has joined.
+    /// A participant has joined.
     Joined {
-        /// By its sid.
+        /// The participant's sid.
         sid: ParticipantSid,
-        /// As others see it.
+        /// The participant as others see it.
         info: Box<ParticipantInfo>,
-        /// The agents that its token wants here.
+        /// The agents that the participant's token wants here.
         agents: Vec<RoomAgentDispatch>,
     },
-    /// Somebody who had no track publishes its first.
+    /// A participant that had no track publishes its first.
     Published {
-        /// By its sid.
+        /// The participant's sid.
         sid: ParticipantSid,
-        /// As others see it.
+        /// The participant as others see it.
         info: Box<ParticipantInfo>,
     },
-    /// Somebody's signal connection broke.
+    /// A participant's signal connection broke.
     Away {
-        /// By its sid.
+        /// The participant's sid.
         sid: ParticipantSid,
     },
-    /// Somebody has a signal connection again.
+    /// A participant has a signal connection again.
     Back {
-        /// By its sid.
+        /// The participant's sid.
         sid: ParticipantSid,
     },
-    /// Somebody has left.
+    /// A participant has left.
     Left {
-        /// By its sid.
+        /// The participant's sid.
         sid: ParticipantSid,
     },
-    /// It has ended.
+    /// The room has ended.
     Closed,
 }

@@ -7,15 +7,18 @@ use protocol::ParticipantSid;
 /// A call that waits for its answer.
 #[derive(Debug)]
 pub(crate) struct Call {
-    /// The API's.
+    /// Id of the API call.
     pub id: u64,
+    /// The participant whose method is called.
     pub callee: ParticipantSid,
-    /// `None`: acknowledged.
+    /// When the participant must have acknowledged the call; `None`: it has.
     pub acknowledge_by: Option<Instant>,
+    /// When the participant must have answered.
     pub respond_by: Instant,
 }
 
 impl Call {
+    /// When the call has waited long enough.
     pub fn due(&self) -> Instant {
         let ack = self.acknowledge_by.unwrap_or(self.respond_by);
         ack.min(self.respond_by)

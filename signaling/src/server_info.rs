@@ -1,10 +1,10 @@
-//! What clients and workers of agents are told of us.
+//! The `ServerInfo` for clients and for workers of agents.
 
 use protocol::livekit::{ServerInfo, server_info::Edition};
 
 use crate::api::{AGENT_PROTOCOL, COMPATIBLE_VERSION, Config, PROTOCOL_VERSION};
 
-/// What clients and workers of agents are told of us.
+/// The `ServerInfo` for clients and for workers of agents.
 pub(crate) fn server_info(config: &Config) -> ServerInfo {
     ServerInfo {
         edition: Edition::Standard.into(),

@@ -1,6 +1,7 @@
 //! One participant's conversation: frames in, frames out.
 //!
-//! The session knows the wire (encodings, limits, pings, what may be said before `join`), the room knows the meeting.
+//! The session knows the wire (encodings, limits, pings, the messages allowed before `join`), the room knows the
+//! meeting.
 
 use std::{
     collections::VecDeque,
@@ -27,10 +28,11 @@ use crate::{
     farewell::leave,
 };
 
-/// Messages kept for a client whose `join` is not out yet. The room sends `join` first, so that there are hardly any.
+/// The most messages kept for a client whose `join` is not out yet. The room sends `join` first, so that there are
+/// hardly any.
 const MAX_HELD_BACK: usize = 64;
 
-/// Metadata and attributes above this size do not go into refreshed tokens: the token must still fit into a URL.
+/// The largest metadata and attributes that go into refreshed tokens, bytes: the token must still fit into a URL.
 const MAX_TOKEN_TEXT: usize = 16 * 1024;
 
 /// One signal connection.
@@ -44,13 +46,14 @@ pub struct Session {
     /// Set by the first ping: a client that never pings is watched by the socket's own pings.
     silent_at: Option<Instant>,
     grant: Option<Box<Grant>>,
-    /// The participant goes to another room as soon as there is a token for it.
+    /// Set when the participant goes to another room: sent as soon as there is a token for it.
     moved: Option<Box<RoomMovedResponse>>,
     refresh_every: Duration,
     refresh_at: Option<Instant>,
     outputs: VecDeque<SessionOutput>,
 }
 
+/// The phase of a signal connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// Neither `join` nor `reconnect` is out.
@@ -60,8 +63,8 @@ enum Phase {
 }
 
 impl Session {
-    /// A connection whose token and join request were read. Its first output is the join for the room of the grant.
-    /// `unix_now` (time since 1970) and `now` name the same moment.
+    /// The session of a connection whose token and join request were read. Its first output is the join for the room of
+    /// the grant. `unix_now` (time since 1970) and `now` name the same moment.
     pub fn new(join: Join, config: &Config, unix_now: Duration, now: Instant) -> Self {
         Self {
             id: join.session,
@@ -138,7 +141,7 @@ impl Session {
     pub fn handle_message(&mut self, message: SessionMessage, now: Instant) {
         match (self.phase, message) {
             (Phase::Closed, _) => {}
-            // The client has yet to hear where it goes.
+            // The client has yet to hear where the participant goes.
             (_, SessionMessage::Close) if self.moved.is_some() => {}
             (_, SessionMessage::Close) => self.close(CloseCause::Room),
             (_, SessionMessage::Move { grant, moved }) => {
@@ -147,7 +150,7 @@ impl Session {
             }
             (_, SessionMessage::Grant(grant)) => {
                 self.grant = Some(grant);
-                // Before `join` there is nobody to send it to.
+                // Before `join` the client takes no token.
                 if self.phase == Phase::Open {
                     self.refresh_token(now);
                 }
@@ -175,7 +178,7 @@ impl Session {
         }
     }
 
-    /// The token of [`SessionOutput::SignToken`].
+    /// Takes the token that [`SessionOutput::SignToken`] asked for.
     pub fn handle_token(&mut self, token: String, _now: Instant) {
         if let Some(mut moved) = self.moved.take() {
             // Some clients take the token from one message, some from the other.
@@ -228,7 +231,7 @@ impl Session {
     }
 
     fn sign(&mut self, mut grant: Box<Grant>) {
-        // As old as the one it takes the place of: what revokes that one revokes this one too.
+        // The new token is as old as the one that it replaces: a revocation of that one covers this one too.
         grant.not_before.get_or_insert(0);
         let attributes: usize = grant
             .attributes
@@ -285,7 +288,7 @@ impl Session {
         self.end(cause);
     }
 
-    /// Ends, and tells the room.
+    /// Ends the session, and tells the room.
     fn end(&mut self, cause: CloseCause) {
         if self.phase != Phase::Closed {
             self.forward(RoomInput::SessionGone {

@@ -1,4 +1,4 @@
-//! Who speaks, as everybody was told.
+//! The active speakers, as the clients were told.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -9,25 +9,28 @@ use protocol::{
 
 use crate::api::Response;
 
-/// Who speaks, as everybody was told.
+/// The active speakers, as the clients were told.
 #[derive(Debug, Default)]
 pub(crate) struct Speakers {
     pub levels: BTreeMap<ParticipantSid, f32>,
-    /// Speech a client asked to have simulated, and when it ends.
+    /// Participants whose speech is simulated, and when it ends.
     pub simulated: BTreeMap<ParticipantSid, Instant>,
 }
 
 impl Speakers {
+    /// Forgets a participant that is gone.
     pub fn forget(&mut self, sid: ParticipantSid) {
         self.levels.remove(&sid);
         self.simulated.remove(&sid);
     }
 
+    /// Whether anybody speaks, as the clients were told.
     #[cfg(test)]
     pub fn is_anybody_speaking(&self) -> bool {
         !self.levels.is_empty() || !self.simulated.is_empty()
     }
 
+    /// When the next simulated speech ends.
     pub fn simulated_until(&self) -> Option<Instant> {
         self.simulated.values().min().copied()
     }

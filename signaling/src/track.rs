@@ -17,32 +17,33 @@ use crate::{
 /// A published track.
 pub(crate) struct Track {
     pub sid: TrackSid,
-    /// The client's id of it, from `add_track`.
+    /// The client's id of the track, from `add_track`.
     pub cid: String,
     pub info: TrackInfo,
-    /// As the shard was told.
+    /// The track as the shard was told.
     pub media: sfu::PublishedTrack,
-    /// What it is encoded with, once it is bound.
+    /// The codec of the track, once it is bound.
     pub encoding: sfu::TrackCodec,
-    /// Bound to a section of an offer: others may hear of it.
+    /// The track is bound to a section of an offer: others may hear of it.
     pub bound: bool,
-    /// Others have heard of it.
+    /// Others have heard of the track.
     pub announced: bool,
-    /// Somebody receives it, and the publisher was told.
+    /// Somebody receives the track, and the publisher was told.
     pub subscribed: bool,
-    /// The codec its client announced, by [`protocol::codec::name`].
+    /// The codec that the client announced, by [`protocol::codec::name`].
     pub codec: String,
-    /// The codecs its client could send, if it is a sound; likewise.
+    /// The codecs that the client could send of a sound, by the same names.
     pub audio_codecs: Vec<String>,
-    /// Somebody needs one of them, as the publisher was told.
+    /// Whether one of those codecs is needed, as the publisher was told.
     pub needed: Option<bool>,
-    /// The layers that somebody wants, as the publisher was told.
+    /// The wanted layers, as the publisher was told.
     pub wanted: Option<WantedLayers>,
-    /// Its second codec, where it has one.
+    /// The second codec, where the track has one.
     pub backup: Option<Backup>,
 }
 
 impl Track {
+    /// The backup is about to be sent: takes over what the request says of it.
     pub fn publish_backup(&mut self, request: &AddTrackRequest) {
         let (Some(backup), Some(info)) = (&mut self.backup, self.info.codecs.get_mut(1)) else {
             return;
@@ -55,7 +56,7 @@ impl Track {
         info.layers = layers.map(known_layer).collect();
     }
 
-    /// What the media engine hears of its backup.
+    /// The backup for the media engine.
     #[allow(deprecated)] // Older clients read the deprecated fields.
     pub(crate) fn backup_for_media(&self) -> Option<PublishedTrack> {
         let backup = self.backup.as_ref()?;
@@ -154,6 +155,7 @@ impl Track {
         }
     }
 
+    /// The track is bound to the section `mid`, with this codec.
     pub fn bind(&mut self, mid: String, codec: TrackCodec) {
         self.bound = true;
         if let Some(first) = self.info.codecs.first_mut() {
@@ -188,7 +190,7 @@ fn for_media(
         audio: AudioFeatures {
             stereo: request.stereo || feature(AudioTrackFeature::TfStereo),
             dtx: !(request.disable_dtx || feature(AudioTrackFeature::TfNoDtx)),
-            // Encrypted frames do not survive it: the packets within would be taken for other ones.
+            // Encrypted frames do not survive RED: the packets within would be taken for other ones.
             red: is_audio && !request.disable_red && info.encryption() == Encryption::None,
         },
         mime_type: info.mime_type.clone(),

@@ -1,5 +1,5 @@
-//! Workers and agents that are gone, and those that come back. An agent has its own connection to the room and often outlives
-//! that of its worker: another one is sent only when both are gone.
+//! Workers and agents that are gone, and those that come back. An agent has a connection of its own to the room, which
+//! often outlives that of its worker: another one is sent only when both are gone.
 
 use std::time::{Duration, Instant};
 
@@ -13,21 +13,24 @@ use protocol::{
 
 use super::{Agents, Due, Job, Report, Stage, WorkerId, jobs::shortened};
 
-/// When neither a worker nor its agent is connected, one of them is back by then, or both are gone. Clients try again at
-/// once; a job is in other hands before anybody waits ten seconds, even when one worker does not answer.
+/// The time in which a worker or its agent must be back when neither is connected: after it, both count as gone.
+/// Clients try again at once; a job is in other hands before anybody waits ten seconds, even when one worker does not
+/// answer.
 const COMEBACK: Duration = Duration::from_secs(2);
 
-/// An agent that left the room has failed if it is not back by then and its worker has not said that it is done.
+/// The time in which an agent that left the room must be back, or its worker must have said that the job is done: after
+/// it, the job has failed.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// A second agent of a job is in the room by then. If it is not, what was said of the job's end was said of it.
+/// The time in which a second agent of a job must be in the room. After it, a report that the job has ended counts for
+/// the second agent.
 const ARRIVAL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The most jobs a worker that comes back may say it still has, in one message.
+/// The most jobs that a worker that comes back may claim in one message.
 const MAX_CLAIMS: usize = 1000;
 
 impl Agents {
-    /// Its worker is gone.
+    /// The job's worker is gone.
     pub(super) fn orphan(&mut self, sid: JobSid, now: Instant) {
         let updated_at = self.clock.unix(now);
         let Some(job) = self.jobs.get_mut(&sid) else {
@@ -40,7 +43,7 @@ impl Agents {
         self.await_comeback(sid, now);
     }
 
-    /// If its worker is gone, and its agent too, one of them has some time to come back.
+    /// Gives the job some time in which its worker or its agent may come back, when both are gone.
     pub(super) fn await_comeback(&mut self, sid: JobSid, now: Instant) {
         let is_alive = self.jobs.get(&sid).is_some_and(|job| self.is_alive(job));
         let Some(job) = self.jobs.get_mut(&sid) else {
@@ -54,7 +57,7 @@ impl Agents {
         }
     }
 
-    /// Nobody came back: another worker is asked.
+    /// Asks another worker for the job: neither worker nor agent came back.
     pub(super) fn replace(&mut self, sid: JobSid, now: Instant) {
         let Some(job) = self.jobs.get_mut(&sid) else {
             return;
@@ -76,7 +79,7 @@ impl Agents {
         self.place(sid, now);
     }
 
-    /// Its agent is in the room.
+    /// The job's agent is in the room.
     pub(super) fn agent_joined(&mut self, sid: JobSid) {
         if let Some(job) = self.jobs.get_mut(&sid) {
             job.arrived = true;
@@ -85,7 +88,7 @@ impl Agents {
         self.agent_is_back(sid);
     }
 
-    /// Its agent is connected. Whoever was asked to replace it need not.
+    /// The job's agent is connected. A worker that was asked to replace it need not do so.
     pub(super) fn agent_is_back(&mut self, sid: JobSid) {
         let stage = self.jobs.get(&sid).map(|job| job.stage);
         if let Some(Stage::Orphaned { .. } | Stage::Waiting(_) | Stage::Asked { .. }) = stage {
@@ -98,13 +101,13 @@ impl Agents {
         }
     }
 
-    /// Its agent has left the room: by itself, or because somebody removed it.
+    /// The job's agent has left the room: by itself, or because somebody removed it.
     pub(super) fn agent_left(&mut self, sid: JobSid, now: Instant) {
         let Some(job) = self.jobs.get_mut(&sid) else {
             return;
         };
         let is_held = matches!(job.stage, Stage::Running { .. });
-        // The one before may be leaving only now.
+        // The agent before may be leaving only now.
         if is_held && !job.arrived {
             return;
         }
@@ -119,7 +122,7 @@ impl Agents {
         self.await_comeback(sid, now);
     }
 
-    /// Is its agent in the room, and connected?
+    /// Whether the job's agent is in the room, and connected.
     fn is_alive(&self, job: &Job) -> bool {
         let person = || {
             let meeting = self.meetings.get(&job.room)?;
@@ -129,15 +132,16 @@ impl Agents {
         person().is_some_and(|person| !person.away)
     }
 
-    /// May this be the worker that has or had the job, on another connection? It does not say who it was before.
+    /// Whether this may be the worker that has or had the job, on another connection. A worker does not say who it was
+    /// before.
     fn may_be_its_own(&self, id: WorkerId, job: &Job) -> bool {
         self.workers.get(&id).is_some_and(|worker| {
             job.api_key.as_ref() == Some(&worker.api_key) && worker.pool.as_ref() == Some(&job.pool)
         })
     }
 
-    /// A worker says how a job of its own is going, or one that it had before its connection broke. What it says of others'
-    /// jobs counts for nothing.
+    /// Takes a worker's report on a job of its own, or on one that it had before its connection broke. Reports on jobs
+    /// of other workers are ignored.
     pub(super) fn update_job(&mut self, id: WorkerId, update: UpdateJobStatus, now: Instant) {
         let Ok(sid) = update.job_id.parse::<JobSid>() else {
             return;
@@ -157,7 +161,7 @@ impl Agents {
                     (false, false) => !is_held,
                     (_, true) => false,
                 };
-                // Of a job that had one agent only, it cannot be said of another.
+                // A job that had one agent only can only mean that one.
                 if is_over || !job.resuming {
                     self.end(sid, status, &update.error, now);
                 } else if is_owner || !is_held || job.arrived {
@@ -177,8 +181,8 @@ impl Agents {
         }
     }
 
-    /// A job is said to be over that had an agent before: that one may be meant, which ends when the next takes its place.
-    /// It was, if the next is in the room after some time.
+    /// Keeps a report that a job is over which had an agent before: the report may mean that agent, which ends when the
+    /// next takes its place. It did, if the next agent is in the room after some time.
     fn doubt(&mut self, sid: JobSid, status: JobStatus, error: &str, now: Instant) {
         let until = now + ARRIVAL_TIMEOUT;
         if let Some(job) = self.jobs.get_mut(&sid) {
@@ -191,7 +195,7 @@ impl Agents {
         }
     }
 
-    /// The time is up in which a second agent arrives.
+    /// Decides on a kept report: the time in which a second agent arrives is over.
     pub(super) fn report_due(&mut self, sid: JobSid, now: Instant) {
         let is_alive = self.jobs.get(&sid).is_some_and(|job| self.is_alive(job));
         let job = self.jobs.get_mut(&sid);
@@ -201,8 +205,8 @@ impl Agents {
         }
     }
 
-    /// A worker that lost its connection, but not its agents, says which it still has. What it cannot have any more, because
-    /// the job has ended or never was its own, it is told to end.
+    /// A worker that lost its connection, but not its agents, says which jobs it still has. Those that it cannot have
+    /// any more, because the job has ended or never was its own, it is told to end.
     pub(super) fn claim_jobs(&mut self, id: WorkerId, claim: &MigrateJobRequest, now: Instant) {
         for text in claim.job_ids.iter().take(MAX_CLAIMS) {
             let Ok(sid) = text.parse::<JobSid>() else {
@@ -211,7 +215,7 @@ impl Agents {
             let job = self.jobs.get(&sid);
             let job = job.filter(|job| job.stage != Stage::Ended && self.may_be_its_own(id, job));
             match job {
-                // Its agent may be on the way, and another worker's too.
+                // The worker's agent may be on the way, and another worker's too.
                 Some(job) if matches!(job.stage, Stage::Running { .. }) && !self.is_alive(job) => {}
                 Some(_) => self.take_back(sid, id, now),
                 None => self.terminate_at(id, text.clone()),
@@ -219,8 +223,8 @@ impl Agents {
         }
     }
 
-    /// Its worker is back, and has it still. The connection it had before may not have ended yet; who was to send another
-    /// agent, which is not there yet, is told not to.
+    /// Gives a job back to its worker, which is back and still has it. The worker's connection before may not have
+    /// ended yet. A worker that was to send another agent, which is not there yet, is told not to.
     fn take_back(&mut self, sid: JobSid, id: WorkerId, now: Instant) {
         let updated_at = self.clock.unix(now);
         let Some(job) = self.jobs.get(&sid) else {

@@ -1,4 +1,4 @@
-//! The wishes that agents be in a room: from the server API, from the settings of rooms, from tokens.
+//! Dispatches, the wishes that agents be in a room: from the server API, from the settings of rooms, from tokens.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,13 +20,13 @@ const MAX_WISHES: usize = 16;
 /// The most dispatches of one room.
 const MAX_DISPATCHES: usize = 100;
 
-/// Names, metadata and attributes of all dispatches of a room together, bytes.
+/// The most bytes of names, metadata and attributes of all dispatches of a room together.
 const MAX_DISPATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// May these agents be asked for?
+/// Checks whether these agents may be asked for.
 ///
 /// # Errors
-/// Says which of them is too many, or what of it is too long.
+/// Says which of them is too many, or what is too long.
 pub fn check_dispatches(wishes: &[RoomAgentDispatch]) -> Result<(), Error> {
     if wishes.len() > MAX_WISHES {
         return Err(Error::InvalidArgument("too many agents for one room"));
@@ -48,7 +48,7 @@ impl Agents {
     /// `CreateDispatch`: an agent is wanted in an open room.
     ///
     /// # Errors
-    /// When there is no such room, or a limit is reached.
+    /// [`Error`] when there is no such room, or a limit is reached.
     pub fn create_dispatch(
         &mut self,
         room: &RoomName,
@@ -65,10 +65,10 @@ impl Agents {
         Ok(self.describe(meeting, dispatch))
     }
 
-    /// `DeleteDispatch`: its agents leave.
+    /// `DeleteDispatch`: the agents of a dispatch leave.
     ///
     /// # Errors
-    /// When there is no such room or dispatch.
+    /// [`Error`] when there is no such room or dispatch.
     pub fn delete_dispatch(
         &mut self,
         room: &RoomName,
@@ -99,10 +99,10 @@ impl Agents {
         Ok(description)
     }
 
-    /// `ListDispatch`: those of a room, or the one with this id, with their jobs.
+    /// `ListDispatch`: the dispatches of a room, or the one with this id, with their jobs.
     ///
     /// # Errors
-    /// When there is no such room.
+    /// [`Error`] when there is no such room.
     pub fn list_dispatches(
         &self,
         room: &RoomName,
@@ -110,7 +110,7 @@ impl Agents {
     ) -> Result<Vec<AgentDispatch>, Error> {
         let room = self.find_room(room)?;
         let meeting = self.meetings.get(&room).ok_or(Error::RoomNotFound)?;
-        // What nobody asked for is of interest once it has led to something.
+        // An automatic dispatch is listed only once it has led to a job.
         let is_listed = |candidate: &&Dispatch| {
             !candidate.deleted
                 && (!candidate.automatic || !candidate.jobs.is_empty())
@@ -137,7 +137,7 @@ impl Agents {
         let wishes = meeting.dispatches.iter().map(|dispatch| &dispatch.wish);
         let bytes: usize = wishes.chain([&wish]).map(length).sum();
         if meeting.dispatches.len() >= MAX_DISPATCHES || bytes > MAX_DISPATCH_BYTES {
-            // What is remembered for tokens only gives way.
+            // A deleted dispatch that is remembered for tokens only gives way.
             let deleted = meeting.dispatches.iter().position(|d| d.deleted);
             let Some(deleted) = deleted else {
                 return Err(Error::TooManyDispatches);
@@ -157,8 +157,8 @@ impl Agents {
         Ok(sid)
     }
 
-    /// The agents a token asks for, where that has not been done already: people come back with the same token. Who asks for
-    /// the same agent twice gets two, as with livekit-server.
+    /// Adds the dispatches that a token asks for, unless that was done already: people come back with the same token. A
+    /// token that asks for the same agent twice gets two, as with livekit-server.
     pub(super) fn add_wishes(
         &mut self,
         room: RoomSid,

@@ -1,4 +1,4 @@
-//! Jobs: a worker is asked, gets one, loses it, another takes it over.
+//! Jobs: a worker is asked, gets a job, loses it, another takes it over.
 
 use std::{
     cmp::Ordering,
@@ -19,39 +19,39 @@ use super::{
     WorkerId, wire::grant,
 };
 
-/// A worker that does not say by then whether it takes a job is passed over. Short enough for a second one to be asked
-/// before anybody waits ten seconds.
+/// The time in which a worker must say whether it takes a job: after it, the worker is passed over. Short enough for a
+/// second one to be asked before anybody waits ten seconds.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A worker that left a question unanswered is not asked for so long.
+/// The time for which a worker that left a question unanswered is not asked again.
 const SILENCE: Duration = Duration::from_secs(30);
 
 /// When all workers have refused a job they are asked again after this time, then after twice as long.
 const FIRST_RETRY: Duration = Duration::from_secs(5);
 const MAX_ROUNDS: u32 = 5;
 
-/// A room, a participant or a publisher is new for so long: an agent that is sent without being asked for comes to new
-/// ones only. Workers that lost their server together with everybody else are back by then.
+/// The time for which a room, a participant or a publisher is new: agents without a name are sent to new ones only.
+/// Workers that lost their server together with everybody else are back by then.
 const NEW: Duration = Duration::from_secs(10);
 
-/// An agent that was told to end has left by then, or is removed. LiveKit's value.
+/// The time in which an agent that was told to end must have left: after it, the agent is removed. LiveKit's value.
 const FAREWELL: Duration = Duration::from_secs(3);
 
-/// The most questions that a worker has before it at a time: one that does not answer holds up no more.
+/// The most unanswered questions of a worker at a time: a worker that does not answer holds up no more jobs.
 const MAX_ASKED: usize = 16;
 
-/// The most jobs of one worker, and of one room.
+/// The most jobs of one worker.
 const MAX_WORKER_JOBS: usize = 1000;
 const MAX_ROOM_JOBS: usize = 2000;
 
-/// Jobs that are done, and whose participant has left, that `ListDispatch` still tells; of each dispatch.
+/// The most jobs of each dispatch that `ListDispatch` still tells though they are done and their participant has left.
 const MAX_PAST: usize = 64;
 
 /// The longest error of a job that is kept, bytes.
 const MAX_ERROR: usize = 1024;
 
 impl Agents {
-    /// Workers of a new kind are there: what waits for such is launched.
+    /// Launches the jobs that wait for workers of this kind: the first of them is there.
     pub(super) fn launch_pool(&mut self, pool: &Pool, now: Instant) {
         let is_wanted = |dispatch: &Dispatch| {
             dispatch.wish.agent_name == pool.agent_name
@@ -67,7 +67,7 @@ impl Agents {
         }
     }
 
-    /// Everything that a room's dispatches ask for has a job.
+    /// Makes sure that everything a room's dispatches ask for has a job.
     pub(super) fn launch_all(&mut self, room: RoomSid, now: Instant) {
         let meeting = self.meetings.get(&room);
         let dispatches = meeting.into_iter().flat_map(|meeting| &meeting.dispatches);
@@ -77,7 +77,7 @@ impl Agents {
         }
     }
 
-    /// Everything that a dispatch asks for has a job: of each kind of worker there is, or of one.
+    /// Makes sure that everything a dispatch asks for has a job: of each kind of worker there is, or of one.
     pub(super) fn launch(
         &mut self,
         room: RoomSid,
@@ -154,7 +154,7 @@ impl Agents {
         dispatches.find(|candidate| candidate.sid == dispatch)
     }
 
-    /// The next worker is asked; where there is none, the job waits.
+    /// Asks the next worker for a job; where there is none, the job waits.
     pub(super) fn place(&mut self, sid: JobSid, now: Instant) {
         let chosen = self.choose(sid, now);
         let Some(job) = self.jobs.get_mut(&sid) else {
@@ -187,7 +187,7 @@ impl Agents {
         );
     }
 
-    /// Of those who could do it and are not full, the one with the least load.
+    /// The worker with the least load among those that could do the job and are not full.
     fn choose(&self, sid: JobSid, now: Instant) -> Option<WorkerId> {
         let job = self.jobs.get(&sid)?;
         let suits = |(id, worker): &(&WorkerId, &Worker)| {
@@ -200,14 +200,14 @@ impl Agents {
         least.map(|(id, _)| *id).filter(|_| !self.closing)
     }
 
-    /// Who waits for a worker of which a job was taken is tried.
+    /// Tries jobs that wait for workers of which a job was taken.
     pub(super) fn serve_freed(&mut self, now: Instant) {
         while let Some(pool) = self.freed.pop_first() {
             self.serve(&pool, now);
         }
     }
 
-    /// Workers of this kind may have become free: who waits for one is tried.
+    /// Tries jobs that wait for a worker of this kind: one may have become free.
     pub(super) fn serve(&mut self, pool: &Pool, now: Instant) {
         let waiting = self.waiting.get(pool).into_iter().flatten();
         let waiting: Vec<_> = waiting.copied().collect();
@@ -222,7 +222,7 @@ impl Agents {
         }
     }
 
-    /// A worker says whether it takes a job.
+    /// Takes a worker's answer whether it takes a job.
     pub(super) fn answered(&mut self, id: WorkerId, answer: AvailabilityResponse, now: Instant) {
         let Ok(sid) = answer.job_id.parse::<JobSid>() else {
             return;
@@ -232,7 +232,7 @@ impl Agents {
         };
         let was_asked = match &job.stage {
             Stage::Asked { worker, .. } => *worker == id,
-            // Late, and nobody else was found meanwhile.
+            // The answer is late, and no other worker was found meanwhile.
             Stage::Waiting(_) => answer.available && job.refused_by.contains(&id),
             _ => false,
         };
@@ -310,7 +310,7 @@ impl Agents {
         Ok(())
     }
 
-    /// Is its agent in the room?
+    /// Whether the job's agent is in the room.
     fn agent_is_there(&self, job: &Job) -> bool {
         let meeting = self.meetings.get(&job.room);
         let identities = meeting.map(|meeting| &meeting.identities);
@@ -318,7 +318,7 @@ impl Agents {
         identity.is_some_and(|identity| identities.is_some_and(|all| all.contains_key(identity)))
     }
 
-    /// Something of a job is due.
+    /// Acts on a deadline of a job.
     pub(super) fn job_due(&mut self, sid: JobSid, now: Instant) {
         self.report_due(sid, now);
         let Some(job) = self.jobs.get_mut(&sid) else {
@@ -349,7 +349,7 @@ impl Agents {
         }
     }
 
-    /// Ends a job that its worker may not know to be over, and has its agent leave.
+    /// Ends a job and makes its agent leave: the worker may not know that the job is over.
     pub(super) fn terminate(&mut self, sid: JobSid, status: JobStatus, error: &str, now: Instant) {
         let Some(job) = self.jobs.get(&sid) else {
             return;
@@ -369,7 +369,7 @@ impl Agents {
         self.end(sid, status, error, now);
     }
 
-    /// It was told to leave. By now its identity may be another job's.
+    /// Removes an agent that was told to leave, unless its identity is another job's by now.
     pub(super) fn remove_agent(&mut self, room: RoomSid, identity: ParticipantIdentity) {
         let Some(meeting) = self.meetings.get(&room) else {
             return;
@@ -381,7 +381,7 @@ impl Agents {
         }
     }
 
-    /// It is over.
+    /// Ends a job.
     pub(super) fn end(&mut self, sid: JobSid, status: JobStatus, error: &str, now: Instant) {
         let unix_now = self.clock.unix(now);
         self.detach(sid);
@@ -399,7 +399,8 @@ impl Agents {
         self.forget_past(room, dispatch);
     }
 
-    /// Nobody has it, is asked about it or waits for it any more. Who had it may have been full.
+    /// Takes a job from the workers that have it, were asked about it or could do it. One that had it may have been
+    /// full.
     pub(super) fn release(&mut self, sid: JobSid) {
         let Some(job) = self.jobs.get(&sid) else {
             return;
@@ -414,7 +415,7 @@ impl Agents {
         stop_waiting(&mut self.waiting, job);
     }
 
-    /// It is over, or was never begun.
+    /// Detaches a job, which is over or was never begun, from its room.
     fn detach(&mut self, sid: JobSid) {
         self.release(sid);
         let Some(job) = self.jobs.get(&sid) else {
@@ -428,7 +429,8 @@ impl Agents {
         }
     }
 
-    /// Whom it was for has left. An agent that is at work finds out by itself; others are not sent any more.
+    /// The participant that jobs were for has left. An agent that is at work finds out by itself; others are not sent
+    /// any more.
     pub(super) fn target_left(&mut self, room: RoomSid, participant: ParticipantSid, now: Instant) {
         let Some(meeting) = self.meetings.get(&room) else {
             return;
@@ -456,7 +458,7 @@ impl Agents {
         }
     }
 
-    /// Old jobs of people who are gone are forgotten.
+    /// Forgets old jobs of people who are gone.
     fn forget_past(&mut self, room: RoomSid, dispatch: DispatchSid) {
         let Some(meeting) = self.meetings.get_mut(&room) else {
             return;
@@ -482,7 +484,7 @@ impl Agents {
         }
     }
 
-    /// The dispatch is gone, and its jobs with it.
+    /// Forgets the jobs of a dispatch that is gone.
     pub(super) fn forget_jobs(&mut self, room: RoomSid, dispatch: DispatchSid) {
         let jobs = self.dispatch_mut(room, dispatch);
         let jobs = jobs.map(|dispatch| std::mem::take(&mut dispatch.jobs));
@@ -501,7 +503,8 @@ impl Worker {
             && self.asked.len() + self.jobs.len() < MAX_WORKER_JOBS
     }
 
-    /// Workers report their load now and then: what they were given since then counts where that is equal.
+    /// Orders workers by load. They report it now and then: where it is equal, the jobs that they have or were asked
+    /// about count.
     fn by_load(&self, other: &Self) -> Ordering {
         let jobs = |worker: &Self| worker.jobs.len() + worker.asked.len();
         let load = self.load.total_cmp(&other.load);
@@ -510,7 +513,7 @@ impl Worker {
 }
 
 impl Meeting {
-    /// What there is in the room for workers of this kind, and since when.
+    /// The targets in the room for workers of this kind, and since when each is there.
     fn targets(
         &self,
         kind: JobType,
@@ -529,7 +532,8 @@ impl Meeting {
         }
     }
 
-    /// May the agent of a job have this identity? Whoever joins under that of somebody else throws that one out.
+    /// Whether the agent of a job may have this identity. An agent that joined under the identity of somebody else
+    /// would throw that one out.
     fn is_free(&self, identity: &ParticipantIdentity, job: JobSid) -> bool {
         match self.agents.get(identity) {
             Some(owner) => *owner == job,
@@ -539,7 +543,7 @@ impl Meeting {
 }
 
 impl Person {
-    /// Agents and recorders are there for others: nobody is sent to them.
+    /// Whether this is an agent or a recorder, which are there for others: no agent is sent to them.
     fn is_agent(&self) -> bool {
         matches!(self.info.kind(), Kind::Agent | Kind::Egress)
     }
@@ -554,6 +558,7 @@ fn stop_waiting(waiting: &mut BTreeMap<Pool, BTreeSet<JobSid>>, job: &Job) {
     }
 }
 
+/// The beginning of an error that is not longer than [`MAX_ERROR`].
 pub(super) fn shortened(error: &str) -> String {
     let end = error.floor_char_boundary(MAX_ERROR.min(error.len()));
     error[..end].to_owned()

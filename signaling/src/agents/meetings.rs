@@ -1,4 +1,4 @@
-//! What rooms tell, and what a room tells.
+//! The news of rooms, taken in.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -11,6 +11,7 @@ use super::{Agents, Meeting, Person, dispatches::check_dispatches};
 use crate::room_news::RoomNews;
 
 impl Agents {
+    /// Takes one piece of news of a room.
     pub(super) fn room_news(&mut self, room: RoomSid, news: RoomNews, now: Instant) {
         match news {
             RoomNews::Opened { info, agents } => self.room_opened(room, *info, agents, now),
@@ -143,7 +144,8 @@ impl Agents {
         self.target_left(room, sid, now);
     }
 
-    /// Its agents are told to end: that they were thrown out of the room with everybody else, not all of them notice.
+    /// The room has ended. Its agents are told to end: not all of them notice that they were thrown out with everybody
+    /// else.
     fn room_closed(&mut self, room: RoomSid, now: Instant) {
         let Some(meeting) = self.meetings.get(&room) else {
             return;

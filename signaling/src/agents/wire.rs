@@ -1,4 +1,4 @@
-//! Jobs as workers and the API see them, and what the token of an agent says.
+//! Jobs as workers and the API see them, and the token of an agent.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,11 +11,11 @@ use protocol::{
 use super::{Agents, Dispatch, Job, Meeting, Worker};
 use crate::participant::set_permission;
 
-/// The attribute by which clients know an agent's name. LiveKit's.
+/// The attribute by which clients know an agent's name (LiveKit).
 const AGENT_NAME: &str = "lk.agent_name";
 
 impl Agents {
-    /// As workers see it: whatever there is to know.
+    /// The job as workers see it: complete.
     pub(super) fn wire(&self, sid: JobSid) -> Option<livekit::Job> {
         let job = self.jobs.get(&sid)?;
         let meeting = self.meetings.get(&job.room)?;
@@ -31,8 +31,8 @@ impl Agents {
         })
     }
 
-    /// As the API tells it, once for each of many jobs: room and participant by name, what all have in common once, in the
-    /// dispatch.
+    /// The job as the API tells it, as one of many: room and participant by name only, and without what all jobs share,
+    /// which is in the dispatch.
     #[allow(deprecated)] // Workers of older SDKs read the namespace.
     pub(super) fn job_info(
         &self,
@@ -72,7 +72,7 @@ impl Agents {
         }
     }
 
-    /// Since 1970, as LiveKit writes times of jobs.
+    /// A time since 1970 in nanoseconds, as LiveKit writes times of jobs.
     pub(super) fn nanoseconds(&self, unix: Duration) -> i64 {
         i64::try_from(unix.as_nanos()).unwrap_or(i64::MAX)
     }
@@ -88,7 +88,7 @@ impl Meeting {
         }
     }
 
-    /// Of who has left only the name is known.
+    /// A participant for a job. Of a participant that has left only the name is known.
     fn participant_info(
         &self,
         sid: ParticipantSid,
@@ -99,7 +99,7 @@ impl Meeting {
     }
 }
 
-/// What the token of an agent says: as much as its worker allows it, in this room, and nothing else.
+/// The grant of an agent: the rights that its worker registered for, in this room, and nothing else.
 #[allow(deprecated)] // `recorder` is a right like others here.
 pub(super) fn grant(
     worker: &Worker,

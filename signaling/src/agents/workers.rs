@@ -1,4 +1,4 @@
-//! What workers say.
+//! The messages of workers.
 
 use std::{
     collections::BTreeSet,
@@ -19,13 +19,13 @@ use protocol::{
 use super::{Agents, AgentsOutput, Due, Pool, Worker, WorkerFault, WorkerId};
 use crate::server_info::server_info;
 
-/// A worker that has not registered by then is nobody. LiveKit's value.
+/// The time in which a worker must register. LiveKit's value.
 const REGISTER_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The most workers.
 const MAX_WORKERS: usize = 1000;
 
-/// Messages of one worker. An honest one sends its load every 2.5 s, and three messages for each job.
+/// The messages of one worker per second. An honest one sends its load every 2.5 s, and three messages for each job.
 const MESSAGES_PER_SECOND: u32 = 100;
 const MESSAGE_BURST: u32 = 1000;
 
@@ -87,7 +87,7 @@ impl Agents {
             Said::UpdateWorker(update) => self.update_worker(id, &update, now),
             Said::UpdateJob(update) => self.update_job(id, update, now),
             Said::MigrateJob(claim) => self.claim_jobs(id, &claim, now),
-            // It would be a token for whichever room the worker names.
+            // The answer would contain a token for whichever room the worker names.
             Said::SimulateJob(_) => {}
         }
     }
@@ -108,7 +108,7 @@ impl Agents {
             return self.close_worker(id, WorkerFault::BadRegistration, now);
         };
         worker.pool = Some(pool.clone());
-        // Without a word about them: everything. LiveKit's default.
+        // A registration that names no permissions gets all of them. LiveKit's default.
         worker.permissions = request
             .allowed_permissions
             .unwrap_or_else(|| ParticipantPermission {
@@ -137,7 +137,7 @@ impl Agents {
         let Some(worker) = self.workers.get_mut(&id) else {
             return;
         };
-        // A load that is none counts as the highest: who does not know what it carries gets nothing on top.
+        // A load that is no number counts as the highest: a worker that does not know its load gets no more jobs.
         worker.load = match update.load.is_nan() {
             true => 1.0,
             false => update.load.clamp(0.0, 1.0),
@@ -153,7 +153,7 @@ impl Agents {
         }
     }
 
-    /// What it refused because it was full it may be asked about again.
+    /// Lets a worker be asked again about the jobs that it refused because it was full.
     fn ask_again(&mut self, id: WorkerId) {
         let pool = self.workers.get(&id).and_then(|worker| worker.pool.clone());
         let waiting = pool.and_then(|pool| self.waiting.get(&pool));
@@ -182,7 +182,7 @@ impl Agents {
         }
     }
 
-    /// It is not there any more, or is to be treated so.
+    /// A worker is gone, or is to be treated so.
     pub(super) fn worker_gone(&mut self, id: WorkerId, now: Instant) {
         let Some(worker) = self.workers.remove(&id) else {
             return;
@@ -217,7 +217,7 @@ fn pool_of(request: &RegisterWorkerRequest) -> Option<Pool> {
     })
 }
 
-/// LiveKit's rule: a segment of a path.
+/// Whether the name may be a deployment's. LiveKit's rule: a segment of a path.
 pub(super) fn is_deployment(name: &str) -> bool {
     let fits = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'.';
     name.len() <= MAX_DEPLOYMENT && name.bytes().all(fits)

@@ -1,4 +1,5 @@
-//! At the door: who comes in, anew or back, is charged for it; who owes something waits until it does not, as its messages do.
+//! The door: coming in, anew or back, is charged. Somebody who owes something waits until the debt is paid, as do the
+//! messages of those inside.
 
 use std::time::Instant;
 
@@ -13,7 +14,7 @@ use crate::{
 };
 
 impl Room {
-    /// Somebody wants to join or to resume. Of each person one waits: the newest.
+    /// Takes the wish to join or to resume. Of each person only the newest waits.
     pub(crate) fn arrive(&mut self, join: Box<Join>, now: Instant) {
         let principal = join.grant.principal();
         if let Some((_, older)) = self.door.remove(&principal) {
@@ -39,7 +40,7 @@ impl Room {
         }
     }
 
-    /// Lets in who has waited long enough.
+    /// Lets in those who have waited long enough.
     pub(crate) fn open_door(&mut self, now: Instant) {
         let due = self.door.iter().filter(|(_, (until, _))| *until <= now);
         let due: Vec<_> = due.map(|(principal, _)| principal.clone()).collect();
@@ -55,19 +56,19 @@ impl Room {
         earliest([self.door.values().map(|(until, _)| *until).min()])
     }
 
-    /// When the room ends, unless somebody comes. Who waits at the door will.
+    /// When the room ends, unless somebody comes: those who wait at the door will.
     pub(crate) fn ends_at(&self) -> Option<Instant> {
         self.close_at.filter(|_| self.door.is_empty())
     }
 
-    /// It does not come in as it wanted to; it may try anew.
+    /// Sends a client away that cannot come in as it wanted to. It may try anew.
     pub(crate) fn send_away(&mut self, session: SessionId) {
         let leave = leave(DisconnectReason::StateMismatch, Action::Reconnect);
         self.tell(session, SessionMessage::Response(leave.into()));
         self.tell(session, SessionMessage::Close);
     }
 
-    /// What it costs to tell somebody who comes in what is there.
+    /// The cost of telling somebody who comes in what the room is like.
     pub(crate) fn welcome_cost(&self, response: &Response) -> u64 {
         let tracks = self.tracks.len() + self.data_tracks.len();
         (tracks + response.binary().len() / 1024) as u64

@@ -1,16 +1,16 @@
-//! Those who send agents are told what happens in the room.
+//! News for those who send agents.
 
 use protocol::{ParticipantSid, livekit::ParticipantInfo};
 
 use crate::{api::RoomOutput, room::Room, room_news::RoomNews};
 
 impl Room {
-    /// For [`Agents`].
+    /// Sends news to [`Agents`].
     pub(crate) fn tell_agents(&mut self, news: RoomNews) {
         self.outputs.push_back(RoomOutput::Agents(news));
     }
 
-    /// Somebody is there, and its token may ask for agents.
+    /// Tells that a participant is there; its token may ask for agents.
     pub(crate) fn tell_agents_joined(&mut self, info: &ParticipantInfo) {
         let Ok(sid) = info.sid.parse::<ParticipantSid>() else {
             return;

@@ -1,7 +1,8 @@
-//! The others hear what a participant is now: at most every 100 ms, the newest only, and only when it is not what they know.
+//! Announcements: the others hear what a participant is now. At most every 100 ms, the newest state only, and only when
+//! it differs from what they know.
 //!
-//! A change marks its participant; at the end of the turn, or when it is time, those marked are announced. What is received
-//! of a track begins when its `update` is out: clients take no media of tracks they have not heard of.
+//! A change marks its participant; at the end of the turn, or when it is time, those marked are announced.
+//! Subscriptions to a track begin when its `update` is out: clients take no media of tracks they have not heard of.
 
 use std::time::Instant;
 
@@ -21,7 +22,7 @@ use crate::{
 };
 
 impl Room {
-    /// A participant changed: it goes to those who may see it.
+    /// A participant changed: it is announced to those who may see it. `to_itself`: and to itself.
     pub(crate) fn announce(&mut self, sid: ParticipantSid, to_itself: bool) {
         let change = self.news.participants.entry(sid).or_default();
         change.info = true;
@@ -29,8 +30,9 @@ impl Room {
         change.charged |= !self.news.by_moderator;
     }
 
-    /// It has just become visible: it is announced at once, or in a crowd with the others who have, whatever it did before. Who comes in again and again pays for
-    /// the time it would have to wait if it were still here.
+    /// A participant has just become visible: it is announced at once, or in a crowd together with others, whatever it
+    /// did before. Somebody who comes in again and again pays for the time that a participant who stays would have to
+    /// wait.
     pub(crate) fn introduce(&mut self, sid: ParticipantSid, now: Instant) {
         if let Some(participant) = self.participants.get_mut(&sid) {
             participant.announced.digest = None;
@@ -45,7 +47,8 @@ impl Room {
         }
     }
 
-    /// To the others it has left: they are to hear of it, and of all it publishes, as if for the first time.
+    /// Forgets what the others know of a participant, which has left for them: they are to hear of it, and of all its
+    /// tracks, as if for the first time.
     pub(crate) fn forget_announced(&mut self, sid: ParticipantSid) {
         if let Some(participant) = self.participants.get_mut(&sid) {
             participant.announced.digest = None;
@@ -58,16 +61,17 @@ impl Room {
         }
     }
 
-    /// Everybody hears of it, and the next token says it.
+    /// The grant of a participant changed: everybody hears of it, and the next token has it.
     pub(crate) fn grant_changed(&mut self, sid: ParticipantSid) {
         self.announce(sid, true);
         self.news.participants.entry(sid).or_default().grant = true;
     }
 
-    /// Everybody but `except` (who has just read it in `join`) is to hear how many they are, and whether one records.
+    /// The count changed: everybody but `except` (who has just read it in `join`) is to hear how many participants
+    /// there are, and whether one records.
     pub(crate) fn announce_count(&mut self, except: Option<ParticipantSid>) {
         let is_new = self.announced != (self.count(), self.is_recorded());
-        // Who has read in `join` what is over now hears it too, even if the others need not.
+        // A participant that has read the old count in `join` hears the new one too, even if the others need not.
         if is_new || self.news.room.is_some() {
             let known = self.news.room.replace(except);
             if known.is_some_and(|known| known != except) {
@@ -76,7 +80,7 @@ impl Room {
         }
     }
 
-    /// The publisher says who may receive its tracks.
+    /// Takes a publisher's message on who may receive its tracks.
     pub(crate) fn subscription_permission(
         &mut self,
         sid: ParticipantSid,
@@ -97,7 +101,7 @@ impl Room {
                 Some(_) => announced.audience_at,
                 None => announced.next,
             };
-            // The later of the two; one that is not there is past.
+            // The later of the two; an absent one counts as past.
             own.max(together_at)
         };
         let participants = self.news.participants.keys().filter_map(due).min();
@@ -105,7 +109,7 @@ impl Room {
         earliest([participants, room, self.handles_until()])
     }
 
-    /// Says what it is time to say. Called at the end of each turn.
+    /// Makes the announcements that are due. Called at the end of each turn.
     pub(crate) fn tell_news(&mut self, now: Instant) {
         if self.closed {
             return;
@@ -126,12 +130,12 @@ impl Room {
         self.tell_data_handles(now);
     }
 
-    /// So many hear what is said that it is said together.
+    /// Whether so many sessions hear of participants that announcements are put together.
     fn is_crowd(&self) -> bool {
         self.sessions.len() > FEW
     }
 
-    /// What it is time to say of participants, in one message for everybody.
+    /// Announces the participants that are due, in one message for everybody.
     fn tell_together(&mut self, now: Instant) {
         let changed: Vec<_> = self.news.participants.keys().copied().collect();
         let (mut told, mut parts) = (Vec::new(), Vec::new());
@@ -153,7 +157,7 @@ impl Room {
         }
     }
 
-    /// How well those are connected who have just come.
+    /// Tells everybody the quality of participants that have just connected.
     fn tell_qualities(&mut self) {
         let qualities = std::mem::take(&mut self.news.qualities);
         let parts = qualities.into_iter().filter_map(|sid| {
@@ -163,7 +167,7 @@ impl Room {
         self.broadcast_together(parts.collect());
     }
 
-    /// Each part to everybody but whom it is about, who knows it.
+    /// Sends the parts to everybody, to each session without the part about its own participant.
     fn broadcast_together(&mut self, parts: Vec<(ParticipantSid, Response)>) {
         let all = parts.iter().map(|(_, part)| part.clone()).collect();
         let Some(all) = Response::together(all) else {
@@ -186,7 +190,7 @@ impl Room {
         }
     }
 
-    /// The same of one participant, by itself.
+    /// Announces one participant, by itself.
     pub(crate) fn tell_news_of(&mut self, sid: ParticipantSid, now: Instant) {
         if let Some(change) = self.take_change(sid, now) {
             let (is_news, update) = self.tell_info(sid, change, now);
@@ -197,7 +201,7 @@ impl Room {
         }
     }
 
-    /// What of a participant is to be said now, if it is time.
+    /// Takes the change of a participant that is to be announced now, if it is time.
     fn take_change(&mut self, sid: ParticipantSid, now: Instant) -> Option<Change> {
         let Some(participant) = self.participants.get_mut(&sid) else {
             self.news.participants.remove(&sid);
@@ -206,7 +210,7 @@ impl Room {
         let is_due = |at: Option<Instant>| at.is_none_or(|at| at <= now);
         let announced = &mut participant.announced;
         if !is_due(announced.audience_at) && announced.audience.is_some() {
-            // Nobody hears of a new track before it is known who may receive it.
+            // Nobody hears of a new track before its audience is known.
             return None;
         }
         if let Some(permission) = announced.audience.take() {
@@ -220,7 +224,7 @@ impl Room {
             .filter(|change| change.info)
     }
 
-    /// What follows once the others have heard of a change.
+    /// Carries out what follows once the others have heard of a change.
     fn follow_up(&mut self, sid: ParticipantSid, change: Change, is_news: bool) {
         if let Some(participant) = self.participants.get(&sid).filter(|_| change.grant)
             && let Some(session) = participant.session
@@ -234,7 +238,8 @@ impl Room {
         self.offer_announced(sid);
     }
 
-    /// Whether it is another than it was, which costs time to find out; and what the others are to hear.
+    /// Returns whether the participant differs from its last announcement, which costs time to find out, and the
+    /// message for the others.
     fn tell_info(
         &mut self,
         sid: ParticipantSid,
@@ -277,7 +282,7 @@ impl Room {
         (true, is_visible.then_some(response))
     }
 
-    /// What was announced can be received.
+    /// Begins subscriptions to tracks that have been announced.
     fn offer_announced(&mut self, sid: ParticipantSid) {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;

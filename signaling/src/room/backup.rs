@@ -1,7 +1,8 @@
 //! Backup codecs: a publisher announces with `add_track` a second codec for its picture, and publishes it with another
 //! `add_track`, which names the track, when a `subscribed_quality_update` asks for it.
 //!
-//! To the media engine it is a track of its own, with a sid that stays here: clients know the one track in two codecs.
+//! To the media engine a backup is a track of its own, with a sid that stays here: clients know the one track in two
+//! codecs.
 
 use protocol::{
     ParticipantSid, TrackSid, codec,
@@ -16,7 +17,7 @@ use sfu::MediaKind;
 use crate::{add_track::is_too_long, backup::Backup, room::Room, track::Track};
 
 impl Room {
-    /// An `add_track` that names a track: its backup is about to be sent.
+    /// Takes an `add_track` that names a track: its backup is about to be sent.
     pub(crate) fn add_backup(&mut self, sid: ParticipantSid, request: AddTrackRequest) {
         let (track, is_new) = match self.admit_backup(sid, &request) {
             Ok(admitted) => admitted,
@@ -48,7 +49,8 @@ impl Room {
         }
     }
 
-    /// The track, and whether its backup is new: a request that was sent twice is answered twice.
+    /// Checks the request. Returns the track, and whether the backup is new: a request that was sent twice is answered
+    /// twice.
     fn admit_backup(
         &self,
         sid: ParticipantSid,
@@ -89,7 +91,7 @@ impl Room {
         Ok((track.sid, true))
     }
 
-    /// Of the media engine's tracks, one is a backup: it is part of an offer. False for any other.
+    /// A track of the media engine is part of an offer. False: it is no backup.
     pub(crate) fn backup_bound(
         &mut self,
         sid: ParticipantSid,
@@ -104,7 +106,7 @@ impl Room {
         })
     }
 
-    /// It is gone from the offer, and as it was when it was announced. False for any other track.
+    /// A backup is gone from the offer, and is again as it was when it was announced. False: the track is no backup.
     pub(crate) fn backup_unbound(&mut self, sid: ParticipantSid, backup: TrackSid) -> bool {
         self.change_backup(sid, backup, |backup, info| {
             backup.bound = false;

@@ -1,4 +1,4 @@
-//! Messages are charged to the person behind them, and wait where it has spent all.
+//! Charges of messages to the person behind them; messages wait where the person has spent everything.
 
 use std::time::Instant;
 
@@ -10,7 +10,7 @@ use protocol::{
 use crate::{clock::earliest, farewell::Farewell, participant::Participant, room::Room};
 
 impl Room {
-    /// A client's message: carried out now, or when its principal has something to spend.
+    /// Takes a client's message: carries it out now, or when its principal has something to spend.
     pub(crate) fn take_request(
         &mut self,
         sid: ParticipantSid,
@@ -56,13 +56,13 @@ impl Room {
         }
     }
 
-    /// When the next message that waits may be carried out.
+    /// When the next message that waits is due.
     pub(crate) fn waiting_until(&self) -> Option<Instant> {
         let until = |participant: &Participant| participant.waiting.until;
         earliest([self.participants.values().filter_map(until).min()])
     }
 
-    /// Carries out what has waited long enough.
+    /// Carries out the messages that have waited long enough.
     pub(crate) fn resume_waiting(&mut self, now: Instant) {
         let due =
             |participant: &&Participant| participant.waiting.until.is_some_and(|at| at <= now);

@@ -1,4 +1,4 @@
-//! What each kind of message costs. There is no kind without a cost: a new one does not compile.
+//! The cost of each kind of message. No kind is without a cost: a new one does not compile.
 
 use protocol::{
     ParticipantSid,
@@ -7,14 +7,16 @@ use protocol::{
 
 use crate::room::Room;
 
-/// A subscription that begins or ends is negotiated anew, and its publisher may hear of it.
+/// The cost of a subscription that begins or ends: it is negotiated anew, and its publisher may hear of it.
 const SUBSCRIPTION: usize = 8;
 
-/// Coming in, anew or back: what it has the room look up and the others hear. How long what it is told is, comes on top.
+/// The cost of coming in, anew or back: for what the room looks up and the others hear. The length of the welcome is
+/// charged on top.
 pub(crate) const REJOIN: usize = 1000;
 
 impl Room {
-    /// In units of the `budget`. What the others hear of a change is charged when they are told (`announce`).
+    /// The cost of a message in units of `budget`. Telling the others of a change is charged when they are told
+    /// (`announce`).
     #[allow(deprecated)] // `update_layers` still exists.
     pub(crate) fn cost(&self, sid: ParticipantSid, request: &signal_request::Message) -> u64 {
         use signal_request::Message as M;
@@ -30,7 +32,7 @@ impl Room {
             M::Mute(_) | M::UpdateAudioTrack(_) | M::UpdateVideoTrack(_) => 2,
             M::Subscription(update) => SUBSCRIPTION * subscriptions(update),
             M::TrackSetting(settings) => 2 * settings.track_sids.len(),
-            // Each of its tracks is looked at for each of the others, at most every 100 ms (`announce`).
+            // Each track is looked at for each of the others, at most every 100 ms (`announce`).
             M::SubscriptionPermission(permission) => permission.track_permissions.len(),
             M::UpdateMetadata(update) => update.attributes.len(),
             M::SyncState(state) => {
@@ -50,7 +52,7 @@ impl Room {
             M::StoreDataBlobRequest(_) | M::GetDataBlobRequest(_) => 1,
             M::UpdateLayers(_) | M::Ping(_) | M::PingReq(_) => 0,
         };
-        // To read it, to hand it on, and to answer it.
+        // The cost of reading it, handing it on and answering it.
         let bytes = request.encoded_len();
         (1 + effect + bytes / 1024) as u64
     }

@@ -1,5 +1,5 @@
-//! Data tracks: published, subscribed to, ended. Packets of theirs go through the shard only; here is who gets them, and
-//! what handles mean.
+//! Data tracks: published, subscribed to, ended. Their packets go through the shard only; subscriptions and the meaning
+//! of handles are decided here.
 
 use std::time::Instant;
 
@@ -27,10 +27,10 @@ use crate::{
     room::Room,
 };
 
-/// Longest name of a data track or schema, characters.
+/// The longest name of a data track or schema, characters.
 const MAX_NAME: usize = 256;
 
-/// Longest name of an encoding that LiveKit does not know, characters.
+/// The longest name of an encoding that LiveKit does not know, characters.
 const MAX_ENCODING: usize = 32;
 
 impl Room {
@@ -84,7 +84,7 @@ impl Room {
         self.announce(sid, false);
     }
 
-    /// What the others are to hear of it, is the caller's.
+    /// Adds a published data track. The caller announces it.
     pub(crate) fn add_data_track(&mut self, sid: ParticipantSid, added: DataTrack) {
         let (track, handle) = (added.sid, added.handle);
         if let Some(participant) = self.participants.get_mut(&sid) {
@@ -201,7 +201,7 @@ impl Room {
         self.announce(sid, false);
     }
 
-    /// Nobody can be subscribed to the tracks any more. Who received any of them hears what its handles mean now.
+    /// Ends all subscriptions to the tracks. Participants that received any of them hear what their handles mean now.
     pub(crate) fn forget_data_tracks(
         &mut self,
         tracks: &[DataTrackSid],
@@ -245,13 +245,14 @@ impl Room {
             }
         }
         self.reconcile_data(sid, &asked);
-        // Who asks for what it has waits for the handle all the same.
+        // A participant that asks for a track it already has waits for the handle all the same.
         if !asked.is_empty() {
             self.own_handles_changed(sid);
         }
     }
 
-    /// Brings what the shard sends to a subscriber in line with the rule. True when subscriptions began or ended.
+    /// Brings the data tracks that the shard sends to a subscriber in line with the rule. True when subscriptions began
+    /// or ended.
     fn reconcile_data(&mut self, sid: ParticipantSid, tracks: &[DataTrackSid]) -> bool {
         let mut changed = false;
         for &track in tracks {
@@ -307,7 +308,7 @@ impl Room {
             && publisher.audience.allows_data(&subscriber.identity, track)
     }
 
-    /// For everybody, who hears in one message what all of them mean. All are of one publisher.
+    /// Does so for all subscribers of these tracks of one publisher. Each hears in one message what all handles mean.
     pub(crate) fn reconcile_data_tracks(&mut self, tracks: &[DataTrackSid]) {
         let publisher = tracks.first().and_then(|track| self.data_tracks.get(track));
         let publisher = publisher.and_then(|publisher| self.participants.get(publisher));
@@ -322,13 +323,13 @@ impl Room {
         }
     }
 
-    /// For all that the participant publishes.
+    /// Does so for all data tracks that the participant publishes.
     pub(crate) fn reconcile_data_publisher(&mut self, sid: ParticipantSid) {
         let tracks = self.participants.get(&sid).map(published_by);
         self.reconcile_data_tracks(&tracks.unwrap_or_default());
     }
 
-    /// For everything others publish.
+    /// Does so for all data tracks that others publish.
     pub(crate) fn reconcile_data_subscriber(&mut self, sid: ParticipantSid) {
         let tracks: Vec<_> = self.data_tracks.keys().copied().collect();
         if self.reconcile_data(sid, &tracks) {
@@ -336,7 +337,7 @@ impl Room {
         }
     }
 
-    /// Who is back hears again what the handles in its packets mean.
+    /// Tells a participant that is back what the handles in its packets mean.
     pub(crate) fn send_known_data_handles(&mut self, sid: ParticipantSid, now: Instant) {
         let participant = self.participants.get(&sid);
         if participant.is_some_and(|participant| participant.data.active() > 0) {
@@ -345,8 +346,8 @@ impl Room {
         }
     }
 
-    /// What the handles in its packets mean has changed, because of somebody: all of them are told, each time, as LiveKit
-    /// does, and so at the end of the turn or when it is time.
+    /// The meaning of a participant's handles has changed, because of `cause`. All handles are told each time, as
+    /// LiveKit does, and therefore at the end of the turn or when it is time.
     fn handles_changed(&mut self, sid: ParticipantSid, cause: &ParticipantIdentity) {
         let is_charged = !self.news.by_moderator;
         let known = self.news.handles.entry(sid).or_default();
@@ -367,7 +368,7 @@ impl Room {
         earliest([self.news.handles.keys().filter_map(due).min()])
     }
 
-    /// Says what it is time to say.
+    /// Tells participants what their handles mean, where it is time.
     pub(crate) fn tell_data_handles(&mut self, now: Instant) {
         let is_due = |sid: &&ParticipantSid| {
             let at = self.participants.get(sid).and_then(|it| it.data.handles_at);
@@ -413,7 +414,8 @@ impl Room {
         self.send(sid, response);
     }
 
-    /// A client that comes back says what it publishes. What has ended meanwhile, or was never heard of, it is told.
+    /// Takes the list of data tracks that a client which comes back believes to publish. It is told which of them have
+    /// ended or are unknown.
     pub(crate) fn sync_data_tracks(&mut self, sid: ParticipantSid, state: &SyncState) {
         let Some(participant) = self.participants.get(&sid) else {
             return;
@@ -446,7 +448,7 @@ impl Room {
     }
 }
 
-/// Names of its encodings and of its schema are as long as they may be.
+/// Whether the names of the encodings and of the schema are not too long.
 fn is_typed_well(request: &PublishDataTrackRequest) -> bool {
     let is_name = |name: &str, max: usize| !name.is_empty() && name.chars().count() <= max;
     let encoding = request.frame_encoding.as_ref();
@@ -465,7 +467,7 @@ fn is_typed_well(request: &PublishDataTrackRequest) -> bool {
     encoding_fits && schema_fits && is_name(&described.name, MAX_NAME)
 }
 
-/// Only values of an enum that we know: others could not be written as JSON.
+/// The encoding, with values of enums that we know only: others could not be written as JSON.
 fn known_encoding(mut encoding: DataTrackFrameEncoding) -> DataTrackFrameEncoding {
     if let Some(frame::Value::WellKnown(value)) = &mut encoding.value {
         let known = frame::WellKnownFrameEncoding::try_from(*value);
@@ -474,7 +476,7 @@ fn known_encoding(mut encoding: DataTrackFrameEncoding) -> DataTrackFrameEncodin
     encoding
 }
 
-/// The same of a schema.
+/// The schema, with values of enums that we know only.
 fn known_schema(mut described: DataTrackSchemaId) -> DataTrackSchemaId {
     let encoding = described.encoding.as_mut();
     if let Some(schema::Value::WellKnown(value)) = encoding.and_then(|it| it.value.as_mut()) {

@@ -1,4 +1,4 @@
-//! Descriptions of clients: read here and not where media waits for it, and no more often than a meeting needs.
+//! Descriptions of clients: read here, not where media waits for it, and no more often than a meeting needs.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use crate::{
 };
 
 impl Room {
-    /// The offer that came with the join.
+    /// Takes the offer that came with the join.
     pub(crate) fn offer_of_join(
         &mut self,
         sid: ParticipantSid,
@@ -36,7 +36,7 @@ impl Room {
         }
     }
 
-    /// The client offers its only PeerConnection, or the one on which it publishes.
+    /// Takes an offer of the client's only PeerConnection, or of the one on which it publishes.
     pub(crate) fn offer(&mut self, sid: ParticipantSid, offer: SessionDescription, now: Instant) {
         self.join_is_settled(sid, now);
         self.take_offer(sid, offer, now);
@@ -52,7 +52,7 @@ impl Room {
         }
     }
 
-    /// The client answers our offer.
+    /// Takes the client's answer to our offer.
     pub(crate) fn client_answers(
         &mut self,
         sid: ParticipantSid,
@@ -74,7 +74,7 @@ impl Room {
         self.read_descriptions(sid, now);
     }
 
-    /// When the next of a participant is to be read.
+    /// When the next description of a participant is to be read.
     pub(crate) fn descriptions_due(&self, participant: &Participant) -> Option<Instant> {
         let waiting = &participant.descriptions;
         if waiting.offer.is_none() && waiting.answer.is_none() {
@@ -88,7 +88,7 @@ impl Room {
         ])
     }
 
-    /// Those that wait and may be read now.
+    /// Reads the descriptions that wait and may be read now.
     pub(crate) fn read_due_descriptions(&mut self, now: Instant) {
         let is_due = |participant: &&Participant| {
             let due = self.descriptions_due(participant);

@@ -1,6 +1,6 @@
-//! Publishers hear which layers of their pictures nobody wants, so that they do not encode and send them; and which of
-//! the codecs they announced for a sound somebody needs. Every client is told: those that did not switch dynacast on
-//! ignore it.
+//! Dynacast: publishers hear which layers of their pictures nobody wants, so that they do not encode and send them; and
+//! which of the codecs that they announced for a sound are needed. Every client is told: those that did not switch
+//! dynacast on ignore it.
 
 use protocol::{
     ParticipantSid, TrackSid, codec,
@@ -54,7 +54,7 @@ impl Room {
         let Some(&publisher) = self.tracks.get(&track) else {
             return;
         };
-        // Somebody may listen in another room.
+        // Participants of another room may listen.
         let is_forwarded = |publisher: &Participant| !publisher.forwards.is_empty();
         let needed = self.participants.get(&publisher).is_some_and(is_forwarded)
             || self.participants.values().any(is_active);
@@ -72,7 +72,7 @@ impl Room {
         self.send(publisher, update);
     }
 
-    /// Other rooms began or ceased to have the publisher.
+    /// The publisher was added to other rooms or removed from them.
     pub(crate) fn update_all_audio_codecs(&mut self, publisher: ParticipantSid) {
         let tracks = self
             .participants
@@ -88,7 +88,7 @@ impl Room {
         }
     }
 
-    /// The same, for who is back.
+    /// Tells a publisher that is back which of its audio codecs are needed.
     pub(crate) fn send_audio_codecs(&mut self, publisher: ParticipantSid) {
         let Some(participant) = self.participants.get(&publisher) else {
             return;
@@ -100,7 +100,7 @@ impl Room {
         }
     }
 
-    /// A publisher is back: it may have missed what was wanted meanwhile.
+    /// Tells a publisher that is back which layers are wanted: it may have missed changes.
     pub(crate) fn send_wanted_layers(&mut self, publisher: ParticipantSid) {
         let Some(participant) = self.participants.get(&publisher) else {
             return;
@@ -119,10 +119,10 @@ impl Room {
 
 #[allow(deprecated)] // Older clients read `subscribed_qualities`.
 fn quality_update(track: &Track) -> Message {
-    // All layers of a picture are wanted until something else was said, and none of a backup.
+    // Until a wish is known, all layers of a picture are wanted, and none of a backup.
     let first = qualities(track.wanted.unwrap_or(Some(SpatialLayer::High)));
-    // A client takes the name of another codec than its own for the wish to publish that one too: it reads its own
-    // name for it, where it gave one.
+    // A client takes the name of another codec than its own for the wish to publish that one too. It is told the name
+    // that it gave itself, where it gave one.
     let codec = match track.codec.as_str() {
         "" => codec::name(&track.info.mime_type),
         name => name.to_owned(),
@@ -131,7 +131,8 @@ fn quality_update(track: &Track) -> Message {
         codec,
         qualities: first.clone(),
     }];
-    // Always named: clients remember the whole list, and a codec they do not send yet they publish when it is wanted.
+    // The backup is always named: clients remember the whole list, and publish a codec that they do not send yet when
+    // it is wanted.
     subscribed_codecs.extend(track.backup.as_ref().map(|backup| SubscribedCodec {
         codec: backup.codec.clone(),
         qualities: qualities(backup.wanted),
@@ -151,7 +152,7 @@ fn qualities(wanted: WantedLayers) -> Vec<SubscribedQuality> {
     QUALITIES.into_iter().map(quality).collect()
 }
 
-/// Of the codecs of a sound we forward the one that was negotiated, to everybody.
+/// The update on the codecs of a sound: the negotiated one, which we forward to everybody, and whether it is needed.
 fn audio_codec_update(track: &Track, needed: bool) -> Message {
     let codecs = &track.audio_codecs;
     let forwarded = codecs

@@ -1,9 +1,9 @@
-//! A participant is forwarded: it is in other rooms too, as somebody who only publishes. This file is the side of the
-//! room it joined; `forwarded` is that of the other rooms.
+//! Forwarded participants in the room they joined: they are in other rooms too, where they only publish. The side of
+//! the other rooms is in `forwarded_participants.rs`.
 //!
-//! The room it joined says all there is to say each time something changes ([`ForwardedParticipant`]); the other room
-//! finds the differences. It gives the participant and its tracks the sids they have there. Media goes from shard to shard
-//! (`sfu::Command::Relay`), from the moment the other room has taken the participant.
+//! The room sends the participant's complete state on each change ([`ForwardedParticipant`]); the other room computes
+//! the difference. The sids that participant and tracks have in the other room are given out here. Media goes from
+//! shard to shard (`sfu::Command::Relay`), from the moment the other room has taken the participant.
 
 use protocol::{
     ParticipantIdentity, ParticipantSid, RoomSid,
@@ -19,11 +19,11 @@ use crate::{
     room::Room,
 };
 
-/// The most rooms one participant is forwarded to.
+/// The most rooms that one participant is forwarded to.
 const MAX_FORWARDS: usize = 100;
 
 impl Room {
-    /// Answered by [`RoomOutput::ApiReply`] when the other room has.
+    /// Forwards a participant. Answered by [`RoomOutput::ApiReply`] when the other room has answered.
     pub(crate) fn forward_participant(
         &mut self,
         call: u64,
@@ -71,7 +71,7 @@ impl Room {
         Ok(())
     }
 
-    /// The participant changed: other rooms that it is in are told.
+    /// Tells the other rooms that a participant changed.
     pub(crate) fn forward_changes(&mut self, sid: ParticipantSid) {
         self.tell_forwards(sid, |_| true, RoomMessage::ForwardChanged);
     }
@@ -104,7 +104,7 @@ impl Room {
         participant.forwards = forwards;
     }
 
-    /// The other room has the participant: its media goes there from now on.
+    /// The other room has taken the participant: its media goes there from now on.
     pub(crate) fn forward_taken(&mut self, room: RoomSid, there: ParticipantSid, shard: u16) {
         let Some((peer, forward)) = self.forward_mut(room, there) else {
             return;
@@ -141,7 +141,7 @@ impl Room {
         self.update_all_audio_codecs(peer);
     }
 
-    /// Nobody is forwarded any more to a room that has ended.
+    /// Ends all forwards to a room that has ended.
     pub(crate) fn end_forwards_to(&mut self, room: RoomSid) {
         let forwards = self.participants.values().flat_map(|own| &own.forwards);
         let ended: Vec<_> = forwards
@@ -154,7 +154,7 @@ impl Room {
         }
     }
 
-    /// The participant is gone, and from the other rooms too. Its shard knows.
+    /// Ends the forwards of a participant that is gone. Its shard knows already.
     pub(crate) fn end_forwards(&mut self, gone: &Participant, reason: DisconnectReason) {
         for forward in &gone.forwards {
             self.outputs.push_back(RoomOutput::ToRoom {
@@ -185,11 +185,11 @@ impl Room {
     }
 }
 
-/// The participant as the other room is told of it.
+/// The participant's state, for the other room.
 fn describe(participant: &Participant, forward: &Forward) -> ForwardedParticipant {
     ForwardedParticipant {
         sid: forward.sid(),
-        // What it is and publishes; which room this is for, the other one knows.
+        // The grant without a room: the other room fills in its own.
         grant: participant.grant.in_room(&"".into()),
         client: participant.client.clone(),
         quality: participant.quality,

@@ -1,5 +1,5 @@
-//! Somebody who is connected to another room is in this one too: as a participant without a session, who publishes and
-//! receives nothing. What it is and publishes, the room it is connected to says (`forward`).
+//! Participants that are connected to another room and forwarded to this one: they have no session here, publish and
+//! receive nothing. Their own room sends their state (`forward_participant.rs`).
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use crate::{
 };
 
 impl Room {
-    /// Another room says something. Its media is on `shard`.
+    /// Takes a message of another room, whose media is on `shard`.
     pub(crate) fn room_message(
         &mut self,
         room: RoomSid,
@@ -50,7 +50,7 @@ impl Room {
         }
     }
 
-    /// Another room has ended, or there never was one.
+    /// Another room has ended, or never existed.
     pub(crate) fn room_gone(&mut self, room: RoomSid, now: Instant) {
         self.end_forwards_to(room);
         let forwarded = self.participants.values();
@@ -64,13 +64,13 @@ impl Room {
         }
     }
 
-    /// Is anybody here for whom the room stays open? Who is connected to another room does not keep it open, nor do agents
-    /// and recorders, who are there for others.
+    /// Whether anybody is here for whom the room stays open. Forwarded participants do not keep it open, nor do agents
+    /// and recorders, which are there for others.
     pub(crate) fn has_own_participants(&self) -> bool {
         self.participants.values().any(Participant::holds_room)
     }
 
-    /// Who is forwarded is governed where it is connected.
+    /// Finds a participant that is connected to this room. Forwarded ones are governed in their own room.
     pub(crate) fn find_own(
         &self,
         identity: &protocol::ParticipantIdentity,
@@ -83,7 +83,7 @@ impl Room {
         }
     }
 
-    /// Tells the room that a forwarded participant is connected to that it is not here (any more).
+    /// Tells the own room of a forwarded participant that the participant is not here (any more).
     pub(crate) fn return_forwarded(&mut self, gone: &Participant) {
         if let Some(room) = gone.forwarded_from {
             self.refuse_forwarded(room, gone.sid, Error::ParticipantNotFound);
@@ -137,7 +137,7 @@ impl Room {
         }
     }
 
-    /// The shard has it. The room that it is connected to sends its media from now on.
+    /// The shard has the forwarded participant. Its own room sends its media from now on.
     pub(crate) fn forwarded_arrived(&mut self, room: RoomSid, participant: ParticipantSid) {
         self.outputs.push_back(RoomOutput::ToRoom {
             room,
@@ -145,11 +145,11 @@ impl Room {
         });
     }
 
-    /// The shard does not take it.
+    /// The shard does not take the forwarded participant.
     pub(crate) fn forwarded_failed(&mut self, room: RoomSid, sid: ParticipantSid, now: Instant) {
         let text = "the destination room's media thread carries as many participants as it may";
         self.refuse_forwarded(room, sid, Error::Overloaded(text));
-        // That it is not here is then no news there.
+        // This room tells that the participant is not here, which is then no news there.
         let reason = DisconnectReason::JoinFailure;
         self.remove(sid, reason, Farewell::Silent, now);
     }
@@ -174,7 +174,7 @@ impl Room {
         Ok(())
     }
 
-    /// Its room has said what is to be said to others when it has come.
+    /// Adds a track. Its room has announced it already where it must be announced.
     fn add_forwarded_track(&mut self, sid: ParticipantSid, forwarded: ForwardedTrack) {
         let ForwardedTrack { info, media, codec } = forwarded;
         let Some(participant) = self.participants.get_mut(&sid) else {
@@ -262,7 +262,7 @@ impl Room {
         self.quality_changed(sid, forwarded.quality);
     }
 
-    /// Ends what is gone. Returns what has come.
+    /// Ends the data tracks that are gone. Returns those that are new.
     fn forwarded_data_changed(
         &mut self,
         sid: ParticipantSid,
@@ -288,7 +288,7 @@ impl Room {
         added
     }
 
-    /// True: it is not as it was.
+    /// Takes over the state of a track. True: it changed.
     fn update_forwarded_track(&mut self, sid: ParticipantSid, forwarded: ForwardedTrack) -> bool {
         let participant = self.participants.get_mut(&sid);
         let track = participant.and_then(|p| p.track_mut(forwarded.media.sid));

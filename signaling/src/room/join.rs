@@ -1,4 +1,4 @@
-//! A participant joins.
+//! The join of a participant.
 
 use std::time::Instant;
 
@@ -28,7 +28,7 @@ use crate::{
 };
 
 impl Room {
-    /// Everything the first answer must carry is said to the shard before the offer.
+    /// Lets a participant join. Everything that the first answer must carry is said to the shard before the offer.
     pub(crate) fn join(&mut self, join: Join, now: Instant) {
         let admitted = self.admit(&join);
         if let Err(error) = admitted.and_then(|()| self.take_seat(&join.grant, now)) {
@@ -90,7 +90,8 @@ impl Room {
         self.admit_principal(&join.grant)
     }
 
-    /// The shard forgets an empty room; the first who comes brings its number of voices along.
+    /// Tells the shard the room's number of voices. The shard forgets an empty room, so that the first who comes brings
+    /// it along.
     pub(crate) fn limit_voices(&mut self) {
         if let Some(limit) = self.audio_top_n.filter(|_| self.participants.is_empty()) {
             let room = self.sid;
@@ -98,7 +99,7 @@ impl Room {
         }
     }
 
-    /// A `leave` as the first message tells the client that, and why, it is refused.
+    /// Refuses a client: a `leave` as the first message tells it that, and why.
     pub(crate) fn refuse(&mut self, session: SessionId, error: &Error) {
         tracing::info!(session = session.0, %error, "join refused");
         let leave = LeaveRequest {
@@ -124,9 +125,9 @@ impl Room {
         let sid = ParticipantSid::random(&mut self.rng);
         if grant.video().may_update_own_metadata() {
             let attributes = request.participant_attributes.into_iter();
-            // An empty value would delete the token's, which LiveKit does not let a join do.
+            // An empty value would delete the token's attribute, which LiveKit does not let a join do.
             let attributes = attributes.filter(|(_, value)| !value.is_empty()).collect();
-            // Too much of it is ignored: the token's own values stand.
+            // Too much of it is ignored: the values of the token stand.
             let _ = metadata::apply(&mut grant, "", &request.metadata, attributes);
         }
         let identity = grant.identity();
@@ -196,7 +197,8 @@ impl Room {
         }
     }
 
-    /// Our own TURN server. No STUN server of anybody else: clients reach us by our own candidates.
+    /// The ICE servers: our own TURN server only, and no STUN server of anybody else. Clients reach us by our own
+    /// candidates.
     pub(crate) fn ice_servers(&self, sid: ParticipantSid, now: Instant) -> Vec<IceServer> {
         let Some(turn) = &self.config.turn else {
             return Vec::new();
@@ -204,7 +206,7 @@ impl Room {
         let Some(participant) = self.participants.get(&sid) else {
             return Vec::new();
         };
-        // An identity is somebody's in one room only.
+        // The user name includes the room, for an identity is unique in one room only.
         let grant = &participant.grant;
         let principal = [
             grant.api_key.as_str(),
@@ -233,7 +235,7 @@ impl Room {
         self.config.enabled_codecs.iter().map(codec).collect()
     }
 
-    /// The others, as `sid` may see them.
+    /// The other participants, as `sid` may see them.
     pub(crate) fn visible_to(&self, sid: ParticipantSid) -> Vec<ParticipantInfo> {
         let others = self
             .participants

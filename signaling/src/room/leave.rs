@@ -1,4 +1,4 @@
-//! A participant leaves, by itself or not; the room ends.
+//! The leave of a participant, by itself or not, and the end of the room.
 
 use std::time::{Duration, Instant};
 
@@ -22,11 +22,11 @@ use crate::{
 /// The most farewells kept for clients that resume.
 const MAX_DEPARTED: usize = 1000;
 
-/// See [`Room::unreachable`].
+/// The shortest time between two renewals of a participant's connection: see [`Room::unreachable`].
 const RENEWAL_INTERVAL: Duration = Duration::from_secs(60);
 
 impl Room {
-    /// Removes a participant: tells it, the shard, and those who saw it. The only way out of the room.
+    /// Removes a participant: tells the participant, the shard, and those who saw it. The only way out of the room.
     pub(crate) fn remove(
         &mut self,
         sid: ParticipantSid,
@@ -69,7 +69,8 @@ impl Room {
         self.hold_open(now);
     }
 
-    /// The room is open as long as anybody is here for whom it is, and a while longer.
+    /// Updates the time at which the room ends: it is open as long as anybody is here for whom it is, and a while
+    /// longer.
     pub(crate) fn hold_open(&mut self, now: Instant) {
         if self.has_own_participants() {
             self.close_at = None;
@@ -79,7 +80,7 @@ impl Room {
         }
     }
 
-    /// To the others it has left: who comes back has to hear it too.
+    /// Remembers a participant that has left: clients that come back have to hear it too.
     pub(crate) fn remember_departed(&mut self, info: ParticipantInfo, now: Instant) {
         if self.departed.len() == MAX_DEPARTED {
             self.departed.pop_front();
@@ -87,8 +88,8 @@ impl Room {
         self.departed.push_back((now + self.memory(), info));
     }
 
-    /// How long a farewell may be unheard: until the last moment a client can resume that lost its connection before we
-    /// noticed.
+    /// The time for which a farewell is kept: until the last moment at which a client can resume that lost its
+    /// connection before we noticed.
     fn memory(&self) -> std::time::Duration {
         seconds(self.config.resume_timeout + PING_TIMEOUT_SECONDS)
     }
@@ -115,7 +116,7 @@ impl Room {
         );
     }
 
-    /// A signal connection broke: who had connected media may resume.
+    /// A signal connection broke: a participant with connected media may resume.
     pub(crate) fn session_gone(&mut self, session: SessionId, cause: CloseCause, now: Instant) {
         self.door.retain(|_, (_, join)| join.session != session);
         let Some(sid) = self.sessions.remove(&session) else {
@@ -165,8 +166,8 @@ impl Room {
         }
     }
 
-    /// Media does not arrive at the participant, whatever the shard does. A new connection may help, and is tried at most
-    /// once a minute: where it does not help, being thrown out again and again is worse.
+    /// Media does not arrive at the participant, whatever the shard does. A new connection may help, and is tried at
+    /// most once a minute: where it does not help, to be thrown out again and again is worse.
     pub(crate) fn unreachable(&mut self, sid: ParticipantSid, now: Instant) {
         let Some(participant) = self.participants.get(&sid) else {
             return;
@@ -180,7 +181,7 @@ impl Room {
         self.remove(sid, DisconnectReason::MediaFailure, farewell, now);
     }
 
-    /// Removes everybody whose time is up.
+    /// Removes the participants whose time is up.
     pub(crate) fn expire_participants(&mut self, now: Instant) {
         let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
         let expired: Vec<_> = self
@@ -228,18 +229,18 @@ impl Room {
         }
     }
 
-    /// Nobody is there any more, or nobody ever came.
+    /// Ends the room: nobody is there any more, or nobody ever came.
     pub(crate) fn close_idle(&mut self, now: Instant) {
         debug_assert!(!self.has_own_participants());
         self.close(DisconnectReason::RoomClosed, Action::Disconnect, now);
     }
 
-    /// The server stops. A full reconnect finds another server, or this one when it is back.
+    /// Ends the room because the server stops. A full reconnect finds another server, or this one when it is back.
     pub(crate) fn shutdown(&mut self, now: Instant) {
         self.close(DisconnectReason::ServerShutdown, Action::Reconnect, now);
     }
 
-    /// Ends the room. Nobody is told who else left: they all do.
+    /// Ends the room. Nobody is told who else left: everybody does.
     pub(crate) fn close(&mut self, reason: DisconnectReason, action: Action, now: Instant) {
         if self.closed {
             return;

@@ -30,13 +30,13 @@ impl Room {
             request_id: update.request_id,
             reason: reason.into(),
             message,
-            // The request itself may be long; clients match the answer by its id.
+            // The request itself may be long and is not repeated; clients match the answer by its id.
             request: Some(Request::UpdateMetadata(UpdateParticipantMetadata {
                 request_id: update.request_id,
                 ..UpdateParticipantMetadata::default()
             })),
         };
-        // Clients look at what they know of themselves when they read that it is done.
+        // The update goes first: clients look at their own state when they read that the request is done.
         self.tell_news_of(sid, now);
         self.send(sid, Message::RequestResponse(response));
     }

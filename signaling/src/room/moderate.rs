@@ -1,4 +1,4 @@
-//! The server API: what moderators and applications do to a room.
+//! The verbs of the server API, for moderators and applications.
 
 use std::time::Instant;
 
@@ -44,7 +44,7 @@ impl Room {
                 identity,
                 revoke_before,
             } => {
-                // Even of somebody who is not here: it must not come either.
+                // Also for an identity that is not here: it must not come either.
                 if let Some(before) = revoke_before {
                     self.revoked.add(&identity, before);
                 }
@@ -123,7 +123,7 @@ impl Room {
         let Ok(track) = track_sid.parse() else {
             return Ok(ApiReply::Track(None));
         };
-        // What a companion publishes is its principal's too.
+        // A companion's tracks are its principal's too.
         let companions = self
             .companions(identity)
             .map(|it| (it.sid, it.track(track)));
@@ -187,7 +187,7 @@ impl Room {
         }
     }
 
-    /// What is not allowed any more ends now; what is allowed now begins.
+    /// Applies changed permissions: ends what is not allowed any more, begins what is allowed now.
     pub(crate) fn permissions_changed(
         &mut self,
         sid: ParticipantSid,
@@ -201,7 +201,7 @@ impl Room {
         let permissions = participant.media_permissions();
         let tracks: Vec<_> = participant.tracks.iter().map(|track| track.sid).collect();
         if was_visible && !visible {
-            // To the others it is as if it left.
+            // To the others, a participant that is hidden now has left.
             let info = participant.farewell(DisconnectReason::UnknownReason);
             let update = livekit::ParticipantUpdate {
                 participants: vec![info.clone()],
@@ -242,7 +242,7 @@ impl Room {
         Ok(ApiReply::Done)
     }
 
-    /// The client connects anew, to the other room: where that is (on which shard) is not ours to know, and so its
+    /// Moves a participant: its client connects anew, to the other room. That may be on another shard, so that the
     /// transport cannot come along.
     fn move_participant(
         &mut self,
@@ -255,7 +255,7 @@ impl Room {
         let companions: Vec<_> = companions.map(|companion| companion.sid).collect();
         self.move_one(sid, &destination, now)?;
         for companion in companions {
-            // One that is just reconnecting does not stay behind.
+            // A companion that is just reconnecting does not stay behind.
             if self.move_one(companion, &destination, now).is_err() {
                 let reason = DisconnectReason::Migration;
                 self.remove(companion, reason, Farewell::Silent, now);
@@ -289,7 +289,7 @@ impl Room {
         Ok(())
     }
 
-    /// A user packet from the server: it has no sender.
+    /// Sends a user packet from the server: it has no sender.
     #[allow(deprecated)] // Destinations by sid are deprecated, and still asked for; so is `kind`, and still read.
     fn send_data(&mut self, request: SendDataRequest) -> Result<ApiReply, Error> {
         if !matches!(request.nonce.len(), 0 | 16) {
@@ -302,7 +302,7 @@ impl Room {
             .destination_sids
             .iter()
             .filter_map(|sid| sid.parse().ok());
-        // Who is forwarded from another room has no data channel here.
+        // A participant that is forwarded from another room has no data channel here.
         let receives = |sid: &ParticipantSid| {
             let participant = self.participants.get(sid);
             participant.is_some_and(|participant| participant.forwarded_from.is_none())
@@ -314,7 +314,7 @@ impl Room {
         let addressed =
             !request.destination_identities.is_empty() || !request.destination_sids.is_empty();
         if addressed && to.is_empty() {
-            // To the shard, no receivers means everybody.
+            // An empty list would mean everybody to the shard.
             return Err(Error::ParticipantNotFound);
         }
         let channel = match request.kind() {

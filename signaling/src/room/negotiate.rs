@@ -1,4 +1,4 @@
-//! What the shard says: offers and answers of ours, and the rest.
+//! Events of the shard: our offers and answers, and the rest.
 
 use std::time::Instant;
 
@@ -13,7 +13,7 @@ use protocol::{
 use crate::{clock::seconds, farewell::Farewell, participant::Participant, room::Room};
 
 impl Room {
-    /// Who receives on a second PeerConnection is offered all it is subscribed to.
+    /// Offers all subscriptions to a participant that receives on a second PeerConnection.
     pub(crate) fn offer_subscriber(&mut self, sid: ParticipantSid, restart_ice: bool) {
         let two = |participant: &Participant| participant.two_connections;
         if self.participants.get(&sid).is_some_and(two) {
@@ -24,7 +24,8 @@ impl Room {
         }
     }
 
-    /// With ICE-lite the client checks us, and what it has is learnt from its checks: that it has candidates is all.
+    /// Takes a candidate of the client. Its content is not needed: with ICE-lite the client checks us, and we learn its
+    /// addresses from the checks. It only shows that the client has candidates.
     pub(crate) fn trickle(&mut self, sid: ParticipantSid, trickle: &TrickleRequest, now: Instant) {
         if trickle.target() != SignalTarget::Publisher {
             return;
@@ -81,7 +82,7 @@ impl Room {
                 track,
                 failure,
             } => self.subscription_failed(peer, track, failure),
-            // Known when the track is announced; of interest to recorders later.
+            // Layers are known when the track is announced; this is of interest to recorders later.
             Event::TrackActive { .. } => {}
             Event::TrackSubscribed {
                 peer,
@@ -101,7 +102,7 @@ impl Room {
                 paused,
             } => self.stream_state_changed(peer, track, paused),
             Event::Reply { peer, payload } => self.rpc_reply(peer, &payload),
-            // They end at the negotiator.
+            // These events end at the negotiator.
             Event::OtherCodec { .. } | Event::Unbound { .. } | Event::Undelivered { .. } => {}
             Event::SpeakersChanged { room, speakers } => {
                 if room == self.sid {
@@ -122,7 +123,7 @@ impl Room {
         self.send(sid, Message::Answer(answer));
     }
 
-    /// Without a signal connection it is lost: a resume brings a new one.
+    /// Sends our offer. Without a signal connection the offer is lost: a resume brings a new one.
     fn send_offer(
         &mut self,
         sid: ParticipantSid,
@@ -140,7 +141,7 @@ impl Room {
         self.send(sid, Message::Offer(offer));
     }
 
-    /// Zero and zero asks for a plain new offer.
+    /// Asks the client for sections. Zero and zero asks for a plain new offer.
     fn require_sections(&mut self, sid: ParticipantSid, missing: sfu::MediaSections) {
         let requirement = MediaSectionsRequirement {
             num_audios: missing.audios,
@@ -149,13 +150,14 @@ impl Room {
         self.send(sid, Message::MediaSectionsRequirement(requirement));
     }
 
-    /// A client whose offer or answer we cannot read would send it again: it is told to stay away.
+    /// Removes a participant whose offer or answer we cannot read. Its client would send it again: it is told to stay
+    /// away.
     pub(crate) fn negotiation_failed(&mut self, sid: ParticipantSid, reason: &str, now: Instant) {
         let Some(participant) = self.participants.get(&sid) else {
             return;
         };
         tracing::info!(participant = %sid, reason, "offer or answer refused");
-        // With somebody who is connected elsewhere nothing is negotiated.
+        // Nothing is negotiated with a participant that is connected elsewhere.
         if let Some(room) = participant.forwarded_from {
             return self.forwarded_failed(room, sid, now);
         }
@@ -163,7 +165,8 @@ impl Room {
             State::Active => DisconnectReason::MediaFailure,
             _ => DisconnectReason::JoinFailure,
         };
-        // Who lost an answer with its signal connection comes in anew; who cannot make an offer stays away.
+        // A client that lost an answer with its signal connection comes in anew; one that cannot make an offer stays
+        // away.
         let action = match participant.resumed {
             true => Action::Reconnect,
             false => Action::Disconnect,
@@ -171,7 +174,8 @@ impl Room {
         self.remove(sid, cause, Farewell::Leave(action), now);
     }
 
-    /// ICE and DTLS are up, or need not be. The first time, the others hear of the participant.
+    /// The participant is connected: ICE and DTLS are up, or need not be. The first time, the others hear of the
+    /// participant.
     pub(crate) fn connected(&mut self, sid: ParticipantSid, now: Instant) {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;

@@ -1,4 +1,4 @@
-//! What everybody hears about everybody: speakers, quality. Of changes see `announce`.
+//! State that everybody hears of everybody: speakers and quality. For changes of participants see `announce`.
 
 use std::{collections::BTreeMap, time::Instant};
 
@@ -36,12 +36,12 @@ impl Room {
         }
     }
 
-    /// Somebody who records is here, hidden or not.
+    /// Whether somebody who records is here, hidden or not.
     pub(crate) fn is_recorded(&self) -> bool {
         self.participants.values().any(Participant::is_recorder)
     }
 
-    /// Those who are not hidden, and not here for others only.
+    /// Number of participants that are not hidden, and not here for others only.
     pub(crate) fn count(&self) -> u32 {
         self.participants
             .values()
@@ -49,10 +49,10 @@ impl Room {
             .count() as u32
     }
 
-    /// Who connected or came back hears how everybody is connected.
+    /// Tells a participant that connected or came back how everybody is connected.
     pub(crate) fn send_quality(&mut self, sid: ParticipantSid) {
-        // That its own connection was lost, who comes back knows. npm livekit-client would begin to count: ten seconds
-        // later it gives up what it has just restored.
+        // A participant that comes back knows that its own connection was lost. npm livekit-client would begin to
+        // count: ten seconds later it gives up the connection that it has just restored.
         let is_known = |other: &&Participant| match other.sid == sid {
             true => other.quality != sfu::Quality::Lost,
             false => other.is_visible(),
@@ -65,7 +65,7 @@ impl Room {
         );
     }
 
-    /// Who connected hears how everybody is connected, and the others that it is.
+    /// A participant connected: it hears how everybody is connected, and the others how it is.
     pub(crate) fn announce_quality(&mut self, sid: ParticipantSid) {
         self.send_quality(sid);
         self.news.qualities.insert(sid);
@@ -90,7 +90,7 @@ impl Room {
         self.forward_changes(sid);
     }
 
-    /// The shard names all who speak; clients are told the differences.
+    /// Takes the list of all speakers from the shard; clients are told the differences.
     pub(crate) fn speakers_changed(&mut self, speakers: &[sfu::Speaker]) {
         let mut levels: BTreeMap<_, _> = speakers
             .iter()
@@ -118,7 +118,7 @@ impl Room {
         self.tell_speakers(&changes);
     }
 
-    /// Each hears of itself and of those whose tracks it receives.
+    /// Tells each participant about itself and about those whose tracks it receives.
     fn tell_speakers(&mut self, changes: &[(ParticipantSid, f32, bool)]) {
         if changes.is_empty() {
             return;
@@ -156,14 +156,14 @@ impl Room {
         listener.sid == speaker.sid || speaker.tracks.iter().any(|track| receives(track.sid))
     }
 
-    /// A new subscriber hears that the publisher is speaking already.
+    /// Tells a new subscriber that the publisher is speaking already.
     pub(crate) fn send_speaker(&mut self, speaker: ParticipantSid, listener: ParticipantSid) {
         if let Some(&level) = self.speakers.levels.get(&speaker) {
             self.send(listener, speakers_message([(speaker, level, true)]));
         }
     }
 
-    /// Who is back hears who speaks now, and that nobody else does.
+    /// Tells a participant that is back who speaks now, and that nobody else does.
     pub(crate) fn send_speakers(&mut self, listener: ParticipantSid) {
         let levels = &self.speakers.levels;
         let state = |&sid: &ParticipantSid| {
@@ -203,7 +203,7 @@ impl Room {
     }
 }
 
-/// How well one participant is connected.
+/// The message with the quality of one participant.
 pub(super) fn quality_message(participant: &Participant) -> Response {
     let updates = vec![quality_info(participant)];
     Message::ConnectionQuality(ConnectionQualityUpdate { updates }).into()

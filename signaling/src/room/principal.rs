@@ -19,11 +19,12 @@ use crate::{
     room::Room,
 };
 
-/// A participant that has not connected by then gives its seat to one who comes.
+/// The time for which a participant that has not connected keeps its seat: after it, the seat goes to one who comes.
 const SEAT_HELD: Duration = Duration::from_secs(10);
 
 impl Room {
-    /// May this one be here beside those who are? A companion takes nobody's place, and there are not any number of them.
+    /// Checks whether this participant may be here beside the others. A companion takes nobody's place, and their
+    /// number is limited.
     pub(crate) fn admit_principal(&self, grant: &Grant) -> Result<(), Error> {
         let (identity, principal) = (grant.identity(), grant.principal());
         let same = self.identities.get(&identity);
@@ -41,7 +42,7 @@ impl Room {
         Ok(())
     }
 
-    /// The further devices of a person, as which it publishes.
+    /// The companions of a person: the further devices as which it publishes.
     pub(crate) fn companions(
         &self,
         principal: &ParticipantIdentity,
@@ -51,14 +52,15 @@ impl Room {
         })
     }
 
-    /// Who is here under this identity, and its companions.
+    /// The participant with this identity, and its companions.
     pub(crate) fn find_all(&self, identity: &ParticipantIdentity) -> Vec<ParticipantSid> {
         let own = self.identities.get(identity).copied();
         let companions = self.companions(identity).map(|companion| companion.sid);
         own.into_iter().chain(companions).collect()
     }
 
-    /// No seat is left for this one. Agents and recorders need none, a person counts once, and a duplicate gives up its seat first.
+    /// Whether no seat is left for this participant. Agents and recorders need none, a person counts once, and a
+    /// duplicate gives up its seat first.
     pub(crate) fn is_full(&self, grant: &Grant) -> bool {
         if self.max_participants == 0 || is_dependent(grant) {
             return false;
@@ -70,14 +72,15 @@ impl Room {
         taken.iter().filter(|other| **other != own).count() >= self.max_participants as usize
     }
 
-    /// Finds a seat: of those who have not come in time, the one who is expected for longest makes way.
+    /// Finds a seat: of the participants that have not connected in time, the one that is expected for longest makes
+    /// way.
     pub(crate) fn take_seat(&mut self, grant: &Grant, now: Instant) -> Result<(), Error> {
         while self.is_full(grant) {
             let expected_since = self.clock.unix(now).saturating_sub(SEAT_HELD);
             let is_here = |participant: &&Participant| participant.state == State::Active;
             let here = self.participants.values().filter(is_here);
             let here: BTreeSet<_> = here.map(Participant::principal).collect();
-            // Whose going leaves a seat: no agent or recorder, nobody's companion while the person is here.
+            // Participants whose leaving frees a seat: no agent or recorder, and no companion while its person is here.
             let is_absent = |participant: &&Participant| {
                 !participant.is_dependent()
                     && participant.joined_at <= expected_since

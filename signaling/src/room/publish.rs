@@ -21,7 +21,7 @@ use crate::{
 };
 
 impl Room {
-    /// `add_track`: may come before or after the offer that carries the track.
+    /// Takes an `add_track`, which may come before or after the offer that carries the track.
     pub(crate) fn add_track(&mut self, sid: ParticipantSid, request: AddTrackRequest) {
         if !request.sid.is_empty() {
             return self.add_backup(sid, request);
@@ -58,7 +58,7 @@ impl Room {
         }
     }
 
-    /// A request that was sent twice is answered twice.
+    /// Whether the track was announced before. A request that was sent twice is answered twice.
     fn announced_before(
         &self,
         sid: ParticipantSid,
@@ -126,7 +126,7 @@ impl Room {
             self.notify_published(&publisher, track_info, now);
         }
         if visible {
-            // Subscriptions to it begin when the `update` is out.
+            // Subscriptions to the track begin when the `update` is out.
             self.announce(sid, false);
         } else {
             self.forward_changes(sid);
@@ -158,7 +158,7 @@ impl Room {
         }
     }
 
-    /// There is no codec for the track in the publisher's offer: it is told so, and the track ends.
+    /// The publisher's offer has no codec for the track: it is told so, and the track ends.
     pub(crate) fn track_refused(&mut self, sid: ParticipantSid, track: TrackSid, now: Instant) {
         if self.backup_unbound(sid, track) {
             return;
@@ -218,7 +218,7 @@ impl Room {
         }
     }
 
-    /// Mutes or unmutes; the publisher hears of it where it was not its own idea. False when the track is unknown.
+    /// Mutes or unmutes a track. The publisher is told where it did not ask for it. False when the track is unknown.
     pub(crate) fn set_muted(
         &mut self,
         sid: ParticipantSid,
@@ -243,7 +243,8 @@ impl Room {
             muted,
         });
         if tell {
-            // Before the `update`: a client that finds another state there than its own corrects the server.
+            // The publisher hears before the `update` is out: a client that finds another state there than its own
+            // corrects the server.
             self.send(
                 sid,
                 Message::Mute(MuteTrackRequest {
@@ -304,7 +305,7 @@ impl Room {
         let response = RequestResponse {
             request_id,
             reason: Reason::NotAllowed.into(),
-            // As LiveKit's server says where they are off.
+            // The text of LiveKit's server where blobs are off.
             message: "data blob not enabled".to_owned(),
             ..RequestResponse::default()
         };

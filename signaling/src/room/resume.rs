@@ -1,4 +1,4 @@
-//! A client comes back to a participant that is still there.
+//! The resume: a client comes back to its participant, which is still there.
 
 use std::time::Instant;
 
@@ -18,17 +18,17 @@ use crate::{
     room_news::RoomNews,
 };
 
-/// Publishers of whom a client that comes back may say which data packets it got.
+/// The most publishers of which a client that comes back may say which data packets it got.
 const MAX_PUBLISHERS: usize = 5000;
 
-/// What a client that comes back is told of its reliable data packets: that the first one arrived, so that it repeats all
-/// others it still holds. For zero npm `livekit-client` repeats nothing, not even what it held back while it was away.
-/// What has arrived is dropped by its number (`sfu`).
+/// The number of the last reliable data packet that arrived, as a client that comes back is told: the first, so that it
+/// repeats all others that it still holds. For zero npm `livekit-client` repeats nothing, not even packets that it held
+/// back while it was away. Packets that have arrived are dropped by their number (`sfu`).
 const REPEAT_ALL: u32 = 1;
 
 impl Room {
-    /// `reconnect` first, then what happened meanwhile. Media goes on all the time; the client's next offer restarts ICE, and
-    /// ours that of a second PeerConnection.
+    /// Lets a client resume: `reconnect` first, then the changes of the meantime. Media goes on all the time; the
+    /// client's next offer restarts ICE, and ours that of a second PeerConnection.
     pub(crate) fn resume(&mut self, join: Join, now: Instant) {
         let session = join.session;
         let Some(sid) = self.resumable(&join) else {
@@ -72,7 +72,7 @@ impl Room {
     fn resumable(&self, join: &Join) -> Option<ParticipantSid> {
         let sid = join.request.participant_sid.parse().ok()?;
         let participant = self.participants.get(&sid)?;
-        // The sid is no secret: others know it.
+        // The sid proves nothing: others know it.
         let is_its_own = participant.identity == join.grant.identity()
             && participant.principal() == join.grant.principal();
         (is_its_own && participant.forwarded_from.is_none()).then_some(sid)
@@ -86,7 +86,7 @@ impl Room {
             last_message_seq: REPEAT_ALL,
         };
         self.send(sid, Message::Reconnect(response));
-        // Clients remove by identity: the farewell of an identity that is back must not be repeated.
+        // Clients remove participants by identity: the farewell of an identity that is back must not be repeated.
         let is_there = |info: &ParticipantInfo| {
             let there = self.identities.get(&info.identity.as_str().into());
             let there = there.and_then(|there| self.participants.get(there));
@@ -109,7 +109,8 @@ impl Room {
         self.send_audio_codecs(sid);
     }
 
-    /// After `reconnect` the client says what it believes. Where we cannot agree, it starts anew.
+    /// Takes the state as the client believes it, which it sends after `reconnect`. Where we cannot agree, the client
+    /// starts anew.
     pub(crate) fn sync_state(&mut self, sid: ParticipantSid, state: &SyncState, now: Instant) {
         let Some(participant) = self.participants.get(&sid) else {
             return;

@@ -1,7 +1,7 @@
 //! The server API calls a method of a participant (`RoomService.PerformRpc`) and waits for its answer.
 //!
-//! To the participant it looks like a call by itself: clients answer whoever calls by identity, and a packet addressed
-//! to nobody but its sender is the server's to read ([`sfu::Event::Reply`]).
+//! To the participant it looks like a call from itself: clients answer the caller by identity, and a packet addressed
+//! to nobody but its sender is for the server ([`sfu::Event::Reply`]).
 
 use std::time::{Duration, Instant};
 
@@ -23,16 +23,17 @@ use crate::{
 /// The longest request, bytes. Clients' own limit.
 const MAX_PAYLOAD: usize = 15 * 1024;
 
-/// Calls that may wait for answers in one room.
+/// The most calls that wait for answers in one room.
 const MAX_CALLS: usize = 1000;
 
-/// A participant that has not acknowledged a call by then does not hear us. Clients' own limit.
+/// The time in which a participant must acknowledge a call: after it, the participant does not hear us. Clients' own
+/// limit.
 const ACK_TIMEOUT: Duration = Duration::from_secs(7);
 
-/// Where the caller names no time.
+/// The time for an answer where the caller names none.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// The longest time a caller may name: its HTTP connection stays open for so long.
+/// The longest time for an answer that a caller may name: its HTTP connection stays open for as long.
 const MAX_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// The longest text of an answered error that is passed on, characters.
@@ -46,7 +47,7 @@ const APPLICATION_ERROR: u32 = 1500;
 const REQUEST_TOO_LARGE: u32 = 1402;
 
 impl Room {
-    /// Answered by [`RoomOutput::ApiReply`], as soon as the participant has answered.
+    /// Calls a participant's method. Answered by [`RoomOutput::ApiReply`], as soon as the participant has answered.
     pub(crate) fn perform_rpc(&mut self, id: u64, request: PerformRpcRequest, now: Instant) {
         if let Err(error) = self.try_perform_rpc(id, request, now) {
             self.reply(id, Err(error));
@@ -112,7 +113,7 @@ impl Room {
         Ok(())
     }
 
-    /// A participant sent a packet to itself while we wait for its answer.
+    /// Takes a packet that a participant sent to itself while we wait for its answer.
     pub(crate) fn rpc_reply(&mut self, peer: ParticipantSid, packet: &[u8]) {
         let Ok(packet) = DataPacket::decode(packet) else {
             return;
@@ -184,7 +185,7 @@ fn outcome(value: Option<rpc_response::Value>) -> Result<ApiReply, Error> {
             let message: String = error.message.chars().take(MAX_MESSAGE).collect();
             Err(failed(error.code, &message))
         }
-        // Compressed answers are for those who offer to read them.
+        // Compressed answers are for callers that offer to read them.
         Some(rpc_response::Value::CompressedPayload(_)) | None => {
             Err(failed(APPLICATION_ERROR, "unreadable answer"))
         }

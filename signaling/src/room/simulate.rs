@@ -1,4 +1,4 @@
-//! `simulate`: what client SDKs use to test themselves against a server.
+//! `simulate`: the faults by which client SDKs test themselves against a server.
 
 use std::time::{Duration, Instant};
 
@@ -12,13 +12,14 @@ use protocol::{
 
 use crate::{clock::seconds, farewell::Farewell, participant::CutOnResume, room::Room};
 
-/// A cut that was asked for and did not come is forgotten after this time.
+/// The time after which a cut that was asked for and did not come is forgotten.
 const CUT_WITHIN: Duration = Duration::from_secs(5);
 
-/// Who was told to come back over another protocol does so within this time, or as it likes.
+/// The time in which a participant that was told to come back over another protocol must do so; after it, it comes as
+/// it likes.
 const SWITCH_WITHIN: Duration = Duration::from_secs(30);
 
-/// Longest simulated speech, seconds.
+/// The longest simulated speech, seconds.
 const MAX_SPEECH: i32 = 60;
 
 impl Room {
@@ -70,8 +71,8 @@ impl Room {
         }
     }
 
-    /// It comes in anew, and this once is offered candidates of this protocol only. Clients do not wait for the `leave`:
-    /// they behave as if they had got it.
+    /// Makes a participant come in anew and, this once, offers it candidates of this protocol only. Clients do not wait
+    /// for the `leave`: they behave as if they had got it.
     fn switch_protocol(&mut self, sid: ParticipantSid, protocol: i32, now: Instant) {
         let Ok(protocol) = CandidateProtocol::try_from(protocol) else {
             return;
@@ -87,8 +88,8 @@ impl Room {
         self.remove(sid, DisconnectReason::UnknownReason, farewell, now);
     }
 
-    /// Tells the shard which candidates a participant is offered, where they are not all. With TLS its relay reaches us
-    /// over any.
+    /// Tells the shard which candidates a participant is offered, where not all of them. With TLS, the participant's
+    /// relay reaches us over any protocol.
     pub(crate) fn restrict_candidates(&mut self, sid: ParticipantSid) {
         let protocol = self.participants.get(&sid).and_then(|it| it.protocol);
         let protocol = match protocol {
@@ -102,7 +103,7 @@ impl Room {
         });
     }
 
-    /// The participant reaches us through TURN over TLS only; never so where there is none.
+    /// Whether the participant reaches us through TURN over TLS only; never so without a TURN server.
     pub(crate) fn is_relayed(&self, sid: ParticipantSid) -> bool {
         let protocol = self.participants.get(&sid).and_then(|it| it.protocol);
         let turn = self.config.turn.as_ref();

@@ -1,4 +1,4 @@
-//! Who receives what.
+//! Subscriptions: who receives what.
 //!
 //! One rule decides (`should_receive`), and every cause (a new track, a wish, a permission) ends in comparing it with
 //! what the shard was told.
@@ -25,7 +25,8 @@ use crate::{
 const MAX_AUDIENCE: usize = 5000;
 
 impl Room {
-    /// The rule. Whether the publisher allows it comes second: a refusal is told to the subscriber.
+    /// The rule: whether a participant should receive a track. The publisher's permission is checked last: a refusal is
+    /// told to the subscriber.
     fn should_receive(
         &self,
         subscriber: &Participant,
@@ -45,7 +46,7 @@ impl Room {
         )
     }
 
-    /// Brings what the shard sends in line with the rule.
+    /// Brings the tracks that the shard sends in line with the rule.
     pub(crate) fn reconcile(&mut self, sid: ParticipantSid, track: TrackSid) {
         let Some(publisher) = self
             .tracks
@@ -115,7 +116,7 @@ impl Room {
         }
     }
 
-    /// A subscription has ended: one that waits takes its place.
+    /// Gives the place of a subscription that has ended to one that waits.
     fn fill_subscriptions(&mut self, sid: ParticipantSid) {
         let waiting = self.participants.get(&sid).and_then(|participant| {
             let mut subscriptions = participant.subscriptions.iter();
@@ -126,7 +127,7 @@ impl Room {
         }
     }
 
-    /// Nobody can be subscribed to the track any more.
+    /// Ends all subscriptions to a track that is gone.
     pub(crate) fn forget_track(&mut self, track: TrackSid) {
         self.tracks.remove(&track);
         let mut freed = Vec::new();
@@ -142,7 +143,7 @@ impl Room {
         }
     }
 
-    /// For everybody.
+    /// Does so for all subscribers of a track.
     pub(crate) fn reconcile_track(&mut self, track: TrackSid) {
         let subscribers: Vec<_> = self.participants.keys().copied().collect();
         for subscriber in subscribers {
@@ -152,7 +153,7 @@ impl Room {
         }
     }
 
-    /// For everything others publish.
+    /// Does so for all tracks that others publish.
     pub(crate) fn reconcile_subscriber(&mut self, sid: ParticipantSid) {
         let others = self
             .tracks
@@ -227,7 +228,8 @@ impl Room {
         }
     }
 
-    /// What `sid` wants of a track of somebody else. `None` for unknown tracks: wishes for them are not kept.
+    /// The subscription of `sid` to a track of another participant. `None` for unknown tracks: wishes for them are not
+    /// kept.
     fn subscription(&mut self, sid: ParticipantSid, track: TrackSid) -> Option<&mut Subscription> {
         let publisher = *self.tracks.get(&track)?;
         if publisher == sid {
@@ -242,7 +244,7 @@ impl Room {
         )
     }
 
-    /// Who may receive a publisher's tracks, from now on.
+    /// Sets the participants that may receive a publisher's tracks from now on.
     pub(crate) fn apply_audience(
         &mut self,
         sid: ParticipantSid,
@@ -276,7 +278,7 @@ impl Room {
         self.reconcile_data_publisher(sid);
     }
 
-    /// A subscription got no section: nothing is sent of the track, and the subscriber is told why.
+    /// A subscription got no section: nothing of the track is sent, and the subscriber is told why.
     pub(crate) fn subscription_failed(
         &mut self,
         sid: ParticipantSid,
@@ -294,7 +296,7 @@ impl Room {
         self.send(sid, Message::SubscriptionResponse(response));
     }
 
-    /// Media flows to a subscriber. The publisher hears of the first one.
+    /// Media flows to a subscriber. The publisher is told of the first one.
     pub(crate) fn track_subscribed(
         &mut self,
         publisher: ParticipantSid,
@@ -348,7 +350,8 @@ impl Room {
     }
 }
 
-/// Until an adaptive client has measured its view, the smallest layer is the quickest to show.
+/// The setting of a new subscription: until an adaptive client has measured its view, the smallest layer is the
+/// quickest to show.
 fn initial_setting(adaptive: bool) -> TrackSetting {
     let max_layer = if adaptive {
         SpatialLayer::Low

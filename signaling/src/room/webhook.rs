@@ -1,5 +1,5 @@
-//! What the application hears: the webhook events of a room, in the order in which things happened. Those who send agents
-//! hear of the same.
+//! The webhook events of a room for the application, in the order in which things happened. Those who send agents hear
+//! of the same.
 
 use std::time::{Duration, Instant};
 
@@ -13,10 +13,10 @@ use protocol::{
 
 use crate::{api::RoomOutput, participant::Participant, room::Room, room_news::RoomNews};
 
-/// One `participant_connection_aborted` of a person in this time.
+/// The time in which the application hears one `participant_connection_aborted` of a person.
 const GIVEN_UP_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The most people of whom that is remembered; of more nothing is said.
+/// The most people of whom that is remembered; for more, no event is sent.
 const MAX_GIVEN_UP: usize = 1000;
 
 impl Room {
@@ -45,13 +45,14 @@ impl Room {
         self.tell_agents(RoomNews::Closed);
     }
 
-    /// Its media is connected: from now on it is a participant to the application.
+    /// A participant's media is connected: from now on it is a participant to the application.
     pub(crate) fn notify_joined(&mut self, participant: ParticipantInfo, now: Instant) {
         self.tell_agents_joined(&participant);
         self.notify_participant("participant_joined", participant, now);
     }
 
-    /// It is gone, and its tracks with it. Whoever never connected was never announced and is told to have given up.
+    /// A participant is gone, and its tracks with it. One that never connected was never announced: the application
+    /// hears that it gave up.
     pub(crate) fn notify_left(
         &mut self,
         participant: &Participant,
@@ -73,7 +74,8 @@ impl Room {
         });
     }
 
-    /// At most once a minute of each person, and without what may be long: it costs a token and a request.
+    /// A participant gave up. Told at most once a minute of each person, and without the long parts: it costs a token
+    /// and a request.
     fn notify_given_up(
         &mut self,
         participant: &Participant,
@@ -96,8 +98,8 @@ impl Room {
         self.notify_participant("participant_connection_aborted", participant, now);
     }
 
-    /// The track can be received. Agents come for a publisher, not for its tracks: they hear of the first, and of those it
-    /// joined with when it joins.
+    /// The track can be received. Agents come for a publisher, not for its tracks: those who send them hear of its
+    /// first track, and of the ones it joined with when it joins.
     pub(crate) fn notify_published(
         &mut self,
         publisher: &ParticipantInfo,
@@ -132,7 +134,8 @@ impl Room {
         self.notify(name, room, event, now);
     }
 
-    /// As livekit-server does, these events name room and publisher only: metadata may be long, tracks many.
+    /// An event about a track. As with livekit-server, these events name room and publisher only: metadata may be long,
+    /// tracks many.
     fn notify_track(
         &mut self,
         name: &str,
