@@ -1,4 +1,4 @@
-//! Requests of the server API, as they come from somebody who may ask.
+//! Bodies of server API calls, read and written.
 
 use bytes::Bytes;
 use prost::Message;
@@ -12,18 +12,18 @@ use crate::{
 /// The most fields of a request, with those of the messages in it ([`prescan`]).
 pub const MAX_FIELDS: usize = 1000;
 
-/// How the bodies of a call are written.
+/// The format of a call's bodies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Format {
-    /// Protobuf's JSON mapping, as lenient as Go is ([`lenient`]).
+    /// Protobuf's JSON mapping, read as leniently as Go does ([`lenient`]).
     Json,
     /// Protobuf.
     Protobuf,
 }
 
-/// Reads a request. `long` names its fields that may hold long texts, `small` those of which there may be eight times as
-/// many ([`prescan::protobuf`]). `None` for what is no such request, or has more than [`MAX_FIELDS`]: then nothing of it is
-/// decoded.
+/// Reads a request. `long` names the fields that may hold long texts, `small` those of which there may be eight times
+/// as many ([`prescan::protobuf`]). `None` for bytes that are no such request, or have more than [`MAX_FIELDS`]: then
+/// nothing of them is decoded.
 pub fn decode<M: Message + Default + DeserializeOwned>(
     format: Format,
     body: &Bytes,

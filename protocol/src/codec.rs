@@ -1,7 +1,7 @@
 //! Names of codecs. LiveKit's messages have them as a MIME type (`video/H264`: the Go SDK) or as its second half alone
 //! (`h264`: browsers), in any case; both mean the same everywhere.
 
-/// The name alone, in lower case: what `SubscribedCodec` says.
+/// The name alone, in lower case, as in `SubscribedCodec`.
 pub fn name(given: &str) -> String {
     let short = given.rsplit('/').next().unwrap_or_default();
     short.trim().to_ascii_lowercase()
@@ -15,7 +15,7 @@ pub fn mime_type(family: &str, given: &str) -> String {
     }
 }
 
-/// Two names of one codec. Nothing is named by an empty one.
+/// Whether both names mean one codec. An empty name means none.
 pub fn is_same(one: &str, other: &str) -> bool {
     let (one, other) = (name(one), name(other));
     !one.is_empty() && one == other

@@ -1,9 +1,9 @@
-//! `livekit.DataPacket` as routing sees it: who it is for, what it is, and the stamp of who sent it.
+//! `livekit.DataPacket` as routing sees it: its receivers, its kind, and the stamp of its sender.
 //!
 //! A scan over its protobuf fields borrows what routing needs, and stamping copies the other fields as they are, known
-//! or not. Before, the packet is decoded once to be sure that it is well-formed all the way down: the decoders of some
-//! clients take a field's type from its number alone and do not hold a nested message to its length, so that a field
-//! that lies about either could swallow the stamp and put another one in its place.
+//! or not. Before that, the packet is decoded once to be sure that it is well-formed all the way down: the decoders of
+//! some clients take a field's type from its number alone and do not hold a nested message to its length, so that a
+//! field that lies about either could swallow the stamp and put another one in its place.
 
 use prost::Message;
 
@@ -33,21 +33,22 @@ mod user {
     pub const DESTINATION_IDENTITIES: u32 = 6;
 }
 
-/// `ChatMessage.generated`.
+/// Number of `ChatMessage.generated`.
 const CHAT_GENERATED: u32 = 6;
 
-/// `DataStream.Header.text_header`, and its `generated`.
+/// Numbers of `DataStream.Header.text_header`, and of its `generated`.
 const TEXT_HEADER: u32 = 9;
 const TEXT_GENERATED: u32 = 5;
 
-/// Receivers that one packet may name. Who has more to tell it to tells everybody, or says it twice.
+/// The most receivers that one packet may name. A sender with more receivers sends to everybody, or twice.
 pub const MAX_DESTINATIONS: usize = 256;
 
-/// Objects that a packet may be made of, as `prescan` counts them, in the fields that hold lists: an empty one is two bytes,
-/// and a hundred in memory.
+/// The most objects that a packet may be made of, as `prescan` counts them, in the fields that hold lists: an empty
+/// object is two bytes, and a hundred in memory.
 const MAX_OBJECTS: usize = 4096;
 
-/// Texts and bytes in those fields that may be long: of segments, attributes and metrics, and what is inline in a header.
+/// Texts and bytes in those fields that may be long: those of segments, attributes and metrics, and inline content of a
+/// header.
 const LONG: Paths = &[
     &[TRANSCRIPTION, 4, 2],
     &[METRICS, 5, 8],
@@ -57,26 +58,26 @@ const LONG: Paths = &[
     &[STREAM_TRAILER, 3, 2],
 ];
 
-/// Bytes that are no `DataPacket`, or one that a participant may not send.
+/// The bytes are no `DataPacket`, or one that a participant may not send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("malformed data packet")]
 pub struct MalformedDataPacket;
 
-/// Why a packet of a participant is not passed on.
+/// The reason why a packet of a participant is not passed on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum RefusedDataPacket {
-    /// See there.
+    /// The packet is malformed: see [`MalformedDataPacket`].
     #[error(transparent)]
     Malformed(#[from] MalformedDataPacket),
-    /// It names more than [`MAX_DESTINATIONS`] receivers.
+    /// The packet names more than [`MAX_DESTINATIONS`] receivers.
     #[error("a data packet names more than {MAX_DESTINATIONS} receivers")]
     TooManyDestinations,
 }
 
-/// What routing needs to know of a packet.
+/// The parts of a packet that routing needs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct DataPacketView<'a> {
-    /// Well-formed; see the module.
+    /// The whole packet, which is well-formed.
     packet: &'a [u8],
     /// Receivers by identity, sorted; with `sids` empty as well: everybody.
     identities: Vec<&'a str>,
@@ -85,9 +86,9 @@ pub struct DataPacketView<'a> {
     /// The publisher's count of reliable packets; 0 when absent.
     pub sequence: u32,
     reserved: bool,
-    /// Who it says has sent it.
+    /// The sender that the packet claims.
     claimed: &'a str,
-    /// A chat message, or the beginning of a text stream.
+    /// The packet is a chat message, or the beginning of a text stream.
     is_text: bool,
 }
 
@@ -95,8 +96,8 @@ impl<'a> DataPacketView<'a> {
     /// Reads a packet.
     ///
     /// # Errors
-    /// [`RefusedDataPacket::Malformed`] for anything but a well-formed `DataPacket`, and for one that says who speaks:
-    /// clients would believe it, and only the server knows. So it is for one with two user packets, each of which would be
+    /// [`RefusedDataPacket::Malformed`] for anything but a well-formed `DataPacket`, and for one that names speakers:
+    /// clients would believe it, and only the server knows. Also for one with two user packets, each of which would be
     /// stamped, and for one of more objects than any client sends. [`RefusedDataPacket::TooManyDestinations`].
     pub fn parse(packet: &'a [u8]) -> Result<Self, RefusedDataPacket> {
         let mut view = Self {
@@ -125,7 +126,7 @@ impl<'a> DataPacketView<'a> {
                 _ => {}
             }
         }
-        // Last, for it is what costs: a packet with too many names has been refused by now.
+        // Decoded last, for that is what costs: a packet with too many names has been refused by now.
         DataPacket::decode(packet).map_err(|_| MalformedDataPacket)?;
         for names in [&mut view.identities, &mut view.sids] {
             names.sort_unstable();
@@ -134,24 +135,25 @@ impl<'a> DataPacketView<'a> {
         Ok(view)
     }
 
-    /// Whether somebody with this identity and sid is meant.
+    /// Whether a participant with this identity and sid is a receiver.
     pub fn is_addressed_to(&self, identity: &str, sid: &str) -> bool {
         (self.identities.is_empty() && self.sids.is_empty())
             || self.identities.binary_search(&identity).is_ok()
             || self.sids.binary_search(&sid).is_ok()
     }
 
-    /// Whether nobody but somebody with this identity is meant.
+    /// Whether the only receiver is the participant with this identity.
     pub fn is_addressed_only_to(&self, identity: &str) -> bool {
         self.identities == [identity] && self.sids.is_empty()
     }
 
-    /// Transcriptions and metrics are taken from agents only.
+    /// Whether the packet is taken from agents only, as transcriptions and metrics are.
     pub fn is_reserved_for_agents(&self) -> bool {
         self.reserved
     }
 
-    /// In whose name an agent with the identity `own` sends a text: what it wrote down of what that one said, say.
+    /// The identity in whose name an agent with the identity `own` sends a text: for example a transcript of that
+    /// participant's words.
     pub fn speaks_for(&self, own: &str) -> Option<&'a str> {
         let is_another = !self.claimed.is_empty() && self.claimed != own;
         (self.is_text && is_another).then_some(self.claimed)
@@ -160,12 +162,12 @@ impl<'a> DataPacketView<'a> {
     /// The packet with its sender set to `identity` and `sid`, whatever it said before; empty ones leave no sender.
     ///
     /// # Errors
-    /// None for a packet that was parsed; the type says so for the sake of the scan.
+    /// None for a packet that was parsed; the scan returns a `Result`.
     pub fn stamp(&self, identity: &str, sid: &str) -> Result<Vec<u8>, MalformedDataPacket> {
         self.stamped(identity, sid, false)
     }
 
-    /// The same of a text that an agent sends in the name of `identity`: it says that it is generated.
+    /// Stamps a text that an agent sends in the name of `identity`, and marks it as generated.
     ///
     /// # Errors
     /// As [`DataPacketView::stamp`].
@@ -238,7 +240,7 @@ impl<'a> DataPacketView<'a> {
     }
 }
 
-/// The packet in which a message of a channel of one's own travels: LiveKit passes it on to everybody as a user's.
+/// The packet for a message on a data channel with a label of its own: LiveKit passes it on to everybody as a user's.
 pub fn of_user(payload: &[u8]) -> Vec<u8> {
     let user = livekit::UserPacket {
         payload: payload.to_vec(),
@@ -275,7 +277,7 @@ fn stamp_user(packet: &[u8], identity: &str, sid: &str) -> Result<Vec<u8>, Malfo
     Ok(out)
 }
 
-/// Is it the header of a text stream?
+/// Whether this is the header of a text stream.
 fn has_text(header: &[u8]) -> Result<bool, MalformedDataPacket> {
     for field in Fields(header) {
         if field?.number == TEXT_HEADER {
@@ -299,7 +301,7 @@ fn generated_header(header: &[u8]) -> Result<Vec<u8>, MalformedDataPacket> {
     Ok(out)
 }
 
-/// The message with this flag set: of a field that is there twice the last one counts.
+/// The message with this flag set. The flag is appended: of a field that is there twice the last one counts.
 fn with_flag(message: &[u8], number: u32) -> Vec<u8> {
     let mut out = message.to_vec();
     prost::encoding::encode_key(number, prost::encoding::WireType::Varint, &mut out);
@@ -327,7 +329,7 @@ fn put_bytes(out: &mut Vec<u8>, number: u32, bytes: &[u8]) {
 struct Field<'a> {
     number: u32,
     value: Value<'a>,
-    /// Key and value, as they stand in the message.
+    /// Key and value, as in the message.
     raw: &'a [u8],
 }
 

@@ -1,13 +1,13 @@
-//! One table: what can be refused, and how that reads over HTTP, in the Twirp API and on a signal connection.
+//! The table of refusals: each error with its form over HTTP, in the Twirp API and on a signal connection.
 //!
 //! Statuses, codes and texts are those of livekit-server 1.13, which existing products parse.
 
 use crate::{livekit::DisconnectReason, token::TokenError};
 
-/// Something a client asked for and does not get.
+/// A refusal of a client's request.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The token does not verify.
+    /// The token is not valid.
     #[error(transparent)]
     Token(#[from] TokenError),
     /// An `Authorization` header that is not `Bearer …`.
@@ -25,10 +25,10 @@ pub enum Error {
     /// A token (or request) that names no room.
     #[error("no room name")]
     NoRoomName,
-    /// A text is longer than it may be ([`crate::limits`]).
+    /// A text is longer than allowed ([`crate::limits`]).
     #[error("{what} {max}")]
     TooLong {
-        /// What exceeds limits, in words.
+        /// The kind of text, in words.
         what: &'static str,
         /// The limit, bytes.
         max: usize,
@@ -51,60 +51,60 @@ pub enum Error {
     /// A path of the API that does not exist, or a call that is not written as one.
     #[error("{0}")]
     BadRoute(String),
-    /// The room does not exist (and is not to be created).
+    /// The room does not exist, and is not to be created.
     #[error("requested room does not exist")]
     RoomNotFound,
-    /// Nobody in the room has that identity.
+    /// No participant of the room has that identity.
     #[error("participant does not exist")]
     ParticipantNotFound,
     /// No dispatch of an agent has that id.
     #[error("dispatch ID not found")]
     DispatchNotFound,
-    /// A room has as many dispatches of agents as it may, by number or by length.
+    /// The room has as many dispatches of agents as allowed, by number or by length.
     #[error("the room has as many agent dispatches as it may")]
     TooManyDispatches,
     /// `max_participants` are in the room.
     #[error("room is full")]
     RoomFull,
-    /// The person publishes from as many devices as it may (`room.max_companions`).
+    /// The person publishes from as many devices as allowed (`room.max_companions`).
     #[error("this participant has as many companions as it may")]
     TooManyCompanions,
     /// The token was good once; a moderator has taken it back.
     #[error("token was revoked")]
     TokenRevoked,
-    /// The API key has as many rooms open as it may.
+    /// The API key has as many rooms open as allowed.
     #[error("this API key has as many rooms open as it may")]
     TooManyRooms,
     /// A remote unmute without `enable_remote_unmute`.
     #[error("remote unmute not enabled")]
     RemoteUnmute,
-    /// The server takes no more.
+    /// The server is at a limit.
     #[error("server is at its limit: {0}")]
     Overloaded(&'static str),
-    /// Not now, but perhaps soon.
+    /// The request cannot be carried out now, but perhaps soon.
     #[error("{0}")]
     Unavailable(&'static str),
-    /// What is to be there once is there already.
+    /// A thing that there may be once is there already.
     #[error("{0}")]
     AlreadyExists(&'static str),
-    /// Somebody who is connected to another room is governed there.
+    /// The participant is forwarded from another room, and is governed there.
     #[error("participant is forwarded from another room")]
     Forwarded,
     /// A participant's method was called, and failed or did not answer.
     #[error("RpcError {code} {message}")]
     Rpc {
-        /// LiveKit's, or the application's own.
+        /// Error code: LiveKit's, or the application's own.
         code: u32,
-        /// LiveKit's, or the application's own.
+        /// Error text: LiveKit's, or the application's own.
         message: String,
     },
     /// The server is about to stop.
     #[error("server is shutting down")]
     ShuttingDown,
-    /// Not something this server does.
+    /// The server does not offer this.
     #[error("not implemented: {0}")]
     Unimplemented(&'static str),
-    /// A bug of ours.
+    /// The server has a bug.
     #[error("internal error")]
     Internal,
 }
@@ -159,7 +159,7 @@ pub struct Row {
 }
 
 impl Error {
-    /// How this error travels; its text is its `Display`.
+    /// The row of this error; its text is its `Display`.
     pub fn row(&self) -> Row {
         use DisconnectReason as Reason;
         use TwirpCode as Code;

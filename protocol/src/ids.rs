@@ -6,10 +6,10 @@ use std::{fmt, str::FromStr, sync::Arc};
 
 use rand::Rng;
 
-/// The longest sid we accept. LiveKit's are at most 17 bytes (`TR_AM` and 12 characters).
+/// The longest sid that is accepted, bytes. LiveKit's are at most 17 bytes (`TR_AM` and 12 characters).
 const MAX_SID: usize = 23;
 
-/// Random characters of a sid: 62^12, about 71 bits.
+/// Number of random characters of a sid: 62^12, about 71 bits.
 const RANDOM_CHARS: usize = 12;
 
 const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
@@ -56,7 +56,7 @@ impl Sid {
     }
 }
 
-/// A text that is not a sid of the kind asked for.
+/// The text is not a sid of the kind asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a valid sid")]
 pub struct InvalidSid;
@@ -180,7 +180,8 @@ impl JobSid {
 }
 
 impl TrackSid {
-    /// A new random sid; `kind` is LiveKit's two-letter hint (`AM` microphone, `VC` camera, `VS` screen, `AS` its sound).
+    /// A new random sid; `kind` is LiveKit's two-letter hint (`AM` microphone, `VC` camera, `VS` screen, `AS` its
+    /// sound).
     pub fn random(kind: &str, rng: &mut impl Rng) -> Self {
         let prefix = match kind {
             "AM" => "TR_AM",
@@ -219,7 +220,7 @@ macro_rules! name {
         }
 
         impl fmt::Debug for $name {
-            /// Redacted: names of people and meetings do not belong into logs.
+            /// Writes no content: names of people and meetings do not belong into logs.
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 write!(f, concat!(stringify!($name), "(…{})"), self.0.len())
             }
@@ -228,11 +229,11 @@ macro_rules! name {
 }
 
 name! {
-    /// What the application calls a room. At most 256 bytes; may hold any character.
+    /// The application's name of a room. At most 256 bytes; may hold any character.
     RoomName
 }
 name! {
-    /// What the application calls a participant; unique within a room.
+    /// The application's name of a participant; unique within a room.
     ParticipantIdentity
 }
 

@@ -1,4 +1,4 @@
-//! The query of `GET /rtc`: what clients of the older protocol say there, newer ones say in a `JoinRequest`.
+//! The query of `GET /rtc`: clients of the older protocol have there what newer ones have in a `JoinRequest`.
 
 use std::collections::HashMap;
 
@@ -12,13 +12,13 @@ use crate::{
     signal::BASE64,
 };
 
-/// Why a query was refused.
+/// The reason why a query was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JoinQueryError {
-    /// Not a number.
+    /// The value is not a number.
     #[error("{0} is not a number")]
     Number(&'static str),
-    /// Neither yes nor no.
+    /// The value is neither yes nor no.
     #[error("{0} is neither 0 nor 1")]
     Flag(&'static str),
     /// `attributes` is not base64url of a JSON object of strings.
@@ -26,11 +26,11 @@ pub enum JoinQueryError {
     Attributes,
 }
 
-/// Reads a query, as percent-decoded names and values; of several values for a name, the first. Names we do not know are
-/// ignored, and so are SDKs and capabilities: newer clients may say more.
+/// Reads a query, as percent-decoded names and values; of several values for a name, the first. Names that we do not
+/// know are ignored, and so are unknown SDKs and capabilities: newer clients may have more.
 ///
 /// # Errors
-/// [`JoinQueryError`]: a value that is not of its kind.
+/// [`JoinQueryError`] when a value is not of its kind.
 pub fn join_request_of_query(query: &[(String, String)]) -> Result<JoinRequest, JoinQueryError> {
     let query = Query(query);
     let settings = ConnectionSettings {
@@ -80,7 +80,7 @@ impl Query<'_> {
         self.value(name).unwrap_or_default().to_owned()
     }
 
-    /// 0 where it is not given.
+    /// The number with this name; 0 where there is none.
     fn number(&self, name: &'static str) -> Result<i32, JoinQueryError> {
         let parse = |value: &str| value.parse().map_err(|_| JoinQueryError::Number(name));
         self.value(name).map_or(Ok(0), parse)
@@ -96,7 +96,7 @@ impl Query<'_> {
     }
 }
 
-/// Clients write the name without separators, in lower case (`reactnative`).
+/// The SDK with this name. Clients write it without separators, in lower case (`reactnative`).
 fn sdk(name: &str) -> Sdk {
     let known = |value: i32| Sdk::try_from(value).ok();
     let is_named = |sdk: &Sdk| {
@@ -111,7 +111,7 @@ fn sdk(name: &str) -> Sdk {
         .unwrap_or(Sdk::Unknown)
 }
 
-/// Names with commas between.
+/// The capabilities in a list of names with commas between.
 fn capabilities(names: &str) -> Vec<i32> {
     let known = |name: &str| Capability::from_str_name(name.trim()).map(Into::into);
     names.split(',').filter_map(known).collect()
@@ -124,7 +124,7 @@ fn attributes(text: &str) -> Result<HashMap<String, String>, JoinQueryError> {
     let json = BASE64
         .decode(text)
         .map_err(|_| JoinQueryError::Attributes)?;
-    // What is `null` is not set, as in tokens.
+    // An attribute that is `null` counts as not set, as in tokens.
     let attributes: HashMap<String, Option<String>> =
         serde_json::from_slice(&json).map_err(|_| JoinQueryError::Attributes)?;
     let set = attributes

@@ -51,7 +51,7 @@ static MESSAGES: LazyLock<Option<DescriptorPool>> = LazyLock::new(|| {
     pool.ok()
 });
 
-/// Writes a message of this name. `None`: there is none of this name, or this is another.
+/// Writes the message with this name. `None`: there is no message of this name, or `message` is another.
 pub fn write(message: &impl Message, shape: Shape) -> Option<Value> {
     let descriptor = MESSAGES.as_ref()?.get_message_by_name(shape)?;
     let encoded = message.encode_to_vec();

@@ -1,12 +1,13 @@
 //! JSON as livekit-server reads it: Go's `encoding/json` for the claims of tokens, protobuf's JSON mapping for the API.
-//! Applications in .NET, Java, PHP and Python write `null` for what is not set, and `64.0` for a number without a fraction.
+//! Applications in .NET, Java, PHP and Python write `null` for a value that is not set, and `64.0` for a number without
+//! a fraction.
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Number, Value};
 
-/// Reads a message in protobuf's JSON mapping: a field that is `null` is not set, and `64.0` is an integer. `None` for what
-/// is not such a message. An element of a list that is `null` is left out; a list of nothing else is none: who means nobody
-/// must not reach everybody.
+/// Reads a message in protobuf's JSON mapping: a field that is `null` is not set, and `64.0` is an integer. `None` for
+/// text that is no such message. An element of a list that is `null` is left out. A list of `null`s only is malformed:
+/// a caller that means nobody must not reach everybody.
 pub fn message<M: DeserializeOwned>(json: &[u8]) -> Option<M> {
     let mut value = object(json)?;
     drop_nulls(&mut value);
@@ -19,7 +20,7 @@ pub(crate) fn object(json: &[u8]) -> Option<Value> {
     serde_json::from_slice(json).ok().filter(Value::is_object)
 }
 
-/// Leaves out what is `null`, in objects and in lists; of a list that holds nothing else one `null` stays.
+/// Leaves out `null`s in objects and in lists; of a list that holds nothing else one `null` stays.
 pub(crate) fn drop_nulls(value: &mut Value) {
     match value {
         Value::Object(object) => {
@@ -59,8 +60,8 @@ fn integer(number: &Number) -> Option<Number> {
     (float.fract() == 0.0 && float.abs() <= EXACT).then(|| (float as i64).into())
 }
 
-/// Gives the entries of `object` the names in `names` that they match without regard to case. Where several match one, the
-/// exact one counts.
+/// Gives the entries of `object` the names in `names` that they match without regard to case. Where several match one,
+/// the exact one counts.
 pub(crate) fn fold_names(object: &mut Map<String, Value>, names: &[&str]) {
     let folded = |name: &String| {
         let of = |known: &&&str| known.eq_ignore_ascii_case(name) && **known != name;

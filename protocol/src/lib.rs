@@ -1,4 +1,5 @@
-//! Words on the wire: LiveKit's messages, ids and names, access tokens, the error table; and how much of anything is taken.
+//! The words of the wire: LiveKit's messages, ids and names, access tokens, the table of errors; and limits of
+//! everything that is taken.
 //!
 //! Pure: no socket, no clock, no global randomness. Everything else of the project speaks through
 //! these types; only this crate names `livekit-protocol`.

@@ -1,4 +1,4 @@
-//! How long names, metadata and attributes may be, and how that is said. LiveKit's limits and words.
+//! Limits of names, metadata and attributes, and the errors for longer ones. LiveKit's limits and words.
 
 use crate::error::Error;
 
@@ -8,9 +8,11 @@ pub const MAX_NAME: usize = 256;
 /// The longest metadata of a room or participant, bytes.
 pub const MAX_METADATA: usize = 512 * 1024;
 
-/// All attributes of a participant together, keys and values, bytes.
+/// The longest attributes of a participant, all keys and values together, bytes.
 pub const MAX_ATTRIBUTES: usize = 64 * 1024;
 
+/// Checks the length of a room name.
+///
 /// # Errors
 /// [`Error::TooLong`].
 pub fn check_room_name(name: &str) -> Result<(), Error> {
@@ -21,6 +23,8 @@ pub fn check_room_name(name: &str) -> Result<(), Error> {
     )
 }
 
+/// Checks the length of an identity.
+///
 /// # Errors
 /// [`Error::TooLong`].
 pub fn check_identity(identity: &str) -> Result<(), Error> {
@@ -28,18 +32,24 @@ pub fn check_identity(identity: &str) -> Result<(), Error> {
     check(identity.len(), words, MAX_NAME)
 }
 
+/// Checks the length of a participant's name.
+///
 /// # Errors
 /// [`Error::TooLong`].
 pub fn check_name(name: &str) -> Result<(), Error> {
     check(name.len(), "name length exceeds limits", MAX_NAME)
 }
 
+/// Checks the length of metadata.
+///
 /// # Errors
 /// [`Error::TooLong`].
 pub fn check_metadata(metadata: &str) -> Result<(), Error> {
     check(metadata.len(), "metadata size exceeds limits", MAX_METADATA)
 }
 
+/// Checks the length of attributes: all keys and values together.
+///
 /// # Errors
 /// [`Error::TooLong`].
 pub fn check_attributes<'a>(

@@ -1,4 +1,4 @@
-//! What a token is still good for in another room.
+//! The rights of a token that are still good in another room.
 
 use crate::{
     RoomName,
@@ -6,7 +6,7 @@ use crate::{
 };
 
 impl Grant {
-    /// The grant for `room` of somebody who was given this one for another room: who it is, and what it may do with media.
+    /// The grant for `room` of a participant that has this one for another room: identity, and rights over media.
     /// Rights over rooms and services were given for the one room and stay there.
     ///
     /// Each right is named here, so that a new one does not go along unnoticed.
@@ -31,7 +31,7 @@ impl Grant {
             can_manage_agent_session: _,
             destination_room: _,
         } = self.video();
-        // The flag also lets its holder register as a worker; that it is an agent its kind says.
+        // The flag would also let its holder register as a worker; an agent is marked by its kind.
         let kind = match self.kind.as_str() {
             "" if agent => "agent",
             kind => kind,

@@ -1,30 +1,32 @@
-//! How many objects a message would become in memory, before it is decoded.
+//! A count of the objects that a message would become in memory, before it is decoded.
 //!
-//! An empty repeated message is two bytes on the wire and up to 450 in memory: a frame of 2 MB would cost hundreds. Each
-//! object, string or packed list of a protobuf message is a length-delimited field (wire type 2), so that these are what is
-//! counted; other fields fill places that are there already. The scan knows no schema: the content of each such field is
-//! read as if it were a message, as far as that goes, which never counts fewer fields than a decoder meets. A long text
-//! might by accident read as a message of many fields: the caller names those that can be long. It names those too of which
-//! honest messages have thousands and each of which takes little ([`Paths`]).
+//! An empty repeated message is two bytes on the wire and up to 450 in memory: a frame of 2 MB would cost hundreds.
+//! Each object, string or packed list of a protobuf message is a length-delimited field (wire type 2), so that these
+//! are counted; other fields fill places that are there already. The scan knows no schema: the content of each such
+//! field is read as if it were a message, as far as that goes, which never counts fewer fields than a decoder meets. A
+//! long text might by accident read as a message of many fields: the caller names those that can be long. It also names
+//! those of which honest messages have thousands and each of which takes little ([`Paths`]).
 
-/// No message of LiveKit's holds messages within each other so deep; what lies deeper becomes no object.
+/// The deepest nesting of messages that is counted. No message of LiveKit's is nested so deep; fields below that become
+/// no object.
 const MAX_DEPTH: usize = 16;
 
-/// As many small fields count as one field: a text takes a twentieth of what the largest message does.
+/// The number of small fields that count as one field: a text takes a twentieth of what the largest message does.
 const SMALL: usize = 8;
 
-/// Fields, each by the numbers of the fields that lead to it.
+/// A set of fields, each by the numbers of the fields that lead to it.
 pub type Paths = &'static [&'static [u32]];
 
-/// More fields than allowed.
+/// The message has more fields than allowed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("too many fields")]
 pub struct TooManyFields;
 
-/// Counts the length-delimited fields of a protobuf message and of all messages in it. Stops at `max`: costs no more time
-/// than so many fields. Bytes that are no message are counted as far as they are one; refusing them is the decoder's.
+/// Counts the length-delimited fields of a protobuf message and of all messages in it. Stops at `max`, so that it costs
+/// no more time than that many fields. Bytes that are no message are counted as far as they are one; refusing them is
+/// the decoder's.
 ///
-/// `long` fields hold text or bytes: they count, what is in them does not. `small` ones are texts, or messages of a few
+/// `long` fields hold text or bytes: they count, their content does not. `small` ones are texts, or messages of a few
 /// texts: eight count as one.
 ///
 /// # Errors
@@ -45,7 +47,7 @@ pub fn protobuf(
     Ok(scan.count.fields())
 }
 
-/// The same for JSON: counts objects and lists, and the values in them as small ones.
+/// Counts for JSON: objects and lists, and the values in them as small ones.
 ///
 /// # Errors
 /// [`TooManyFields`]: there are more than `max`.
@@ -77,7 +79,7 @@ pub fn json(text: &[u8], max: usize) -> Result<usize, TooManyFields> {
     Ok(count.fields())
 }
 
-/// In small fields.
+/// The count, in small fields.
 struct Count {
     small: usize,
     max: usize,
@@ -112,7 +114,7 @@ struct Scan {
 
 impl Scan {
     fn message(&mut self, mut rest: &[u8], depth: usize) -> Result<(), TooManyFields> {
-        // Groups need not be told from what is in them: decoders skip them.
+        // Groups need no special treatment: decoders skip them, and their content counts.
         while let Some((tag, after)) = varint(rest) {
             let Ok(number) = u32::try_from(tag >> 3) else {
                 return Ok(());
@@ -153,13 +155,13 @@ impl Scan {
     }
 }
 
-/// A length and so many bytes; what comes after them.
+/// Splits off a length and that many bytes; the rest comes second.
 fn split(bytes: &[u8]) -> Option<(&[u8], &[u8])> {
     let (length, rest) = varint(bytes)?;
     rest.split_at_checked(usize::try_from(length).ok()?)
 }
 
-/// A number of at most ten bytes, seven bits in each, the lowest first; what comes after it.
+/// Splits off a number of at most ten bytes, seven bits in each, the lowest first; the rest comes second.
 fn varint(bytes: &[u8]) -> Option<(u64, &[u8])> {
     let mut value = 0;
     for (index, byte) in bytes.iter().take(10).enumerate() {

@@ -1,4 +1,4 @@
-//! The signal connection's frames, and the `join_request` parameter that opens it.
+//! The frames of the signal connection, and the `join_request` parameter that opens it.
 
 use std::io::Read;
 
@@ -20,17 +20,17 @@ use crate::{
     prescan::{self, Paths},
 };
 
-/// The longest frame in either direction. LiveKit's limit.
+/// The longest frame in either direction, bytes. LiveKit's limit.
 pub const MAX_FRAME_BYTES: usize = 2 * 1024 * 1024;
 
-/// The longest `join_request`, decompressed. A join with an offer for 50 sections has about 100 kB.
+/// The longest `join_request`, decompressed, bytes. A join with an offer for 50 sections has about 100 kB.
 pub const MAX_JOIN_REQUEST_BYTES: usize = 512 * 1024;
 
-/// The most fields of a frame or a join request, with those of the messages in it ([`prescan`]). Of those that are small
-/// there may be eight times as many: a `subscription_permission` for 5,000 people has up to 32,000.
+/// The most fields of a frame or a join request, with those of the messages in it ([`prescan`]). Small fields may be
+/// eight times as many: a `subscription_permission` for 5,000 people has up to 32,000.
 pub const MAX_FIELDS: usize = 4096;
 
-/// Descriptions, metadata and the contents of blobs.
+/// The long fields of a request: descriptions, metadata and the contents of blobs.
 const LONG_IN_REQUEST: Paths = &[
     &[1, 2],
     &[2, 2],
@@ -40,10 +40,11 @@ const LONG_IN_REQUEST: Paths = &[
     &[22, 2, 2],
 ];
 
-/// The same in a join request, whose `sync_state` may be there too.
+/// The long fields of a join request, whose `sync_state` may be there too.
 const LONG_IN_JOIN: Paths = &[&[3], &[6, 2], &[10, 1, 2], &[10, 5, 2]];
 
-/// Sections of descriptions, wishes, who may receive what, and which data packets came: one for each track or participant.
+/// The small fields of a request: sections of descriptions, wishes, audiences, and data packets that came: one for each
+/// track or participant.
 const SMALL_IN_REQUEST: Paths = &[
     &[1, 4],
     &[1, 4, 1],
@@ -79,7 +80,7 @@ const SMALL_IN_REQUEST: Paths = &[
     &[21, 1, 1],
 ];
 
-/// The same in a join request.
+/// The small fields of a join request.
 const SMALL_IN_JOIN: Paths = &[
     &[6, 4],
     &[6, 4, 1],
@@ -101,10 +102,10 @@ const SMALL_IN_JOIN: Paths = &[
     &[10, 9, 1, 1],
 ];
 
-/// Metadata and attributes of an agent, and why a job failed.
+/// The long fields of a worker's message: metadata and attributes of an agent, and why a job failed.
 const LONG_OF_WORKER: Paths = &[&[2, 6], &[2, 7, 2], &[4, 3]];
 
-/// Clients write base64 with padding (Python) and without.
+/// Base64 as clients write it: with padding (Python) and without.
 pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
     &URL_SAFE,
     GeneralPurposeConfig::new()
@@ -112,25 +113,25 @@ pub(crate) const BASE64: GeneralPurpose = GeneralPurpose::new(
         .with_decode_padding_mode(DecodePaddingMode::Indifferent),
 );
 
-/// Why a `join_request` parameter was refused.
+/// The reason why a `join_request` parameter was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum JoinRequestError {
-    /// It is missing.
+    /// The parameter is missing.
     #[error("join_request is required")]
     Missing,
-    /// Not base64url.
+    /// The parameter is not base64url.
     #[error("cannot base64 decode wrapped join request")]
     Base64,
-    /// Not a `WrappedJoinRequest`.
+    /// The bytes are no `WrappedJoinRequest`.
     #[error("cannot unmarshal wrapped join request")]
     Wrapped,
-    /// Not gzip, or longer than [`MAX_JOIN_REQUEST_BYTES`].
+    /// The content is not gzip, or longer than [`MAX_JOIN_REQUEST_BYTES`].
     #[error("cannot decompress join request")]
     Compression,
-    /// Not a `JoinRequest`.
+    /// The content is no `JoinRequest`.
     #[error("cannot unmarshal join request")]
     Inner,
-    /// More than [`MAX_FIELDS`].
+    /// The request has more than [`MAX_FIELDS`].
     #[error("join request has too many fields")]
     TooManyFields,
 }
@@ -146,7 +147,7 @@ pub fn decode_join_request(parameter: &str) -> Result<JoinRequest, JoinRequestEr
     let bytes = BASE64
         .decode(parameter)
         .map_err(|_| JoinRequestError::Base64)?;
-    // Its content is a message, to be counted when it is unpacked.
+    // The content is a message too, which is counted when it is unpacked.
     prescan::protobuf(&bytes, MAX_FIELDS, &[&[2]], &[])
         .map_err(|_| JoinRequestError::TooManyFields)?;
     let wrapped =
@@ -202,7 +203,7 @@ pub enum Frame {
 }
 
 impl Frame {
-    /// Its length in bytes.
+    /// Length of the frame, bytes.
     pub fn len(&self) -> usize {
         match self {
             Self::Binary(bytes) => bytes.len(),
@@ -210,12 +211,12 @@ impl Frame {
         }
     }
 
-    /// Has it no bytes?
+    /// Whether the frame has no bytes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
-    /// How it is encoded.
+    /// The encoding of the frame.
     pub fn encoding(&self) -> Encoding {
         match self {
             Self::Binary(_) => Encoding::Protobuf,
@@ -224,7 +225,7 @@ impl Frame {
     }
 }
 
-/// How the messages of a connection are written. The client's first frame decides for both directions.
+/// The encoding of a connection's messages. The client's first frame decides for both directions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Encoding {
     /// Binary frames.
@@ -234,21 +235,21 @@ pub enum Encoding {
     Json,
 }
 
-/// Why a frame was refused.
+/// The reason why a frame was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum FrameError {
-    /// Longer than [`MAX_FRAME_BYTES`].
+    /// The frame is longer than [`MAX_FRAME_BYTES`].
     #[error("signal message too long")]
     TooLong,
-    /// Not a message.
+    /// The frame is no message.
     #[error("signal message could not be decoded")]
     Malformed,
-    /// More than [`MAX_FIELDS`].
+    /// The frame has more than [`MAX_FIELDS`].
     #[error("signal message has too many fields")]
     TooManyFields,
 }
 
-/// Reads a client's frame. A message this version does not know decodes to `message: None`.
+/// Reads a client's frame. A message that this version does not know decodes to `message: None`.
 pub fn decode_request(frame: &Frame) -> Result<SignalRequest, FrameError> {
     check_fields(frame, LONG_IN_REQUEST, SMALL_IN_REQUEST)?;
     decode(frame)
@@ -265,7 +266,7 @@ fn check_fields(frame: &Frame, long: Paths, small: Paths) -> Result<(), FrameErr
     fields.map(drop).map_err(|_| FrameError::TooManyFields)
 }
 
-/// Reads a server's frame. How much is in it is not limited: a client trusts its server.
+/// Reads a server's frame. The number of fields is not limited: a client trusts its server.
 pub fn decode_response(frame: &Frame) -> Result<SignalResponse, FrameError> {
     decode(frame)
 }
@@ -280,7 +281,7 @@ pub fn encode_response(response: &SignalResponse, encoding: Encoding) -> Frame {
     encode(response, encoding)
 }
 
-/// Reads a frame of an agent's worker. A message this version does not know decodes to `message: None`.
+/// Reads a frame of an agent's worker. A message that this version does not know decodes to `message: None`.
 pub fn decode_worker_message(frame: &Frame) -> Result<WorkerMessage, FrameError> {
     check_fields(frame, LONG_OF_WORKER, &[])?;
     decode(frame)

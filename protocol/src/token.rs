@@ -1,6 +1,7 @@
 //! Access tokens: a JWT (RFC 7519) signed with HMAC-SHA-256 by one of our API keys, turned into a [`Grant`].
 //!
-//! The only accepted algorithm is `HS256`: the header cannot choose another one, and key ids in the header mean nothing.
+//! The only accepted algorithm is `HS256`: the header cannot choose another one, and key ids in the header mean
+//! nothing.
 
 mod claims;
 mod grant;
@@ -14,10 +15,10 @@ use serde::Deserialize;
 use claims::{Claims, Issuer, read_claims};
 pub use grant::{Grant, SipGrant, VideoGrant};
 
-/// How far the clocks of the application and of this server may differ, seconds. LiveKit's value.
+/// The most by which the clocks of the application and of this server may differ, seconds. LiveKit's value.
 pub const LEEWAY_SECONDS: u64 = 60;
 
-/// The longest token we look at: one that carries the longest metadata (512 KiB) and attributes (64 KiB) there may be.
+/// The longest token that is read, bytes: one with the longest metadata (512 KiB) and attributes (64 KiB).
 pub const MAX_TOKEN_BYTES: usize = 1024 * 1024;
 
 /// API keys: public key id to secret.
@@ -35,14 +36,14 @@ impl Keys {
         )
     }
 
-    /// These keys and another one; one of the same id gives way.
+    /// These keys and another one, which replaces a key of the same id.
     #[must_use]
     pub fn with(mut self, key: &str, secret: impl Into<Vec<u8>>) -> Self {
         self.0.insert(key.to_owned(), secret.into());
         self
     }
 
-    /// Is there no key at all?
+    /// Whether there is no key at all.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -72,25 +73,26 @@ impl fmt::Debug for Keys {
     }
 }
 
-/// Why a token was refused. The texts are those livekit-server 1.13 answers with, without the token itself.
+/// The reason why a token was refused. The texts are those of livekit-server 1.13, without the token itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
-    /// Not a JWT with readable claims.
+    /// The text is no JWT with readable claims.
     #[error("invalid authorization token")]
     Malformed,
     /// The issuer is none of our keys. Holds at most 64 printable characters of it.
     #[error("invalid API key: {0}")]
     UnknownKey(String),
-    /// Signed (or not signed) with another algorithm than HS256. Holds at most 16 printable characters of its name.
+    /// The token is signed (or not signed) with another algorithm than HS256. Holds at most 16 printable characters of
+    /// its name.
     #[error("invalid token: token signature is invalid: signing method {0} is invalid")]
     Algorithm(String),
-    /// Wrong secret, or the claims were changed.
+    /// The secret is wrong, or the claims were changed.
     #[error("invalid token: token signature is invalid: signature is invalid")]
     Signature,
-    /// `exp` has passed.
+    /// `exp` has passed: the token is valid no longer.
     #[error("invalid token: token has invalid claims: token is expired")]
     Expired,
-    /// `nbf` has not come.
+    /// `nbf` has not come: the token is not valid yet.
     #[error("invalid token: token has invalid claims: token is not valid yet")]
     NotYetValid,
 }
@@ -111,7 +113,7 @@ pub fn verify(token: &str, keys: &Keys, now: u64) -> Result<Grant, TokenError> {
     let (header, claims) = signed.split_once('.').ok_or(TokenError::Malformed)?;
     let header: Header = read(&decode_part(header)?)?;
     let claims = decode_part(claims)?;
-    // Nothing of the claims but the issuer is read before the signature is checked.
+    // Of the claims, only the issuer is read before the signature is checked.
     let Issuer(issuer) = read(&claims)?;
     let secret = keys
         .secret(&issuer)
@@ -124,7 +126,7 @@ pub fn verify(token: &str, keys: &Keys, now: u64) -> Result<Grant, TokenError> {
         .map_err(|_| TokenError::Signature)?;
     hmac::verify(&secret, signed.as_bytes(), &signature).map_err(|_| TokenError::Signature)?;
     let mut claims = read_claims(&claims).ok_or(TokenError::Malformed)?;
-    // Where several names match `iss`, it is the one whose key has signed.
+    // Where several claims match the name `iss`, the one counts whose key has signed.
     claims.iss = issuer;
     check_times(&claims, now)?;
     Ok(claims.into())
@@ -154,7 +156,7 @@ fn check_times(claims: &Claims, now: u64) -> Result<(), TokenError> {
     Ok(())
 }
 
-/// What a stranger wrote, short and without control characters, so that it may stand in an answer or a log.
+/// The beginning of a stranger's text, without control characters, so that it may appear in an answer or a log.
 fn printable(text: &str, max: usize) -> String {
     text.chars()
         .filter(|c| c.is_ascii_graphic())
@@ -162,10 +164,10 @@ fn printable(text: &str, max: usize) -> String {
         .collect()
 }
 
-/// Signs a token for `grant` with the secret of `grant.api_key`, valid from [`Grant::not_before`] until `ttl` after `now`
-/// (seconds since 1970); without `ttl` it does not expire. A grant without `not_before` is valid from `now`.
+/// Signs a token for `grant` with the secret of `grant.api_key`, valid from [`Grant::not_before`] until `ttl` after
+/// `now` (seconds since 1970); without `ttl` it does not expire. A grant without `not_before` is valid from `now`.
 ///
-/// A token that takes the place of another one is as old as that: what revokes the one revokes the other.
+/// A token that takes the place of another one is as old as that: a revocation covers both.
 ///
 /// Fails with [`TokenError::UnknownKey`] when `keys` lacks that key.
 pub fn sign(

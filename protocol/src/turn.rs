@@ -1,5 +1,5 @@
-//! Credentials for our TURN server: a user name that says whose it is and how long it holds, and a password that only
-//! the server can make of it. Nothing is stored.
+//! Credentials for our TURN server: a user name with a digest of its owner and the time of its end, and a password that
+//! only the server can derive from it. Nothing is stored.
 
 use std::fmt;
 
@@ -11,10 +11,10 @@ use base64::{
 
 use crate::livekit::IceServer;
 
-/// Bytes of the digest of a principal.
+/// Length of the digest of a principal, bytes.
 const DIGEST: usize = 12;
 
-/// Our TURN server, as clients are told of it.
+/// Our TURN server, as it is announced to clients.
 #[derive(Clone)]
 pub struct TurnServers {
     urls: Vec<String>,
@@ -23,7 +23,7 @@ pub struct TurnServers {
 }
 
 impl TurnServers {
-    /// `urls` (`turn:` and `turns:`), for credentials made with `secret` that hold for `lifetime_seconds`.
+    /// A server at `urls` (`turn:` and `turns:`), with credentials made from `secret` that hold for `lifetime_seconds`.
     pub fn new(urls: Vec<String>, secret: &[u8; 32], lifetime_seconds: u64) -> Self {
         Self {
             urls,
@@ -32,13 +32,14 @@ impl TurnServers {
         }
     }
 
-    /// One of them is reached over TLS.
+    /// Whether one of the URLs is for TLS.
     pub fn has_tls(&self) -> bool {
         self.urls.iter().any(|url| is_tls(url))
     }
 
-    /// What somebody is told at `now` (seconds since 1970). `principal` is whose allocations are counted together, however
-    /// often it joins: it goes into the user name as a digest that says nothing about it.
+    /// The servers for a client, with credentials given out at `now` (seconds since 1970). The allocations of one
+    /// `principal` are counted together, however often it joins: it goes into the user name as a digest that says
+    /// nothing about it.
     pub fn for_principal(&self, principal: &str, now: u64) -> Vec<IceServer> {
         if self.urls.is_empty() {
             return Vec::new();
@@ -53,8 +54,8 @@ impl TurnServers {
         }]
     }
 
-    /// The password of a user at `now`; `None` for names that we did not give, and for those whose time is over. A user
-    /// that `is_known` has an allocation already, which does not end with its credentials.
+    /// The password of a user at `now`; `None` for names that we did not give out, and for those whose time is over. A
+    /// user that `is_known` has an allocation already, which does not end with its credentials.
     pub fn password(&self, username: &str, is_known: bool, now: u64) -> Option<String> {
         let (expires, digest) = username.split_once(':')?;
         let digest = URL_SAFE_NO_PAD.decode(digest).ok()?;
@@ -68,7 +69,7 @@ impl TurnServers {
     }
 }
 
-/// The URL of a TURN server over TLS (RFC 7065).
+/// Whether a URL is of a TURN server over TLS (RFC 7065).
 pub fn is_tls(url: &str) -> bool {
     url.starts_with("turns:")
 }

@@ -1,4 +1,4 @@
-//! The claims of a token as they are written, and as Go reads them.
+//! The claims of a token: as they are written, and as Go reads them.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -63,7 +63,7 @@ pub(super) const CLAIMS: [&str; 15] = [
     "principal",
 ];
 
-/// Those of the `video` claim.
+/// Names of the `video` claim's fields.
 pub(super) const VIDEO: [&str; 18] = [
     "roomCreate",
     "roomList",
@@ -85,10 +85,10 @@ pub(super) const VIDEO: [&str; 18] = [
     "destinationRoom",
 ];
 
-/// Those of the `sip` claim.
+/// Names of the `sip` claim's fields.
 const SIP: [&str; 2] = ["admin", "call"];
 
-/// The one claim that is looked at before the signature is. The others cost nothing until then.
+/// The issuer, the only claim that is read before the signature is checked. The others cost nothing until then.
 pub(super) struct Issuer(pub String);
 
 impl<'de> Deserialize<'de> for Issuer {
@@ -119,12 +119,12 @@ impl<'de> Deserialize<'de> for Issuer {
     }
 }
 
-/// A number, or a text that is one: so Go reads it.
+/// Reads a number, or a text that is one, as Go does.
 fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Error> {
     let number = match Value::deserialize(deserializer)? {
         Value::Null => return Ok(None),
         Value::Number(number) => Some(number),
-        // serde would let blanks stand around it.
+        // The check is needed since serde would accept blanks around the number.
         Value::String(text) if text.bytes().all(|byte| !byte.is_ascii_whitespace()) => {
             serde_json::from_str(&text).ok()
         }
@@ -134,7 +134,7 @@ fn date<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<f64>, D::Er
     number.map(Some).ok_or(de::Error::custom("not a date"))
 }
 
-/// The claims as Go reads them: what is `null` is not set, and names match without regard to case.
+/// Reads the claims as Go does: a claim that is `null` is not set, and names match without regard to case.
 pub(super) fn read_claims(json: &[u8]) -> Option<Claims> {
     let mut claims = lenient::object(json)?;
     if let Value::Object(claims) = &mut claims {
@@ -147,7 +147,7 @@ pub(super) fn read_claims(json: &[u8]) -> Option<Claims> {
     }
     lenient::drop_nulls(&mut claims);
     for list in ["/video/canPublishSources", "/kindDetails"] {
-        // A list of nothing else names something that does not exist, not everything.
+        // A list of `null`s only names something that does not exist, not everything.
         if let Some(Value::Array(values)) = claims.pointer_mut(list) {
             for value in values.iter_mut().filter(|value| value.is_null()) {
                 *value = "".into();

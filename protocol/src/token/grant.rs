@@ -1,4 +1,4 @@
-//! What the holder of a token may do.
+//! The rights of a token's holder.
 
 use std::{collections::BTreeMap, fmt};
 
@@ -6,14 +6,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ParticipantIdentity, RoomName, livekit::RoomConfiguration};
 
-/// What the holder of a valid token is, and may do.
+/// Identity and rights of the holder of a valid token.
 #[derive(Clone, PartialEq, Default)]
 pub struct Grant {
-    /// The API key that signed (`iss`).
+    /// Id of the API key that signed the token (`iss`).
     pub api_key: String,
-    /// Who (`sub`). May be empty in tokens for the server API.
+    /// Identity (`sub`). May be empty in tokens for the server API.
     pub identity: String,
-    /// Whose further device this is: an identity, or empty for nobody's ([`Grant::principal`]).
+    /// Identity of the person whose further device this is; empty for nobody's ([`Grant::principal`]).
     pub principal: String,
     /// Display name.
     pub name: String,
@@ -21,13 +21,13 @@ pub struct Grant {
     pub metadata: String,
     /// Free key/value pairs of the application.
     pub attributes: BTreeMap<String, String>,
-    /// `standard`, `agent`, `sip`, …; empty means standard.
+    /// Kind: `standard`, `agent`, `sip`, …; empty means standard.
     pub kind: String,
-    /// `cloud_agent`, `forwarded`, ….
+    /// Details of the kind: `cloud_agent`, `forwarded`, ….
     pub kind_details: Vec<String>,
-    /// Rooms and media. `None` when the token has no `video` claim.
+    /// Rights over rooms and media. `None` when the token has no `video` claim.
     pub video: Option<VideoGrant>,
-    /// Telephony. `None` when the token has no `sip` claim.
+    /// Rights over telephony. `None` when the token has no `sip` claim.
     pub sip: Option<SipGrant>,
     /// Settings of the room, when this token opens it. Ignored where they are not readable.
     pub room_config: Option<Box<RoomConfiguration>>,
@@ -42,13 +42,13 @@ pub struct Grant {
 }
 
 impl Grant {
-    /// Who, as an identity.
+    /// The holder's identity.
     pub fn identity(&self) -> ParticipantIdentity {
         self.identity.as_str().into()
     }
 
-    /// To whom all that this holder does is charged, and with whom it leaves: itself, unless it is a companion, which
-    /// publishes from another device of the same person.
+    /// The person to whom the holder's doing is charged, and with whom the holder leaves: the holder itself, unless it
+    /// is a companion, which publishes from another device of the same person.
     pub fn principal(&self) -> ParticipantIdentity {
         match self.principal.as_str() {
             "" => self.identity(),
@@ -69,7 +69,7 @@ impl Grant {
 }
 
 impl fmt::Debug for Grant {
-    /// Redacted: neither names nor metadata of people.
+    /// Writes neither names nor metadata of people.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Grant")
             .field("identity", &self.identity())
@@ -83,87 +83,87 @@ impl fmt::Debug for Grant {
 #[derive(Clone, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default, rename_all = "camelCase")]
 pub struct VideoGrant {
-    /// May create and delete rooms.
+    /// The holder may create and delete rooms.
     #[serde(skip_serializing_if = "is_false")]
     pub room_create: bool,
-    /// May list rooms.
+    /// The holder may list rooms.
     #[serde(skip_serializing_if = "is_false")]
     pub room_list: bool,
-    /// May start recordings.
+    /// The holder may start recordings.
     #[serde(skip_serializing_if = "is_false")]
     pub room_record: bool,
-    /// May moderate [`VideoGrant::room`].
+    /// The holder may moderate [`VideoGrant::room`].
     #[serde(skip_serializing_if = "is_false")]
     pub room_admin: bool,
-    /// May join [`VideoGrant::room`].
+    /// The holder may join [`VideoGrant::room`].
     #[serde(skip_serializing_if = "is_false")]
     pub room_join: bool,
-    /// The room all this is about.
+    /// The room that the rights are for.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub room: String,
-    /// May publish tracks.
+    /// The holder may publish tracks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub can_publish: Option<bool>,
-    /// May receive tracks.
+    /// The holder may receive tracks.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub can_subscribe: Option<bool>,
-    /// May send data packets.
+    /// The holder may send data packets.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub can_publish_data: Option<bool>,
     /// The sources it may publish (`camera`, `microphone`, `screen_share`, `screen_share_audio`); empty means all.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub can_publish_sources: Vec<String>,
-    /// May change its own name, metadata and attributes.
+    /// The holder may change its own name, metadata and attributes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub can_update_own_metadata: Option<bool>,
-    /// May manage ingress.
+    /// The holder may manage ingress.
     #[serde(skip_serializing_if = "is_false")]
     pub ingress_admin: bool,
-    /// Others do not see it.
+    /// The holder is not visible to others.
     #[serde(skip_serializing_if = "is_false")]
     pub hidden: bool,
-    /// It records.
+    /// The holder records.
     #[serde(skip_serializing_if = "is_false")]
     pub recorder: bool,
-    /// It is an agent or, in a token that is for no room, may register as a worker.
+    /// The holder is an agent or, with a token that is for no room, may register as a worker.
     #[serde(skip_serializing_if = "is_false")]
     pub agent: bool,
-    /// May receive metrics of others.
+    /// The holder may receive metrics of others.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub can_subscribe_metrics: Option<bool>,
-    /// May control an agent's session.
+    /// The holder may control an agent's session.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub can_manage_agent_session: Option<bool>,
-    /// The room a participant may be moved or forwarded to.
+    /// The room that a participant may be moved or forwarded to.
     #[serde(skip_serializing_if = "String::is_empty")]
     pub destination_room: String,
 }
 
 impl VideoGrant {
-    /// May publish tracks.
+    /// Whether the holder may publish tracks.
     pub fn may_publish(&self) -> bool {
         self.can_publish.unwrap_or(true)
     }
 
-    /// May receive tracks.
+    /// Whether the holder may receive tracks.
     pub fn may_subscribe(&self) -> bool {
         self.can_subscribe.unwrap_or(true)
     }
 
-    /// May send data packets.
+    /// Whether the holder may send data packets.
     pub fn may_publish_data(&self) -> bool {
         // LiveKit: unset follows can_publish.
         self.can_publish_data.unwrap_or_else(|| self.may_publish())
     }
 
-    /// May change its own name, metadata and attributes.
+    /// Whether the holder may change its own name, metadata and attributes.
     pub fn may_update_own_metadata(&self) -> bool {
         self.can_update_own_metadata.unwrap_or(false)
     }
 }
 
 impl fmt::Debug for VideoGrant {
-    /// Redacted: not the rooms.
+    /// Writes no names of rooms.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("VideoGrant")
             .field("room_create", &self.room_create)
@@ -181,10 +181,10 @@ impl fmt::Debug for VideoGrant {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
 pub struct SipGrant {
-    /// May manage trunks and dispatch rules.
+    /// The holder may manage trunks and dispatch rules.
     #[serde(skip_serializing_if = "is_false")]
     pub admin: bool,
-    /// May make calls.
+    /// The holder may make calls.
     #[serde(skip_serializing_if = "is_false")]
     pub call: bool,
 }
