@@ -11,67 +11,67 @@ use crate::{
     stun::{Builder, Class, Message, Method, attribute, channel_data},
 };
 
-/// Life of an allocation that did not ask for more (RFC 8656, section 3.2).
+/// The lifetime of an allocation that did not ask for more, seconds (RFC 8656, section 3.2).
 const DEFAULT_LIFETIME: u32 = 600;
 
-/// The longest life of an allocation without a refresh, seconds.
+/// The longest lifetime of an allocation without a refresh, seconds.
 const MAX_LIFETIME: u32 = 3600;
 
-/// RFC 8656, section 9.
+/// The lifetime of a permission (RFC 8656, section 9).
 const PERMISSION_LIFETIME: Duration = Duration::from_secs(300);
 
-/// RFC 8656, section 12.
+/// The lifetime of a channel (RFC 8656, section 12).
 const CHANNEL_LIFETIME: Duration = Duration::from_secs(600);
 
-/// Addresses in one CreatePermission. Ours are at most so many.
+/// The most addresses in one CreatePermission. We have no more.
 const MAX_PEERS_PER_REQUEST: usize = 16;
 
-/// REQUESTED-TRANSPORT: UDP, the only one.
+/// The value of REQUESTED-TRANSPORT for UDP, which is the only one.
 const UDP: u8 = 17;
 
-/// What all associations have in common.
+/// Settings that all associations share.
 #[derive(Debug)]
 pub struct Settings {
-    /// Sent with every challenge. Short: it is a part of what we answer to strangers.
+    /// The realm, sent with every challenge. Short: it is a part of our answers to strangers.
     pub realm: String,
-    /// Makes nonces.
+    /// The maker of nonces.
     pub nonces: Nonces,
-    /// Our media addresses: the only peers there are.
+    /// Our media addresses, which are the only peers.
     pub peers: Vec<SocketAddr>,
 }
 
-/// The time, as the protocol needs it.
+/// The present time, in the two forms that the protocol needs.
 #[derive(Debug, Clone, Copy)]
 pub struct Moment {
-    /// For lifetimes.
+    /// The instant, for lifetimes.
     pub now: Instant,
-    /// For nonces and passwords, seconds since 1970.
+    /// Seconds since 1970, for nonces and passwords.
     pub unix: u64,
 }
 
-/// Why a message was refused. Counted.
+/// The reason why a message was refused. Counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refusal {
-    /// Neither a request nor data that we know.
+    /// The message is neither a request nor data that we know.
     Malformed,
-    /// No credentials yet: the first request of every client, answered with a challenge.
+    /// The request has no credentials yet: the first one of every client, answered with a challenge.
     Challenged,
-    /// A nonce that is old, or not ours.
+    /// The nonce is old, or not ours.
     StaleNonce,
-    /// Wrong credentials.
+    /// The credentials are wrong.
     Unauthorized,
-    /// A peer that is none of our media addresses, whatever else it is.
+    /// The peer is none of our media addresses.
     Forbidden,
     /// A quota is used up.
     Quota,
-    /// Anything else that the protocol does not allow.
+    /// The protocol does not allow the message for another reason.
     BadRequest,
-    /// Data without an allocation, a permission or a channel.
+    /// The data has no allocation, permission or channel.
     NotPermitted,
 }
 
 impl Refusal {
-    /// For metrics.
+    /// The reason in words: for metrics.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Malformed => "malformed",
@@ -86,32 +86,32 @@ impl Refusal {
     }
 }
 
-/// What is to be done with a message.
+/// The consequence of a message.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Outcome<'a> {
-    /// Nothing.
+    /// There is nothing to do.
     Nothing,
-    /// This is for the client.
+    /// An answer is to be sent to the client.
     Reply(Vec<u8>),
-    /// It was refused: count, and send what there is to the client.
+    /// The message was refused: count it, and send the client the answer, if there is one.
     Refused(Refusal, Option<Vec<u8>>),
     /// The client wants an allocation: ask the registry, then tell [`Association::allocated`].
     Allocate(AllocateRequest),
-    /// For one of our media addresses, from the relayed address.
+    /// A datagram is to be handed to one of our media addresses, from the relayed address.
     Relay {
-        /// Which: one of [`Settings::peers`].
+        /// The media address: one of [`Settings::peers`].
         peer: SocketAddr,
         /// The datagram.
         payload: &'a [u8],
     },
-    /// The client gave its allocation back; this is the answer. [`Association::end`] follows.
+    /// The client gave its allocation back; this is the answer. [`Association::end`] must follow.
     Ended(Vec<u8>),
 }
 
-/// An authenticated wish for an allocation.
+/// An authenticated request for an allocation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct AllocateRequest {
-    /// Whose quota it counts against.
+    /// The user against whose quota the allocation counts.
     pub user: String,
     /// The family of the relayed address.
     pub ipv6: bool,
@@ -120,7 +120,7 @@ pub struct AllocateRequest {
     lifetime: u32,
 }
 
-/// What the server knows of one client: nothing, until it has an allocation.
+/// The state of one client: empty, until it has an allocation.
 #[derive(Debug)]
 pub struct Association {
     client: SocketAddr,
@@ -132,7 +132,7 @@ struct Allocation {
     user: String,
     key: [u8; 16],
     relayed: SocketAddr,
-    /// Of the request that made it: the same request again gets the same answer.
+    /// Transaction of the request that made the allocation: the same request again gets the same answer.
     transaction: [u8; 12],
     expires: Instant,
     permissions: Vec<(IpAddr, Instant)>,
@@ -153,7 +153,7 @@ struct Authenticated<'m> {
 }
 
 impl Association {
-    /// A client at this address.
+    /// The state of a client at this address.
     pub fn new(client: SocketAddr) -> Self {
         Self {
             client,
@@ -161,22 +161,22 @@ impl Association {
         }
     }
 
-    /// Its relayed address.
+    /// The relayed address of the allocation.
     pub fn relayed(&self) -> Option<SocketAddr> {
         self.allocation
             .as_ref()
             .map(|allocation| allocation.relayed)
     }
 
-    /// When its allocation ends, unless it is refreshed.
+    /// When the allocation ends, unless it is refreshed.
     pub fn expires(&self) -> Option<Instant> {
         self.allocation
             .as_ref()
             .map(|allocation| allocation.expires)
     }
 
-    /// Takes one message, or one piece of channel data, of the client. `password` tells the password of a user, given
-    /// the time; `None` for users there are not, or whose time is over (unless they have an allocation already).
+    /// Takes one message, or one piece of channel data, of the client. `password` returns the password of a user, given
+    /// the time; `None` for users that do not exist, or whose time is over (unless they have an allocation already).
     pub fn handle<'a>(
         &mut self,
         bytes: &'a [u8],
@@ -214,7 +214,7 @@ impl Association {
         }
     }
 
-    /// The registry's answer to [`Outcome::Allocate`], and what to tell the client.
+    /// Takes the registry's answer to [`Outcome::Allocate`]. Returns the answer for the client.
     pub fn allocated(
         &mut self,
         request: AllocateRequest,
@@ -253,15 +253,15 @@ impl Association {
         }
     }
 
-    /// Its allocation ends when its time has come; then, or when the client is gone, it is taken back. Returned are user
-    /// and relayed address, for [`crate::Registry::release`].
+    /// Takes the allocation back, when its time is over or the client is gone. Returns user and relayed address, for
+    /// [`crate::Registry::release`].
     pub fn end(&mut self) -> Option<(String, SocketAddr)> {
         let allocation = self.allocation.take()?;
         Some((allocation.user, allocation.relayed))
     }
 
-    /// Writes into `out` what brings a datagram of one of our media addresses to the client. False when the client does
-    /// not want it.
+    /// Writes the message that brings a datagram of one of our media addresses to the client into `out`. False when the
+    /// client has no permission for it.
     pub fn wrap(
         &self,
         peer: SocketAddr,
@@ -286,7 +286,7 @@ impl Association {
             out.extend_from_slice(&len.to_be_bytes());
             out.extend_from_slice(payload);
             if is_stream {
-                // RFC 8656, section 12.5.
+                // Padding (RFC 8656, section 12.5).
                 out.resize(out.len() + (4 - payload.len() % 4) % 4, 0);
             }
             return true;
@@ -302,7 +302,7 @@ impl Association {
         true
     }
 
-    /// RFC 8489, section 9.2.4.
+    /// Authenticates a request (RFC 8489, section 9.2.4).
     fn authenticate<'m>(
         &self,
         message: &Message<'m>,
@@ -369,7 +369,7 @@ impl Association {
             return Outcome::Refused(Refusal::BadRequest, Some(reply));
         }
         if self.allocation.as_ref().is_some_and(|a| now >= a.expires) {
-            // Its owner has not noticed yet that the time has come.
+            // The owner has not noticed yet that the allocation's time is over.
             return refuse(message, 437, Refusal::BadRequest, &sender.key);
         }
         match message.method() {
@@ -383,7 +383,7 @@ impl Association {
     fn allocate(&mut self, message: &Message<'_>, sender: Authenticated<'_>) -> Outcome<'static> {
         if let Some(allocation) = &self.allocation {
             if allocation.transaction == message.transaction() {
-                // The answer was lost.
+                // The answer before was lost.
                 let (relayed, key) = (allocation.relayed, allocation.key);
                 return Outcome::Reply(self.allocate_success(
                     message.transaction(),
@@ -521,9 +521,9 @@ impl Association {
             Some(channel) if channel.number == number && channel.peer == peer => {
                 channel.expires = expires
             }
-            // RFC 8656, section 12.2: neither may be bound to another.
+            // Neither number nor peer may be bound to another (RFC 8656, section 12.2).
             Some(_) => return refuse(message, 400, Refusal::BadRequest, key),
-            // As many as there are peers, at most.
+            // There are at most as many channels as peers.
             None => allocation.channels.push(Channel {
                 number,
                 peer,
@@ -535,7 +535,7 @@ impl Association {
     }
 
     fn send<'a>(&mut self, bytes: &'a [u8], settings: &Settings, now: Instant) -> Outcome<'a> {
-        // Parsed again, for the lifetime of what is in it.
+        // The message is parsed again, for the lifetime of its parts.
         let parts = Message::parse(bytes).and_then(|message| {
             let peer = message.xor_address(message.attribute(attribute::XOR_PEER_ADDRESS)?)?;
             Some((peer, message.attribute(attribute::DATA)?))
@@ -576,7 +576,7 @@ impl Association {
     }
 }
 
-/// Attributes that must be understood, and are.
+/// Types of the attributes that must be understood, and are.
 const KNOWN: [u16; 10] = [
     attribute::USERNAME,
     attribute::MESSAGE_INTEGRITY,

@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use aws_lc_rs::{constant_time, hmac};
 use md5::{Digest, Md5};
 
-/// A nonce is good for an hour (RFC 8656, section 5).
+/// The lifetime of a nonce, seconds: an hour (RFC 8656, section 5).
 pub const NONCE_LIFETIME_SECONDS: u64 = 3600;
 
-/// Bytes of the nonce's tag: long enough not to be guessed within the hour, short enough for a short answer.
+/// Length of a nonce's tag, bytes: long enough not to be guessed within the hour, short enough for a short answer.
 const TAG: usize = 8;
 
 /// The key that a user's messages are signed with (RFC 8489, section 18.5.1.1). MD5 because this is what clients know;
@@ -24,21 +24,21 @@ pub fn key(username: &str, realm: &str, password: &str) -> [u8; 16] {
         .into()
 }
 
-/// Makes and checks nonces.
+/// A maker and checker of nonces.
 #[derive(Debug)]
 pub struct Nonces(hmac::Key);
 
-/// What a nonce turned out to be.
+/// The result of checking a nonce.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Nonce {
-    /// Ours, for this client, and young.
+    /// The nonce is ours, for this client, and young.
     Fresh,
-    /// Anything else: the client gets another one.
+    /// The nonce is anything else: the client gets another one.
     Stale,
 }
 
 impl Nonces {
-    /// From a secret that lives as long as the process.
+    /// A maker with a secret that lives as long as the process.
     pub fn new(secret: &[u8; 32]) -> Self {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret))
     }

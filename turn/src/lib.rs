@@ -5,8 +5,8 @@
 //! addressed to, as a datagram from that name, and what the shard sends to the name goes back to the client. There is
 //! no way through it to anything else, whatever a client asks for.
 //!
-//! An [`Association`] is what the server knows of one client (its five-tuple). Its owner hands it each message and does
-//! what the [`Outcome`] says; allocations are given out by one [`Registry`].
+//! An [`Association`] is the state of one client (its five-tuple). The owner hands it each message and acts on the
+//! [`Outcome`]; allocations are given out by one [`Registry`].
 
 // The crate is pure. Its tests may take a first instant from the clock.
 #![cfg_attr(

@@ -1,31 +1,31 @@
-//! Who has which allocation: relayed addresses, and how many there may be.
+//! The registry of allocations: relayed addresses, and quotas.
 
 use std::{
     collections::{HashMap, HashSet},
     net::{IpAddr, SocketAddr},
 };
 
-/// Ports of relayed addresses: those that RFC 8656 (section 7.2) recommends.
+/// The first port of relayed addresses, as RFC 8656 (section 7.2) recommends.
 const FIRST_PORT: u16 = 49_152;
 
-/// How many of them there are.
+/// Number of ports.
 const PORTS: usize = (u16::MAX - FIRST_PORT) as usize + 1;
 
-/// How many allocations there may be.
+/// The limits of allocations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quotas {
-    /// Of one user. A browser makes one for each of its interfaces and each of our TURN addresses.
+    /// The most allocations of one user. A browser makes one for each of its interfaces and each of our TURN addresses.
     pub per_user: usize,
-    /// In all.
+    /// The most allocations in all.
     pub total: usize,
 }
 
-/// Why there is no allocation to be had.
+/// The reason why there is no allocation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AllocationError {
-    /// The user has as many as it may.
+    /// The user has as many as allowed.
     UserQuota,
-    /// There are as many as there may be.
+    /// There are as many as allowed.
     Total,
     /// No media address of this family.
     Family,
@@ -35,7 +35,7 @@ pub enum AllocationError {
 #[derive(Debug)]
 pub struct Registry {
     quotas: Quotas,
-    /// Relayed addresses have one of these, the first of each family.
+    /// The IP addresses of relayed addresses, the first of each family.
     addresses: Vec<IpAddr>,
     users: HashMap<String, usize>,
     taken: HashSet<SocketAddr>,
@@ -43,7 +43,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    /// No allocations yet; relayed addresses will have an IP address of `addresses`.
+    /// A registry without allocations; relayed addresses will have an IP address of `addresses`.
     pub fn new(addresses: Vec<IpAddr>, quotas: Quotas) -> Self {
         Self {
             quotas,
@@ -57,7 +57,7 @@ impl Registry {
     /// A relayed address for `user`.
     ///
     /// # Errors
-    /// When a quota is used up, or there is no address of the family.
+    /// [`AllocationError`] when a quota is used up, or there is no address of the family.
     pub fn allocate(&mut self, user: &str, ipv6: bool) -> Result<SocketAddr, AllocationError> {
         let ip = self
             .addresses
@@ -87,7 +87,7 @@ impl Registry {
         Err(AllocationError::Total)
     }
 
-    /// `user` has `relayed` no longer.
+    /// Takes `relayed` back from `user`.
     pub fn release(&mut self, user: &str, relayed: SocketAddr) {
         if !self.taken.remove(&relayed) {
             return;
@@ -105,7 +105,7 @@ impl Registry {
         self.taken.len()
     }
 
-    /// There is none.
+    /// Whether there are no allocations.
     pub fn is_empty(&self) -> bool {
         self.taken.is_empty()
     }

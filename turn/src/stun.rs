@@ -1,11 +1,11 @@
 //! STUN messages (RFC 8489, section 5) and channel data (RFC 8656, section 12.4), from and to bytes. Every byte of a
-//! message comes from somebody who has not been asked who he is yet.
+//! message comes from a sender that is not authenticated yet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use aws_lc_rs::hmac;
 
-/// RFC 8489, section 5.
+/// The magic cookie (RFC 8489, section 5).
 const MAGIC: [u8; 4] = [0x21, 0x12, 0xa4, 0x42];
 
 /// Length of the header of a message.
@@ -17,35 +17,35 @@ const INTEGRITY: usize = 24;
 /// Length of the header of channel data.
 pub const CHANNEL_HEADER: usize = 4;
 
-/// The methods we know.
+/// The methods that we know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Method {
-    /// "What is my address?" (RFC 8489).
+    /// Binding: "What is my address?" (RFC 8489).
     Binding,
-    /// RFC 8656, section 7.
+    /// Allocate (RFC 8656, section 7).
     Allocate,
-    /// RFC 8656, section 8.
+    /// Refresh (RFC 8656, section 8).
     Refresh,
-    /// RFC 8656, section 11.1.
+    /// Send (RFC 8656, section 11.1).
     Send,
-    /// RFC 8656, section 11.4.
+    /// Data (RFC 8656, section 11.4).
     Data,
-    /// RFC 8656, section 10.
+    /// CreatePermission (RFC 8656, section 10).
     CreatePermission,
-    /// RFC 8656, section 12.
+    /// ChannelBind (RFC 8656, section 12).
     ChannelBind,
 }
 
 /// The classes of messages (RFC 8489, section 5).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
-    /// Wants an answer.
+    /// A request, which wants an answer.
     Request,
-    /// Wants none.
+    /// An indication, which wants none.
     Indication,
-    /// The answer.
+    /// A success response.
     Success,
-    /// The answer that it went wrong.
+    /// An error response.
     Error,
 }
 
@@ -69,7 +69,7 @@ pub mod attribute {
     pub const XOR_MAPPED_ADDRESS: u16 = 0x0020;
 }
 
-/// An attribute that must be understood (RFC 8489, section 14) has a type below this.
+/// The type from which on an attribute need not be understood (RFC 8489, section 14).
 const COMPREHENSION_OPTIONAL: u16 = 0x8000;
 
 impl Method {
@@ -90,7 +90,7 @@ impl Method {
 }
 
 impl Class {
-    /// Its two bits within the type of a message.
+    /// The two bits of the class within the type of a message.
     fn bits(self) -> u16 {
         match self {
             Self::Request => 0x0000,
@@ -101,7 +101,7 @@ impl Class {
     }
 }
 
-/// A message, well-formed: its header and the lengths of its attributes are right.
+/// A well-formed message: its header and the lengths of its attributes are right.
 #[derive(Debug, Clone, Copy)]
 pub struct Message<'a> {
     bytes: &'a [u8],
@@ -112,7 +112,7 @@ pub struct Message<'a> {
 }
 
 impl<'a> Message<'a> {
-    /// `None` for anything that is no message of a method we know.
+    /// Parses a message; `None` for anything that is no message of a method we know.
     pub fn parse(bytes: &'a [u8]) -> Option<Self> {
         let header: &[u8; HEADER] = bytes.first_chunk()?;
         let kind = u16::from_be_bytes([header[0], header[1]]);
@@ -158,28 +158,28 @@ impl<'a> Message<'a> {
         let head: &[u8; 4] = self.bytes.get(at..)?.first_chunk()?;
         let len = usize::from(u16::from_be_bytes([head[2], head[3]]));
         let value = self.bytes.get(at + 4..at + 4 + len)?;
-        // Its padding has to be there too.
+        // The padding has to be there too.
         self.bytes.get(..at + 4 + padded(len))?;
         Some((u16::from_be_bytes([head[0], head[1]]), value))
     }
 
-    /// Its class.
+    /// The message's class.
     pub fn class(&self) -> Class {
         self.class
     }
 
-    /// Its method.
+    /// The message's method.
     pub fn method(&self) -> Method {
         self.method
     }
 
-    /// Its transaction.
+    /// The message's transaction id.
     pub fn transaction(&self) -> [u8; 12] {
         let id = self.bytes.get(8..HEADER).and_then(|id| id.try_into().ok());
         id.unwrap_or_default()
     }
 
-    /// Types and values of its attributes, in their order, as far as MESSAGE-INTEGRITY covers them.
+    /// Types and values of the attributes, in their order, as far as MESSAGE-INTEGRITY covers them.
     pub fn attributes(&self) -> impl Iterator<Item = (u16, &'a [u8])> + '_ {
         let end = self.integrity.unwrap_or(self.bytes.len());
         let mut at = HEADER;
@@ -200,7 +200,7 @@ impl<'a> Message<'a> {
             .map(|(_, value)| value)
     }
 
-    /// The text of an attribute, when it is one.
+    /// The text of an attribute, when it is text.
     pub fn text(&self, kind: u16) -> Option<&'a str> {
         self.attribute(kind)
             .and_then(|value| std::str::from_utf8(value).ok())
@@ -241,12 +241,12 @@ impl<'a> Message<'a> {
         self.attributes().filter_map(must).collect()
     }
 
-    /// It has a MESSAGE-INTEGRITY attribute.
+    /// Whether the message has a MESSAGE-INTEGRITY attribute.
     pub fn is_signed(&self) -> bool {
         self.integrity.is_some()
     }
 
-    /// Was it signed with `key`?
+    /// Whether the message was signed with `key`.
     pub fn verify(&self, key: &[u8]) -> bool {
         let parts = self.integrity.and_then(|at| {
             let tag = self.bytes.get(at + 4..at + INTEGRITY)?;
@@ -255,7 +255,7 @@ impl<'a> Message<'a> {
         let Some((at, tag)) = parts else {
             return false;
         };
-        // The length is as if the message ended with the integrity.
+        // The length field is as if the message ended with the integrity.
         let Ok(len) = u16::try_from(at + INTEGRITY - HEADER) else {
             return false;
         };
@@ -270,7 +270,7 @@ fn padded(len: usize) -> usize {
     len.next_multiple_of(4)
 }
 
-/// Writes a message.
+/// A writer of messages.
 pub struct Builder {
     bytes: Vec<u8>,
     transaction: [u8; 12],
@@ -289,12 +289,12 @@ impl Builder {
         Self { bytes, transaction }
     }
 
-    /// The answer to `request`.
+    /// A response to `request`.
     pub fn answer(class: Class, request: &Message<'_>) -> Self {
         Self::new(class, request.method(), request.transaction())
     }
 
-    /// Adds an attribute. What is longer than a datagram can be is left out.
+    /// Adds an attribute. A value that is longer than a datagram can be is left out.
     pub fn add(mut self, kind: u16, value: &[u8]) -> Self {
         let Ok(len) = u16::try_from(value.len()) else {
             debug_assert!(false, "no attribute of ours is that long");
@@ -323,7 +323,7 @@ impl Builder {
         self.add(kind, &value)
     }
 
-    /// Adds ERROR-CODE, without words: an answer to somebody unknown should be short.
+    /// Adds ERROR-CODE, without words: an answer to a stranger should be short.
     pub fn add_error(self, code: u16) -> Self {
         let [class, number] = [code / 100, code % 100].map(|part| part as u8);
         self.add(attribute::ERROR_CODE, &[0, 0, class, number])
@@ -349,7 +349,7 @@ impl Builder {
     }
 }
 
-/// Channel data: the channel's number, and what is in it. `None` when it is none. Padding at the end is ignored.
+/// Channel data: the channel's number, and the content. `None` for other bytes. Padding at the end is ignored.
 pub fn channel_data(bytes: &[u8]) -> Option<(u16, &[u8])> {
     let head: &[u8; CHANNEL_HEADER] = bytes.first_chunk()?;
     let number = u16::from_be_bytes([head[0], head[1]]);
@@ -358,7 +358,7 @@ pub fn channel_data(bytes: &[u8]) -> Option<(u16, &[u8])> {
     (0x4000..0x5000).contains(&number).then_some((number, data))
 }
 
-/// What is neither a message nor channel data.
+/// The bytes are neither a message nor channel data.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct NotTurn;
 
@@ -366,7 +366,7 @@ pub struct NotTurn;
 /// when its header is not complete yet.
 ///
 /// # Errors
-/// When it cannot be one.
+/// [`NotTurn`] when the bytes cannot begin either.
 pub fn stream_message_len(bytes: &[u8]) -> Result<Option<usize>, NotTurn> {
     let Some(head) = bytes.first_chunk::<4>() else {
         return Ok(None);
