@@ -1,4 +1,5 @@
-//! The workers of agents: a task that owns the one [`signaling::Agents`], and the mailboxes of those who talk to it.
+//! The workers of agents: a task that owns the one [`signaling::Agents`], and the mailboxes of rooms, workers and
+//! callers.
 
 use std::{
     collections::HashMap,
@@ -20,17 +21,17 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::{metrics::Metrics, rooms::Rooms};
 
-/// Messages that wait for one worker. A worker that is this far behind does not read: it is given up. All that it may have
-/// to end at once, twice.
+/// The most messages that wait for one worker. A worker that is this far behind does not read: it is given up. Twice
+/// the jobs that a worker may have to end at once.
 const WORKER_MAILBOX: usize = 2048;
 
-/// Messages of all workers that wait to be read. What a worker sends beyond waits in its socket.
+/// The most messages of all workers that wait to be read. Further ones wait in the worker's socket.
 const MAILBOX: usize = 256;
 
-/// An agent joins within this time after it was sent. LiveKit's value.
+/// The time in which an agent must join after it was sent. LiveKit's value.
 const TOKEN_TTL: Duration = Duration::from_secs(3600);
 
-/// A way to the agents. Cheap to clone.
+/// A handle to the agents. Cheap to clone.
 #[derive(Clone)]
 pub struct Agents {
     mail: mpsc::UnboundedSender<Mail>,
@@ -38,25 +39,25 @@ pub struct Agents {
     next_worker: Arc<AtomicU64>,
 }
 
-/// Of rooms and of the server API. Unbounded: rooms tell little, and callers wait for the answer.
+/// Messages of rooms and of the server API. Unbounded: rooms have little to tell, and callers wait for the answer.
 enum Mail {
     News(RoomSid, RoomNews),
     Call(DispatchCall, ReplySender),
     Shutdown,
 }
 
-/// Of workers.
+/// Messages of workers' connections.
 enum WorkerMail {
     Connected(WorkerId, String, mpsc::Sender<ToWorker>),
     Message(WorkerId, Box<worker_message::Message>),
     Gone(WorkerId),
 }
 
-/// For the task of a worker's connection.
+/// A message for the task of a worker's connection.
 pub enum ToWorker {
-    /// For the worker.
+    /// A message for the worker.
     Message(Box<ServerMessage>),
-    /// It is closed.
+    /// The connection is to be closed.
     Close(WorkerFault),
 }
 
@@ -64,7 +65,7 @@ pub enum ToWorker {
 pub enum DispatchCall {
     /// An agent is wanted in an open room.
     Create(RoomName, RoomAgentDispatch),
-    /// It is not any more.
+    /// An agent is not wanted any more.
     Delete(RoomName, String),
     /// The dispatches of a room, or the one of this id.
     List(RoomName, String),
@@ -77,12 +78,12 @@ type ReplySender = oneshot::Sender<Reply>;
 pub struct WorkerLine {
     id: WorkerId,
     workers: mpsc::Sender<WorkerMail>,
-    /// What the worker is to be told. Its end means that the worker does not read.
+    /// Messages for the worker. The end of the mailbox means that the worker does not read.
     pub mailbox: mpsc::Receiver<ToWorker>,
 }
 
 impl Agents {
-    /// The way to agents, and the task behind it, which is to be run.
+    /// A handle to the agents, and the task behind it, which must be run.
     pub fn new(config: Arc<Config>, keys: Keys, metrics: Metrics) -> (Self, AgentsTask) {
         let (mail, from_server) = mpsc::unbounded_channel();
         let (workers, from_workers) = mpsc::channel(MAILBOX);
@@ -103,12 +104,12 @@ impl Agents {
         (handle, task)
     }
 
-    /// A room tells what happened in it.
+    /// Passes on the news of a room.
     pub fn tell(&self, room: RoomSid, news: RoomNews) {
         let _ = self.mail.send(Mail::News(room, news));
     }
 
-    /// From now on nobody is sent any more.
+    /// Sends no more agents from now on.
     pub fn close(&self) {
         let _ = self.mail.send(Mail::Shutdown);
     }
@@ -116,7 +117,7 @@ impl Agents {
     /// Carries out a call of `AgentDispatchService`.
     ///
     /// # Errors
-    /// When there is no such room or dispatch, or there are too many.
+    /// [`Error`] when there is no such room or dispatch, or there are too many.
     pub async fn call(&self, call: DispatchCall) -> Reply {
         let (reply, answer) = oneshot::channel();
         let _ = self.mail.send(Mail::Call(call, reply));
@@ -138,12 +139,12 @@ impl Agents {
 }
 
 impl WorkerLine {
-    /// For logs.
+    /// Number of the worker, for logs.
     pub fn id(&self) -> u64 {
         self.id.0
     }
 
-    /// The worker says something.
+    /// Passes on a message of the worker.
     pub async fn say(&self, message: worker_message::Message) {
         let _ = self
             .workers
@@ -151,7 +152,7 @@ impl WorkerLine {
             .await;
     }
 
-    /// Its connection has ended.
+    /// The worker's connection has ended.
     pub async fn end(self) {
         let _ = self.workers.send(WorkerMail::Gone(self.id)).await;
     }
@@ -168,7 +169,7 @@ pub struct AgentsTask {
 }
 
 impl AgentsTask {
-    /// Runs until nobody can say anything any more. Agents that do not leave are removed from `rooms`.
+    /// Runs until all handles are dropped. Agents that do not leave are removed from `rooms`.
     pub async fn run(mut self, rooms: Rooms) {
         loop {
             let deadline = self.agents.poll_timeout();
@@ -189,7 +190,7 @@ impl AgentsTask {
             Mail::News(room, news) => self.agents.handle(AgentsInput::Room { room, news }, now),
             Mail::Shutdown => self.agents.handle(AgentsInput::Shutdown, now),
             Mail::Call(call, reply) => {
-                // Whoever asked may have gone.
+                // The caller may have gone.
                 let _ = reply.send(self.carry_out(call, now));
             }
         }
@@ -253,7 +254,7 @@ impl AgentsTask {
                             identity,
                             revoke_before: None,
                         };
-                        // It may have left meanwhile.
+                        // The agent may have left meanwhile.
                         let _ = rooms.call(&room, removal).await;
                     });
                 }

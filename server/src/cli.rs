@@ -73,8 +73,8 @@ pub struct CreateToken {
     /// The API key. Without it and without --config: the one of the development mode.
     #[arg(long)]
     pub api_key: Option<String>,
-    /// A file with its secret. Or else the secret is in the environment variable CONCLAVE_API_SECRET: other users of this
-    /// machine can read arguments.
+    /// A file with its secret. Or else the secret is in the environment variable CONCLAVE_API_SECRET: other users of
+    /// this machine can read arguments.
     #[arg(long, requires = "api_key", conflicts_with = "config")]
     pub api_secret_file: Option<PathBuf>,
 }

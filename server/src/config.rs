@@ -1,7 +1,8 @@
-//! What the administrator may set: one TOML file, then environment variables. An empty file is a working single node.
+//! The settings of the administrator: one TOML file, then environment variables. An empty file is a working single
+//! node.
 //!
-//! `CONCLAVE_<SECTION>_<KEY>` overrides a key (`CONCLAVE_HTTP_PORT=8080`); lists are written as in TOML. `CONCLAVE_KEYS`
-//! holds API keys, `id: secret` separated by commas.
+//! `CONCLAVE_<SECTION>_<KEY>` overrides a key (`CONCLAVE_HTTP_PORT=8080`); lists are written as in TOML.
+//! `CONCLAVE_KEYS` holds API keys, `id: secret` separated by commas.
 
 mod secrets;
 mod sections;
@@ -25,21 +26,22 @@ pub use sections::{
 /// API key of the development mode, as LiveKit's has it.
 pub const DEV_KEY: &str = "devkey";
 
-/// Its secret.
+/// API secret of the development mode, as LiveKit's has it.
 pub const DEV_SECRET: &str = "secret";
 
-/// The shortest secret of an API key, bytes; not in development mode. As long as what HMAC-SHA-256 makes of it (RFC 7518,
+/// The shortest secret of an API key, bytes; not in development mode. As long as a digest of HMAC-SHA-256 (RFC 7518,
 /// section 3.2).
 pub const MIN_SECRET: usize = 32;
 
-/// The most candidates we offer. A machine full of container networks has more, and none of the further ones works.
+/// The most candidates that are offered. A machine full of container networks has more, and none of the further ones
+/// works.
 const MAX_ADDRESSES: usize = 16;
 
 /// All settings.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Config {
-    /// Pages, API and signal connections.
+    /// The port of pages, API and signal connections.
     pub http: Http,
     /// The one public port.
     pub tls: Tls,
@@ -54,59 +56,59 @@ pub struct Config {
     pub room: signaling::Config,
     /// Meetings by link, without an application.
     pub meetings: Meetings,
-    /// Which applications hear of rooms.
+    /// The applications that hear of rooms.
     pub webhook: Webhook,
-    /// How much this server takes.
+    /// The limits of this server.
     pub limits: Limits,
     /// Figures for Prometheus.
     pub metrics: Metrics,
-    /// What is logged.
+    /// Logging.
     pub log: Log,
-    /// How the server stops.
+    /// The end of the server.
     pub shutdown: Shutdown,
-    /// Development mode: the server hands out tokens to whoever asks. Only the command line can ask for it.
+    /// Development mode: the server gives tokens to anybody. Only the command line can ask for it.
     #[serde(skip)]
     pub dev: bool,
 }
 
-/// A file or variable that cannot be understood. Its text says where.
+/// A file or variable that cannot be understood. The text says where.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// The file cannot be read.
     #[error("cannot read {file}: {source}")]
     Unreadable {
-        /// Its path.
+        /// Path of the file.
         file: String,
-        /// Why.
+        /// The cause.
         source: std::io::Error,
     },
     /// A line of the file is wrong.
     #[error("{file}, line {line}: {message}")]
     Line {
-        /// Its path.
+        /// Path of the file.
         file: String,
-        /// From 1.
+        /// Number of the line, from 1.
         line: usize,
-        /// What is wrong.
+        /// The fault.
         message: String,
     },
     /// An environment variable is wrong.
     #[error("environment variable {name}: {message}")]
     Variable {
-        /// Its name.
+        /// Name of the variable.
         name: String,
-        /// What is wrong.
+        /// The fault.
         message: String,
     },
-    /// An environment variable looks like one of ours and is none. It is misspelt, or of another version.
+    /// An environment variable looks like one of ours and is none: it is misspelt, or of another version.
     #[error(
         "environment variable {name}: there is no such setting{}",
         meant.as_ref().map(|meant| format!(", did you mean {meant}?")).unwrap_or_default()
     )]
     UnknownVariable {
-        /// Its name.
+        /// Name of the variable.
         name: String,
-        /// The one that was meant, where one is close.
+        /// The variable that was meant, where one is close.
         meant: Option<String>,
     },
     /// Values that make no sense together, or no sense at all.
@@ -152,14 +154,14 @@ impl Config {
         })
     }
 
-    /// Variables are merged into the file's table one by one, so that an error names its variable.
+    /// Merges one variable into the file's table, so that an error names its variable.
     fn overridden(
         self,
         text: &str,
         environment: impl IntoIterator<Item = (String, String)>,
     ) -> Result<Self, ConfigError> {
         let mut config = self;
-        // It was read once already.
+        // The file was parsed once already, without an error.
         let mut table: toml::Table = toml::from_str(text).unwrap_or_default();
         for (name, value) in environment {
             if !name.starts_with(variables::PREFIX) || variables::is_others(&name, &value) {
@@ -230,10 +232,11 @@ impl Config {
         Err(ConfigError::Value(problem.to_owned()))
     }
 
-    /// Whoever has a token can try out secrets at home, as fast as it likes: short ones are found.
+    /// Checks the length of secrets. Anybody who has a token can try out secrets at home, as fast as they like: short
+    /// ones are found.
     ///
     /// # Errors
-    /// A secret that is shorter than [`MIN_SECRET`].
+    /// [`ConfigError`] when a secret is shorter than [`MIN_SECRET`].
     pub fn check_secrets(&self) -> Result<(), ConfigError> {
         match self.keys.shorter_than(MIN_SECRET) {
             None => Ok(()),
@@ -243,9 +246,9 @@ impl Config {
         }
     }
 
-    /// The development mode: known keys, therefore HTTP on loopback addresses only, unless `bind` says otherwise. Media is
-    /// on the interfaces' addresses too, for Firefox, which sends none over loopback: without the secrets of a signal
-    /// connection nobody gets anything there. Anyone may start a meeting.
+    /// The development mode: known keys, therefore HTTP on loopback addresses only, unless `bind` says otherwise. Media
+    /// is on the interfaces' addresses too, for Firefox, which sends none over loopback: without the secrets of a
+    /// signal connection nobody gets anything there. Anyone may start a meeting.
     pub fn into_dev(mut self, bind: Option<IpAddr>) -> Self {
         let loopback = [
             IpAddr::from(Ipv4Addr::LOCALHOST),
@@ -282,7 +285,7 @@ impl Config {
             named => named.to_vec(),
         };
         if addresses.is_empty() {
-            // A machine without a network: its own browsers can still meet.
+            // On a machine without a network, its own browsers can still meet.
             addresses.push(Ipv4Addr::LOCALHOST.into());
         }
         addresses.truncate(MAX_ADDRESSES);
@@ -291,7 +294,8 @@ impl Config {
 }
 
 impl Config {
-    /// Where connections for media are taken: as for datagrams, on loopback addresses only where there are no others.
+    /// The addresses on which connections for media are taken: as for datagrams, on loopback addresses only where there
+    /// are no others.
     pub fn tcp_bind(&self) -> Vec<IpAddr> {
         let addresses = self.media_addresses();
         if addresses.iter().all(IpAddr::is_loopback) {
@@ -311,7 +315,7 @@ impl Config {
     }
 }
 
-/// Nothing, or a path that needs no escaping.
+/// Whether the text is empty, or a path that needs no escaping.
 fn is_prefix(text: &str) -> bool {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "/.-_~".contains(c);
     text.is_empty() || text.starts_with('/') && text.chars().all(is_plain) && !text.contains("//")
@@ -332,7 +336,8 @@ fn is_web_address(url: &str) -> bool {
         .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
 }
 
-/// Addresses of the interfaces, without loopback and link-local ones (the latter mean nothing without an interface).
+/// The addresses of this machine's interfaces, without loopback and link-local ones (the latter mean nothing without an
+/// interface).
 fn interface_addresses() -> Vec<IpAddr> {
     let interfaces = if_addrs::get_if_addrs().unwrap_or_default();
     let mut addresses = Vec::new();
@@ -345,7 +350,7 @@ fn interface_addresses() -> Vec<IpAddr> {
             addresses.push(ip);
         }
     }
-    // IPv4 first: where both work it is the one that more of the networks in between let through.
+    // IPv4 comes first: where both work, more of the networks in between let it through.
     addresses.sort_by_key(IpAddr::is_ipv6);
     addresses
 }

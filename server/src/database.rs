@@ -1,4 +1,4 @@
-//! SQLite files of ours: one process has one open, nobody else may read it, and what was written survives a power cut.
+//! SQLite files: one process has one open, nobody else may read it, and a write survives a power cut.
 
 use std::{fs::OpenOptions, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
 
@@ -10,8 +10,8 @@ use sqlx::{
     },
 };
 
-/// Opens the file, or makes it, and carries out `statements`. Another process that has it open is an error. Without a file
-/// the database is in memory.
+/// Opens the file, or makes it, and carries out `statements`. Another process that has it open is an error. Without a
+/// file the database is in memory.
 pub(crate) async fn open(
     file: Option<&Path>,
     statements: &[&'static str],
@@ -19,7 +19,7 @@ pub(crate) async fn open(
     let options = match file {
         None => SqliteConnectOptions::new().in_memory(true),
         Some(file) => {
-            // Names of people may be in it: nobody else may read it, nor the files SQLite puts beside it.
+            // The file may contain names of people: nobody else may read it, nor the files that SQLite puts beside it.
             OpenOptions::new()
                 .write(true)
                 .create(true)
@@ -33,9 +33,9 @@ pub(crate) async fn open(
         }
     };
     let options = options
-        // Who has the file open does not let go of it; a process that has just ended has.
+        // Another server that has the file open keeps it; a process that has just ended lets go of it.
         .busy_timeout(Duration::from_secs(1))
-        // What was taken survives a power cut.
+        // A commit survives a power cut.
         .synchronous(SqliteSynchronous::Full);
     // The lock lives as long as the connection: there is one, and it stays.
     let pool = SqlitePoolOptions::new()

@@ -4,11 +4,11 @@ use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
 use crate::config::Config;
 
-/// Those that are no connections: sockets of the media ports, the database, the log and the like.
+/// The number of descriptors that are no connections: sockets of the media ports, the database, the log and the like.
 const OTHERS: u64 = 256;
 
-/// Takes as many descriptors as the system lets us have, and says so where they are fewer than the limits of the configuration
-/// add up to.
+/// Raises the limit of descriptors as far as the system allows, and logs where that is less than the limits of the
+/// configuration need.
 pub fn take(config: &Config) {
     let limit = getrlimit(Resource::Nofile);
     let raised = Rlimit {
@@ -18,7 +18,7 @@ pub fn take(config: &Config) {
     if let Err(error) = setrlimit(Resource::Nofile, raised) {
         tracing::warn!(%error, "the number of open files cannot be raised");
     }
-    // `None`: without limit.
+    // `None` means no limit.
     let allowed = getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX);
     let wanted = wanted(config);
     if allowed < wanted {
@@ -31,7 +31,7 @@ pub fn take(config: &Config) {
     }
 }
 
-/// What the limits add up to: the one public port takes both kinds of connections.
+/// The number of descriptors that the limits need: the one public port takes both kinds of connections.
 fn wanted(config: &Config) -> u64 {
     let limits = &config.limits;
     let connections = limits.max_connections + limits.max_media_connections;

@@ -1,5 +1,5 @@
 //! ICE over TCP (RFC 6544): connections that clients open where UDP does not get through. A frame (RFC 4571) is a
-//! datagram of the shard whose name is in the ufrag of the connection's first STUN check.
+//! datagram for the shard whose number is in the ufrag of the connection's first STUN check.
 
 use std::{
     io,
@@ -26,26 +26,28 @@ use crate::{
     per_address::{Admission, PerAddress},
 };
 
-/// A client checks as soon as it is connected. Who has not passed a check by then is none.
+/// The time in which a client must have passed a STUN check. A client checks as soon as it is connected.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Clients check the path they use every few seconds, and those they keep in reserve twice a minute.
+/// The time after which a silent connection is closed. Clients check the path they use every few seconds, and those
+/// they keep in reserve twice a minute.
 const IDLE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// A client that takes nothing for so long is gone.
+/// The time after which a client that takes no bytes is gone.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Connections from one address that have not passed a check. A browser opens one to each of our candidates; behind one
-/// address may be a company, but its clients pass within a round trip.
+/// The most connections from one address that have not passed a check. A browser opens one to each of our candidates;
+/// behind one address may be a company, but its clients pass within a round trip.
 pub const MAX_UNCHECKED_PER_ADDRESS: usize = 64;
 
-/// What is read at once.
+/// The most bytes that are read at once.
 const READ_BUFFER: usize = 16 * 1024;
 
-/// What the kernel may hold that is not on the wire yet. The rest stays with us, where it is dropped when it is old.
+/// The most bytes that the kernel holds and that are not on the wire yet. The rest stays with us, where it is dropped
+/// when it is old.
 const NOT_SENT: u32 = 32 * 1024;
 
-/// Takes ICE connections. Cheap to clone.
+/// The server of ICE connections. Cheap to clone.
 #[derive(Clone)]
 pub struct IceTcp(Arc<Inner>);
 
@@ -56,10 +58,10 @@ struct Inner {
     unchecked: PerAddress,
 }
 
-/// Why a connection came to nothing.
+/// The reason why a connection ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum End {
-    /// The client closed it, or it broke.
+    /// The client closed the connection, or it broke.
     Closed,
     TooMany,
     TooManyOfAddress,
@@ -88,7 +90,7 @@ impl End {
 }
 
 impl IceTcp {
-    /// For the shards of `media`, at most `max_connections` at a time.
+    /// A server for the shards of `media`, with at most `max_connections` at a time.
     pub fn new(media: Arc<Media>, metrics: Metrics, max_connections: usize) -> Self {
         Self(Arc::new(Inner {
             media,
@@ -129,7 +131,7 @@ impl IceTcp {
         let shard = sfu::stream_shard(check)
             .and_then(|index| self.0.media.shards().get(usize::from(index)))
             .ok_or(End::NoCheck)?;
-        // Behind a NAT that moves several addresses to one we cannot know which it was; any will do.
+        // Behind a NAT that maps several addresses to one it cannot be known which the client used; any will do.
         let ip = shard.sockets().advertised(local.ip()).unwrap_or(local.ip());
         let path = Destination {
             remote,
@@ -149,7 +151,7 @@ impl IceTcp {
         Ok(end)
     }
 
-    /// Takes note of a connection that has still to pass a check, or to log in; `None` when its address has too many of them.
+    /// Counts a connection that has still to pass a check, or to log in; `None` when its address has too many of them.
     pub fn admit(&self, ip: IpAddr) -> Option<Admission> {
         self.0.unchecked.admit(ip)
     }
@@ -165,7 +167,8 @@ async fn receive(mut reader: FrameReader, shard: &ShardHandle, link: &Arc<Link>)
     }
 }
 
-/// Nothing is sent to a client before it has passed a check: the first frames are the answer to it.
+/// Sends the frames of a queue. Nothing is sent to a client before it has passed a check: the first frames are the
+/// answer to that.
 async fn send(mut writer: OwnedWriteHalf, mut queue: LinkReceiver, unchecked: Admission) -> End {
     let Ok(mut next) = timeout(CHECK_TIMEOUT, queue.recv()).await else {
         return End::Unchecked;
@@ -182,7 +185,7 @@ async fn send(mut writer: OwnedWriteHalf, mut queue: LinkReceiver, unchecked: Ad
     End::Closed
 }
 
-/// Cuts what arrives into frames.
+/// A reader that cuts the bytes of a connection into frames.
 struct FrameReader {
     stream: OwnedReadHalf,
     buffer: Vec<u8>,
@@ -196,7 +199,7 @@ impl FrameReader {
         }
     }
 
-    /// One complete frame or more.
+    /// Reads one complete frame or more.
     async fn read(&mut self) -> Result<Vec<u8>, End> {
         loop {
             let complete = complete_frames(&self.buffer).map_err(|_| End::Malformed)?;

@@ -1,7 +1,7 @@
 //! The conclave server: configuration, threads, sockets, HTTP and WebSocket edge.
 //!
-//! The one place that knows the outside world. What it decides is little: it moves datagrams between sockets and
-//! `sfu`, and messages between WebSockets and `signaling`.
+//! The one place that knows the outside world. It decides little: it moves datagrams between sockets and `sfu`, and
+//! messages between WebSockets and `signaling`.
 
 pub mod agents;
 pub mod cli;

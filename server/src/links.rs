@@ -1,8 +1,9 @@
-//! Ways to clients that no UDP socket of a shard leads to: connections (RFC 6544), and allocations of our TURN server.
+//! Links, the ways to clients that no UDP socket of a shard leads to: connections (RFC 6544), and allocations of our
+//! TURN server.
 //!
-//! A task of the runtime owns each; its [`Link`] is what a media thread knows of it. Datagrams travel between the two
-//! in frames (RFC 4571: a length of two bytes, then the datagram), many at a time. A media thread never waits for a
-//! link: what its client does not read in time is dropped.
+//! A task of the runtime owns each connection; its [`Link`] stands for it on a media thread. Datagrams travel between
+//! the two in frames (RFC 4571: a length of two bytes, then the datagram), many at a time. A media thread never waits
+//! for a link: datagrams that its client does not read in time are dropped.
 
 use std::{
     collections::HashMap,
@@ -17,35 +18,36 @@ use sfu::Destination;
 use crate::udp::Wake;
 use tokio::sync::mpsc::{self, UnboundedReceiver, UnboundedSender};
 
-/// Bytes that may wait for one client: a second of 4 Mbit/s. What is older is of no use to a conversation.
+/// The most bytes that wait for one client: a second of 4 Mbit/s. Older media is of no use to a conversation.
 const MAX_QUEUED: usize = 512 * 1024;
 
-/// Bytes that may wait for a thread that only has to send them.
+/// The most bytes that wait for a thread that only has to send them.
 const MAX_QUEUED_FOR_THREAD: usize = 16 << 20;
 
-/// The longest datagram in a frame: an MTU of 1500 and some. What is longer is no datagram of a WebRTC client.
+/// The longest datagram in a frame, bytes: an MTU of 1500 and some. A WebRTC client sends no longer one.
 pub const MAX_FRAMED: usize = 2000;
 
 /// Frames for a client, from a media thread.
 #[derive(Debug)]
 pub struct Outgoing {
-    /// From where to where.
+    /// The path to the client.
     pub path: Destination,
     /// One frame or more, none of them empty.
     pub frames: Vec<u8>,
 }
 
-/// Where links put frames for the task that owns them. Unbounded in messages, bounded in bytes.
+/// The sending end of a queue of frames, from links to the task that owns them. Unbounded in messages, bounded in
+/// bytes.
 #[derive(Debug, Clone)]
 pub struct LinkSender {
     sender: UnboundedSender<Outgoing>,
     queued: Arc<AtomicUsize>,
     max_queued: usize,
-    /// Signalled when there is something, where a thread and no task reads.
+    /// Signalled when there are frames, where a thread and not a task reads.
     wake: Option<Arc<Wake>>,
 }
 
-/// What the task reads.
+/// The reading end, for the task.
 #[derive(Debug)]
 pub struct LinkReceiver {
     receiver: UnboundedReceiver<Outgoing>,
@@ -65,7 +67,7 @@ pub fn link_queue() -> (LinkSender, LinkReceiver) {
     (sender, LinkReceiver { receiver, queued })
 }
 
-/// A queue towards all clients of a thread that waits for `wake`, and never for a client.
+/// A queue to all clients of a thread that waits for `wake`, and never for a client.
 pub fn thread_queue(wake: Arc<Wake>) -> (LinkSender, LinkReceiver) {
     let (mut sender, receiver) = link_queue();
     sender.max_queued = MAX_QUEUED_FOR_THREAD;
@@ -98,21 +100,21 @@ pub struct Link {
 }
 
 impl Link {
-    /// Over `path`; what goes to the client is put into `sender`.
+    /// A link over `path`; frames for the client go into `sender`.
     pub fn new(path: Destination, sender: LinkSender) -> Self {
         Self { path, sender }
     }
 
-    /// From where to where.
+    /// The path of the link.
     pub fn path(&self) -> Destination {
         self.path
     }
 }
 
-/// Why a datagram did not go into a link.
+/// The reason why a datagram did not go into a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LinkError {
-    /// Its connection or allocation is gone.
+    /// The connection or allocation is gone.
     Gone,
     /// The client does not read fast enough.
     Slow,
@@ -122,7 +124,7 @@ pub enum LinkError {
 #[derive(Default)]
 pub struct Links {
     table: HashMap<Destination, Entry>,
-    /// Those with frames that wait for [`Links::flush`].
+    /// Paths of the links with frames that wait for [`Links::flush`].
     dirty: Vec<Destination>,
 }
 
@@ -132,7 +134,7 @@ struct Entry {
 }
 
 impl Links {
-    /// Its path leads here from now on.
+    /// The link's path leads to this link from now on.
     pub fn learn(&mut self, link: &Arc<Link>) {
         let known = self.table.get(&link.path);
         // A datagram may have waited here for longer than its connection lived.
@@ -148,7 +150,7 @@ impl Links {
         self.table.insert(link.path, entry);
     }
 
-    /// Its connection is gone.
+    /// The link's connection is gone.
     pub fn forget(&mut self, link: &Arc<Link>) {
         let known = self.table.get(&link.path);
         if known.is_some_and(|entry| Arc::ptr_eq(&entry.link, link)) {
@@ -159,7 +161,7 @@ impl Links {
     /// Puts a datagram into a frame that leaves with the next [`Links::flush`].
     ///
     /// # Errors
-    /// When it is dropped.
+    /// [`LinkError`] when the datagram is dropped.
     pub fn push(&mut self, to: Destination, datagram: &[u8]) -> Result<(), LinkError> {
         let entry = self.table.get_mut(&to).ok_or(LinkError::Gone)?;
         let len = u16::try_from(datagram.len()).map_err(|_| LinkError::Slow)?;
@@ -175,7 +177,7 @@ impl Links {
         Ok(())
     }
 
-    /// Hands what was pushed to the tasks.
+    /// Hands the pushed frames to the tasks.
     pub fn flush(&mut self) {
         for path in self.dirty.drain(..) {
             let Some(entry) = self.table.get_mut(&path) else {
@@ -209,14 +211,14 @@ impl Links {
     }
 }
 
-/// A frame that is longer than any datagram of a WebRTC client.
+/// A frame is longer than any datagram of a WebRTC client.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct FrameTooLong;
 
-/// Bytes of the complete frames at the start of `bytes`.
+/// Length of the complete frames at the start of `bytes`.
 ///
 /// # Errors
-/// When a frame, complete or not, says that it is longer than [`MAX_FRAMED`].
+/// [`FrameTooLong`] when a frame, complete or not, says that it is longer than [`MAX_FRAMED`].
 pub fn complete_frames(bytes: &[u8]) -> Result<usize, FrameTooLong> {
     let mut end = 0;
     while let Some(head) = bytes.get(end..end + 2) {
@@ -232,7 +234,7 @@ pub fn complete_frames(bytes: &[u8]) -> Result<usize, FrameTooLong> {
     Ok(end)
 }
 
-/// The datagrams in `frames`, empty ones left out. What is incomplete at the end is ignored.
+/// The datagrams in `frames`, empty ones left out. An incomplete one at the end is ignored.
 pub fn datagrams(mut frames: &[u8]) -> impl Iterator<Item = &[u8]> {
     std::iter::from_fn(move || {
         loop {

@@ -1,4 +1,4 @@
-//! TCP ports: bound before anything runs, accepted from with a bound on what is open at a time.
+//! TCP ports: bound before anything runs, with a limit of open connections.
 
 use std::{
     future::Future,
@@ -16,34 +16,35 @@ use tokio::{
 
 use crate::per_address::{Admission, PerAddress};
 
-/// Connections the kernel may hold until they are accepted.
+/// The most connections that the kernel holds until they are accepted.
 const BACKLOG: i32 = 1024;
 
-/// Times the listeners try to agree on one port when the system chooses it.
+/// The number of times that the listeners try to agree on one port when the system chooses it.
 const EPHEMERAL_ATTEMPTS: usize = 16;
 
-/// A connection that is silent for so long is asked by the kernel whether its other end is still there.
+/// The time after which the kernel asks whether the other end of a silent connection is still there.
 const KEEPALIVE: Duration = Duration::from_secs(60);
 
-/// A port that is not to be had.
+/// A port cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on {address}: {source}")]
 pub struct BindError {
     /// Address and port.
     pub address: SocketAddr,
-    /// Why.
+    /// The cause.
     pub source: io::Error,
 }
 
-/// An accepted connection's places among all and among those of its address. They are given up with its last clone, which
-/// therefore goes wherever the connection goes. A request carries one along: who shows a valid token is no stranger.
+/// An accepted connection's places among all and among those of its address. They are given up with its last clone,
+/// which therefore goes wherever the connection goes. A request carries one along: a client that shows a valid token is
+/// no stranger.
 #[derive(Debug, Clone)]
 pub struct Guest(Arc<Places>);
 
 #[derive(Debug)]
 struct Places {
     _slot: OwnedSemaphorePermit,
-    /// `None`: its port does not count addresses.
+    /// The place among those of its address; `None`: the port does not count addresses.
     address: Option<Admission>,
 }
 
@@ -75,7 +76,7 @@ impl Guest {
         }
     }
 
-    /// One with this place among those of its address.
+    /// A guest with this place among those of its address.
     #[cfg(test)]
     pub(crate) fn with(address: Option<Admission>) -> Self {
         let slots = Arc::new(Semaphore::new(1));
@@ -83,7 +84,7 @@ impl Guest {
         Self(Arc::new(Places { _slot, address }))
     }
 
-    /// The network that it counts for; `None`: for nobody's.
+    /// The network that the connection counts for; `None`: it counts for none.
     pub fn network(&self) -> Option<IpAddr> {
         self.0.address.as_ref().and_then(Admission::network)
     }
@@ -100,7 +101,8 @@ impl Listeners {
     /// Listens on `port` (0: one that the system chooses) of all `addresses`.
     ///
     /// # Errors
-    /// When the port is taken. IPv6 addresses on a machine without IPv6 are left out, unless nothing is left then.
+    /// [`BindError`] when the port is taken. IPv6 addresses on a machine without IPv6 are left out, unless nothing is
+    /// left then.
     pub fn bind(addresses: &[IpAddr], port: u16) -> Result<Self, BindError> {
         let mut attempts = if port == 0 { EPHEMERAL_ATTEMPTS } else { 1 };
         loop {
@@ -174,7 +176,7 @@ async fn accept<F, C>(
         match listener.accept().await {
             Ok((stream, remote)) => {
                 let address = match addresses.as_ref().map(|all| all.admit(remote.ip())) {
-                    // Closed without a word: whoever opens that many does not read.
+                    // Closed without a word: a client that opens that many does not read.
                     Some(None) => {
                         tracing::debug!("a client address has as many connections as it may");
                         continue;
@@ -198,7 +200,7 @@ async fn accept<F, C>(
                 });
             }
             Err(error) => {
-                // Out of descriptors, most likely: they come back as connections end.
+                // Most likely there are no descriptors left: they come back as connections end.
                 tracing::warn!(%error, "cannot accept connections");
                 tokio::time::sleep(Duration::from_millis(100)).await;
             }
@@ -215,7 +217,7 @@ fn listen(address: SocketAddr) -> io::Result<TcpListener> {
     if address.is_ipv6() {
         socket.set_only_v6(true)?;
     }
-    // A server that restarts need not wait for the connections of the one before it to be forgotten.
+    // With this, a server that restarts need not wait until the connections of the one before are forgotten.
     socket.set_reuse_address(true)?;
     socket.set_nonblocking(true)?;
     socket.bind(&address.into())?;

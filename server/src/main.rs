@@ -60,12 +60,12 @@ fn serve(options: Serve) -> anyhow::Result<()> {
         .thread_name("edge")
         .build()?;
     let result = runtime.block_on(server::serve::serve(config));
-    // What is still open has had its time.
+    // Tasks that are still running have had their time.
     runtime.shutdown_background();
     result
 }
 
-/// Of the key that is named, from a file or from the environment.
+/// The secret of the named key, from a file or from the environment.
 fn api_secret(options: &CreateToken) -> anyhow::Result<Option<String>> {
     let secret = match &options.api_secret_file {
         Some(file) => {

@@ -30,18 +30,18 @@ use crate::{
 pub use turns::TurnTimes;
 use worker::Worker;
 
-/// Reads of connections that wait for a media thread; what comes on top is dropped. 1,000 clients who send 50 packets a
-/// second are a twentieth of a second behind then.
+/// The most reads of connections that wait for a media thread; further ones are dropped. 1,000 clients who send 50
+/// packets a second are a twentieth of a second behind then.
 const MAX_ARRIVALS: usize = 4096;
 
-/// Batches from other media threads that wait for one; what comes on top is dropped, as on a network. A thread that is so
-/// far behind would deliver them too late anyway.
+/// The most batches from other media threads that wait for one; further ones are dropped, as on a network. A thread
+/// that is this far behind would deliver them too late anyway.
 const MAX_RELAYED: usize = 1024;
 
-/// How long a reader of figures waits for a busy media thread.
+/// The time for which a reader of figures waits for a busy media thread.
 const REPORT_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Where the events of a room go. Unbounded: what a shard says about a room is a few messages for each command.
+/// The mailbox for the events of a room. Unbounded: a shard has a few events for each command.
 pub type EventSender = UnboundedSender<Event>;
 
 /// The media threads of this process.
@@ -53,7 +53,7 @@ pub struct Media {
 /// One media thread, seen from outside.
 #[derive(Debug)]
 pub struct ShardHandle {
-    /// As its shard was born.
+    /// The configuration of the shard.
     config: sfu::Config,
     mailbox: Mailbox,
     arrivals: mpsc::SyncSender<Arrival>,
@@ -62,7 +62,7 @@ pub struct ShardHandle {
     thread: Option<JoinHandle<()>>,
 }
 
-/// The way into a media thread, for everybody and for the other media threads.
+/// The sending ends of a media thread's queues, for everybody and for the other media threads.
 #[derive(Debug, Clone)]
 struct Mailbox {
     commands: mpsc::Sender<ToShard>,
@@ -70,7 +70,7 @@ struct Mailbox {
     wake: Arc<Wake>,
 }
 
-/// What a media thread reads.
+/// The receiving ends of a media thread's queues.
 struct Inbox {
     queue: mpsc::Receiver<ToShard>,
     arrived: mpsc::Receiver<Arrival>,
@@ -79,37 +79,38 @@ struct Inbox {
 
 impl Mailbox {
     fn send(&self, message: ToShard) {
-        // It fails only once the thread has been told to stop.
+        // Sending fails only once the thread has been told to stop.
         let _ = self.commands.send(message);
         self.wake.signal();
     }
 }
 
-/// What a media thread tells of itself, for metrics and placement.
+/// The figures of a media thread, for metrics and placement.
 #[derive(Debug, Default)]
 pub struct ShardFigures {
-    /// Participants it carries.
+    /// Number of participants.
     pub peers: AtomicUsize,
-    /// Turns of its loop.
+    /// Number of turns of the thread's loop.
     pub turns: AtomicU64,
-    /// The processor's time of its turns.
+    /// Processor time of the turns.
     pub turn_times: TurnTimes,
-    /// Time it was not waiting, nanoseconds.
+    /// Time in which the thread was not waiting, nanoseconds.
     pub busy_nanos: AtomicU64,
-    /// By how much timers were late, in all, nanoseconds.
+    /// Time by which timers were late, in all, nanoseconds.
     pub late_nanos: AtomicU64,
-    /// Times it had to start anew after a bug of ours.
+    /// Number of times that the thread had to start anew after a bug of ours.
     pub restarts: AtomicU64,
-    /// Packets for other media threads that were too far behind.
+    /// Number of packets for other media threads that were too far behind.
     pub dropped_relayed: AtomicU64,
 }
 
+/// A message for a media thread.
 #[derive(Debug)]
 enum ToShard {
-    /// A room opens here; its events go to the sender.
+    /// A room opens on this shard; its events go to the sender.
     Open(RoomSid, EventSender),
     Command(Command),
-    /// The client's connection, or its allocation, is gone.
+    /// The link's connection, or its allocation, is gone.
     CloseLink(Arc<Link>),
     /// The engine's counters are wanted.
     Report(mpsc::SyncSender<Stats>),
@@ -149,7 +150,7 @@ pub struct ShardSettings {
 }
 
 impl ShardSettings {
-    /// Of tests: a few participants, no limits that they would notice.
+    /// Settings for tests: a few participants, no limits that they would notice.
     #[cfg(test)]
     pub fn small() -> Self {
         Self {
@@ -202,13 +203,13 @@ pub fn generate_certificate() -> anyhow::Result<sfu::Certificate> {
     })
 }
 
-/// A media port that is not to be had.
+/// A media port cannot be had.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot listen on UDP port {port}: {source}")]
 pub struct BindError {
-    /// Which.
+    /// The port.
     pub port: u16,
-    /// Why.
+    /// The cause.
     pub source: io::Error,
 }
 
@@ -237,7 +238,7 @@ impl Media {
     /// # Errors
     /// When the system refuses threads or descriptors.
     pub fn start(sockets: Vec<MediaSockets>, settings: &ShardSettings) -> io::Result<Self> {
-        // Each knows the way to all before the first one runs.
+        // Each thread knows the mailboxes of all before the first one runs.
         let (mut mailboxes, mut inboxes) = (Vec::new(), Vec::new());
         for sockets in sockets {
             let (commands, queue) = mpsc::channel();
@@ -318,7 +319,7 @@ impl ShardHandle {
         self.send(ToShard::Open(room, events));
     }
 
-    /// What a room of this shard negotiates with.
+    /// A negotiator for a room of this shard.
     pub fn negotiator(&self) -> Negotiator {
         Negotiator::new(&self.config, rand::random())
     }
@@ -326,13 +327,13 @@ impl ShardHandle {
     /// Carries out commands of a room's negotiator, in their order: the thread is woken once for all of them.
     pub fn command(&self, commands: impl IntoIterator<Item = Command>) {
         for command in commands {
-            // It fails only once the thread has been told to stop.
+            // Sending fails only once the thread has been told to stop.
             let _ = self.mailbox.commands.send(ToShard::Command(command));
         }
         self.mailbox.wake.signal();
     }
 
-    /// Hands over the complete frames that came over `link`; they are dropped where the thread is behind. Never waits.
+    /// Hands over complete frames that came over `link`; they are dropped where the thread is behind. Never waits.
     pub fn deliver(&self, link: &Arc<Link>, frames: Vec<u8>) {
         let link = link.clone();
         if self.arrivals.try_send(Arrival { link, frames }).is_err() {
@@ -360,12 +361,12 @@ impl ShardHandle {
         receiver.recv_timeout(REPORT_TIMEOUT).ok()
     }
 
-    /// What it tells of itself.
+    /// The figures of the thread.
     pub fn figures(&self) -> &ShardFigures {
         &self.figures
     }
 
-    /// Its sockets.
+    /// The sockets of the shard.
     pub fn sockets(&self) -> &MediaSockets {
         &self.sockets
     }

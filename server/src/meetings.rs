@@ -1,11 +1,11 @@
-//! Meetings by link: who may start one, who may enter, who may not any more.
+//! Meetings by link: the people who may start one, enter one, or enter one no longer.
 //!
-//! A meeting by link is a room whose name is a code that we gave out. Rooms that tokens or `CreateRoom` open are none: no
-//! guest enters them here, whatever they are called.
+//! A meeting by link is a room whose name is a code that we gave out. Rooms that tokens or `CreateRoom` open are no
+//! such meetings: no guest enters them here, whatever they are called.
 //!
 //! Somebody who has the link is known by a cookie, and in the meeting by a pseudonym made from it, another one in each
-//! meeting. On disk are codes, times, and the pseudonyms of those who were removed (`store`), as long as the meeting can
-//! be entered; no name and no address.
+//! meeting. On disk are codes, times, and the pseudonyms of those who were removed (`store`), as long as the meeting
+//! can be entered; no name and no address.
 
 mod attempts;
 mod rate;
@@ -36,35 +36,36 @@ use store::Store;
 /// used up or given away. `~` sorts it behind all others.
 pub const OWN_KEY: &str = "~meetings";
 
-/// Letters of codes: without i, l and o, which are read as digits.
+/// The letters of codes: without i, l and o, which are read as digits.
 const LETTERS: &[u8] = b"abcdefghjkmnpqrstuvwxyz";
 
-/// `xxxx-yyyy-zzz`: 23^11 codes, 49.7 bits. At one wrong code in ten seconds ([`Attempts`]) somebody with a thousand
-/// addresses finds a given meeting in 300,000 years, and any of ten thousand meetings in thirty.
+/// Lengths of a code's groups, `xxxx-yyyy-zzz`: 23^11 codes, 49.7 bits. At one wrong code in ten seconds ([`Attempts`])
+/// somebody with a thousand addresses finds a given meeting in 300,000 years, and any of ten thousand meetings in
+/// thirty.
 const GROUPS: [usize; 3] = [4, 4, 3];
 
-/// Meetings that are remembered.
+/// The most meetings that are remembered.
 const MAX_MEETINGS: usize = 100_000;
 
-/// Guests that were removed from one meeting, as far as they are remembered: the last ones.
+/// The most guests that are remembered as removed from one meeting: the last ones.
 const MAX_REMOVED: usize = 1_000;
 
-/// A meeting that nobody entered is forgotten after this time.
+/// The time after which a meeting that nobody entered is forgotten.
 const NEVER_ENTERED: Duration = Duration::from_secs(7 * 86_400);
 
-/// A meeting that was ended is forgotten after this time, when all tokens for it have expired.
+/// The time after which a meeting that was ended is forgotten, when all tokens for it have expired.
 const ENDED_KEPT: Duration = Duration::from_secs(86_400);
 
-/// A token is for joining now; who is in gets fresh ones.
+/// The lifetime of a token. It is for joining now; participants get fresh ones.
 pub const TOKEN_VALID_FOR: Duration = Duration::from_secs(600);
 
-/// The time of the last entry is remembered to this many seconds: enough to forget by.
+/// The precision of the time of the last entry, seconds: enough to forget by.
 const ENTERED_STEP: u64 = 3600;
 
-/// How often old meetings are looked for.
+/// The time between two looks for old meetings.
 const FORGET_EVERY: Duration = Duration::from_secs(3600);
 
-/// Characters of a guest's pseudonym.
+/// Length of a guest's pseudonym, characters.
 const GUEST: usize = 22;
 
 /// Meetings by link. Cheap to clone.
@@ -75,32 +76,32 @@ struct Inner {
     start: StartMeetings,
     join: JoinMeetings,
     keep: Duration,
-    /// As long as any token of a guest is valid.
+    /// The time for which any token of a guest is valid.
     token_ttl: Duration,
-    /// In development mode each join of whatever room asks here first: nothing is a wrong code.
+    /// Wrong codes are counted. Not in development mode, where each join of any room asks here first.
     counts_misses: bool,
-    /// Signs tokens of guests.
+    /// The API key that signs tokens of guests.
     key: String,
-    /// Makes pseudonyms.
+    /// The key that makes pseudonyms.
     secret: hmac::Key,
     store: Store,
     table: Mutex<HashMap<String, Meeting>>,
     attempts: Mutex<Attempts>,
 }
 
-/// What is remembered of a meeting. Times are seconds since 1970.
+/// A meeting as it is remembered. Times are seconds since 1970.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Meeting {
     created_at: u64,
     /// When somebody entered last; `None`: nobody did yet.
     entered_at: Option<u64>,
-    /// When it was ended, for everyone and for good.
+    /// When the meeting was ended, for everyone and for good.
     ended_at: Option<u64>,
-    /// Pseudonyms of guests that were removed, in this order.
+    /// Pseudonyms of guests that were removed, in the order of removal.
     removed: VecDeque<String>,
 }
 
-/// Why somebody may not start or enter a meeting.
+/// The reason why somebody may not start or enter a meeting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// Meetings are started by applications.
@@ -118,10 +119,10 @@ pub enum Refusal {
     /// The meeting was ended for everyone.
     #[error("this meeting has ended")]
     Ended,
-    /// Too many attempts from this address.
+    /// There were too many attempts from this address.
     #[error("too many attempts from your network; try again later")]
     TooMany {
-        /// After so long.
+        /// The time after which to try again.
         retry_after: Duration,
     },
     /// No more meetings fit.
@@ -133,7 +134,7 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// For programs. Stays the same from version to version.
+    /// The reason for programs. Stays the same from version to version.
     pub fn reason(self) -> &'static str {
         match self {
             Self::StartNotAllowed => "start-not-allowed",
@@ -149,7 +150,7 @@ impl Refusal {
 }
 
 impl Meetings {
-    /// Opens what was kept. With the default settings nobody starts or enters a meeting by link, and no file is made; in
+    /// Opens the database. With the default settings nobody starts or enters a meeting by link, and no file is made; in
     /// development mode nothing is kept unless a file is named.
     ///
     /// # Errors
@@ -170,7 +171,7 @@ impl Meetings {
         let store = Store::open(file).await.with_context(opening)?;
         let secret = store.secret(rand::random()).await.with_context(opening)?;
         let (key, keys) = match config.dev {
-            // Known to everybody anyway, and still the same when the server starts again.
+            // The keys are known to everybody anyway, and still the same when the server starts again.
             true => (
                 config.keys.ids().next().unwrap_or_default(),
                 config.keys.clone(),
@@ -203,20 +204,20 @@ impl Meetings {
         Ok((meetings, keys))
     }
 
-    /// Who may start one.
+    /// The people who may start a meeting.
     pub fn start_setting(&self) -> StartMeetings {
         self.0.start
     }
 
-    /// How they are entered.
+    /// The ways into meetings.
     pub fn join_setting(&self) -> JoinMeetings {
         self.0.join
     }
 
-    /// Is starting allowed at all?
+    /// Checks whether starting is allowed at all.
     ///
     /// # Errors
-    /// Why not.
+    /// [`Refusal`] when it is not.
     pub fn may_start(&self) -> Result<(), Refusal> {
         match self.0.start {
             StartMeetings::Nobody => Err(Refusal::StartNotAllowed),
@@ -224,10 +225,10 @@ impl Meetings {
         }
     }
 
-    /// Is entering by link allowed at all?
+    /// Checks whether entering by link is allowed at all.
     ///
     /// # Errors
-    /// Why not.
+    /// [`Refusal`] when it is not.
     pub fn may_enter(&self) -> Result<(), Refusal> {
         match self.0.join {
             JoinMeetings::Token => Err(Refusal::TokenRequired),
@@ -238,7 +239,7 @@ impl Meetings {
     /// Starts a meeting and returns its code. `unix_now` is seconds since 1970.
     ///
     /// # Errors
-    /// Why not.
+    /// [`Refusal`] when no meeting may be started.
     pub async fn start(
         &self,
         address: IpAddr,
@@ -283,8 +284,8 @@ impl Meetings {
         Ok(slug)
     }
 
-    /// The meeting that makes room where all places are taken: one that was ended, if no token for it is good any more, or
-    /// else the oldest that nobody ever entered.
+    /// The meeting that makes room where all places are taken: one that was ended, if no token for it is good any more,
+    /// or else the oldest that nobody ever entered.
     fn least_needed(&self, table: &HashMap<String, Meeting>, unix_now: u64) -> Option<String> {
         let is_over = |meeting: &Meeting| {
             let good_until = |at: u64| at.saturating_add(self.0.token_ttl.as_secs());
@@ -300,10 +301,11 @@ impl Meetings {
         candidates.first().map(|(slug, _)| (*slug).clone())
     }
 
-    /// Lets a guest in: what its token is to grant. `guest` is its cookie; `tab` tells windows of one browser apart.
+    /// Lets a guest in: returns the grant of its token. `guest` is its cookie; `tab` tells windows of one browser
+    /// apart.
     ///
     /// # Errors
-    /// Why not.
+    /// [`Refusal`] when the guest may not enter.
     pub async fn enter(
         &self,
         slug: &str,
@@ -314,7 +316,7 @@ impl Meetings {
     ) -> Result<Grant, Refusal> {
         self.may_enter()?;
         let pseudonym = self.pseudonym(slug, guest);
-        // Whether the code is right counts for nothing until here.
+        // Until here it makes no difference whether the code is right.
         let counted = self.0.counts_misses.then_some(pseudonym.as_str());
         self.attempts().enter(slug, counted, address, now)?;
         let write = {
@@ -361,10 +363,11 @@ impl Meetings {
         })
     }
 
-    /// A moderator removes somebody: if it is a guest, it does not come back. False: this is no meeting by link.
+    /// Removes a participant for a moderator: if it is a guest, it does not come back. False: this is no meeting by
+    /// link.
     ///
     /// # Errors
-    /// It could not be written, and is forgotten when the server starts again: asking once more writes it once more.
+    /// The removal could not be written, and is forgotten when the server starts again: a further call writes it again.
     pub async fn remove(&self, room: &RoomName, identity: &str) -> Result<bool, Error> {
         let slug = room.as_str();
         let Some(guest) = guest_of(identity) else {
@@ -388,7 +391,7 @@ impl Meetings {
         })
     }
 
-    /// The meeting is ended for everyone and for good. False: this is no meeting by link.
+    /// Ends a meeting for everyone and for good. False: this is no meeting by link.
     ///
     /// # Errors
     /// As for [`Meetings::remove`].
@@ -405,13 +408,13 @@ impl Meetings {
         })
     }
 
-    /// May the holder of this token join? Tokens of guests end with the meeting and with their removal; in other rooms, into
-    /// which somebody was moved, they are tokens like others.
+    /// Checks whether the holder of this token may join. Tokens of guests end with the meeting and with their removal;
+    /// in other rooms, into which a guest was moved, they are tokens like others.
     ///
     /// # Errors
-    /// [`Error::TokenRevoked`].
+    /// [`Error::TokenRevoked`] when it may not.
     pub fn admits(&self, grant: &Grant, room: &RoomName) -> Result<(), Error> {
-        // Its further devices go with a guest.
+        // A guest's companions go with the guest.
         let principal = grant.principal();
         let guest = guest_of(principal.as_str()).filter(|_| grant.api_key == self.0.key);
         let Some(guest) = guest else {
@@ -451,7 +454,7 @@ impl Meetings {
             };
             since.saturating_add(keep.as_secs()) < unix_now
         };
-        // Out of memory first: nobody enters what is about to be deleted.
+        // Removed from memory first: nobody enters a meeting that is about to be deleted.
         let old: Vec<(String, Meeting)> = self
             .table()
             .extract_if(|_, meeting| is_old(meeting))
@@ -471,7 +474,7 @@ impl Meetings {
         Ok(())
     }
 
-    /// Writes, also when nobody waits for it any more: whoever asked may have gone.
+    /// Writes, also when the caller has gone meanwhile.
     async fn write<E, F>(&self, write: impl FnOnce(Store) -> F) -> anyhow::Result<()>
     where
         E: Into<anyhow::Error> + Send + 'static,
@@ -485,7 +488,7 @@ impl Meetings {
         format!("g-{}", &self.mac(&[slug, &guest.0])[..GUEST - 2])
     }
 
-    /// In hexadecimal digits.
+    /// A MAC of these parts, in hexadecimal digits.
     fn mac(&self, parts: &[&str]) -> String {
         let tag = hmac::sign(&self.0.secret, parts.join("/").as_bytes());
         tag.as_ref()
@@ -505,25 +508,25 @@ impl Meetings {
     }
 }
 
-/// What whoever asked is told when the disk takes nothing.
+/// The error for a caller when the disk takes nothing.
 const NOT_WRITTEN: Error = Error::Unavailable(
     "it holds until the server starts again, but cannot be written: ask once more",
 );
 
-/// The secret by which a browser is known: its cookie.
+/// A guest, by the secret in the browser's cookie.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Guest(String);
 
 impl Guest {
-    /// Digits of a cookie: 128 bits.
+    /// Number of digits of a cookie: 128 bits.
     const DIGITS: usize = 32;
 
-    /// Somebody we have not seen before.
+    /// A guest that we have not seen before.
     pub fn new() -> Self {
         Self(format!("{:032x}", rand::random::<u128>()))
     }
 
-    /// Who has this cookie; `None`: it is none of ours.
+    /// The guest with this cookie; `None`: the cookie is not ours.
     pub fn read(cookie: &str) -> Option<Self> {
         let digits = cookie
             .bytes()

@@ -24,7 +24,7 @@ use sfu::stats::{DROP_REASON_NAMES, Stats};
 
 use crate::{media::ShardHandle, rooms::Rooms, udp::UdpCounters};
 
-/// What is counted outside of the shards. Cheap to clone.
+/// The counters outside of the shards. Cheap to clone.
 #[derive(Debug, Clone, Default)]
 pub struct Metrics {
     /// Joins that were refused.
@@ -41,7 +41,7 @@ pub struct Metrics {
     pub messages_out: Counter,
     /// Connections that carry media (ICE over TCP).
     pub media_connections: Gauge,
-    /// Connections for media that were refused, or ended for another reason than that the client closed them.
+    /// Connections for media that were refused, or ended otherwise than by the client.
     pub media_connections_closed: Family<Refusal, Counter>,
     /// Allocations of our TURN server.
     pub turn_allocations: Gauge,
@@ -53,7 +53,7 @@ pub struct Metrics {
     pub agent_jobs_waiting: Gauge,
     /// Jobs of agents that a worker has.
     pub agent_jobs_running: Gauge,
-    /// What became of webhook events; `failed` counts attempts.
+    /// Outcomes of webhook events; `failed` counts attempts.
     pub webhooks: Family<WebhookOutcome, Counter>,
     /// Bytes of webhook events that wait.
     pub webhook_queue: Gauge,
@@ -61,44 +61,44 @@ pub struct Metrics {
     pub webhook_unstored: Gauge,
 }
 
-/// Label of why something was refused or ended.
+/// Label: the reason of a refusal or an end.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Refusal {
-    /// Why.
+    /// The reason.
     pub reason: &'static str,
 }
 
-/// Label of what became of a webhook event.
+/// Label: the outcome of a webhook event.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct WebhookOutcome {
     /// `delivered`, `failed`, `refused`, `expired` or `dropped`.
     pub outcome: &'static str,
 }
 
-/// Label of a refused join.
+/// Label: the status of a refused join.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct JoinError {
     /// HTTP status.
     pub status: u16,
 }
 
-/// Label of a call of the server API.
+/// Label: a call of the server API.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct ApiCall {
-    /// The method; `unknown` for what is none.
+    /// The method; `unknown` for one that does not exist.
     pub method: &'static str,
     /// HTTP status.
     pub status: u16,
 }
 
-/// Label of an ended signal connection.
+/// Label: the cause of the end of a signal connection.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct Cause {
-    /// Why.
+    /// The cause.
     pub cause: &'static str,
 }
 
-/// All there is to read, ready to be asked.
+/// All figures, ready to be read.
 pub struct Exporter(Registry);
 
 impl Exporter {
@@ -189,7 +189,7 @@ impl Exporter {
         Arc::new(Self(registry))
     }
 
-    /// The figures now, in the OpenMetrics text format. Blocks until the media threads have told theirs.
+    /// The figures now, in the OpenMetrics text format. Blocks until the media threads have answered.
     pub fn text(&self) -> String {
         let mut text = String::new();
         // Writing into a string does not fail.
@@ -209,11 +209,11 @@ impl fmt::Debug for NodeCollector {
 /// A shard's figures at one reading.
 struct Reading<'a> {
     shard: &'a ShardHandle,
-    /// Empty where the media thread is too busy to tell.
+    /// The shard's counters; empty where the media thread is too busy to answer.
     stats: Stats,
 }
 
-/// How a figure is read.
+/// A function that reads a figure.
 type Read = fn(&Reading<'_>) -> u64;
 
 const GAUGES: [(&str, &str, Read); 3] = [
@@ -291,7 +291,7 @@ const COUNTERS: [(&str, &str, Read); 22] = [
     ),
 ];
 
-/// Reasons for which the shell drops packets. The engine has its own.
+/// Reasons for which the shell drops packets, with their counters. The engine has reasons of its own.
 const SOCKET_DROPS: [(&str, Read); 8] = [
     ("foreign_address", |r| load(&r.udp().dropped_in)),
     ("socket_full", |r| load(&r.udp().dropped_would_block)),

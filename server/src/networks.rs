@@ -1,4 +1,4 @@
-//! The ways for clients that datagrams to the shards do not reach: media over TCP, the one public port, TURN.
+//! The paths for clients whose datagrams do not reach the shards: media over TCP, the one public port, TURN.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -18,14 +18,14 @@ use crate::{
     udp::MediaSockets,
 };
 
-/// Their ports, taken, and the certificate.
+/// The ports of these paths, taken, and the certificate.
 pub struct Networks {
     ice_tcp: Option<Listeners>,
     tls: Option<(Listeners, Arc<Certificates>)>,
     turn: Option<MediaSockets>,
 }
 
-/// Why they are not to be had.
+/// The reason why the ports cannot be had.
 #[derive(Debug, thiserror::Error)]
 pub enum Unavailable {
     /// A TCP port.
@@ -40,7 +40,7 @@ pub enum Unavailable {
 }
 
 impl Unavailable {
-    /// A port is taken.
+    /// Whether a port is taken.
     pub fn is_in_use(&self) -> bool {
         let source = match self {
             Self::Tcp(error) => &error.source,
@@ -55,7 +55,7 @@ impl Networks {
     /// Takes the ports that `config` wants.
     ///
     /// # Errors
-    /// When one of them is taken, or the certificate is none.
+    /// [`Unavailable`] when one of them is taken, or the certificate cannot be used.
     pub fn take(config: &Config) -> Result<Self, Unavailable> {
         let tls = match config.tls.is_enabled() {
             true => {
@@ -103,7 +103,7 @@ impl Networks {
             .collect()
     }
 
-    /// Where clients find our TURN server.
+    /// The URLs of our TURN server.
     pub fn turn_urls(&self, config: &Config) -> Vec<String> {
         let udp = self.turn.iter().flat_map(MediaSockets::addresses);
         let udp = udp.map(|address| format!("turn:{address}?transport=udp"));
@@ -115,8 +115,8 @@ impl Networks {
         udp.chain(tls).collect()
     }
 
-    /// Serves them for as long as the process lives. `users` are those of the TURN server; `addresses` counts the
-    /// connections of each client address, over TLS as without.
+    /// Serves the ports for as long as the process lives. `users` are the users of the TURN server; `addresses` counts
+    /// the connections of each client address, over TLS as without.
     ///
     /// # Errors
     /// When the system refuses a thread.

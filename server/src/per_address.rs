@@ -1,4 +1,4 @@
-//! How many connections each client address holds: one of them must not have all there are.
+//! Connections by client address: one address must not have all there are.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -11,27 +11,28 @@ use std::{
 
 use tokio::sync::Notify;
 
-/// Counts connections by address. Cheap to clone.
+/// A counter of connections by address. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct PerAddress {
     counts: Arc<Mutex<HashMap<IpAddr, Count>>>,
     max: usize,
     max_strangers: usize,
-    /// Proxies, which carry many users.
+    /// Addresses of proxies, which carry many users.
     trusted: Arc<[IpAddr]>,
 }
 
 #[derive(Debug, Default)]
 struct Count {
     all: usize,
-    /// Those that are at work and of which nothing has shown yet that they belong here.
+    /// Number of connections at work that have not shown that they belong here.
     strangers: usize,
-    /// Strangers between two requests, the one that has waited longest first: they make room for others.
+    /// Idle strangers, between two requests, the one that has waited longest first: they make room for others.
     idle: VecDeque<Arc<Notify>>,
 }
 
 impl PerAddress {
-    /// At most `max` connections of one address, and at most `max_strangers` of them that are not introduced.
+    /// A counter with at most `max` connections of one address, and at most `max_strangers` of them that are not
+    /// introduced.
     pub fn new(max: usize, max_strangers: usize) -> Self {
         Self {
             counts: Arc::default(),
@@ -41,15 +42,15 @@ impl PerAddress {
         }
     }
 
-    /// Connections of these addresses, not of their neighbours, are counted with nobody: they are of many.
+    /// Counts connections of these proxies, not of their neighbours, for no address: they are of many clients.
     #[must_use]
     pub fn trusting(mut self, addresses: &[IpAddr]) -> Self {
         self.trusted = addresses.iter().map(IpAddr::to_canonical).collect();
         self
     }
 
-    /// A place for one more connection of `address`, a stranger's at first, until it is dropped; `None` when it has as many
-    /// as it may. A stranger that is between two requests makes room for it.
+    /// A place for one more connection of `address`, a stranger's at first, until it is dropped; `None` when the
+    /// address has as many as it may. A stranger that is between two requests makes room for it.
     pub fn admit(&self, address: IpAddr) -> Option<Admission> {
         let mut admission = Admission {
             of: self.clone(),
@@ -73,7 +74,7 @@ impl PerAddress {
         Some(admission)
     }
 
-    /// Nobody holds a connection.
+    /// Whether no connection is held.
     pub fn is_empty(&self) -> bool {
         self.counts().is_empty()
     }
@@ -85,7 +86,8 @@ impl PerAddress {
 }
 
 impl Count {
-    /// For one more stranger. Idle ones are asked to go if need be, the one that has waited longest first.
+    /// Whether there is room for one more stranger. Idle ones are asked to go if need be, the one that has waited
+    /// longest first.
     fn has_room(&mut self, max_strangers: usize) -> bool {
         if self.strangers + self.idle.len() < max_strangers {
             return true;
@@ -99,17 +101,17 @@ impl Count {
 #[derive(Debug)]
 pub struct Admission {
     of: PerAddress,
-    /// `None`: of a proxy.
+    /// The network; `None`: the connection is a proxy's.
     network: Option<IpAddr>,
     is_introduced: AtomicBool,
-    /// It is at work, and counts as a stranger. Changed under the lock of the counts only.
+    /// The connection is at work, and counts as a stranger. Changed under the lock of the counts only.
     is_stranger: AtomicBool,
-    /// Another connection has got its place.
+    /// Signalled when another connection has got this place.
     unwanted: Arc<Notify>,
 }
 
 impl Admission {
-    /// It has shown that it belongs here, by a valid token say: it counts as a stranger's no more.
+    /// The connection has shown that it belongs here, for example by a valid token: it is a stranger no more.
     pub fn introduce(&self) {
         self.change(|count, admission| {
             admission.is_introduced.store(true, Relaxed);
@@ -117,7 +119,8 @@ impl Admission {
         });
     }
 
-    /// It is answered and says nothing: until it is at work again, it keeps its place only while nobody else wants it.
+    /// The connection is answered and says nothing: until it is at work again, it keeps its place only while nobody
+    /// else wants it.
     pub fn rest(&self) {
         self.change(|count, admission| {
             if admission.is_stranger.load(Relaxed) {
@@ -127,7 +130,7 @@ impl Admission {
         });
     }
 
-    /// It is at work again. False: its place is somebody else's.
+    /// The connection is at work again. False: its place is somebody else's.
     pub fn work(&self) -> bool {
         let mut may = true;
         self.change(|count, admission| {
@@ -147,7 +150,7 @@ impl Admission {
         self.unwanted.notified().await;
     }
 
-    /// The network that it counts for; `None`: it is of a proxy.
+    /// The network that the connection counts for; `None`: it is a proxy's.
     pub fn network(&self) -> Option<IpAddr> {
         self.network
     }
@@ -160,7 +163,7 @@ impl Admission {
         }
     }
 
-    /// It is no stranger, at work or idle. False: it was none.
+    /// The connection is no stranger any more, at work or idle. False: it was none.
     fn leave(&self, count: &mut Count) -> bool {
         if self.is_stranger.swap(false, Relaxed) {
             count.strangers -= 1;
@@ -188,7 +191,7 @@ impl Drop for Admission {
     }
 }
 
-/// Who has an IPv6 address usually has 2^64 of them: a /64 network counts as one.
+/// The network that counts as one address: the owner of an IPv6 address usually has 2^64 of them, a /64.
 pub(crate) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.into(),

@@ -1,6 +1,6 @@
 //! The rooms of this node: a task for each, a mailbox before it, and the table that finds it by name.
 //!
-//! A room's task feeds its [`Room`] one input at a time and carries what comes out to the sessions and to the shard.
+//! A room's task feeds its [`Room`] one input at a time and carries its outputs to the sessions and to the shard.
 
 mod api;
 mod draining;
@@ -36,7 +36,7 @@ use mailbox::Undelivered;
 pub use mailbox::{SessionMail, SessionReceiver, SessionSender, session_mailbox};
 use revoked::Revoked;
 
-/// Into a room's task. Unbounded: sessions limit the rate of what clients send.
+/// A message for a room's task. Unbounded: sessions limit the rate of messages from clients.
 enum RoomMail {
     Join(Box<Join>, SessionSender),
     Input(RoomInput),
@@ -48,18 +48,18 @@ enum RoomMail {
 pub struct RoomSender(mpsc::UnboundedSender<RoomMail>);
 
 impl RoomSender {
-    /// Hands an input to the room. A room that has ended hears nothing any more.
+    /// Hands an input to the room. A room that has ended reads no more.
     pub fn send(&self, input: RoomInput) {
         let _ = self.0.send(RoomMail::Input(input));
     }
 }
 
-/// The most open rooms.
+/// The limits of open rooms.
 #[derive(Debug, Clone, Copy)]
 pub struct RoomLimits {
-    /// On this node.
+    /// The most open rooms on this node.
     pub all: usize,
-    /// That tokens of one API key have opened.
+    /// The most open rooms that tokens of one API key have opened.
     pub per_key: usize,
 }
 
@@ -75,33 +75,34 @@ struct Inner {
     webhooks: Webhooks,
     agents: Agents,
     meetings: Meetings,
-    /// A room has ended.
+    /// Signalled when a room has ended.
     ended: Notify,
     closing: AtomicBool,
     next_session: AtomicU64,
 }
 
+/// The open rooms.
 #[derive(Default)]
 struct Table {
     by_name: HashMap<RoomName, Entry>,
     /// Names of the open rooms.
     by_sid: HashMap<RoomSid, RoomName>,
-    /// Rooms on each shard.
+    /// Number of rooms on each shard.
     per_shard: Vec<usize>,
-    /// Rooms that each API key has opened.
+    /// Number of rooms that each API key has opened.
     per_key: HashMap<String, usize>,
     revoked: Revoked,
 }
 
 struct Entry {
     sid: RoomSid,
-    /// The API key that opened it.
+    /// The API key that opened the room.
     key: String,
     mailbox: RoomSender,
 }
 
 impl Rooms {
-    /// No rooms yet.
+    /// A table without rooms.
     pub fn new(
         media: Arc<Media>,
         config: Arc<Config>,
@@ -148,23 +149,23 @@ impl Rooms {
         self.0.table().by_name.len()
     }
 
-    /// Has [`Rooms::close`] been called?
+    /// Whether [`Rooms::close`] has been called.
     pub fn is_closing(&self) -> bool {
         self.0.closing.load(Relaxed)
     }
 
-    /// Would a join to `room` with a token of API key `key` be taken?
+    /// Checks whether a join to `room` with a token of API key `key` would be taken.
     ///
     /// # Errors
-    /// When the server is about to stop, the room would have to be created first, or a new room would be one too many, for all
-    /// or for this key.
+    /// When the server is about to stop, the room would have to be created first, or a new room would be one too many,
+    /// for all or for this key.
     pub fn admits(&self, room: &RoomName, key: &str) -> Result<(), Error> {
         let table = self.0.table();
         self.admitted(&table, room, key)?;
         self.may_be_joined(&table, room)
     }
 
-    /// Some administrators want rooms that the application has created, and no others.
+    /// Checks whether a join may open the room: some administrators want only rooms that the application has created.
     fn may_be_joined(&self, table: &Table, room: &RoomName) -> Result<(), Error> {
         match self.0.config.auto_create || table.by_name.contains_key(room) {
             true => Ok(()),
@@ -187,8 +188,8 @@ impl Rooms {
         }
     }
 
-    /// Hands a join to the room it is for, which opens if need be, and returns that room's mailbox; `None` when
-    /// [`Rooms::admits`] no longer holds.
+    /// Hands a join to its room, which opens if need be, and returns that room's mailbox; `None` when [`Rooms::admits`]
+    /// no longer holds.
     pub fn join(&self, join: Box<Join>, session: SessionSender) -> Option<RoomSender> {
         let name = join.grant.room()?;
         self.may_be_joined(&self.0.table(), &name).ok()?;
@@ -208,7 +209,7 @@ impl Rooms {
         table.by_name.get(name).map(|entry| entry.mailbox.clone())
     }
 
-    /// Hands something to the room with this sid. False: there is none any more.
+    /// Hands an input to the room with this sid. False: there is no such room any more.
     fn tell(&self, room: RoomSid, input: RoomInput) -> bool {
         let table = self.0.table();
         let name = table.by_sid.get(&room);
@@ -291,7 +292,7 @@ impl Rooms {
         mailbox
     }
 
-    /// From now on nobody is admitted, and everybody is told to reconnect (elsewhere, or here after a restart).
+    /// Admits nobody from now on, and tells everybody to reconnect (elsewhere, or here after a restart).
     pub fn close(&self) {
         self.0.closing.store(true, Relaxed);
         for entry in self.0.table().by_name.values() {
@@ -324,7 +325,7 @@ struct Place {
     name: RoomName,
     sid: RoomSid,
     shard: usize,
-    /// Rooms to which it said something: they hear of its end, however it ends.
+    /// Rooms to which this one sent something: they hear of its end, however it ends.
     correspondents: HashSet<RoomSid>,
 }
 
@@ -366,13 +367,14 @@ impl Drop for Place {
     }
 }
 
+/// The task of one room.
 struct RoomTask {
     room: Room,
-    /// Between the room and its shard.
+    /// The negotiator between the room and its shard.
     negotiator: sfu::Negotiator,
     mailbox: mpsc::UnboundedReceiver<RoomMail>,
     from_media: mpsc::UnboundedReceiver<sfu::Event>,
-    /// And whose they are.
+    /// The mailboxes of the sessions, and the persons behind them.
     sessions: HashMap<SessionId, (SessionSender, ParticipantIdentity)>,
     draining: Draining,
     /// Calls of the server API that wait for the room's answer.
@@ -396,7 +398,7 @@ impl RoomTask {
                 break;
             }
         }
-        // Joins that were on their way open the next room of the name; the room hands them out again.
+        // Joins that were under way open the next room of the name; the room hands them out again.
         self.place.vacate();
         self.mailbox.close();
         while let Ok(mail) = self.mailbox.try_recv() {
@@ -426,7 +428,7 @@ impl RoomTask {
         self.room.handle(input, Instant::now());
     }
 
-    /// Carries out what the room wants, and what its negotiator makes of it. True: it has ended.
+    /// Carries out the outputs of the room and of its negotiator. True: the room has ended.
     fn drain(&mut self) -> bool {
         let (mut closed, mut commands) = (false, Vec::new());
         loop {

@@ -32,10 +32,10 @@ use crate::{
     webhooks::Webhooks,
 };
 
-/// Connections that may ask for figures at a time.
+/// The most connections for figures at a time.
 const METRICS_CONNECTIONS: usize = 16;
 
-/// Every port of the server, taken before anything runs: a server that cannot have them all says so and ends.
+/// The ports of the server, all taken before anything runs: a server that cannot have them says so and ends.
 struct Ports {
     http: Listeners,
     metrics: Option<Listeners>,
@@ -202,7 +202,7 @@ fn start_media(
     Media::start(sockets, &settings).context("cannot start the media threads")
 }
 
-/// Says what runs where: in the log, and in development mode with the link on standard output.
+/// Logs what runs where, and prints the link on standard output in development mode.
 fn announce(
     config: &Config,
     port: u16,
@@ -245,13 +245,13 @@ fn announce(
                      machines: whoever reaches it can join and record every meeting. Use it for a trial only.\n";
         }
     }
-    // Nobody reads it: the server runs all the same.
+    // Where nobody reads standard output, the server runs all the same.
     let _ = io::stdout()
         .write_all(text.as_bytes())
         .and_then(|()| io::stdout().flush());
 }
 
-/// SIGTERM and SIGINT (Ctrl+C).
+/// A receiver of SIGTERM and SIGINT (Ctrl+C).
 struct Stop {
     terminate: Signal,
     interrupt: Signal,
@@ -265,7 +265,7 @@ impl Stop {
         })
     }
 
-    /// Waits for the next of them.
+    /// Waits for the next signal.
     async fn requested(&mut self) {
         let terminate = pin!(self.terminate.recv());
         let interrupt = pin!(self.interrupt.recv());

@@ -1,4 +1,4 @@
-//! How often the log says what strangers can make it say.
+//! A limit of log lines that strangers can cause.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -7,7 +7,7 @@ use std::{
 
 const WINDOW: Duration = Duration::from_secs(1);
 
-/// Lets so many through in each second, and counts the others.
+/// A throttle: it lets a number of lines through in each second, and counts the others.
 #[derive(Debug)]
 pub struct Throttle {
     per_second: u32,
@@ -22,7 +22,7 @@ struct State {
 }
 
 impl Throttle {
-    /// At most `per_second`.
+    /// A throttle of at most `per_second`.
     pub fn new(per_second: u32) -> Self {
         Self {
             per_second,
@@ -30,7 +30,7 @@ impl Throttle {
         }
     }
 
-    /// Something: this one passes, and so many since the last one that passed did not.
+    /// Whether this line passes. If so, returns the number of lines that did not pass since the last one.
     pub fn pass(&self, now: Instant) -> Option<u64> {
         // Every change is complete before anything can panic.
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,5 +1,5 @@
-//! The one public port: TLS with HTTP and WebSocket in it, TURN in it, and beside it ICE over TCP. What a connection is
-//! for, its first bytes tell.
+//! The one public port: TLS with HTTP and WebSocket in it, TURN in it, and beside it ICE over TCP. The first bytes of a
+//! connection tell what it is for.
 
 use std::{
     net::SocketAddr,
@@ -21,22 +21,23 @@ use tokio_rustls::TlsAcceptor;
 
 use crate::{config::Tls, edge::HttpPort, ice_tcp::IceTcp, listen::Guest, turn::TurnServer};
 
-/// A client says at once what it wants, except that a browser may open a connection in advance.
+/// The time in which a client must say what it wants. Clients do so at once, except that a browser may open a
+/// connection in advance.
 const FIRST_BYTE_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// For the TLS handshake.
+/// The time for the TLS handshake.
 const HANDSHAKE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often the files are looked at.
+/// The time between two looks at the files.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(10);
 
 /// First byte of a TLS handshake record. A frame of ICE (RFC 4571) that began with it would be 5,632 bytes long.
 const TLS_HANDSHAKE: u8 = 0x16;
 
-/// The first byte of a STUN request is below this, that of an HTTP request is a letter.
+/// The first byte of a STUN request is below this; that of an HTTP request is a letter.
 const STUN_END: u8 = 4;
 
-/// What serves the port. Cheap to clone.
+/// The server of the port. Cheap to clone.
 #[derive(Clone)]
 pub struct TlsPort {
     acceptor: TlsAcceptor,
@@ -46,7 +47,7 @@ pub struct TlsPort {
 }
 
 impl TlsPort {
-    /// `turn` is there when TURN is served over TLS.
+    /// A server of the port; `turn` is there when TURN is served over TLS.
     pub fn new(
         certificates: &Arc<Certificates>,
         http: HttpPort,
@@ -73,7 +74,7 @@ impl TlsPort {
         match timeout(FIRST_BYTE_TIMEOUT, stream.peek(&mut first)).await {
             Ok(Ok(1)) if first[0] == TLS_HANDSHAKE => self.serve_tls(stream, remote, guest).await,
             Ok(Ok(1)) => {
-                // Who has not passed a check is counted there.
+                // A connection that has not passed a check is counted by the ICE server.
                 guest.introduce();
                 self.ice_tcp.serve(stream, remote).await;
             }
@@ -125,9 +126,9 @@ impl Certificates {
     /// Reads the files.
     ///
     /// # Errors
-    /// One sentence that names the file that is wrong.
+    /// A sentence that names the file that is wrong.
     pub fn load(config: &Tls) -> anyhow::Result<Arc<Self>> {
-        // Asked for before they are read: what is written meanwhile is read again.
+        // Asked before the files are read: files that are written meanwhile are read again.
         let written = [&config.certificate, &config.key].map(|path| written(path));
         let current = read(&config.certificate, &config.key)?;
         Ok(Arc::new(Self {

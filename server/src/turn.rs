@@ -1,5 +1,5 @@
 //! The shell of the TURN server: clients over UDP (a thread with sockets of its own) and over TLS (tasks), and between
-//! them and the shards the links of allocations. What is allowed, the crate `turn` decides.
+//! them and the shards the links of allocations. The crate `turn` decides what is allowed.
 
 mod stream;
 mod udp;
@@ -24,7 +24,7 @@ use crate::{
 
 pub use udp::TurnUdp;
 
-/// Of our challenges. Short, as they are.
+/// The realm of our challenges, which are short.
 const REALM: &str = "conclave";
 
 /// The TURN server of the process.
@@ -33,13 +33,13 @@ pub struct TurnServer {
     registry: Mutex<Registry>,
     users: TurnServers,
     media: Arc<Media>,
-    /// Which shard has which media address.
+    /// The shard of each media address.
     shards: HashMap<SocketAddr, usize>,
     metrics: Metrics,
 }
 
 impl TurnServer {
-    /// A server that relays to the shards of `media`, for the users that `users` makes.
+    /// A server that relays to the shards of `media`, for the users of `users`.
     pub fn new(
         media: Arc<Media>,
         users: TurnServers,
@@ -84,7 +84,7 @@ impl TurnServer {
     }
 }
 
-/// Quotas count by principal, who has other credentials after each join.
+/// The principal of a user, by which quotas count: a participant has other credentials after each join.
 fn principal(user: &str) -> &str {
     user.split_once(':')
         .map_or(user, |(_, principal)| principal)
@@ -120,7 +120,7 @@ impl Client {
         self.association.relayed().is_some()
     }
 
-    /// Takes a message; returned is what the client is to be told.
+    /// Handles a message. Returns the answer for the client.
     fn handle(&mut self, bytes: &[u8], moment: Moment) -> Option<Vec<u8>> {
         let server = self.server.clone();
         let users = &server.users;
@@ -185,7 +185,7 @@ impl Client {
         self.server.media.shards()[*index].deliver(link, frames);
     }
 
-    /// Calls `send` with what brings each datagram of `out` to the client.
+    /// Calls `send` with the message that brings each datagram of `out` to the client.
     fn wrap(&self, out: &Outgoing, is_stream: bool, now: Instant, mut send: impl FnMut(&[u8])) {
         let mut message = Vec::new();
         for payload in datagrams(&out.frames) {
@@ -200,7 +200,7 @@ impl Client {
         }
     }
 
-    /// Its allocation, if it has one, is given back.
+    /// Gives the client's allocation back, if it has one.
     fn end(&mut self) {
         for (_, (index, link)) in self.links.drain() {
             self.server.media.shards()[index].close_link(link);

@@ -1,11 +1,12 @@
-//! Webhooks: applications hear what happens in rooms.
+//! Webhooks: events of rooms for applications.
 //!
 //! An event is handed over without waiting ([`Webhooks::send`]), written to the [`outbox`] on disk, and posted from
 //! there. It stays until its receiver has taken or refused it, so that neither an outage there nor a restart here
 //! loses any; a receiver may get an event twice (same `id`) when we stop between its answer and our note of it.
 //!
-//! A [`Lane`] is one receiver and one room: its events go one after the other. Lanes do not wait for each other. An event that
-//! its receiver turns away again and again is set [`aside`] and repeated there; where nobody is there to answer, it is waited for.
+//! A [`Lane`] is one receiver and one room: its events go one after the other. Lanes do not wait for each other. An
+//! event that its receiver turns away again and again is set [`aside`] and repeated there; while a receiver does not
+//! answer at all, its lanes wait.
 
 mod aside;
 mod deliver;
@@ -32,16 +33,16 @@ use aside::Asides;
 use deliver::Receiver;
 use outbox::{Entry, Outbox, Stored};
 
-/// Events that are written to disk at once.
+/// The most events that are written to disk at once.
 const BATCH: usize = 256;
 
-/// The disk is asked again after this time when it took nothing.
+/// The time after which a disk that took nothing is tried again.
 const DISK_RETRY: Duration = Duration::from_secs(1);
 
-/// A server that stops waits so long for what can be delivered at once. The rest is delivered by the next one.
+/// The time that a server that stops waits for events that can be delivered at once. The next one delivers the rest.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
-/// Where events of rooms go. Cheap to clone.
+/// The receiver of events of rooms. Cheap to clone.
 #[derive(Clone)]
 pub struct Webhooks(Option<Arc<Inner>>);
 
@@ -51,20 +52,20 @@ struct Inner {
     inbox: mpsc::UnboundedSender<Mail>,
     /// Lanes at work, with the last entry each knows of.
     lanes: Mutex<HashMap<Lane, i64>>,
-    /// Lanes with events for which they do not wait.
+    /// Lanes that have set events aside.
     asides: Mutex<Asides>,
-    /// A lane has nothing more to do.
+    /// Signalled when a lane has nothing more to do.
     idle: Notify,
     /// Bytes of events that wait, in memory and on disk.
     queued: Mutex<Queued>,
     max_queued: i64,
     max_age: Duration,
-    /// Events dropped since receivers were last told.
+    /// Number of events dropped since receivers were last told.
     dropped: AtomicI32,
     metrics: Metrics,
 }
 
-/// What waits: of each room, and of all.
+/// Bytes that wait: of each room, and of all.
 #[derive(Default)]
 struct Queued {
     rooms: HashMap<Arc<str>, i64>,
@@ -72,8 +73,8 @@ struct Queued {
 }
 
 impl Queued {
-    /// A room may have as many bytes as are free beside: one alone fills half of the outbox, two a third each, and there is
-    /// always room for those who have little to say.
+    /// Whether the room has room for this many bytes more. A room may have as many as are free beside: one alone fills
+    /// half of the outbox, two a third each, and there is always room for rooms with few events.
     fn has_room_for(&self, room: &str, bytes: i64, max: i64) -> bool {
         self.rooms.get(room).copied().unwrap_or_default() + bytes <= max - self.all
     }
@@ -90,7 +91,7 @@ impl Queued {
 
 enum Mail {
     Event(Entry),
-    /// Everything before it is on disk.
+    /// Every event before this one is to be on disk.
     Flush(oneshot::Sender<()>),
 }
 
@@ -98,7 +99,7 @@ enum Mail {
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Lane {
     url: Arc<str>,
-    /// By name: rooms of one name follow one another.
+    /// The room, by name: rooms of one name follow one another.
     room: Arc<str>,
 }
 
@@ -155,7 +156,8 @@ impl Webhooks {
         Ok(Self(Some(inner)))
     }
 
-    /// Takes an event of a room. Never waits; where too many of this room wait already, the event is dropped and counted.
+    /// Takes an event of a room. Never waits; where too many of this room wait already, the event is dropped and
+    /// counted.
     #[allow(deprecated)] // `num_dropped`: receivers still read it.
     pub fn send(&self, mut event: WebhookEvent) {
         let Some(inner) = &self.0 else { return };
@@ -230,7 +232,7 @@ impl Inner {
         }
     }
 
-    /// Sees to it that the lane works until it has delivered this entry.
+    /// Makes the lane work until it has delivered this entry.
     fn wake(self: &Arc<Self>, lane: Lane, sequence: i64) {
         let mut lanes = self.lanes();
         if lanes.insert(lane.clone(), sequence).is_none() {
@@ -255,7 +257,7 @@ impl Inner {
                 }
                 Ok(None) => {
                     let mut lanes = self.lanes();
-                    // What was written in the meantime has raised the number.
+                    // An event that was written in the meantime has raised the number.
                     if lanes.get(&lane).is_none_or(|last| *last <= delivered) {
                         lanes.remove(&lane);
                         return self.idle.notify_waiters();
@@ -269,7 +271,7 @@ impl Inner {
         }
     }
 
-    /// An event whose delivery is over is forgotten.
+    /// Forgets an event whose delivery is over.
     async fn settle(&self, lane: &Lane, event: &Stored, outcome: &'static str) {
         self.count(outcome);
         while let Err(error) = self.outbox.remove(event.sequence).await {

@@ -16,12 +16,13 @@ pub struct Http {
     pub bind: Vec<IpAddr>,
     /// The port, 0 for one that the system chooses.
     pub port: u16,
-    /// A path that a proxy before us leaves in front of ours, like `/livekit/sfu`: the server API is answered there too. (The
-    /// signal connection `/rtc` may follow any path, the server API `/twirp/` this one only.) Pages are at the root.
+    /// A path that a proxy before us leaves in front of ours, like `/livekit/sfu`: the server API is answered there
+    /// too. (The signal connection `/rtc` may follow any path, the server API `/twirp/` this one only.) Pages are at
+    /// /// the root.
     pub prefix: String,
-    /// Addresses of reverse proxies before this server: their connections are counted with no address, and for the limits of
-    /// meetings by link what they say of a client's address (the last entry of `X-Forwarded-For` that is no proxy) is believed. Without them,
-    /// all clients behind a proxy count as one address.
+    /// Addresses of reverse proxies before this server: their connections count for no address, and for the limits of
+    /// meetings by link the client's address that they name (the last entry of `X-Forwarded-For` that is no proxy) is
+    /// believed. Without them, all clients behind a proxy count as one address.
     pub trusted_proxies: Vec<IpAddr>,
 }
 
@@ -45,9 +46,9 @@ pub struct Tls {
     pub bind: Vec<IpAddr>,
     /// The port, 0 for one that the system chooses.
     pub port: u16,
-    /// The port as clients reach it, where something before us moves it. 0: the same.
+    /// The port as clients reach it, where a proxy or NAT before us moves it. 0: the same.
     pub public_port: u16,
-    /// The name under which clients reach this server, for which the certificate is. TURN over TLS needs it.
+    /// The name of this server for clients, which the certificate is for. TURN over TLS needs it.
     pub host: String,
     /// File with the certificate and those of its issuers (PEM). Read again when it changes.
     pub certificate: PathBuf,
@@ -69,14 +70,14 @@ impl Default for Tls {
 }
 
 impl Tls {
-    /// Is it wanted?
+    /// Whether the port is wanted.
     pub fn is_enabled(&self) -> bool {
         !self.certificate.as_os_str().is_empty()
     }
 }
 
-/// A TURN server (RFC 8656) that relays to our own media addresses and nowhere else. Clients get credentials for it when
-/// they join.
+/// A TURN server (RFC 8656) that relays to our own media addresses and nowhere else. Clients get credentials for it
+/// when they join.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Turn {
@@ -86,11 +87,12 @@ pub struct Turn {
     pub udp: bool,
     /// The UDP port. 0: the system chooses.
     pub port: u16,
-    /// The most allocations of one participant. A browser makes one for each of its interfaces and each of our addresses.
+    /// The most allocations of one participant. A browser makes one for each of its interfaces and each of our
+    /// addresses.
     pub max_allocations_per_participant: usize,
     /// The most allocations in all.
     pub max_allocations: usize,
-    /// Credentials can be used for this long to make allocations, seconds; those that are made may be kept.
+    /// Credentials can be used for this long to make allocations, seconds; allocations that are made may be kept.
     pub credential_lifetime: u32,
 }
 
@@ -128,8 +130,8 @@ pub struct Media {
     pub consent_timeout_ms: u32,
     /// Estimate what each participant's network carries, and send smaller pictures, or none, where it is little.
     pub congestion_control: bool,
-    /// Voices of a room that are forwarded: the loudest. 0: all. A room may have its own number: the tag `audio_top_n` of
-    /// `CreateRoom`, or of the room configuration in a token.
+    /// The number of voices of a room, the loudest, that are forwarded; 0: all. A room may have its own number: the tag
+    /// `audio_top_n` of `CreateRoom`, or of the room configuration in a token.
     pub audio_top_n: u16,
 }
 
@@ -149,40 +151,40 @@ impl Default for Media {
     }
 }
 
-/// Who may start a meeting by link.
+/// The people who may start a meeting by link.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StartMeetings {
-    /// Meetings are started by applications, with tokens.
+    /// Nobody: meetings are started by applications, with tokens.
     #[default]
     Nobody,
-    /// Whoever opens the start page.
+    /// Anybody who opens the start page.
     Anyone,
 }
 
-/// How meetings are entered.
+/// The ways into meetings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum JoinMeetings {
-    /// With a token of an application.
+    /// A token of an application.
     Token,
-    /// Meetings by link also by whoever has the link. Other rooms still need a token.
+    /// For meetings by link, also the link. Other rooms still need a token.
     Link,
 }
 
-/// Meetings by link, for people without an application. Rooms of applications are none of them.
+/// Meetings by link, for people without an application. Rooms of applications are no such meetings.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Meetings {
-    /// Who may start one.
+    /// The people who may start a meeting.
     pub start: StartMeetings,
-    /// How they are entered. Unset: `link` where anyone may start one, else `token`.
+    /// The ways into meetings. Unset: `link` where anyone may start one, else `token`.
     pub join: Option<JoinMeetings>,
-    /// The database (SQLite) that remembers them. Made where there is none, and only if it is needed. Empty:
+    /// The database (SQLite) of the meetings. Made where there is none, and only if it is needed. Empty:
     /// `conclave-meetings.db`; in development mode none.
     pub file: PathBuf,
-    /// A meeting that nobody entered for so many days is forgotten; one that nobody entered ever, after a week; one that was
-    /// ended, after a day.
+    /// A meeting that nobody entered for this many days is forgotten; one that was never entered, after a week; one
+    /// that was ended, after a day.
     pub keep_days: u32,
 }
 
@@ -198,7 +200,7 @@ impl Default for Meetings {
 }
 
 impl Meetings {
-    /// The database, outside development mode.
+    /// Path of the database, outside development mode.
     pub fn path(&self) -> &Path {
         match self.file.as_os_str().is_empty() {
             true => Path::new("conclave-meetings.db"),
@@ -206,7 +208,7 @@ impl Meetings {
         }
     }
 
-    /// How they are entered.
+    /// The ways into meetings.
     pub fn join(&self) -> JoinMeetings {
         self.join.unwrap_or(match self.start {
             StartMeetings::Nobody => JoinMeetings::Token,
@@ -215,24 +217,24 @@ impl Meetings {
     }
 }
 
-/// Which applications hear of rooms, and the events that wait for them.
+/// The applications that hear of rooms, and the events that wait for them.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Webhook {
-    /// Where events are posted: `http:` or `https:`. Empty: nowhere.
+    /// The addresses to which events are posted: `http:` or `https:`. Empty: none.
     pub urls: Vec<String>,
-    /// The API key whose secret signs them. Empty: the first one.
+    /// The API key whose secret signs the events. Empty: the first one.
     pub api_key: String,
     /// The database (SQLite) in which events wait until they are delivered. Made where there is none.
     pub file: PathBuf,
-    /// The most events that wait, megabytes in all. What comes on top is dropped, and receivers are told how many.
+    /// The most events that wait, megabytes in all. Further ones are dropped, and receivers are told how many.
     pub max_queued_mb: u32,
-    /// An event that could not be delivered for so many hours is dropped.
+    /// An event that could not be delivered for this many hours is dropped.
     pub max_age_hours: u32,
 }
 
 impl fmt::Debug for Webhook {
-    /// Redacted: addresses often have passwords and keys in them.
+    /// Writes no addresses: they often have passwords and keys in them.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let urls: Vec<String> = self.urls.iter().map(|url| origin(url)).collect();
         f.debug_struct("Webhook")
@@ -245,7 +247,7 @@ impl fmt::Debug for Webhook {
     }
 }
 
-/// Scheme, host and port of a web address: what of it may be printed.
+/// Scheme, host and port of a web address, which may be printed.
 pub fn origin(url: &str) -> String {
     let uri = url.parse::<hyper::Uri>().unwrap_or_default();
     let (scheme, host) = (uri.scheme_str().unwrap_or("?"), uri.host().unwrap_or("?"));
@@ -267,33 +269,34 @@ impl Default for Webhook {
     }
 }
 
-/// How much this server takes.
+/// The limits of this server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Open rooms.
+    /// The most open rooms.
     pub max_rooms: usize,
-    /// Participants of one shard.
+    /// The most participants of one shard.
     pub max_participants_per_shard: usize,
-    /// Open rooms that were opened with tokens of one API key.
+    /// The most open rooms that were opened with tokens of one API key.
     pub max_rooms_per_key: usize,
-    /// HTTP connections, signal connections among them.
+    /// The most HTTP connections, signal connections among them.
     pub max_connections: usize,
-    /// HTTP connections of one client address (of IPv6 addresses, of one /64 network). A school or a reverse proxy before
-    /// this server counts as one.
+    /// The most HTTP connections of one client address (of IPv6 addresses, of one /64 network). A school or a reverse
+    /// proxy before this server counts as one.
     pub max_connections_per_address: usize,
-    /// Of these, connections that have not shown a valid token: pages being loaded, and whoever only holds a connection open.
-    /// Those that wait for a further request are closed where others need their place. A reverse proxy is a stranger too, unless it is one of `http.trusted_proxies`.
+    /// The most of these that have not shown a valid token: pages being loaded, and clients that only hold a connection
+    /// open. Connections that wait for a further request are closed where others need their place. A reverse proxy is a
+    /// stranger too, unless it is one of `http.trusted_proxies`.
     pub max_strangers_per_address: usize,
     /// Bytes of data packets (chat, files, remote calls) that one participant may send per second in the long run, and
-    /// twice as many at once. What is above waits at its sender.
+    /// twice as many at once. Further packets wait at their sender.
     pub max_data_rate: u32,
-    /// Connections that carry media over TCP.
+    /// The most connections that carry media over TCP.
     pub max_media_connections: usize,
 }
 
 impl Limits {
-    /// One by which nothing would be taken at all.
+    /// Name of a limit that is 0, by which nothing would be taken at all.
     pub(super) fn zero(&self) -> Option<&'static str> {
         let limits = [
             ("limits.max_rooms", self.max_rooms),
@@ -338,9 +341,9 @@ impl Default for Limits {
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Metrics {
-    /// Whether to serve them.
+    /// Whether the figures are served.
     pub enabled: bool,
-    /// Where `GET /metrics` is answered.
+    /// The address at which `GET /metrics` is answered.
     pub address: SocketAddr,
 }
 
@@ -353,7 +356,7 @@ impl Default for Metrics {
     }
 }
 
-/// What is logged.
+/// Logging.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Log {
@@ -369,7 +372,7 @@ impl Default for Log {
     }
 }
 
-/// How the server stops.
+/// The end of the server.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Shutdown {

@@ -1,5 +1,5 @@
-//! The names of environment variables: those of the settings, as the structs of the configuration have them, and what
-//! others set for their own purposes.
+//! The names of environment variables: those of the settings, as the structs of the configuration have them, and those
+//! that others set for their own purposes.
 
 use serde::{
     Deserialize, Deserializer,
@@ -9,7 +9,7 @@ use serde::{
 
 use super::Config;
 
-/// What the names of our variables begin with.
+/// The prefix of our variables.
 pub(super) const PREFIX: &str = "CONCLAVE_";
 
 /// The variable with API keys.
@@ -18,17 +18,18 @@ pub(super) const KEYS: &str = "CONCLAVE_KEYS";
 /// Variables that are read elsewhere: by `conclave token create`.
 const OTHERS: [&str; 1] = ["CONCLAVE_API_SECRET"];
 
-/// A name with so many letters wrong, missing, too many or swapped is taken for a misspelt one.
+/// The most letters that are wrong, missing, too many or swapped in a name that is taken for a misspelt one.
 const WRONG_LETTERS: usize = 2;
 
-/// Is this set on purpose for somebody else? Kubernetes sets variables for each service of a namespace, named after it: for
-/// one called `conclave` or `conclave-…` they begin as ours do.
+/// Whether the variable is set on purpose for somebody else. Kubernetes sets variables for each service of a namespace,
+/// named after it: for one called `conclave` or `conclave-…` they begin as ours do.
 pub(super) fn is_others(name: &str, value: &str) -> bool {
     OTHERS.contains(&name) || is_service_link(name, value)
 }
 
-/// `CONCLAVE_SERVICE_HOST`, `CONCLAVE_SERVICE_PORT_HTTP`, `CONCLAVE_PORT` with an address, `CONCLAVE_PORT_7880_TCP_ADDR`
-/// (Kubernetes, "Accessing the Service", environment variables).
+/// Whether Kubernetes set the variable for a service: `CONCLAVE_SERVICE_HOST`, `CONCLAVE_SERVICE_PORT_HTTP`,
+/// `CONCLAVE_PORT` with an address, `CONCLAVE_PORT_7880_TCP_ADDR` (Kubernetes, "Accessing the Service", environment
+/// variables).
 fn is_service_link(name: &str, value: &str) -> bool {
     let is_address = ["tcp://", "udp://", "sctp://"]
         .iter()
@@ -52,7 +53,7 @@ pub(super) fn setting(name: &str) -> Option<(&'static str, &'static str)> {
     all.into_iter().find(of)
 }
 
-/// The variable that somebody had in mind who wrote `name`, where one is close.
+/// The variable that was meant by `name`, where one is close.
 pub(super) fn closest(name: &str) -> Option<String> {
     let name = name.to_ascii_uppercase();
     let names = settings().into_iter().map(|(s, key)| variable(s, key));
@@ -68,7 +69,7 @@ fn variable(section: &str, key: &str) -> String {
     format!("{PREFIX}{section}_{key}").to_ascii_uppercase()
 }
 
-/// All settings: table and key, as `serde` knows them.
+/// All settings, by table and key, as `serde` knows them.
 fn settings() -> Vec<(&'static str, &'static str)> {
     let mut settings = Vec::new();
     let names = Names {
@@ -81,7 +82,7 @@ fn settings() -> Vec<(&'static str, &'static str)> {
     settings
 }
 
-/// Deserializes to defaults and notes which fields are asked for: of the whole, then of each table in it.
+/// A deserializer to defaults that notes which fields are asked for: of the whole, then of each table in it.
 struct Names<'a> {
     section: Option<&'static str>,
     settings: &'a mut Vec<(&'static str, &'static str)>,

@@ -1,5 +1,5 @@
-//! Services of LiveKit's API that are not here yet: egress, ingress, SIP. Applications ask for lists when they start, and are
-//! told that there is nothing; what they would have done is refused in words.
+//! Services of LiveKit's API that are not here yet: egress, ingress, SIP. Applications ask for lists when they start,
+//! and get empty ones; other calls are refused in words.
 
 use protocol::{error::Error, json, livekit};
 
@@ -50,7 +50,7 @@ const SIP_METHODS: [Method; 17] = [
     method("TransferSIPParticipant", Right::SipCall),
 ];
 
-/// Their requests are never decoded.
+/// A method whose requests are never decoded.
 const fn method(name: &'static str, right: Right) -> Method {
     Method {
         name,
@@ -70,7 +70,7 @@ pub(super) fn methods(service: &str) -> Option<&'static [Method]> {
     }
 }
 
-/// Answers a call of one of their methods. All lists of these services are in a field of one name.
+/// Answers a call of one of these methods. All lists of these services are in a field of one name.
 pub(super) fn carry_out(service: &str, method: &str, call: &Call) -> Result<Reply, Error> {
     if method.starts_with("List") {
         let none = livekit::ListSipDispatchRuleResponse::default();

@@ -1,4 +1,5 @@
-//! `/agent`: where workers of agents connect. A task for each pumps between its WebSocket and [`crate::agents`].
+//! `/agent`, to which workers of agents connect. Each has a task that pumps between its WebSocket and
+//! [`crate::agents`].
 
 use std::time::{Duration, Instant};
 
@@ -23,13 +24,14 @@ use tokio::time::{MissedTickBehavior, interval, timeout};
 use super::{Edge, rtc};
 use crate::agents::{ToWorker, WorkerLine};
 
-/// So often a worker is pinged.
+/// The time between two pings to a worker.
 const PING_EVERY: Duration = Duration::from_secs(5);
 
-/// A worker of which nothing was heard for so long, not even the answer to a ping, is gone: others take over its jobs.
+/// The time after which a worker of which nothing was heard, not even the answer to a ping, is gone: others take over
+/// its jobs.
 const SILENCE: Duration = Duration::from_secs(15);
 
-/// A worker that takes nothing for so long is gone.
+/// The time after which a worker that takes no bytes is gone.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// `GET /agent`: the connection of a worker, whose token says that it is one.
@@ -48,7 +50,7 @@ pub(super) async fn connect(edge: Edge, request: Request) -> Response {
         .on_upgrade(move |socket| converse(edge, socket, api_key))
 }
 
-/// The API key of a worker.
+/// The API key of the worker's token.
 fn admit(edge: &Edge, parts: &Parts) -> Result<String, Error> {
     let Query(parameters) = Query::<rtc::Parameters>::try_from_uri(&parts.uri).unwrap_or_default();
     let keys = &edge.0.keys;
@@ -56,7 +58,7 @@ fn admit(edge: &Edge, parts: &Parts) -> Result<String, Error> {
     let grant = rtc::authenticate(headers, extensions, &parameters.access_token, keys)?
         .ok_or(Error::PermissionDenied)?;
     let video = grant.video();
-    // The token of somebody in a room may have the same flag, but is for that room: a worker's names none.
+    // The token of somebody in a room may have the same flag, but is for that room: a worker's token names none.
     let is_for_a_room = video.room_join || !video.room.is_empty();
     if !video.agent || is_for_a_room {
         return Err(Error::PermissionDenied);
@@ -95,12 +97,13 @@ async fn converse(edge: Edge, socket: WebSocket, api_key: String) {
     drop(socket);
 }
 
+/// The task of one worker's connection.
 struct WorkerTask {
     socket: WebSocket,
     line: WorkerLine,
-    /// The worker's first message decides how both sides write.
+    /// The encoding of both sides, which the worker's first message decides.
     encoding: Option<Encoding>,
-    /// When something was last heard of it.
+    /// When something was last heard of the worker.
     heard: Instant,
 }
 
@@ -138,7 +141,7 @@ impl WorkerTask {
             self.goodbye("malformed message").await;
             return Err("malformed");
         };
-        // What this version does not know is not there.
+        // A message that this version does not know counts as absent.
         if let Some(message) = message.message {
             self.line.say(message).await;
         }
@@ -172,7 +175,7 @@ impl WorkerTask {
         }
     }
 
-    /// Says why, and gives the worker a moment to hear it.
+    /// Tells the worker why the connection ends, and gives it a moment to read that.
     async fn goodbye(&mut self, reason: &'static str) {
         let close = Message::Close(Some(CloseFrame {
             code: close_code::POLICY,

@@ -1,4 +1,4 @@
-//! `livekit.AgentDispatchService`: which agents are wanted in a room.
+//! `livekit.AgentDispatchService`: the agents that are wanted in a room.
 
 use protocol::{
     error::Error,
@@ -17,7 +17,7 @@ use crate::agents::DispatchCall;
 /// The service's name in paths.
 pub(super) const NAME: &str = "livekit.AgentDispatchService";
 
-/// Its methods.
+/// The methods of the service.
 pub(super) const METHODS: [Method; 3] = [
     method("CreateDispatch", &[&[3], &[6, 2]]),
     method("DeleteDispatch", &[]),
@@ -43,7 +43,8 @@ pub(super) async fn carry_out(edge: &Edge, method: &str, call: Call) -> Result<R
     }
 }
 
-/// Where there is no such room it is opened, as livekit-server does: unless rooms are to be created first.
+/// Creates a dispatch. Where there is no such room it is opened, as livekit-server does: unless rooms are to be created
+/// first.
 async fn create(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request = call.request(|request: &livekit::CreateAgentDispatchRequest, grant| {
         may_moderate(grant, &request.room)

@@ -16,18 +16,19 @@ struct WebClient;
 
 const PAGE: &str = "index.html";
 
-/// For a binary that was built before the web client was.
+/// The page of a binary that was built before the web client was.
 const NOT_BUILT: &str = "<!doctype html><html lang=en><meta charset=utf-8><title>Conclave</title>\
 <h1>The web client is missing</h1><p>This server was built without it. Build it (<code>npm ci && npm run build</code> \
 in <code>web-client</code>), then build the server again. LiveKit clients can connect all the same.";
 
-/// Names that carry a hash of their content never change.
+/// Caching of files whose names carry a hash of their content: they never change.
 const IMMUTABLE: &str = "public, max-age=31536000, immutable";
 
-/// Everything else is asked for anew, and answered with 304 while it is the same.
+/// Caching of all other files: asked for anew, and answered with 304 while they are the same.
 const REVALIDATE: &str = "no-cache";
 
-/// No byte from anybody else, no script but ours, nobody's frame (`wasm-unsafe-eval`: encryption and video effects).
+/// The content security policy: no byte from anybody else, no script but ours, no framing (`wasm-unsafe-eval`:
+/// encryption and video effects).
 const POLICY: [&str; 10] = [
     "default-src 'self'",
     "img-src 'self' blob: data:",
@@ -50,8 +51,8 @@ const SECURITY: [(HeaderName, &str); 3] = [
     ),
 ];
 
-/// What goes with every answer, whatever it is: 404 too. `host` is who was asked. Its signal connections are the only ones
-/// that a page may make: not every browser takes them for `'self'`.
+/// Adds the headers that go with every answer, a 404 too. `host` is the host that was asked. Signal connections to it
+/// are the only connections that a page may make: not every browser takes them for `'self'`.
 pub(super) fn secure(response: &mut Response, host: Option<&HeaderValue>) {
     let is_name = |c: char| c.is_ascii_alphanumeric() || ".-:[]".contains(c);
     let host = host.and_then(|host| host.to_str().ok());
@@ -85,7 +86,7 @@ struct Asset {
 }
 
 impl Assets {
-    /// Reads what is embedded.
+    /// Reads the embedded files.
     pub(super) fn load() -> Self {
         let files = WebClient::iter().filter_map(|path| {
             if path.ends_with(BROTLI) {
@@ -113,7 +114,7 @@ impl Assets {
         Self(files.collect())
     }
 
-    /// The page, which finds its way by the address.
+    /// The page, which finds its content by the address.
     pub(super) fn page(&self, request: &HeaderMap) -> Response {
         match self.0.get(PAGE) {
             Some(asset) => asset.respond(request),
@@ -124,7 +125,7 @@ impl Assets {
         }
     }
 
-    /// A file by its path, or 404: for a person with a page that leads on, for a program in a few words.
+    /// A file by its path, or 404: for a person a page that leads on, for a program a few words.
     pub(super) fn file(&self, path: &str, request: &HeaderMap) -> Response {
         let reads_pages = request
             .get(header::ACCEPT)
@@ -133,7 +134,8 @@ impl Assets {
         match self.0.get(path.trim_start_matches('/')) {
             Some(asset) => asset.respond(request),
             None if reads_pages => {
-                // A page that was here all along would be answered without a body.
+                // The condition of the request is ignored: a page that was here all along would be answered without a
+                // body.
                 let mut anew = request.clone();
                 anew.remove(header::IF_NONE_MATCH);
                 let mut page = self.page(&anew);

@@ -1,4 +1,4 @@
-//! Bodies of requests: no longer than they may be, and in time.
+//! Bodies of requests, with limits of length and time.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use axum::{
     http::StatusCode,
 };
 
-/// A body of whoever asks that has not come by then is not waited for.
+/// The time in which a stranger's body must have come.
 pub(super) const PATIENCE: Duration = Duration::from_secs(15);
 
-/// Reads a body, or says by which status it is refused.
+/// Reads a body, or returns the status with which it is refused.
 pub(super) async fn read(
     body: Body,
     max: usize,

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Edge, body, rtc};
 
-/// Room, identity and name are at most 256 bytes each.
+/// The longest body, bytes: room, identity and name are at most 256 bytes each.
 const MAX_BODY: usize = 4096;
 
 const VALID_FOR: Duration = Duration::from_secs(6 * 3600);
@@ -102,7 +102,7 @@ pub(super) async fn token(edge: &Edge, request: Request) -> Response {
     }
 }
 
-/// Where the client reached us: behind a proxy that speaks TLS, the proxy says so.
+/// The address of the signal connection, as the client reached us: a proxy that speaks TLS says so.
 pub(super) fn signal_url(headers: &HeaderMap) -> String {
     let text = |name: &str| headers.get(name).and_then(|value| value.to_str().ok());
     let scheme = if text("x-forwarded-proto") == Some("https") {

@@ -16,23 +16,23 @@ use super::{
 };
 use crate::listen::Guest;
 
-/// Request line and headers. A token may carry 512 KiB of metadata in the `Authorization` header; the address has at most
-/// 64 KiB.
+/// The longest request line and headers together, bytes. A token may carry 512 KiB of metadata in the `Authorization`
+/// header; the address has at most 64 KiB.
 const MAX_HEAD: usize = 1024 * 1024;
 
-/// What long heads of all connections may hold together.
+/// The most bytes that long heads of all connections hold together.
 const ALL_LONG_HEADS: usize = 32 * 1024 * 1024;
 
-/// And those of one network: others have long heads too.
+/// The most bytes that long heads of one network hold: others have long heads too.
 const LONG_HEADS_OF_NETWORK: usize = ALL_LONG_HEADS / 8;
 
-/// A connection that has not sent its request by then is closed.
+/// The time in which a connection must have sent the head of a request.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// A client that takes nothing for so long is gone.
+/// The time after which a client that takes no bytes is gone.
 const WRITE_STALL: Duration = Duration::from_secs(30);
 
-/// What the connections of a port share. Cheap to clone.
+/// The part that all connections of a port share. Cheap to clone.
 #[derive(Clone)]
 pub struct HttpPort {
     router: Router,
@@ -45,7 +45,7 @@ pub(super) fn long_heads() -> Heads {
 }
 
 impl HttpPort {
-    /// Answers requests with `router`.
+    /// A port whose requests `router` answers.
     pub(super) fn new(router: Router, heads: Heads) -> Self {
         Self { router, heads }
     }

@@ -1,5 +1,6 @@
-//! Development mode answers this machine only: its keys are known to everybody, and a page of another origin, or one whose
-//! name was bound to our address (DNS rebinding), would have a browser use them from within.
+//! The guard of development mode, which answers this machine only: its keys are known to everybody, and a page of
+//! another origin, or one whose name was bound to our address (DNS rebinding), would have a browser use them from
+//! within.
 
 use std::net::IpAddr;
 
@@ -15,12 +16,12 @@ const SENTENCE: &str = "This server runs in development mode and answers only as
 #[derive(Debug, Clone)]
 pub struct LocalNames {
     bind: Vec<IpAddr>,
-    /// The name in our own certificate, if there is one.
+    /// The name in our own certificate; empty if there is none.
     host: String,
 }
 
 impl LocalNames {
-    /// Loopback, the addresses listened on, and `host` if it is not empty.
+    /// The names of loopback, of the addresses listened on, and `host` if it is not empty.
     pub fn new(bind: &[IpAddr], host: &str) -> Self {
         Self {
             bind: bind.to_vec(),
@@ -28,10 +29,10 @@ impl LocalNames {
         }
     }
 
-    /// Refuses a request that names us otherwise, or comes from a page of elsewhere. Native clients have no `Origin`;
-    /// without `Host` it is no browser.
+    /// The refusal of a request that names us otherwise, or comes from a page of another origin. Native clients have no
+    /// `Origin`; a request without `Host` is not a browser's.
     pub(super) fn refusal(&self, headers: &HeaderMap) -> Option<Response> {
-        // One of several counts for some program somewhere: each must be ours.
+        // Where a header is repeated, any of its values may count for a program: each must be ours.
         let all = |name, is_ours: &dyn Fn(&str) -> bool| {
             let mut values = headers.get_all(name).iter();
             values.all(|value| value.to_str().is_ok_and(is_ours))
@@ -41,25 +42,26 @@ impl LocalNames {
             let authority = origin.split_once("://").map(|(_, authority)| authority);
             authority.is_some_and(|authority| self.is_ours(authority))
         });
-        // No word for pages of elsewhere: they get no header that would let them read the answer.
+        // The refusal has no CORS header: pages of other origins cannot read it.
         match host_is_ours && origin_is_ours {
             true => None,
             false => Some((StatusCode::FORBIDDEN, SENTENCE).into_response()),
         }
     }
 
-    /// `host`, `host:port`, `[v6]:port`.
+    /// Whether an authority (`host`, `host:port`, `[v6]:port`) is ours.
     fn is_ours(&self, authority: &str) -> bool {
         let Ok(uri) = authority.parse::<Uri>() else {
             return false;
         };
-        // Who writes `name@host` means to deceive.
+        // A `name@host` is meant to deceive.
         let Some(host) = uri.host().filter(|_| !authority.contains('@')) else {
             return false;
         };
         let bare = host.trim_start_matches('[').trim_end_matches(']');
         match bare.parse::<IpAddr>() {
-            // An address cannot be bound to another one; where we listen on all, each of this machine's is ours.
+            // An address cannot be bound to another one; where we listen on all addresses, each of this machine's is
+            // ours.
             Ok(ip) => {
                 let ours = |bind: &IpAddr| *bind == ip || bind.is_unspecified();
                 ip.to_canonical().is_loopback() || self.bind.iter().any(ours)

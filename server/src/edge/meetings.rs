@@ -1,4 +1,4 @@
-//! `/api/v1`: the web client asks what it may offer, starts a meeting by link, and lets a guest in.
+//! `/api/v1`: for the web client, which asks what it may offer, starts a meeting by link, and lets a guest in.
 //!
 //! Answers are JSON. A refusal has the status of its kind and says `{"state": "refused", "reason": …, "error": …}`: the
 //! reason is for programs and stays the same, the sentence for people who look.
@@ -24,28 +24,28 @@ use crate::{
     meetings::{Guest, Refusal, TOKEN_VALID_FOR},
 };
 
-/// A name has at most 256 bytes, a window's mark fewer.
+/// The longest body, bytes. A name has at most 256 bytes, a window's mark fewer.
 const MAX_BODY: usize = 4096;
 
-/// By which a browser is known. It goes to this service only, and no page can read it.
+/// The cookie by which a browser is known. It goes to this service only, and no page can read it.
 const COOKIE: &str = "conclave_guest";
 
-/// Seconds a browser keeps it after it was last used.
+/// The time for which a browser keeps the cookie after its last use, seconds.
 const COOKIE_AGE: u32 = 90 * 86_400;
 
-/// What the page may offer.
+/// The settings that the page needs.
 #[derive(Serialize)]
 struct Settings {
     start: StartMeetings,
     join: JoinMeetings,
-    /// Tokens for whoever asks: `/dev/token`.
+    /// `/dev/token` gives tokens to anybody.
     development: bool,
 }
 
 #[derive(Serialize)]
 struct Started<'a> {
     slug: &'a str,
-    /// The link, as a path of this origin.
+    /// Path of the link, of this origin.
     path: String,
 }
 
@@ -53,21 +53,21 @@ struct Started<'a> {
 #[serde(default)]
 struct Asked {
     name: String,
-    /// Tells windows of one browser apart, so that one does not throw the other out.
+    /// Mark of the window: it tells windows of one browser apart, so that one does not throw the other out.
     tab: String,
 }
 
-/// How the wish to enter ends.
+/// The outcome of the wish to enter.
 #[derive(Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 enum Entered {
-    /// Come in.
+    /// The guest is admitted.
     Admitted {
-        /// Where the signal connection goes.
+        /// Address of the signal connection.
         url: String,
         token: String,
     },
-    /// Not so.
+    /// The guest is refused.
     Refused { reason: &'static str, error: String },
 }
 
@@ -96,7 +96,7 @@ pub(super) async fn answer(edge: &Edge, path: &str, request: Request) -> Respons
     response
 }
 
-/// `/api/v1/rooms/{slug}/enter`
+/// The code in a path `/api/v1/rooms/{slug}/enter`.
 fn slug(path: &str) -> Option<&str> {
     let slug = path
         .strip_prefix("/api/v1/rooms/")?
@@ -115,7 +115,7 @@ fn settings(edge: &Edge) -> Response {
 }
 
 async fn start(edge: &Edge, request: Request) -> Response {
-    // Asked before a body is waited for.
+    // Asked before waiting for a body.
     if let Err(refusal) = edge.0.meetings.may_start() {
         return refused(refusal);
     }
@@ -172,7 +172,7 @@ async fn enter(edge: &Edge, path: &str, request: Request) -> Response {
     if let Some(connection) = connection {
         connection.introduce();
     }
-    // Where rooms are not opened by whoever joins, this service is the application that opens its own.
+    // Where a join does not open rooms, this service is the application that opens its own.
     if !edge.0.rooms.config().auto_create
         && let Some(room) = grant.room()
         && let Err(error) = edge
@@ -210,7 +210,8 @@ async fn enter(edge: &Edge, path: &str, request: Request) -> Response {
     ([(header::SET_COOKIE, cookie)], admitted).into_response()
 }
 
-/// The body, `None` where it is empty. Only our own pages may ask: another one would have a browser show who it is.
+/// Reads the body; `None` where it is empty. Only our own pages may ask: another one would have a browser reveal its
+/// user.
 async fn read<T: for<'de> Deserialize<'de>>(request: Request) -> Result<Option<T>, Response> {
     let (parts, body) = request.into_parts();
     if is_of_another_site(&parts.headers) {
@@ -234,7 +235,7 @@ async fn read<T: for<'de> Deserialize<'de>>(request: Request) -> Result<Option<T
             sentence,
         ));
     }
-    // serde would also read a message from an array, by position.
+    // The check is needed since serde would also read a message from an array, by position.
     let object = body.trim_ascii_start().starts_with(b"{");
     let read = serde_json::from_slice(&body).ok().filter(|_| object);
     match read {
@@ -247,7 +248,7 @@ async fn read<T: for<'de> Deserialize<'de>>(request: Request) -> Result<Option<T
     }
 }
 
-/// A browser says where a request comes from; programs say nothing.
+/// Whether the request comes from a page of another site. A browser says so; programs say nothing.
 fn is_of_another_site(headers: &HeaderMap) -> bool {
     let text = |name: &str| {
         headers
@@ -257,7 +258,7 @@ fn is_of_another_site(headers: &HeaderMap) -> bool {
     if let Some(site) = text("sec-fetch-site") {
         return !matches!(site, "same-origin" | "none");
     }
-    // Plain HTTP: older browsers, and pages without TLS.
+    // Older browsers, and pages without TLS, send no `Sec-Fetch-Site`.
     let Some(origin) = text("origin") else {
         return false;
     };
@@ -278,14 +279,14 @@ fn cookies(headers: &HeaderMap) -> impl Iterator<Item = &str> {
     pairs.filter_map(|pair| pair.trim().strip_prefix(COOKIE)?.strip_prefix('='))
 }
 
-/// Who asks: the other end of the connection, or whom a proxy of ours names.
+/// The address of the client: the other end of the connection, or the one that a proxy of ours names.
 fn client_address(edge: &Edge, request: &Request) -> IpAddr {
     let remote = request.extensions().get::<Remote>();
     let remote = remote.map_or(Ipv4Addr::UNSPECIFIED.into(), |remote| remote.0);
     if !edge.0.trusted_proxies.contains(&remote.to_canonical()) {
         return remote;
     }
-    // From the right: what a proxy of ours wrote is true. What is before it, anybody may have written.
+    // Read from the right: entries of our proxies are true. Entries before them may be anybody's.
     let lines = request.headers().get_all("x-forwarded-for");
     let entries = lines
         .iter()
@@ -301,7 +302,7 @@ fn client_address(edge: &Edge, request: &Request) -> IpAddr {
     client
 }
 
-/// An address in `X-Forwarded-For`, with or without a port.
+/// The address in an entry of `X-Forwarded-For`, with or without a port.
 fn forwarded_address(entry: &str) -> Option<IpAddr> {
     let entry = entry.trim();
     let bare = entry
@@ -312,7 +313,8 @@ fn forwarded_address(entry: &str) -> Option<IpAddr> {
     bare.parse().ok().or_else(with_port)
 }
 
-/// Where the signal connection goes: where the page is from. Its browser knows that better than a proxy that says nothing.
+/// The address of the signal connection: the origin of the page. The browser knows that better than a proxy that says
+/// nothing.
 fn url_of(headers: &HeaderMap) -> String {
     let origin = headers.get(header::ORIGIN);
     let origin = origin.and_then(|origin| origin.to_str().ok()?.parse::<Uri>().ok());

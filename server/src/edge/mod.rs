@@ -41,10 +41,10 @@ use crate::{
 };
 use path::Endpoint;
 
-/// Refused joins and workers of agents that are logged per second. Anybody can make one.
+/// The number of refused joins and refused workers of agents that are logged per second. Anybody can cause one.
 const REFUSALS_PER_SECOND: u32 = 20;
 
-/// What every request may need. Cheap to clone.
+/// The state that every request may need. Cheap to clone.
 #[derive(Clone)]
 pub struct Edge(Arc<Inner>);
 
@@ -55,21 +55,21 @@ struct Inner {
     keys: Keys,
     metrics: Metrics,
     assets: assets::Assets,
-    /// Development mode, and the names under which it answers.
+    /// The names under which development mode answers; `None` outside of it.
     local: Option<LocalNames>,
     trusted_proxies: Vec<IpAddr>,
     /// See `http.prefix`.
     prefix: String,
-    /// Refused joins and workers of agents that are logged.
+    /// Limits the log of refused joins and refused workers of agents.
     refusals: Throttle,
     heads: stream::Heads,
-    /// Held by each session, so that the end of the last one is noticed.
+    /// Each session holds a clone, so that the end of the last one is noticed.
     alive: mpsc::WeakSender<()>,
 }
 
 impl Edge {
-    /// The edge of `rooms` and of those who send `agents` there, for tokens signed by `keys`; `local` makes it hand out tokens.
-    /// Each session holds a clone of `alive` as long as it lives.
+    /// The edge of `rooms` and of those who send `agents` there, for tokens signed by `keys`; `local` makes it give
+    /// tokens to anybody. Each session holds a clone of `alive` as long as it lives.
     pub fn new(
         (rooms, agents): (Rooms, Agents),
         (meetings, keys): (Meetings, Keys),
@@ -96,30 +96,30 @@ impl Edge {
         }))
     }
 
-    /// Answers the public port.
+    /// The public port.
     pub fn port(&self) -> HttpPort {
         // The signal paths may follow any prefix, so they are not routes.
         let router = Router::new().fallback(answer).with_state(self.clone());
         HttpPort::new(router, self.0.heads.clone())
     }
 
-    /// Answers it over TLS.
+    /// The public port over TLS.
     pub fn secure_port(&self) -> HttpPort {
         let router = Router::new().fallback(answer_over_tls);
         HttpPort::new(router.with_state(self.clone()), self.0.heads.clone())
     }
 }
 
-/// The other end of a connection.
+/// The address of the other end of a connection.
 #[derive(Debug, Clone, Copy)]
 struct Remote(IpAddr);
 
-/// A proxy with a certificate would say so; here we are that ourselves.
+/// Answers a request over TLS. A proxy with a certificate would say so in a header; here we are that proxy ourselves.
 async fn answer_over_tls(edge: State<Edge>, mut request: Request) -> Response {
     let https = HeaderValue::from_static("https");
     request.headers_mut().insert("x-forwarded-proto", https);
     let mut response = answer(edge, request).await;
-    // For a year: who was here over TLS does not come without it.
+    // For a year, a browser that was here over TLS does not come without it.
     response.headers_mut().insert(
         header::STRICT_TRANSPORT_SECURITY,
         HeaderValue::from_static("max-age=31536000"),
@@ -127,7 +127,7 @@ async fn answer_over_tls(edge: State<Edge>, mut request: Request) -> Response {
     response
 }
 
-/// Answers the port of the figures.
+/// The port of the figures.
 pub fn metrics_http(exporter: Arc<Exporter>) -> HttpPort {
     const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     let metrics = move || async move {
@@ -166,7 +166,7 @@ async fn route(edge: Edge, request: Request) -> Response {
         Endpoint::Agent => agent::connect(edge, request).await,
         Endpoint::Twirp => twirp::answer(&edge, &path, request).await,
         Endpoint::Root if is_prefixed && !wants_html(request.headers()) => health(&edge),
-        // Pages, and what they ask for, find each other at the root only.
+        // Pages, and the files they ask for, are at the root only.
         _ if is_prefixed => not_found(NO_PAGE),
         Endpoint::Meetings => meetings::answer(&edge, &path, request).await,
         Endpoint::DevToken if edge.0.local.is_some() => dev::token(&edge, request).await,
@@ -191,7 +191,7 @@ fn not_found(sentence: &'static str) -> Response {
     (StatusCode::NOT_FOUND, sentence).into_response()
 }
 
-/// For load balancers: a server about to stop takes nobody any more.
+/// Health for load balancers: a server about to stop takes no more clients.
 fn health(edge: &Edge) -> Response {
     if edge.0.rooms.is_closing() {
         (StatusCode::SERVICE_UNAVAILABLE, "shutting down").into_response()

@@ -1,13 +1,13 @@
-//! Which endpoint a path names.
+//! Paths, and the endpoints they name.
 
 use std::borrow::Cow;
 
-/// What can be asked for.
+/// An endpoint.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Endpoint {
     /// The signal connection; `v1` needs a `join_request`.
     Rtc { v1: bool },
-    /// The same checks over plain HTTP, for clients that want to know why they were refused.
+    /// The checks of a join over plain HTTP, for clients that want to know why they were refused.
     Validate { v1: bool },
     /// The connection of an agent's worker.
     Agent,
@@ -15,11 +15,11 @@ pub(super) enum Endpoint {
     Twirp,
     /// Tokens for the web client in development mode.
     DevToken,
-    /// Meetings by link, for the web client.
+    /// Meetings by link: requests of the web client.
     Meetings,
     /// The web client, or health.
     Root,
-    /// A meeting's link: the web client.
+    /// The link of a meeting: the web client.
     Meeting,
     /// A file of the web client, or nothing.
     Other,
@@ -27,8 +27,8 @@ pub(super) enum Endpoint {
 
 const TWIRP: &str = "/twirp/";
 
-/// How many slashes more than one there may be in the path of a call, all in all: `http://host/` and `/twirp/` make one. A
-/// proxy's rule against strangers need not know more than these two.
+/// The number of surplus slashes in the path of a call, all in all: `http://host/` and `/twirp/` make one. A proxy's
+/// rule against strangers need not know more than these two.
 pub(super) const SURPLUS_SLASHES: usize = 1;
 
 /// Service and method of a call of the server API: `/twirp/<service>/<method>`.
@@ -44,7 +44,7 @@ pub(super) fn without_prefix<'a>(path: &'a str, prefix: &str) -> &'a str {
     }
 }
 
-/// `//` counts as `/`: clients join base addresses that end in one.
+/// The path with `//` as `/`: clients join base addresses that end in a slash.
 pub(super) fn collapse(path: &str) -> Cow<'_, str> {
     if !path.contains("//") {
         return path.into();
@@ -58,8 +58,8 @@ pub(super) fn collapse(path: &str) -> Cow<'_, str> {
     collapsed.into()
 }
 
-/// The endpoint of a collapsed path. The signal endpoints may follow any prefix, as a base address can have a path. The server
-/// API may not: who keeps strangers from `/twirp/` by a rule of a proxy relies on the path.
+/// The endpoint of a collapsed path. The signal endpoints may follow any prefix, as a base address can have a path. The
+/// server API may not: an administrator who keeps strangers from `/twirp/` by a rule of a proxy relies on the path.
 pub(super) fn endpoint(path: &str) -> Endpoint {
     const RTC: [(&str, Endpoint); 5] = [
         ("/rtc/v1/validate", Endpoint::Validate { v1: true }),

@@ -1,4 +1,4 @@
-//! `livekit.RoomService`: who may ask what, and which call of which room it is.
+//! `livekit.RoomService`: the rights that its methods need, and the room's calls that carry them out.
 
 use protocol::{
     RoomName,
@@ -19,7 +19,7 @@ use crate::meetings::guest_of;
 /// The service's name in paths.
 pub(super) const NAME: &str = "livekit.RoomService";
 
-/// Its methods.
+/// The methods of the service.
 pub(super) const METHODS: [Method; 14] = [
     method(
         "CreateRoom",
@@ -87,7 +87,7 @@ async fn create_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     }
     limits::check_room_name(&request.name)?;
     limits::check_metadata(&request.metadata)?;
-    // Not doing what was asked must not look like success.
+    // A call that is not carried out must not look like success.
     if request.egress.is_some() {
         return Err(Error::Unimplemented("egress of a new room"));
     }
@@ -119,9 +119,9 @@ async fn list_rooms(edge: &Edge, call: &Call) -> Result<Reply, Error> {
 async fn delete_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request: livekit::DeleteRoomRequest = call.request(|_, grant| may_create(grant))?;
     let room = RoomName::from(request.room);
-    // First, so that nobody comes in between. A meeting by link need not be going on to be ended.
+    // The meeting is ended first, so that nobody comes in between. It need not be going on.
     let by_link = edge.0.meetings.end(&room, rtc::unix_seconds()).await;
-    // Those who are in it are sent away even if that could not be written.
+    // Those who are in the room are sent away even if the end could not be written.
     let deleted = edge.0.rooms.call(&room, ApiCall::DeleteRoom).await;
     match (by_link?, deleted) {
         (true, Err(Error::RoomNotFound)) => {}
@@ -138,7 +138,7 @@ async fn list_participants(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let room = RoomName::from(request.room);
     let participants = match edge.0.rooms.call(&room, ApiCall::ListParticipants).await {
         Ok(ApiReply::Participants(participants)) => participants,
-        // Nobody is in a room that does not exist.
+        // A room that does not exist has no participants.
         Ok(_) | Err(Error::RoomNotFound) => Vec::new(),
         Err(error) => return Err(error),
     };
@@ -156,7 +156,7 @@ async fn get_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
 async fn remove_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request = about_participant(call)?;
     let revoke_before = u64::try_from(request.revoke_token_ts).ok();
-    // First, so that a guest of a meeting by link is not back before it is gone.
+    // The guest is removed from the meeting first, so that it is not back before the call is over.
     let room = RoomName::from(request.room.as_str());
     let by_link = edge.0.meetings.remove(&room, &request.identity).await;
     if by_link != Ok(false) {
@@ -172,7 +172,7 @@ async fn remove_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     call.reply(&livekit::RemoveParticipantResponse::default(), json::EMPTY)
 }
 
-/// A guest is removed with everything its browser has open.
+/// Removes everything that the guest's browser has open in the room.
 async fn remove_other_windows(edge: &Edge, room: &RoomName, identity: &str) {
     let (Some(guest), Ok(ApiReply::Participants(people))) = (
         guest_of(identity),
@@ -186,7 +186,7 @@ async fn remove_other_windows(edge: &Edge, room: &RoomName, identity: &str) {
                 identity: person.identity.into(),
                 revoke_before: None,
             };
-            // It may have left by itself.
+            // The participant may have left by itself.
             let _ = edge.0.rooms.call(room, question).await;
         }
     }
@@ -219,7 +219,7 @@ async fn update_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request = call.request(|request: &livekit::UpdateParticipantRequest, grant| {
         may_moderate(grant, &request.room)
     })?;
-    // Before it is asked who is there.
+    // Checked before the room is asked.
     limits::check_identity(&request.identity)?;
     limits::check_name(&request.name)?;
     limits::check_metadata(&request.metadata)?;
@@ -335,7 +335,7 @@ async fn forward_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     call.reply(&livekit::ForwardParticipantResponse::default(), json::EMPTY)
 }
 
-/// A room that is left may not be the one that is entered, and nobody opens a room for somebody who is not there.
+/// Checks a destination: it must be another room, and no room is opened for a participant who is not there.
 async fn check_destination(
     edge: &Edge,
     room: &str,
@@ -354,7 +354,7 @@ async fn check_destination(
     Ok(())
 }
 
-/// Asks about somebody: where there is no room, that person is not in it.
+/// Asks a room about a participant. Where there is no room, the participant is not in it.
 async fn ask(edge: &Edge, room: String, question: ApiCall) -> Result<ApiReply, Error> {
     match edge.0.rooms.call(&room.into(), question).await {
         Err(Error::RoomNotFound) => Err(Error::ParticipantNotFound),
@@ -373,13 +373,13 @@ fn may_create(grant: &Grant) -> bool {
     grant.video().room_create
 }
 
-/// A moderator's grant is for one room.
+/// Whether the grant is a moderator's of this room.
 pub(super) fn may_moderate(grant: &Grant, room: &str) -> bool {
     let video = grant.video();
     video.room_admin && !room.is_empty() && video.room == room
 }
 
-/// Who sends somebody to another room needs a right for both.
+/// Whether the grant has the right to send a participant to another room, which needs a right for both.
 fn may_send(grant: &Grant, room: &str, destination: &str) -> bool {
     let allowed = grant.video().destination_room;
     may_moderate(grant, room) && !destination.is_empty() && allowed == destination

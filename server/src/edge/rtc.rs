@@ -1,4 +1,4 @@
-//! The signal endpoints: who may come in, in the words that clients parse.
+//! The signal endpoints: the checks of a join, refused in the words that clients parse.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
@@ -20,7 +20,7 @@ use serde::Deserialize;
 use super::{Edge, ws};
 use crate::{listen::Guest, metrics::JoinError};
 
-/// Names of headers that a browser asks for at once, bytes.
+/// The longest list of header names that a browser asks for at once, bytes.
 const MAX_HEADER_NAMES: usize = 4096;
 
 #[derive(Deserialize, Default)]
@@ -28,28 +28,28 @@ pub(super) struct Parameters {
     #[serde(default)]
     pub(super) access_token: String,
     join_request: Option<String>,
-    /// See [`publish_only`].
+    /// Name of the device in the older protocol's query; see [`publish_only`].
     #[serde(default)]
     publish: String,
 }
 
-/// Whoever passed the checks.
+/// A client that passed the checks.
 #[derive(Debug)]
 pub(super) struct Admitted {
     pub(super) grant: Grant,
     pub(super) request: JoinRequest,
-    /// It speaks the older protocol.
+    /// The client speaks the older protocol.
     pub(super) two_connections: bool,
 }
 
-/// `GET /rtc/v1` and `/rtc`: the signal connection. Not the path but the join request tells the protocols apart: who sends
-/// none speaks the older one, with two PeerConnections.
+/// `GET /rtc/v1` and `/rtc`: the signal connection. Not the path but the join request tells the protocols apart: a
+/// client that sends none speaks the older one, with two PeerConnections.
 pub(super) async fn connect(edge: Edge, request: Request, v1: bool) -> Response {
     if *request.method() == Method::OPTIONS {
         return preflight(request.headers());
     }
     let (mut parts, _) = request.into_parts();
-    // Not a WebSocket: there is nothing here.
+    // A request that is no WebSocket finds nothing here.
     let Ok(upgrade) = WebSocketUpgrade::from_request_parts(&mut parts, &()).await else {
         return absent();
     };
@@ -62,7 +62,7 @@ pub(super) async fn connect(edge: Edge, request: Request, v1: bool) -> Response 
     }
 }
 
-/// `GET /rtc/v1/validate` and `/rtc/validate`: the same checks, with the answer in the body.
+/// `GET /rtc/v1/validate` and `/rtc/validate`: the checks of a join, with the answer in the body.
 pub(super) fn validate(edge: &Edge, request: &Request, v1: bool) -> Response {
     if *request.method() == Method::OPTIONS {
         return preflight(request.headers());
@@ -111,22 +111,23 @@ fn admit(
     })
 }
 
-/// The older protocol says in the query what the newer one says in a join request.
+/// The join request of the older protocol, which is in the query.
 fn older_request(uri: &Uri) -> Result<JoinRequest, Error> {
     let Query(query) = Query::<Vec<(String, String)>>::try_from_uri(uri)
         .map_err(|_| Error::InvalidArgument("the query cannot be decoded"))?;
     Ok(join_request_of_query(&query)?)
 }
 
-/// `publish=NAME` in the older protocol: the same person once more, who publishes from another device or process, for
-/// example a screen, and receives nothing. The others know it as `IDENTITY#NAME`; it is [`Grant::principal`]'s companion.
+/// Makes the grant a companion's: `publish=NAME` in the older protocol is the same person once more, publishing from
+/// another device or process, for example a screen, and receiving nothing. The others know it as `IDENTITY#NAME`; its
+/// person is [`Grant::principal`].
 fn publish_only(grant: &mut Grant, name: &str) -> Result<(), Error> {
     let video = grant.video.as_mut().ok_or(Error::NoRoomPermission)?;
     if !video.may_publish() {
         return Err(Error::PermissionDenied);
     }
     video.can_subscribe = Some(false);
-    // The token with which it comes back, from `refresh_token`, is a companion's already.
+    // The token with which a companion comes back, from `refresh_token`, is a companion's already.
     if !grant.identity.is_empty() && grant.principal.is_empty() {
         grant.principal.clone_from(&grant.identity);
         grant.identity = format!("{}#{name}", grant.principal);
@@ -134,8 +135,8 @@ fn publish_only(grant: &mut Grant, name: &str) -> Result<(), Error> {
     Ok(())
 }
 
-/// The grant of the request's token, if it has one. A header wins over the query, even a bad one. Whoever has one is no
-/// stranger any more.
+/// The grant of the request's token, if it has one. A header wins over the query, even a bad one. A client with a valid
+/// token is no stranger any more.
 pub(super) fn authenticate(
     headers: &HeaderMap,
     extensions: &Extensions,
@@ -164,7 +165,7 @@ pub(super) fn authenticate(
     Ok(Some(grant))
 }
 
-/// May the holder join the room it names?
+/// The room that the holder may join.
 fn check(grant: &Grant) -> Result<protocol::RoomName, Error> {
     let video = grant.video.as_ref().ok_or(Error::NoRoomPermission)?;
     if !video.room_join {
@@ -204,8 +205,8 @@ fn absent() -> Response {
     cors(StatusCode::NOT_FOUND.into_response())
 }
 
-/// A browser asks for a page of another origin whether it may send these headers: whatever an application's tracing or
-/// gateway adds, it may.
+/// The answer to a browser that asks whether a page of another origin may send these headers: it may send whatever an
+/// application's tracing or gateway adds.
 pub(super) fn preflight(asked: &HeaderMap) -> Response {
     let mut response = cors(StatusCode::NO_CONTENT.into_response());
     let headers = response.headers_mut();
@@ -231,7 +232,7 @@ pub(super) fn preflight(asked: &HeaderMap) -> Response {
     response
 }
 
-/// Applications of other origins are what these endpoints are for; the token is the permission.
+/// Adds CORS headers: these endpoints are for applications of other origins; the token is the permission.
 pub(super) fn cors(mut response: Response) -> Response {
     response.headers_mut().insert(
         header::ACCESS_CONTROL_ALLOW_ORIGIN,

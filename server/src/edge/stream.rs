@@ -1,5 +1,5 @@
-//! What stands between an HTTP connection and its socket: heads of requests share one budget of memory, a client that does
-//! not read its answers is gone, and what the HTTP library refuses without a word is said in one.
+//! The layer between an HTTP connection and its socket: heads of requests share one budget of memory, a client that
+//! does not read its answers is gone, and refusals of the HTTP library get a sentence.
 
 use std::{
     collections::HashMap,
@@ -21,13 +21,13 @@ use tokio::{
 
 use crate::listen::Guest;
 
-/// What a head may have without asking: usual ones, with a join request, have 3 to 8 KB.
+/// The bytes of a head that need no budget: usual heads, with a join request, have 3 to 8 KB.
 const FREE: usize = 16 * 1024;
 
-/// Read at once of a head, so that a buffer is hardly larger than what is in it.
+/// The most bytes of a head that are read at once, so that a buffer is hardly larger than its content.
 const CHUNK: usize = 8 * 1024;
 
-/// Bytes that long heads of all connections may hold together, and those of one network. Cheap to clone.
+/// The budget of long heads: bytes of all connections together, and of one network. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Heads {
     held: Arc<Mutex<Held>>,
@@ -42,7 +42,7 @@ struct Held {
 }
 
 impl Heads {
-    /// So many bytes.
+    /// A budget of `max` bytes, of which one network may hold `max_of_network`.
     pub fn new(max: usize, max_of_network: usize) -> Self {
         Self {
             held: Arc::default(),
@@ -51,7 +51,7 @@ impl Heads {
         }
     }
 
-    /// Takes bytes for a connection of this network; of a proxy's networks nobody knows.
+    /// Takes bytes for a connection of this network; the networks behind a proxy are not known.
     fn take(&self, network: Option<IpAddr>, bytes: usize) -> bool {
         // Every change is complete before anything can panic.
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
@@ -84,18 +84,18 @@ impl Heads {
     }
 }
 
-/// The head of the request that is being read or answered: shared by the stream, which counts it, and the service, which
-/// knows when it is over.
+/// The head of the request that is being read or answered: shared by the stream, which counts it, and the service,
+/// which knows when it is over.
 #[derive(Debug)]
 pub(super) struct Head {
     heads: Heads,
-    /// Goes where the connection goes, into an upgraded one too.
+    /// The connection's place, which goes with it into an upgraded connection too.
     guest: Guest,
-    /// Bytes of the budget that it holds.
+    /// Bytes of the budget that the head holds.
     held: AtomicUsize,
-    /// Bytes read of it.
+    /// Bytes of the head that were read.
     read: AtomicUsize,
-    /// What is read belongs to a head.
+    /// Bytes that are read now belong to a head.
     is_open: AtomicBool,
     /// There is an answer, which may not be written yet.
     is_answered: AtomicBool,
@@ -113,12 +113,12 @@ impl Head {
         })
     }
 
-    /// It is complete: what is read from now on is a body. It stays in memory until it is answered.
+    /// The head is complete: bytes that are read from now on are a body. The head stays in memory until it is answered.
     pub(super) fn complete(&self) {
         self.is_open.store(false, Relaxed);
     }
 
-    /// It is answered: what comes is the next one.
+    /// The head is answered: bytes that come are the next one.
     pub(super) fn next(&self) {
         self.read.store(0, Relaxed);
         self.give_back();
@@ -126,7 +126,7 @@ impl Head {
         self.is_open.store(true, Relaxed);
     }
 
-    /// It was the last one of its connection, which is none of HTTP any more.
+    /// The head was the last one of its connection, which is no HTTP connection any more.
     pub(super) fn end(&self) {
         self.give_back();
         self.complete();
@@ -141,14 +141,14 @@ impl Head {
         self.is_open.load(Relaxed)
     }
 
-    /// Everything is written: who has its answer and asks nothing more is idle.
+    /// Everything is written: a client that has its answer and asks nothing more is idle.
     fn flushed(&self) {
         if self.is_answered.swap(false, Relaxed) {
             self.guest.rest();
         }
     }
 
-    /// Takes note of bytes that were read. False: they are too many for all heads together, or the connection has lost its
+    /// Counts bytes that were read. False: they are too many for all heads together, or the connection has lost its
     /// place to another one.
     fn grow(&self, bytes: usize) -> bool {
         let read = self.read.fetch_add(bytes, Relaxed) + bytes;
@@ -173,15 +173,15 @@ impl Drop for Head {
     }
 }
 
-/// A connection.
+/// An HTTP connection.
 pub(super) struct Stream<S> {
     inner: S,
     head: Arc<Head>,
-    /// A client that takes nothing for so long is gone.
+    /// The time after which a client that takes no bytes is gone.
     patience: Duration,
-    /// When that is, while it takes nothing.
+    /// Runs while the client takes no bytes, and ends when its time is over.
     stalled: Option<Pin<Box<Sleep>>>,
-    /// Written in place of an answer of the HTTP library, from this byte on.
+    /// Text that is written in place of an answer of the HTTP library, and how far it is written.
     instead: Option<(&'static [u8], usize)>,
 }
 
@@ -196,7 +196,7 @@ impl<S> Stream<S> {
         }
     }
 
-    /// The result of writing, unless that takes too long.
+    /// The result of a write, or an error when writing takes too long.
     fn in_time<T>(
         &mut self,
         result: Poll<io::Result<T>>,
@@ -227,7 +227,7 @@ impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Stream<S> {
         let mut chunk = ReadBuf::new(&mut bytes[..CHUNK.min(buffer.remaining())]);
         ready!(Pin::new(&mut self.inner).poll_read(cx, &mut chunk))?;
         if !self.head.grow(chunk.filled().len()) {
-            // What cannot be written at once is not written.
+            // Bytes that cannot be written at once are dropped.
             let _ = Pin::new(&mut self.inner).poll_write(cx, BUSY);
             let _ = Pin::new(&mut self.inner).poll_flush(cx);
             return Poll::Ready(Err(io::Error::other("no room for this head")));
@@ -262,7 +262,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
         self.in_time(result, cx)
     }
 
-    /// Without it the HTTP library would copy every answer.
+    /// Needed, as without it the HTTP library would copy every answer.
     fn poll_write_vectored(
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
@@ -296,7 +296,7 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Stream<S> {
     }
 }
 
-/// What the HTTP library answers to a head that it does not take has no body.
+/// The text for an answer of the HTTP library to a head that it refuses: such an answer has no body.
 fn in_words(answer: &[u8]) -> Option<&'static [u8]> {
     let is = |status: &[u8]| {
         answer

@@ -1,5 +1,5 @@
 //! The server API's wire: Twirp (<https://twitchtv.github.io/twirp/docs/spec_v7.html>), protobuf or JSON over POST.
-//! Which calls there are is each service's file; statuses and texts are those of livekit-server.
+//! Each service's file lists its calls; statuses and texts are those of livekit-server.
 
 use std::time::Duration;
 
@@ -23,24 +23,24 @@ use serde::de::DeserializeOwned;
 use super::{Edge, absent_services, agent_dispatch, body, path, room_service, rtc};
 use crate::metrics::ApiCall;
 
-/// The longest request of whoever may manage rooms. LiveKit's limit.
+/// The longest request of a caller who may manage rooms, bytes. LiveKit's limit.
 const MAX_BODY: usize = 10 * 1024 * 1024;
 
-/// The longest request of anybody else.
+/// The longest request of any other caller, bytes.
 const MAX_SMALL_BODY: usize = 64 * 1024;
 
-/// A body that is allowed, and may be long, is refused when it has not come by then.
+/// The time in which a body that is allowed, and may be long, must have come.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A method of a service: what is known of it before a byte of its request is read.
+/// A method of a service, as it is known before a byte of a request is read.
 #[derive(Debug)]
 pub(super) struct Method {
     pub(super) name: &'static str,
-    /// What its token must allow, for whatever room. Whoever lacks it learns nothing else.
+    /// The right that the token must have, for whatever room. A caller without it learns nothing else.
     pub(super) right: Right,
-    /// Fields of its request that may hold long texts.
+    /// Fields of the request that may hold long texts.
     pub(super) long: Paths,
-    /// Those of which there may be many, and each is small.
+    /// Fields of the request of which there may be many, each of them small.
     pub(super) small: Paths,
 }
 
@@ -73,7 +73,7 @@ impl Right {
     }
 }
 
-/// Who manages rooms may send much.
+/// The longest request of this caller, bytes: one who manages rooms may send much.
 fn max_body(grant: &Grant) -> usize {
     let manages = [Right::RoomAdmin, Right::RoomCreate, Right::RoomList];
     match manages.iter().any(|right| right.is_in(grant)) {
@@ -91,7 +91,7 @@ fn methods(service: &str) -> Option<&'static [Method]> {
     }
 }
 
-/// One call that its token allows, ready to be carried out.
+/// A call that its token allows, ready to be carried out.
 pub(super) struct Call {
     grant: Grant,
     format: Format,
@@ -100,13 +100,13 @@ pub(super) struct Call {
     small: Paths,
 }
 
-/// What a call is answered with.
+/// The answer to a call.
 pub(super) struct Reply {
     content_type: &'static str,
     body: Vec<u8>,
 }
 
-/// Answers whatever was sent to `path`, one of [`path::Endpoint::Twirp`].
+/// Answers any request to `path`, which is one of [`path::Endpoint::Twirp`].
 pub(super) async fn answer(edge: &Edge, path: &str, request: Request) -> Response {
     if *request.method() == HttpMethod::OPTIONS {
         return rtc::preflight(request.headers());
@@ -117,7 +117,7 @@ pub(super) async fn answer(edge: &Edge, path: &str, request: Request) -> Respons
     let (headers, extensions) = (&parts.headers, &parts.extensions);
     let grant = match rtc::authenticate(headers, extensions, &parameters.access_token, keys) {
         Ok(grant) => grant,
-        // A token that does not verify never reaches the API, and is answered in plain text.
+        // A token that does not verify never reaches the API, and is refused in plain text.
         Err(error) => return plain(error.row().status, error.to_string()),
     };
     let Some((service, name)) = path::twirp(path) else {
@@ -150,8 +150,8 @@ pub(super) async fn answer(edge: &Edge, path: &str, request: Request) -> Respons
     }
 }
 
-/// What is wrong with a call is told in this order: the way, the right, the body. Where livekit-server looks at the body
-/// before the right, we do not: a stranger's request must cost nothing.
+/// Reads a call. Faults are found in this order: method and path, right, body. livekit-server looks at the body before
+/// the right; we do not, since a stranger's request must cost nothing.
 async fn read(
     parts: &Parts,
     body: Body,
@@ -186,7 +186,7 @@ async fn read(
     }
 }
 
-/// Reads a little of a body that nobody looks at: a client hears an answer only when it is done with its request.
+/// Reads a little of a body that is not needed: a client reads an answer only when it has sent its request.
 async fn discard(body: Body) {
     let mut frames = body.into_data_stream();
     let reading = async {
@@ -224,12 +224,13 @@ fn malformed(format: Format) -> Error {
 }
 
 impl Call {
-    /// The API key of its token.
+    /// The API key of the caller's token.
     pub(super) fn api_key(&self) -> &str {
         &self.grant.api_key
     }
 
-    /// The request, if the holder of the token may ask this: of this room, say. What cannot be read is told first.
+    /// The request, if the holder of the token may make it, for example for this room. A request that cannot be read is
+    /// refused first.
     pub(super) fn request<M: Message + Default + DeserializeOwned>(
         &self,
         may: impl FnOnce(&M, &Grant) -> bool,

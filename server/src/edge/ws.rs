@@ -26,19 +26,21 @@ use crate::{
     rooms::{RoomSender, SessionMail, SessionReceiver, SessionSender, session_mailbox},
 };
 
-/// So often the WebSocket itself is pinged: proxies between us and the client close what is silent.
+/// The time between two pings on the WebSocket itself: proxies between us and the client close connections that are
+/// silent.
 const PING_EVERY: Duration = Duration::from_secs(10);
 
-/// A client of which nothing was heard for so long, not even the answer to a ping, is gone.
+/// The time after which a client of which nothing was heard, not even the answer to a ping, is gone.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// A client that does not take one message in so long is gone. The longest takes half of it at 300 kbit/s.
+/// The time in which a client must take one message. The longest takes half of it at 300 kbit/s.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Messages of the room that are written before they are flushed.
+/// The most messages of the room that are written before they are flushed.
 const MAX_BATCH: usize = 64;
 
-/// The same in bytes. What is in the mailbox a newer state may still replace, what was taken out of it not.
+/// The most bytes of messages that are written before they are flushed. A newer state may still replace a message in
+/// the mailbox, but not one that was taken out.
 const MAX_BATCH_BYTES: usize = 256 * 1024;
 
 /// Serves the connection of an admitted client until it ends.
@@ -74,7 +76,7 @@ pub(super) async fn converse(edge: Edge, socket: WebSocket, admitted: Admitted) 
     let conversation = async {
         tokio::select! {
             cause = task.run() => cause,
-            // The room has let go of it, and its client reads too slowly.
+            // The room has let go of the session, and the client reads too slowly.
             () = cut_off => CloseCause::Room,
         }
     };
@@ -94,17 +96,18 @@ pub(super) async fn converse(edge: Edge, socket: WebSocket, admitted: Admitted) 
     }
 }
 
+/// The task of one signal connection.
 struct SessionTask {
     edge: Edge,
     session: Session,
     socket: WebSocket,
     mailbox: SessionReceiver,
-    /// Goes with the join; from then on only the room can write into the mailbox.
+    /// The mailbox's sender, which goes with the join; from then on only the room can write into the mailbox.
     sender: Option<SessionSender>,
     room: Option<RoomSender>,
     /// When something was last heard of the client.
     heard: Instant,
-    /// The connection is gone, and the session knows.
+    /// The connection is gone, and the session knows that.
     lost: bool,
 }
 
@@ -139,9 +142,9 @@ impl SessionTask {
         match message {
             Some(Ok(Message::Binary(bytes))) => self.frame(Frame::Binary(bytes), now),
             Some(Ok(Message::Text(text))) => self.frame(Frame::Text(text.as_str().to_owned()), now),
-            // The library answers pings itself; our pings keep the way open, the session has its own.
+            // The library answers pings itself. Our pings keep the connection open; the session has pings of its own.
             Some(Ok(Message::Ping(_) | Message::Pong(_))) => self.session.handle_control_frame(now),
-            // The session decides what becomes of too long a message; what is in it does not matter.
+            // The session decides what follows from a message that is too long; its content does not matter.
             Some(Err(error)) if is_too_long(&error) => {
                 self.session
                     .handle_frame(Frame::Binary(vec![0; MAX_FRAME_BYTES + 1].into()), now);
@@ -171,7 +174,7 @@ impl SessionTask {
                 None => return self.lose(),
             }
             count += 1;
-            // What else waits is written with it; the end of the mailbox is seen the next time.
+            // Other messages that wait are written with this one; the end of the mailbox is seen the next time.
             next = if count < MAX_BATCH && bytes < MAX_BATCH_BYTES {
                 self.mailbox.try_recv().map(Some)
             } else {
@@ -180,7 +183,7 @@ impl SessionTask {
         }
     }
 
-    /// The log should say whose session this is, by the sid.
+    /// Notes the participant's sid for the log.
     fn note_participant(&self, message: &SessionMessage) {
         use protocol::livekit::signal_response::Message;
         if let SessionMessage::Response(response) = message
@@ -191,7 +194,7 @@ impl SessionTask {
         }
     }
 
-    /// Carries out what the session wants. Something: it has ended.
+    /// Carries out the outputs of the session. Returns the cause when it has ended.
     async fn drain(&mut self) -> Option<CloseCause> {
         let mut unflushed = false;
         loop {
@@ -211,7 +214,7 @@ impl SessionTask {
                     self.close().await;
                     return Some(cause);
                 }
-                // A flush that fails closes the session, which then has more to say.
+                // A flush that fails closes the session, which then has more outputs.
                 None if unflushed => {
                     unflushed = false;
                     self.flush().await;
@@ -298,7 +301,7 @@ impl SessionTask {
 }
 
 fn is_too_long(error: &Error) -> bool {
-    // Axum's error has that of its WebSocket library in it. Were it of another version than ours, a test would fail.
+    // Axum's error contains that of its WebSocket library. Were it of another version than ours, a test would fail.
     let inner = error.source().and_then(|inner| inner.downcast_ref());
     matches!(inner, Some(tungstenite::Error::Capacity(_)))
 }

@@ -1,4 +1,4 @@
-//! How long a media thread's turns take: what comes during one waits for its end.
+//! The turns of a media thread, and their durations: datagrams that come during a turn wait for its end.
 
 use std::{
     sync::atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,16 +12,16 @@ pub const BOUNDS: [f64; 8] = [
     0.000_1, 0.000_25, 0.000_5, 0.001, 0.002, 0.004, 0.008, 0.016,
 ];
 
-/// The processor's time of all turns so far. One thread writes, others read.
+/// A histogram of the processor time of all turns so far. One thread writes, others read.
 #[derive(Debug, Default)]
 pub struct TurnTimes {
-    /// Turns in each bucket; the last one has what is longer.
+    /// Number of turns in each bucket; the last one has the longer ones.
     buckets: [AtomicU64; BOUNDS.len() + 1],
     nanos: AtomicU64,
 }
 
 impl TurnTimes {
-    /// A turn took so much of the processor's time.
+    /// Counts a turn that took this much processor time.
     pub fn observe(&self, took: Duration) {
         let seconds = took.as_secs_f64();
         let bucket = BOUNDS.iter().position(|bound| seconds <= *bound);
@@ -41,10 +41,10 @@ impl TurnTimes {
     }
 }
 
-/// The processor's time that this thread has had so far.
+/// The processor time that this thread has had so far.
 pub fn thread_time() -> Duration {
     let time = clock_gettime(ClockId::ThreadCPUTime);
-    // Neither is negative for a clock that begins with the thread.
+    // Neither part is negative for a clock that begins with the thread.
     Duration::new(
         u64::try_from(time.tv_sec).unwrap_or_default(),
         u32::try_from(time.tv_nsec).unwrap_or_default(),

@@ -1,4 +1,4 @@
-//! The life of one media thread: what comes in, what is due, what goes out, in turns.
+//! The life of one media thread: input, timers and output, in turns.
 
 use std::{
     collections::HashMap,
@@ -23,23 +23,23 @@ use super::{
     Arrival, EventSender, Inbox, Mailbox, ShardFigures, ShardSettings, ToShard, turns::thread_time,
 };
 
-/// Datagrams between two flushes: what the shard's fan-out works on at once.
+/// The number of datagrams between two flushes: as many as the shard's fan-out works on at once.
 const FLUSH_EVERY: usize = 64;
 
-/// Receive batches of one socket before timers and commands have their turn.
+/// The most receive batches of one socket before timers and commands have their turn.
 const MAX_BATCHES: usize = 16;
 
-/// Time for commands before datagrams have their turn: what somebody has the server do is not what others wait for. One
+/// The time for commands before datagrams have their turn: others must not wait for the work that somebody causes. One
 /// command alone takes less.
 const TIME_FOR_COMMANDS: Duration = Duration::from_millis(1);
 
-/// Arrivals over links before datagrams have their turn.
+/// The most arrivals over links before datagrams have their turn.
 const ARRIVALS_PER_TURN: usize = 256;
 
-/// Batches from other media threads before datagrams have their turn.
+/// The most batches from other media threads before datagrams have their turn.
 const RELAYED_PER_TURN: usize = 64;
 
-/// Who is where on a shard: an event names a participant, its room has the mailbox.
+/// The rooms of participants on a shard: an event names a participant, whose room has the mailbox.
 #[derive(Default)]
 struct Members {
     rooms: HashMap<RoomSid, EventSender>,
@@ -67,19 +67,20 @@ impl Members {
     fn deliver(&self, event: Event) {
         let of_peer = |peer| self.peers.get(&peer).copied();
         let room = event.peer().map_or(event.room(), of_peer);
-        // An event about somebody who is gone crossed with the command that removed him.
+        // An event about a participant that is gone crossed with the command that removed it.
         if let Some(mailbox) = room.and_then(|room| self.rooms.get(&room)) {
             let _ = mailbox.send(event);
         }
     }
 }
 
+/// A media thread: its shard, sockets, links and queues.
 pub(super) struct Worker {
     index: usize,
     inbox: Inbox,
-    /// The ways to all media threads, by index.
+    /// The mailboxes of all media threads, by index.
     mailboxes: Arc<[Mailbox]>,
-    /// Packets for each of them.
+    /// Packets for each of the other threads.
     relays: Vec<Vec<u8>>,
     sockets: Arc<MediaSockets>,
     figures: Arc<ShardFigures>,
@@ -88,7 +89,7 @@ pub(super) struct Worker {
     batch: Batch,
     receiver: Receiver,
     members: Members,
-    /// [`TIME_FOR_COMMANDS`].
+    /// See [`TIME_FOR_COMMANDS`].
     time_for_commands: Duration,
 }
 
@@ -118,8 +119,8 @@ impl Worker {
     }
 
     pub(super) fn run(mut self) {
-        // The engine contains the panic of one peer's call itself. What comes through would else end every meeting of
-        // the process; so it ends those of this shard.
+        // The engine contains the panic of one peer's call itself. A panic that gets through would otherwise end every
+        // meeting of the process; here it ends those of this shard.
         while catch_unwind(AssertUnwindSafe(|| while self.turn() {})).is_err() {
             let peers = self.members.peers.len();
             tracing::error!(
@@ -151,7 +152,7 @@ impl Worker {
         let ready = match self.sockets.wait(wake, timeout) {
             Ok(ready) => ready,
             Err(error) => {
-                // Only a broken descriptor set comes here; do not spin over it.
+                // Only a broken descriptor set leads here; do not spin over it.
                 tracing::error!(shard = self.index, %error, "cannot wait for datagrams");
                 std::thread::sleep(Duration::from_millis(10));
                 Ready::NONE
@@ -214,7 +215,7 @@ impl Worker {
         }
     }
 
-    /// Takes what came over connections and allocations.
+    /// Takes the frames that came over connections and allocations.
     fn receive_links(&mut self) {
         let now = Instant::now();
         for count in 0..=ARRIVALS_PER_TURN {
@@ -241,7 +242,7 @@ impl Worker {
         self.shard.flush(now, &mut self.batch);
     }
 
-    /// Takes what other media threads have for rooms of this one.
+    /// Takes the packets of other media threads for rooms of this one.
     fn receive_relayed(&mut self) {
         let now = Instant::now();
         for count in 0..=RELAYED_PER_TURN {
@@ -260,7 +261,7 @@ impl Worker {
         }
     }
 
-    /// Hands over what this shard has for others, in one batch for each.
+    /// Hands over the packets of this shard for others, in one batch for each.
     fn relay(&mut self) {
         while let Some((shard, request)) = self.shard.poll_request() {
             if let Some(mailbox) = self.mailboxes.get(usize::from(shard)) {
@@ -309,9 +310,9 @@ impl Worker {
                     self.members.rooms.insert(room, events);
                 }
                 Ok(ToShard::Report(reply)) => {
-                    // Who has the answer sees the figures of the same moment.
+                    // The caller that gets the answer sees the figures of the same moment.
                     self.count();
-                    // Whoever asked may have given up waiting.
+                    // The caller may have given up waiting.
                     drop(reply.try_send(self.shard.stats()));
                 }
                 Ok(ToShard::CloseLink(link)) => self.batch.links.forget(&link),

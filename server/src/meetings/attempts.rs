@@ -1,5 +1,5 @@
-//! What each client address may try: how many meetings it starts, how often it enters, and how many wrong codes it learns to
-//! be wrong.
+//! The attempts of each client address: how many meetings it starts, how often it enters, and how many wrong codes it
+//! tries.
 
 use std::{
     net::IpAddr,
@@ -12,44 +12,46 @@ use super::{
     recent::Recent,
 };
 
-/// New meetings from one address. An office is one address.
+/// The new meetings of one address. An office is one address.
 pub(super) const STARTS: (u32, Duration) = (30, Duration::from_secs(60));
 
-/// And in the long run: 300 a day. One address alone does not fill the table.
+/// The new meetings of one address in the long run: 300 a day. One address alone does not fill the table.
 const STARTS_OF_DAYS: (u32, Duration) = (300, Duration::from_secs(288));
 
-/// Entering from one address. A school is one address, and its classes begin at the same time.
+/// The entries of one address. A school is one address, and its classes begin at the same time.
 const ENTRIES: (u32, Duration) = (300, Duration::from_millis(200));
 
-/// Codes of no meeting from one address: a few are mistyped, more are guessed.
+/// The wrong codes of one address: a few are mistyped, more are guessed.
 pub(super) const MISSES: (u32, Duration) = (20, Duration::from_secs(10));
 
-/// Codes that are tried from one address when it has no wrong ones left. Only those of meetings that were entered from there
-/// are let through; with 200 of these, an attacker at that address is hardly better off than with others' codes elsewhere.
+/// The codes that are tried from one address when it has used up its wrong ones. Only those of meetings that were
+/// entered from there are let through; with 200 of these, an attacker at that address is hardly better off than with
+/// others' codes elsewhere.
 const AGAIN: (u32, Duration) = (100, Duration::from_millis(200));
 
-/// A wrong code counts once within this time, however often it is tried from one address: a class that has a mistyped link
-/// does not guess, and who guesses does not repeat itself.
+/// A wrong code counts once within this time, however often it is tried from one address: a class that has a mistyped
+/// link does not guess, and a guesser does not repeat itself.
 pub(super) const SAME_MISS: Duration = Duration::from_secs(600);
 
-/// Wrong codes that are remembered for it.
+/// The most wrong codes that are remembered for that.
 const MAX_MISSES: usize = 50_000;
 
-/// Who entered a meeting is let in again, and others of the same address, whatever was tried there since. Browsers and
-/// addresses that are remembered for it, and for how long at least.
+/// The most browsers and addresses that are remembered as having entered a meeting: they are let in again, whatever was
+/// tried there since.
 const MAX_ENTERED: usize = 100_000;
+/// The time for which they are remembered at least.
 const ENTERED_KEPT: Duration = Duration::from_secs(30 * 86_400);
 
-/// What client addresses did lately.
+/// The recent attempts of client addresses.
 pub(super) struct Attempts {
     starts: Rate,
     starts_of_days: Rate,
     entries: Rate,
     misses: Rate,
     again: Rate,
-    /// Addresses and the wrong codes that were counted.
+    /// Pairs of an address and a wrong code that was counted.
     wrong: Recent,
-    /// Addresses and the codes by which somebody entered from there; pseudonyms, which are of one meeting each.
+    /// Pairs of an address and the code of a meeting entered from there; and pseudonyms, which are of one meeting each.
     entered: Recent,
 }
 
@@ -76,8 +78,9 @@ impl Attempts {
         allowed.map_err(|retry_after| Refusal::TooMany { retry_after })
     }
 
-    /// May this code be looked up? Where wrong ones are counted, `counted` is who asks. An address that has none left tries
-    /// no code but those by which somebody has entered from there, or this guest from wherever.
+    /// Checks whether this code may be looked up. Where wrong ones are counted, `counted` is the guest's pseudonym. An
+    /// address that has used up its wrong codes tries only codes of meetings that were entered from there, or by this
+    /// guest from anywhere.
     pub(super) fn enter(
         &mut self,
         slug: &str,
@@ -92,7 +95,8 @@ impl Attempts {
                 return Err(Refusal::Unknown);
             }
             allowed = self.misses.check(address, now);
-            // Nobody has a guest's pseudonym of a meeting without its code and its cookie: that may be tried at any rate.
+            // A guest's pseudonym of a meeting takes the meeting's code and the guest's cookie: that may be tried at
+            // any rate.
             let is_back = |attempts: &mut Self| {
                 attempts.entered.contains(guest, now)
                     || attempts.again.take(address, now).is_ok()

@@ -1,4 +1,4 @@
-//! How often each client address may do something.
+//! Rates: how often each client address may do something.
 
 use std::{
     collections::HashMap,
@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Addresses that are remembered at a time. Those that come on top share one budget.
+/// The most addresses that are remembered at a time. Further ones share one budget.
 const MAX_ADDRESSES: usize = 50_000;
 
 /// A budget for each address: `burst` at once, then one every `every`.
@@ -14,9 +14,9 @@ const MAX_ADDRESSES: usize = 50_000;
 pub(super) struct Rate {
     burst: u32,
     every: Duration,
-    /// When the budget of an address is whole again.
+    /// When the budget of each address is whole again.
     whole_at: HashMap<IpAddr, Instant>,
-    /// That of the addresses that found no place.
+    /// When the budget of the addresses that found no place is whole again.
     others: Option<Instant>,
 }
 
@@ -30,7 +30,7 @@ impl Rate {
         }
     }
 
-    /// Has the address something left? If not, how long it has to wait.
+    /// Checks whether the address has something left. If not, returns how long it has to wait.
     pub(super) fn check(&self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         let network = network(address);
         let known = self.whole_at.get(&network);
@@ -43,7 +43,7 @@ impl Rate {
         }
     }
 
-    /// Takes one from its budget, if there is one.
+    /// Takes one from the address's budget, if there is one.
     pub(super) fn take(&mut self, address: IpAddr, now: Instant) -> Result<(), Duration> {
         if self.whole_at.len() >= MAX_ADDRESSES {
             self.whole_at.retain(|_, at| *at > now);
@@ -61,7 +61,8 @@ impl Rate {
     }
 }
 
-/// Whoever asks a provider gets a /48 of IPv6 addresses, which has 65,536 networks: it counts as one.
+/// The network that counts as one address. A customer of a provider gets a /48 of IPv6 addresses, which has 65,536
+/// networks.
 pub(super) fn network(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V4(v4) => v4.into(),

@@ -1,4 +1,4 @@
-//! What happened lately, in little memory: a set that forgets the oldest.
+//! Recent things, in little memory: a set that forgets the oldest.
 
 use std::{
     collections::HashSet,
@@ -6,12 +6,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Remembers what is put into it for `keep` at least and twice as long at most, and of more than `max` the newest.
+/// A set that remembers its elements for `keep` at least and twice as long at most, and of more than `max` the newest.
 #[derive(Debug)]
 pub(super) struct Recent {
     keep: Duration,
     max: usize,
-    /// Makes short marks, in a way that nobody outside can foresee.
+    /// A hasher of elements into short marks, which nobody outside can foresee.
     hasher: RandomState,
     /// Since when marks go into `newer`.
     since: Option<Instant>,

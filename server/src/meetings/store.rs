@@ -1,4 +1,4 @@
-//! Meetings by link on disk: their codes, when they were used, and who was removed from them. No name, no address.
+//! Meetings by link on disk: their codes, times, and guests that were removed. No name, no address.
 
 use std::{
     collections::{HashMap, VecDeque},
@@ -10,7 +10,7 @@ use sqlx::{Row, SqlitePool};
 use super::{MAX_REMOVED, Meeting};
 use crate::database;
 
-/// `ended`: 0, or when (of an older version: 1).
+/// Column `ended`: 0, or when the meeting was ended (of an older version: 1).
 const MEETINGS: &str = "CREATE TABLE IF NOT EXISTS meeting (
     slug TEXT PRIMARY KEY,
     created_at INTEGER NOT NULL,
@@ -29,7 +29,7 @@ const SECRET: &str = "CREATE TABLE IF NOT EXISTS secret (
     bytes BLOB NOT NULL
 ) STRICT";
 
-/// The tables. What they hold is in memory as well; they are read once.
+/// The database. Its contents are in memory as well; they are read once.
 #[derive(Clone)]
 pub(super) struct Store(SqlitePool);
 
@@ -41,7 +41,7 @@ impl Store {
         ))
     }
 
-    /// What tokens and pseudonyms are made with: the one that was kept, or `fresh`, which is kept from now on.
+    /// The secret that tokens and pseudonyms are made with: the one on disk, or `fresh`, which is kept from now on.
     pub(super) async fn secret(&self, fresh: [u8; 32]) -> sqlx::Result<Vec<u8>> {
         sqlx::query("INSERT INTO secret (one, bytes) VALUES (1, ?) ON CONFLICT DO NOTHING")
             .bind(fresh.as_slice())
@@ -78,7 +78,7 @@ impl Store {
         Ok(rows.iter().map(meeting).collect())
     }
 
-    /// A new meeting.
+    /// Adds a meeting.
     pub(super) async fn insert(&self, slug: &str, created_at: u64) -> sqlx::Result<()> {
         sqlx::query("INSERT INTO meeting (slug, created_at) VALUES (?, ?)")
             .bind(slug)
@@ -88,7 +88,7 @@ impl Store {
         Ok(())
     }
 
-    /// Somebody has entered it.
+    /// Notes that somebody has entered a meeting.
     pub(super) async fn entered(&self, slug: &str, at: u64) -> sqlx::Result<()> {
         sqlx::query("UPDATE meeting SET entered_at = ? WHERE slug = ?")
             .bind(at as i64)
@@ -98,7 +98,7 @@ impl Store {
         Ok(())
     }
 
-    /// It was ended for everyone.
+    /// Notes that a meeting was ended for everyone.
     pub(super) async fn ended(&self, slug: &str, at: u64) -> sqlx::Result<()> {
         sqlx::query("UPDATE meeting SET ended = ? WHERE slug = ?")
             .bind(at as i64)
@@ -108,7 +108,7 @@ impl Store {
         Ok(())
     }
 
-    /// Somebody was removed from it. Of more than [`MAX_REMOVED`] the first one is forgotten.
+    /// Notes that a guest was removed from a meeting. Of more than [`MAX_REMOVED`] the first one is forgotten.
     pub(super) async fn removed(&self, slug: &str, guest: &str) -> sqlx::Result<()> {
         sqlx::query("INSERT INTO removed (slug, guest) VALUES (?, ?) ON CONFLICT DO NOTHING")
             .bind(slug)
@@ -125,7 +125,7 @@ impl Store {
         Ok(())
     }
 
-    /// Forgets meetings, and who was removed from them.
+    /// Forgets meetings, with the guests that were removed from them.
     pub(super) async fn forget(&self, slugs: &[String]) -> sqlx::Result<()> {
         let mut transaction = self.0.begin().await?;
         for slug in slugs {
@@ -147,7 +147,7 @@ impl Store {
         self.0.close().await;
     }
 
-    /// As on a disk that takes nothing, until it is called with `false`.
+    /// Makes writes fail, as on a disk that takes nothing, until it is called with `false`.
     #[cfg(test)]
     pub(super) async fn set_read_only(&self, read_only: bool) {
         let pragma = match read_only {

@@ -1,4 +1,4 @@
-//! The server API's way to the rooms: one question, one answer.
+//! Calls of the server API to rooms: one question, one answer.
 
 use protocol::{RoomName, error::Error, livekit};
 use signaling::{ApiCall, ApiReply, RoomInput};
@@ -6,7 +6,7 @@ use tokio::sync::oneshot;
 
 use super::{RoomMail, RoomSender, RoomTask, Rooms};
 
-/// Where the answer goes.
+/// The sender of the answer.
 pub(super) type ReplySender = oneshot::Sender<Result<ApiReply, Error>>;
 
 type ReplyReceiver = oneshot::Receiver<Result<ApiReply, Error>>;
@@ -23,7 +23,7 @@ impl Rooms {
     /// Asks the room of this name.
     ///
     /// # Errors
-    /// [`Error::RoomNotFound`] where there is none, and what the room answers.
+    /// [`Error::RoomNotFound`] where there is none, and errors of the room.
     pub async fn call(&self, room: &RoomName, call: ApiCall) -> Result<ApiReply, Error> {
         let mailbox = self.find(room).ok_or(Error::RoomNotFound)?;
         // A room that ends before it answers was deleted or is idle.
@@ -84,7 +84,7 @@ impl RoomTask {
     }
 
     pub(super) fn answer(&mut self, id: u64, reply: Result<ApiReply, Error>) {
-        // Whoever asked may have gone.
+        // The caller may have gone.
         let _ = self.calls.remove(&id).map(|sender| sender.send(reply));
     }
 }

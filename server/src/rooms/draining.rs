@@ -1,5 +1,5 @@
-//! Sessions that have ended and whose clients may still read what they were told. Of each person there are a few: who comes
-//! in again and again and reads nothing must not have all of that kept.
+//! Sessions that have ended and whose clients may still read what they were told. Each person has at most a few: for
+//! somebody who comes in again and again and reads nothing not everything is kept.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -7,15 +7,15 @@ use protocol::ParticipantIdentity;
 
 use super::mailbox::{Ended, SessionSender};
 
-/// Of one person, beside those of its companions.
+/// The most sessions of one person, beside those of its companions.
 const MAX_ENDED: usize = 3;
 
-/// By principal, the oldest first.
+/// The sessions by principal, the oldest first.
 #[derive(Default)]
 pub(super) struct Draining(BTreeMap<ParticipantIdentity, VecDeque<Ended>>);
 
 impl Draining {
-    /// A session has ended. With one too many, the oldest is cut off.
+    /// Adds a session that has ended. With one too many, the oldest is cut off.
     pub fn add(
         &mut self,
         principal: ParticipantIdentity,

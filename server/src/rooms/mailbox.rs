@@ -1,8 +1,8 @@
-//! The mailbox of a session: what its room tells it, in order, until its task has read it.
+//! The mailbox of a session: messages of its room, in order, until its task has read them.
 //!
-//! Of what changes over and over only the newest state waits ([`Subject`]), in the place of the one it makes needless. So what
-//! others do fills no mailbox, however slowly its client reads; how long a client may read nothing at all is the session
-//! task's to say. What remains is one message for each thing that happened to this participant: those are bounded.
+//! Of messages on the same subject only the newest waits ([`Subject`]), in the place of the one it replaces. So others
+//! cannot fill a mailbox, however slowly its client reads; the session task decides how long a client may read nothing
+//! at all. The rest is one message for each thing that happened to this participant: those are bounded.
 
 use std::{
     collections::{BTreeMap, HashMap},
@@ -20,19 +20,20 @@ use tokio::sync::Notify;
 
 use super::RoomSender;
 
-/// Messages that wait, not counting those that a newer one may replace. A client that is this far behind does not read.
+/// The most messages that wait, not counting those that a newer one may replace. A client that is this far behind does
+/// not read.
 ///
 /// Joining a room of a thousand publishers brings fewer.
 const MAX_MESSAGES: usize = 1024;
 
-/// The same in bytes: a few of the longest frames.
+/// The most bytes of messages that wait: a few of the longest frames.
 const MAX_BYTES: usize = 16 * 1024 * 1024;
 
-/// Into a session's task.
+/// Mail for a session's task.
 pub enum SessionMail {
-    /// From its room.
+    /// A message of the room.
     Message(SessionMessage),
-    /// The room it joined had just ended: this is the one it is in.
+    /// The room that the session joined had just ended: this is the one it is in.
     Moved(RoomSender),
 }
 
@@ -44,7 +45,7 @@ impl SessionMail {
         }
     }
 
-    /// Its length on the wire.
+    /// Length of the message on the wire.
     pub fn bytes(&self) -> usize {
         match self {
             Self::Message(SessionMessage::Response(response)) => response.binary().len(),
@@ -53,7 +54,7 @@ impl SessionMail {
     }
 }
 
-/// Why a message was not taken.
+/// The reason why a message was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Undelivered {
     /// The session has ended.
@@ -62,38 +63,38 @@ pub enum Undelivered {
     Full,
 }
 
-/// The room's end. When the last clone of it is dropped the session reads what is left, and then the end.
+/// The room's end of a mailbox. When the last clone is dropped, the session reads what is left, and then the end.
 #[derive(Clone)]
 pub struct SessionSender(Arc<Writer>);
 
 struct Writer(Arc<Shared>);
 
-/// The session's end.
+/// The session's end of a mailbox.
 pub struct SessionReceiver(Arc<Shared>);
 
 #[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
-    /// There is something to read, or nothing will ever be.
+    /// Signalled when there is mail, or never will be.
     ready: Notify,
     /// Nobody writes any more.
     finished: AtomicBool,
     /// Nobody reads any more.
     abandoned: AtomicBool,
-    /// What waits is not to be read any more.
+    /// Signalled when the mail that waits is not to be read any more.
     cut_off: Notify,
 }
 
-/// A session that hears nothing more, and may still read what it was told.
+/// A session that gets no more mail, and may still read what waits.
 pub(super) struct Ended(Weak<Shared>);
 
 impl Ended {
-    /// It has read everything, or given up.
+    /// Whether the session has read everything, or given up.
     pub fn is_over(&self) -> bool {
         self.0.strong_count() == 0
     }
 
-    /// What it has not read it does not get.
+    /// Ends the session, whatever it has not read.
     pub fn cut_off(&self) {
         if let Some(shared) = self.0.upgrade() {
             shared.cut_off.notify_one();
@@ -103,12 +104,12 @@ impl Ended {
 
 #[derive(Default)]
 struct Queue {
-    /// By place; those that were replaced keep theirs.
+    /// The mail, by place. A replaced message leaves its place to the newer one, or empty.
     mail: BTreeMap<u64, SessionMail>,
     next: u64,
     /// The place of the message about each subject.
     subjects: HashMap<Subject, u64>,
-    /// Of messages without a subject.
+    /// Number of messages without a subject.
     messages: usize,
     bytes: usize,
 }
@@ -121,10 +122,10 @@ pub fn session_mailbox() -> (SessionSender, SessionReceiver) {
 }
 
 impl SessionSender {
-    /// Never waits.
+    /// Puts mail into the mailbox. Never waits.
     ///
     /// # Errors
-    /// [`Undelivered`]: the session hears nothing more.
+    /// [`Undelivered`] when the session gets no more mail.
     pub fn send(&self, mail: SessionMail) -> Result<(), Undelivered> {
         let shared = &self.0.0;
         if shared.abandoned.load(Acquire) {
@@ -137,7 +138,7 @@ impl SessionSender {
         Ok(())
     }
 
-    /// The room tells it nothing more.
+    /// Ends the mailbox for the room, which writes no more.
     pub(super) fn end(self) -> Ended {
         Ended(Arc::downgrade(&self.0.0))
     }
@@ -154,7 +155,7 @@ impl SessionReceiver {
     /// Waits for mail. `None`: there will be none. Nothing is lost when the future is dropped.
     pub async fn recv(&mut self) -> Option<SessionMail> {
         loop {
-            // Before the queue is looked at: what was written before it is there then.
+            // Read before the queue is looked at: mail that was written before it is in the queue then.
             let is_finished = self.0.finished.load(Acquire);
             if let Some(mail) = self.try_recv() {
                 return Some(mail);
@@ -172,7 +173,7 @@ impl SessionReceiver {
         async move { shared.cut_off.notified().await }
     }
 
-    /// What is there now.
+    /// The next mail, if there is any now.
     pub fn try_recv(&mut self) -> Option<SessionMail> {
         self.0.queue().pop()
     }
@@ -193,13 +194,13 @@ impl Shared {
 }
 
 impl Queue {
-    /// False: there is no room for it.
+    /// Adds mail. False: there is no room for it.
     fn push(&mut self, mail: SessionMail) -> bool {
         if let SessionMail::Message(SessionMessage::Response(response)) = &mail
             && !self.mail.is_empty()
             && !response.parts().is_empty()
         {
-            // Its client is behind: of each part, what is newer takes the place of what waits.
+            // The client is behind: each part takes the place of an older message on its subject.
             let parts = response.parts().iter().cloned();
             let mut parts = parts.map(|part| SessionMail::Message(SessionMessage::Response(part)));
             return parts.all(|part| self.push(part));
@@ -215,7 +216,8 @@ impl Queue {
             self.subjects.insert(subject.clone(), self.next);
         } else {
             if self.messages >= MAX_MESSAGES || self.bytes + mail.bytes() > MAX_BYTES {
-                // A message longer than the limit, such as the first in a very large room, still fits into an empty one.
+                // A message longer than the limit, such as the first in a very large room, still fits into an empty
+                // one.
                 if self.messages > 0 {
                     return false;
                 }

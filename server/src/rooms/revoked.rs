@@ -5,20 +5,20 @@ use std::collections::{HashMap, VecDeque};
 use protocol::RoomName;
 use signaling::Revocations;
 
-/// Identities of all ended rooms together. Those of the rooms that ended first are forgotten first.
+/// The most identities of all ended rooms together. Those of the rooms that ended first are forgotten first.
 const MAX: usize = 100_000;
 
-/// By the name of the room. In memory: a restart of the server forgets them.
+/// The revocations of ended rooms, by name of the room. In memory: a restart of the server forgets them.
 #[derive(Default)]
 pub(super) struct Revoked {
     by_name: HashMap<RoomName, Revocations>,
-    /// In the order in which the rooms ended.
+    /// Names, in the order in which the rooms ended.
     names: VecDeque<RoomName>,
     identities: usize,
 }
 
 impl Revoked {
-    /// A room has ended.
+    /// Keeps the revocations of a room that has ended.
     pub fn keep(&mut self, name: &RoomName, revocations: Revocations) {
         if revocations.is_empty() {
             return;
@@ -34,7 +34,7 @@ impl Revoked {
         }
     }
 
-    /// A room of this name opens.
+    /// Takes the revocations for a room of this name that opens.
     pub fn take(&mut self, name: &RoomName) -> Revocations {
         let Some(known) = self.by_name.remove(name) else {
             return Revocations::default();

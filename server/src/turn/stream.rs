@@ -15,13 +15,13 @@ use turn::stun::stream_message_len;
 use super::{Client, TurnServer, moment};
 use crate::links::{MAX_FRAMED, link_queue};
 
-/// A client without an allocation is closed after this.
+/// The time after which a client without an allocation is closed.
 const ALLOCATE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// A client that takes nothing for so long is gone.
+/// The time after which a client that takes no bytes is gone.
 const STALL_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The longest message: a datagram with what is around it.
+/// The longest message: a datagram with its headers.
 const MAX_MESSAGE: usize = MAX_FRAMED + 512;
 
 impl TurnServer {
@@ -69,7 +69,7 @@ impl TurnServer {
     }
 }
 
-/// Handles the complete messages at the start of `buffer`. False: what comes there is none.
+/// Handles the complete messages at the start of `buffer`. False: the next bytes are no message.
 fn take_messages(buffer: &mut Vec<u8>, client: &mut Client, out: &mut Vec<u8>) -> bool {
     let moment = moment();
     let mut start = 0;

@@ -17,23 +17,23 @@ use crate::{
     udp::{Batch, MediaSockets, Receiver, Wake},
 };
 
-/// How often allocations whose time has come are looked for, and answers to strangers counted anew.
+/// The time between two looks for allocations that have ended. Answers to strangers are counted anew then.
 const SWEEP: Duration = Duration::from_secs(1);
 
-/// Answers per second to one address of clients without an allocation: what somebody with a forged address could make us
-/// send to another. A company behind one address joins with less.
+/// The answers per second to clients of one address without an allocation: somebody with a forged address could make us
+/// send as many to another. A company behind one address joins with less.
 pub const MAX_STRANGERS_ANSWERS: u32 = 100;
 
-/// The same of answers that are longer than what they answer: those to Binding requests.
+/// The answers per second that are longer than their requests: those to Binding requests.
 pub const MAX_LONGER_ANSWERS: u32 = 10;
 
-/// Addresses that are counted. When there are more within a second, further ones get no answer.
+/// The most addresses that are counted. When there are more within a second, further ones get no answer.
 const MAX_STRANGERS: usize = 100_000;
 
-/// Receive batches of one socket before others have their turn.
+/// The most receive batches of one socket before others have their turn.
 const MAX_BATCHES: usize = 16;
 
-/// The thread. It ends with the process.
+/// The thread of TURN over UDP. It ends with the process.
 pub struct TurnUdp {
     server: Arc<TurnServer>,
     sockets: Arc<MediaSockets>,
@@ -47,7 +47,7 @@ pub struct TurnUdp {
     strangers: Strangers,
 }
 
-/// What strangers of each address were answered in this second.
+/// The answers to strangers of each address in this second.
 #[derive(Default)]
 struct Strangers(HashMap<IpAddr, Answers>);
 
@@ -58,7 +58,7 @@ struct Answers {
 }
 
 impl Strangers {
-    /// May a request of so many bytes be answered with so many?
+    /// Whether a request of `request` bytes may be answered with `reply` bytes.
     fn may_answer(&mut self, ip: IpAddr, request: usize, reply: usize) -> bool {
         let network = network(ip);
         if self.0.len() >= MAX_STRANGERS && !self.0.contains_key(&network) {
@@ -83,7 +83,7 @@ impl TurnUdp {
     /// Starts the thread.
     ///
     /// # Errors
-    /// When the system refuses it.
+    /// When the system refuses the thread.
     pub fn start(server: Arc<TurnServer>, sockets: MediaSockets) -> io::Result<()> {
         let wake = Arc::new(Wake::new()?);
         let sockets = Arc::new(sockets);
@@ -164,7 +164,7 @@ impl TurnUdp {
             }
             return;
         }
-        // Nothing is kept of who has no allocation.
+        // Nothing is kept of a client without an allocation.
         let mut client = Client::new(self.server.clone(), key.remote, self.sender.clone());
         let reply = client.handle(bytes, moment);
         let is_stranger = !client.has_allocation();
@@ -183,7 +183,7 @@ impl TurnUdp {
         send(&mut self.batch, key, bytes);
     }
 
-    /// What the shards have for clients.
+    /// Sends the datagrams of the shards to the clients.
     fn send_relayed(&mut self) {
         let now = Instant::now();
         while let Some(out) = self.queue.try_recv() {

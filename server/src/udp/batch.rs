@@ -11,11 +11,11 @@ use super::{
     sys::{self, Interest, Message},
 };
 
-/// Size of the slab: it is written and then read once by the kernel, so it should stay within a core's second cache.
-/// When it is full it is sent and used anew.
+/// Size of the slab, bytes: it is written and then read once by the kernel, so it should stay within a core's second
+/// cache. When it is full it is sent and used anew.
 const SLAB: usize = 1 << 20;
 
-/// The longest datagram: leaves room for every IP header and option.
+/// The longest datagram, bytes: leaves room for every IP header and option.
 const MAX_DATAGRAM: usize = 65_000;
 
 /// The most datagrams of one run: UDP_MAX_SEGMENTS of Linux up to 6.8 (since then 128).
@@ -24,18 +24,18 @@ const MAX_SEGMENTS: usize = 64;
 /// The most bytes of one run: the kernel builds one IP datagram of it, of at most 65,535 bytes with headers.
 const MAX_RUN: usize = 65_000;
 
-/// How long one flush waits, once, for a full socket. Longer would hurt those whose packets are due.
+/// The time that one flush waits, once, for a full socket. Longer would hurt those whose packets are due.
 const FULL_SOCKET_WAIT: Duration = Duration::from_millis(1);
 
-/// Collects datagrams for [`Batch::send`]. See the crate `sfu` for its use.
+/// The datagrams that [`Batch::send`] sends. See the crate `sfu` for its use.
 pub struct Batch {
     sockets: Arc<MediaSockets>,
-    /// Where datagrams go that no socket sends.
+    /// The links, for datagrams that no socket sends.
     pub links: Links,
     slab: Vec<u8>,
     /// Bytes of the slab in use.
     pub(super) head: usize,
-    /// Where the current reservation goes, and its length.
+    /// The destination of the current reservation, and how it is reached.
     to: Option<(Destination, Way)>,
     reserved: usize,
     /// The last datagram was as long as the others of its run, so that another one may follow it.
@@ -45,7 +45,7 @@ pub struct Batch {
     scratch: sys::Scratch,
 }
 
-/// How a destination is reached.
+/// The way to a destination.
 #[derive(Clone, Copy)]
 enum Way {
     Socket(Route),
@@ -68,8 +68,8 @@ impl Batch {
         }
     }
 
-    /// Sends what was committed and empties the buffer. What cannot be sent is dropped and counted: a later datagram is
-    /// worth more than a late one.
+    /// Sends the committed datagrams and empties the buffer. Those that cannot be sent are dropped and counted: a later
+    /// datagram is worth more than a late one.
     pub fn send(&mut self) {
         for index in 0..self.runs.len() {
             if !self.runs[index].is_empty() {
@@ -88,7 +88,7 @@ impl Batch {
         }
     }
 
-    /// What was reserved goes into a link; the slab is free again.
+    /// Puts the reserved datagram into a link; the slab is free again.
     #[cold]
     fn commit_to_link(&mut self, to: Destination, len: usize) {
         let datagram = &self.slab[self.head..self.head + len];
@@ -215,7 +215,7 @@ impl SendBatch for Batch {
         let offload = self.sockets.sockets[route.socket].gso.load(Relaxed);
         let runs = &mut self.runs[route.socket];
         if let Some(run) = runs.last_mut() {
-            // What touches the end of the run was committed right after it, on whichever socket.
+            // A datagram that touches the end of the run was committed right after it, on whichever socket.
             let follows = self.open && run.start + run.len == start;
             let fits = len <= run.segment
                 && run.len < MAX_SEGMENTS * run.segment

@@ -21,20 +21,21 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 pub use batch::Batch;
 
-/// The largest message: what UDP_GRO may hand over at once.
+/// Size of the largest message, bytes: UDP_GRO may hand over as much at once.
 const RECEIVE_BUFFER: usize = 65_536;
 
 /// Distance of two message buffers. Not a multiple of the page size: otherwise the first bytes of all buffers, which
 /// are the ones in use, would compete for the same few sets of the processor's first cache.
 const RECEIVE_STRIDE: usize = RECEIVE_BUFFER + 1_344;
 
-/// Asked of the kernel for both directions (it grants at most net.core.rmem_max and wmem_max): at 1 Gbit/s, 60 ms.
+/// Size of the socket buffers that the kernel is asked for, bytes, in both directions (it grants at most
+/// net.core.rmem_max and wmem_max): at 1 Gbit/s, 60 ms.
 const SOCKET_BUFFER: usize = 8 << 20;
 
-/// Times a shard's sockets try to agree on one port when the system chooses it.
+/// The number of times that a shard's sockets try to agree on one port when the system chooses it.
 const EPHEMERAL_ATTEMPTS: usize = 16;
 
-/// What happened on the sockets of one shard, since the start. Added to once per batch.
+/// The counters of one shard's sockets, since the start. Added to once per batch.
 #[derive(Debug, Default)]
 pub struct UdpCounters {
     /// Datagrams received.
@@ -45,23 +46,23 @@ pub struct UdpCounters {
     pub packets_out: AtomicU64,
     /// Bytes sent, UDP payload.
     pub bytes_out: AtomicU64,
-    /// System calls that received.
+    /// Number of receiving system calls.
     pub receive_calls: AtomicU64,
-    /// System calls that sent.
+    /// Number of sending system calls.
     pub send_calls: AtomicU64,
-    /// Received but dropped: not sent to one of our addresses, or longer than a datagram can be.
+    /// Datagrams dropped on receipt: not sent to one of our addresses, or longer than a datagram can be.
     pub dropped_in: AtomicU64,
-    /// Not sent: the socket's buffer was full.
+    /// Datagrams not sent: the socket's buffer was full.
     pub dropped_would_block: AtomicU64,
-    /// Not sent: the system refused (no route, forbidden by a firewall).
+    /// Datagrams not sent: the system refused (no route, forbidden by a firewall).
     pub dropped_refused: AtomicU64,
-    /// Not sent: no socket for the source address, or too long for a datagram.
+    /// Datagrams not sent: no socket for the source address, or too long.
     pub dropped_unsendable: AtomicU64,
-    /// Not sent: the client does not read its connection, or its allocation, fast enough.
+    /// Datagrams not sent: the client does not read its connection, or its allocation, fast enough.
     pub dropped_link_slow: AtomicU64,
-    /// Not sent: the client's connection or allocation is gone.
+    /// Datagrams not sent: the client's connection or allocation is gone.
     pub dropped_link_gone: AtomicU64,
-    /// Received over connections and allocations, but the media thread was behind.
+    /// Reads of connections and allocations that were dropped: the media thread was behind.
     pub dropped_link_in: AtomicU64,
 }
 
@@ -69,7 +70,7 @@ pub struct UdpCounters {
 #[derive(Debug)]
 pub struct MediaSockets {
     sockets: Vec<MediaSocket>,
-    /// Under which addresses peers know us, and what that means here.
+    /// The addresses under which peers know us, and their meaning here.
     addresses: Vec<Address>,
     port: u16,
     counters: UdpCounters,
@@ -86,16 +87,16 @@ struct MediaSocket {
 #[derive(Debug, Clone, Copy)]
 struct Address {
     advertised: IpAddr,
-    /// Index of the socket that sends from it.
+    /// Index of the socket that sends from the address.
     socket: usize,
-    /// To pin as the source; `None` where the socket is bound to it, or where it is not an address of this machine but
-    /// of the NAT before it.
+    /// The source address to pin; `None` where the socket is bound to it, or where it is not an address of this machine
+    /// but of the NAT before it.
     source: Option<IpAddr>,
-    /// Not an address of this machine.
+    /// The address is not one of this machine.
     translated: bool,
 }
 
-/// Where a datagram is to leave.
+/// The way out of a datagram: socket and source address.
 #[derive(Debug, Clone, Copy)]
 struct Route {
     socket: usize,
@@ -164,7 +165,7 @@ impl MediaSockets {
         })
     }
 
-    /// The addresses under which peers can reach the sockets: the host candidates.
+    /// The addresses at which peers can reach the sockets: the host candidates.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.addresses
             .iter()
@@ -177,7 +178,7 @@ impl MediaSockets {
         self.port
     }
 
-    /// What happened so far.
+    /// The counters so far.
     pub fn counters(&self) -> &UdpCounters {
         &self.counters
     }
@@ -206,7 +207,7 @@ impl MediaSockets {
         if self.addresses.iter().any(|a| a.advertised == local) {
             return Some(local);
         }
-        // Behind a NAT the datagram was sent to the outer address. With several of them one cannot know which.
+        // Behind a NAT the datagram was sent to the outer address. With several of them it cannot be known which.
         let mut outer = self
             .addresses
             .iter()
@@ -240,7 +241,7 @@ impl MediaSocket {
             socket.set_only_v6(true)?;
         }
         socket.set_nonblocking(true)?;
-        // More than the system allows is cut down to it, without an error.
+        // A size above what the system allows is cut down, without an error.
         let _ = socket.set_recv_buffer_size(SOCKET_BUFFER);
         let _ = socket.set_send_buffer_size(SOCKET_BUFFER);
         socket.bind(&address.into())?;
@@ -287,33 +288,33 @@ fn is_without_ipv6(error: &io::Error) -> bool {
     )
 }
 
-/// What [`MediaSockets::wait`] found ready.
+/// The sockets that [`MediaSockets::wait`] found ready.
 #[derive(Debug, Clone, Copy)]
 pub struct Ready(u32);
 
 impl Ready {
-    /// Nothing: the time has passed.
+    /// Nothing is ready: the time has passed.
     pub const NONE: Self = Self(0);
 
-    /// The wake was signalled.
+    /// Whether the wake was signalled.
     pub fn woken(self) -> bool {
         self.0 & 1 != 0
     }
 
-    /// Socket `index` has datagrams.
+    /// Whether socket `index` has datagrams.
     pub fn readable(self, index: usize) -> bool {
         self.0 >> (index + 1) & 1 != 0
     }
 }
 
-/// Wakes a thread out of [`MediaSockets::wait`].
+/// A signal that wakes a thread out of [`MediaSockets::wait`].
 #[derive(Debug)]
 pub struct Wake {
     event: OwnedFd,
 }
 
 impl Wake {
-    /// A new one, not signalled.
+    /// A wake that is not signalled.
     pub fn new() -> io::Result<Self> {
         Ok(Self {
             event: sys::event_fd()?,
@@ -325,7 +326,7 @@ impl Wake {
         sys::event_signal(self.event.as_fd());
     }
 
-    /// To be called before looking at what the signal was for.
+    /// Clears the signal. Call before looking at what the signal was for.
     pub fn clear(&self) {
         sys::event_clear(self.event.as_fd());
     }
@@ -354,8 +355,8 @@ impl Receiver {
         }
     }
 
-    /// Receives what waits on socket `index`, at most one batch, and gives each datagram to `handle`. Returns false when
-    /// nothing (more) waits.
+    /// Receives the datagrams that wait on socket `index`, at most one batch, and gives each datagram to `handle`.
+    /// Returns false when nothing (more) waits.
     pub fn receive(
         &mut self,
         sockets: &MediaSockets,

@@ -17,7 +17,8 @@ use libc::{
     sockaddr_in6,
 };
 
-/// Messages of one `recvmmsg` or `sendmmsg`. Beyond this the cost of the call itself is lost in that of the packets.
+/// The most messages of one `recvmmsg` or `sendmmsg`. Beyond this the cost of the call itself is lost in that of the
+/// packets.
 pub(super) const MAX_MESSAGES: usize = 64;
 
 /// Control bytes of one message: room for packet info (40) and one integer (24), and as much again to spare.
@@ -40,13 +41,13 @@ pub(super) struct Received {
     pub(super) slot: usize,
     /// The sender.
     pub(super) remote: SocketAddr,
-    /// The local address it was sent to, where the socket tells.
+    /// The local address that it was sent to, where the socket tells.
     pub(super) local: Option<IpAddr>,
     /// Bytes in the message's buffer.
     pub(super) len: usize,
-    /// Size of each datagram in it but the last, which may be shorter.
+    /// Size of each datagram in the message but the last, which may be shorter.
     pub(super) segment: usize,
-    /// Longer than its buffer: the rest is lost.
+    /// The message was longer than its buffer: the rest is lost.
     pub(super) truncated: bool,
 }
 
@@ -57,7 +58,7 @@ pub(super) struct Message {
     pub(super) remote: SocketAddr,
     /// The local address to send from; the kernel's choice where `None`.
     pub(super) source: Option<IpAddr>,
-    /// First byte in the slab.
+    /// Offset of the first byte in the slab.
     pub(super) start: usize,
     /// Bytes in all.
     pub(super) len: usize,
@@ -436,17 +437,17 @@ pub(super) fn event_clear(event: BorrowedFd<'_>) {
     };
 }
 
-/// What [`wait`] waits for.
+/// An event that [`wait`] waits for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Interest {
-    /// Something can be read.
+    /// The descriptor can be read.
     Readable,
-    /// Something can be sent.
+    /// The descriptor can be written.
     Writable,
 }
 
-/// Waits until one of `fds` is ready or `timeout` has passed (`None`: for ever), and says which are; bit `i` is `fds[i]`.
-/// An interrupted wait returns early with nothing ready. At most 32 descriptors.
+/// Waits until one of `fds` is ready or `timeout` has passed (`None`: for ever), and says which are; bit `i` is
+/// `fds[i]`. An interrupted wait returns early with nothing ready. At most 32 descriptors.
 pub(super) fn wait(
     fds: &[BorrowedFd<'_>],
     interest: Interest,

@@ -1,5 +1,5 @@
-//! Events that their receiver turns away: one of them must not hold back what its room has to say for a day. Each is repeated
-//! beside its lane, in the end out of order, until it is taken, refused or too old.
+//! Events that their receiver turns away: one of them must not hold back its room's events for a day. Each is repeated
+//! beside its lane, and so out of order, until it is taken, refused or too old.
 
 use std::{
     collections::HashMap,
@@ -15,11 +15,11 @@ use super::{
     outbox::Stored,
 };
 
-/// How many events of each lane are set aside, where there are any. The outbox knows which.
+/// Number of events of each lane that are set aside, where there are any. The outbox knows which.
 pub(super) type Asides = HashMap<Lane, usize>;
 
 impl Inner {
-    /// From now on this event is repeated beside the others of its lane.
+    /// Sets an event aside: it is repeated beside the others of its lane from now on.
     pub(super) async fn set_aside(
         self: &Arc<Self>,
         receiver: &Receiver,
@@ -38,7 +38,7 @@ impl Inner {
             tokio::time::sleep(DISK_RETRY).await;
         }
         if is_first {
-            // Once for each receiver and room, until it takes them again.
+            // Logged once for each receiver and room, until the receiver takes its events again.
             let (receiver, room) = (&receiver.origin, sid(event));
             tracing::warn!(receiver, room, %status, "a receiver turns a webhook event away again and again: \
                  it is set aside and repeated, later events go on");
@@ -46,7 +46,7 @@ impl Inner {
         }
     }
 
-    /// Repeats what is set aside of this lane, round after round, until nothing is.
+    /// Repeats the events that this lane has set aside, round after round, until there are none.
     async fn repeat(self: Arc<Self>, lane: Lane) {
         let Some(receiver) = self.receivers.iter().find(|r| r.url == lane.url) else {
             return debug_assert!(false, "a lane without a receiver");
@@ -69,7 +69,7 @@ impl Inner {
         }
     }
 
-    /// One round: each event once, the oldest first, as long as somebody is there to answer.
+    /// Makes one round: each event once, the oldest first, as long as the receiver answers.
     async fn repeat_once(
         &self,
         receiver: &Receiver,
@@ -77,7 +77,7 @@ impl Inner {
         settled: &mut usize,
     ) -> anyhow::Result<()> {
         let mut last = 0;
-        // Read each time: what waits for hours waits on disk.
+        // Read anew each time: events that wait for hours wait on disk.
         while let Some(event) = self.outbox.next_aside(lane, last).await? {
             last = event.sequence;
             match receiver.post(&event, self.max_age, &self.metrics).await {

@@ -1,4 +1,4 @@
-//! Posting an event until its receiver has taken it.
+//! The delivery of an event: it is posted until its receiver has taken it.
 
 use std::{
     sync::Arc,
@@ -26,24 +26,24 @@ use crate::{
     metrics::{Metrics, WebhookOutcome},
 };
 
-/// Requests under way to one receiver. Each room has at most one.
+/// The most requests under way to one receiver. Each room has at most one.
 const CONCURRENCY: usize = 32;
 
-/// A receiver that has not answered by then has failed.
+/// The time in which a receiver must answer: after it, the attempt has failed.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The pause after the first failed attempt. It doubles with each further one, up to the longest.
+/// The pause after the first failed attempt. It doubles with each further one, up to [`LONGEST_PAUSE`].
 const FIRST_PAUSE: Duration = Duration::from_millis(if cfg!(test) { 5 } else { 1250 });
 pub(super) const LONGEST_PAUSE: Duration =
     Duration::from_millis(if cfg!(test) { 100 } else { 30_000 });
 
-/// How long a receiver has to check the signature. LiveKit's value.
+/// The time in which a receiver must check the signature. LiveKit's value.
 const SIGNATURE_TTL: Duration = Duration::from_secs(5 * 60);
 
-/// Where events go.
+/// A receiver of events.
 pub(super) struct Receiver {
     pub(super) url: Arc<str>,
-    /// What the log may say of the address.
+    /// The part of the address that may be logged.
     pub(super) origin: String,
     uri: Uri,
     api_key: String,
@@ -52,31 +52,32 @@ pub(super) struct Receiver {
     slots: Semaphore,
 }
 
-/// One without TLS needs no certificates of authorities on this machine.
+/// The HTTP client. One without TLS needs no certificates of authorities on this machine.
 enum HttpClient {
     Plain(Client<HttpConnector, Full<Bytes>>),
     Tls(Client<HttpsConnector<HttpConnector>, Full<Bytes>>),
 }
 
-/// An event that its receiver has turned away so often, in about 20 s, is set aside: it is there, and does not take this one.
+/// The number of attempts, in about 20 s, after which an event that its receiver turns away is set aside: the receiver
+/// is there, and does not take this event.
 const TURNED_AWAY: u32 = 5;
 
-/// What became of one attempt.
+/// The outcome of one attempt.
 enum Attempt {
     Taken,
-    /// Trying again would change nothing.
+    /// The receiver refuses the event: trying again would change nothing.
     Refused(StatusCode),
-    /// Something is wrong at the receiver, perhaps with this event.
+    /// The receiver has a fault, perhaps with this event.
     TurnedAway(StatusCode),
-    /// No answer of the receiver itself: it is not there, or has no time for any.
+    /// The receiver itself did not answer: it is not there, or has no time.
     Failed(String),
 }
 
-/// What became of an event, for now.
+/// The outcome of an event, for now.
 pub(super) enum Outcome {
-    /// It was taken, refused, or grew too old: which.
+    /// The event was taken, refused, or grew too old: which.
     Over(&'static str),
-    /// There was an answer, by which it was not taken.
+    /// The receiver answered that it does not take the event.
     TurnedAway(StatusCode),
     Unanswered,
 }
@@ -106,8 +107,8 @@ impl Receiver {
         })
     }
 
-    /// Posts an event until it is taken, refused or too old, and returns which; or else the status by which it was turned away
-    /// too often for those behind it to wait. While nobody is there to answer, they wait.
+    /// Posts an event until it is taken, refused or too old, and returns which; or the status with which it was turned
+    /// away too often for the events behind it to wait. While the receiver does not answer at all, they wait.
     pub(super) async fn deliver(
         &self,
         event: &Stored,
@@ -194,7 +195,7 @@ impl Receiver {
     }
 }
 
-/// Waits for about so long: many rooms failed at the same moment, and need not all come back at the same moment.
+/// Waits for about `pause`: many rooms failed at the same moment, and need not all come back at the same moment.
 pub(super) async fn rest(pause: Duration) {
     tokio::time::sleep(pause.mul_f64(rand::random_range(0.75..1.25))).await;
 }
@@ -208,7 +209,7 @@ const REFUSALS: [StatusCode; 4] = [
     StatusCode::UNPROCESSABLE_ENTITY,
 ];
 
-/// What proxies say of a receiver that is not there, and a receiver of itself that has too much to do.
+/// Statuses of proxies whose receiver is not there, and of a receiver that has too much to do.
 const OUTAGES: [StatusCode; 4] = [
     StatusCode::TOO_MANY_REQUESTS,
     StatusCode::BAD_GATEWAY,
@@ -216,7 +217,7 @@ const OUTAGES: [StatusCode; 4] = [
     StatusCode::GATEWAY_TIMEOUT,
 ];
 
-/// Redirects are not followed: the administrator named the receiver.
+/// The outcome by status. Redirects are not followed: the administrator named the receiver.
 fn judge(status: StatusCode) -> Attempt {
     match status {
         _ if status.is_success() => Attempt::Taken,

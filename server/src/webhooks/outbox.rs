@@ -17,26 +17,26 @@ const TABLE: &str = "CREATE TABLE IF NOT EXISTS webhook (
 
 const INDEX: &str = "CREATE INDEX IF NOT EXISTS webhook_lane ON webhook (url, room, sequence)";
 
-/// Events for which their lanes do not wait, by sequence number.
+/// The table of events that are set aside, by sequence number.
 const ASIDE: &str = "CREATE TABLE IF NOT EXISTS aside (sequence INTEGER PRIMARY KEY) STRICT";
 
-/// A server that starts finds out anew which these are.
+/// Empties that table: a server that starts finds out anew which events belong there.
 const NONE_ASIDE: &str = "DELETE FROM aside";
 
 /// An event for one receiver, not yet on disk.
 pub(super) struct Entry {
     pub(super) lane: Lane,
     pub(super) body: Arc<str>,
-    /// Seconds since 1970.
+    /// When the event was made, seconds since 1970.
     pub(super) created_at: i64,
 }
 
 /// An event that waits.
 pub(super) struct Stored {
-    /// Grows from event to event.
+    /// Number that grows from event to event.
     pub(super) sequence: i64,
     pub(super) body: String,
-    /// Seconds since 1970.
+    /// When the event was made, seconds since 1970.
     pub(super) created_at: i64,
 }
 
@@ -50,7 +50,7 @@ impl Outbox {
         Ok(Self(pool))
     }
 
-    /// Forgets what waits for receivers that are configured no longer.
+    /// Forgets events for receivers that are configured no longer.
     pub(super) async fn forget_others(&self, urls: &[String]) -> sqlx::Result<()> {
         let rows = sqlx::query("SELECT DISTINCT url FROM webhook")
             .fetch_all(&self.0)
@@ -91,7 +91,7 @@ impl Outbox {
         Ok(sequences)
     }
 
-    /// Lanes with something in them, and the last sequence number of each.
+    /// Lanes that have events, and the last sequence number of each.
     pub(super) async fn lanes(&self) -> sqlx::Result<Vec<(Lane, i64)>> {
         let select = "SELECT url, room, MAX(sequence) FROM webhook GROUP BY url, room";
         let rows = sqlx::query(select).fetch_all(&self.0).await?;
@@ -109,7 +109,7 @@ impl Outbox {
         self.select(select, lane, after).await
     }
 
-    /// The same of those that are set aside.
+    /// The event that is next among those set aside of a lane, after this sequence number.
     pub(super) async fn next_aside(&self, lane: &Lane, after: i64) -> sqlx::Result<Option<Stored>> {
         let select = "SELECT sequence, body, created_at FROM webhook WHERE url = ? AND room = ? AND sequence > ? \
                       AND sequence IN (SELECT sequence FROM aside) ORDER BY sequence LIMIT 1";
@@ -135,7 +135,7 @@ impl Outbox {
         }))
     }
 
-    /// From now on this event is found by [`Outbox::next_aside`].
+    /// Sets an event aside: [`Outbox::next_aside`] finds it from now on.
     pub(super) async fn set_aside(&self, sequence: i64) -> sqlx::Result<()> {
         sqlx::query("INSERT INTO aside (sequence) VALUES (?) ON CONFLICT DO NOTHING")
             .bind(sequence)
@@ -159,7 +159,7 @@ impl Outbox {
         transaction.commit().await
     }
 
-    /// Length of the bodies of each room together.
+    /// Number of bytes of all bodies of each room.
     pub(super) async fn bytes(&self) -> sqlx::Result<Vec<(Arc<str>, i64)>> {
         let sum = "SELECT room, SUM(LENGTH(CAST(body AS BLOB))) FROM webhook GROUP BY room";
         let rows = sqlx::query(sum).fetch_all(&self.0).await?;
