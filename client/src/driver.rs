@@ -30,25 +30,25 @@ use crate::{
     peer_connection::DataChannel,
 };
 
-/// Longest time from the WebSocket's opening to a running connection; LiveKit's clients wait as long.
+/// The longest time from the WebSocket's opening to a running connection; LiveKit's clients wait as long.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(15);
 
-/// Events that may wait for the owner. Media beyond that are dropped, everything else waits.
+/// The most events that wait for the owner. Media beyond that is dropped, everything else waits.
 const EVENT_QUEUE: usize = 4096;
 
-/// Calls that may wait for the task.
+/// The most calls that wait for the task.
 const COMMAND_QUEUE: usize = 256;
 
-/// How to connect.
+/// Options of [`Client::connect`].
 #[derive(Debug, Clone, Default)]
 pub struct ConnectOptions {
-    /// How to join. There is one socket, for datagrams: [`Options::subscriber`] and [`crate::PeerConfig::tcp`] are not
-    /// heeded.
+    /// The participant's options. There is one socket, for datagrams: [`Options::subscriber`] and
+    /// [`crate::PeerConfig::tcp`] are not heeded.
     pub participant: Options,
-    /// Our address for media. By default the one from which the server was reached.
+    /// Our address for media. `None`: the one from which the server was reached.
     pub local: Option<IpAddr>,
-    /// How long datagrams gather after the first before they are read: less work for each where one machine is many
-    /// participants, and as much delay.
+    /// The time that datagrams gather after the first before they are read: less work for each where one machine is
+    /// many participants, and as much delay.
     pub gather_datagrams: Duration,
 }
 
@@ -61,7 +61,7 @@ pub struct Client {
     events: mpsc::Receiver<Event>,
 }
 
-/// What can be asked of a connected participant. The last one dropped (with its [`Client`]) leaves the room.
+/// A handle to a connected participant. The last one dropped (with its [`Client`]) leaves the room.
 #[derive(Debug, Clone)]
 pub struct Handle {
     calls: mpsc::Sender<Call>,
@@ -91,7 +91,7 @@ impl Client {
         let udp = UdpSocket::bind(bind).await.map_err(refused)?;
         let address = udp.local_addr().map_err(refused)?;
         let mut settings = options.participant;
-        // One socket, for datagrams.
+        // There is one socket, for datagrams.
         (settings.subscriber, settings.peer.tcp) = (None, false);
         let participant = Participant::new(settings, address, Instant::now())?;
         let (calls, call_queue) = mpsc::channel(COMMAND_QUEUE);
@@ -143,7 +143,7 @@ impl Client {
             .unwrap_or(Err(Error::Timeout(what)))
     }
 
-    /// For use by other tasks.
+    /// A handle for use by other tasks.
     pub fn handle(&self) -> Handle {
         self.handle.clone()
     }
@@ -171,14 +171,14 @@ impl Handle {
     /// Runs `f` on the participant, in its task.
     ///
     /// # Errors
-    /// [`Error::Ended`].
+    /// [`Error::Ended`] when the session has ended.
     pub async fn call<R: Send + 'static>(
         &self,
         f: impl FnOnce(&mut Participant, Instant) -> R + Send + 'static,
     ) -> Result<R, Error> {
         let (reply, result) = oneshot::channel();
         let call = Box::new(move |participant: &mut Participant, now: Instant| {
-            // Nobody waits any more when the caller was dropped.
+            // Sending fails when the caller was dropped.
             let _ = reply.send(f(participant, now));
         });
         self.calls.send(call).await.map_err(|_| Error::Ended)?;
@@ -188,7 +188,7 @@ impl Handle {
     /// Publishes a track; returns our id of it. [`Event::TrackPublished`] says when to write.
     ///
     /// # Errors
-    /// [`Error::Ended`].
+    /// [`Error::Ended`] when the session has ended.
     pub async fn publish(&self, publish: Publish) -> Result<String, Error> {
         self.call(move |participant, now| participant.publish(publish, now))
             .await
@@ -217,7 +217,7 @@ impl Handle {
     /// See [`Participant::set_subscribed`].
     ///
     /// # Errors
-    /// [`Error::Ended`].
+    /// [`Error::Ended`] when the session has ended.
     pub async fn set_subscribed(
         &self,
         tracks: Vec<TrackSid>,
@@ -230,7 +230,7 @@ impl Handle {
     /// See [`Participant::set_track_setting`].
     ///
     /// # Errors
-    /// [`Error::Ended`].
+    /// [`Error::Ended`] when the session has ended.
     pub async fn set_track_setting(
         &self,
         track: TrackSid,
@@ -308,7 +308,7 @@ impl Handle {
     /// The figures up to now.
     ///
     /// # Errors
-    /// [`Error::Ended`].
+    /// [`Error::Ended`] when the session has ended.
     pub async fn stats(&self) -> Result<Stats, Error> {
         self.call(|participant, _| participant.stats()).await
     }

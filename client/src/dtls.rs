@@ -1,7 +1,7 @@
 //! DTLS for str0m with timers for a path that ICE has just seen answer.
 //!
-//! str0m's own choice is that of RFC 6347 for a path nobody knows: a lost handshake packet costs a second, a second one
-//! two more. Browsers begin with 50 ms; so do we.
+//! str0m's own choice is that of RFC 6347 for an unknown path: a lost handshake packet costs a second, a second one two
+//! more. Browsers begin with 50 ms; so do we.
 
 use std::{
     fmt,
@@ -19,13 +19,13 @@ use str0m::{
     },
 };
 
-/// Until a flight is sent again, the first time; doubled each time after.
+/// The time until a flight is sent again, the first time; doubled each time after.
 const FIRST_RETRANSMISSION: Duration = Duration::from_millis(50);
 
-/// The last one is sent after 25 s or so; a join has long failed by then.
+/// The number of times that a flight is sent again. The last is after 25 s or so; a join has long failed by then.
 const RETRANSMISSIONS: usize = 8;
 
-/// Everything as str0m has it, but for the timers.
+/// A provider that is str0m's but for the timers.
 pub fn provider() -> Arc<CryptoProvider> {
     static PROVIDER: OnceLock<Arc<CryptoProvider>> = OnceLock::new();
     let provider = || {

@@ -1,8 +1,8 @@
-//! What can go wrong in a participant, and at whose door it lies.
+//! The errors of a participant, by whose fault they are.
 
 use protocol::TrackSid;
 
-/// Why a participant could not do what was asked, or what the server did wrong.
+/// An error of the caller, of the server or of the network.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
     /// The local address cannot be an ICE host candidate (unspecified, multicast).
@@ -49,7 +49,7 @@ pub enum Error {
     Signal {
         /// The server's URL without its query.
         url: String,
-        /// What the WebSocket layer said.
+        /// The WebSocket layer's words.
         reason: String,
     },
     /// A socket could not be opened or used.
@@ -57,7 +57,7 @@ pub enum Error {
     Socket {
         /// The local address.
         address: std::net::SocketAddr,
-        /// What the operating system said.
+        /// The operating system's error.
         source: std::io::Error,
     },
     /// Something did not happen in time.

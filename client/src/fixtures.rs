@@ -2,7 +2,7 @@
 
 use crate::media::{Layer, OPUS_CLOCK, VIDEO_CLOCK};
 
-/// Frames a second of every [`moving_picture`].
+/// Frames per second of every [`moving_picture`].
 pub const FRAMES_PER_SECOND: u32 = 30;
 
 /// RTP ticks from one video frame to the next.
@@ -14,7 +14,8 @@ pub const OPUS_FRAME_TICKS: u32 = OPUS_CLOCK / 50;
 /// 20 ms of silence: a CELT frame whose silence flag is set (RFC 6716 section 4.3).
 pub const OPUS_SILENCE: &[u8] = &[0xf8, 0xff, 0xfe];
 
-/// What an encoder with DTX sends every 400 ms of silence: a code-0 packet without a frame (RFC 6716 section 3.2.1).
+/// The packet that an encoder with DTX sends every 400 ms of silence: a code-0 packet without a frame (RFC 6716 section
+/// 3.2.1).
 pub const OPUS_DTX: &[u8] = &[0xf8];
 
 /// Sizes of the canned pictures, lowest first, as a publisher of three simulcast layers sends them.
@@ -51,7 +52,7 @@ pub fn moving_picture(size: PictureSize) -> Vec<&'static [u8]> {
     })
 }
 
-/// A moving picture without end, in one size or as simulcast layers, that starts anew with a key frame when asked.
+/// A moving picture without end, in one size or as simulcast layers, that begins anew with a key frame when asked.
 #[derive(Debug, Clone)]
 pub struct MovingPicture {
     streams: Vec<Loop>,
@@ -69,12 +70,12 @@ struct Loop {
 pub type LayerFrame = (Option<Layer>, &'static [u8]);
 
 impl MovingPicture {
-    /// One stream of this size, without layers.
+    /// A picture in one stream of this size, without layers.
     pub fn single(size: PictureSize) -> Self {
         Self::new([(None, size)])
     }
 
-    /// Three layers.
+    /// A picture in three layers.
     pub fn simulcast() -> Self {
         Self::new(Layer::ALL.map(Some).into_iter().zip(PictureSize::ALL))
     }
@@ -91,7 +92,7 @@ impl MovingPicture {
         }
     }
 
-    /// The next frame of this layer is a key frame.
+    /// Makes the next frame of this layer a key frame.
     pub fn restart(&mut self, layer: Option<Layer>) {
         for stream in self
             .streams

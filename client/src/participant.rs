@@ -1,11 +1,11 @@
 //! A participant of a LiveKit room, without sockets: signal messages and datagrams go in, signal messages, datagrams
 //! and events come out.
 //!
-//! Its life: [`Participant::join_parameter`] goes into the WebSocket's URL; each message of that WebSocket goes to
-//! [`Participant::handle_signal`], each datagram to [`Participant::handle_datagram`]; after every call the owner drains
-//! [`Participant::poll_signal`], [`Participant::poll_transmit`] and [`Participant::poll_event`], and wakes it at
-//! [`Participant::poll_timeout`]. When [`Event::Reconnecting`] comes, the owner opens a WebSocket again with a fresh
-//! join parameter.
+//! The life of a participant: [`Participant::join_parameter`] goes into the WebSocket's URL; each message of that
+//! WebSocket goes to [`Participant::handle_signal`], each datagram to [`Participant::handle_datagram`]; after every
+//! call the owner drains [`Participant::poll_signal`], [`Participant::poll_transmit`] and [`Participant::poll_event`],
+//! and calls [`Participant::handle_timeout`] at [`Participant::poll_timeout`]. When [`Event::Reconnecting`] comes, the
+//! owner opens a WebSocket again with a fresh join parameter.
 
 mod negotiate;
 mod publish;
@@ -39,27 +39,27 @@ pub use subscribe::TrackSetting;
 use publish::Publication;
 use subscribe::Subscription;
 
-/// How a participant joins.
+/// Options of a participant.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// Receive every track of the room without asking.
+    /// Every track of the room is received without asking.
     pub auto_subscribe: bool,
-    /// Tell the server that sizes are asked for with [`Participant::set_track_setting`].
+    /// The server is told that sizes are asked for with [`Participant::set_track_setting`].
     pub adaptive_stream: bool,
-    /// Put the first offer into the join request. Firefox does not; servers must cope with both.
+    /// The first offer is in the join request. Firefox does not do so; servers must cope with both.
     pub offer_with_join: bool,
-    /// How long sections that the server lacks for our subscriptions gather before they are offered: of tracks that come within
-    /// it, one offer is made. Zero offers at once, as LiveKit's clients do.
+    /// The time that sections which the server lacks for our subscriptions gather before they are offered: one offer is
+    /// made for the tracks that come within it. Zero offers at once, as LiveKit's clients do.
     pub gather_sections: Duration,
     /// Metadata of the participant (needs the grant).
     pub metadata: String,
     /// Attributes of the participant (needs the grant).
     pub attributes: HashMap<String, String>,
-    /// The peer connection.
+    /// Options of the peer connection.
     pub peer: PeerConfig,
-    /// Speak the older protocol, with two peer connections: the address of the one on which we receive, and which the
-    /// server offers. The other, at the address of [`Participant::new`], sends. Not with [`Client`](crate::Client), which
-    /// has one socket.
+    /// Set for the older protocol, with two peer connections: the address of the one on which we receive, and which the
+    /// server offers. The other, at the address of [`Participant::new`], sends. Not with [`Client`](crate::Client),
+    /// which has one socket.
     pub subscriber: Option<SocketAddr>,
 }
 
@@ -78,16 +78,16 @@ impl Default for Options {
     }
 }
 
-/// How a broken session goes on.
+/// The way in which a broken session goes on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reconnect {
-    /// Same participant sid, same peer connection with ICE restarted.
+    /// The session is resumed: same participant sid, same peer connection with ICE restarted.
     Resume,
-    /// As if joining anew; what was published is published again.
+    /// The session begins anew; published tracks are published again.
     Full,
 }
 
-/// What a participant reports.
+/// An event of a participant.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
     /// The server took us in.
@@ -102,34 +102,34 @@ pub enum Event {
     Reconnecting(Reconnect),
     /// The server resumed the session.
     Resumed,
-    /// It is over.
+    /// The session is over.
     Left(DisconnectReason),
     /// People came, went (state `DISCONNECTED`) or changed.
     ParticipantsChanged(Vec<ParticipantInfo>),
     /// A track of ours has its sid and is negotiated: it may be written.
     TrackPublished {
-        /// Our id of it.
+        /// Our id of the track.
         cid: String,
-        /// The server's.
+        /// The server's id of the track.
         track: TrackSid,
     },
     /// The server ended a track of ours.
     TrackUnpublished {
-        /// Our id of it.
+        /// Our id of the track.
         cid: String,
     },
     /// The server muted a track of ours (or a moderator through it).
     TrackMuted {
-        /// Our id of it.
+        /// Our id of the track.
         cid: String,
-        /// Muted now.
+        /// The track is muted now.
         muted: bool,
     },
     /// A track has a section and its packets may come.
     TrackSubscribed {
         /// The track.
         track: TrackSid,
-        /// Who publishes it, where known.
+        /// The publisher, where known.
         publisher: Option<ParticipantSid>,
         /// Audio or video.
         kind: MediaKind,
@@ -171,7 +171,7 @@ pub enum Event {
     },
     /// A packet of the channel `_data_track`, opaque.
     DataTrack(Vec<u8>),
-    /// Who speaks, as the server sent it: the changes only.
+    /// Changes of active speakers, as the server sent them.
     SpeakersChanged(Vec<SpeakerInfo>),
     /// A newer token, for the next connection.
     TokenRefreshed(String),
@@ -190,36 +190,37 @@ pub struct Stats {
     pub connected: Option<Instant>,
     /// Round-trip time of the last ping over the signal connection.
     pub signal_round_trip: Option<Duration>,
-    /// What we send.
+    /// Figures of the tracks that we publish.
     pub published: Vec<PublishedStats>,
-    /// What we receive.
+    /// Figures of the tracks that we receive.
     pub subscribed: Vec<SubscribedStats>,
 }
 
-/// Figures of a track we publish.
+/// Figures of a track that we publish.
 #[derive(Debug, Clone)]
 pub struct PublishedStats {
-    /// Our id of it.
+    /// Our id of the track.
     pub cid: String,
-    /// The server's id of it.
+    /// The server's id of the track.
     pub track: Option<TrackSid>,
-    /// One entry a layer; one with `None` for a track without layers.
+    /// One entry for each layer; one with `None` for a track without layers.
     pub streams: Vec<(Option<Layer>, SendStats)>,
 }
 
-/// Figures of a track we receive.
+/// Figures of a track that we receive.
 #[derive(Debug, Clone)]
 pub struct SubscribedStats {
     /// The track.
     pub track: TrackSid,
-    /// Who publishes it, where known.
+    /// The publisher, where known.
     pub publisher: Option<ParticipantSid>,
     /// Audio or video.
     pub kind: MediaKind,
-    /// What came since it was subscribed.
+    /// Figures since the track was subscribed.
     pub received: ReceiveStats,
 }
 
+/// The phase of the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// The join response has not come.
@@ -230,15 +231,15 @@ enum Phase {
     Left,
 }
 
-/// A participant; see the module's documentation.
+/// A participant of a LiveKit room, as a state machine without sockets and clock.
 #[derive(Debug)]
 pub struct Participant {
     options: Options,
     local: SocketAddr,
     peer: PeerConnection,
-    /// Of two, the one on which we receive.
+    /// The second peer connection, on which we receive, if there are two.
     subscriber: Option<PeerConnection>,
-    /// ICE lost the server, on one of them.
+    /// ICE lost the server, on one of the peer connections.
     lost: bool,
     phase: Phase,
     me: Option<ParticipantInfo>,
@@ -246,12 +247,12 @@ pub struct Participant {
     publications: Vec<Publication>,
     published: u32,
     subscriptions: Vec<Subscription>,
-    /// Our wishes, for the server to hear again after a resume.
+    /// Our settings of tracks, which are repeated after a resume.
     settings: BTreeMap<TrackSid, TrackSetting>,
     negotiation: negotiate::Negotiation,
     heartbeat: signal::Heartbeat,
     reliable_sequence: u32,
-    /// The number of the last reliable packet of each sender, by its sid: what is sent again comes once.
+    /// The number of the last reliable packet of each sender, by its sid: packets that come again are dropped.
     received: BTreeMap<String, u32>,
     signals: VecDeque<SignalRequest>,
     events: VecDeque<Event>,
@@ -261,10 +262,10 @@ pub struct Participant {
 }
 
 impl Participant {
-    /// A participant whose media come and go through `local`, a specific address.
+    /// A participant whose media uses `local`, a specific address.
     ///
     /// # Errors
-    /// [`Error::LocalAddress`].
+    /// [`Error::LocalAddress`] when `local` is not specific.
     pub fn new(options: Options, local: SocketAddr, now: Instant) -> Result<Self, Error> {
         let (peer, subscriber) = connections(&options, local, now)?;
         Ok(Self {
@@ -292,28 +293,28 @@ impl Participant {
         })
     }
 
-    /// Ourselves, once joined.
+    /// Our own participant, once joined.
     pub fn me(&self) -> Option<&ParticipantInfo> {
         self.me.as_ref()
     }
 
-    /// Everybody else.
+    /// The other participants.
     pub fn others(&self) -> &[ParticipantInfo] {
         &self.others
     }
 
-    /// ICE and DTLS are up, on both peer connections where there are two.
+    /// Whether ICE and DTLS are up, on both peer connections where there are two.
     pub fn is_connected(&self) -> bool {
         let subscriber = self.subscriber.as_ref();
         self.peer.is_connected() && subscriber.is_none_or(PeerConnection::is_connected)
     }
 
-    /// The session is over.
+    /// Whether the session is over.
     pub fn has_left(&self) -> bool {
         self.phase == Phase::Left
     }
 
-    /// Takes a datagram in.
+    /// Takes a datagram.
     pub fn handle_datagram(
         &mut self,
         local: SocketAddr,
@@ -326,7 +327,7 @@ impl Participant {
         self.pump(now);
     }
 
-    /// Takes in datagrams that came together, each with its sender.
+    /// Takes datagrams that came together, each with its sender.
     pub fn handle_datagrams<'a>(
         &mut self,
         local: SocketAddr,
@@ -344,7 +345,7 @@ impl Participant {
         }
     }
 
-    /// The instant of [`Self::poll_timeout`] has come.
+    /// Does what is due. Called when the instant of [`Self::poll_timeout`] has come.
     pub fn handle_timeout(&mut self, now: Instant) {
         for peer in std::iter::once(&mut self.peer).chain(&mut self.subscriber) {
             if peer.poll_timeout().is_some_and(|at| at <= now) {
@@ -418,7 +419,8 @@ impl Participant {
         Ok(())
     }
 
-    /// Reliable packets of one sender are numbered from 1; after a lost connection some come again.
+    /// Whether a packet came before. Reliable packets of one sender are numbered from 1; after a lost connection some
+    /// come again.
     fn is_repeated(&mut self, channel: DataChannel, packet: &DataPacket) -> bool {
         if channel != DataChannel::Reliable || packet.sequence == 0 {
             return false;
@@ -443,7 +445,8 @@ impl Participant {
     /// Sends one RTP packet of the published track `cid`. A muted track sends nothing.
     ///
     /// # Errors
-    /// [`Error::UnknownPublication`], [`Error::NotNegotiated`], [`Error::UnknownSection`] for a layer it has not.
+    /// [`Error::UnknownPublication`], [`Error::NotNegotiated`], [`Error::UnknownSection`] for a layer that the track
+    /// has not.
     pub fn write_rtp(
         &mut self,
         cid: &str,
@@ -521,7 +524,7 @@ impl Participant {
         });
     }
 
-    /// Turns what the peer connection reports into what a participant reports.
+    /// Turns the events of the peer connections into events of the participant.
     fn pump(&mut self, now: Instant) {
         while let Some(event) = self.next_peer_event() {
             match event {
@@ -583,12 +586,12 @@ impl Participant {
             return Some(event);
         }
         let subscriber = self.subscriber.as_mut()?;
-        // What we send goes over the channels of the other.
+        // We send over the channels of the other one.
         std::iter::from_fn(|| subscriber.poll_event())
             .find(|event| !matches!(event, PeerEvent::ChannelOpen(_)))
     }
 
-    /// One is up, perhaps again; of two, perhaps not the last.
+    /// A peer connection is up, perhaps again; with two, the other may not be.
     fn on_connected(&mut self, now: Instant) {
         if !self.is_connected() {
             return;
@@ -608,7 +611,7 @@ impl Participant {
     }
 }
 
-/// The only peer connection; or the one that sends, and the one that receives.
+/// The peer connections: the only one; or the one that sends, and the one that receives.
 fn connections(
     options: &Options,
     local: SocketAddr,

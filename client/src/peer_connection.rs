@@ -1,6 +1,6 @@
-//! One WebRTC peer connection as LiveKit's clients have it: it offers, the other side answers; or, of two, the one that
-//! receives: the other side offers. No signalling here,
-//! only SDP strings and datagrams, so that tests and benches can join it to a media engine without a network.
+//! One WebRTC peer connection as LiveKit's clients have it: it offers, the other side answers. With two, the other side
+//! offers the one on which we receive. There is no signalling here, only SDP strings and datagrams, so that tests and
+//! benches can join it to a media engine without a network.
 //!
 //! A [`PeerConnection`] is a state machine: after every call, send what [`PeerConnection::poll_transmit`] yields,
 //! take the events from [`PeerConnection::poll_event`], and call [`PeerConnection::handle_timeout`] when the instant
@@ -31,25 +31,25 @@ use crate::{
 
 pub use send::SendStats;
 
-/// What a peer connection offers first, and what it reports.
+/// Options of a peer connection: its first offer, and its events.
 #[derive(Debug, Clone)]
 pub struct PeerConfig {
     /// Sections of the first offer that only receive audio. LiveKit's clients have 3.
     pub audio_sections: u32,
     /// Sections of the first offer that only receive video. LiveKit's clients have 3.
     pub video_sections: u32,
-    /// Report every received packet ([`PeerEvent::Packet`]).
+    /// Every received packet is reported ([`PeerEvent::Packet`]).
     pub packets: bool,
-    /// Report every received frame ([`PeerEvent::Frame`]). Frames are counted in any case.
+    /// Every received frame is reported ([`PeerEvent::Frame`]). Frames are counted in any case.
     pub frames: bool,
-    /// Take VP9 beside VP8, and send it where the other side takes nothing else: packets only, frames are VP8.
+    /// VP9 is taken beside VP8, and sent where the other side takes nothing else: packets only, frames are VP8.
     pub vp9: bool,
-    /// The datagrams travel in TCP connections that we open (ICE-TCP, RFC 6544).
+    /// Datagrams travel in TCP connections that we open (ICE-TCP, RFC 6544).
     pub tcp: bool,
-    /// Insist on being the server of DTLS, as pion does towards ICE-lite.
+    /// We insist on being the server of DTLS, as pion does towards ICE-lite.
     pub dtls_server: bool,
-    /// Between two reports on what is received and sent (RTCP RR and SR). With many members RFC 3550, section 6.2, wants them
-    /// seldom. `None`: every second for pictures, every five for sounds.
+    /// The time between two reports on received and sent streams (RTCP RR and SR). With many members RFC 3550, section
+    /// 6.2, wants them seldom. `None`: every second for pictures, every five for sounds.
     pub report_interval: Option<Duration>,
 }
 
@@ -82,7 +82,7 @@ pub enum DataChannel {
 impl DataChannel {
     pub(crate) const ALL: [Self; 3] = [Self::Reliable, Self::Lossy, Self::DataTrack];
 
-    /// The label on the wire.
+    /// The channel's label on the wire.
     pub fn label(self) -> &'static str {
         match self {
             Self::Reliable => "_reliable",
@@ -95,15 +95,15 @@ impl DataChannel {
 /// A datagram to send.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Transmit {
-    /// From this address of ours.
+    /// Our address that it leaves from.
     pub local: SocketAddr,
-    /// To this address.
+    /// The address that it goes to.
     pub remote: SocketAddr,
     /// The bytes.
     pub payload: Vec<u8>,
 }
 
-/// A section to send one track on.
+/// A track to send, on a section of its own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SendTrack {
     /// The client's id of the track: the track part of `a=msid`. At most 64 token characters (RFC 8830).
@@ -116,7 +116,7 @@ pub struct SendTrack {
     pub layers: Vec<Layer>,
 }
 
-/// What a peer connection reports.
+/// An event of a peer connection.
 #[derive(Debug, Clone, PartialEq)]
 pub enum PeerEvent {
     /// ICE and DTLS are up for the first time.
@@ -131,28 +131,28 @@ pub enum PeerEvent {
     ChannelOpen(DataChannel),
     /// A data channel's packet.
     Data {
-        /// On which channel it came.
+        /// The channel.
         channel: DataChannel,
-        /// Its bytes.
+        /// The packet's bytes.
         payload: Vec<u8>,
     },
     /// An RTP packet (only with [`PeerConfig::packets`]).
     Packet {
-        /// The section it belongs to.
+        /// The mid of the packet's section.
         mid: String,
         /// The packet.
         packet: IncomingPacket,
     },
     /// A whole frame (only with [`PeerConfig::frames`]).
     Frame {
-        /// The section it belongs to.
+        /// The mid of the frame's section.
         mid: String,
         /// The frame.
         frame: Frame,
     },
     /// The other side asks for a key frame (PLI or FIR).
     KeyFrameRequested {
-        /// The section we send on.
+        /// The mid of the section on which we send.
         mid: String,
         /// The layer, of a simulcast track.
         layer: Option<Layer>,
@@ -164,29 +164,29 @@ pub enum PeerEvent {
 struct Section {
     mid: Mid,
     kind: MediaKind,
-    /// Of a section we send on.
+    /// The track, where we send on the section.
     track: Option<SendTrack>,
-    /// What the next offer says.
+    /// Direction in the next offer.
     direction: Direction,
-    /// One per layer we send.
+    /// One stream for each layer that we send.
     streams: Vec<send::SendStream>,
-    /// Of a section we receive on.
+    /// The assembler, where we receive on the section.
     assembler: FrameAssembler,
     last_key_frame_request: Option<Instant>,
 }
 
-/// A peer connection; see the module's documentation.
+/// A WebRTC peer connection, as a state machine without sockets and clock.
 pub struct PeerConnection {
     rtc: Rtc,
     config: PeerConfig,
     local: SocketAddr,
     sections: Vec<Section>,
-    /// Changes the next offer carries.
+    /// Changes for the next offer.
     wanted: Vec<offer::Change>,
-    /// The offer in flight, and the changes it carries.
+    /// The offer in flight, and its changes.
     pending: Option<(SdpPendingOffer, Vec<offer::Change>)>,
     channels: Vec<(ChannelId, DataChannel)>,
-    /// With labels that LiveKit does not know.
+    /// Channels with labels that LiveKit does not know.
     own_channels: Vec<(ChannelId, String)>,
     transmits: VecDeque<Transmit>,
     events: VecDeque<PeerEvent>,
@@ -211,7 +211,7 @@ impl PeerConnection {
     /// A connection whose only candidate is `local`, which must be a specific address.
     ///
     /// # Errors
-    /// [`Error::LocalAddress`].
+    /// [`Error::LocalAddress`] when `local` is not specific.
     pub fn new(config: PeerConfig, local: SocketAddr, now: Instant) -> Result<Self, Error> {
         let mut builder = Rtc::builder();
         if let Some(interval) = config.report_interval.filter(|it| !it.is_zero()) {
@@ -257,17 +257,17 @@ impl PeerConnection {
         self.local
     }
 
-    /// ICE and DTLS are up.
+    /// Whether ICE and DTLS are up.
     pub fn is_connected(&self) -> bool {
         self.connected && !self.lost && !self.closed
     }
 
-    /// Datagrams that were none of STUN, DTLS, RTP and RTCP.
+    /// Number of datagrams that were none of STUN, DTLS, RTP and RTCP.
     pub fn malformed_datagrams(&self) -> u64 {
         self.malformed
     }
 
-    /// Takes a datagram in.
+    /// Takes a datagram.
     pub fn handle_datagram(
         &mut self,
         local: SocketAddr,
@@ -280,7 +280,7 @@ impl PeerConnection {
         }
     }
 
-    /// Takes in datagrams that came together, each with its sender.
+    /// Takes datagrams that came together, each with its sender.
     pub fn handle_datagrams<'a>(
         &mut self,
         local: SocketAddr,
@@ -291,8 +291,9 @@ impl PeerConnection {
         if let Some((remote, payload)) = datagrams.next() {
             self.handle_datagram(local, remote, payload, now);
         }
-        // With each datagram str0m looks after all of its streams, except where time seems to have stood still; and after
-        // what a packet brings there is nothing to do before the next one. That is done once for all of them.
+        // With each datagram str0m looks after all of its streams, unless time stands still. Between these packets
+        // there is nothing to look after: time stands still for them, and all streams are looked after once, at the
+        // end.
         let before = now.checked_sub(Duration::from_nanos(1)).unwrap_or(now);
         let mut is_settled = true;
         for (remote, payload) in datagrams {
@@ -306,7 +307,7 @@ impl PeerConnection {
         }
     }
 
-    /// Hands a datagram to str0m; `None`: it is of no kind that there is.
+    /// Hands a datagram to str0m; `None`: it is of no known kind.
     fn receive(
         &mut self,
         local: SocketAddr,
@@ -321,7 +322,7 @@ impl PeerConnection {
         Some(self.rtc.handle_input(Input::Receive(at, receive)))
     }
 
-    /// The instant of [`Self::poll_timeout`] has come (earlier calls do no harm).
+    /// Does what is due. Called when the instant of [`Self::poll_timeout`] has come (earlier calls do no harm).
     pub fn handle_timeout(&mut self, now: Instant) {
         let result = self.rtc.handle_input(Input::Timeout(now));
         self.settle(result, now);
@@ -342,7 +343,7 @@ impl PeerConnection {
         self.events.pop_front()
     }
 
-    /// A candidate of the other side that was not in its SDP (`candidate:…`). Unreadable ones are ignored.
+    /// Takes a candidate of the other side that was not in its SDP (`candidate:…`). Unreadable ones are ignored.
     pub fn add_remote_candidate(&mut self, candidate: &str, now: Instant) {
         if let Ok(candidate) = Candidate::from_sdp_string(candidate) {
             self.rtc.add_remote_candidate(candidate);
@@ -350,7 +351,7 @@ impl PeerConnection {
         }
     }
 
-    /// Says goodbye (RTCP BYE, DTLS close) and ends.
+    /// Closes the connection with a goodbye (RTCP BYE, DTLS close).
     pub fn close(&mut self, now: Instant) {
         let result = self.rtc.close();
         self.settle(result, now);
@@ -360,7 +361,7 @@ impl PeerConnection {
     /// Sends a packet on a data channel.
     ///
     /// # Errors
-    /// [`Error::DataChannel`] while it is not open or its buffer is full.
+    /// [`Error::DataChannel`] while the channel is not open or its buffer is full.
     pub fn send_data(
         &mut self,
         channel: DataChannel,
@@ -385,7 +386,7 @@ impl PeerConnection {
         }
     }
 
-    /// Opens an ordered and reliable data channel with a label of one's own.
+    /// Opens an ordered and reliable data channel with a label that LiveKit does not know.
     pub fn open_channel(&mut self, label: &str, now: Instant) {
         let config = ChannelConfig {
             label: label.to_owned(),
@@ -396,10 +397,10 @@ impl PeerConnection {
         self.handle_timeout(now);
     }
 
-    /// Sends a message on such a channel.
+    /// Sends a message on a channel of [`Self::open_channel`].
     ///
     /// # Errors
-    /// [`Error::DataChannel`] while it is not open or its buffer is full.
+    /// [`Error::DataChannel`] while the channel is not open or its buffer is full.
     pub fn send_raw(&mut self, label: &str, payload: &[u8], now: Instant) -> Result<(), Error> {
         let refused = |why| Error::DataChannel("of one's own", why);
         let mut channels = self.own_channels.iter();
@@ -425,12 +426,12 @@ impl PeerConnection {
         self.channels.iter().filter_map(id).collect()
     }
 
-    /// Drains str0m after a mutation: it wants that before the next one.
+    /// Drains str0m after a mutation, before the next one, as str0m requires.
     fn settle(&mut self, result: Result<(), str0m::RtcError>, now: Instant) {
         self.settle_until(result, now, |_| false);
     }
 
-    /// The same up to an event that is the last for now.
+    /// Drains str0m up to an event that is the last for now.
     fn settle_until(
         &mut self,
         result: Result<(), str0m::RtcError>,
@@ -438,7 +439,7 @@ impl PeerConnection {
         is_last: impl Fn(&Event) -> bool,
     ) {
         if let Err(error) = result {
-            // A malformed packet from whomever; str0m stays usable, and says so through `is_alive` otherwise.
+            // A malformed packet from any sender; str0m stays usable, or says otherwise through `is_alive`.
             tracing::debug!(%error, "input refused");
             self.malformed += 1;
         }

@@ -17,7 +17,7 @@ pub(super) type Signal = WebSocketStream<TcpStream>;
 pub(super) struct Endpoint {
     host: String,
     port: u16,
-    /// Without a slash at the end; may be empty.
+    /// Path prefix without a slash at the end; may be empty.
     prefix: String,
     pub(super) token: String,
 }
@@ -41,7 +41,7 @@ impl Endpoint {
         })
     }
 
-    /// A TCP connection to it. IPv4 goes first: a server in development mode has its media there.
+    /// Opens a TCP connection to the server. IPv4 goes first: a server in development mode has its media there.
     pub(super) async fn reach(&self) -> Result<TcpStream, Error> {
         let found = lookup_host((self.host.as_str(), self.port))
             .await

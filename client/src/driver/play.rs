@@ -1,4 +1,4 @@
-//! Plays canned media into a room, for tests and probes.
+//! Canned media, played into a room: for tests and probes.
 
 use std::time::Duration;
 
@@ -14,10 +14,10 @@ use crate::{
 /// Sends the canned tone on the published audio track `cid` in real time, until the track or the session ends.
 ///
 /// # Errors
-/// Those of [`Handle::write_frame`].
+/// The errors of [`Handle::write_frame`].
 pub async fn play_tone(handle: Handle, cid: String) -> Result<(), Error> {
     let mut clock = interval(Duration::from_millis(20));
-    // A late task sends what is due: a listener counts packets.
+    // A task that is late sends all frames that are due: a listener counts packets.
     clock.set_missed_tick_behavior(MissedTickBehavior::Burst);
     let level = Some(AudioLevel {
         dbov: -20,
@@ -38,7 +38,7 @@ pub async fn play_tone(handle: Handle, cid: String) -> Result<(), Error> {
 /// track or the session ends.
 ///
 /// # Errors
-/// Those of [`Handle::write_frame`].
+/// The errors of [`Handle::write_frame`].
 pub async fn play_picture(
     handle: Handle,
     cid: String,

@@ -23,16 +23,17 @@ use super::{
 };
 use crate::{Error, Event, Participant, Reconnect};
 
-/// The server's first message must come within this; LiveKit's clients wait as long.
+/// The time in which the server's first message must come; LiveKit's clients wait as long.
 const RESPONSE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Waits before each attempt to reconnect, milliseconds: those of LiveKit's clients.
+/// The waits before each attempt to reconnect, milliseconds: those of LiveKit's clients.
 const RETRY_DELAYS: [u64; 10] = [0, 300, 1200, 2700, 4800, 7000, 7000, 7000, 7000, 7000];
 
-/// Attempts to resume before the session is given up for a new one.
+/// The number of attempts to resume before the session is given up for a new one.
 const RESUME_ATTEMPTS: usize = 3;
 
-/// Larger than any datagram on an Ethernet path; DTLS flights and RTP are below 1500.
+/// Size of the receive buffer, bytes: larger than any datagram on an Ethernet path; DTLS flights and RTP are below
+/// 1500.
 const MAX_DATAGRAM: usize = 2048;
 
 type Opening = Pin<Box<dyn Future<Output = Result<Signal, Error>> + Send>>;
@@ -44,7 +45,7 @@ enum Link {
     Closed,
 }
 
-/// What woke the task.
+/// An event that woke the task.
 enum Wake {
     Datagram(std::io::Result<(usize, SocketAddr)>),
     Opened(Result<Box<Signal>, Error>),
@@ -54,6 +55,7 @@ enum Wake {
     Timeout,
 }
 
+/// The task of one participant: WebSocket, UDP socket and timers.
 pub(super) struct Task {
     participant: Participant,
     endpoint: Endpoint,
@@ -118,7 +120,7 @@ impl Task {
                     let first = (remote, buffer[..len].to_vec());
                     self.receive(first, &mut buffer).await;
                 }
-                // A port that was unreachable a moment ago; ICE decides whether that matters.
+                // The port was unreachable a moment ago; ICE decides whether that matters.
                 Wake::Datagram(Err(error)) => tracing::debug!(%error, "receive"),
                 Wake::Opened(Ok(signal)) => {
                     self.link = Link::Open(signal);
@@ -190,7 +192,7 @@ impl Task {
             .handle_datagrams(self.local, datagrams, Instant::now());
     }
 
-    /// Sends and reports all that the participant has for the world.
+    /// Sends and reports everything that the participant has to send and to report.
     async fn flush(&mut self) {
         while let Some(transmit) = self.participant.poll_transmit() {
             if let Err(error) = self.udp.send_to(&transmit.payload, transmit.remote).await {
@@ -234,7 +236,7 @@ impl Task {
             }
             Event::TokenRefreshed(token) => self.endpoint.token.clone_from(token),
             Event::Reconnecting(kind) => {
-                // Not yet connected: the owner is told, and decides.
+                // Before the first connection the owner is told, and decides.
                 if self.ready.is_some() {
                     self.report_ready(Err(self
                         .endpoint
@@ -254,7 +256,7 @@ impl Task {
             }
             _ => {}
         }
-        // Nobody listens any more: nothing to keep.
+        // Where nobody listens any more, nothing is kept.
         if !self.events.is_closed() {
             self.waiting.push_back(event);
         }
@@ -302,7 +304,7 @@ impl Task {
             tracing::warn!("the server stays away");
             return self.participant.leave(Instant::now());
         };
-        // Everybody comes back after a restart of the server: not all at once.
+        // Random, so that not everybody comes back at once after a restart of the server.
         let delay = Duration::from_millis(delay * rand::random_range(50..=150) / 100);
         self.attempt += 1;
         let parameter = match self.participant.join_parameter(Instant::now()) {

@@ -1,4 +1,4 @@
-//! RTP packets in, whole frames out, and the figures of a received stream.
+//! The assembly of frames: RTP packets in, whole frames out, with the figures of a received stream.
 
 use std::{
     collections::BTreeMap,
@@ -7,10 +7,10 @@ use std::{
 
 use super::{Frame, IncomingPacket, MediaKind, vp8_key_frame_size};
 
-/// Packets kept while one is missing; at 100 packets a second of video a retransmission has long come by then.
+/// The most packets kept while one is missing; at 100 packets a second of video a retransmission has long come by then.
 const MAX_WAITING: usize = 256;
 
-/// Longest wait for a missing packet. Three retransmission rounds of a slow path.
+/// The longest wait for a missing packet: three retransmission rounds of a slow path.
 const MAX_WAIT: Duration = Duration::from_millis(500);
 
 /// Figures of one received stream (one section, whatever SSRC carries it).
@@ -18,7 +18,7 @@ const MAX_WAIT: Duration = Duration::from_millis(500);
 pub struct ReceiveStats {
     /// Different RTP packets received.
     pub packets: u64,
-    /// Their payload bytes.
+    /// Payload bytes of these packets.
     pub bytes: u64,
     /// Sequence numbers between first and last that never came (so far).
     pub lost: u64,
@@ -30,13 +30,13 @@ pub struct ReceiveStats {
     pub key_frames: u64,
     /// Whole frames that could be decoded.
     pub decodable_frames: u64,
-    /// Frames given up because a packet of them, or of what they build on, never came.
+    /// Frames given up because a packet of them, or of frames they refer to, never came.
     pub dropped_frames: u64,
     /// Times the picture changed its size.
     pub size_changes: u64,
     /// Present picture size.
     pub size: (u16, u16),
-    /// Longest distance between two decodable frames, in ticks of the RTP clock.
+    /// The longest distance between two decodable frames, in ticks of the RTP clock.
     pub longest_gap: u32,
     /// Key frames asked for.
     pub key_frame_requests: u64,
@@ -48,7 +48,7 @@ pub struct ReceiveStats {
     pub last_packet: Option<Instant>,
 }
 
-/// Puts the frames of one section together.
+/// An assembler for the frames of one section.
 #[derive(Debug)]
 pub struct FrameAssembler {
     kind: MediaKind,
@@ -64,7 +64,7 @@ pub struct FrameAssembler {
 }
 
 impl FrameAssembler {
-    /// An empty stream.
+    /// An assembler of an empty stream.
     pub fn new(kind: MediaKind) -> Self {
         Self {
             kind,
@@ -88,7 +88,7 @@ impl FrameAssembler {
         self.ssrc
     }
 
-    /// A key frame is needed before anything can be shown.
+    /// Whether a key frame is needed before anything can be shown.
     pub fn needs_key_frame(&self) -> bool {
         self.kind == MediaKind::Video && !self.continuous && self.stats.packets > 0
     }
@@ -134,7 +134,7 @@ impl FrameAssembler {
         }
     }
 
-    /// Another source carries the section from now on; its figures go on.
+    /// Begins with another source, which carries the section from now on; the figures go on.
     fn restart(&mut self, ssrc: u32) {
         self.ssrc = Some(ssrc);
         self.next = None;
@@ -212,7 +212,7 @@ impl FrameAssembler {
             || oldest.is_some_and(|oldest| now.saturating_duration_since(oldest) > MAX_WAIT)
     }
 
-    /// Goes on behind a gap that will not be filled: at the first frame start after it.
+    /// Continues behind a gap that will not be filled: at the first frame start after it.
     fn skip_gap(&mut self) {
         let present = self
             .next
@@ -227,7 +227,7 @@ impl FrameAssembler {
         self.drop_to_start();
     }
 
-    /// Drops what comes before the first frame start in hand, and goes on from there.
+    /// Drops the packets before the first frame start in hand, and continues from there.
     fn drop_to_start(&mut self) {
         self.next = None;
         while let Some(entry) = self.waiting.first_entry() {

@@ -25,11 +25,11 @@ pub enum MediaKind {
 /// A simulcast layer, lowest first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Layer {
-    /// rid `q`.
+    /// Layer with rid `q`.
     Low,
-    /// rid `h`.
+    /// Layer with rid `h`.
     Medium,
-    /// rid `f`.
+    /// Layer with rid `f`.
     High,
 }
 
@@ -57,7 +57,7 @@ impl Layer {
 pub struct AudioLevel {
     /// Decibels relative to full scale, -127 (silence) to 0 (loudest).
     pub dbov: i8,
-    /// The encoder thinks that somebody speaks.
+    /// The encoder takes the packet for speech.
     pub voice: bool,
 }
 
@@ -93,7 +93,7 @@ pub struct IncomingPacket {
     pub audio_level: Option<AudioLevel>,
     /// The simulcast layer, where the sender names it.
     pub layer: Option<Layer>,
-    /// When it arrived.
+    /// When the packet arrived.
     pub received: Instant,
 }
 
@@ -104,17 +104,17 @@ pub struct Frame {
     pub timestamp: u32,
     /// A key frame (every audio frame is one).
     pub key: bool,
-    /// Every frame it builds on was received whole, back to a key frame.
+    /// Every frame that this one refers to was received whole, back to a key frame.
     pub decodable: bool,
     /// Width and height in pixels, of this or the last key frame; zero for audio.
     pub size: (u16, u16),
     /// The codec's bytes.
     pub data: Vec<u8>,
-    /// When its last missing packet arrived.
+    /// When the last missing packet of the frame arrived.
     pub received: Instant,
 }
 
-/// What a VP8 frame says about itself in its first bytes (RFC 6386 section 9.1): `Some(size)` for a key frame.
+/// The size in a VP8 key frame, `None` for another frame (RFC 6386 section 9.1).
 pub fn vp8_key_frame_size(data: &[u8]) -> Option<(u16, u16)> {
     let [tag, _, _, 0x9d, 0x01, 0x2a, w0, w1, h0, h1, ..] = *data else {
         return None;

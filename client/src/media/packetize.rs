@@ -1,11 +1,12 @@
-//! Frames in, RTP payloads out (RFC 7741 for VP8, RFC 7587 for Opus).
+//! Packetization: frames in, RTP payloads out (RFC 7741 for VP8, RFC 7587 for Opus).
 
 use super::{AudioLevel, MediaKind, OutgoingPacket};
 
-/// Most bytes of a VP8 frame in one packet: 1200 less header, extensions, descriptor, SRTP tag and a tunnel or two.
+/// The most bytes of a VP8 frame in one packet: 1200 less header, extensions, descriptor, SRTP tag and a tunnel or two.
 const MAX_VP8_CHUNK: usize = 1100;
 
-/// Extended, 15-bit picture id, TL0PICIDX and TID present: what libwebrtc sends, and what an SFU has to rewrite.
+/// Length of our VP8 payload descriptor, bytes: extended, 15-bit picture id, TL0PICIDX and TID present. libwebrtc sends
+/// the same, and an SFU has to rewrite it.
 const VP8_DESCRIPTOR: usize = 6;
 
 /// The packetizer of one stream.
@@ -18,7 +19,7 @@ pub enum Packetizer {
 }
 
 impl Packetizer {
-    /// For the codec of `kind`, counting from `start` (sequence number, picture id).
+    /// A packetizer for the codec of `kind`, counting from `start` (sequence number, picture id).
     pub fn new(kind: MediaKind, start: u16) -> Self {
         match kind {
             MediaKind::Audio => Self::Opus(OpusPacketizer::new(start)),
@@ -40,7 +41,7 @@ impl Packetizer {
     }
 }
 
-/// Opus: one frame, one packet.
+/// A packetizer for Opus: one frame, one packet.
 #[derive(Debug, Clone)]
 pub struct OpusPacketizer {
     sequence: u64,
@@ -48,7 +49,7 @@ pub struct OpusPacketizer {
 }
 
 impl OpusPacketizer {
-    /// Counts from `start`.
+    /// A packetizer that counts from `start`.
     pub fn new(start: u16) -> Self {
         Self {
             sequence: start.into(),
@@ -75,7 +76,8 @@ impl OpusPacketizer {
     }
 }
 
-/// VP8: as many packets as it takes, with picture id and TL0PICIDX of a stream of one temporal layer.
+/// A packetizer for VP8: as many packets as a frame needs, with picture id and TL0PICIDX of a stream of one temporal
+/// layer.
 #[derive(Debug, Clone)]
 pub struct Vp8Packetizer {
     sequence: u64,
@@ -84,7 +86,7 @@ pub struct Vp8Packetizer {
 }
 
 impl Vp8Packetizer {
-    /// Counts sequence numbers and picture ids from `start`.
+    /// A packetizer that counts sequence numbers and picture ids from `start`.
     pub fn new(start: u16) -> Self {
         Self {
             sequence: start.into(),

@@ -10,15 +10,16 @@ use protocol::livekit::{
 use super::{Participant, Phase};
 use crate::Error;
 
+/// The state of offers of the peer connection that we offer.
 #[derive(Debug, Default)]
 pub(super) struct Negotiation {
     /// Id of the last offer; the first is 1.
     id: u32,
     /// An offer is wanted even without a change of ours.
     renew: bool,
-    /// Sections that the server lacks and are not offered yet: of sound, of pictures.
+    /// Number of sections that the server lacks and that are not offered yet: audio, video.
     lacking: (u32, u32),
-    /// When they are offered, if nothing else is before.
+    /// When those sections are offered, if no other offer comes first.
     offer_at: Option<Instant>,
     last_offer: Option<SessionDescription>,
     last_answer: Option<SessionDescription>,
@@ -66,7 +67,7 @@ impl Participant {
         now: Instant,
     ) -> Result<(), Error> {
         if answer.id != self.negotiation.id || !self.peer.is_offer_pending() {
-            // The answer to an offer that was rolled back.
+            // This is the answer to an offer that was rolled back.
             tracing::debug!(id = answer.id, "late answer dropped");
             return Ok(());
         }
@@ -83,7 +84,7 @@ impl Participant {
         self.offer_if_needed(now)
     }
 
-    /// The server offers the peer connection on which we receive.
+    /// Takes the server's offer of the peer connection on which we receive.
     pub(super) fn on_offer(
         &mut self,
         offer: SessionDescription,
@@ -106,8 +107,8 @@ impl Participant {
         Ok(())
     }
 
-    /// Offers anew without a change, or to restart ICE, as clients do that believe their network to have changed. An offer
-    /// in flight that adds nothing is rolled back for a restart; otherwise its answer is waited for.
+    /// Offers anew without a change, or to restart ICE, as clients do that believe their network to have changed. An
+    /// offer in flight that adds nothing is rolled back for a restart; otherwise its answer is waited for.
     ///
     /// # Errors
     /// As [`PeerConnection::create_offer`](crate::PeerConnection::create_offer).
@@ -122,7 +123,7 @@ impl Participant {
         self.offer_if_needed(now)
     }
 
-    /// The server lacks sections for our subscriptions; zero and zero asks for a plain renegotiation.
+    /// Takes the server's request for sections for our subscriptions; zero and zero asks for a plain renegotiation.
     pub(super) fn on_sections_required(
         &mut self,
         audios: u32,
@@ -152,7 +153,7 @@ impl Participant {
         self.offer_if_needed(now)
     }
 
-    /// After the server resumed us: what we have, then an offer that restarts ICE, then what had to wait.
+    /// Sends, after the server resumed us, our state, then an offer that restarts ICE, then messages that had to wait.
     pub(super) fn send_sync_state(&mut self, now: Instant) -> Result<(), Error> {
         let mut waiting = std::mem::take(&mut self.signals);
         waiting
@@ -176,7 +177,7 @@ impl Participant {
                 track: publication.info.clone(),
             })
             .collect();
-        // What differs from the automatic: everything we have when nothing comes by itself.
+        // The exceptions from the automatic: every track that we have when none comes by itself.
         let track_sids = match self.options.auto_subscribe {
             true => Vec::new(),
             false => self

@@ -1,4 +1,4 @@
-//! What we publish: announced with `add_track`, then offered, then written.
+//! Tracks that we publish: announced with `add_track`, then offered, then written.
 
 use std::time::Instant;
 
@@ -20,7 +20,7 @@ use crate::{
 /// One layer of a picture, as announced.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LayerSpec {
-    /// Which layer.
+    /// The layer.
     pub layer: Layer,
     /// Width in pixels.
     pub width: u32,
@@ -33,16 +33,16 @@ pub struct LayerSpec {
 /// A track to publish.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Publish {
-    /// Shown to others.
+    /// Name shown to others.
     pub name: String,
-    /// Where it comes from.
+    /// Source of the track.
     pub source: TrackSource,
     /// Audio (Opus) or video (VP8).
     pub kind: MediaKind,
     /// The layers of a simulcast picture in the order of the offer; one entry for a picture without simulcast (its
     /// size, no rid), none for audio.
     pub layers: Vec<LayerSpec>,
-    /// Published muted.
+    /// The track is published muted.
     pub muted: bool,
 }
 
@@ -103,20 +103,21 @@ impl Publish {
     }
 }
 
+/// A track that we publish.
 #[derive(Debug)]
 pub(super) struct Publication {
     pub(super) cid: String,
     pub(super) publish: Publish,
     /// `add_track` was sent in this session.
     pub(super) announced: bool,
-    /// And then the signal connection broke: nobody knows whether it arrived.
+    /// The signal connection broke after `add_track`: it may not have arrived.
     pub(super) lost: bool,
     pub(super) track: Option<TrackSid>,
     pub(super) info: Option<TrackInfo>,
     pub(super) muted: bool,
-    /// An answer accepted its section.
+    /// An answer accepted the track's section.
     pub(super) negotiated: bool,
-    /// The caller knows.
+    /// [`Event::TrackPublished`] was reported.
     pub(super) reported: bool,
 }
 
@@ -177,7 +178,7 @@ impl Participant {
         Ok(())
     }
 
-    /// How often a key frame of a published track was asked for, by layer.
+    /// Number of key frame requests for a published track, by layer.
     pub fn key_frame_requests(&self, cid: &str) -> Vec<(Option<Layer>, u64)> {
         let streams = self
             .peer
@@ -190,7 +191,7 @@ impl Participant {
             .collect()
     }
 
-    /// Sends `add_track` for what has not been announced in this session, and offers it.
+    /// Sends `add_track` for tracks that are not announced in this session yet, and offers them.
     pub(super) fn announce(&mut self, now: Instant) {
         if self.phase != Phase::Joined {
             return;
@@ -233,7 +234,7 @@ impl Participant {
             let (announced, muted) = (info.muted, publication.muted);
             publication.track = Some(track);
             publication.info = Some(info);
-            // It was muted or unmuted since it was announced.
+            // The track was muted or unmuted since it was announced.
             if announced != muted {
                 self.send(signal_request::Message::Mute(MuteTrackRequest {
                     sid: track.to_string(),
@@ -245,7 +246,7 @@ impl Participant {
         Ok(())
     }
 
-    /// The session goes on over another connection: what was announced over the old one may not have arrived.
+    /// The session goes on over another connection: announcements on the old one may not have arrived.
     pub(super) fn note_lost(&mut self) {
         for publication in &mut self.publications {
             let waits = self.signals.iter().any(|request| {
@@ -255,8 +256,8 @@ impl Participant {
         }
     }
 
-    /// The server says which tracks of ours it has: what was lost is among them, the youngest of its name that is no
-    /// other's, or is announced again.
+    /// Takes the list of our tracks that the server has. A track whose announcement may be lost is the youngest one of
+    /// its name that belongs to no other, or is announced again.
     pub(super) fn recover_lost(&mut self, tracks: &[TrackInfo]) -> Result<(), Error> {
         let mut lost = Vec::new();
         for publication in self.publications.iter_mut().filter(|p| p.lost) {
@@ -295,7 +296,8 @@ impl Participant {
         self.offer_if_needed(now)
     }
 
-    /// A moderator mutes or unmutes a track of ours. We say so too: a wish of ours may be under way to the server.
+    /// A moderator mutes or unmutes a track of ours. We confirm it: a message of ours with the contrary may be under
+    /// way to the server.
     pub(super) fn on_mute(&mut self, request: MuteTrackRequest) {
         let is = |track: Option<TrackSid>| track.is_some_and(|sid| sid.as_str() == request.sid);
         let Some(publication) = self.publications.iter_mut().find(|p| is(p.track)) else {
@@ -308,8 +310,8 @@ impl Participant {
         }
     }
 
-    /// What the server says of our tracks. Where it is not what we know, a message was lost with its connection or is under
-    /// way: the server is corrected.
+    /// Compares the server's view of our tracks with ours. Where they differ, a message was lost with its connection or
+    /// is under way: the server is corrected.
     pub(super) fn reconcile_muted(&mut self, tracks: &[TrackInfo]) {
         let mut again = Vec::new();
         for publication in &self.publications {
@@ -329,7 +331,7 @@ impl Participant {
         }
     }
 
-    /// Tells the caller of tracks that have both their sid and their section.
+    /// Reports tracks that have both their sid and their section.
     pub(super) fn report_published(&mut self) {
         for publication in &mut self.publications {
             if let (true, false, Some(track)) = (

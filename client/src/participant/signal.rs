@@ -19,16 +19,18 @@ use protocol::{
 use super::{Event, Participant, Phase, Reconnect};
 use crate::Error;
 
-/// The version of the signal protocol we speak, as LiveKit's Rust SDK.
+/// The version of the signal protocol that we speak, as LiveKit's Rust SDK.
 const PROTOCOL_VERSION: i32 = 18;
 
-/// RPC version 2 and data streams of one packet are understood by those above us.
+/// The version of the client protocol: RPC version 2 and data streams of one packet are understood by the layers above
+/// us.
 const CLIENT_PROTOCOL: i32 = 2;
 
-/// A server that gives no intervals is pinged as often as LiveKit's.
+/// The time between two pings where the server gives none: that of LiveKit's server.
 const DEFAULT_PING_INTERVAL: Duration = Duration::from_secs(5);
 const DEFAULT_PING_TIMEOUT: Duration = Duration::from_secs(15);
 
+/// The pings of the signal connection.
 #[derive(Debug, Default)]
 pub(super) struct Heartbeat {
     interval: Duration,
@@ -112,7 +114,7 @@ impl Participant {
         Ok(wrap(&request))
     }
 
-    /// Takes a message of the server in.
+    /// Takes a message of the server.
     ///
     /// # Errors
     /// [`Error::Protocol`] and [`Error::Answer`]: the server's fault; the session may go on or be left.
@@ -129,7 +131,7 @@ impl Participant {
                     "the first message was no join response".into(),
                 ));
             }
-            // What was under way on the old connection.
+            // Messages that were under way on the old connection are ignored.
             Phase::Resuming if !matches!(message, M::Reconnect(_) | M::Leave(_)) => return Ok(()),
             _ => {}
         }
@@ -175,7 +177,7 @@ impl Participant {
                 self.events
                     .push_back(Event::Reconnecting(Reconnect::Resume));
             }
-            // An attempt failed: the next may be the same.
+            // An attempt failed: the next may be of the same kind.
             Phase::Resuming => self
                 .events
                 .push_back(Event::Reconnecting(Reconnect::Resume)),
@@ -184,7 +186,7 @@ impl Participant {
         }
     }
 
-    /// Gives the session up and starts another: new peer connection, what was published is published again.
+    /// Gives the session up and starts another: a new peer connection, on which published tracks are published again.
     /// [`Event::Reconnecting`] follows.
     pub fn reconnect_fully(&mut self, now: Instant) {
         if self.phase == Phase::Left {
@@ -193,7 +195,7 @@ impl Participant {
         match super::connections(&self.options, self.local, now) {
             Ok((peer, subscriber)) => (self.peer, self.subscriber) = (peer, subscriber),
             Err(error) => {
-                // It was possible with this address before.
+                // The same address was good before.
                 debug_assert!(false, "{error}");
                 return self.end(DisconnectReason::UnknownReason);
             }
@@ -223,7 +225,7 @@ impl Participant {
         self.events.push_back(Event::Reconnecting(Reconnect::Full));
     }
 
-    /// Leaves the room. The last [`Self::poll_signal`] is the goodbye.
+    /// Leaves the room. The last message of [`Self::poll_signal`] is the goodbye.
     pub fn leave(&mut self, now: Instant) {
         if self.phase == Phase::Left {
             return;
@@ -238,7 +240,7 @@ impl Participant {
         self.end(DisconnectReason::ClientInitiated);
     }
 
-    /// Sends the ping that is due, and notices a silent server.
+    /// Sends the ping that is due, and detects a silent server.
     pub(super) fn beat(&mut self, now: Instant) {
         if self.phase != Phase::Joined {
             return;
@@ -294,7 +296,7 @@ impl Participant {
         use leave_request::Action;
         let reason = leave.reason();
         match leave.action() {
-            // A refusal before the join is final, whatever it says: there is no session to go on with.
+            // A refusal before the join is final, whatever it says: there is no session to continue.
             _ if self.phase == Phase::Joining => {
                 self.close(now);
                 self.end(reason);

@@ -1,4 +1,4 @@
-//! What we receive: sections of the answer, named by `mid_to_track_id`.
+//! Tracks that we receive: sections of the answer, named by `mid_to_track_id`.
 
 use std::{collections::HashMap, time::Instant};
 
@@ -18,15 +18,15 @@ use crate::{
 /// Our wish for a received track.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TrackSetting {
-    /// Send nothing of it.
+    /// Nothing of the track is wanted.
     pub disabled: bool,
     /// The highest layer wanted.
     pub layer: Layer,
-    /// The size it is shown at, pixels; zero when it does not matter.
+    /// The size at which the track is shown, pixels; zero when it does not matter.
     pub width: u32,
-    /// See `width`.
+    /// Height of that size; see `width`.
     pub height: u32,
-    /// Frames a second; zero when it does not matter.
+    /// Frames per second; zero when they do not matter.
     pub fps: u32,
 }
 
@@ -42,6 +42,7 @@ impl Default for TrackSetting {
     }
 }
 
+/// A track that we receive.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Subscription {
     pub(super) mid: String,
@@ -74,7 +75,7 @@ impl Participant {
         }));
     }
 
-    /// After a resume: what was said last may have been lost with the connection.
+    /// Repeats the settings after a resume: the last ones may have been lost with the connection.
     pub(super) fn repeat_track_settings(&mut self) {
         let settings = std::mem::take(&mut self.settings);
         for (track, setting) in settings {
@@ -97,7 +98,7 @@ impl Participant {
         self.receiving().request_key_frame(&mid, now)
     }
 
-    /// The track a section carries to us.
+    /// The track that a section carries to us.
     pub(super) fn track_on(&self, mid: &str) -> Option<TrackSid> {
         self.subscriptions
             .iter()
@@ -105,7 +106,7 @@ impl Participant {
             .map(|subscription| subscription.track)
     }
 
-    /// Reads which section carries which track, from an answer that was accepted.
+    /// Updates the tracks of sections from an answer that was accepted.
     pub(super) fn update_subscriptions(&mut self, mid_to_track: &HashMap<String, String>) {
         let mut present = Vec::new();
         for (mid, kind) in self.receiving().receive_sections() {
@@ -144,7 +145,7 @@ impl Participant {
         }
     }
 
-    /// Takes news of others (and of ourselves) in. Older news than what is known is dropped.
+    /// Takes news of others (and of ourselves). News older than what is known is dropped.
     pub(super) fn update_participants(
         &mut self,
         updates: Vec<ParticipantInfo>,
@@ -161,7 +162,7 @@ impl Participant {
             let known = self.others.iter().position(|other| other.sid == update.sid);
             let gone = update.state() == participant_info::State::Disconnected;
             if !gone && !update.identity.is_empty() {
-                // Somebody who came back: the farewell of the former sid may have been lost with a connection.
+                // A participant came back: the farewell of its former sid may have been lost with a connection.
                 self.others
                     .retain(|other| other.identity != update.identity || other.sid == update.sid);
             }
@@ -189,7 +190,7 @@ impl Participant {
         Ok(())
     }
 
-    /// As far as possible from what is subscribed already, which is shorter to look through.
+    /// The publisher of a track, where it is known. Subscriptions are looked through first, as they are fewer.
     fn known_publisher(&self, track: TrackSid) -> Option<ParticipantSid> {
         let mut subscribed = self.subscriptions.iter();
         let known = subscribed.find(|subscription| subscription.track == track);

@@ -21,7 +21,7 @@ pub(super) enum Change {
     IceRestart,
 }
 
-/// LiveKit's clients offer audio, video, data, in this order.
+/// The changes of the first offer. LiveKit's clients offer audio, video, data, in this order.
 pub(super) fn first_changes(config: &PeerConfig) -> Vec<Change> {
     let mut changes = vec![Change::Receive(MediaKind::Audio); config.audio_sections as usize];
     changes.extend(vec![
@@ -42,7 +42,7 @@ impl From<MediaKind> for str0m::media::MediaKind {
 }
 
 impl PeerConnection {
-    /// The next offer has this many more sections that only receive.
+    /// Adds this many sections that only receive, with the next offer.
     pub fn add_receive_sections(&mut self, audios: u32, videos: u32) {
         self.wanted
             .extend((0..audios).map(|_| Change::Receive(MediaKind::Audio)));
@@ -50,12 +50,13 @@ impl PeerConnection {
             .extend((0..videos).map(|_| Change::Receive(MediaKind::Video)));
     }
 
-    /// The next offer has a section that sends `track`. Its mid is known once that offer was made: [`Self::mid_of`].
+    /// Adds a section that sends `track`, with the next offer. The section's mid is known once that offer was made:
+    /// [`Self::mid_of`].
     pub fn add_track(&mut self, track: SendTrack) {
         self.wanted.push(Change::Send(track));
     }
 
-    /// The next offer turns the section that sends the track `cid` off.
+    /// Turns the section that sends the track `cid` off, with the next offer.
     pub fn remove_track(&mut self, cid: &str) {
         self.wanted
             .retain(|change| !matches!(change, Change::Send(track) if track.cid == cid));
@@ -69,12 +70,12 @@ impl PeerConnection {
         }
     }
 
-    /// The next offer restarts ICE (RFC 8445 section 9).
+    /// Restarts ICE with the next offer (RFC 8445 section 9).
     pub fn restart_ice(&mut self) {
         self.wanted.push(Change::IceRestart);
     }
 
-    /// The section of a track we send, once it was offered.
+    /// The mid of the section of a track that we send, once it was offered.
     pub fn mid_of(&self, cid: &str) -> Option<String> {
         let section = self.sections.iter().find(|section| {
             section.direction == Direction::SendOnly
@@ -83,20 +84,20 @@ impl PeerConnection {
         Some(section.mid.to_string())
     }
 
-    /// Changes wait for an offer.
+    /// Whether changes wait for an offer.
     pub fn has_changes(&self) -> bool {
         !self.wanted.is_empty()
     }
 
-    /// An offer waits for its answer.
+    /// Whether an offer waits for its answer.
     pub fn is_offer_pending(&self) -> bool {
         self.pending.is_some()
     }
 
-    /// The offer: all changes since the last one, or none but a renewed negotiation.
+    /// Makes the offer, with all changes since the last one; without changes it is a plain renegotiation.
     ///
     /// # Errors
-    /// [`Error::OfferPending`].
+    /// [`Error::OfferPending`] when the last offer is not answered.
     pub fn create_offer(&mut self, now: Instant) -> Result<String, Error> {
         if self.pending.is_some() {
             return Err(Error::OfferPending);
@@ -112,13 +113,13 @@ impl PeerConnection {
             apply(&mut api, change, &mut self.sections, &mut added);
         }
         for section in &self.sections {
-            // The server turns sections it has no use for inactive: offer them again for what comes next.
+            // The server makes sections inactive that it does not use: they are offered again for later tracks.
             api.set_direction(section.mid, section.direction);
         }
         if !api.has_changes()
             && let Some(section) = self.sections.first()
         {
-            // There and back: str0m makes an offer only of changes.
+            // Set twice, since str0m makes an offer only of changes.
             api.set_direction(section.mid, Direction::SendRecv);
             api.set_direction(section.mid, section.direction);
         }
@@ -159,7 +160,7 @@ impl PeerConnection {
             return Err(Error::OfferPending);
         }
         let refused = |error: &dyn std::fmt::Display| Error::Offer(error.to_string());
-        // Browsers begin DTLS where they may choose, which is what servers count on; str0m would wait.
+        // As browsers, we begin DTLS where we may choose, and servers count on that; str0m would wait.
         let other = match self.config.dtls_server {
             true => "a=setup:active",
             false => "a=setup:passive",
@@ -174,7 +175,7 @@ impl PeerConnection {
         Ok(answer.to_sdp_string())
     }
 
-    /// The sections of an offer of the other side. str0m reports them only when media can flow.
+    /// Adopts the sections of an offer of the other side. str0m reports them only when media can flow.
     fn adopt_sections(&mut self, offer: &str) {
         for section in sections_of(offer) {
             let kind = match section.get(..7) {
@@ -192,14 +193,14 @@ impl PeerConnection {
         }
     }
 
-    /// The offer in flight adds nothing: without it all sections are as they were.
+    /// Whether the offer in flight adds nothing: without it all sections would be as they were.
     pub fn is_pending_offer_plain(&self) -> bool {
         let plain = |change: &Change| matches!(change, Change::Stop(_) | Change::IceRestart);
         let pending = self.pending.as_ref();
         pending.is_some_and(|(_, changes)| changes.iter().all(plain))
     }
 
-    /// Forgets the offer in flight: its answer will not come. The next offer carries its changes.
+    /// Forgets the offer in flight, whose answer will not come. The next offer carries its changes.
     pub fn roll_back(&mut self) {
         let Some((_, changes)) = self.pending.take() else {
             return;
@@ -242,7 +243,7 @@ fn apply(
                 cid,
                 simulcast,
             );
-            // Counting from the mid's letters keeps streams apart in a dump without a source of randomness.
+            // The count begins at the mid's letters: that keeps streams apart in a dump without a source of randomness.
             let start = mid.bytes().fold(0u16, |sum, byte| {
                 sum.wrapping_mul(31).wrapping_add(byte.into())
             });
@@ -279,8 +280,8 @@ fn apply(
     }
 }
 
-/// str0m declares SSRCs in sections that do not send, and of simulcast layers; browsers do neither, and a server must
-/// not come to rely on it.
+/// The SDP as browsers write it. str0m declares SSRCs in sections that do not send, and of simulcast layers; browsers
+/// do neither, and a server must not come to rely on it.
 fn as_browsers_write(sdp: &str) -> String {
     let mut out = String::with_capacity(sdp.len());
     for section in sections_of(sdp) {

@@ -10,14 +10,15 @@ use crate::{
     media::{AudioLevel, FrameAssembler, IncomingPacket, Layer, MediaKind, ReceiveStats},
 };
 
-/// A decoder that waits for a key frame asks again after this long.
+/// The time after which a decoder that waits for a key frame asks again.
 const KEY_FRAME_RETRY: Duration = Duration::from_millis(500);
 
-/// A stream whose first packets are not a key frame: one is probably on its way, for it was asked for when we subscribed.
+/// The time after which a key frame is asked for when a stream does not begin with one: it is probably on its way, for
+/// it was asked for when we subscribed.
 const KEY_FRAME_PATIENCE: Duration = Duration::from_millis(200);
 
 impl PeerConnection {
-    /// Figures of what was received on `mid`.
+    /// Figures of the stream received on `mid`.
     pub fn receive_stats(&self, mid: &str) -> Option<&ReceiveStats> {
         self.section(mid).map(|section| section.assembler.stats())
     }
@@ -33,7 +34,7 @@ impl PeerConnection {
             .collect()
     }
 
-    /// Something else is received on `mid` from now on: frames and figures begin anew.
+    /// Begins frames and figures of `mid` anew: another track is received there from now on.
     pub fn restart_receiving(&mut self, mid: &str) {
         if let Some(section) = self.section_mut(mid) {
             section.assembler = FrameAssembler::new(section.kind);
@@ -41,7 +42,7 @@ impl PeerConnection {
         }
     }
 
-    /// Asks for a key frame (PLI) of what is received on `mid`.
+    /// Asks for a key frame (PLI) of the stream received on `mid`.
     ///
     /// # Errors
     /// [`Error::UnknownSection`] when nothing was received there yet.
@@ -115,7 +116,7 @@ impl PeerConnection {
             .last_key_frame_request
             .is_none_or(|last| now.saturating_duration_since(last) > KEY_FRAME_RETRY);
         let patient = since_start.is_none_or(|since| since < KEY_FRAME_PATIENCE);
-        // Who wants no frames judges the packets himself.
+        // An owner that wants no frames judges the packets itself.
         if section.kind == MediaKind::Video
             && self.config.frames
             && section.assembler.needs_key_frame()

@@ -13,19 +13,20 @@ use crate::{
     media::{AudioLevel, Layer, MediaKind, OutgoingPacket, Packetizer},
 };
 
-/// Figures of one stream we send: a track, or one of its layers.
+/// Figures of one stream that we send: a track, or one of its layers.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct SendStats {
     /// Packets written (retransmissions are not counted).
     pub packets: u64,
-    /// Their payload bytes.
+    /// Payload bytes of these packets.
     pub bytes: u64,
     /// Frames written as frames.
     pub frames: u64,
-    /// PLI and FIR received.
+    /// Number of PLI and FIR received.
     pub key_frame_requests: u64,
 }
 
+/// A stream that we send.
 #[derive(Debug)]
 pub(super) struct SendStream {
     pub(super) layer: Option<Layer>,
@@ -74,13 +75,13 @@ impl PeerConnection {
         Ok(())
     }
 
-    /// The server accepted the section of the track `cid`: it may be written.
+    /// Whether the server accepted the section of the track `cid`, so that it may be written.
     pub fn can_send(&self, cid: &str) -> bool {
         self.mid_of(cid)
             .is_some_and(|mid| self.check_negotiated(&mid).is_ok())
     }
 
-    /// Figures of what is sent on `mid`, one entry a layer.
+    /// Figures of the streams sent on `mid`, one entry for each layer.
     pub fn send_stats(&self, mid: &str) -> Vec<(Option<Layer>, SendStats)> {
         let streams = self
             .section(mid)
@@ -114,7 +115,7 @@ impl PeerConnection {
         let media = self.rtc.media(Mid::from(mid)).ok_or_else(not_negotiated)?;
         let accepted = media.remote_pts();
         let audio = kind == MediaKind::Audio;
-        // Of several codecs the first of the answer, as browsers do.
+        // The first of several codecs in the answer, as browsers choose.
         let config = self.rtc.codec_config();
         let is_codec = |number: &&Pt| {
             let mut params = config.params().iter();
@@ -149,7 +150,7 @@ impl PeerConnection {
         Ok(())
     }
 
-    /// str0m sends what was written at the next moment of time; that is now.
+    /// Makes str0m send what was written: it does so at the next moment of time, which is now.
     fn flush(&mut self, now: Instant) {
         self.settle(Ok(()), now);
         self.handle_timeout(now);
