@@ -133,19 +133,19 @@ struct Flight {
     bytes: Vec<u8>,
 }
 
-/// See the module.
 /// A link with a rate and a queue.
 #[derive(Debug, Clone, Copy)]
 pub struct Link {
     /// Bits per second.
     pub rate: u64,
-    /// What would wait longer is lost.
+    /// The longest wait: datagrams that would wait longer are lost.
     pub queue: Duration,
-    /// When it will have sent what it holds.
+    /// When the link will have sent everything that waits.
     pub free_at: Instant,
     pub lost: u64,
 }
 
+/// One shard and real clients on a virtual network.
 pub struct Rig {
     pub now: Instant,
     /// Between the room, which the test is, and the shard.
