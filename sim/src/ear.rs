@@ -1,4 +1,4 @@
-//! What a person hears and sees, and what it must not.
+//! The ear: what a person hears and sees, and what they must not.
 
 use std::{
     collections::BTreeMap,
@@ -10,26 +10,26 @@ use protocol::TrackSid;
 
 use crate::media;
 
-/// For so long after a subscription, packets of the section's former track may still be under way.
+/// The time after a subscription in which packets of the section's former track may still be under way.
 const LATE: Duration = Duration::from_secs(2);
 
-/// Longer than a sound may be away on a network without fault.
+/// The longest absence of a sound on a network without fault.
 pub const SILENCE: Duration = Duration::from_millis(250);
 
-/// So much more from the subscription to the first sound: the sender may not have been asked before, and where people come
-/// and go in a row, the description that says so waits for up to a second to be read.
+/// The time that the first sound may take beyond that, from the subscription on: the sender may not have been asked
+/// before, and where people come and go in a row, the description waits for up to a second to be read.
 const FIRST: Duration = Duration::from_millis(1750);
 
-/// What is heard or seen of one subscription.
+/// A subscription as it is heard or seen.
 #[derive(Debug)]
 pub struct Heard {
     kind: MediaKind,
     since: Instant,
-    /// Of the last frame; before the first, when it could have come.
+    /// Arrival of the last frame; before the first, when it could have come.
     pub last: Option<Instant>,
-    /// Whole, decodable frames.
+    /// Number of whole, decodable frames.
     pub frames: u64,
-    /// Whose they are.
+    /// The source of these frames.
     pub source: Option<u32>,
     pub size: (u16, u16),
 }
@@ -40,34 +40,35 @@ pub struct Gap {
     pub source: u32,
     pub from: Instant,
     pub to: Instant,
-    /// How long it may be.
+    /// The longest gap that is allowed.
     pub allowed: Duration,
 }
 
-/// See the module.
+/// Everything that one person hears and sees.
 #[derive(Debug, Default)]
 pub struct Ear {
     heard: BTreeMap<TrackSid, Heard>,
-    /// Last data message of each person's life.
+    /// Last data message of each person in each life.
     data: BTreeMap<(u8, u32), u32>,
     pub gaps: Vec<Gap>,
     pub complaints: Vec<String>,
 }
 
 impl Ear {
-    /// Nothing is heard any more.
+    /// Forgets all subscriptions: nothing is heard any more.
     pub fn deafen(&mut self) {
         self.heard.clear();
         self.data.clear();
     }
 
-    /// The connection is up: from now on what is subscribed should be heard.
+    /// The connection is up: subscribed tracks should be heard from now on.
     pub fn connected(&mut self, now: Instant) {
         for heard in self.heard.values_mut() {
             heard.last.get_or_insert(now);
         }
     }
 
+    /// A section carries the track from now on.
     pub fn subscribed(&mut self, track: TrackSid, kind: MediaKind, connected: bool, now: Instant) {
         let heard = Heard {
             kind,
@@ -80,11 +81,12 @@ impl Ear {
         self.heard.insert(track, heard);
     }
 
+    /// No section carries the track any more.
     pub fn unsubscribed(&mut self, track: TrackSid) {
         self.heard.remove(&track);
     }
 
-    /// A frame of `track`, which is called `name`.
+    /// Takes a frame of `track`, which is called `name`.
     pub fn hear(&mut self, track: TrackSid, frame: &Frame, name: Option<(u8, u32)>, now: Instant) {
         let Some(heard) = self.heard.get_mut(&track) else {
             return;
@@ -128,7 +130,7 @@ impl Ear {
         heard.size = frame.size;
     }
 
-    /// A data message.
+    /// Takes a data message.
     pub fn data(&mut self, person: u8, life: u32, count: u32) -> Result<(), String> {
         let last = self.data.insert((person, life), count);
         match last {
@@ -139,12 +141,12 @@ impl Ear {
         }
     }
 
-    /// The last data message of this life of this person.
+    /// The last data message of a person in this life.
     pub fn last_data(&self, person: usize, life: u32) -> Option<u32> {
         self.data.get(&(person as u8, life)).copied()
     }
 
-    /// What is heard of a source.
+    /// The subscription to a source.
     pub fn of(&self, source: u32) -> Option<&Heard> {
         self.heard
             .values()

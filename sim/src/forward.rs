@@ -1,4 +1,4 @@
-//! People whom an application wants to be in the other room too.
+//! Forwarding: an application wants people to be in the other room too.
 
 use std::time::Duration;
 
@@ -9,19 +9,19 @@ use crate::{
     media::Kind, node::Outbox, person::Person, scenario::MICROPHONES, verdict::wrongs, world::World,
 };
 
-/// Until everybody has heard that somebody is not forwarded any more.
+/// The time in which everybody hears that somebody is not forwarded any more.
 const AFTER_END: Duration = Duration::from_secs(1);
 
-/// Somebody who is to be in another room too.
+/// A person who is to be in another room too.
 #[derive(Debug)]
 pub struct Forward {
     room: RoomName,
-    /// The participant's sid where it is connected, and the room's, when that was done last: while they are the same, it
-    /// is there.
+    /// Sids of the participant, where it is connected, and of the other room, when it was forwarded last: while they
+    /// are the same, it is there.
     done: Option<(String, String)>,
 }
 
-/// There are two.
+/// The other room of two.
 pub fn other_room(room: &RoomName) -> RoomName {
     match room.as_str() {
         "room-0" => RoomName::from("room-1"),
@@ -30,13 +30,13 @@ pub fn other_room(room: &RoomName) -> RoomName {
 }
 
 impl World {
-    /// Connected to the room, or forwarded to it.
+    /// Whether the person is connected to the room, or forwarded to it.
     pub fn is_in(&self, person: &Person, room: &RoomName) -> bool {
         let forward = self.forwards.get(&person.index);
         person.room == *room || forward.is_some_and(|forward| forward.room == *room)
     }
 
-    /// There are no more microphones than all can be heard, with those of the person.
+    /// Whether the room has no more microphones than can all be heard, with those of the person.
     pub fn has_place_for(&self, person: usize, room: &RoomName) -> bool {
         let people = self.people.iter();
         let together = people.filter(|p| p.index == person || self.is_in(p, room));
@@ -44,7 +44,7 @@ impl World {
         sources.filter(|source| source.kind == Kind::Sound).count() <= MICROPHONES
     }
 
-    /// From now on the person is to be in the other room too.
+    /// Forwards the person to the other room from now on.
     pub fn forward(&mut self, person: usize) -> Result<(), Error> {
         let there = other_room(&self.people[person].room);
         if !self.has_place_for(person, &there) {
@@ -61,7 +61,8 @@ impl World {
         self.forward_again(person)
     }
 
-    /// Whoever is to be in another room is sent there again, if need be: it may have come back as another participant.
+    /// Forwards everybody again who is to be in another room, if need be: they may have come back as other
+    /// participants.
     pub fn forward_all(&mut self) {
         for person in self.forwards.keys().copied().collect::<Vec<_>>() {
             let room = self.forwards[&person].room.clone();
@@ -77,7 +78,8 @@ impl World {
         }
     }
 
-    /// It is to be where it is connected only: it is removed from the other room, or that ends where nobody is.
+    /// Ends the forwarding of a person, who is removed from the other room, or that room ends where nobody is connected
+    /// to it.
     pub fn stop_forwarding(&mut self, person: usize) -> Result<(), Error> {
         let Some(forward) = self.forwards.remove(&person) else {
             return Ok(());
@@ -95,7 +97,7 @@ impl World {
         self.api_of(&forward.room, call).map(drop)
     }
 
-    /// Nobody is forwarded any more. What is not as it should be then.
+    /// Ends all forwarding. Returns what is not as it should be then.
     pub fn end_forwards(&mut self) -> Vec<String> {
         let people: Vec<_> = self.forwards.keys().copied().collect();
         if people.is_empty() {
@@ -110,7 +112,7 @@ impl World {
         wrongs(self)
     }
 
-    /// The room, which is opened if it is not open.
+    /// The room, opened if it is not open.
     pub fn open(&mut self, room: &RoomName) -> Result<Box<livekit::Room>, Error> {
         let mut out = Outbox::default();
         let opened = self.node.opened(room, self.now, &mut out);

@@ -1,13 +1,14 @@
-//! The whole system on one thread: shards, rooms, sessions and native clients under a virtual clock and a virtual network.
+//! The whole system on one thread: shards, rooms, sessions and native clients under a virtual clock and a virtual
+//! network.
 //!
-//! One seed is one run: [`Scenario::draw`] decides who is there, on which networks, and what happens; [`run`] lets it
-//! happen, ends with a quiet time on good networks, and asks what people would notice: does everybody hear and see
-//! everybody else, are those who left gone, was a sound away for longer than a network explains, did data come in order
-//! and once, is nothing left when everybody has gone.
+//! One seed is one run: [`Scenario::draw`] decides who is there, on which networks, and what happens; [`run`] plays it,
+//! ends with a quiet time on good networks, and asks what people would notice: does everybody hear and see everybody
+//! else, are those who left gone, was a sound away for longer than a network explains, did data come in order and once,
+//! is nothing left when everybody has gone.
 //!
 //! What is the same when a seed is run again: the scenario, every virtual instant, which datagram of which line is lost
-//! or late, every SSRC, id and first sequence number, and so the digest of all of it. What is not: the keys, certificates
-//! and signatures of DTLS (see [`os`]), and hence the encrypted bytes; nothing here looks at them.
+//! or late, every SSRC, id and first sequence number, and so the digest of all of it. What is not: the keys,
+//! certificates and signatures of DTLS (see [`os`]), and hence the encrypted bytes; nothing here looks at them.
 
 mod ear;
 mod forward;
@@ -33,22 +34,23 @@ pub use scenario::Scenario;
 use log::{Listener, Log};
 use world::World;
 
-/// What came of a run.
+/// The outcome of a run.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Outcome {
-    /// Which run it was.
+    /// The seed.
     pub seed: u64,
-    /// What people would complain of; empty when all was well.
+    /// Complaints that people would have; empty when all was well.
     pub complaints: Vec<String>,
-    /// Of everything that happened.
+    /// Digest of everything that happened.
     pub digest: u64,
-    /// Virtual time.
+    /// Virtual time of the run.
     pub lasted: Duration,
-    /// How long it took in the quiet until everybody had everybody.
+    /// The time in the quiet until everybody had everybody.
     pub recovery: Duration,
 }
 
-/// Runs a seed on a thread of its own. `print` prints what happens, and what the code under test logs up to that level.
+/// Runs a seed on a thread of its own. `print` prints what happens, and log lines of the code under test up to that
+/// level.
 pub fn run(seed: u64, print: Option<tracing::Level>) -> Outcome {
     let failed = |why: String| Outcome {
         seed,
@@ -63,7 +65,7 @@ pub fn run(seed: u64, print: Option<tracing::Level>) -> Outcome {
     .unwrap_or_else(failed)
 }
 
-/// Does `work` on a thread that is a simulation; else says why not.
+/// Does `work` on a thread that is a simulation, or says why that failed.
 fn simulate<T: Send + 'static>(
     seed: u64,
     print: Option<tracing::Level>,
@@ -97,11 +99,11 @@ fn play(seed: u64, scenario: &Scenario, verbose: bool) -> Outcome {
     }
 }
 
-/// One for all runs: making one costs more than a handshake.
+/// The certificate of all runs: making one costs more than a handshake.
 fn certificate() -> &'static sfu::Certificate {
     static CERTIFICATE: OnceLock<sfu::Certificate> = OnceLock::new();
     CERTIFICATE.get_or_init(|| {
-        // Not on the thread of a run: only the first would draw the numbers.
+        // Made on another thread than a run's: otherwise the first run only would draw its numbers.
         let made = std::thread::spawn(dimpl::certificate::generate_self_signed_certificate);
         let made = made
             .join()

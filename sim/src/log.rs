@@ -1,4 +1,4 @@
-//! What happened in a run: lines, a digest of them, and what the code under test logged.
+//! The log of a run: lines, a digest of them, and log lines of the code under test.
 
 use std::{cell::RefCell, fmt::Write};
 
@@ -19,7 +19,7 @@ pub struct Log {
 }
 
 impl Log {
-    /// An empty log; `verbose` prints what it is told.
+    /// An empty log; `verbose` prints its lines.
     pub fn new(verbose: bool) -> Self {
         ERRORS.take();
         Self {
@@ -29,7 +29,7 @@ impl Log {
         }
     }
 
-    /// Something worth a line.
+    /// Adds a line.
     pub fn note(&mut self, line: &str) {
         self.count(line.as_bytes());
         self.lines += 1;
@@ -38,7 +38,7 @@ impl Log {
         }
     }
 
-    /// Something that is too frequent for a line.
+    /// Adds bytes that are too frequent for a line to the digest.
     pub fn count(&mut self, bytes: &[u8]) {
         let time = os::elapsed().as_nanos() as u64;
         for byte in time.to_le_bytes().iter().chain(bytes) {
@@ -46,7 +46,7 @@ impl Log {
         }
     }
 
-    /// Of everything so far (FNV-1a).
+    /// The digest of everything so far (FNV-1a).
     pub fn digest(&self) -> u64 {
         self.digest
     }
@@ -57,9 +57,9 @@ impl Log {
     }
 }
 
-/// Takes what the code under test logs on this thread.
+/// A subscriber to log lines of the code under test on this thread.
 pub struct Listener {
-    /// Least severe level that is printed; errors are kept in any case.
+    /// The least severe level that is printed; errors are kept in any case.
     pub print: Option<Level>,
 }
 

@@ -1,4 +1,4 @@
-//! `sim COUNT [FIRST]` runs so many seeds, two at a time, and sums up; `SEED=n sim` runs one and prints what happens.
+//! `sim COUNT [FIRST]` runs COUNT seeds, two at a time, and sums up; `SEED=n sim` runs one and prints what happens.
 
 use std::{
     process::ExitCode,

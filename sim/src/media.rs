@@ -1,17 +1,17 @@
-//! What people send: frames that say whose they are.
+//! The media that people send: frames that name their source.
 
 use client::media::Layer;
 
-/// From one frame of a sound to the next, milliseconds.
+/// The time from one frame of a sound to the next, milliseconds.
 pub const SOUND_EVERY: u64 = 40;
 
-/// From one picture to the next, milliseconds.
+/// The time from one picture to the next, milliseconds.
 pub const PICTURE_EVERY: u64 = 100;
 
 /// Width and height of each layer, lowest first.
 pub const SIZES: [(u16, u16); 3] = [(320, 180), (640, 360), (1280, 720)];
 
-/// What a source sends.
+/// A kind of source.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// A microphone.
@@ -23,7 +23,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// The streams of it.
+    /// The streams of this kind.
     pub fn layers(self) -> &'static [Option<Layer>] {
         match self {
             Self::Sound | Self::Picture => &[None],
@@ -31,7 +31,7 @@ impl Kind {
         }
     }
 
-    /// Size of the picture a subscriber gets who wants `layer`.
+    /// Size of the picture for a subscriber that wants `layer`.
     pub fn size(self, layer: Layer) -> (u16, u16) {
         match (self, layer) {
             (Self::Simulcast, Layer::Low) => SIZES[0],
@@ -41,7 +41,7 @@ impl Kind {
     }
 }
 
-/// Whose a frame is, and which.
+/// The mark in a frame: its person, source and number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Mark {
     pub person: u8,
@@ -72,10 +72,10 @@ impl Mark {
     }
 }
 
-/// Where the mark of a sound begins: behind the table of contents (RFC 6716 section 3.1).
+/// Offset of the mark in a sound: behind the table of contents (RFC 6716 section 3.1).
 const SOUND_MARK: usize = 1;
 
-/// Where the mark of a picture begins: behind the header of a key frame (RFC 6386 section 9.1).
+/// Offset of the mark in a picture: behind the header of a key frame (RFC 6386 section 9.1).
 const PICTURE_MARK: usize = 10;
 
 /// A frame of sound.
@@ -111,13 +111,13 @@ pub fn name(person: usize, source: u32) -> String {
     format!("{person}-{source}")
 }
 
-/// Whose track that is, and which.
+/// The person and source in the name of a track.
 pub fn parse_name(name: &str) -> Option<(u8, u32)> {
     let (person, source) = name.split_once('-')?;
     Some((person.parse().ok()?, source.parse().ok()?))
 }
 
-/// A data message: whose, in which of its lives, which.
+/// Writes a data message: its person, their life, and its number.
 pub fn write_data(person: u8, life: u32, count: u32) -> Vec<u8> {
     let mut bytes = vec![person];
     bytes.extend_from_slice(&life.to_le_bytes());
@@ -125,7 +125,7 @@ pub fn write_data(person: u8, life: u32, count: u32) -> Vec<u8> {
     bytes
 }
 
-/// The same, read.
+/// Reads a data message.
 pub fn read_data(bytes: &[u8]) -> Option<(u8, u32, u32)> {
     let [person, rest @ ..] = bytes else {
         return None;

@@ -1,4 +1,4 @@
-//! What applications do to people through the server API.
+//! Moderation: applications act on people through the server API.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use crate::{
     forward::other_room, media::parse_name, node::Outbox, scenario::Moderation, world::World,
 };
 
-/// After somebody may receive again, until it does.
+/// The time until somebody receives who may receive again.
 const AFTER_DEAFNESS: Duration = Duration::from_secs(3);
 
 impl World {
-    /// Does it, unless the person is not there.
+    /// Moderates a person, unless they are not there.
     pub fn moderate(&mut self, person: usize, what: Moderation) {
         let identity = self.people[person].identity.clone();
         let done = match what {
@@ -49,7 +49,7 @@ impl World {
         }
     }
 
-    /// Whoever was forbidden to receive may again; it may have come back with a token that says otherwise.
+    /// Allows everybody to receive who was forbidden to; they may have come back with a token that says otherwise.
     pub fn allow_all(&mut self) {
         for person in self.deaf.keys().copied().collect::<Vec<_>>() {
             if let Err(error) = self.allow_receiving(person, true) {
@@ -58,7 +58,7 @@ impl World {
         }
     }
 
-    /// Asks the server what it knows of everybody.
+    /// Asks the server for its view of everybody.
     pub fn look_up(&mut self) {
         for person in 0..self.people.len() {
             let identity = self.people[person].identity.as_str().into();
@@ -70,12 +70,13 @@ impl World {
         }
     }
 
-    /// A call about somebody, of the room it is connected to.
+    /// Makes a call about a person, in the room that they are connected to.
     pub fn api(&mut self, person: usize, call: ApiCall) -> Result<ApiReply, Error> {
         let room = self.people[person].room.clone();
         self.api_of(&room, call)
     }
 
+    /// Makes a call of the server API to this room.
     pub fn api_of(&mut self, room: &RoomName, call: ApiCall) -> Result<ApiReply, Error> {
         let mut out = Outbox::default();
         let reply = self.node.api(room, call, self.now, &mut out);

@@ -1,17 +1,17 @@
 //! The virtual network: for each person a line up and a line down, with what lines do to datagrams.
 //!
-//! What happens to a datagram depends on the seed, the line and how many datagrams the line has carried, not on its bytes.
+//! The fate of a datagram depends on the seed, the line and how many datagrams the line has carried, not on its bytes.
 
 use std::time::{Duration, Instant};
 
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
-/// What a network is like, one way.
+/// The properties of a network, one way.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Profile {
-    /// Least time on the way.
+    /// The least delay.
     pub delay: Duration,
-    /// Up to so much more, without overtaking.
+    /// The most delay beyond that, without overtaking.
     pub jitter: Duration,
     /// Share of datagrams lost one by one.
     pub loss: f64,
@@ -23,12 +23,12 @@ pub struct Profile {
     pub duplicate: f64,
     /// Bits per second.
     pub rate: Option<u64>,
-    /// What would have to wait longer for the line is lost.
+    /// The longest wait in the queue: datagrams that would wait longer are lost.
     pub queue: Duration,
 }
 
 impl Profile {
-    /// A network that gives no cause for complaint.
+    /// The profile of a network that gives no cause for complaint.
     pub const GOOD: Self = Self {
         delay: Duration::from_millis(8),
         jitter: Duration::ZERO,
@@ -40,12 +40,12 @@ impl Profile {
         queue: Duration::ZERO,
     };
 
-    /// Some datagrams do not arrive.
+    /// Whether some datagrams do not arrive.
     pub fn loses(&self) -> bool {
         self.loss > 0.0 || self.burst.is_some()
     }
 
-    /// How long a network like this may keep sound away at a time.
+    /// The longest time that such a network keeps a sound away.
     pub fn longest_silence(&self) -> Duration {
         let mut silence = self.jitter + self.queue;
         if self.loss > 0.0 {
@@ -61,20 +61,22 @@ impl Profile {
     }
 }
 
-/// Until the sender of a TCP connection misses an acknowledgement (the least that Linux waits).
+/// The time until the sender of a TCP connection misses an acknowledgement (the least that Linux waits).
 const RETRANSMIT_AFTER: Duration = Duration::from_millis(200);
 
-/// One way of one person's network.
+/// One direction of one person's network.
 #[derive(Debug)]
 pub struct Line {
     pub profile: Profile,
     rng: StdRng,
     bad_time: bool,
-    /// When the line will have sent what waits for it.
+    /// When the line will have sent everything that waits for it.
     free_at: Option<Instant>,
     /// Arrival of the last datagram that was not overtaken.
     last_arrival: Option<Instant>,
+    /// Number of datagrams that the line was given.
     pub carried: u64,
+    /// Number of datagrams that were lost.
     pub lost: u64,
 }
 
@@ -91,11 +93,11 @@ impl Line {
         }
     }
 
-    /// When a datagram of `bits` sent at `now` arrives: never, once, or twice.
+    /// The arrivals of a datagram of `bits` sent at `now`: none, one, or two.
     pub fn carry(&mut self, bits: u64, now: Instant) -> [Option<Instant>; 2] {
         self.carried += 1;
         let p = self.profile;
-        // One draw for each question, asked or not: what happens to the next datagram must not depend on the profile.
+        // Every question draws a number, asked or not: the fate of the next datagram must not depend on the profile.
         let mut draw = || self.rng.random::<f64>();
         let [turn, loss, jitter, late, twice] = [draw(), draw(), draw(), draw(), draw()];
         if let Some((begin, end)) = p.burst {
@@ -131,7 +133,8 @@ impl Line {
         [Some(arrives), again]
     }
 
-    /// When what is sent over TCP at `now` arrives: late where datagrams are lost, and all behind it as well, but it does.
+    /// The arrival of bytes sent over TCP at `now`: late where datagrams are lost, and so is all behind them, but
+    /// certain.
     pub fn carry_in_order(&mut self, now: Instant) -> Instant {
         let p = self.profile;
         let (mut arrives, mut wait) = (now, RETRANSMIT_AFTER + p.delay);
@@ -146,7 +149,8 @@ impl Line {
     }
 }
 
-/// What a datagram costs on a line, bits. Handshakes differ in length from run to run, so all of DTLS costs the same.
+/// The size of a datagram on a line, bits. Handshakes differ in length from run to run, so all of DTLS has the same
+/// size.
 pub fn bits(datagram: &[u8]) -> u64 {
     const HEADERS: usize = 28;
     let len = match datagram.first() {

@@ -24,16 +24,16 @@ use signaling::{
     SessionOutput,
 };
 
-/// Since 1970, when a run starts.
+/// The time since 1970 when a run starts.
 const UNIX_START: Duration = Duration::from_secs(1_800_000_000);
 
-/// A WebSocket, for its whole life.
+/// Id of a WebSocket, for its whole life.
 pub type WireId = u64;
 
-/// What the node has for the world.
+/// The node's output for the world.
 #[derive(Debug, Default)]
 pub struct Outbox {
-    /// From, to, bytes.
+    /// Datagrams: from, to, bytes.
     pub datagrams: Vec<(SocketAddr, SocketAddr, Vec<u8>)>,
     /// Frames for clients; `None` closes the WebSocket.
     pub frames: Vec<(WireId, Option<Frame>)>,
@@ -57,43 +57,46 @@ impl SendBatch for Batch {
     }
 }
 
-/// What a client brings when it opens a WebSocket.
+/// A client that opens a WebSocket.
 #[derive(Debug)]
 pub struct Caller {
     pub identity: String,
-    /// Of the token that its application gave it.
+    /// The room of the token that the client's application gave it.
     pub room: RoomName,
-    /// The token that the server gave it since.
+    /// The token that the server gave the client since.
     pub token: Option<String>,
     pub request: JoinRequest,
     pub two_connections: bool,
 }
 
+/// A shard with its addresses.
 struct MediaThread {
     address: SocketAddr,
-    /// Where TCP connections are taken.
+    /// The address at which TCP connections are taken.
     tcp_address: SocketAddr,
     config: sfu::Config,
     shard: Shard,
     rooms: usize,
 }
 
+/// A room with its negotiator.
 struct Hosted {
     room: Room,
-    /// Between the room and its shard.
+    /// The negotiator between the room and its shard.
     negotiator: Negotiator,
     sid: RoomSid,
     name: RoomName,
     thread: usize,
 }
 
+/// A session with its WebSocket and its room.
 struct Seat {
     session: Session,
     wire: WireId,
     room: Option<u64>,
 }
 
-/// See the module.
+/// The server of one run: shards, rooms and sessions.
 pub struct Node {
     threads: Vec<MediaThread>,
     rooms: BTreeMap<u64, Hosted>,
@@ -102,12 +105,12 @@ pub struct Node {
     peers: BTreeMap<ParticipantSid, u64>,
     seats: BTreeMap<SessionId, Seat>,
     wires: BTreeMap<WireId, SessionId>,
-    /// What was signed: a token is its place here.
+    /// Signed grants: a token is an index into this list.
     tokens: Vec<Grant>,
     replies: Vec<Result<ApiReply, Error>>,
     config: Arc<Config>,
     rng: StdRng,
-    /// Of the batches of packets from shard to shard, so many are lost, and which.
+    /// The share of batches from shard to shard that are lost, and the numbers that choose them.
     relay_loss: (f64, StdRng),
     start: Instant,
     next_room: u64,
@@ -167,7 +170,7 @@ impl Node {
         }
     }
 
-    /// From now on, this share of what goes from shard to shard is lost.
+    /// Loses this share of the batches from shard to shard from now on.
     pub fn lose_relayed(&mut self, share: f64) {
         self.relay_loss.0 = share;
     }
@@ -205,7 +208,7 @@ impl Node {
         self.wires.insert(wire, session);
     }
 
-    /// A client's frame came; `None`: its WebSocket is closed.
+    /// Takes a client's frame; `None`: its WebSocket is closed.
     pub fn handle_frame(&mut self, wire: WireId, frame: Option<Frame>, now: Instant) {
         let Some(seat) = self.wires.get(&wire).and_then(|id| self.seats.get_mut(id)) else {
             return;
@@ -216,7 +219,7 @@ impl Node {
         }
     }
 
-    /// A datagram came; what it brings is forwarded by [`Node::pump`].
+    /// Takes a datagram; its media is forwarded by [`Node::pump`].
     pub fn handle_datagram(
         &mut self,
         from: SocketAddr,
@@ -244,7 +247,7 @@ impl Node {
         send(batch, out);
     }
 
-    /// A call of the server API.
+    /// Makes a call of the server API.
     pub fn api(
         &mut self,
         room: &RoomName,
@@ -257,14 +260,14 @@ impl Node {
             hosted.room.handle(RoomInput::Api { id: 0, call }, now);
         }
         self.drain_room(id, now, out);
-        // Some ask others first.
+        // Some calls are answered after messages between rooms.
         if self.replies.is_empty() {
             self.pump(now, out);
         }
         self.replies.pop().ok_or(Error::RoomNotFound)?
     }
 
-    /// Opens a room, if it is not open, and says what it is.
+    /// The room as the API sees it, opened if it is not open.
     pub fn opened(
         &mut self,
         name: &RoomName,
@@ -350,7 +353,7 @@ impl Node {
         }
     }
 
-    /// What should not be there any more when everybody has left, in words; empty when nothing is.
+    /// The things that should be gone when everybody has left, in words; empty when nothing is left.
     pub fn leftovers(&self) -> Vec<String> {
         let mut left = Vec::new();
         for (index, thread) in self.threads.iter().enumerate() {
@@ -371,7 +374,7 @@ impl Node {
         left
     }
 
-    /// Panics in shards so far.
+    /// Number of panics in shards so far.
     pub fn panics(&self) -> u64 {
         self.threads
             .iter()
@@ -458,7 +461,7 @@ impl Node {
         id
     }
 
-    /// True: the room had something to say.
+    /// Carries out the outputs of a room and its negotiator. True: there were any.
     fn drain_room(&mut self, id: u64, now: Instant, out: &mut Outbox) -> bool {
         let mut busy = false;
         loop {
@@ -475,7 +478,7 @@ impl Node {
         }
     }
 
-    /// True: the room itself had something to say.
+    /// Carries out the outputs of a room. True: there were any.
     fn drain_outputs(&mut self, id: u64, now: Instant, out: &mut Outbox) -> bool {
         let (mut busy, mut closed) = (false, false);
         while let Some(output) = self.rooms.get_mut(&id).and_then(|h| h.room.poll_output()) {
@@ -593,7 +596,7 @@ impl Node {
         send(batch, out);
     }
 
-    /// An event goes to the room it is about; about somebody who is gone, to nobody.
+    /// Hands an event to the room it is about; an event about somebody who is gone goes to nobody.
     fn deliver(&mut self, event: Event) {
         let room = match (event.peer(), event.room()) {
             (Some(peer), _) => self.peers.get(&peer),

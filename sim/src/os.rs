@@ -1,17 +1,17 @@
-//! What the operating system gives a thread that is a simulation: random numbers that follow from a seed, and a clock
-//! that stands until the simulation moves it.
+//! The operating system of a thread that is a simulation: random numbers follow from a seed, and the clock stands until
+//! the simulation moves it.
 //!
-//! Libraries below us ask the system for random numbers (the order of their hash maps, SSRCs, first sequence numbers, SCTP
-//! tags) and for the time (str0m ties its virtual instants to the system's clock once, and its sender reports then say
-//! that time to the nanosecond). Each such request ends in the C library's `getrandom` or `clock_gettime`; this file is
-//! those functions for every program that links this crate. Threads that are no simulation get what the system gives.
+//! Libraries below us ask the system for random numbers (the order of their hash maps, SSRCs, first sequence numbers,
+//! SCTP tags) and for the time (str0m ties its virtual instants to the system's clock once, and its sender reports then
+//! say that time to the nanosecond). Each such request ends in the C library's `getrandom` or `clock_gettime`; this
+//! file is those functions for every program that links this crate. Other threads get the answers of the system.
 //!
 //! Not covered are the keys and signatures of DTLS, whose library keeps a generator of its own: handshakes differ in
 //! their bytes (and by a byte or two in their length), which is why the network does not look at either.
 
 use std::{cell::Cell, ffi::c_void, time::Duration};
 
-/// What a simulation's clock shows at its beginning, since 1970 and since the system's start alike.
+/// The time on a simulation's clock at its beginning, since 1970 and since the system's start alike.
 const BEGINNING: Duration = Duration::from_secs(1_800_000_000);
 
 thread_local! {
@@ -19,25 +19,25 @@ thread_local! {
     static CLOCK: Cell<Option<Duration>> = const { Cell::new(None) };
 }
 
-/// From now on this thread is a simulation: its randomness follows from `seed`, and its clock is at the beginning and
-/// stands. For a fresh thread: what was drawn before stays drawn.
+/// Makes this thread a simulation: its randomness follows from `seed` from now on, and its clock is at the beginning
+/// and stands. For a fresh thread: numbers drawn before stay drawn.
 pub fn simulate(seed: u64) {
     STATE.set(Some(seed));
     fastrand::seed(seed);
     set_clock(Duration::ZERO);
 }
 
-/// How long after the beginning it is; zero where there is no simulation.
+/// The time since the beginning; zero where there is no simulation.
 pub fn elapsed() -> Duration {
     CLOCK.get().map_or(Duration::ZERO, |now| now - BEGINNING)
 }
 
-/// It is `elapsed` after the beginning.
+/// Sets the clock to `elapsed` after the beginning.
 pub fn set_clock(elapsed: Duration) {
     CLOCK.set(Some(BEGINNING + elapsed));
 }
 
-/// SplitMix64.
+/// The next number of SplitMix64.
 fn next(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut z = *state;

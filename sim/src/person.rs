@@ -1,4 +1,4 @@
-//! A person in a meeting: a native client, what it sends, what it hears, and how it dials.
+//! A person in a meeting: a native client, its sources, its ear, and its dialling.
 
 mod speak;
 
@@ -28,22 +28,22 @@ use crate::{
     scenario::Cast,
 };
 
-/// Waits before each attempt to dial, milliseconds: those of LiveKit's clients.
+/// The waits before each attempt to dial, milliseconds: those of LiveKit's clients.
 const RETRY_DELAYS: [u64; 10] = [0, 300, 1200, 2700, 4800, 7000, 7000, 7000, 7000, 7000];
 
-/// Attempts to resume before the session is given up for a new one.
+/// The number of attempts to resume before the session is given up for a new one.
 const RESUME_ATTEMPTS: usize = 3;
 
-/// Least time a WebSocket may take to open, and then to bring its first message.
+/// The least time that a WebSocket may take to open, and then to bring its first message.
 const DIAL_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// From one data message to the next.
+/// The time from one data message to the next.
 const DATA_EVERY: Duration = Duration::from_millis(400);
 
-/// From the port of the first peer connection to that of the second.
+/// The distance from the port of the first peer connection to that of the second.
 pub const SECOND: u16 = 20_000;
 
-/// What a person wants of the world.
+/// Something that a person does to the world.
 #[derive(Debug)]
 pub enum Act {
     /// Send a datagram.
@@ -60,6 +60,7 @@ pub enum Act {
     HangUp(WireId),
 }
 
+/// The state of the person's WebSocket.
 #[derive(Debug)]
 enum Link {
     Closed,
@@ -77,47 +78,47 @@ enum Link {
     },
 }
 
-/// Something a person publishes.
+/// Something that a person publishes.
 #[derive(Debug)]
 pub struct Source {
-    /// Unique in a run.
+    /// Id of the source, unique in a run.
     pub id: u32,
     pub kind: Kind,
     pub muted: bool,
     cid: String,
-    /// The server takes it.
+    /// The server takes the source.
     live: bool,
     next: Instant,
     count: u32,
     /// Layers whose next picture is a key frame.
     keys: Vec<Option<Layer>>,
-    /// When it last sent, and since when it has not sent as it should.
+    /// When the source last sent, and since when it has not sent as it should.
     sent: Option<Instant>,
 }
 
-/// See the module.
+/// One person, with everything that belongs to them in the run.
 pub struct Person {
     pub index: usize,
     pub identity: String,
     pub room: RoomName,
-    /// Wants to be in the room.
+    /// The person wants to be in the room.
     pub present: bool,
     pub sources: Vec<Source>,
     pub participant: Option<Participant>,
     pub ear: Ear,
     pub local: SocketAddr,
-    /// The server gave it this one; the page, when it is loaded, gets one of its own.
+    /// The token that the server gave the person; the page gets one of its own when it is loaded.
     token: Option<String>,
     two_connections: bool,
-    /// Somebody threw it out, or tried.
+    /// Somebody threw the person out, or tried.
     pub unwelcome: bool,
-    /// Its metadata, as the server said last.
+    /// The person's metadata, as the server said last.
     pub metadata: Option<String>,
-    /// Sources that the server mutes, and since when: we may not know.
+    /// Sources that the server mutes, and since when: the client may not know.
     pub muting: Vec<(u32, Instant)>,
-    /// Wishes for pictures, by source.
+    /// The person's wishes for pictures, by source.
     pub wishes: BTreeMap<u32, TrackSetting>,
-    /// Data messages sent in this life, and which life that is.
+    /// Number of data messages sent in this life, and number of the life.
     pub data_sent: (u32, u32),
     pub talkative: bool,
     link: Link,
@@ -129,13 +130,13 @@ pub struct Person {
     next_wire: WireId,
     options: Options,
     acts: VecDeque<Act>,
-    /// What happened, for the log.
+    /// Lines for the log.
     pub notes: Vec<String>,
-    /// What must not happen.
+    /// Things that must not happen, and did.
     pub complaints: Vec<String>,
-    /// Times without sound of a source, by it: our own doing.
+    /// Times in which the person sent no sound of a source, by source.
     pub pauses: Vec<(u32, Instant, Instant)>,
-    /// Every source it ever had.
+    /// Every source that the person ever had.
     ids: Vec<u32>,
     /// Pictures wished for that were set for the present subscription.
     wished: Vec<TrackSid>,
@@ -182,7 +183,7 @@ impl Person {
         }
     }
 
-    /// What it brings to the server.
+    /// The caller for a WebSocket of this person.
     pub fn caller(&self, token: Option<String>, request: JoinRequest) -> Caller {
         Caller {
             identity: self.identity.clone(),
@@ -193,7 +194,7 @@ impl Person {
         }
     }
 
-    /// Where it receives, with two peer connections.
+    /// The address on which the person receives, with two peer connections.
     pub fn second(&self) -> Option<SocketAddr> {
         self.options.subscriber
     }
@@ -227,7 +228,7 @@ impl Person {
         }
     }
 
-    /// The page is closed or reloaded: sockets vanish, the WebSocket with a word or without.
+    /// Closes or reloads the page: sockets vanish, the WebSocket with a goodbye or without.
     pub fn vanish(&mut self, says_goodbye: bool) {
         self.present = false;
         self.participant = None;
@@ -238,7 +239,7 @@ impl Person {
         }
     }
 
-    /// The WebSocket breaks, for us and, unless `half_open`, for the server.
+    /// Breaks the WebSocket, for the client and, unless `half_open`, for the server.
     pub fn cut_wire(&mut self, half_open: bool, now: Instant) {
         let link = std::mem::replace(&mut self.link, Link::Closed);
         if let (Link::Open { wire, .. } | Link::Opening { wire, .. }, false) = (link, half_open) {
@@ -265,7 +266,7 @@ impl Person {
         }
     }
 
-    /// Publishes something more.
+    /// Publishes another source.
     pub fn publish(&mut self, id: u32, kind: Kind, now: Instant) {
         let mut source = Source {
             id,
@@ -285,12 +286,12 @@ impl Person {
         self.sources.push(source);
     }
 
-    /// Has it, or had it, this source?
+    /// Whether the person has, or had, this source.
     pub fn had(&self, source: u32) -> bool {
         self.ids.contains(&source)
     }
 
-    /// Publishes it no longer.
+    /// Ends a source.
     pub fn unpublish(&mut self, index: usize, now: Instant) {
         let source = self.sources.remove(index);
         if let Some(participant) = self.participant.as_mut().filter(|p| !p.has_left())
@@ -300,6 +301,7 @@ impl Person {
         }
     }
 
+    /// Mutes or unmutes a source.
     pub fn set_muted(&mut self, index: usize, muted: bool) {
         let source = &mut self.sources[index];
         source.muted = muted;
@@ -310,19 +312,20 @@ impl Person {
         }
     }
 
-    /// How we want to see this source of somebody, from now on.
+    /// Sets how the person wants to see a source of somebody else, from now on.
     pub fn wish(&mut self, source: u32, setting: TrackSetting) {
         self.wishes.insert(source, setting);
         self.wished.clear();
     }
 
+    /// Whether the media of the person is connected.
     pub fn is_connected(&self) -> bool {
         self.participant
             .as_ref()
             .is_some_and(Participant::is_connected)
     }
 
-    /// The WebSocket is open and was answered.
+    /// Whether the WebSocket is open and was answered.
     pub fn is_linked(&self) -> bool {
         matches!(
             self.link,
@@ -333,7 +336,7 @@ impl Person {
         )
     }
 
-    /// Our WebSocket has opened.
+    /// The WebSocket of the person has opened.
     pub fn opened(&mut self, opened: WireId, now: Instant) {
         if matches!(self.link, Link::Opening { wire, .. } if wire == opened) {
             self.link = Link::Open {
@@ -341,12 +344,12 @@ impl Person {
                 respond_by: Some(now + DIAL_TIMEOUT),
             };
         } else {
-            // We have given it up meanwhile.
+            // The client has given it up meanwhile.
             self.acts.push_back(Act::HangUp(opened));
         }
     }
 
-    /// A frame came; `None`: the server closed the WebSocket.
+    /// Takes a frame; `None`: the server closed the WebSocket.
     pub fn handle_frame(&mut self, from: WireId, frame: Option<Frame>, now: Instant) {
         let Link::Open { wire, respond_by } = &mut self.link else {
             return;
@@ -450,7 +453,7 @@ impl Person {
         self.talk(now);
     }
 
-    /// The next thing to do for us; to be asked after everything else.
+    /// The next act; to be asked after everything else.
     pub fn poll_act(&mut self, now: Instant) -> Option<Act> {
         self.drain(now);
         self.acts.pop_front()
@@ -488,7 +491,7 @@ impl Person {
             }
             Event::Resumed => {
                 self.attempt = 0;
-                // What it was told meanwhile may be lost: our client corrects the server.
+                // Messages that the client was sent meanwhile may be lost: it corrects the server.
                 self.end_muting(None, now + Duration::from_secs(1));
                 self.notes.push("resumed".into());
             }
@@ -566,7 +569,7 @@ impl Person {
         }
     }
 
-    /// From now on we know that the source is muted; `None`: or all of them are not.
+    /// The client knows from now on whether the source is muted; with `None`, all sources.
     fn end_muting(&mut self, source: Option<u32>, now: Instant) {
         let (pauses, is) = (&mut self.pauses, |id| source.is_none_or(|s| s == id));
         self.muting.retain(|(id, since)| {
@@ -601,7 +604,7 @@ impl Person {
         self.dial(now);
     }
 
-    /// A new peer connection: nothing of the old one goes on.
+    /// Begins a new life: a new peer connection, on which nothing of the old one goes on.
     fn begin_life(&mut self, now: Instant) {
         self.end_muting(None, now);
         self.ear.deafen();
@@ -639,7 +642,7 @@ impl Person {
         self.ear.hear(track, &frame, name, now);
     }
 
-    /// `person-source` of the track, where we were told of it.
+    /// `person-source` of the track, where the client was told its name.
     fn track_name(&self, track: TrackSid) -> Option<(u8, u32)> {
         let others = self.participant.as_ref()?.others().iter();
         let mut tracks = others.flat_map(|other| &other.tracks);
@@ -665,7 +668,7 @@ impl Person {
         }
     }
 
-    /// Tells the server once for each subscription how we want to see it.
+    /// Tells the server once for each subscription how the person wants to see it.
     fn tell_wishes(&mut self) {
         for track in self.ear.tracks() {
             let wish = self

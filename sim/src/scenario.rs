@@ -1,4 +1,4 @@
-//! What happens in a run, drawn from its seed.
+//! The scenario of a run, drawn from its seed.
 
 use std::time::Duration;
 
@@ -10,36 +10,36 @@ use crate::{media::Kind, network::Profile};
 /// The most microphones of a room: a server may leave out the quietest of more.
 pub const MICROPHONES: usize = 5;
 
-/// Into the seed, for whom is forwarded.
+/// A mask for the seed from which forwarding is drawn.
 const FORWARDING: u64 = 0x666f_7277_6172_6400;
 
-/// Something that happens to a person. Indices count what there is at that moment, and wrap.
+/// Something that happens to a person. Indices count the things that exist at that moment, and wrap.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Action {
-    /// Comes into the room, or back.
+    /// The person comes into the room, or back.
     Join,
-    /// Leaves with a goodbye.
+    /// The person leaves with a goodbye.
     Leave,
     /// The page is reloaded.
     Reload {
         /// The old page closed its WebSocket.
         says_goodbye: bool,
     },
-    /// Mutes or unmutes a source.
+    /// A source is muted or unmuted.
     ToggleMute(usize),
-    /// Publishes something more.
+    /// Another source is published.
     Publish(Kind),
-    /// Publishes something no longer.
+    /// A source is published no longer.
     Unpublish(usize),
-    /// Unpublishes and publishes the same again at once.
+    /// A source is unpublished and published again at once.
     Republish(usize),
-    /// Wants another size of somebody's picture, or nothing of it.
+    /// The person wants another size of somebody's picture, or nothing of it.
     Wish {
-        /// Which of all pictures in the room.
+        /// Index of the picture among all in the room.
         picture: usize,
-        /// Nothing.
+        /// Nothing is wanted.
         disabled: bool,
-        /// The highest layer.
+        /// The highest layer wanted.
         layer: Layer,
     },
     /// The WebSocket breaks; the client resumes.
@@ -47,69 +47,69 @@ pub enum Action {
         /// The server does not notice.
         half_open: bool,
     },
-    /// The client starts over.
+    /// The client begins a new session.
     ReconnectFully,
     /// Nothing passes for a while.
     CutNetwork(Duration),
     /// The address that the server sees changes.
     Rebind,
-    /// The network becomes another.
+    /// The network becomes another one.
     Network(Box<(Profile, Profile)>),
     /// The client offers anew, whatever else is being negotiated.
     Renegotiate {
-        /// And restarts ICE, for which it gives up an offer in flight.
+        /// The offer restarts ICE, for which the client gives up an offer in flight.
         restart_ice: bool,
     },
     /// An application does something to the person.
     Moderate(Moderation),
 }
 
-/// What applications do to people through the server API.
+/// An act of an application on a person through the server API.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Moderation {
-    /// Mutes one of its tracks.
+    /// A track is muted.
     MuteTrack(usize),
-    /// Throws it out; its token still lets it in.
+    /// The person is thrown out; their token still lets them in.
     Remove,
-    /// Gives it metadata.
+    /// The person gets metadata.
     SetMetadata(u32),
-    /// It may receive, or not.
+    /// The person may receive, or may not.
     MayReceive(bool),
-    /// Sends it to the other room.
+    /// The person is moved to the other room.
     Move,
-    /// It is to be in the other room too.
+    /// The person is forwarded to the other room.
     Forward,
-    /// And not any more.
+    /// The person is not forwarded any more.
     StopForwarding,
 }
 
 /// A participant.
 #[derive(Debug, Clone)]
 pub struct Cast {
-    /// Which room.
+    /// Index of the room.
     pub room: usize,
     pub offer_with_join: bool,
-    /// The older protocol.
+    /// The client speaks the older protocol.
     pub two_connections: bool,
     /// No datagrams get through, only TCP.
     pub tcp: bool,
     pub sources: Vec<Kind>,
-    /// Up and down.
+    /// The network, up and down.
     pub network: (Profile, Profile),
 }
 
-/// See the module.
+/// The course of one run: people, networks and events.
 #[derive(Debug, Clone)]
 pub struct Scenario {
-    /// Media threads of the server.
+    /// Number of media threads of the server.
     pub shards: usize,
-    /// Share of what is lost between them, until the end: it must be repaired.
+    /// Share of batches lost between the media threads, until the end: the losses must be repaired.
     pub relay_loss: f64,
-    /// Who there is.
+    /// The people.
     pub cast: Vec<Cast>,
-    /// When, to whom, what; in order.
+    /// The events, in order: when, to whom, what.
     pub script: Vec<(Duration, usize, Action)>,
-    /// From then on nothing happens any more, on good networks.
+    /// The time from which nothing happens any more, on good networks.
     pub quiet_from: Duration,
 }
 
@@ -189,7 +189,7 @@ impl Scenario {
             script,
             quiet_from: Duration::from_millis(2_500 + busy),
         };
-        // From numbers of its own: what else happens in a seed's run is the same with and without.
+        // Drawn from numbers of its own: the rest of a seed's run is the same with and without.
         let mut rng = StdRng::seed_from_u64(seed ^ FORWARDING);
         if rng.random_bool(0.4) {
             scenario.forward(rooms, busy, &mut rng);
@@ -200,7 +200,7 @@ impl Scenario {
         scenario
     }
 
-    /// Some people are in both rooms. Where there was one only, somebody is in the other.
+    /// Forwards some people to the other room. Where there was one room only, one person is in the other.
     fn forward(&mut self, rooms: usize, busy: u64, rng: &mut StdRng) {
         if rooms == 1 {
             let mut network = network(rng, self.cast.len());
@@ -277,7 +277,8 @@ fn action(rng: &mut StdRng, people: usize) -> Action {
     }
 }
 
-/// A TCP connection that is too narrow fills its buffers, and all is late by many seconds: no meeting to judge.
+/// Removes the limit of a rate. A TCP connection that is too narrow fills its buffers, and everything is late by many
+/// seconds: no meeting to judge.
 fn unlimited((up, down): &mut (Profile, Profile)) {
     (up.rate, down.rate) = (None, None);
 }

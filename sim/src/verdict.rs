@@ -1,4 +1,4 @@
-//! What people would have to say about a run.
+//! The verdict on a run: what people would complain of.
 
 use std::time::{Duration, Instant};
 
@@ -10,23 +10,23 @@ use crate::{
     world::World,
 };
 
-/// In the quiet, everybody must be back after this.
+/// The time in which everybody must be back, in the quiet.
 const RECOVERY: Duration = Duration::from_secs(45);
 
-/// Data may be late by so much, after a cut.
+/// The time by which data may be late, after a cut.
 const LATE_DATA: Duration = Duration::from_secs(40);
 
-/// Who was heard or seen within this is there.
+/// The time within which a source must have been heard or seen to be there.
 const LATELY: Duration = Duration::from_millis(500);
 
-/// And it must be so for this long.
+/// The time for which that must be so.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// For so long it is then looked at closely.
+/// The time for which it is then watched closely.
 const WATCHED: Duration = Duration::from_secs(3);
 
-/// In the quiet: until everybody has everybody, then a while in which that must stay so. Then everybody leaves, and
-/// nothing may be left. Returns the complaints, and how long it took until all was well.
+/// Judges the quiet: the time until everybody has everybody, then a while in which that must stay so. Then everybody
+/// leaves, and nothing may be left. Returns the complaints, and how long it took until all was well.
 pub fn judge(world: &mut World) -> (Vec<String>, Duration) {
     let (mut complaints, quiet) = (Vec::new(), world.now);
     world.look_up();
@@ -73,7 +73,7 @@ pub fn judge(world: &mut World) -> (Vec<String>, Duration) {
     (complaints, recovery)
 }
 
-/// The others in the room, forwarded ones too.
+/// The other people in the room, forwarded ones too.
 fn others<'a>(world: &'a World, me: &'a Person) -> impl Iterator<Item = &'a Person> {
     let others = world.people.iter();
     let others = others.filter(|other| other.present && other.index != me.index);
@@ -84,7 +84,7 @@ fn wish(me: &Person, source: &Source) -> TrackSetting {
     me.wishes.get(&source.id).copied().unwrap_or_default()
 }
 
-/// What is not as it should be at this moment.
+/// The things that are not as they should be at this moment.
 pub fn wrongs(world: &World) -> Vec<String> {
     let present = world.people.iter().filter(|person| person.present);
     present.flat_map(|me| wrongs_of(world, me)).collect()
@@ -157,7 +157,7 @@ fn wrongs_of(world: &World, me: &Person) -> Vec<String> {
     wrong
 }
 
-/// Is the source not heard, or not seen as wished?
+/// The complaint about a source that is not heard, or not seen as wished.
 fn unseen(me: &Person, other: &Person, source: &Source, now: Instant) -> Option<String> {
     let wish = wish(me, source);
     if wish.disabled && source.kind != Kind::Sound {
@@ -186,7 +186,7 @@ fn unseen(me: &Person, other: &Person, source: &Source, now: Instant) -> Option<
     None
 }
 
-/// Counts, for each listener and source, what comes in a while; it must be all there is.
+/// Counts, for each listener and source, the frames that come in a while: none may be missing.
 fn watch(world: &mut World) -> Vec<String> {
     let frames = |world: &World| -> Vec<((usize, usize, u32), u64)> {
         let mut counts = Vec::new();
@@ -200,7 +200,7 @@ fn watch(world: &mut World) -> Vec<String> {
         }
         counts
     };
-    // What is muted now may still be on its way, and so may what is no longer wished for.
+    // Frames of a source that was just muted, or is no longer wished for, may still be on their way.
     world.run(Duration::from_millis(500));
     let before = frames(world);
     world.run(WATCHED);
@@ -217,7 +217,7 @@ fn watch(world: &mut World) -> Vec<String> {
             PICTURE_EVERY
         };
         let all = WATCHED.as_millis() as u64 / every;
-        // Where the subscription began anew meanwhile, what came since.
+        // Where the subscription began anew meanwhile, only frames since then count.
         let got = after.checked_sub(before).unwrap_or(after);
         let none = source.muted || source.kind != Kind::Sound && wish(me, source).disabled;
         if none && got > 0 {
@@ -231,7 +231,7 @@ fn watch(world: &mut World) -> Vec<String> {
     complaints
 }
 
-/// Messages that a client sent into a network that was away are repeated at growing distances.
+/// Stops data messages. Those that a client sent into a network that was away are repeated at growing distances.
 fn silence_data(world: &mut World) {
     for person in &mut world.people {
         person.talkative = false;
@@ -242,11 +242,11 @@ fn silence_data(world: &mut World) {
     }
 }
 
-/// The last data message of everybody must have come to everybody.
+/// Complaints about data: the last message of everybody must have come to everybody.
 fn missing_data(world: &World) -> Vec<String> {
     let mut missing = Vec::new();
     for me in world.people.iter().filter(|person| person.present) {
-        // Data is not forwarded.
+        // Data is not forwarded to other rooms.
         for other in others(world, me).filter(|other| other.room == me.room) {
             let (count, life) = other.data_sent;
             let got = me.ear.last_data(other.index, life);
@@ -259,7 +259,7 @@ fn missing_data(world: &World) -> Vec<String> {
     missing
 }
 
-/// Silences that no network explains.
+/// Complaints about silences that no network explains.
 fn gaps(world: &World) -> Vec<String> {
     let mut unexplained = Vec::new();
     for me in &world.people {
@@ -272,7 +272,7 @@ fn gaps(world: &World) -> Vec<String> {
             let mut times: Vec<_> = excuses.map(|excuse| (excuse.from, excuse.to)).collect();
             let pauses = world.people[from].pauses.iter();
             let pauses = pauses.filter(|(source, ..)| *source == gap.source);
-            // What is sent again is still on its way.
+            // Frames that are sent again are still on their way.
             let transit = world.transit(from, me.index);
             times.extend(pauses.map(|(_, from, to)| (*from, *to + transit)));
             let left = uncovered(gap.from, gap.to, times);
@@ -290,7 +290,7 @@ fn gaps(world: &World) -> Vec<String> {
     unexplained
 }
 
-/// How much of a time none of the others covers.
+/// The part of a time that none of the others covers.
 fn uncovered(from: Instant, to: Instant, mut times: Vec<(Instant, Instant)>) -> Duration {
     times.sort();
     let (mut left, mut at) = (Duration::ZERO, from);
@@ -303,7 +303,7 @@ fn uncovered(from: Instant, to: Instant, mut times: Vec<(Instant, Instant)>) -> 
     left + to.saturating_duration_since(at)
 }
 
-/// Everybody leaves; rooms close a while later.
+/// Lets everybody leave; rooms close a while later.
 fn part(world: &mut World) {
     for index in 0..world.people.len() {
         world.act(index, crate::scenario::Action::Leave);

@@ -25,19 +25,20 @@ use crate::{
     scenario::{Action, Moderation, Scenario},
 };
 
-/// Time goes in steps of at least this: what happens together is handled together, as by a real loop.
+/// The least step of time: events within it are handled together, as by a real loop.
 const STEP: Duration = Duration::from_micros(200);
 
-/// Steps in which nobody gets anywhere.
+/// The number of steps without progress after which a run is stuck.
 const STANDSTILL: u32 = 50_000;
 
-/// After a cut of the network ended, media may need so long: the client has to notice, to dial and to restart ICE.
+/// The time that media may need after a cut of the network: the client has to notice, to dial and to restart ICE.
 const AFTER_CUT: Duration = Duration::from_secs(9);
 
-/// After the server's idea of an address became wrong: until the next STUN check, and its answer.
+/// The time that media may need after the server's view of an address became wrong: until the next STUN check, and its
+/// answer.
 const AFTER_REBIND: Duration = Duration::from_secs(4);
 
-/// Something on its way.
+/// Something under way.
 #[derive(Debug)]
 enum Flight {
     Datagram {
@@ -55,17 +56,17 @@ enum Flight {
     ToClient(WireId, Option<Frame>),
 }
 
-/// A person's way to the server.
+/// A person's access to the server.
 struct Access {
     up: Line,
     down: Line,
-    /// How the server sees the person, on its first peer connection.
+    /// The address by which the server sees the person, on the first peer connection.
     public: SocketAddr,
     tcp: bool,
     cut_until: Option<Instant>,
-    /// Sounds may be away for so long, at the worst of its networks.
+    /// The longest absence of a sound, at the worst of the person's networks.
     silence: Duration,
-    /// And are so long on their way, up and down.
+    /// The longest delay of a sound, up and down.
     delay: [Duration; 2],
     /// Arrival of the last frame of a WebSocket, each way: frames do not overtake.
     frames: [Option<Instant>; 2],
@@ -79,7 +80,7 @@ pub struct Excuse {
     pub to: Instant,
 }
 
-/// See the module.
+/// Everything that exists in one run.
 pub struct World {
     pub now: Instant,
     pub start: Instant,
@@ -94,14 +95,14 @@ pub struct World {
     sequence: u64,
     next_source: u32,
     next_port: u16,
-    /// Who was forbidden to receive, and since when it is, if it still is.
+    /// People who were forbidden to receive, and since when; `None`: they may again.
     pub deaf: BTreeMap<usize, Option<Instant>>,
-    /// Who is to be in another room too.
+    /// People who are to be in another room too.
     pub forwards: BTreeMap<usize, Forward>,
 }
 
 impl Access {
-    /// To which of its ports.
+    /// The port of this access that an address names.
     fn is_at(&self, address: SocketAddr) -> bool {
         let ports = [self.public.port(), self.public.port() + SECOND];
         self.public.ip() == address.ip() && ports.contains(&address.port())
@@ -115,7 +116,8 @@ impl Access {
         self.excuse(up, down, later);
     }
 
-    /// Behind what is sent again over TCP all else waits, and over both ways in a row.
+    /// Updates silence and delay for a network. Everything waits behind bytes that are sent again over TCP, and over
+    /// both ways in a row.
     fn excuse(&mut self, up: Profile, down: Profile, later: Duration) {
         let tcp = match self.tcp && (up.loses() || down.loses()) {
             true => Duration::from_secs(2),
@@ -136,7 +138,7 @@ impl World {
         let shards: Vec<_> = (0..scenario.shards)
             .map(|index| SocketAddr::from(([192, 0, 2, 1], 7882 + index as u16)))
             .collect();
-        // Ghosts of pages that vanished would keep a run going for long.
+        // Short timeouts, since ghosts of pages that vanished would keep a run going for long.
         let config = Config {
             resume_timeout: 8,
             empty_timeout: 20,
@@ -207,7 +209,7 @@ impl World {
         os::set_clock(self.now - self.start);
     }
 
-    /// From now on every network is good; what is cut comes back first.
+    /// Makes every network good from now on; one that is cut comes back first.
     pub fn calm(&mut self) {
         let cuts = self.access.iter().filter_map(|access| access.cut_until);
         let cut = cuts
@@ -221,7 +223,7 @@ impl World {
         }
     }
 
-    /// What somebody does now.
+    /// Lets an action happen.
     pub fn act(&mut self, person: usize, action: Action) {
         let now = self.now;
         if !self.is_possible(person, &action) {
@@ -260,7 +262,7 @@ impl World {
             Action::CutWire { half_open } => p.cut_wire(half_open, now),
             Action::ReconnectFully => p.reconnect_fully(now),
             Action::CutNetwork(duration) => {
-                // A cut within a cut ends no earlier: what is under way over TCP arrives at the end of the first.
+                // A cut within a cut ends no earlier: bytes under way over TCP arrive at the end of the first.
                 let cut = self.access[person].cut_until.unwrap_or(now);
                 let until = cut.max(now + duration);
                 self.access[person].cut_until = Some(until);
@@ -277,16 +279,17 @@ impl World {
         self.settle();
     }
 
-    /// How long sound from one person to another may be away, beyond what excuses cover.
+    /// The longest absence of a sound from one person to another, beyond the time that excuses cover.
     pub fn silence(&self, publisher: usize, listener: usize) -> Duration {
         self.access[publisher].silence + self.access[listener].silence
     }
 
-    /// How long a sound from one person to another may be on its way.
+    /// The longest delay of a sound from one person to another.
     pub fn transit(&self, publisher: usize, listener: usize) -> Duration {
         self.access[publisher].delay[0] + self.access[listener].delay[1]
     }
 
+    /// Adds a line to the log.
     pub fn note(&mut self, line: &str) {
         self.log.note(line);
     }
@@ -296,7 +299,7 @@ impl World {
         match action {
             Action::Join => !p.present && p.participant.is_none(),
             Action::CutNetwork(_) | Action::Rebind | Action::Network(..) => true,
-            // Who is not there can be allowed to receive all the same.
+            // Somebody who is not there can be allowed to receive all the same.
             Action::Moderate(Moderation::MayReceive(true)) => true,
             Action::ToggleMute(_) | Action::Unpublish(_) | Action::Republish(_) => {
                 p.present && !p.sources.is_empty()
@@ -305,6 +308,7 @@ impl World {
         }
     }
 
+    /// Notes that a person's network explains silence for a time.
     pub fn excuse(&mut self, person: usize, from: Instant, to: Instant) {
         self.excuses.push(Excuse { person, from, to });
     }
@@ -410,7 +414,7 @@ impl World {
         }
     }
 
-    /// Carries out what people want, and notes what they have to say.
+    /// Carries out the acts of people, and notes their lines.
     fn settle(&mut self) {
         for index in 0..self.people.len() {
             while let Some(act) = self.people[index].poll_act(self.now) {
@@ -440,6 +444,7 @@ impl World {
         }
     }
 
+    /// Sends everything that the node has for the world.
     pub fn post(&mut self, out: Outbox) {
         for (from, to, bytes) in out.datagrams {
             if let Some(index) = self.access.iter().position(|access| access.is_at(to)) {
@@ -501,7 +506,7 @@ impl World {
         }
     }
 
-    /// What goes over a WebSocket comes late where datagrams are lost, but it comes, and in order.
+    /// Posts a frame of a WebSocket, which comes late where datagrams are lost, but it comes, and in order.
     fn post_frame(&mut self, wire: WireId, way: usize, flight: Flight) {
         let access = &mut self.access[owner(wire)];
         let line = if way == 0 { &access.up } else { &access.down };
@@ -521,7 +526,7 @@ impl World {
     }
 }
 
-/// Whose WebSocket it is.
+/// The person whose WebSocket this is.
 fn owner(wire: WireId) -> usize {
     (wire / 1_000_000) as usize
 }

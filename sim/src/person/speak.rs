@@ -1,4 +1,4 @@
-//! What a person sends.
+//! The media and data that a person sends.
 
 use std::time::{Duration, Instant};
 
@@ -97,7 +97,7 @@ impl Person {
     }
 }
 
-/// As its client announces it.
+/// The source as the client announces it.
 pub(super) fn publish(person: usize, source: &Source) -> Publish {
     let base = match source.kind {
         Kind::Sound => Publish::microphone(),
