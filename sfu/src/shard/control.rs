@@ -48,8 +48,11 @@ impl Shard {
             Command::AddSubscriber { peer, primary } => self.add_subscriber(peer, primary, now),
             Command::RemovePeer { peer } => self.remove_peer(peer, now, out),
             Command::SetPermissions { peer, permissions } => {
-                if let Some(p) = self.peer_mut(peer) {
-                    p.permissions = permissions;
+                let both = [self.sids.get(&peer).copied(), self.subscriber(peer)];
+                for key in both.into_iter().flatten() {
+                    if let Some(p) = self.peers.get_mut(key) {
+                        p.permissions = permissions;
+                    }
                 }
             }
             Command::SetIce { .. }

@@ -208,3 +208,34 @@ fn companions_have_together_the_voice_of_one() {
     rig.command(Command::SetAudioTopN { room, limit: 0 });
     liars.run(&mut rig, SECOND);
 }
+
+#[test]
+fn who_is_made_an_agent_gets_every_voice_on_a_second_connection_too() {
+    for two in [false, true] {
+        let mut rig = room(9, 2);
+        let agent = match two {
+            false => rig.join(),
+            true => rig.join_with_two(),
+        };
+        rig.run(SECOND);
+        rig.command(Command::SetPermissions {
+            peer: rig.participants[agent].sid,
+            permissions: sfu::PeerPermissions {
+                can_publish_data: true,
+                hidden: false,
+                agent: true,
+                hears_all: true,
+            },
+        });
+        let voices = speakers(&mut rig, 6);
+        for (i, (who, _)) in voices.iter().enumerate() {
+            let quieter = if i < 2 { 0 } else { 25 };
+            rig.participants[*who].levels = Some(SPEECH.map(|level| level + quieter).to_vec());
+        }
+        rig.run(6 * SECOND);
+        for (_, voice) in &voices {
+            let got = rig.received(agent, *voice);
+            assert!(got.packets > 220, "two: {two}, {got:?}");
+        }
+    }
+}

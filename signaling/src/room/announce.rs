@@ -4,7 +4,7 @@
 //! A change marks its participant; at the end of the turn, or when it is time, those marked are announced.
 //! Subscriptions to a track begin when its `update` is out: clients take no media of tracks they have not heard of.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use protocol::{
     ParticipantSid,
@@ -173,9 +173,11 @@ impl Room {
         let Some(all) = Response::together(all) else {
             return;
         };
+        let about: BTreeSet<_> = parts.iter().map(|(about, _)| *about).collect();
         for (session, sid) in &self.sessions {
-            let is_about = parts.iter().any(|(about, _)| about == sid);
-            let response = match is_about {
+            let knows_one = about.contains(sid) && parts.len() <= FEW;
+            let response = match knows_one {
+                // Where they are many, what it knows already costs less than a message of its own.
                 false => Some(all.clone()),
                 true => {
                     let others = parts.iter().filter(|(about, _)| about != sid);
