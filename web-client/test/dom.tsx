@@ -6,6 +6,9 @@ import { FakeCall } from '../dev/fake-call';
 
 vi.stubGlobal('IS_REACT_ACT_ENVIRONMENT', true);
 
+// Nothing is drawn, so nothing moves; and happy-dom complains of movements that are called off, which browsers do not.
+Object.assign(Element.prototype, { animate: () => ({ cancel: () => undefined }) });
+
 /** Those who want to know of sizes; there is nobody who would tell them. */
 const observers = new Set<() => void>();
 

@@ -5,9 +5,9 @@
 
 const CODE = /^([a-z]{4})-?([a-z]{4})-?([a-z]{3})$/;
 
-/** Whether a room has a name as the server gives them to meetings by link. */
+/** Whether a room may have been named by the server, as meetings by link are; whether it was, only the server knows. */
 export function isCode(room: string): boolean {
-  return /^[a-z]{4}-[a-z]{4}-[a-z]{3}$/.test(room);
+  return /^[a-z]{4}-[a-z]{4}-[a-z]{3}$/i.test(room);
 }
 
 /** Room names other applications choose; wider than our own codes, still safe in a path. */

@@ -39,7 +39,7 @@ describe('a token', () => {
   });
 
   it('is refused where the answer is one that this page does not know, or leads elsewhere', async () => {
-    for (const body of [{ state: 'of-a-newer-server' }, {}, null, { state: 'sign-in', path: '//evil.example' }, { state: 'sign-in', path: 'https://evil.example' }]) {
+    for (const body of [{ state: 'of-a-newer-server' }, {}, null, { state: 'sign-in', path: '//evil.example' }, { state: 'sign-in', path: '/\\evil.example' }, { state: 'sign-in', path: 'https://evil.example' }]) {
       expect(await enter(ASK, answering(body))).toMatchObject({ state: 'refused', cause: 'other' });
     }
   });

@@ -77,7 +77,7 @@ function entryIn(body: unknown): Entry {
     case 'sign-in': {
       const path = field(body, 'path');
       // Whoever answers for the server sends nobody elsewhere.
-      return path !== undefined && /^\/(?!\/)/.test(path) ? { state: 'sign-in', path } : NOT_UNDERSTOOD;
+      return path !== undefined && /^\/(?![/\\])/.test(path) ? { state: 'sign-in', path } : NOT_UNDERSTOOD;
     }
     default:
       return NOT_UNDERSTOOD;

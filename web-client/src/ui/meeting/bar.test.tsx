@@ -44,9 +44,10 @@ describe('the bar', () => {
 
   it('has room for less where letters are twice as large', async () => {
     await meeting('people=3', 500);
-    vi.spyOn(globalThis, 'getComputedStyle').mockReturnValue({ fontSize: '32px' } as CSSStyleDeclaration);
+    document.documentElement.style.fontSize = '32px';
     windowOf(500, 100);
     await resized();
+    document.documentElement.removeAttribute('style');
     expect(bar()).toEqual(['toggle-mic', 'toggle-camera', 'toggle-chat', 'leave']);
   });
 

@@ -30,7 +30,10 @@ export function useZoom(element: RefObject<HTMLElement | null>): [Zoom, DOMAttri
   return [
     zoom,
     {
-      onDoubleClick: (event) => setZoom((now) => toggled(now, place(event), size())),
+      onDoubleClick: (event) => {
+        // Two quick clicks on a button are two clicks on a button.
+        if (!(event.target instanceof Element && event.target.closest('button'))) setZoom((now) => toggled(now, place(event), size()));
+      },
       onPointerDown: (event) => void fingers.current.set(event.pointerId, place(event)),
       onPointerUp: lift,
       onPointerCancel: lift,
