@@ -3,11 +3,11 @@ use std::collections::BTreeMap;
 use protocol::{
     DataTrackSid,
     livekit::{
-        self, DataTrackFrameEncoding, DataTrackInfo, DataTrackSchemaId, JoinRequest,
-        ParticipantPermission, PublishDataTrackRequest, PublishDataTrackResponse,
-        SubscriptionPermission, SyncState, TrackPermission, UnpublishDataTrackRequest,
-        UpdateDataSubscription, UpdateParticipantRequest, UpdateSubscription,
-        data_track_frame_encoding::Value, request_response::Reason,
+        self, DataTrackFrameEncoding, DataTrackInfo, DataTrackSchemaId, GetDataBlobRequest,
+        JoinRequest, ParticipantPermission, PublishDataTrackRequest, PublishDataTrackResponse,
+        StoreDataBlobRequest, SubscriptionPermission, SyncState, TrackPermission,
+        UnpublishDataTrackRequest, UpdateDataSubscription, UpdateParticipantRequest,
+        UpdateSubscription, data_track_frame_encoding::Value, request_response::Reason,
         update_data_subscription::Update,
     },
 };
@@ -606,4 +606,31 @@ fn an_older_client_says_in_its_query_that_it_wants_all_data_tracks() {
     let request: JoinRequest = protocol::join_query::join_request_of_query(&query).unwrap();
     let settings = request.connection_settings.unwrap();
     assert_eq!(settings.auto_subscribe_data_track, Some(true));
+}
+
+#[test]
+fn data_blobs_are_refused_in_the_words_of_a_server_that_has_them_off() {
+    let mut meeting = Meeting::new();
+    let alice = meeting.enter("alice");
+    let asked = [
+        Ask::StoreDataBlobRequest(StoreDataBlobRequest {
+            request_id: 7,
+            ..Default::default()
+        }),
+        Ask::GetDataBlobRequest(GetDataBlobRequest {
+            request_id: 8,
+            ..Default::default()
+        }),
+    ];
+    for (ask, id) in asked.into_iter().zip([7, 8]) {
+        meeting.ask(alice, ask);
+        let Some(Told::RequestResponse(refused)) = meeting.clients[&alice].heard.last() else {
+            panic!("no answer")
+        };
+        assert_eq!(
+            (refused.request_id, refused.reason()),
+            (id, Reason::NotAllowed)
+        );
+        assert_eq!(refused.message, "data blob not enabled");
+    }
 }
