@@ -58,6 +58,7 @@ pub struct Outcome {
 
 impl Peer {
     /// Sends a packet of the subscription `key` to this peer, its subscriber.
+    #[inline]
     pub fn send(
         &mut self,
         key: DownTrackKey,

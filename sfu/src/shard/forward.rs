@@ -167,6 +167,7 @@ impl Shard {
 
 /// Carries out the consequences of sending a publisher's packet, at once or after it waited. Returns the change that
 /// the fan-out must know of.
+#[inline]
 pub(super) fn settle(
     outcome: &Outcome,
     down: &DownTrack,
