@@ -139,6 +139,7 @@ fn figures_are_on_their_own_port_only() {
         "conclave_rooms 0",
         "conclave_participants{shard=\"0\"} 0",
         "conclave_packets_in_total{shard=\"0\"}",
+        "conclave_shard_turn_cpu_seconds_bucket{le=\"+Inf\",shard=\"0\"}",
         "# EOF",
     ] {
         assert!(

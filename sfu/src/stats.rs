@@ -48,7 +48,7 @@ pub enum DropReason {
     NumberTaken,
     /// STUN from an address of another peer that is still there.
     PathTaken,
-    /// Media of a participant who is not connected yet.
+    /// Media of a participant who is not connected yet, or for a subscriber who has no path.
     NotConnected,
     /// A data packet for more receivers than one may name.
     TooManyReceivers,
@@ -91,7 +91,8 @@ pub const DROP_REASON_NAMES: [&str; REASONS] = [
 /// Number of repairs of media that did not arrive, by kind.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Repairs {
-    /// Clients that were asked again for sections for their subscriptions.
+    /// Looks at a participant whose subscriptions still wait for sections. The client is asked again where it does not
+    /// know of them.
     pub asked: u64,
     /// Subscriptions of which nothing went out: the layer was chosen anew, and a key frame asked for.
     pub restarted: u64,

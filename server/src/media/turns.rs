@@ -29,10 +29,11 @@ impl TurnTimes {
         self.nanos.fetch_add(took.as_nanos() as u64, Relaxed);
     }
 
-    /// Time of all turns in seconds, their number, and how many of them were in each bucket.
+    /// Time of all turns in seconds, their number, and how many of them were in each bucket. The bound of the last one is
+    /// `f64::MAX`, which the encoder writes as `+Inf`.
     pub fn read(&self) -> (f64, u64, Vec<(f64, u64)>) {
         let counts = self.buckets.each_ref().map(|count| count.load(Relaxed));
-        let bounds = BOUNDS.into_iter().chain([f64::INFINITY]);
+        let bounds = BOUNDS.into_iter().chain([f64::MAX]);
         (
             self.nanos.load(Relaxed) as f64 / 1e9,
             counts.iter().sum(),

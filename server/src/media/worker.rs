@@ -29,8 +29,8 @@ const FLUSH_EVERY: usize = 64;
 /// The most receive batches of one socket before timers and commands have their turn.
 const MAX_BATCHES: usize = 16;
 
-/// The time for commands before datagrams have their turn: others must not wait for the work that somebody causes. One
-/// command alone takes less.
+/// The time for commands before datagrams have their turn: others must not wait for the work that somebody causes. A
+/// command that has begun is finished, however many participants it concerns.
 const TIME_FOR_COMMANDS: Duration = Duration::from_millis(1);
 
 /// The most arrivals over links before datagrams have their turn.
@@ -183,7 +183,9 @@ impl Worker {
         }
         let figures = &self.figures;
         figures.turns.fetch_add(1, Relaxed);
-        figures.turn_times.observe(thread_time() - processor);
+        figures
+            .turn_times
+            .observe(thread_time().saturating_sub(processor));
         figures
             .busy_nanos
             .fetch_add(start.elapsed().as_nanos() as u64, Relaxed);

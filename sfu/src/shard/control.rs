@@ -189,6 +189,7 @@ impl Shard {
         opens_channels: bool,
         now: Instant,
     ) -> PeerKey {
+        // `SetIce` replaces them. Until then nobody knows them, so nothing reaches this transport; and they seed DTLS.
         let credentials = random_credentials(self.config.index, &mut self.rng);
         let transport = Transport::new(&self.context, credentials, opens_channels, now);
         let ufrag = transport.ice_ufrag().to_owned();

@@ -10,6 +10,7 @@ mod crowd;
 mod data_tracks;
 mod dtls;
 mod meeting;
+mod negotiator;
 mod nonces;
 mod quality;
 mod race;
