@@ -1,4 +1,4 @@
-//! The sorting of datagrams: the peer that one belongs to, and its kind (RFC 7983).
+//! The sorting of datagrams: the connection that one belongs to, and its kind (RFC 7983).
 
 use std::time::{Duration, Instant};
 
@@ -6,7 +6,7 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     api::{Destination, TransportProtocol},
-    keys::PeerKey,
+    keys::ConnectionKey,
 };
 
 /// A path on which nothing valid came for this long may be somebody else's by now. Browsers check theirs every six
@@ -34,66 +34,66 @@ pub fn classify(datagram: &[u8]) -> Option<DatagramKind> {
     }
 }
 
-/// The index of peers, by path and by ufrag. Neither map can be filled from outside: paths enter after a STUN check
-/// with a valid MAC, ufrags are our own; so a fast hash without a secret will do.
+/// The index of connections, by path and by ufrag. Neither map can be filled from outside: paths enter after a STUN
+/// check with a valid MAC, ufrags are our own; so a fast hash without a secret will do.
 #[derive(Debug, Default)]
 pub struct Demux {
     paths: FxHashMap<Destination, Way>,
-    ufrags: FxHashMap<String, PeerKey>,
+    ufrags: FxHashMap<String, ConnectionKey>,
 }
 
 /// The owner of a path.
 #[derive(Debug)]
 struct Way {
-    peer: PeerKey,
-    /// The peer that had the path first, and may have it back.
-    first: PeerKey,
+    connection: ConnectionKey,
+    /// The connection that had the path first, and may have it back.
+    first: ConnectionKey,
     /// When the last valid check or packet came on the path.
     heard: Instant,
 }
 
 impl Demux {
-    /// The peer that was validated on this path.
-    pub fn by_path(&self, path: Destination) -> Option<PeerKey> {
-        self.paths.get(&path).map(|way| way.peer)
+    /// The connection that was validated on this path.
+    pub fn by_path(&self, path: Destination) -> Option<ConnectionKey> {
+        self.paths.get(&path).map(|way| way.connection)
     }
 
-    /// Whether a valid check may make `path` lead to `peer`. A source address can be forged, so nobody takes the path
-    /// of a peer that is there; a peer that lost its path by a silence has it back at once. Over TCP nobody else can
-    /// have the address: the peer that had it is gone.
-    pub fn may_have(&self, path: Destination, peer: PeerKey, now: Instant) -> bool {
+    /// Whether a valid check may make `path` lead to `connection`. A source address can be forged, so nobody takes the
+    /// path of a connection that is there; one that lost its path by a silence has it back at once. Over TCP nobody else
+    /// can have the address: the connection that had it is gone.
+    pub fn may_have(&self, path: Destination, connection: ConnectionKey, now: Instant) -> bool {
         self.paths.get(&path).is_none_or(|way| {
             path.protocol == TransportProtocol::Tcp
-                || [way.peer, way.first].contains(&peer)
+                || [way.connection, way.first].contains(&connection)
                 || now.saturating_duration_since(way.heard) >= SILENCE
         })
     }
 
-    /// A valid packet came from `peer` on this path.
+    /// A valid packet came from `connection` on this path.
     pub fn heard(&mut self, path: Destination, now: Instant) {
         if let Some(way) = self.paths.get_mut(&path) {
             way.heard = now;
         }
     }
 
-    /// The peer whose local ufrag this is.
-    pub fn by_ufrag(&self, ufrag: &str) -> Option<PeerKey> {
+    /// The connection whose local ufrag this is.
+    pub fn by_ufrag(&self, ufrag: &str) -> Option<ConnectionKey> {
         self.ufrags.get(ufrag).copied()
     }
 
-    /// `path` leads to `peer` from now on.
-    pub fn add_path(&mut self, path: Destination, peer: PeerKey, now: Instant) {
+    /// `path` leads to `connection` from now on.
+    pub fn add_path(&mut self, path: Destination, connection: ConnectionKey, now: Instant) {
         let way = self.paths.entry(path).or_insert(Way {
-            peer,
-            first: peer,
+            connection,
+            first: connection,
             heard: now,
         });
-        (way.peer, way.heard) = (peer, now);
+        (way.connection, way.heard) = (connection, now);
     }
 
-    /// Checks with this ufrag are for `peer`.
-    pub fn add_ufrag(&mut self, ufrag: &str, peer: PeerKey) {
-        self.ufrags.insert(ufrag.to_owned(), peer);
+    /// Checks with this ufrag are for `connection`.
+    pub fn add_ufrag(&mut self, ufrag: &str, connection: ConnectionKey) {
+        self.ufrags.insert(ufrag.to_owned(), connection);
     }
 
     /// Forgets a ufrag that an ICE restart replaced.
@@ -101,15 +101,15 @@ impl Demux {
         self.ufrags.remove(ufrag);
     }
 
-    /// `path` leads to `peer` no longer.
-    pub fn remove_path(&mut self, path: Destination, peer: PeerKey) {
+    /// `path` leads to `connection` no longer.
+    pub fn remove_path(&mut self, path: Destination, connection: ConnectionKey) {
         let Some(way) = self.paths.get_mut(&path) else {
             return;
         };
-        if way.peer == peer {
+        if way.connection == connection {
             self.paths.remove(&path);
-        } else if way.first == peer {
-            way.first = way.peer;
+        } else if way.first == connection {
+            way.first = way.connection;
         }
     }
 
@@ -118,11 +118,11 @@ impl Demux {
         self.paths.len()
     }
 
-    /// Forgets `peer`.
-    pub fn remove_peer(&mut self, peer: PeerKey, ufrag: &str, paths: &[Destination]) {
+    /// Forgets `connection`.
+    pub fn remove(&mut self, connection: ConnectionKey, ufrag: &str, paths: &[Destination]) {
         self.ufrags.remove(ufrag);
         for path in paths {
-            self.remove_path(*path, peer);
+            self.remove_path(*path, connection);
         }
     }
 }
@@ -159,8 +159,8 @@ mod tests {
     }
 
     #[test]
-    fn a_path_that_moved_to_another_peer_stays_with_it() {
-        let mut keys = SlotMap::<PeerKey, ()>::with_key();
+    fn a_path_that_moved_to_another_connection_stays_with_it() {
+        let mut keys = SlotMap::<ConnectionKey, ()>::with_key();
         let (a, b) = (keys.insert(()), keys.insert(()));
         let path = Destination {
             remote: "10.0.0.1:1".parse().unwrap(),
@@ -170,13 +170,13 @@ mod tests {
         let (mut demux, now) = (Demux::default(), Instant::now());
         demux.add_path(path, a, now);
         demux.add_path(path, b, now);
-        demux.remove_peer(a, "ufrag", &[path]);
+        demux.remove(a, "ufrag", &[path]);
         assert_eq!(demux.by_path(path), Some(b));
     }
 
     #[test]
     fn a_path_is_given_away_when_it_is_silent_and_back_to_who_had_it_first() {
-        let mut keys = SlotMap::<PeerKey, ()>::with_key();
+        let mut keys = SlotMap::<ConnectionKey, ()>::with_key();
         let (a, b, c) = (keys.insert(()), keys.insert(()), keys.insert(()));
         let mut path = Destination {
             remote: "10.0.0.1:1".parse().unwrap(),

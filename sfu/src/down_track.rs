@@ -15,7 +15,7 @@ use crate::{
     codec::Codec,
     delivery::{Delivery, Watch},
     history::Packet,
-    keys::{PeerKey, UpTrackKey},
+    keys::{ConnectionKey, UpTrackKey},
     layers::{LayerFilter, Picture},
     nack::NackThrottle,
     rewrite::{Input, Rewriter, Rewritten},
@@ -56,7 +56,7 @@ pub struct DownTrack {
     /// The track's sid.
     pub track: TrackSid,
     /// The subscriber.
-    pub subscriber: PeerKey,
+    pub subscriber: ConnectionKey,
     /// The codec, which says how the payload is treated.
     pub codec: Codec,
     /// Our SSRC for the media.
@@ -107,7 +107,7 @@ impl DownTrack {
     pub fn new(
         up: UpTrackKey,
         track: TrackSid,
-        subscriber: PeerKey,
+        subscriber: ConnectionKey,
         codec: Codec,
         (ssrc, rtx_ssrc): (u32, u32),
         setting: TrackSetting,
@@ -482,11 +482,11 @@ mod tests {
     #[test]
     fn redundant_audio_goes_out_as_it_came_only_to_who_takes_it_and_has_room_for_it() {
         let mut ups = SlotMap::<UpTrackKey, ()>::with_key();
-        let mut peers = SlotMap::<PeerKey, ()>::with_key();
+        let mut connections = SlotMap::<ConnectionKey, ()>::with_key();
         let mut down = DownTrack::new(
             ups.insert(()),
             TrackSid::random("AM", &mut StdRng::seed_from_u64(1)),
-            peers.insert(()),
+            connections.insert(()),
             Codec::Opus,
             (1, 2),
             TrackSetting::default(),

@@ -3,8 +3,10 @@
 use slotmap::new_key_type;
 
 new_key_type! {
-    /// A peer of this shard: a PeerConnection of a participant.
-    pub struct PeerKey;
+    /// A member of a room of this shard.
+    pub struct MemberKey;
+    /// A PeerConnection of this shard.
+    pub struct ConnectionKey;
     /// A room of this shard.
     pub struct RouterKey;
     /// A published track of this shard.

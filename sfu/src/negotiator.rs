@@ -51,6 +51,8 @@ pub struct Negotiator {
     local: Local,
     rng: StdRng,
     members: BTreeMap<ParticipantSid, Member>,
+    /// Participants who are connected to another shard: they publish, and there is nothing to negotiate with them.
+    elsewhere: BTreeSet<ParticipantSid>,
     tracks: BTreeMap<TrackSid, Track>,
     outputs: VecDeque<Output>,
     /// The members whose sections may differ from what they should carry.
@@ -98,6 +100,7 @@ impl Negotiator {
             },
             rng: StdRng::from_seed(seed),
             members: BTreeMap::new(),
+            elsewhere: BTreeSet::new(),
             tracks: BTreeMap::new(),
             outputs: VecDeque::new(),
             changed: BTreeSet::new(),
@@ -115,7 +118,7 @@ impl Negotiator {
             }
             Command::AddRelayedPeer { peer, .. } => {
                 self.pass(command);
-                self.add_member(peer);
+                self.elsewhere.insert(peer);
             }
             Command::AddSubscriber { peer, .. } => {
                 self.pass(command);
@@ -128,6 +131,7 @@ impl Negotiator {
             Command::CloseRoom { .. } => {
                 self.pass(command);
                 self.members.clear();
+                self.elsewhere.clear();
                 self.tracks.clear();
                 self.changed.clear();
             }
@@ -277,6 +281,7 @@ impl Negotiator {
             track.subscribers.remove(&peer);
         }
         self.members.remove(&peer);
+        self.elsewhere.remove(&peer);
         self.changed.remove(&peer);
     }
 

@@ -4,7 +4,7 @@ use protocol::{ParticipantIdentity, RoomSid};
 
 use crate::{
     data_track::DataTracks,
-    keys::{PeerKey, UpTrackKey},
+    keys::{MemberKey, UpTrackKey},
     loudest::Loudest,
     replay::ReplayBuffer,
     slow_readers::SlowReaders,
@@ -16,19 +16,19 @@ pub struct Router {
     /// The room's sid.
     pub sid: RoomSid,
     /// Members, in order of arrival.
-    pub members: Vec<PeerKey>,
+    pub members: Vec<MemberKey>,
     /// The person behind each member.
-    pub principals: Vec<(PeerKey, ParticipantIdentity)>,
+    pub principals: Vec<(MemberKey, ParticipantIdentity)>,
     /// The active speakers.
-    pub speakers: Speakers<PeerKey>,
+    pub speakers: Speakers<MemberKey>,
     /// Reliable data packets of the last seconds.
     pub replay: ReplayBuffer,
     /// The senders that wait for slow readers of those packets.
     pub slow_readers: SlowReaders,
     /// Data tracks and their subscribers.
-    pub data_tracks: DataTracks<PeerKey>,
+    pub data_tracks: DataTracks<MemberKey>,
     /// The voices that are forwarded.
-    pub loudest: Loudest<UpTrackKey, PeerKey>,
+    pub loudest: Loudest<UpTrackKey, MemberKey>,
 }
 
 impl Router {

@@ -1,9 +1,9 @@
-//! The shard owns every peer, room and track of one thread, and routes datagrams, commands and timers. The verbs are in
-//! `shard/`: `control` (commands), `negotiated` (parameters from the negotiator), `second_connection` (participants
-//! with two PeerConnections), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP), `congestion` (the
-//! networks of subscribers), `delivery` (media that does not arrive), `quality` (of connections), `dynacast` (wishes
-//! for layers), `loudest` (voices of large rooms), `backup` (pictures in two codecs), `data` (data packets),
-//! `slow_readers` (receivers that data waits for), `relay` and `relayed` (packets to and from other shards).
+//! The shard owns every member, connection, room and track of one thread, and routes datagrams, commands and timers. The
+//! verbs are in `shard/`: `control` (commands), `negotiated` (parameters from the negotiator), `second_connection`
+//! (participants with two PeerConnections), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP),
+//! `congestion` (the networks of subscribers), `delivery` (media that does not arrive), `quality` (of connections),
+//! `dynacast` (wishes for layers), `loudest` (voices of large rooms), `backup` (pictures in two codecs), `data` (data
+//! packets), `slow_readers` (receivers that data waits for), `relay` and `relayed` (packets to and from other shards).
 
 mod backup;
 mod congestion;
@@ -35,10 +35,11 @@ use slotmap::SlotMap;
 
 use crate::{
     api::{Command, Config, Datagram, DisconnectReason, Event, Reason, SendBatch},
+    connection::Connection,
     demux::{DatagramKind, Demux, classify},
     down_track::DownTrack,
-    keys::{DownTrackKey, PeerKey, RouterKey, UpTrackKey},
-    peer::Peer,
+    keys::{ConnectionKey, DownTrackKey, MemberKey, RouterKey, UpTrackKey},
+    member::Member,
     relay::RelayQueue,
     rewrite::StreamIds,
     router::Router,
@@ -57,16 +58,16 @@ const FEEDBACK_INTERVAL: Duration = Duration::from_millis(20);
 /// The shortest time until a wake-up: a part that asks for an instant in the past must not stop the world.
 const TIMER_RESOLUTION: Duration = Duration::from_millis(1);
 
-/// One thread's worth of media: peers, rooms and the packets between them.
+/// One thread's worth of media: members, rooms and the packets between them.
 pub struct Shard {
     pub(crate) config: Config,
     pub(crate) context: TransportContext,
     pub(crate) rng: StdRng,
     pub(crate) demux: Demux,
     pub(crate) timers: Timers,
-    pub(crate) peers: SlotMap<PeerKey, Peer>,
-    /// The participants' PeerConnections; of two, the one on which the participant publishes.
-    pub(crate) sids: FxHashMap<ParticipantSid, PeerKey>,
+    pub(crate) members: SlotMap<MemberKey, Member>,
+    pub(crate) sids: FxHashMap<ParticipantSid, MemberKey>,
+    pub(crate) connections: SlotMap<ConnectionKey, Connection>,
     pub(crate) routers: SlotMap<RouterKey, Router>,
     pub(crate) rooms: FxHashMap<RoomSid, RouterKey>,
     pub(crate) ups: SlotMap<UpTrackKey, UpTrack>,
@@ -90,12 +91,12 @@ pub struct Shard {
     pub(crate) rtcp_ssrc: u32,
     next_feedback: Option<Instant>,
     /// Subscribers whose packets wait for the network. `next_pace`: when they are looked at.
-    pub(crate) paced: Vec<PeerKey>,
+    pub(crate) paced: Vec<ConnectionKey>,
     pub(crate) next_pace: Option<Instant>,
 }
 
 impl Shard {
-    /// A shard without peers.
+    /// A shard without members.
     pub fn new(config: Config) -> Self {
         let mut rng = StdRng::from_seed(config.seed);
         Self {
@@ -103,8 +104,9 @@ impl Shard {
             config,
             demux: Demux::default(),
             timers: Timers::default(),
-            peers: SlotMap::with_key(),
+            members: SlotMap::with_key(),
             sids: FxHashMap::default(),
+            connections: SlotMap::with_key(),
             routers: SlotMap::with_key(),
             rooms: FxHashMap::default(),
             ups: SlotMap::with_key(),
@@ -139,26 +141,26 @@ impl Shard {
         let path = datagram.path();
         match classify(datagram.payload) {
             Some(DatagramKind::Srtp) => {
-                let Some(peer) = self.demux.by_path(path) else {
+                let Some(key) = self.demux.by_path(path) else {
                     return self.stats.drop(DropReason::NotValidated);
                 };
                 if rtp::is_rtcp(datagram.payload) {
-                    self.guard(peer, now, |shard| {
-                        shard.handle_rtcp(peer, &datagram, now, out)
+                    self.guard(key, now, |shard| {
+                        shard.handle_rtcp(key, &datagram, now, out)
                     });
                 } else {
-                    self.guard(peer, now, |shard| shard.handle_rtp(peer, &datagram, now));
+                    self.guard(key, now, |shard| shard.handle_rtp(key, &datagram, now));
                     if self.batch_is_full {
                         self.flush(now, out);
                     }
                 }
             }
             Some(DatagramKind::Dtls) => {
-                let Some(peer) = self.demux.by_path(path) else {
+                let Some(key) = self.demux.by_path(path) else {
                     return self.stats.drop(DropReason::NotValidated);
                 };
-                self.guard(peer, now, |shard| {
-                    shard.handle_dtls(peer, &datagram, now, out)
+                self.guard(key, now, |shard| {
+                    shard.handle_dtls(key, &datagram, now, out)
                 });
             }
             Some(DatagramKind::Stun) => self.handle_stun(&datagram, now, out),
@@ -173,7 +175,7 @@ impl Shard {
             let Some(publisher) = self.ups.get(up).map(|track| track.publisher) else {
                 continue;
             };
-            self.guard(publisher, now, |shard| shard.forward(up, now, out));
+            self.guard_member(publisher, now, |shard| shard.forward(up, now, out));
         }
     }
 
@@ -184,14 +186,15 @@ impl Shard {
 
     /// Does what is due at `now`.
     pub fn handle_timeout(&mut self, now: Instant, out: &mut impl SendBatch) {
-        while let Some((at, peer)) = self.timers.pop_due(now) {
-            if self.peers.get_mut(peer).is_some_and(|p| p.timer.fire(at)) {
-                self.guard(peer, now, |shard| {
-                    if let Some(p) = shard.peers.get_mut(peer) {
-                        p.transport.handle_timeout(&shard.context, now, out);
+        while let Some((at, key)) = self.timers.pop_due(now) {
+            let c = self.connections.get_mut(key);
+            if c.is_some_and(|c| c.timer.fire(at)) {
+                self.guard(key, now, |shard| {
+                    if let Some(c) = shard.connections.get_mut(key) {
+                        c.transport.handle_timeout(&shard.context, now, out);
                     }
-                    shard.drain_transport(peer, now, out);
-                    shard.review_data(peer, now, out);
+                    shard.drain_transport(key, now, out);
+                    shard.review_data(key, now, out);
                 });
             }
         }
@@ -230,7 +233,7 @@ impl Shard {
     pub fn stats(&self) -> Stats {
         Stats {
             paths: self.demux.paths(),
-            peers: self.sids.len(),
+            peers: self.members.len(),
             rooms: self.routers.len(),
             up_tracks: self.ups.len(),
             down_tracks: self.downs.len(),
@@ -243,138 +246,190 @@ impl Shard {
         self.next_feedback.get_or_insert(now + FEEDBACK_INTERVAL);
     }
 
-    /// Runs `work` for one peer. A panic is a bug of ours: it ends that peer, never the room.
-    pub(crate) fn guard(&mut self, peer: PeerKey, now: Instant, work: impl FnOnce(&mut Self)) {
-        if catch_unwind(AssertUnwindSafe(|| work(self))).is_ok() {
+    /// Runs `work` for one connection. A panic is a bug of ours: it ends that connection, never the room.
+    pub(crate) fn guard(
+        &mut self,
+        connection: ConnectionKey,
+        now: Instant,
+        work: impl FnOnce(&mut Self),
+    ) {
+        if self.survives(work) {
             return;
+        }
+        if let Some(member) = self.connections.get(connection).map(|c| c.member) {
+            self.forget_batches(member);
+        }
+        self.end(connection, now);
+    }
+
+    /// Runs `work` for one member: what it published is handled. A panic ends that member.
+    pub(crate) fn guard_member(
+        &mut self,
+        member: MemberKey,
+        now: Instant,
+        work: impl FnOnce(&mut Self),
+    ) {
+        if self.survives(work) {
+            return;
+        }
+        self.forget_batches(member);
+        let Some(m) = self.members.get(member) else {
+            return;
+        };
+        match m.sends {
+            Some(connection) => self.end(connection, now),
+            None => {
+                tracing::error!(participant = %m.sid, "a bug ended this participant");
+                let reason = DisconnectReason::Internal;
+                let peer = m.sid;
+                self.events.push_back(Event::Disconnected { peer, reason });
+            }
+        }
+    }
+
+    /// Runs `work`; false when it panicked.
+    fn survives(&mut self, work: impl FnOnce(&mut Self)) -> bool {
+        if catch_unwind(AssertUnwindSafe(|| work(self))).is_ok() {
+            return true;
         }
         self.stats.panics += 1;
         self.space.restore();
-        if let Some(p) = self.peers.get_mut(peer) {
-            tracing::error!(participant = %p.sid, "a bug ended this participant's transport");
-            p.transport.fail(DisconnectReason::Internal);
-            // A peer that is connected elsewhere has no transport to fail.
-            let mut ended = p.source.map(|_| DisconnectReason::Internal);
-            while let Some(event) = p.transport.poll_event() {
-                if let TransportEvent::Disconnected(reason) = event {
-                    ended = Some(reason);
-                }
-            }
-            if let Some(reason) = ended {
-                self.transport_down(peer, reason);
-            }
-        }
-        for up in self
-            .peers
-            .get(peer)
-            .map(|p| p.ups.clone())
-            .unwrap_or_default()
-        {
-            if let Some(track) = self.ups.get_mut(up) {
+        false
+    }
+
+    /// Drops the packets of a member that wait to be forwarded.
+    fn forget_batches(&mut self, member: MemberKey) {
+        let Self { members, ups, .. } = self;
+        for up in members.get(member).map_or(&[][..], |m| &m.ups) {
+            if let Some(track) = ups.get_mut(*up) {
                 track.batch.clear();
             }
         }
-        self.reschedule(peer, now);
+    }
+
+    /// Ends a connection in whose handling there was a bug.
+    fn end(&mut self, connection: ConnectionKey, now: Instant) {
+        let Some(c) = self.connections.get_mut(connection) else {
+            return;
+        };
+        tracing::error!(participant = %c.sid, "a bug ended this participant's transport");
+        c.transport.fail(DisconnectReason::Internal);
+        let mut ended = None;
+        while let Some(event) = c.transport.poll_event() {
+            if let TransportEvent::Disconnected(reason) = event {
+                ended = Some(reason);
+            }
+        }
+        if let Some(reason) = ended {
+            self.transport_down(connection, reason);
+        }
+        self.reschedule(connection, now);
     }
 
     fn handle_stun(&mut self, datagram: &Datagram<'_>, now: Instant, out: &mut impl SendBatch) {
-        let Some((peer, message)) = crate::transport::parse_stun(datagram.payload)
+        let Some((key, message)) = crate::transport::parse_stun(datagram.payload)
             .and_then(|(ufrag, message)| Some((self.demux.by_ufrag(&ufrag)?, message)))
         else {
             return self.stats.drop(DropReason::Stun);
         };
-        if !self.demux.may_have(datagram.path(), peer, now) {
+        if !self.demux.may_have(datagram.path(), key, now) {
             return self.stats.drop(DropReason::PathTaken);
         }
-        self.guard(peer, now, |shard| {
-            let Some(p) = shard.peers.get_mut(peer) else {
+        self.guard(key, now, |shard| {
+            let Some(c) = shard.connections.get_mut(key) else {
                 return;
             };
-            let before = p.transport.path();
-            match p
+            let before = c.transport.path();
+            match c
                 .transport
                 .handle_stun(&shard.context, message, datagram, now, out)
             {
-                Ok(()) if before.is_some() && p.transport.path() != before => {
+                Ok(()) if before.is_some() && c.transport.path() != before => {
                     // Another path was nominated: nothing is known of its network yet.
-                    p.estimator
+                    c.estimator
                         .iter_mut()
                         .for_each(|estimator| estimator.moved());
                 }
-                Ok(()) if before == Some(datagram.path()) => p.watch.checked(now),
+                Ok(()) if before == Some(datagram.path()) => c.watch.checked(now),
                 Ok(()) => {}
                 Err(TransportError::TooMany) => shard.stats.drop(DropReason::TooMany),
                 Err(_) => shard.stats.drop(DropReason::Stun),
             }
-            shard.drain_transport(peer, now, out);
+            shard.drain_transport(key, now, out);
         });
     }
 
     fn handle_dtls(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         datagram: &Datagram<'_>,
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        let Some(p) = self.peers.get_mut(peer) else {
+        let Some(c) = self.connections.get_mut(connection) else {
             return;
         };
-        if p.transport
+        if c.transport
             .handle_dtls(&self.context, datagram, now, out)
             .is_err()
         {
             self.stats.drop(DropReason::NotValidated);
         }
-        self.drain_transport(peer, now, out);
-        self.review_data(peer, now, out);
+        self.drain_transport(connection, now, out);
+        self.review_data(connection, now, out);
     }
 
     /// Acts on what a transport reports.
     pub(crate) fn drain_transport(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        while let Some(event) = self.peers.get_mut(peer).and_then(|p| p.transport.poll(now)) {
+        while let Some(event) = self
+            .connections
+            .get_mut(connection)
+            .and_then(|c| c.transport.poll(now))
+        {
             match event {
-                TransportEvent::Validated(path) => self.demux.add_path(path, peer, now),
-                TransportEvent::Forgotten(path) => self.demux.remove_path(path, peer),
+                TransportEvent::Validated(path) => self.demux.add_path(path, connection, now),
+                TransportEvent::Forgotten(path) => self.demux.remove_path(path, connection),
                 TransportEvent::Connected => {
-                    self.transport_up(peer, now, out);
-                    self.retarget_peer(peer);
-                    self.request_key_frames_for(peer, now, out);
+                    self.transport_up(connection, now, out);
+                    self.retarget_connection(connection);
+                    self.request_key_frames_for(connection, now, out);
                 }
                 TransportEvent::Disconnected(reason) => {
-                    self.transport_down(peer, reason);
-                    self.retarget_peer(peer);
+                    self.transport_down(connection, reason);
+                    self.retarget_connection(connection);
                 }
-                TransportEvent::Opened(channel) => self.channel_opened(peer, channel, now, out),
+                TransportEvent::Opened(channel) => {
+                    self.channel_opened(connection, channel, now, out)
+                }
                 TransportEvent::Data(channel, mut message) => {
                     self.stats.data_in += 1;
-                    self.handle_data(peer, channel, &mut message, now, out);
+                    self.handle_data(connection, channel, &mut message, now, out);
                 }
             }
         }
-        if let Some(p) = self.peers.get_mut(peer) {
-            p.transport.flush_data(now, out);
+        if let Some(c) = self.connections.get_mut(connection) {
+            c.transport.flush_data(now, out);
         }
-        self.reschedule(peer, now);
+        self.reschedule(connection, now);
     }
 
-    /// Brings the peer's entry in the timers up to date.
-    pub(crate) fn reschedule(&mut self, peer: PeerKey, now: Instant) {
-        let Some(p) = self.peers.get_mut(peer) else {
+    /// Brings the connection's entry in the timers up to date.
+    pub(crate) fn reschedule(&mut self, connection: ConnectionKey, now: Instant) {
+        let Some(c) = self.connections.get_mut(connection) else {
             return;
         };
-        let transport = p.transport.poll_timeout(&self.context);
-        let held = p.held.as_ref().map(Held::retry_at);
-        let at = [transport, p.reader.deadline(), held];
+        let transport = c.transport.poll_timeout(&self.context);
+        let held = c.held.as_ref().map(Held::retry_at);
+        let at = [transport, c.reader.deadline(), held];
         let at = at.into_iter().flatten().min();
         let at = at.map(|at| at.max(now + TIMER_RESOLUTION));
-        let timer: &mut Timer = &mut p.timer;
-        self.timers.schedule(peer, timer, at);
+        let timer: &mut Timer = &mut c.timer;
+        self.timers.schedule(connection, timer, at);
     }
 }
 
@@ -428,6 +483,11 @@ mod tests {
         (shard, sids)
     }
 
+    /// The connection of a participant with one.
+    pub(super) fn connection_of(shard: &Shard, peer: ParticipantSid) -> ConnectionKey {
+        shard.members[shard.sids[&peer]].sends.unwrap()
+    }
+
     fn add(room: RoomSid, peer: ParticipantSid) -> Command {
         Command::AddPeer {
             room,
@@ -455,9 +515,9 @@ mod tests {
             ice_restarted: false,
             sctp: None,
         };
-        let key = shard.sids[&peer];
-        let p = shard.peers.get_mut(key).unwrap();
-        p.transport.set_remote(&shard.context, &remote, now);
+        let key = connection_of(shard, peer);
+        let c = shard.connections.get_mut(key).unwrap();
+        c.transport.set_remote(&shard.context, &remote, now);
         shard.reschedule(key, now);
     }
 
@@ -473,7 +533,7 @@ mod tests {
     fn a_panic_in_one_peers_handling_ends_that_peer_only() {
         let (now, mut out) = (Instant::now(), Discard(Vec::new()));
         let (mut shard, [broken, healthy]) = shard_with_peers(now, &mut out);
-        let key = shard.sids[&broken];
+        let key = connection_of(&shard, broken);
         shard.guard(key, now, |_| panic!("a bug, as the test wants it"));
         let reason = DisconnectReason::Internal;
         assert_eq!(
@@ -502,10 +562,43 @@ mod tests {
     }
 
     #[test]
+    fn who_is_connected_to_another_shard_has_no_connection_here_and_a_bug_ends_it_alone() {
+        let (now, mut out) = (Instant::now(), Discard(Vec::new()));
+        let (mut shard, [here, _]) = shard_with_peers(now, &mut out);
+        shard.config.max_peers = 3;
+        let elsewhere = ParticipantSid::random(&mut StdRng::from_seed([4; 32]));
+        let router = shard.members[shard.sids[&here]].router;
+        let command = Command::AddRelayedPeer {
+            room: shard.routers[router].sid,
+            peer: elsewhere,
+            identity: "elsewhere".into(),
+            principal: "elsewhere".into(),
+            source: 1,
+        };
+        shard.handle_command(command, now, &mut out);
+        let connected = Event::Connected { peer: elsewhere };
+        assert_eq!(shard.poll_event(), Some(connected));
+        assert_eq!((shard.members.len(), shard.connections.len()), (3, 2));
+        shard.guard_member(shard.sids[&elsewhere], now, |_| {
+            panic!("a bug, as the test wants it")
+        });
+        let ended = Event::Disconnected {
+            peer: elsewhere,
+            reason: DisconnectReason::Internal,
+        };
+        assert_eq!(shard.poll_event(), Some(ended));
+        assert_eq!(shard.poll_event(), None);
+        for peer in [elsewhere, here] {
+            shard.handle_command(Command::RemovePeer { peer }, now, &mut out);
+        }
+        assert_eq!((shard.members.len(), shard.connections.len()), (1, 1));
+    }
+
+    #[test]
     fn a_panic_while_a_packet_is_handled_leaves_no_shard_that_is_deaf() {
         let (now, mut out) = (Instant::now(), Discard(Vec::new()));
         let (mut shard, [broken, _]) = shard_with_peers(now, &mut out);
-        let key = shard.sids[&broken];
+        let key = connection_of(&shard, broken);
         // All that is taken out of a shard while it works.
         let before = shard.space.packet.len();
         shard.guard(key, now, |shard| {
@@ -525,13 +618,13 @@ mod tests {
             &shard.space.demands,
         );
         assert_eq!((lists.0.len(), lists.1.len(), lists.2.len()), (0, 0, 0));
-        // In these rounds each peer is guarded by itself: who comes after the one that fails has its turn, …
-        shard.paced = shard.peers.keys().collect();
+        // In these rounds each connection is guarded by itself: who comes after the one that fails has its turn, …
+        shard.paced = shard.connections.keys().collect();
         shard.release(now, &mut out);
         shard.handle_feedback(now, &mut out);
         // … and the lists of a round are there for the next.
-        assert!(shard.paced.is_empty() && shard.space.peers.is_empty());
-        assert!(shard.space.peers.capacity() >= 2);
+        assert!(shard.paced.is_empty() && shard.space.connections.is_empty());
+        assert!(shard.space.connections.capacity() >= 2);
         assert_eq!(shard.stats().panics, 1);
     }
 

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use protocol::ParticipantIdentity;
 use rustc_hash::FxHashMap;
 
-use crate::{api::DataChannel, keys::PeerKey};
+use crate::{api::DataChannel, keys::ConnectionKey};
 
 /// The number of unread bytes from which on a reader's senders wait. More than is under way on a path of 200 ms at the
 /// rate that one sender may have.
@@ -112,7 +112,7 @@ pub struct Held {
     /// The packet.
     pub message: Vec<u8>,
     /// A receiver that is not ready.
-    awaits: PeerKey,
+    awaits: ConnectionKey,
     /// When the packet is tried again.
     retry_at: Instant,
 }
@@ -122,7 +122,7 @@ impl Held {
     pub fn new(
         channel: Option<DataChannel>,
         message: &[u8],
-        awaits: PeerKey,
+        awaits: ConnectionKey,
         now: Instant,
     ) -> Self {
         Self {
@@ -134,7 +134,7 @@ impl Held {
     }
 
     /// The receiver that the packet waits for.
-    pub fn awaits(&self) -> PeerKey {
+    pub fn awaits(&self) -> ConnectionKey {
         self.awaits
     }
 
@@ -148,30 +148,30 @@ impl Held {
 #[derive(Debug, Default)]
 pub struct SlowReaders {
     /// The senders, in the order in which they go on.
-    held: Vec<PeerKey>,
+    held: Vec<ConnectionKey>,
     too_slow: FxHashMap<ParticipantIdentity, Instant>,
 }
 
 impl SlowReaders {
     /// Adds a sender that waits.
-    pub fn hold(&mut self, sender: PeerKey) {
+    pub fn hold(&mut self, sender: ConnectionKey) {
         if !self.held.contains(&sender) {
             self.held.push(sender);
         }
     }
 
     /// The senders that wait, in the order in which they go on.
-    pub fn held(&self) -> &[PeerKey] {
+    pub fn held(&self) -> &[ConnectionKey] {
         &self.held
     }
 
     /// Removes the senders of which `waits` is not true.
-    pub fn keep(&mut self, waits: impl FnMut(&PeerKey) -> bool) {
+    pub fn keep(&mut self, waits: impl FnMut(&ConnectionKey) -> bool) {
         self.held.retain(waits);
     }
 
     /// Makes this sender the last one next time.
-    pub fn went(&mut self, sender: PeerKey) {
+    pub fn went(&mut self, sender: ConnectionKey) {
         if let Some(at) = self.held.iter().position(|held| *held == sender) {
             self.held[at..].rotate_left(1);
         }

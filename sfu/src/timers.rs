@@ -1,26 +1,26 @@
-//! Wake-ups of many peers: a heap with lazy deletion, so that moving a timer costs one push.
+//! Wake-ups of many connections: a heap with lazy deletion, so that moving a timer costs one push.
 
 use std::{cmp::Reverse, collections::BinaryHeap, time::Instant};
 
-use crate::keys::PeerKey;
+use crate::keys::ConnectionKey;
 
-/// The next wake-up of each peer.
+/// The next wake-up of each connection.
 #[derive(Debug, Default)]
 pub struct Timers {
-    heap: BinaryHeap<Reverse<(Instant, PeerKey)>>,
+    heap: BinaryHeap<Reverse<(Instant, ConnectionKey)>>,
 }
 
-/// One peer's timer: the instant for which the heap holds a valid entry.
+/// One connection's timer: the instant for which the heap holds a valid entry.
 #[derive(Debug, Default, Clone, Copy)]
 pub struct Timer(Option<Instant>);
 
 impl Timers {
-    /// Makes sure that `peer` is woken at `at`, or earlier, in which case the peer asks again.
-    pub fn schedule(&mut self, peer: PeerKey, timer: &mut Timer, at: Option<Instant>) {
+    /// Makes sure that `connection` is woken at `at`, or earlier, in which case the connection asks again.
+    pub fn schedule(&mut self, connection: ConnectionKey, timer: &mut Timer, at: Option<Instant>) {
         let Some(at) = at else { return };
         if timer.0.is_none_or(|scheduled| at < scheduled) {
             timer.0 = Some(at);
-            self.heap.push(Reverse((at, peer)));
+            self.heap.push(Reverse((at, connection)));
         }
     }
 
@@ -29,9 +29,9 @@ impl Timers {
         self.heap.peek().map(|Reverse((at, _))| *at)
     }
 
-    /// Takes the next peer that is due at `now`. The caller clears its [`Timer`] with [`Timer::fire`], which says
+    /// Takes the next connection that is due at `now`. The caller clears its [`Timer`] with [`Timer::fire`], which says
     /// whether the entry still meant something.
-    pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, PeerKey)> {
+    pub fn pop_due(&mut self, now: Instant) -> Option<(Instant, ConnectionKey)> {
         if self.next()? > now {
             return None;
         }
@@ -58,8 +58,8 @@ mod tests {
 
     #[test]
     fn an_earlier_wish_wins_and_the_later_entry_is_void() {
-        let mut keys = SlotMap::<PeerKey, ()>::with_key();
-        let peer = keys.insert(());
+        let mut keys = SlotMap::<ConnectionKey, ()>::with_key();
+        let connection = keys.insert(());
         let start = Instant::now();
         let (early, late) = (
             start + Duration::from_secs(1),
@@ -67,14 +67,14 @@ mod tests {
         );
         let mut timers = Timers::default();
         let mut timer = Timer::default();
-        timers.schedule(peer, &mut timer, Some(late));
-        timers.schedule(peer, &mut timer, Some(early));
-        timers.schedule(peer, &mut timer, Some(late));
+        timers.schedule(connection, &mut timer, Some(late));
+        timers.schedule(connection, &mut timer, Some(early));
+        timers.schedule(connection, &mut timer, Some(late));
         assert_eq!(timers.next(), Some(early));
         assert_eq!(timers.pop_due(start), None);
-        assert_eq!(timers.pop_due(late), Some((early, peer)));
+        assert_eq!(timers.pop_due(late), Some((early, connection)));
         assert!(timer.fire(early));
-        assert_eq!(timers.pop_due(late), Some((late, peer)));
+        assert_eq!(timers.pop_due(late), Some((late, connection)));
         assert!(!timer.fire(late));
     }
 }

@@ -233,11 +233,6 @@ impl Transport {
         self.created = now;
     }
 
-    /// Takes the transport out of use, for a peer without a network: nothing comes in, nothing goes out.
-    pub fn disable(&mut self) {
-        self.closed = true;
-    }
-
     /// Whether ICE and DTLS are up.
     pub fn is_connected(&self) -> bool {
         self.connected

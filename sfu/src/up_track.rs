@@ -17,7 +17,7 @@ use crate::{
     fanout::{BatchPacket, Fanout, NO_LAYER},
     h264,
     history::{History, Packet},
-    keys::{PeerKey, RouterKey, UpTrackKey},
+    keys::{MemberKey, RouterKey, UpTrackKey},
     layers::{Picture, Target},
     nack::NackTracker,
     negotiate::{CodecParameters, RED},
@@ -309,7 +309,7 @@ pub struct UpTrack {
     /// The track's sid.
     pub sid: TrackSid,
     /// The publisher.
-    pub publisher: PeerKey,
+    pub publisher: MemberKey,
     /// The track's room.
     pub router: RouterKey,
     /// Audio or video.
@@ -352,7 +352,7 @@ pub struct UpTrack {
 
 impl UpTrack {
     /// A track that was announced and has no section yet.
-    pub fn new(announced: PublishedTrack, publisher: PeerKey, router: RouterKey) -> Self {
+    pub fn new(announced: PublishedTrack, publisher: MemberKey, router: RouterKey) -> Self {
         Self {
             sid: announced.sid,
             publisher,

@@ -2,7 +2,7 @@
 
 use crate::{
     allocator::Demand,
-    keys::{DownTrackKey, PeerKey, UpTrackKey},
+    keys::{ConnectionKey, DownTrackKey, UpTrackKey},
 };
 
 /// Size of the packet buffer, bytes: larger than any datagram we accept.
@@ -13,9 +13,9 @@ pub const DATAGRAM: usize = 2048;
 pub struct Workspace {
     /// An opened packet: [`DATAGRAM`] bytes.
     pub packet: Box<[u8]>,
-    /// Subscriptions of one peer.
+    /// Subscriptions of one connection.
     pub downs: Vec<DownTrackKey>,
-    /// Pictures of one peer.
+    /// Pictures of one connection.
     pub pictures: Vec<DownTrackKey>,
     /// The demand of each of these pictures.
     pub demands: Vec<Demand>,
@@ -23,8 +23,8 @@ pub struct Workspace {
     pub shares: Vec<Option<u8>>,
     /// Tracks that have a turn in a round of feedback.
     pub ups: Vec<UpTrackKey>,
-    /// Peers that have a turn in a round of feedback.
-    pub peers: Vec<PeerKey>,
+    /// Connections that have a turn in a round of feedback.
+    pub connections: Vec<ConnectionKey>,
 }
 
 impl Default for Workspace {
@@ -36,7 +36,7 @@ impl Default for Workspace {
             demands: Vec::new(),
             shares: Vec::new(),
             ups: Vec::new(),
-            peers: Vec::new(),
+            connections: Vec::new(),
         }
     }
 }

@@ -36,7 +36,7 @@ impl Negotiator {
         announced: PublishedTrack,
         codec: TrackCodec,
     ) {
-        if self.members.contains_key(&peer) {
+        if self.elsewhere.contains(&peer) {
             let sid = announced.sid;
             let track = self.tracks.entry(sid);
             track.or_insert_with(|| Track {

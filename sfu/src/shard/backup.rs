@@ -9,7 +9,7 @@ use std::time::Instant;
 use crate::{
     api::{MediaKind, PublishedTrack},
     codec::Codec,
-    keys::{DownTrackKey, PeerKey, UpTrackKey},
+    keys::{DownTrackKey, MemberKey, UpTrackKey},
     shard::Shard,
     up_track::UpTrack,
 };
@@ -19,7 +19,7 @@ impl Shard {
     /// with no other backup. `Ok(None)` for an ordinary track.
     pub(crate) fn backed_up(
         &self,
-        publisher: PeerKey,
+        publisher: MemberKey,
         track: &PublishedTrack,
     ) -> Result<Option<UpTrackKey>, NoSuchTrack> {
         let Some(of) = &track.backup_of else {
@@ -72,8 +72,8 @@ impl Shard {
         };
         track.full_ears += usize::from(d.hears_all);
         d.begin_with(to, track.fanout.add(down), codec_to_send(track));
-        if let Some(p) = self.peers.get_mut(d.subscriber) {
-            p.pacer.forget(down);
+        if let Some(c) = self.connections.get_mut(d.subscriber) {
+            c.pacer.forget(down);
         }
         self.retarget(down);
         self.wish_changed(down, now);

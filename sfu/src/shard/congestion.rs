@@ -8,11 +8,11 @@ use crate::{
     allocator::{Demand, Priority, divide},
     api::{Event, MediaKind, SendBatch},
     bwe::Bitrate,
+    connection::send::Outgoing,
     down_track::{DownTrack, Share},
     fanout::NO_LAYER,
-    keys::{DownTrackKey, PeerKey},
+    keys::{ConnectionKey, DownTrackKey},
     pacer::PACE,
-    peer::send::Outgoing,
     rtp::SeqNo,
     shard::Shard,
     stats::DropReason,
@@ -35,34 +35,40 @@ const HOPELESS: f64 = 0.6;
 const MAX_PADDING_PACKETS: usize = 64;
 
 impl Shard {
-    /// Divides the estimate of one peer's network anew where it is time, and probes where more is wanted.
+    /// Divides the estimate of one client's network anew where it is time, and probes where more is wanted.
     pub(crate) fn control_congestion(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        let Some(p) = self.peers.get_mut(peer) else {
+        let Some(c) = self.connections.get_mut(connection) else {
             return;
         };
-        let Some(estimator) = &p.estimator else {
+        let Some(estimator) = &c.estimator else {
             return;
         };
         let known = estimator.bitrate().into_iter();
-        if let Some(bitrate) = known.chain(p.bandwidth_limit).min()
-            && now >= p.next_allocation
+        if let Some(bitrate) = known.chain(c.bandwidth_limit).min()
+            && now >= c.next_allocation
         {
-            p.next_allocation = now + ALLOCATION_INTERVAL;
+            c.next_allocation = now + ALLOCATION_INTERVAL;
             let mut downs = std::mem::take(&mut self.space.downs);
-            downs.extend_from_slice(&p.downs);
-            self.allocate(peer, bitrate, &downs, now);
+            downs.extend_from_slice(&c.downs);
+            self.allocate(connection, bitrate, &downs, now);
             downs.clear();
             self.space.downs = downs;
         }
-        self.probe(peer, now, out);
+        self.probe(connection, now, out);
     }
 
-    fn allocate(&mut self, peer: PeerKey, bitrate: Bitrate, downs: &[DownTrackKey], now: Instant) {
+    fn allocate(
+        &mut self,
+        connection: ConnectionKey,
+        bitrate: Bitrate,
+        downs: &[DownTrackKey],
+        now: Instant,
+    ) {
         let (mut pictures, mut demands) = (
             std::mem::take(&mut self.space.pictures),
             std::mem::take(&mut self.space.demands),
@@ -86,14 +92,14 @@ impl Shard {
         }
         let usable = (bitrate as f64 * USABLE) as Bitrate;
         let wanted = demands.iter().map(Demand::full_cost).sum::<Bitrate>() + voices + redundancy;
-        let primary_only = self.thin_audio(peer, downs, wanted, usable);
+        let primary_only = self.thin_audio(connection, downs, wanted, usable);
         let sound = voices + if primary_only { 0 } else { redundancy };
         let budget = usable.saturating_sub(sound);
         let mut shares = std::mem::take(&mut self.space.shares);
         divide(budget, &demands, &mut shares);
-        if let Some(p) = self.peers.get_mut(peer) {
+        if let Some(c) = self.connections.get_mut(connection) {
             let wanted = (wanted as f64 * WANTED / USABLE) as Bitrate;
-            p.wanted_bitrate = p.bandwidth_limit.map_or(wanted, |limit| wanted.min(limit));
+            c.wanted_bitrate = c.bandwidth_limit.map_or(wanted, |limit| wanted.min(limit));
         }
         for ((key, demand), share) in pictures.drain(..).zip(demands.drain(..)).zip(&shares) {
             self.give(key, &demand, *share, budget, now);
@@ -105,27 +111,27 @@ impl Shard {
     /// whether they do.
     fn thin_audio(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         downs: &[DownTrackKey],
         wanted: Bitrate,
         usable: Bitrate,
     ) -> bool {
-        let Some(p) = self.peers.get_mut(peer) else {
+        let Some(c) = self.connections.get_mut(connection) else {
             return false;
         };
         // Redundancy comes back when there is a little more than it needs.
-        let needed = if p.primary_only {
+        let needed = if c.primary_only {
             (wanted as f64 * WANTED) as Bitrate
         } else {
             wanted
         };
-        p.primary_only = needed > usable;
+        c.primary_only = needed > usable;
         for key in downs {
             if let Some(d) = self.downs.get_mut(*key) {
-                d.primary_only = p.primary_only;
+                d.primary_only = c.primary_only;
             }
         }
-        p.primary_only
+        c.primary_only
     }
 
     /// The wish of a subscription; `None` where nothing flows whatever share it gets.
@@ -191,7 +197,7 @@ impl Shard {
         d.share = share;
         let (up, slot, track_sid, subscriber) = (d.up, d.slot, d.track, d.subscriber);
         if was_paused != (share == Share::Paused)
-            && let Some(peer) = self.peers.get(subscriber).map(|p| p.sid)
+            && let Some(peer) = self.connections.get(subscriber).map(|c| c.sid)
         {
             let paused = !was_paused;
             tracing::debug!(participant = %peer, track = %track_sid, paused, budget, demand = ?demand.layers, "network");
@@ -216,27 +222,27 @@ impl Shard {
         if waits && has.is_some_and(|has| (budget as f64) < has as f64 * HOPELESS) {
             track.fanout.set_current(slot, NO_LAYER);
             d.rewriter.pause();
-            if let Some(p) = self.peers.get_mut(subscriber) {
-                p.pacer.forget(key);
+            if let Some(c) = self.connections.get_mut(subscriber) {
+                c.pacer.forget(key);
             }
         }
     }
 
     /// Sends padding where more is wanted than is known to fit. Where possible, padding is made of packets that were
     /// sent already, as retransmissions (RFC 4588): fewer packets, and a receiver that in fact misses one gains by it.
-    fn probe(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
-        let Some(p) = self.peers.get_mut(peer) else {
+    fn probe(&mut self, connection: ConnectionKey, now: Instant, out: &mut impl SendBatch) {
+        let Some(c) = self.connections.get_mut(connection) else {
             return;
         };
-        let wanted = p.wanted_bitrate;
-        let Some(estimator) = &mut p.estimator else {
+        let wanted = c.wanted_bitrate;
+        let Some(estimator) = &mut c.estimator else {
             return;
         };
-        let bytes = estimator.probe_bytes(wanted, p.pacer.is_empty(), now);
+        let bytes = estimator.probe_bytes(wanted, c.pacer.is_empty(), now);
         if bytes == 0 {
             return;
         }
-        let downs = p.downs.iter().copied();
+        let downs = c.downs.iter().copied();
         let carrier = downs.filter(|down| self.downs.get(*down).is_some_and(can_carry_padding));
         // A subscription that flows has packets to repeat.
         let newest = carrier.max_by_key(|down| self.downs.get(*down).map(|d| d.sent.0));
@@ -272,17 +278,17 @@ impl Shard {
     /// Sends one packet of nothing but padding, in the stream of retransmissions. Returns the bytes sent.
     fn pad(&mut self, down: DownTrackKey, now: Instant, out: &mut impl SendBatch) -> Option<usize> {
         let d = self.downs.get_mut(down)?;
-        let p = self.peers.get_mut(d.subscriber)?;
-        let outcome = p.send(down, d, &Outgoing::Padding, now, out);
+        let c = self.connections.get_mut(d.subscriber)?;
+        let outcome = c.send(down, d, &Outgoing::Padding, now, out);
         outcome.sent.map_err(|reason| self.stats.drop(reason)).ok()
     }
 
     /// Begins the pictures of a subscriber anew: too much waits for it.
-    pub(crate) fn start_anew(&mut self, subscriber: PeerKey) {
-        let Some(p) = self.peers.get_mut(subscriber) else {
+    pub(crate) fn start_anew(&mut self, subscriber: ConnectionKey) {
+        let Some(c) = self.connections.get_mut(subscriber) else {
             return;
         };
-        while let Some(waiting) = p.pacer.pop() {
+        while let Some(waiting) = c.pacer.pop() {
             self.stats.drop(DropReason::NetworkTooSlow);
             if let Some(d) = self.downs.get_mut(waiting.down)
                 && let Some(track) = self.ups.get_mut(d.up)
@@ -296,35 +302,46 @@ impl Shard {
     /// Sends packets that waited, as far as the estimates allow.
     pub(crate) fn release(&mut self, now: Instant, out: &mut impl SendBatch) {
         let mut paced = std::mem::take(&mut self.paced);
-        paced.retain(|peer| {
-            self.guard(*peer, now, |shard| shard.release_peer(*peer, now, out));
-            self.peers.get(*peer).is_some_and(|p| !p.pacer.is_empty())
+        paced.retain(|key| {
+            self.guard(*key, now, |shard| shard.release_connection(*key, now, out));
+            let c = self.connections.get(*key);
+            c.is_some_and(|c| !c.pacer.is_empty())
         });
         self.paced = paced;
         self.next_pace = (!self.paced.is_empty()).then_some(now + PACE);
     }
 
-    fn release_peer(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
+    fn release_connection(
+        &mut self,
+        connection: ConnectionKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
         loop {
             let Self {
                 ups,
                 downs,
-                peers,
+                members,
+                connections,
                 stats,
                 events,
                 ..
             } = self;
-            let Some(p) = peers.get_mut(peer) else { return };
-            let bitrate = p.estimator.as_ref().and_then(|e| e.bitrate());
-            p.pacer.refill(bitrate.unwrap_or(Bitrate::MAX / 16), now);
-            if !p.pacer.has_credit() {
+            let Some(c) = connections.get_mut(connection) else {
+                return;
+            };
+            let bitrate = c.estimator.as_ref().and_then(|e| e.bitrate());
+            c.pacer.refill(bitrate.unwrap_or(Bitrate::MAX / 16), now);
+            if !c.pacer.has_credit() {
                 return;
             }
-            let Some(waiting) = p.pacer.pop() else { return };
+            let Some(waiting) = c.pacer.pop() else { return };
             let up = downs.get(waiting.down).map(|down| down.up);
             let publisher = up.and_then(|up| ups.get(up)).map(|track| track.publisher);
-            let publisher = publisher.and_then(|key| peers.get(key)).map(|p| p.sid);
-            let Some(p) = peers.get_mut(peer) else { return };
+            let publisher = publisher.and_then(|key| members.get(key)).map(|m| m.sid);
+            let Some(c) = connections.get_mut(connection) else {
+                return;
+            };
             let Some(down) = downs.get_mut(waiting.down) else {
                 continue;
             };
@@ -351,8 +368,8 @@ impl Shard {
                 input: &input,
                 starts_key_frame: waiting.starts_key_frame,
             };
-            let outcome = p.send(waiting.down, down, &what, now, out);
-            if let Some(shift) = settle(&outcome, down, p, publisher, stats, events) {
+            let outcome = c.send(waiting.down, down, &what, now, out);
+            if let Some(shift) = settle(&outcome, down, c, publisher, stats, events) {
                 track.fanout.shift(down.slot, shift);
             }
         }
@@ -379,7 +396,7 @@ mod tests {
     use rand::{SeedableRng, rngs::StdRng};
 
     use super::{
-        super::tests::{Discard, shard_with_peers},
+        super::tests::{Discard, connection_of, shard_with_peers},
         *,
     };
     use crate::{
@@ -412,12 +429,14 @@ mod tests {
             let (now, mut out) = (Instant::now(), Discard(Vec::new()));
             let (mut shard, [publisher, subscriber]) = shard_with_peers(now, &mut out);
             let track = TrackSid::random("VC", &mut StdRng::seed_from_u64(1));
-            let receiver = shard.sids[&subscriber];
-            shard.peers[receiver].transport.connect_to(Destination {
-                remote: "198.51.100.1:4000".parse().unwrap(),
-                local: "192.0.2.1:7882".parse().unwrap(),
-                protocol: TransportProtocol::Udp,
-            });
+            let receiver = connection_of(&shard, subscriber);
+            shard.connections[receiver]
+                .transport
+                .connect_to(Destination {
+                    remote: "198.51.100.1:4000".parse().unwrap(),
+                    local: "192.0.2.1:7882".parse().unwrap(),
+                    protocol: TransportProtocol::Udp,
+                });
             let commands = [
                 Command::Publish {
                     peer: publisher,
@@ -493,7 +512,7 @@ mod tests {
 
         /// A packet of the publisher's that waits, and then leaves.
         fn pace(&mut self, payload: &[u8]) {
-            let receiver = self.shard.sids[&self.subscriber];
+            let receiver = connection_of(&self.shard, self.subscriber);
             let up = self.shard.tracks[&self.track];
             self.sent += 1;
             let packet = Received {
@@ -506,7 +525,7 @@ mod tests {
                 ..Received::default()
             };
             // Where something waits already, everything does.
-            self.shard.peers[receiver].pacer.push(Waiting {
+            self.shard.connections[receiver].pacer.push(Waiting {
                 down: DownTrackKey::default(),
                 layer: 0,
                 stream: StreamId::default(),

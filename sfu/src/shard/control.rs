@@ -1,31 +1,22 @@
 //! The verbs of commands: participants, tracks, subscriptions.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid, budget::Budget};
+use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
 
-use super::{backup::codec_to_send, feedback::FEEDBACK};
+use super::backup::codec_to_send;
 use crate::{
     api::{Command, Event, PeerPermissions, PublishedTrack, SendBatch, TrackSetting},
     bwe::HIGHEST,
-    delivery::Watch,
+    connection::{Connection, Incoming},
     down_track::DownTrack,
-    keys::{DownTrackKey, PeerKey, RouterKey, UpTrackKey},
-    pacer::Pacer,
-    peer::{Incoming, Peer, RESTARTS},
-    quality::QualityMeter,
+    keys::{ConnectionKey, DownTrackKey, MemberKey, UpTrackKey},
+    member::Member,
     router::Router,
     shard::Shard,
-    slow_readers::Reader,
-    timers::Timer,
     transport::{Transport, random_credentials},
-    twcc::TwccRecorder,
     up_track::UpTrack,
-    waiting_data::WaitingData,
 };
-
-/// The round trip time assumed until the first receiver report.
-const INITIAL_RTT: Duration = Duration::from_millis(50);
 
 impl Shard {
     /// Hands a command to its verb.
@@ -45,14 +36,17 @@ impl Shard {
             | Command::RelayWanted { .. }
             | Command::RelayKeyFrame { .. }
             | Command::RelayMissing { .. } => self.relay_command(command, now, out),
-            Command::AddSubscriber { peer, primary } => self.add_subscriber(peer, primary, now),
-            Command::RemovePeer { peer } => self.remove_peer(peer, now, out),
+            Command::AddSubscriber { peer, primary } => {
+                self.add_second_connection(peer, primary, now)
+            }
+            Command::RemovePeer { peer } => {
+                if let Some(member) = self.sids.get(&peer).copied() {
+                    self.remove_member(member, now, out);
+                }
+            }
             Command::SetPermissions { peer, permissions } => {
-                let both = [self.sids.get(&peer).copied(), self.subscriber(peer)];
-                for key in both.into_iter().flatten() {
-                    if let Some(p) = self.peers.get_mut(key) {
-                        p.permissions = permissions;
-                    }
+                if let Some(m) = self.member_mut(peer) {
+                    m.permissions = permissions;
                 }
             }
             Command::SetIce { .. }
@@ -80,9 +74,9 @@ impl Shard {
             } => self.set_track_setting(peer, track, setting, now, out),
             Command::SetAudioTopN { room, limit } => self.set_audio_top_n(room, limit),
             Command::AwaitReply { peer } => {
-                if let Some(p) = self.peer_mut(peer) {
+                if let Some(m) = self.member_mut(peer) {
                     // An acknowledgement and an answer.
-                    p.awaited_replies = p.awaited_replies.saturating_add(2);
+                    m.awaited_replies = m.awaited_replies.saturating_add(2);
                 }
             }
             Command::SendData { .. } => self.send_data(command, now, out),
@@ -91,10 +85,10 @@ impl Shard {
             }
             Command::LimitBandwidth { peer, limit } => {
                 let key = self.receiver(peer);
-                if let Some(p) = key.and_then(|key| self.peers.get_mut(key)) {
+                if let Some(c) = key.and_then(|key| self.connections.get_mut(key)) {
                     // No limit becomes `HIGHEST`, not `None`: without congestion control there is no estimator that
                     // would lift the pauses of the limit before.
-                    p.bandwidth_limit = Some(limit.unwrap_or(HIGHEST));
+                    c.bandwidth_limit = Some(limit.unwrap_or(HIGHEST));
                 }
             }
             Command::PublishData { .. }
@@ -107,16 +101,28 @@ impl Shard {
                     .map(|router| router.members.clone())
                     .unwrap_or_default();
                 for member in members {
-                    if let Some(sid) = self.peers.get(member).map(|p| p.sid) {
-                        self.remove_peer(sid, now, out);
-                    }
+                    self.remove_member(member, now, out);
                 }
             }
         }
     }
 
-    fn peer_mut(&mut self, sid: ParticipantSid) -> Option<&mut Peer> {
-        self.sids.get(&sid).and_then(|key| self.peers.get_mut(*key))
+    pub(super) fn member(&self, sid: ParticipantSid) -> Option<&Member> {
+        self.members.get(*self.sids.get(&sid)?)
+    }
+
+    pub(super) fn member_mut(&mut self, sid: ParticipantSid) -> Option<&mut Member> {
+        self.members.get_mut(*self.sids.get(&sid)?)
+    }
+
+    /// The connection on which a participant publishes.
+    pub(super) fn sender(&self, sid: ParticipantSid) -> Option<ConnectionKey> {
+        self.member(sid)?.sends
+    }
+
+    /// The connection on which a participant receives.
+    pub(super) fn receiver(&self, sid: ParticipantSid) -> Option<ConnectionKey> {
+        self.member(sid)?.receives
     }
 
     fn add_peer(&mut self, command: Command, now: Instant) {
@@ -131,10 +137,16 @@ impl Shard {
             return;
         };
         let who = (identity, principal);
-        self.add_member(room, sid, who, permissions, now);
+        let Some(member) = self.add_member(room, sid, who, permissions, now) else {
+            return;
+        };
+        let connection = self.connect(member, sid, false, now);
+        if let Some(m) = self.members.get_mut(member) {
+            (m.sends, m.receives) = (Some(connection), Some(connection));
+        }
     }
 
-    /// Adds a member to a room, which is created when it is new.
+    /// Adds a member to a room, which is created when it is new. The member has no connection yet.
     pub(crate) fn add_member(
         &mut self,
         room: RoomSid,
@@ -142,11 +154,11 @@ impl Shard {
         (identity, principal): (ParticipantIdentity, ParticipantIdentity),
         permissions: PeerPermissions,
         now: Instant,
-    ) -> Option<PeerKey> {
+    ) -> Option<MemberKey> {
         if self.sids.contains_key(&sid) {
             return None;
         }
-        if self.sids.len() >= self.config.max_peers {
+        if self.members.len() >= self.config.max_peers {
             let reason = "the server carries as many participants as it may".to_owned();
             self.events
                 .push_back(Event::NegotiationFailed { peer: sid, reason });
@@ -162,16 +174,19 @@ impl Shard {
                 key
             }
         };
-        let key = self.insert_peer(sid, identity, permissions, router, false, now);
+        let key = self
+            .members
+            .insert_with_key(|key| Member::new(key, sid, identity, permissions, router, now));
         self.sids.insert(sid, key);
         if let Some(router) = self.routers.get_mut(router) {
             let known = router
                 .principals
                 .iter()
                 .find(|(_, name)| *name == principal);
-            let known = known.map(|(member, _)| self.peers.get(*member).map(|p| p.principal));
-            if let (Some(Some(principal)), Some(p)) = (known, self.peers.get_mut(key)) {
-                p.principal = principal;
+            let known = known.map(|(member, _)| self.members.get(*member).map(|m| m.principal));
+            if let Some(m) = self.members.get_mut(key) {
+                m.principal = known.flatten().unwrap_or(key);
+                m.is_companion = m.identity != principal;
             }
             router.principals.push((key, principal));
             router.members.push(key);
@@ -179,87 +194,46 @@ impl Shard {
         Some(key)
     }
 
-    /// Adds a PeerConnection that waits for its first description. `opens_channels`: we open its data channels.
-    pub(crate) fn insert_peer(
+    /// Adds a connection that waits for its first description. `opens_channels`: we open its data channels.
+    pub(super) fn connect(
         &mut self,
+        member: MemberKey,
         sid: ParticipantSid,
-        identity: ParticipantIdentity,
-        permissions: PeerPermissions,
-        router: RouterKey,
         opens_channels: bool,
         now: Instant,
-    ) -> PeerKey {
+    ) -> ConnectionKey {
         // `SetIce` replaces them. Until then nobody knows them, so nothing reaches this transport; and they seed DTLS.
         let credentials = random_credentials(self.config.index, &mut self.rng);
         let transport = Transport::new(&self.context, credentials, opens_channels, now);
         let ufrag = transport.ice_ufrag().to_owned();
-        let key = self.peers.insert_with_key(|key| Peer {
-            sid,
-            identity,
-            principal: key,
-            permissions,
-            awaited_replies: 0,
-            joined: now,
-            last_reliable: 0,
-            waiting: WaitingData::default(),
-            reader: Reader::default(),
-            held: None,
-            leaves: false,
-            router,
-            source: None,
-            data_taps: Vec::new(),
-            subscriber: None,
-            primary: true,
-            is_there: false,
-            lost: false,
-            transport,
-            sections: Vec::new(),
-            ups: Vec::new(),
-            downs: Vec::new(),
-            subscriptions: Default::default(),
-            restarts: Budget::new(RESTARTS.0, RESTARTS.1, now),
-            incoming: Default::default(),
-            feedback: Budget::new(FEEDBACK.0, FEEDBACK.1, now),
-            outgoing: Default::default(),
-            extensions: Default::default(),
-            twcc: TwccRecorder::new(),
-            twcc_ssrc: 0,
-            timer: Timer::default(),
-            next_receiver_report: now,
-            rtt: INITIAL_RTT,
-            estimator: None,
-            bandwidth_limit: None,
-            pacer: Pacer::default(),
-            wanted_bitrate: 0,
-            primary_only: false,
-            next_allocation: now,
-            watch: Watch::new(now),
-            quality: QualityMeter::default(),
-        });
+        let connection = Connection::new(member, sid, transport, now);
+        let key = self.connections.insert(connection);
         self.demux.add_ufrag(&ufrag, key);
         self.reschedule(key, now);
         key
     }
 
-    fn remove_peer(&mut self, sid: ParticipantSid, now: Instant, out: &mut impl SendBatch) {
-        let Some(key) = self.sids.get(&sid).copied() else {
+    fn remove_member(&mut self, key: MemberKey, now: Instant, out: &mut impl SendBatch) {
+        let Some(m) = self.members.get_mut(key) else {
             return;
         };
-        let subscriber = self.peers.get(key).and_then(|p| p.subscriber);
-        if let Some(p) = self.peers.get_mut(key) {
-            p.leaves = true;
-        }
-        for connection in [Some(key), subscriber].into_iter().flatten() {
+        m.leaves = true;
+        let connections = m.connections();
+        for connection in connections.clone() {
             self.send_held(connection, now, out);
         }
-        self.sids.remove(&sid);
-        if let Some(subscriber) = subscriber {
-            self.close_peer(subscriber, now, out);
-        }
-        let Some(router) = self.close_peer(key, now, out) else {
+        connections.for_each(|connection| self.disconnect(connection, now, out));
+        let Some(m) = self.members.get_mut(key) else {
             return;
         };
-        let Some(router) = self.routers.get_mut(router) else {
+        for up in std::mem::take(&mut m.ups) {
+            self.drop_up_track(up);
+        }
+        let Some(m) = self.members.remove(key) else {
+            return;
+        };
+        self.sids.remove(&m.sid);
+        let Some(router) = self.routers.get_mut(m.router) else {
             return;
         };
         router.members.retain(|member| *member != key);
@@ -273,24 +247,19 @@ impl Shard {
         }
     }
 
-    /// Closes one PeerConnection and ends what is sent on it. Returns its room.
-    fn close_peer(
-        &mut self,
-        key: PeerKey,
-        now: Instant,
-        out: &mut impl SendBatch,
-    ) -> Option<RouterKey> {
-        let p = self.peers.get_mut(key)?;
-        p.transport.close(now, out);
-        let (ups, downs) = (p.ups.clone(), p.downs.clone());
-        downs
-            .into_iter()
-            .for_each(|down| self.drop_down_track(down));
-        ups.into_iter().for_each(|up| self.drop_up_track(up));
-        let p = self.peers.remove(key)?;
-        self.demux
-            .remove_peer(key, p.transport.ice_ufrag(), p.transport.validated());
-        Some(p.router)
+    /// Closes a connection and ends what is sent on it.
+    fn disconnect(&mut self, key: ConnectionKey, now: Instant, out: &mut impl SendBatch) {
+        let Some(c) = self.connections.get_mut(key) else {
+            return;
+        };
+        c.transport.close(now, out);
+        for down in std::mem::take(&mut c.downs) {
+            self.drop_down_track(down);
+        }
+        if let Some(c) = self.connections.remove(key) {
+            self.demux
+                .remove(key, c.transport.ice_ufrag(), c.transport.validated());
+        }
     }
 
     fn publish(&mut self, sid: ParticipantSid, track: PublishedTrack) {
@@ -307,7 +276,7 @@ impl Shard {
         let Ok(first) = self.backed_up(key, &track) else {
             return;
         };
-        let Some(p) = self.peers.get_mut(key) else {
+        let Some(m) = self.members.get_mut(key) else {
             return;
         };
         // Each track may have a backup that does not count.
@@ -315,12 +284,12 @@ impl Shard {
             let track = self.ups.get(**up);
             track.is_some_and(|track| track.announced.backup_of.is_none())
         };
-        if first.is_none() && p.ups.iter().filter(is_track).count() >= limit {
+        if first.is_none() && m.ups.iter().filter(is_track).count() >= limit {
             return;
         }
         let track_sid = track.sid;
-        let up = self.ups.insert(UpTrack::new(track, key, p.router));
-        p.ups.push(up);
+        let up = self.ups.insert(UpTrack::new(track, key, m.router));
+        m.ups.push(up);
         self.tracks.insert(track_sid, up);
         if let Some(first) = first.and_then(|first| self.ups.get_mut(first)) {
             first.backup = Some(up);
@@ -375,15 +344,18 @@ impl Shard {
         };
         let backup = self.ups.get(first).and_then(|track| track.backup);
         let up = backup.filter(|_| in_backup).unwrap_or(first);
-        let (Some(p), Some(source)) = (self.peers.get_mut(key), self.ups.get_mut(up)) else {
+        let (Some(c), Some(source)) = (self.connections.get_mut(key), self.ups.get_mut(up)) else {
             return;
         };
-        if source.router != p.router || p.subscriptions.contains_key(&track) {
+        let Some(m) = self.members.get(c.member) else {
+            return;
+        };
+        if source.router != m.router || c.subscriptions.contains_key(&track) {
             return;
         }
         let codec = codec_to_send(source);
         let mut down = DownTrack::new(up, track, key, codec, ssrcs, setting, now);
-        down.hears_all = p.permissions.hears_all;
+        down.hears_all = m.permissions.hears_all;
         if repaired {
             down.delivery.mark_repaired();
         }
@@ -393,10 +365,10 @@ impl Shard {
         if let Some(d) = self.downs.get_mut(down) {
             d.slot = slot;
         }
-        p.downs.push(down);
-        p.subscriptions.insert(track, down);
-        p.outgoing.insert(ssrcs.0, down);
-        p.outgoing.insert(ssrcs.1, down);
+        c.downs.push(down);
+        c.subscriptions.insert(track, down);
+        c.outgoing.insert(ssrcs.0, down);
+        c.outgoing.insert(ssrcs.1, down);
         self.wish_changed(down, now);
     }
 
@@ -406,7 +378,7 @@ impl Shard {
         peer: ParticipantSid,
         track: TrackSid,
     ) -> Option<DownTrackKey> {
-        let receiver = self.peers.get(self.receiver(peer)?)?;
+        let receiver = self.connections.get(self.receiver(peer)?)?;
         receiver.subscriptions.get(&track).copied()
     }
 
@@ -458,12 +430,12 @@ impl Shard {
         let Some(d) = self.downs.remove(down) else {
             return;
         };
-        if let Some(p) = self.peers.get_mut(d.subscriber) {
-            p.pacer.forget(down);
-            p.downs.retain(|other| *other != down);
-            p.outgoing.remove(&d.ssrc);
-            p.outgoing.remove(&d.rtx_ssrc);
-            p.subscriptions.remove(&d.track);
+        if let Some(c) = self.connections.get_mut(d.subscriber) {
+            c.pacer.forget(down);
+            c.downs.retain(|other| *other != down);
+            c.outgoing.remove(&d.ssrc);
+            c.outgoing.remove(&d.rtx_ssrc);
+            c.subscriptions.remove(&d.track);
         }
     }
 
@@ -493,9 +465,13 @@ impl Shard {
         for tap in &track.taps {
             self.taps.remove(&tap.relayed);
         }
-        if let Some(p) = self.peers.get_mut(track.publisher) {
-            p.ups.retain(|other| *other != up);
-            p.incoming.retain(|_, stream| match stream {
+        let publisher = self.members.get_mut(track.publisher);
+        let connection = publisher.and_then(|m| {
+            m.ups.retain(|other| *other != up);
+            m.sends
+        });
+        if let Some(c) = connection.and_then(|key| self.connections.get_mut(key)) {
+            c.incoming.retain(|_, stream| match stream {
                 Incoming::Media { up: other, .. } | Incoming::Rtx { up: other, .. } => *other != up,
             });
         }

@@ -11,8 +11,7 @@ use protocol::{
 use crate::{
     api::{Command, DataChannel, Event, SendBatch},
     data_track::{self, DataTracks},
-    keys::PeerKey,
-    peer::Peer,
+    keys::{ConnectionKey, MemberKey},
     shard::Shard,
     stats::DropReason,
     transport::{MAX_MESSAGE_SIZE, MAX_SENT_MESSAGE, SendOutcome},
@@ -24,7 +23,7 @@ enum Routed {
     Sent,
     /// Some receivers are not ready for the packet, and nobody got it.
     NotYet {
-        awaits: PeerKey,
+        awaits: ConnectionKey,
     },
 }
 
@@ -33,25 +32,23 @@ impl Shard {
     /// everybody.
     pub(crate) fn handle_data(
         &mut self,
-        connection: PeerKey,
+        connection: ConnectionKey,
         channel: Option<DataChannel>,
         message: &mut [u8],
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        // The sender is the participant, on whichever of its PeerConnections the packet came.
-        let sid = self.peers.get(connection).map(|p| p.sid);
-        let Some(peer) = sid.and_then(|sid| self.sids.get(&sid).copied()) else {
+        let Some(sender) = self.connections.get(connection).map(|c| c.member) else {
             return;
         };
         let routed = match channel {
             Some(DataChannel::DataTrack) => self
-                .route_data_track(peer, message, now, out)
+                .route_data_track(sender, message, now, out)
                 .ok_or(DropReason::Data),
-            Some(channel) => self.route_data(peer, channel, message, now, out),
+            Some(channel) => self.route_data(sender, channel, message, now, out),
             None => {
                 let packet = data_packet::of_user(message);
-                self.route_data(peer, DataChannel::Reliable, &packet, now, out)
+                self.route_data(sender, DataChannel::Reliable, &packet, now, out)
             }
         };
         match routed {
@@ -88,12 +85,12 @@ impl Shard {
     fn with_data_tracks(
         &mut self,
         peer: ParticipantSid,
-        change: impl FnOnce(PeerKey, &mut DataTracks<PeerKey>),
+        change: impl FnOnce(MemberKey, &mut DataTracks<MemberKey>),
     ) {
         let Some(key) = self.sids.get(&peer).copied() else {
             return;
         };
-        let router = self.peers.get(key).map(|p| p.router);
+        let router = self.members.get(key).map(|m| m.router);
         if let Some(router) = router.and_then(|router| self.routers.get_mut(router)) {
             change(key, &mut router.data_tracks);
         }
@@ -119,9 +116,9 @@ impl Shard {
         };
         for member in router.members.clone() {
             if self
-                .peers
+                .members
                 .get(member)
-                .is_some_and(|p| to.is_empty() || to.contains(&p.sid))
+                .is_some_and(|m| to.is_empty() || to.contains(&m.sid))
             {
                 self.deliver(member, channel, &payload, now, out);
             }
@@ -139,9 +136,9 @@ impl Shard {
         let Some(key) = self.sids.get(&peer).copied() else {
             return;
         };
-        let receiving = self.receiving(key);
-        let is_open = |p: &Peer| p.transport.is_open(DataChannel::Reliable);
-        if self.peers.get(receiving).is_some_and(is_open) {
+        let receiver = self.receiver(peer);
+        let c = receiver.and_then(|key| self.connections.get(key));
+        if c.is_some_and(|c| c.transport.is_open(DataChannel::Reliable)) {
             self.replay(key, received, None, now, out);
         }
     }
@@ -149,24 +146,26 @@ impl Shard {
     /// Sends the packets that went through the room since `since`, or since the participant joined, once more.
     fn replay(
         &mut self,
-        key: PeerKey,
+        key: MemberKey,
         received: &[(ParticipantSid, u32)],
         since: Option<Instant>,
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        let Some(p) = self.peers.get(key) else { return };
-        let Some(router) = self.routers.get(p.router) else {
+        let Some(m) = self.members.get(key) else {
+            return;
+        };
+        let Some(router) = self.routers.get(m.router) else {
             return;
         };
         let missed = router
             .replay
-            .missed(received, since.unwrap_or(p.joined), now);
+            .missed(received, since.unwrap_or(m.joined), now);
         let addressed = missed
-            .filter(|packet| packet.from != p.sid)
+            .filter(|packet| packet.from != m.sid)
             .filter(|packet| {
                 DataPacketView::parse(&packet.payload)
-                    .is_ok_and(|view| view.is_addressed_to(p.identity.as_str(), p.sid.as_str()))
+                    .is_ok_and(|view| view.is_addressed_to(m.identity.as_str(), m.sid.as_str()))
             });
         let packets: Vec<_> = addressed.map(|packet| packet.payload.to_vec()).collect();
         for packet in packets {
@@ -174,11 +173,11 @@ impl Shard {
         }
     }
 
-    /// The peer's channel is open. Packets that waited for it go out, and those that found no room to wait, as far as
+    /// A client's channel is open. Packets that waited for it go out, and those that found no room to wait, as far as
     /// the room keeps them.
     pub(crate) fn channel_opened(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         channel: DataChannel,
         now: Instant,
         out: &mut impl SendBatch,
@@ -186,21 +185,21 @@ impl Shard {
         if channel != DataChannel::Reliable {
             return;
         }
-        let Some(p) = self.peers.get_mut(peer) else {
+        let Some(c) = self.connections.get_mut(connection) else {
             return;
         };
-        let (sid, (waiting, full_since)) = (p.sid, p.waiting.take());
+        let (member, (waiting, full_since)) = (c.member, c.waiting.take());
         for packet in waiting {
-            self.deliver(peer, channel, &packet, now, out);
+            self.deliver(member, channel, &packet, now, out);
         }
-        if let (Some(since), Some(key)) = (full_since, self.sids.get(&sid).copied()) {
-            self.replay(key, &[], Some(since), now, out);
+        if full_since.is_some() {
+            self.replay(member, &[], full_since, now, out);
         }
     }
 
     fn route_data(
         &mut self,
-        peer: PeerKey,
+        sender: MemberKey,
         channel: DataChannel,
         message: &[u8],
         now: Instant,
@@ -210,40 +209,42 @@ impl Shard {
             RefusedDataPacket::Malformed(_) => DropReason::Data,
             RefusedDataPacket::TooManyDestinations => DropReason::TooManyReceivers,
         })?;
-        self.route_parsed(peer, channel, message, &view, now, out)
+        self.route_parsed(sender, channel, message, &view, now, out)
             .ok_or(DropReason::Data)
     }
 
     fn route_parsed(
         &mut self,
-        peer: PeerKey,
+        sender: MemberKey,
         channel: DataChannel,
         message: &[u8],
         view: &DataPacketView<'_>,
         now: Instant,
         out: &mut impl SendBatch,
     ) -> Option<Routed> {
-        let sender = self.peers.get(peer)?;
-        if !sender.permissions.can_publish_data {
+        let m = self.members.get(sender)?;
+        if !m.permissions.can_publish_data {
             return None;
         }
-        let members = self.routers.get(sender.router)?.members.clone();
+        let members = self.routers.get(m.router)?.members.clone();
         let is_reliable = channel == DataChannel::Reliable;
         // The sender came back and repeats packets that have arrived already.
-        if is_reliable && view.sequence != 0 && view.sequence <= sender.last_reliable {
+        if is_reliable && view.sequence != 0 && view.sequence <= m.last_reliable {
             return Some(Routed::Sent);
         }
-        if view.is_reserved_for_agents() && !sender.permissions.agent {
+        if view.is_reserved_for_agents() && !m.permissions.agent {
             return None;
         }
         let receivers = members.into_iter().filter(|member| {
-            let receiver = self.peers.get(*member).filter(|_| *member != peer);
-            receiver.is_some_and(|p| view.is_addressed_to(p.identity.as_str(), p.sid.as_str()))
+            let receiver = self.members.get(*member).filter(|_| *member != sender);
+            receiver.is_some_and(|m| view.is_addressed_to(m.identity.as_str(), m.sid.as_str()))
         });
         let mut receivers: Vec<_> = receivers.collect();
-        if is_reliable && sender.leaves {
+        if is_reliable && m.leaves {
             receivers.retain(|receiver| {
-                let is_ready = !self.is_full(self.receiving(*receiver));
+                let is_ready = !self
+                    .receiving(*receiver)
+                    .is_some_and(|key| self.is_full(key));
                 if !is_ready {
                     self.stats.drop(DropReason::DataUndelivered);
                 }
@@ -252,29 +253,26 @@ impl Shard {
         } else if is_reliable && let Some(awaits) = self.not_ready(&receivers, now) {
             return Some(Routed::NotYet { awaits });
         }
-        let sender = self.peers.get_mut(peer)?;
+        let m = self.members.get_mut(sender)?;
         if is_reliable && view.sequence != 0 {
-            sender.last_reliable = view.sequence;
+            m.last_reliable = view.sequence;
         }
-        if is_reliable
-            && sender.awaited_replies > 0
-            && view.is_addressed_only_to(sender.identity.as_str())
-        {
-            sender.awaited_replies -= 1;
+        if is_reliable && m.awaited_replies > 0 && view.is_addressed_only_to(m.identity.as_str()) {
+            m.awaited_replies -= 1;
             self.events.push_back(Event::Reply {
-                peer: sender.sid,
+                peer: m.sid,
                 payload: message.to_vec(),
             });
             return Some(Routed::Sent);
         }
-        let identity = sender.identity.as_str();
-        let (own, sid) = match sender.permissions.hidden {
+        let identity = m.identity.as_str();
+        let (own, sid) = match m.permissions.hidden {
             true => ("", ""),
-            false => (identity, sender.sid.as_str()),
+            false => (identity, m.sid.as_str()),
         };
         // Agents transcribe what others say, in their names. Nobody else speaks for anybody.
         let other = view.speaks_for(identity);
-        let stamped = match other.filter(|_| sender.permissions.agent) {
+        let stamped = match other.filter(|_| m.permissions.agent) {
             Some(other) => view.stamp_generated(other, sid).ok()?,
             None => view.stamp(own, sid).ok()?,
         };
@@ -282,7 +280,7 @@ impl Shard {
         if stamped.len() > MAX_SENT_MESSAGE {
             return None;
         }
-        let (from, router) = (sender.sid, sender.router);
+        let (from, router) = (m.sid, m.router);
         if is_reliable && let Some(router) = self.routers.get_mut(router) {
             router.replay.keep(from, view.sequence, &stamped, now);
         }
@@ -295,32 +293,32 @@ impl Shard {
     /// Sends a packet of one of the sender's data tracks to each subscriber, under its own handle.
     fn route_data_track(
         &mut self,
-        peer: PeerKey,
+        sender: MemberKey,
         message: &mut [u8],
         now: Instant,
         out: &mut impl SendBatch,
     ) -> Option<Routed> {
-        let sender = self.peers.get(peer)?;
-        if !sender.permissions.can_publish_data {
+        let m = self.members.get(sender)?;
+        if !m.permissions.can_publish_data {
             return None;
         }
-        self.forward_data_track(peer, message, now, out)?;
+        self.forward_data_track(sender, message, now, out)?;
         Some(Routed::Sent)
     }
 
     /// Does so wherever the sender is connected.
     pub(crate) fn forward_data_track(
         &mut self,
-        peer: PeerKey,
+        sender: MemberKey,
         message: &mut [u8],
         now: Instant,
         out: &mut impl SendBatch,
     ) -> Option<()> {
-        let sender = self.peers.get(peer)?;
+        let m = self.members.get(sender)?;
         let handle = data_track::handle(message)?;
-        let tracks = &self.routers.get(sender.router)?.data_tracks;
-        let subscribers = tracks.subscribers(peer, handle)?.to_vec();
-        self.tap_data(peer, message);
+        let tracks = &self.routers.get(m.router)?.data_tracks;
+        let subscribers = tracks.subscribers(sender, handle)?.to_vec();
+        self.tap_data(sender, message);
         for (member, handle) in subscribers {
             data_track::set_handle(message, handle);
             self.deliver(member, DataChannel::DataTrack, message, now, out);
@@ -330,49 +328,50 @@ impl Shard {
 
     fn deliver(
         &mut self,
-        member: PeerKey,
+        member: MemberKey,
         channel: DataChannel,
         message: &[u8],
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        let member = self.receiving(member);
-        let Some(p) = self.peers.get_mut(member).filter(|p| p.source.is_none()) else {
+        let Some(key) = self.receiving(member) else {
             return;
         };
-        if channel == DataChannel::Reliable && !p.transport.is_open(channel) {
-            if !p.waiting.push(message, now) {
+        let Some(c) = self.connections.get_mut(key) else {
+            return;
+        };
+        let is_reliable = channel == DataChannel::Reliable;
+        if is_reliable && !c.transport.is_open(channel) {
+            if !c.waiting.push(message, now) {
                 self.stats.drop(DropReason::DataUndelivered);
             }
             return;
         }
-        let is_reliable = channel == DataChannel::Reliable;
-        if is_reliable && self.is_given_up(member, now) {
+        if is_reliable && self.is_given_up(key, now) {
             return self.stats.drop(DropReason::DataUndelivered);
         }
-        let Some(p) = self.peers.get_mut(member) else {
+        let Some(c) = self.connections.get_mut(key) else {
             return;
         };
-        let outcome = p.transport.send_data(channel, message);
+        let outcome = c.transport.send_data(channel, message);
         if outcome != SendOutcome::Sent {
             // Too much waits for this reader, and nobody could keep it back: the reader is told. A packet that its
             // channel refuses for another reason is no fault of its reading.
             if is_reliable && outcome == SendOutcome::Full {
-                self.cut_off(member, now);
+                self.cut_off(key, now);
             }
             return self.stats.drop(DropReason::DataUndelivered);
         }
         if is_reliable {
-            p.reader.wrote(message.len());
+            c.reader.wrote(message.len());
         }
-        p.transport.flush_data(now, out);
+        c.transport.flush_data(now, out);
         self.stats.data_out += 1;
-        self.reschedule(member, now);
+        self.reschedule(key, now);
     }
 
-    /// The PeerConnection on which a participant receives.
-    pub(crate) fn receiving(&self, member: PeerKey) -> PeerKey {
-        let subscriber = self.peers.get(member).and_then(|p| p.subscriber);
-        subscriber.unwrap_or(member)
+    /// The connection on which a member receives.
+    pub(super) fn receiving(&self, member: MemberKey) -> Option<ConnectionKey> {
+        self.members.get(member)?.receives
     }
 }

@@ -4,11 +4,11 @@ use std::time::Instant;
 
 use crate::{
     api::{Event, MediaKind, MediaSections, SendBatch},
+    connection::Connection,
     delivery::FLOWING,
     down_track::DownTrack,
     fanout::NO_LAYER,
-    keys::{DownTrackKey, PeerKey, UpTrackKey},
-    peer::Peer,
+    keys::{ConnectionKey, DownTrackKey, UpTrackKey},
     rtcp::TransportCc,
     shard::Shard,
     up_track::UpTrack,
@@ -25,60 +25,65 @@ impl Shard {
     /// Takes transport-wide feedback, which says which of the followed packets arrived.
     pub(crate) fn learn_deliveries(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         feedback: &TransportCc<'_>,
         now: Instant,
     ) {
-        let Some(p) = self.peers.get_mut(peer) else {
+        let Some(c) = self.connections.get_mut(connection) else {
             return;
         };
         let downs = &mut self.downs;
-        p.watch.learn(feedback, now, |down, arrived| {
+        c.watch.learn(feedback, now, |down, arrived| {
             if let Some(d) = downs.get_mut(down) {
                 d.delivery.followed(arrived);
             }
         });
     }
 
-    /// Looks at what one peer sends and receives, where it is time.
-    pub(crate) fn watch(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
-        let Some(p) = self.peers.get_mut(peer) else {
+    /// Looks at what one client sends and receives, where it is time.
+    pub(crate) fn watch(
+        &mut self,
+        connection: ConnectionKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Some(c) = self.connections.get_mut(connection) else {
             return;
         };
-        if !p.watch.is_due(now) {
+        if !c.watch.is_due(now) {
             return;
         }
-        if p.watch.is_deaf(now) {
-            tracing::info!(participant = %p.sid, "nothing but checks comes");
-            return self.connect_anew(peer);
+        if c.watch.is_deaf(now) {
+            tracing::info!(participant = %c.sid, "nothing but checks comes");
+            return self.connect_anew(connection);
         }
         let mut downs = std::mem::take(&mut self.space.downs);
-        downs.extend_from_slice(&p.downs);
-        self.watch_publisher(peer, now);
+        downs.extend_from_slice(&c.downs);
+        self.watch_publisher(connection, now);
         let mut is_unbound = false;
         for down in downs.drain(..) {
             match self.finding(down, now) {
                 None => {}
                 Some(Finding::Unbound) => is_unbound = true,
                 Some(Finding::Starved(up)) => self.start_again(down, up, now, out),
-                Some(Finding::Lost) => self.renew_subscription(peer, down, now),
+                Some(Finding::Lost) => self.renew_subscription(connection, down, now),
             }
         }
         self.space.downs = downs;
         if is_unbound {
-            self.ask_again(peer, now);
+            self.ask_again(connection, now);
         }
     }
 
     fn finding(&mut self, down: DownTrackKey, now: Instant) -> Option<Finding> {
         let d = self.downs.get_mut(down)?;
         let track = self.ups.get(d.up)?;
-        let p = self.peers.get(d.subscriber)?;
+        let c = self.connections.get(d.subscriber)?;
         if d.parameters.is_none() {
             return d.delivery.must_ask(now).then_some(Finding::Unbound);
         }
         d.delivery.bound();
-        let should_flow = should_flow(d, track, p, now) && !p.transport.is_path_in_doubt(now);
+        let should_flow = should_flow(d, track, c, now) && !c.transport.is_path_in_doubt(now);
         let sent = d.sent.0;
         if d.delivery.is_starved(sent, should_flow, now) {
             return Some(Finding::Starved(d.up));
@@ -88,20 +93,20 @@ impl Shard {
             return None;
         }
         d.delivery
-            .is_lost(track.kind, &p.watch, now)
+            .is_lost(track.kind, &c.watch, now)
             .then_some(Finding::Lost)
     }
 
     /// Asks the client to offer, where subscriptions have no section: it did not do what it was asked for, or the
     /// message was lost. It is asked for no section twice, since a slow client would add them all once more. The answer
     /// says which sections it has not added.
-    fn ask_again(&mut self, peer: PeerKey, now: Instant) {
-        let Some(p) = self.peers.get_mut(peer) else {
+    fn ask_again(&mut self, connection: ConnectionKey, now: Instant) {
+        let Some(c) = self.connections.get_mut(connection) else {
             return;
         };
-        if p.watch.may_ask(now) {
+        if c.watch.may_ask(now) {
             self.stats.repairs.asked += 1;
-            self.events.push_back(Event::Unbound { peer: p.sid });
+            self.events.push_back(Event::Unbound { peer: c.sid });
         }
     }
 
@@ -128,15 +133,16 @@ impl Shard {
 
     /// Begins a stream anew, once, that leaves us and does not arrive. When that does not help, the connection is begun
     /// anew.
-    fn renew_subscription(&mut self, peer: PeerKey, down: DownTrackKey, now: Instant) {
-        let (Some(d), Some(p)) = (self.downs.get(down), self.peers.get_mut(peer)) else {
+    fn renew_subscription(&mut self, connection: ConnectionKey, down: DownTrackKey, now: Instant) {
+        let (Some(d), Some(c)) = (self.downs.get(down), self.connections.get_mut(connection))
+        else {
             return;
         };
-        let (track, sid) = (d.track, p.sid);
+        let (track, sid) = (d.track, c.sid);
         let repaired = d.delivery.is_repaired();
         tracing::info!(participant = %sid, %track, repaired, "media does not arrive");
-        if repaired || !p.watch.may_repair(now) {
-            return self.connect_anew(peer);
+        if repaired || !c.watch.may_repair(now) {
+            return self.connect_anew(connection);
         }
         self.stats.repairs.resubscribed += 1;
         self.drop_down_track(down);
@@ -145,46 +151,52 @@ impl Shard {
     }
 
     /// Tells the client to connect anew: nothing else helps.
-    fn connect_anew(&mut self, peer: PeerKey) {
-        if let Some(p) = self.peers.get_mut(peer) {
-            p.watch.gave_up();
+    fn connect_anew(&mut self, connection: ConnectionKey) {
+        if let Some(c) = self.connections.get_mut(connection) {
+            c.watch.gave_up();
             self.stats.repairs.reconnected += 1;
-            self.events.push_back(Event::Unreachable { peer: p.sid });
+            self.events.push_back(Event::Unreachable { peer: c.sid });
         }
     }
 
-    /// Finds tracks that the peer should send and does not.
-    fn watch_publisher(&mut self, peer: PeerKey, now: Instant) {
+    /// Finds tracks that the client should send and does not.
+    fn watch_publisher(&mut self, connection: ConnectionKey, now: Instant) {
         let Self {
-            peers,
+            members,
+            connections,
             ups,
             stats,
             events,
             ..
         } = self;
-        let Some(p) = peers.get(peer) else { return };
+        let Some(c) = connections.get(connection) else {
+            return;
+        };
         let mut is_silent = false;
-        for up in &p.ups {
+        let published = members
+            .get(c.member)
+            .map_or(&[][..], |m| m.ups_on(connection));
+        for up in published {
             let Some(track) = ups.get_mut(*up) else {
                 continue;
             };
-            let should_flow = p.transport.is_connected() && track.should_flow();
+            let should_flow = c.transport.is_connected() && track.should_flow();
             let flows = track.flows(FLOWING, now);
             is_silent |= track.silence.is_new(should_flow, flows, now);
         }
         if is_silent {
             stats.repairs.silent_publishers += 1;
             events.push_back(Event::NegotiationNeeded {
-                peer: p.sid,
+                peer: c.sid,
                 missing: MediaSections::default(),
             });
         }
     }
 }
 
-fn should_flow(d: &DownTrack, track: &UpTrack, p: &Peer, now: Instant) -> bool {
-    let is_paced = track.kind == MediaKind::Video && !p.pacer.is_empty();
-    p.transport.is_connected()
+fn should_flow(d: &DownTrack, track: &UpTrack, c: &Connection, now: Instant) -> bool {
+    let is_paced = track.kind == MediaKind::Video && !c.pacer.is_empty();
+    c.transport.is_connected()
         && !is_paced
         && (track.audible || d.hears_all)
         && !track.muted

@@ -61,7 +61,7 @@ impl Shard {
             return;
         }
         let wanted = track.dynacast.wanted();
-        let Some(publisher) = self.peers.get(track.publisher) else {
+        let Some(publisher) = self.members.get(track.publisher) else {
             return;
         };
         let (peer, track) = (publisher.sid, track.sid);

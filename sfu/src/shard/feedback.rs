@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use crate::{
     api::{Command, Datagram, Event, MediaKind, SendBatch, Speaker},
     codec::Codec,
+    connection::{Incoming, send::Outgoing},
     down_track::SENDER_REPORT_INTERVAL,
     fanout::NO_LAYER,
-    keys::{DownTrackKey, PeerKey, UpTrackKey},
-    peer::{Incoming, send::Outgoing},
+    keys::{ConnectionKey, DownTrackKey, UpTrackKey},
     rtcp::{self, NtpTime, ReportBlock, RtcpPacket, RtcpWriter, SenderInfo, from_compact},
     rtp::SeqNo,
     shard::Shard,
@@ -23,11 +23,6 @@ const RECEIVER_REPORT_INTERVAL: Duration = Duration::from_secs(1);
 /// The most reception reports in one packet: its count has five bits.
 const REPORTS: usize = 31;
 
-/// The work that may follow from one peer's feedback, per second and at once: packets asked for, key frames, and
-/// statuses of arrived packets by the dozen. A hundred watched pictures that lose a tenth of their packets need a
-/// quarter of it.
-pub const FEEDBACK: (u32, u32) = (20_000, 40_000);
-
 /// Number of packet statuses that cost as much as looking up one packet.
 const STATUSES_PER_UNIT: u32 = 16;
 
@@ -35,33 +30,33 @@ const STATUSES_PER_UNIT: u32 = 16;
 const COMPOUND: usize = 1200;
 
 impl Shard {
-    /// Handles one SRTCP packet of `peer`.
+    /// Handles one SRTCP packet of a client.
     pub(crate) fn handle_rtcp(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         datagram: &Datagram<'_>,
         now: Instant,
         out: &mut impl SendBatch,
     ) {
         let mut compound = [0; DATAGRAM];
-        let Some(p) = self.peers.get_mut(peer) else {
+        let Some(c) = self.connections.get_mut(connection) else {
             return;
         };
-        let Ok(len) = p.transport.open_rtcp(datagram, &mut compound) else {
+        let Ok(len) = c.transport.open_rtcp(datagram, &mut compound) else {
             return self.stats.drop(DropReason::Authentication);
         };
-        p.watch.heard(now);
+        c.watch.heard(now);
         self.demux.heard(datagram.path(), now);
         let mut packets = rtcp::parse(&compound[..len]);
         for packet in packets.by_ref() {
-            self.handle_rtcp_packet(peer, &packet, now, out);
+            self.handle_rtcp_packet(connection, &packet, now, out);
         }
         self.stats.dropped[DropReason::Malformed as usize] += u64::from(packets.malformed());
     }
 
     fn handle_rtcp_packet(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         packet: &RtcpPacket<'_>,
         now: Instant,
         out: &mut impl SendBatch,
@@ -72,8 +67,10 @@ impl Shard {
                 info,
                 reports,
             } => {
-                if let Some(Incoming::Media { up, layer }) =
-                    self.peers.get(peer).and_then(|p| p.incoming.get(ssrc))
+                if let Some(Incoming::Media { up, layer }) = self
+                    .connections
+                    .get(connection)
+                    .and_then(|c| c.incoming.get(ssrc))
                     && let Some(open) = self.ups.get_mut(*up).and_then(|track| track.layer(*layer))
                 {
                     open.sender_report = Some((info.ntp, info.rtp_time, now));
@@ -81,15 +78,15 @@ impl Shard {
                     let (up, layer) = (*up, *layer);
                     self.tap_sender_report(up, layer, info.ntp, info.rtp_time);
                 }
-                self.handle_reports(peer, reports.clone(), now);
+                self.handle_reports(connection, reports.clone(), now);
             }
             RtcpPacket::ReceiverReport { reports, .. } => {
-                self.handle_reports(peer, reports.clone(), now);
+                self.handle_reports(connection, reports.clone(), now);
             }
             RtcpPacket::Nack(nack) => {
-                if let Some(down) = self.subscription(peer, nack.media_ssrc) {
+                if let Some(down) = self.subscription(connection, nack.media_ssrc) {
                     for seq in nack.seqs() {
-                        if !self.may_ask(peer, 1, now) {
+                        if !self.may_ask(connection, 1, now) {
                             break;
                         }
                         self.retransmit(down, seq, now, out);
@@ -97,32 +94,36 @@ impl Shard {
                 }
             }
             RtcpPacket::Pli { media_ssrc } => {
-                if self.may_ask(peer, 1, now) {
-                    self.handle_picture_loss(peer, *media_ssrc, now, out);
+                if self.may_ask(connection, 1, now) {
+                    self.handle_picture_loss(connection, *media_ssrc, now, out);
                 }
             }
             RtcpPacket::Fir(entries) => {
                 for (ssrc, _) in entries.clone() {
-                    if !self.may_ask(peer, 1, now) {
+                    if !self.may_ask(connection, 1, now) {
                         break;
                     }
-                    self.handle_picture_loss(peer, ssrc, now, out);
+                    self.handle_picture_loss(connection, ssrc, now, out);
                 }
             }
             RtcpPacket::TransportCc(feedback) => {
                 let work = 1 + u32::from(feedback.count) / STATUSES_PER_UNIT;
-                if !self.may_ask(peer, work, now) {
+                if !self.may_ask(connection, work, now) {
                     return;
                 }
-                self.learn_deliveries(peer, feedback, now);
-                if let Some(p) = self.peers.get_mut(peer)
-                    && let Some(estimator) = &mut p.estimator
+                self.learn_deliveries(connection, feedback, now);
+                if let Some(c) = self.connections.get_mut(connection)
+                    && let Some(estimator) = &mut c.estimator
+                    && let Some(m) = self.members.get(c.member)
                 {
-                    estimator.handle_feedback(feedback, p.rtt, now);
+                    estimator.handle_feedback(feedback, m.rtt, now);
                 }
             }
             RtcpPacket::Remb { bitrate, .. } => {
-                if let Some(estimator) = self.peers.get_mut(peer).and_then(|p| p.estimator.as_mut())
+                if let Some(estimator) = self
+                    .connections
+                    .get_mut(connection)
+                    .and_then(|c| c.estimator.as_mut())
                 {
                     estimator.handle_remb(*bitrate);
                 }
@@ -132,37 +133,43 @@ impl Shard {
         }
     }
 
-    /// Whether a peer's feedback may cause this much more work. A few bytes can ask for thousands of packets.
-    fn may_ask(&mut self, peer: PeerKey, units: u32, now: Instant) -> bool {
-        let Self { peers, stats, .. } = self;
-        let allowed = peers
-            .get_mut(peer)
-            .is_some_and(|p| p.feedback.take(units, now));
+    /// Whether a client's feedback may cause this much more work. A few bytes can ask for thousands of packets.
+    fn may_ask(&mut self, connection: ConnectionKey, units: u32, now: Instant) -> bool {
+        let Self {
+            connections, stats, ..
+        } = self;
+        let allowed = connections
+            .get_mut(connection)
+            .is_some_and(|c| c.feedback.take(units, now));
         if !allowed {
             stats.drop(DropReason::TooMany);
         }
         allowed
     }
 
-    fn subscription(&self, peer: PeerKey, ssrc: u32) -> Option<DownTrackKey> {
-        self.peers.get(peer)?.outgoing.get(&ssrc).copied()
+    fn subscription(&self, connection: ConnectionKey, ssrc: u32) -> Option<DownTrackKey> {
+        self.connections
+            .get(connection)?
+            .outgoing
+            .get(&ssrc)
+            .copied()
     }
 
     fn handle_reports(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         reports: impl Iterator<Item = ReportBlock>,
         now: Instant,
     ) {
-        if let Some(p) = self.peers.get_mut(peer) {
-            p.watch.reported();
+        if let Some(c) = self.connections.get_mut(connection) {
+            c.watch.reported();
         }
-        reports.for_each(|report| self.handle_report(peer, &report, now));
+        reports.for_each(|report| self.handle_report(connection, &report, now));
     }
 
     /// Takes a report on how a subscriber receives one of our streams.
-    fn handle_report(&mut self, peer: PeerKey, report: &ReportBlock, now: Instant) {
-        let Some(down) = self.subscription(peer, report.ssrc) else {
+    fn handle_report(&mut self, connection: ConnectionKey, report: &ReportBlock, now: Instant) {
+        let Some(down) = self.subscription(connection, report.ssrc) else {
             return;
         };
         let Some(d) = self.downs.get_mut(down) else {
@@ -170,9 +177,10 @@ impl Shard {
         };
         d.recognised = true;
         d.delivery.reported(report.highest_seq, now);
-        if let Some(p) = self.peers.get_mut(peer) {
-            p.quality.reported(report.fraction_lost);
-        }
+        let member = self.connections.get_mut(connection).map(|c| {
+            c.quality.reported(report.fraction_lost);
+            c.member
+        });
         let Some((compact, sent)) = d.last_sender_report else {
             return;
         };
@@ -181,26 +189,20 @@ impl Shard {
         }
         let held = from_compact(report.delay_since_last_sr);
         let rtt = now.saturating_duration_since(sent).saturating_sub(held);
-        let Some(p) = self.peers.get_mut(peer) else {
-            return;
-        };
-        p.rtt = rtt;
-        // Packets that the client publishes on its other PeerConnection take the same path.
-        let publisher = self.sids.get(&p.sid).copied();
-        if let Some(p) = publisher.and_then(|key| self.peers.get_mut(key)) {
-            p.rtt = rtt;
+        if let Some(m) = member.and_then(|key| self.members.get_mut(key)) {
+            m.rtt = rtt;
         }
     }
 
     fn handle_picture_loss(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         ssrc: u32,
         now: Instant,
         out: &mut impl SendBatch,
     ) {
         let Some(d) = self
-            .subscription(peer, ssrc)
+            .subscription(connection, ssrc)
             .and_then(|down| self.downs.get(down))
         else {
             return;
@@ -227,17 +229,20 @@ impl Shard {
         let Some(d) = self.downs.get_mut(down) else {
             return;
         };
-        let Some(p) = self.peers.get_mut(d.subscriber) else {
+        let Some(c) = self.connections.get_mut(d.subscriber) else {
             return;
         };
-        if !d.nack_throttle.allow(seq, p.rtt, now) {
+        let Some(m) = self.members.get(c.member) else {
+            return;
+        };
+        if !d.nack_throttle.allow(seq, m.rtt, now) {
             return;
         }
         // Where the network is too slow, repairs must not keep it so: packets of a layer that is sent no longer repair
         // nothing, and the rest waits until it is asked for again.
-        if d.codec != Codec::Opus && p.is_congested(now) {
+        if d.codec != Codec::Opus && c.is_congested(now) {
             let origin = d.rewriter.origin(seq).map(|origin| origin.source);
-            if origin != d.rewriter.source() || p.must_wait(now) {
+            if origin != d.rewriter.source() || c.must_wait(now) {
                 return self.stats.drop(DropReason::NetworkTooSlow);
             }
         }
@@ -263,12 +268,12 @@ impl Shard {
         let Self {
             downs,
             ups,
-            peers,
+            connections,
             stats,
             ..
         } = self;
         let d = downs.get_mut(down)?;
-        let subscriber = peers.get_mut(d.subscriber)?;
+        let subscriber = connections.get_mut(d.subscriber)?;
         let found = d.rewriter.origin(seq).and_then(|origin| {
             let open = ups.get_mut(d.up)?.layer(origin.source.layer)?;
             let open = Some(&*open).filter(|open| open.id == origin.source.stream)?;
@@ -333,8 +338,10 @@ impl Shard {
             let mut writer = RtcpWriter::new(&mut buffer);
             let written = writer.pli(self.rtcp_ssrc, media_ssrc).is_ok();
             let len = writer.len();
-            if written && let Some(publisher) = self.peers.get_mut(track.publisher) {
-                publisher.transport.send_rtcp(&buffer[..len], out);
+            let sender = self.members.get(track.publisher).and_then(|m| m.sends);
+            let sender = sender.and_then(|key| self.connections.get_mut(key));
+            if let Some(c) = sender.filter(|_| written) {
+                c.transport.send_rtcp(&buffer[..len], out);
             }
         }
     }
@@ -343,12 +350,15 @@ impl Shard {
     /// feedback.
     pub(crate) fn request_key_frames_for(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         now: Instant,
         out: &mut impl SendBatch,
     ) {
         for i in 0.. {
-            let down = self.peers.get(peer).and_then(|p| p.downs.get(i).copied());
+            let down = self
+                .connections
+                .get(connection)
+                .and_then(|c| c.downs.get(i).copied());
             let Some(up) = down.and_then(|down| self.downs.get(down)).map(|d| d.up) else {
                 break;
             };
@@ -365,18 +375,18 @@ impl Shard {
             let Some(publisher) = self.ups.get(up).map(|track| track.publisher) else {
                 continue;
             };
-            self.guard(publisher, now, |shard| shard.feed_back_track(up, now, out));
+            self.guard_member(publisher, now, |shard| shard.feed_back_track(up, now, out));
         }
         self.space.ups = ups;
-        let mut peers = std::mem::take(&mut self.space.peers);
-        peers.extend(self.peers.keys());
-        for peer in peers.drain(..) {
-            self.guard(peer, now, |shard| {
-                shard.measure_quality(peer, now);
-                shard.feed_back_peer(peer, now, out);
+        let mut connections = std::mem::take(&mut self.space.connections);
+        connections.extend(self.connections.keys());
+        for key in connections.drain(..) {
+            self.guard(key, now, |shard| {
+                shard.measure_quality(key, now);
+                shard.feed_back_connection(key, now, out);
             });
         }
-        self.space.peers = peers;
+        self.space.connections = connections;
         self.report_speakers(now);
     }
 
@@ -385,9 +395,11 @@ impl Shard {
         let Some(track) = self.ups.get_mut(up) else {
             return;
         };
-        let Some(publisher) = self.peers.get_mut(track.publisher) else {
+        let Some(publisher) = self.members.get(track.publisher) else {
             return;
         };
+        let sender = publisher.sends;
+        let mut sender = sender.and_then(|key| self.connections.get_mut(key));
         let mut buffer = [0; COMPOUND];
         for (open, layer) in track.layers.iter_mut().zip(SPATIAL) {
             let Some(open) = open else { continue };
@@ -408,10 +420,12 @@ impl Shard {
                 continue;
             }
             let mut writer = RtcpWriter::new(&mut buffer);
-            if writer.nack(self.rtcp_ssrc, open.ssrc, missing).is_ok() {
+            if writer.nack(self.rtcp_ssrc, open.ssrc, missing).is_ok()
+                && let Some(c) = &mut sender
+            {
                 self.stats.nacked += missing.len() as u64;
                 let len = writer.len();
-                publisher.transport.send_rtcp(&buffer[..len], out);
+                c.transport.send_rtcp(&buffer[..len], out);
             }
         }
         for open in track.layers.iter_mut().flatten() {
@@ -428,44 +442,72 @@ impl Shard {
         self.request_key_frames(up, now, out);
     }
 
-    /// Sends the reports to one peer: transport-cc and receiver reports for the streams that it sends, sender reports
-    /// for those that it gets.
-    fn feed_back_peer(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
-        let Some(p) = self.peers.get_mut(peer) else {
+    /// Sends the reports on one connection: transport-cc and receiver reports for the streams that come, sender reports
+    /// for those that go out.
+    fn feed_back_connection(
+        &mut self,
+        connection: ConnectionKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Some(c) = self.connections.get_mut(connection) else {
             return;
         };
-        if !p.transport.is_connected() {
+        if !c.transport.is_connected() {
             return;
         }
         let mut buffer = [0; COMPOUND];
         loop {
             let mut writer = RtcpWriter::new(&mut buffer);
-            if !p.twcc.write(self.rtcp_ssrc, p.twcc_ssrc, now, &mut writer) {
+            if !c.twcc.write(self.rtcp_ssrc, c.twcc_ssrc, now, &mut writer) {
                 break;
             }
             let len = writer.len();
-            p.transport.send_rtcp(&buffer[..len], out);
+            c.transport.send_rtcp(&buffer[..len], out);
         }
-        if !p.ups.is_empty() && now >= p.next_receiver_report {
-            p.next_receiver_report = now + RECEIVER_REPORT_INTERVAL;
-            self.send_receiver_reports(peer, now, out);
+        let publishes = self
+            .members
+            .get(c.member)
+            .is_some_and(|m| !m.ups_on(connection).is_empty());
+        if publishes && now >= c.next_receiver_report {
+            c.next_receiver_report = now + RECEIVER_REPORT_INTERVAL;
+            self.send_receiver_reports(connection, now, out);
         }
         for i in 0.. {
-            let Some(down) = self.peers.get(peer).and_then(|p| p.downs.get(i).copied()) else {
+            let Some(down) = self
+                .connections
+                .get(connection)
+                .and_then(|c| c.downs.get(i).copied())
+            else {
                 break;
             };
             self.send_sender_report(down, now, out);
         }
-        self.control_congestion(peer, now, out);
-        self.watch(peer, now, out);
+        self.control_congestion(connection, now, out);
+        self.watch(connection, now, out);
     }
 
-    /// Sends reports on the peer's streams; as many in one packet as its count field allows.
-    fn send_receiver_reports(&mut self, peer: PeerKey, now: Instant, out: &mut impl SendBatch) {
-        let Self { peers, ups, .. } = self;
-        let Some(p) = peers.get_mut(peer) else { return };
+    /// Sends reports on the client's streams; as many in one packet as its count field allows.
+    fn send_receiver_reports(
+        &mut self,
+        connection: ConnectionKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Self {
+            members,
+            connections,
+            ups,
+            ..
+        } = self;
+        let Some(c) = connections.get_mut(connection) else {
+            return;
+        };
+        let published = members
+            .get(c.member)
+            .map_or(&[][..], |m| m.ups_on(connection));
         let (mut blocks, mut count) = ([ReportBlock::default(); REPORTS], 0);
-        for (i, up) in p.ups.iter().enumerate() {
+        for (i, up) in published.iter().enumerate() {
             let layers = ups.get_mut(*up).map(|track| track.layers.iter_mut());
             for open in layers.into_iter().flatten().flatten() {
                 if let Some(block) = open.stats.report(open.ssrc, now) {
@@ -474,7 +516,7 @@ impl Shard {
                 }
             }
             // A track has at most three layers.
-            if count == 0 || (count + 3 <= REPORTS && i + 1 < p.ups.len()) {
+            if count == 0 || (count + 3 <= REPORTS && i + 1 < published.len()) {
                 continue;
             }
             let mut buffer = [0; COMPOUND];
@@ -484,7 +526,7 @@ impl Shard {
                 .is_ok()
             {
                 let len = writer.len();
-                p.transport.send_rtcp(&buffer[..len], out);
+                c.transport.send_rtcp(&buffer[..len], out);
             }
             count = 0;
         }
@@ -521,11 +563,11 @@ impl Shard {
             packets: d.sent.0,
             octets: d.sent.1,
         };
-        let (Some(publisher), ssrc) = (self.peers.get(track.publisher).map(|p| p.sid), d.ssrc)
+        let (Some(publisher), ssrc) = (self.members.get(track.publisher).map(|m| m.sid), d.ssrc)
         else {
             return;
         };
-        let Some(p) = self.peers.get_mut(d.subscriber) else {
+        let Some(c) = self.connections.get_mut(d.subscriber) else {
             return;
         };
         let mut buffer = [0; 256];
@@ -536,7 +578,7 @@ impl Shard {
             return;
         }
         let len = writer.len();
-        p.transport.send_rtcp(&buffer[..len], out);
+        c.transport.send_rtcp(&buffer[..len], out);
         d.next_sender_report = now + SENDER_REPORT_INTERVAL;
         d.last_sender_report = Some((info.ntp.compact(), now));
     }
@@ -544,7 +586,7 @@ impl Shard {
     fn report_speakers(&mut self, now: Instant) {
         let Self {
             routers,
-            peers,
+            members,
             events,
             ..
         } = self;
@@ -556,7 +598,7 @@ impl Shard {
                 .iter()
                 .filter_map(|speaker| {
                     Some(Speaker {
-                        peer: peers.get(speaker.key)?.sid,
+                        peer: members.get(speaker.key)?.sid,
                         level: speaker.level,
                     })
                 })

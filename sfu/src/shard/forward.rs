@@ -6,14 +6,14 @@ use protocol::ParticipantSid;
 
 use crate::{
     api::{Event, MediaKind, SendBatch},
-    down_track::DownTrack,
-    fanout::{BLOCK, NO_LAYER, Shift},
-    keys::{DownTrackKey, PeerKey, UpTrackKey},
-    pacer::{PACE, Waiting},
-    peer::{
-        Peer,
+    connection::{
+        Connection,
         send::{Outcome, Outgoing},
     },
+    down_track::DownTrack,
+    fanout::{BLOCK, NO_LAYER, Shift},
+    keys::{ConnectionKey, DownTrackKey, UpTrackKey},
+    pacer::{PACE, Waiting},
     shard::Shard,
     stats::{DropReason, Stats},
 };
@@ -24,7 +24,8 @@ impl Shard {
         let Self {
             ups,
             downs,
-            peers,
+            members,
+            connections,
             stats,
             events,
             paced,
@@ -33,7 +34,7 @@ impl Shard {
         let Some(track) = ups.get_mut(up) else { return };
         let mut batch = std::mem::take(&mut track.batch);
         let is_audio = track.kind == MediaKind::Audio;
-        let publisher = peers.get(track.publisher).map(|p| p.sid);
+        let publisher = members.get(track.publisher).map(|m| m.sid);
         let (layers, fanout) = (&track.layers, &mut track.fanout);
         let (mut shifts, mut too_slow) = (Vec::new(), Vec::new());
         for packets in batch.chunks(BLOCK) {
@@ -41,7 +42,7 @@ impl Shard {
                 let Some(down) = downs.get_mut(key) else {
                     return;
                 };
-                let Some(subscriber) = peers.get_mut(down.subscriber) else {
+                let Some(subscriber) = connections.get_mut(down.subscriber) else {
                     return;
                 };
                 let mut rest = mask;
@@ -123,12 +124,12 @@ impl Shard {
         }
     }
 
-    /// Chooses the layers of all of a peer's subscriptions anew: its transport came or went.
-    pub(crate) fn retarget_peer(&mut self, peer: PeerKey) {
+    /// Chooses the layers of all subscriptions of a connection anew: its transport came or went.
+    pub(crate) fn retarget_connection(&mut self, connection: ConnectionKey) {
         let downs = self
-            .peers
-            .get(peer)
-            .map(|p| p.downs.clone())
+            .connections
+            .get(connection)
+            .map(|c| c.downs.clone())
             .unwrap_or_default();
         downs.into_iter().for_each(|down| self.retarget(down));
     }
@@ -143,7 +144,7 @@ impl Shard {
         };
         let ready = d.parameters.is_some()
             && self
-                .peers
+                .connections
                 .get(d.subscriber)
                 .is_some_and(|subscriber| subscriber.transport.is_connected());
         let choice = track.choose(&d.setting, d.share);
@@ -171,7 +172,7 @@ impl Shard {
 pub(super) fn settle(
     outcome: &Outcome,
     down: &DownTrack,
-    subscriber: &Peer,
+    subscriber: &Connection,
     publisher: Option<ParticipantSid>,
     stats: &mut Stats,
     events: &mut VecDeque<Event>,

@@ -5,11 +5,11 @@ use std::time::Instant;
 use crate::{
     api::{Datagram, Event, MediaKind, SpatialLayer},
     codec::Codec,
+    connection::{Incoming, MAX_INCOMING},
     fanout::{BLOCK, BatchPacket},
     history::Packet,
-    keys::{PeerKey, UpTrackKey},
+    keys::{ConnectionKey, UpTrackKey},
     negotiate::CodecParameters,
-    peer::{Incoming, MAX_INCOMING},
     received::Received,
     red,
     relay::wire::Kind,
@@ -22,40 +22,48 @@ use crate::{
 };
 
 impl Shard {
-    /// Handles one SRTP packet of `peer`.
-    pub(crate) fn handle_rtp(&mut self, peer: PeerKey, datagram: &Datagram<'_>, now: Instant) {
-        if let Err(reason) = self.accept_rtp(peer, datagram, now) {
+    /// Handles one SRTP packet of a client.
+    pub(crate) fn handle_rtp(
+        &mut self,
+        connection: ConnectionKey,
+        datagram: &Datagram<'_>,
+        now: Instant,
+    ) {
+        if let Err(reason) = self.accept_rtp(connection, datagram, now) {
             self.stats.drop(reason);
         }
     }
 
     fn accept_rtp(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         datagram: &Datagram<'_>,
         now: Instant,
     ) -> Result<(), DropReason> {
         let header = RtpHeader::parse(datagram.payload).map_err(|_| DropReason::Malformed)?;
         let mut scratch = std::mem::take(&mut self.space.packet);
-        let result = self.open_rtp(peer, datagram, header, &mut scratch, now);
+        let result = self.open_rtp(connection, datagram, header, &mut scratch, now);
         self.space.packet = scratch;
         result
     }
 
     fn open_rtp(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         datagram: &Datagram<'_>,
         header: RtpHeader,
         scratch: &mut [u8],
         now: Instant,
     ) -> Result<(), DropReason> {
-        let p = self.peers.get_mut(peer).ok_or(DropReason::NotValidated)?;
-        let (len, index) = p
+        let c = self
+            .connections
+            .get_mut(connection)
+            .ok_or(DropReason::NotValidated)?;
+        let (len, index) = c
             .transport
             .open_rtp(datagram, &header, scratch)
             .map_err(drop_reason)?;
-        p.watch.heard(now);
+        c.watch.heard(now);
         self.demux.heard(datagram.path(), now);
         let padding = match header.padding {
             true => header
@@ -65,31 +73,32 @@ impl Shard {
         };
         let payload = &scratch[..len - padding];
         let packet = datagram.payload;
-        if let Some(seq) = p
+        if let Some(seq) = c
             .extensions
             .value(Extension::TransportCc, &header, packet)
             .and_then(transport_cc_seq)
         {
-            p.twcc.record(seq, now);
-            p.twcc_ssrc = header.ssrc;
+            c.twcc.record(seq, now);
+            c.twcc_ssrc = header.ssrc;
         }
-        if !p.is_there {
+        let member = self.members.get(c.member);
+        if !member.is_some_and(|m| m.is_there) {
             return Err(DropReason::NotConnected);
         }
-        let voice = p
+        let voice = c
             .extensions
             .value(Extension::AudioLevel, &header, packet)
             .and_then(AudioLevel::parse);
-        let dependencies = p
+        let dependencies = c
             .extensions
             .value(Extension::DependencyDescriptor, &header, packet)
             .unwrap_or_default();
-        let stream = match p.incoming.get(&header.ssrc) {
+        let stream = match c.incoming.get(&header.ssrc) {
             Some(stream) => *stream,
-            None => self.learn(peer, &header, packet, now)?,
+            None => self.learn(connection, &header, packet, now)?,
         };
         let (Incoming::Media { up, .. } | Incoming::Rtx { up, .. }) = stream;
-        self.check_codec(peer, up, header.payload_type, now)?;
+        self.check_codec(connection, up, header.payload_type, now)?;
         self.stats.rtp_in += 1;
         match stream {
             Incoming::Media { up, layer } => self.receive(
@@ -116,19 +125,19 @@ impl Shard {
     /// Learns a stream without declared SSRC: its first packets have a MID and a RID that say what it is (RFC 8852).
     fn learn(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         header: &RtpHeader,
         packet: &[u8],
         now: Instant,
     ) -> Result<Incoming, DropReason> {
         let stream = self
-            .explain(peer, header, packet)
+            .explain(connection, header, packet)
             .ok_or(DropReason::UnknownStream)?;
         // Asked before the layer begins anew with this stream.
         let (Incoming::Media { up, layer } | Incoming::Rtx { up, layer }) = stream;
-        self.check_codec(peer, up, header.payload_type, now)?;
-        if let Some(p) = self.peers.get_mut(peer) {
-            p.incoming.insert(header.ssrc, stream);
+        self.check_codec(connection, up, header.payload_type, now)?;
+        if let Some(c) = self.connections.get_mut(connection) {
+            c.incoming.insert(header.ssrc, stream);
         }
         let track = self.ups.get_mut(up).ok_or(DropReason::UnknownStream)?;
         if matches!(stream, Incoming::Rtx { .. })
@@ -143,7 +152,7 @@ impl Shard {
     /// break its decoders.
     fn check_codec(
         &mut self,
-        peer: PeerKey,
+        connection: ConnectionKey,
         up: UpTrackKey,
         payload_type: u8,
         now: Instant,
@@ -156,44 +165,49 @@ impl Shard {
             return Ok(());
         }
         if numbers.is_of_other(payload_type) {
-            self.tell_other_codec(peer, up, now);
+            self.tell_other_codec(connection, up, now);
         }
         Err(DropReason::OtherCodec)
     }
 
     /// Reports a publisher that sends another codec than its track's, which our answer allowed.
-    fn tell_other_codec(&mut self, peer: PeerKey, up: UpTrackKey, now: Instant) {
+    fn tell_other_codec(&mut self, connection: ConnectionKey, up: UpTrackKey, now: Instant) {
         let Some(track) = self
             .ups
             .get_mut(up)
-            .filter(|_| self.peers.contains_key(peer))
+            .filter(|_| self.connections.contains_key(connection))
         else {
             return;
         };
         if track.insist(now)
-            && let Some(p) = self.peers.get(peer)
+            && let Some(c) = self.connections.get(connection)
         {
             self.events.push_back(Event::OtherCodec {
-                peer: p.sid,
+                peer: c.sid,
                 track: track.sid,
             });
         }
     }
 
     /// The meaning of a stream, by its MID and RID.
-    fn explain(&self, peer: PeerKey, header: &RtpHeader, packet: &[u8]) -> Option<Incoming> {
-        let p = self.peers.get(peer)?;
-        if p.incoming.len() >= MAX_INCOMING {
+    fn explain(
+        &self,
+        connection: ConnectionKey,
+        header: &RtpHeader,
+        packet: &[u8],
+    ) -> Option<Incoming> {
+        let c = self.connections.get(connection)?;
+        if c.incoming.len() >= MAX_INCOMING {
             return None;
         }
         let text = |extension: Extension| {
-            p.extensions
+            c.extensions
                 .value(extension, header, packet)
                 .and_then(|value| std::str::from_utf8(value).ok())
         };
         let mid = text(Extension::Mid)?;
         let (rid, repaired) = (text(Extension::Rid), text(Extension::RepairedRid));
-        let section = p.sections.iter().find(|section| section.mid == mid)?;
+        let section = c.sections.iter().find(|section| section.mid == mid)?;
         let up = *self.tracks.get(&section.track)?;
         let layer = match rid.or(repaired) {
             Some(rid) => section.layers.iter().find(|layer| layer.rid == rid)?.layer,
@@ -229,8 +243,8 @@ impl Shard {
         let ssrc = received.ssrc;
         let spatial = SPATIAL[usize::from(layer.min(2))];
         if track.is_restart(layer, ssrc)
-            && let Some(p) = self.peers.get_mut(track.publisher)
-            && !p.restarts.take(1, now)
+            && let Some(m) = self.members.get_mut(track.publisher)
+            && !m.restarts.take(1, now)
         {
             return Err(DropReason::TooMany);
         }
@@ -363,8 +377,8 @@ impl Shard {
         self.batch_is_full |= track.batch.len() >= BLOCK;
         // The key frame is asked for at once. A stream that begins anew with each packet waits for the next feedback.
         let publisher = track.publisher;
-        let publisher = self.peers.get_mut(publisher).filter(|_| has_changed);
-        if publisher.is_some_and(|p| p.restarts.take(1, now)) {
+        let publisher = self.members.get_mut(publisher).filter(|_| has_changed);
+        if publisher.is_some_and(|m| m.restarts.take(1, now)) {
             self.layers_changed(up, layer, now);
         }
         Ok(())
@@ -392,7 +406,7 @@ impl Shard {
         };
         let svc = track.layers_of_svc(layer as u8);
         let layers = if svc.is_empty() { &[layer] } else { svc };
-        if let Some(publisher) = self.peers.get(track.publisher) {
+        if let Some(publisher) = self.members.get(track.publisher) {
             let active = layers.iter().map(|layer| Event::TrackActive {
                 peer: publisher.sid,
                 track: track.sid,

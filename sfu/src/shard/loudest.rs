@@ -19,7 +19,7 @@ impl Shard {
         else {
             return;
         };
-        let owner = self.peers.get(track.publisher).map(|p| p.principal);
+        let owner = self.members.get(track.publisher).map(|m| m.principal);
         let owner = owner.unwrap_or(track.publisher);
         let verdict = router.loudest.hear(up, owner, level, now);
         self.set_audible(up, verdict != Verdict::NotAmongLoudest);

@@ -12,10 +12,10 @@ use crate::{
     },
     bwe::BandwidthEstimator,
     codec::Codec,
+    connection::{Incoming, MAX_INCOMING},
     dynacast::Dynacast,
     fanout::NO_LAYER,
-    keys::{DownTrackKey, PeerKey},
-    peer::{Incoming, MAX_INCOMING},
+    keys::{ConnectionKey, DownTrackKey},
     shard::Shard,
     up_track::PayloadTypes,
 };
@@ -61,52 +61,52 @@ impl Shard {
         }
     }
 
-    fn connection(&self, peer: ParticipantSid, target: Target) -> Option<PeerKey> {
+    fn connection(&self, peer: ParticipantSid, target: Target) -> Option<ConnectionKey> {
         match target {
-            Target::Publisher => self.sids.get(&peer).copied(),
-            Target::Subscriber => self.subscriber(peer),
+            Target::Publisher => self.sender(peer),
+            Target::Subscriber => self.member(peer)?.second(),
         }
     }
 
-    fn set_ice(&mut self, key: PeerKey, ice: &IceCredentials, restart: bool, now: Instant) {
-        let Some(p) = self.peers.get_mut(key) else {
+    fn set_ice(&mut self, key: ConnectionKey, ice: &IceCredentials, restart: bool, now: Instant) {
+        let Some(c) = self.connections.get_mut(key) else {
             return;
         };
-        self.demux.remove_ufrag(p.transport.ice_ufrag());
+        self.demux.remove_ufrag(c.transport.ice_ufrag());
         self.demux.add_ufrag(&ice.ufrag, key);
         match restart {
             true => {
-                p.transport.restart_ice(ice, now);
+                c.transport.restart_ice(ice, now);
                 self.quality_restarted(key, now);
             }
-            false => p.transport.set_ice(ice),
+            false => c.transport.set_ice(ice),
         }
         self.reschedule(key, now);
     }
 
     fn set_remote(
         &mut self,
-        key: PeerKey,
+        key: ConnectionKey,
         remote: &RemoteParameters,
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        let Some(p) = self.peers.get_mut(key) else {
+        let Some(c) = self.connections.get_mut(key) else {
             return;
         };
-        p.transport.set_remote(&self.context, remote, now);
+        c.transport.set_remote(&self.context, remote, now);
         self.drain_transport(key, now, out);
         self.reschedule(key, now);
     }
 
     /// Takes over the sections of the client's last offer. Payload types are the client's choice, anew in each offer.
     fn receive_in(&mut self, peer: ParticipantSid, sections: Vec<ReceiveSection>) {
-        let key = self.sids.get(&peer).copied();
-        let Some(p) = key.and_then(|key| self.peers.get_mut(key)) else {
+        let key = self.sender(peer);
+        let Some(c) = key.and_then(|key| self.connections.get_mut(key)) else {
             return;
         };
-        p.set_sections(sections);
-        for section in &p.sections {
+        c.set_sections(sections);
+        for section in &c.sections {
             let up = self.tracks.get(&section.track);
             let up = up.and_then(|up| self.ups.get_mut(*up));
             if let Some(track) = up.filter(|track| track.codec.is_some()) {
@@ -120,14 +120,14 @@ impl Shard {
         let Some(up) = self.owned_track(peer, bound.track) else {
             return;
         };
-        let key = self.sids.get(&peer).copied();
-        let (Some(p), Some(track)) = (
-            key.and_then(|key| self.peers.get_mut(key)),
+        let key = self.sender(peer);
+        let (Some(c), Some(track)) = (
+            key.and_then(|key| self.connections.get_mut(key)),
             self.ups.get_mut(up),
         ) else {
             return;
         };
-        let mut sections = p.sections.iter();
+        let mut sections = c.sections.iter();
         let section = sections.find(|section| section.track == bound.track);
         track.payload_types = section.map(|section| PayloadTypes::new(&section.codecs));
         track.codec = Codec::from_mime(bound.mime_type);
@@ -140,11 +140,11 @@ impl Shard {
             .unwrap_or_default()
         {
             let layer = SpatialLayer::High as u8;
-            if p.incoming.len() + 2 <= MAX_INCOMING {
-                p.incoming
+            if c.incoming.len() + 2 <= MAX_INCOMING {
+                c.incoming
                     .insert(declared.ssrc, Incoming::Media { up, layer });
                 if let Some(rtx) = declared.rtx {
-                    p.incoming.insert(rtx, Incoming::Rtx { up, layer });
+                    c.incoming.insert(rtx, Incoming::Rtx { up, layer });
                 }
             }
         }
@@ -161,9 +161,15 @@ impl Shard {
     }
 
     /// Takes over how subscriptions are sent from now on.
-    fn send(&mut self, key: PeerKey, changed: &[SendStream], stopped: &[TrackSid], now: Instant) {
+    fn send(
+        &mut self,
+        key: ConnectionKey,
+        changed: &[SendStream],
+        stopped: &[TrackSid],
+        now: Instant,
+    ) {
         let down = |shard: &Self, track: &TrackSid| {
-            let subscriptions = &shard.peers.get(key)?.subscriptions;
+            let subscriptions = &shard.connections.get(key)?.subscriptions;
             subscriptions.get(track).copied()
         };
         for track in stopped {
@@ -182,22 +188,28 @@ impl Shard {
         }
     }
 
-    fn send_as(&mut self, key: PeerKey, down: DownTrackKey, stream: &SendStream, now: Instant) {
+    fn send_as(
+        &mut self,
+        key: ConnectionKey,
+        down: DownTrackKey,
+        stream: &SendStream,
+        now: Instant,
+    ) {
         self.follow_codec(down, stream.in_backup, now);
         let is_controlled = self.config.congestion_control;
-        let (Some(p), Some(d)) = (self.peers.get_mut(key), self.downs.get_mut(down)) else {
+        let (Some(c), Some(d)) = (self.connections.get_mut(key), self.downs.get_mut(down)) else {
             return;
         };
-        if is_controlled && stream.reports && p.estimator.is_none() {
-            p.estimator = Some(Box::new(BandwidthEstimator::new(now)));
+        if is_controlled && stream.reports && c.estimator.is_none() {
+            c.estimator = Some(Box::new(BandwidthEstimator::new(now)));
         }
         let mut has_changed = d.set_parameters(Some(stream.parameters));
         if stream.ssrc != d.ssrc {
-            p.outgoing.remove(&d.ssrc);
-            p.outgoing.remove(&d.rtx_ssrc);
+            c.outgoing.remove(&d.ssrc);
+            c.outgoing.remove(&d.rtx_ssrc);
             d.renew(stream.ssrc, stream.rtx_ssrc, now);
-            p.outgoing.insert(d.ssrc, down);
-            p.outgoing.insert(d.rtx_ssrc, down);
+            c.outgoing.insert(d.ssrc, down);
+            c.outgoing.insert(d.rtx_ssrc, down);
             if let Some(track) = self.ups.get_mut(d.up) {
                 track.fanout.set_current(d.slot, NO_LAYER);
             }

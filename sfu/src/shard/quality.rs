@@ -2,35 +2,42 @@
 
 use std::time::Instant;
 
-use protocol::ParticipantSid;
-
 use crate::{
     api::{Event, MediaKind, Quality},
+    connection::Connection,
     down_track::{DownTrack, Share},
-    keys::PeerKey,
-    peer::Peer,
+    keys::{ConnectionKey, MemberKey},
     quality::{ENOUGH, JITTER, LAYER_SILENT, LOSS, LOST_AFTER, RAMP_UP, ROUND_TRIP, Turn, rate},
     shard::Shard,
     up_track::UpTrack,
 };
 
 impl Shard {
-    /// Measures the quality of a peer's connection, where it is time.
-    pub(crate) fn measure_quality(&mut self, peer: PeerKey, now: Instant) {
+    /// Measures the quality of a connection, where it is time.
+    pub(crate) fn measure_quality(&mut self, connection: ConnectionKey, now: Instant) {
         let Self {
-            peers, ups, downs, ..
+            members,
+            connections,
+            ups,
+            downs,
+            ..
         } = self;
-        let Some(p) = peers.get_mut(peer) else { return };
-        let is_connected = p.transport.is_connected();
-        match p.quality.turn(is_connected, now) {
+        let Some(c) = connections.get_mut(connection) else {
+            return;
+        };
+        let Some(m) = members.get(c.member) else {
+            return;
+        };
+        let is_connected = c.transport.is_connected();
+        match c.quality.turn(is_connected, now) {
             Turn::Waits => return,
-            // The peer was heard when it connected; packets after that count.
-            Turn::Begins => return p.watch.heard(now),
+            // The connection was heard when it connected; packets after that count.
+            Turn::Begins => return c.watch.heard(now),
             Turn::Measures => {}
         }
-        let mut quality = rate(p.quality.take_loss(), LOSS).min(rate(p.rtt, ROUND_TRIP));
+        let mut quality = rate(c.quality.take_loss(), LOSS).min(rate(m.rtt, ROUND_TRIP));
         let (mut expected, mut received, mut should_send) = (0, 0, false);
-        for up in &p.ups {
+        for up in m.ups_on(connection) {
             let Some(track) = ups.get_mut(*up) else {
                 continue;
             };
@@ -48,45 +55,48 @@ impl Shard {
         if expected >= ENOUGH {
             quality = quality.min(rate((expected - received) as f64 / expected as f64, LOSS));
         }
-        for down in &p.downs {
+        for down in &c.downs {
             if let Some(d) = downs.get(*down) {
                 quality = quality.min(of_share(d, ups.get(d.up)));
             }
         }
-        if is_lost(p, is_connected, should_send, now) {
+        if is_lost(c, is_connected, should_send, now) {
             quality = Quality::Lost;
         }
-        if p.quality.judge(quality).is_some() {
-            let sid = p.sid;
-            self.tell_quality(sid);
+        if c.quality.judge(quality).is_some() {
+            let member = c.member;
+            self.tell_quality(member);
         }
     }
 
-    /// A peer restarts ICE, and is not told any more that it is lost: clients that are told so for ten seconds give up.
-    pub(crate) fn quality_restarted(&mut self, peer: PeerKey, now: Instant) {
-        let Some(p) = self.peers.get_mut(peer) else {
+    /// A client restarts ICE, and is not told any more that it is lost: clients that are told so for ten seconds give
+    /// up.
+    pub(crate) fn quality_restarted(&mut self, connection: ConnectionKey, now: Instant) {
+        let Some(c) = self.connections.get_mut(connection) else {
             return;
         };
-        if p.quality.restarted(now) {
-            let sid = p.sid;
-            self.tell_quality(sid);
+        if c.quality.restarted(now) {
+            let member = c.member;
+            self.tell_quality(member);
         }
     }
 
     /// Tells a participant its quality: with two connections, the worse of both.
-    fn tell_quality(&mut self, sid: ParticipantSid) {
-        let first = self.sids.get(&sid).copied();
-        let of = |key: Option<PeerKey>| self.peers.get(key?)?.quality.told();
-        let quality = [first, self.subscriber(sid)].into_iter().filter_map(of);
-        if let Some(quality) = quality.min() {
+    fn tell_quality(&mut self, member: MemberKey) {
+        let Some(m) = self.members.get(member) else {
+            return;
+        };
+        let of = |key| self.connections.get(key)?.quality.told();
+        if let Some(quality) = m.connections().filter_map(of).min() {
+            let peer = m.sid;
             self.events
-                .push_back(Event::QualityChanged { peer: sid, quality });
+                .push_back(Event::QualityChanged { peer, quality });
         }
     }
 }
 
-fn is_lost(p: &Peer, is_connected: bool, should_send: bool, now: Instant) -> bool {
-    !is_connected || (should_send && p.watch.silent(now) >= LOST_AFTER)
+fn is_lost(c: &Connection, is_connected: bool, should_send: bool, now: Instant) -> bool {
+    !is_connected || (should_send && c.watch.silent(now) >= LOST_AFTER)
 }
 
 /// The quality by layers that were sent and are wanted, and are sent no longer while others are: the sender's network
@@ -114,7 +124,7 @@ fn of_layers(track: &UpTrack, now: Instant) -> Quality {
     }
 }
 
-/// The quality by pictures that the peer's network does not carry, or not as large as wanted.
+/// The quality by pictures that the client's network does not carry, or not as large as wanted.
 fn of_share(d: &DownTrack, track: Option<&UpTrack>) -> Quality {
     let Some(track) = track.filter(|track| track.should_flow() && !d.setting.disabled) else {
         return Quality::Excellent;

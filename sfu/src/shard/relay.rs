@@ -6,7 +6,7 @@ use protocol::{ParticipantSid, TrackSid};
 
 use crate::{
     api::{Command, SendBatch, SpatialLayer},
-    keys::{PeerKey, UpTrackKey},
+    keys::{MemberKey, UpTrackKey},
     received::Received,
     relay::{
         Tap,
@@ -116,11 +116,11 @@ impl Shard {
     }
 
     /// Copies a packet of a data track for each room elsewhere.
-    pub(crate) fn tap_data(&mut self, peer: PeerKey, message: &[u8]) {
-        let Some(p) = self.peers.get(peer) else {
+    pub(crate) fn tap_data(&mut self, member: MemberKey, message: &[u8]) {
+        let Some(m) = self.members.get(member) else {
             return;
         };
-        for (sid, shard) in &p.data_taps {
+        for (sid, shard) in &m.data_taps {
             let packet = Relayed {
                 sid: sid.as_str(),
                 kind: Kind::Data,
@@ -203,10 +203,9 @@ impl Shard {
 
     /// [`Command::RelayData`].
     fn relay_data(&mut self, peer: ParticipantSid, relayed: ParticipantSid, shard: Option<u16>) {
-        let key = self.sids.get(&peer).copied();
-        if let Some(p) = key.and_then(|key| self.peers.get_mut(key)) {
-            p.data_taps.retain(|(known, _)| *known != relayed);
-            p.data_taps.extend(shard.map(|shard| (relayed, shard)));
+        if let Some(m) = self.member_mut(peer) {
+            m.data_taps.retain(|(known, _)| *known != relayed);
+            m.data_taps.extend(shard.map(|shard| (relayed, shard)));
         }
     }
 

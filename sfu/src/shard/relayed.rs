@@ -38,13 +38,13 @@ impl Shard {
         let up = sid.parse().ok().and_then(|sid| self.tracks.get(&sid));
         let relayed = up.copied().and_then(|up| {
             let publisher = self.ups.get(up)?.publisher;
-            self.peers.get(publisher)?.source?;
+            self.members.get(publisher)?.source?;
             Some((up, publisher))
         });
         let Some((up, publisher)) = relayed else {
             return self.stats.drop(DropReason::UnknownStream);
         };
-        self.guard(publisher, now, |shard| {
+        self.guard_member(publisher, now, |shard| {
             let taken = match kind {
                 Kind::SenderReport => shard.take_sender_report(up, layer, &packet, now),
                 Kind::Recovered => shard.take_recovered(up, layer, &packet, now),
@@ -75,13 +75,13 @@ impl Shard {
     ) {
         let publisher = sid.parse().ok().and_then(|sid| self.sids.get(&sid));
         let publisher = publisher.copied().filter(|key| {
-            let publisher = self.peers.get(*key);
-            publisher.is_some_and(|p| p.source.is_some())
+            let publisher = self.members.get(*key);
+            publisher.is_some_and(|m| m.source.is_some())
         });
         let Some(publisher) = publisher else {
             return self.stats.drop(DropReason::UnknownStream);
         };
-        self.guard(publisher, now, |shard| {
+        self.guard_member(publisher, now, |shard| {
             let mut message = message.to_vec();
             if shard
                 .forward_data_track(publisher, &mut message, now, out)
@@ -141,14 +141,10 @@ impl Shard {
         let Some(key) = self.add_member(room, sid, who, permissions, now) else {
             return;
         };
-        let Some(p) = self.peers.get_mut(key) else {
+        let Some(m) = self.members.get_mut(key) else {
             return;
         };
-        p.source = Some(source);
-        p.is_there = true;
-        // No datagram leads to this peer, and none leaves it.
-        p.transport.disable();
-        self.demux.remove_ufrag(p.transport.ice_ufrag());
+        (m.source, m.is_there) = (Some(source), true);
         self.events.push_back(Event::Connected { peer: sid });
     }
 
@@ -163,10 +159,10 @@ impl Shard {
             return;
         };
         let limit = self.config.max_tracks_per_peer;
-        let Some(p) = self
-            .peers
+        let Some(m) = self
+            .members
             .get_mut(key)
-            .filter(|p| p.source.is_some() && p.ups.len() < limit)
+            .filter(|m| m.source.is_some() && m.ups.len() < limit)
         else {
             return;
         };
@@ -174,13 +170,13 @@ impl Shard {
             return;
         }
         let track_sid = announced.sid;
-        let mut track = UpTrack::new(announced, key, p.router);
+        let mut track = UpTrack::new(announced, key, m.router);
         track.codec = Codec::from_mime(&codec.mime_type);
         track.mime_type = codec.mime_type;
         track.fmtp = codec.fmtp;
         track.red = codec.red;
         let up = self.ups.insert(track);
-        p.ups.push(up);
+        m.ups.push(up);
         self.tracks.insert(track_sid, up);
     }
 
@@ -189,7 +185,7 @@ impl Shard {
         let Some(track) = self.ups.get(up) else {
             return false;
         };
-        let source = self.peers.get(track.publisher).and_then(|p| p.source);
+        let source = self.members.get(track.publisher).and_then(|m| m.source);
         let Some(source) = source else { return false };
         let request = Command::RelayKeyFrame {
             relayed: track.sid,

@@ -1,4 +1,4 @@
-//! The second PeerConnection of a participant, on which the participant receives.
+//! The second connection of a participant, on which the participant receives; and when one with two is connected.
 
 use std::time::Instant;
 
@@ -6,77 +6,82 @@ use protocol::ParticipantSid;
 
 use crate::{
     api::{DisconnectReason, Event, SendBatch},
-    keys::PeerKey,
+    keys::{ConnectionKey, MemberKey},
     shard::Shard,
 };
 
 impl Shard {
-    /// The PeerConnection on which a participant receives.
-    pub(crate) fn receiver(&self, sid: ParticipantSid) -> Option<PeerKey> {
-        let key = *self.sids.get(&sid)?;
-        Some(self.peers.get(key)?.subscriber.unwrap_or(key))
-    }
-
-    /// The second PeerConnection. `None` for a participant with one: an answer from it matches no offer and is ignored.
-    pub(crate) fn subscriber(&self, sid: ParticipantSid) -> Option<PeerKey> {
-        self.peers.get(*self.sids.get(&sid)?)?.subscriber
-    }
-
-    pub(crate) fn add_subscriber(&mut self, sid: ParticipantSid, primary: bool, now: Instant) {
-        let Some(key) = self.sids.get(&sid).copied() else {
+    /// [`Command::AddSubscriber`](crate::Command::AddSubscriber).
+    pub(crate) fn add_second_connection(
+        &mut self,
+        sid: ParticipantSid,
+        is_primary: bool,
+        now: Instant,
+    ) {
+        let Some(member) = self.sids.get(&sid).copied() else {
             return;
         };
-        let Some(p) = self.peers.get(key).filter(|p| p.subscriber.is_none()) else {
+        let m = self.members.get(member).filter(|m| m.second().is_none());
+        let Some(first) = m.and_then(|m| m.sends) else {
             return;
         };
-        debug_assert!(p.downs.is_empty(), "it receives on the first one already");
-        let (identity, permissions, router) = (p.identity.clone(), p.permissions, p.router);
-        let subscriber = self.insert_peer(sid, identity, permissions, router, true, now);
-        if let Some(other) = self.peers.get_mut(subscriber) {
-            other.primary = primary;
+        let second = self.connect(member, sid, true, now);
+        if let Some(m) = self.members.get_mut(member) {
+            m.receives = Some(second);
         }
-        if let Some(p) = self.peers.get_mut(key) {
-            p.subscriber = Some(subscriber);
-            p.primary = !primary;
+        if let Some(c) = self.connections.get_mut(second) {
+            c.is_primary = is_primary;
+        }
+        if let Some(c) = self.connections.get_mut(first) {
+            debug_assert!(c.downs.is_empty(), "it receives on the first one already");
+            c.is_primary = !is_primary;
         }
     }
 
-    /// A transport of the participant came up.
-    pub(crate) fn transport_up(&mut self, key: PeerKey, now: Instant, out: &mut impl SendBatch) {
-        let Some(p) = self.peers.get_mut(key) else {
+    /// A connection came up.
+    pub(crate) fn transport_up(
+        &mut self,
+        key: ConnectionKey,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        let Some(c) = self.connections.get_mut(key) else {
             return;
         };
-        let (sid, news) = (p.sid, p.primary || p.lost);
-        p.lost = false;
-        let is_well = |key: PeerKey| {
-            self.peers
-                .get(key)
-                .is_some_and(|p| !p.lost && (!p.primary || p.transport.is_connected()))
+        let (member, news) = (c.member, c.is_primary || c.lost);
+        c.lost = false;
+        let Some(m) = self.members.get(member).filter(|_| news) else {
+            return;
         };
-        let both = [self.sids.get(&sid).copied(), self.subscriber(sid)];
-        if news && both.into_iter().flatten().all(is_well) {
-            self.events.push_back(Event::Connected { peer: sid });
-            for key in both.into_iter().flatten() {
-                self.begin_to_count(key, now, out);
+        let is_well = |key: ConnectionKey| {
+            let c = self.connections.get(key);
+            c.is_some_and(|c| !c.lost && (!c.is_primary || c.transport.is_connected()))
+        };
+        if m.connections().all(is_well) {
+            self.events.push_back(Event::Connected { peer: m.sid });
+            self.begin_to_count(member, now, out);
+        }
+    }
+
+    /// The member is there from now on. Its packets on a connection that was up sooner have waited for this.
+    fn begin_to_count(&mut self, member: MemberKey, now: Instant, out: &mut impl SendBatch) {
+        let Some(m) = self.members.get_mut(member) else {
+            return;
+        };
+        m.is_there = true;
+        for key in m.connections() {
+            if let Some(c) = self.connections.get_mut(key) {
+                c.transport.take_data();
             }
+            self.drain_transport(key, now, out);
         }
     }
 
-    /// The participant is there from now on. Its packets on a connection that was up sooner have waited for this.
-    fn begin_to_count(&mut self, key: PeerKey, now: Instant, out: &mut impl SendBatch) {
-        let Some(p) = self.peers.get_mut(key).filter(|p| !p.is_there) else {
-            return;
-        };
-        p.is_there = true;
-        p.transport.take_data();
-        self.drain_transport(key, now, out);
-    }
-
-    /// A transport of the participant is gone.
-    pub(crate) fn transport_down(&mut self, key: PeerKey, reason: DisconnectReason) {
-        if let Some(p) = self.peers.get_mut(key) {
-            p.lost = true;
-            let peer = p.sid;
+    /// A connection is gone.
+    pub(crate) fn transport_down(&mut self, key: ConnectionKey, reason: DisconnectReason) {
+        if let Some(c) = self.connections.get_mut(key) {
+            c.lost = true;
+            let peer = c.sid;
             self.events.push_back(Event::Disconnected { peer, reason });
         }
     }

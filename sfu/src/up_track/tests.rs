@@ -24,7 +24,7 @@ fn track() -> UpTrack {
     };
     let mut track = UpTrack::new(
         announced,
-        SlotMap::<PeerKey, ()>::with_key().insert(()),
+        SlotMap::<MemberKey, ()>::with_key().insert(()),
         SlotMap::<RouterKey, ()>::with_key().insert(()),
     );
     track.codec = Some(Codec::Vp8);

@@ -1,17 +1,17 @@
-//! One PeerConnection of a participant: its transport, its negotiation, its streams. Most participants have one.
+//! One PeerConnection of a [`Member`](crate::member::Member): its transport, and the streams on it.
 
 pub mod send;
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use protocol::{ParticipantIdentity, ParticipantSid, TrackSid, budget::Budget};
+use protocol::{ParticipantSid, TrackSid, budget::Budget};
 use rustc_hash::FxHashMap;
 
 use crate::{
-    api::{ExtensionIds, PeerPermissions, ReceiveSection},
+    api::{ExtensionIds, ReceiveSection},
     bwe::{BandwidthEstimator, Bitrate},
     delivery::Watch,
-    keys::{DownTrackKey, PeerKey, RouterKey, UpTrackKey},
+    keys::{DownTrackKey, MemberKey, UpTrackKey},
     pacer::Pacer,
     quality::QualityMeter,
     rtp::{Extension, ExtensionMap},
@@ -22,12 +22,14 @@ use crate::{
     waiting_data::WaitingData,
 };
 
-/// The most SSRCs that one peer may send with. Each track has at most three layers with retransmissions; the rest is
+/// The most SSRCs that one client may send with. Each track has at most three layers with retransmissions; the rest is
 /// for streams that began anew.
 pub const MAX_INCOMING: usize = 256;
 
-/// The number of a peer's streams that may begin anew under another SSRC: per second, and at once.
-pub const RESTARTS: (u32, u32) = (1, 64);
+/// The work that may follow from one client's feedback, per second and at once: packets asked for, key frames, and
+/// statuses of arrived packets by the dozen. A hundred watched pictures that lose a tenth of their packets need a
+/// quarter of it.
+const FEEDBACK: (u32, u32) = (20_000, 40_000);
 
 /// The meaning of an incoming SSRC.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,76 +50,48 @@ pub enum Incoming {
     },
 }
 
-/// One PeerConnection of a participant.
-pub struct Peer {
-    /// The participant's sid.
+/// One PeerConnection of a member.
+pub struct Connection {
+    /// The member.
+    pub member: MemberKey,
+    /// The member's sid, for events.
     pub sid: ParticipantSid,
-    /// The participant's identity, which is stamped on its data packets.
-    pub identity: ParticipantIdentity,
-    /// A key of the person behind the participant, the same for all participants of that person in the room.
-    pub principal: PeerKey,
-    /// Rights of the participant.
-    pub permissions: PeerPermissions,
-    /// Number of packets to itself that the control side still wants to read.
-    pub awaited_replies: u32,
-    /// When the peer was added.
-    pub joined: Instant,
-    /// Number of the participant's last reliable data packet, 0 before the first. A client that comes back repeats
-    /// packets that it is not sure about.
-    pub last_reliable: u32,
-    /// Reliable packets for this peer from before its data channel was open.
-    pub waiting: WaitingData,
-    /// The peer as a reader of reliable packets.
-    pub reader: Reader,
-    /// Packets that the peer sent and others are not ready for.
-    pub held: Option<Held>,
-    /// The peer is about to be removed: nothing that it sends waits for anybody.
-    pub leaves: bool,
-    /// The peer's room.
-    pub router: RouterKey,
-    /// The shard that the participant is connected to, where that is not this room's. Such a peer has no transport,
-    /// receives nothing, and its packets come from that shard.
-    pub source: Option<u16>,
-    /// Rooms elsewhere that get the peer's data tracks: the participant's sid there, and the shard.
-    pub data_taps: Vec<(ParticipantSid, u16)>,
-    /// The PeerConnection on which the participant receives. `None`: it receives on this one.
-    pub subscriber: Option<PeerKey>,
-    /// This PeerConnection is the primary: the participant is connected when this one is.
-    pub primary: bool,
-    /// The participant has been connected: packets that it sends count.
-    pub is_there: bool,
+    /// The member counts as connected when its primary connection is.
+    pub is_primary: bool,
     /// The transport was disconnected, and has not come back.
     pub lost: bool,
     /// ICE, DTLS and SRTP of this PeerConnection.
     pub transport: Transport,
-    /// Sections in which the client sends, as of the last negotiation.
-    pub sections: Vec<ReceiveSection>,
-    /// Tracks that the participant publishes.
-    pub ups: Vec<UpTrackKey>,
-    /// Subscriptions of the participant.
-    pub downs: Vec<DownTrackKey>,
-    /// The same subscriptions, by track.
-    pub subscriptions: FxHashMap<TrackSid, DownTrackKey>,
-    /// The budget of streams that begin anew: two SSRCs in turn would do so with each packet.
-    pub restarts: Budget,
-    /// The meaning of each SSRC of the client.
-    pub incoming: FxHashMap<u32, Incoming>,
-    /// The budget of work that the client's RTCP asks for.
-    pub feedback: Budget,
-    /// Subscriptions by our SSRC, for the client's RTCP.
-    pub outgoing: FxHashMap<u32, DownTrackKey>,
+    /// The connection's entry in the shard's timers.
+    pub timer: Timer,
     /// Extension ids of the client's offers; the same in all bundled sections (RFC 8843 section 9).
     pub extensions: ExtensionMap,
+    /// The budget of work that the client's RTCP asks for.
+    pub feedback: Budget,
+    /// The evidence that media arrives at the client.
+    pub watch: Watch,
+    /// The measurements of the connection's quality.
+    pub quality: QualityMeter,
+
+    /// Sections in which the client sends, as of the last negotiation.
+    pub sections: Vec<ReceiveSection>,
+    /// The meaning of each SSRC of the client.
+    pub incoming: FxHashMap<u32, Incoming>,
     /// Arrivals, for transport-wide congestion control feedback.
     pub twcc: TwccRecorder,
     /// Some SSRC of the client that takes transport-cc feedback.
     pub twcc_ssrc: u32,
-    /// The peer's entry in the shard's timers.
-    pub timer: Timer,
     /// When the next receiver report to the client is due.
     pub next_receiver_report: Instant,
-    /// Round trip time, from the client's receiver reports.
-    pub rtt: Duration,
+    /// A data packet that came on this connection and others are not ready for.
+    pub held: Option<Held>,
+
+    /// Subscriptions that are sent on this connection.
+    pub downs: Vec<DownTrackKey>,
+    /// The same subscriptions, by track.
+    pub subscriptions: FxHashMap<TrackSid, DownTrackKey>,
+    /// The same subscriptions, by our SSRC, for the client's RTCP.
+    pub outgoing: FxHashMap<u32, DownTrackKey>,
     /// The estimate of the client's network; there once a section says that the client reports arrivals.
     pub estimator: Option<Box<BandwidthEstimator>>,
     /// Upper limit of what is sent to this subscriber, bits per second; `None`: the estimate alone. Set by
@@ -131,13 +105,46 @@ pub struct Peer {
     pub primary_only: bool,
     /// When the estimate is next divided.
     pub next_allocation: Instant,
-    /// The evidence that media arrives at the client.
-    pub watch: Watch,
-    /// The measurements of the connection's quality.
-    pub quality: QualityMeter,
+    /// Reliable packets from before the client's data channel was open.
+    pub waiting: WaitingData,
+    /// The client as a reader of reliable packets.
+    pub reader: Reader,
 }
 
-impl Peer {
+impl Connection {
+    /// A connection that waits for its first description.
+    pub fn new(member: MemberKey, sid: ParticipantSid, transport: Transport, now: Instant) -> Self {
+        Self {
+            member,
+            sid,
+            is_primary: true,
+            lost: false,
+            transport,
+            timer: Timer::default(),
+            extensions: ExtensionMap::default(),
+            feedback: Budget::new(FEEDBACK.0, FEEDBACK.1, now),
+            watch: Watch::new(now),
+            quality: QualityMeter::default(),
+            sections: Vec::new(),
+            incoming: FxHashMap::default(),
+            twcc: TwccRecorder::new(),
+            twcc_ssrc: 0,
+            next_receiver_report: now,
+            held: None,
+            downs: Vec::new(),
+            subscriptions: FxHashMap::default(),
+            outgoing: FxHashMap::default(),
+            estimator: None,
+            bandwidth_limit: None,
+            pacer: Pacer::default(),
+            wanted_bitrate: 0,
+            primary_only: false,
+            next_allocation: now,
+            waiting: WaitingData::default(),
+            reader: Reader::default(),
+        }
+    }
+
     /// Sets the sections in which the client sends.
     pub fn set_sections(&mut self, sections: Vec<ReceiveSection>) {
         self.sections = sections;

@@ -1,4 +1,4 @@
-//! The one way out: every packet of a subscription goes through [`Peer::send`], and its consequences are in the
+//! The one way out: every packet of a subscription goes through [`Connection::send`], and its consequences are in the
 //! [`Outcome`].
 //!
 //! There are four occasions: a packet is forwarded as it comes, or after it waited for the network (`shard/forward.rs`,
@@ -7,7 +7,7 @@
 
 use std::time::Instant;
 
-use super::Peer;
+use super::Connection;
 use crate::{
     api::SendBatch,
     down_track::{DownTrack, Egress},
@@ -56,8 +56,8 @@ pub struct Outcome {
     pub shift: Option<Shift>,
 }
 
-impl Peer {
-    /// Sends a packet of the subscription `key` to this peer, its subscriber.
+impl Connection {
+    /// Sends a packet of the subscription `key` on this connection, its subscriber's.
     #[inline]
     pub fn send(
         &mut self,
