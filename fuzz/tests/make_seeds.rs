@@ -20,7 +20,7 @@ use protocol::{
     token::{Grant, Keys, VideoGrant, sign},
 };
 use sfu::internals::{
-    relay::{Kind, Received, Relayed},
+    relay::{Handle, Kind, Received, Relayed},
     rtcp::{ReportBlock, RtcpWriter, SenderInfo},
     rtp::{AudioLevel, EgressHeader, RtpTime, SeqNo},
 };
@@ -479,7 +479,7 @@ fn between_shards() {
     ] {
         let mut bytes = Vec::new();
         Relayed {
-            sid,
+            handle: Handle::of(sid),
             kind,
             layer: 2,
             packet,

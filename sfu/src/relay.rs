@@ -1,7 +1,7 @@
 //! Participants who are in rooms of other shards too.
 //!
 //! Where such a participant's packets come in, a [`Tap`] copies each of them, opened, into the shard's [`RelayQueue`];
-//! the owner carries them to the other shard. There a peer without a network of its own publishes them: from the
+//! the owner carries them to the other shard. There a member without a connection publishes them: from the
 //! history on, its packets are treated like those of any other publisher, with layers, repairs and speakers of its own.
 //! Only three wishes go back, as commands: the layers that somebody wants, key frames, and packets that were lost on
 //! the way.
@@ -12,11 +12,15 @@
 
 pub mod wire;
 
-use protocol::TrackSid;
+use std::collections::VecDeque;
 
-use self::wire::Relayed;
+use protocol::{ParticipantSid, TrackSid};
+use rustc_hash::FxHashMap;
+
+use self::wire::{Handle, Relayed};
 use crate::{
-    api::{MediaKind, SpatialLayer},
+    api::{Command, MediaKind, SpatialLayer},
+    keys::{MemberKey, UpTrackKey},
     nack::NackThrottle,
 };
 
@@ -32,6 +36,8 @@ const PREFIX: usize = 4;
 pub struct Tap {
     /// The track's sid in that room.
     pub relayed: TrackSid,
+    /// The track in packets to that room.
+    pub handle: Handle,
     /// The shard of that room.
     pub shard: u16,
     /// Layers of a picture that somebody in that room wants: those up to this one; `None`: nobody wants any.
@@ -48,6 +54,7 @@ impl Tap {
     pub fn new(relayed: TrackSid, shard: u16, wanted: Option<SpatialLayer>) -> Self {
         Self {
             relayed,
+            handle: Handle::of(relayed.as_str()),
             shard,
             wanted,
             left_out: 0,
@@ -95,6 +102,39 @@ impl Tap {
     }
 }
 
+/// What a shard has to do with other shards.
+#[derive(Debug, Default)]
+pub struct Relay {
+    /// Tracks that are copied to rooms elsewhere, by the sids they have there.
+    pub taps: FxHashMap<TrackSid, UpTrackKey>,
+    /// Packets for other shards.
+    pub queue: RelayQueue,
+    /// Requests to other shards, with their index.
+    pub requests: VecDeque<(u16, Command)>,
+    /// Tracks whose packets come from other shards.
+    pub tracks: FxHashMap<Handle, UpTrackKey>,
+    /// The members who are connected to other shards.
+    pub members: FxHashMap<Handle, MemberKey>,
+}
+
+impl Relay {
+    /// A track ended.
+    pub fn forget_track(&mut self, sid: TrackSid, up: UpTrackKey) {
+        let handle = Handle::of(sid.as_str());
+        if self.tracks.get(&handle) == Some(&up) {
+            self.tracks.remove(&handle);
+        }
+    }
+
+    /// A member left.
+    pub fn forget_member(&mut self, sid: ParticipantSid, member: MemberKey) {
+        let handle = Handle::of(sid.as_str());
+        if self.members.get(&handle) == Some(&member) {
+            self.members.remove(&handle);
+        }
+    }
+}
+
 /// Packets for other shards, until the owner takes them.
 #[derive(Debug, Default)]
 pub struct RelayQueue(Vec<u8>);
@@ -139,7 +179,7 @@ mod tests {
 
     fn packet(payload: &[u8]) -> Relayed<'_> {
         Relayed {
-            sid: "TR_VCabcdefghijkl",
+            handle: Handle::of("TR_VCabcdefghijkl"),
             kind: Kind::Media,
             layer: 0,
             packet: Received {

@@ -40,7 +40,7 @@ use crate::{
     down_track::DownTrack,
     keys::{ConnectionKey, DownTrackKey, MemberKey, RouterKey, UpTrackKey},
     member::Member,
-    relay::RelayQueue,
+    relay::Relay,
     rewrite::StreamIds,
     router::Router,
     rtp,
@@ -80,11 +80,7 @@ pub struct Shard {
     /// A track in `pending` has as many packets as can be selected at once.
     pub(crate) batch_is_full: bool,
     pub(crate) events: VecDeque<Event>,
-    /// Tracks that are copied to rooms elsewhere, by the sids they have there.
-    pub(crate) taps: FxHashMap<TrackSid, UpTrackKey>,
-    pub(crate) relayed: RelayQueue,
-    /// Requests to other shards, with their index.
-    pub(crate) requests: VecDeque<(u16, Command)>,
+    pub(crate) relay: Relay,
     pub(crate) stats: Stats,
     pub(crate) space: Workspace,
     /// SSRC of our own RTCP.
@@ -116,9 +112,7 @@ impl Shard {
             pending: Vec::new(),
             batch_is_full: false,
             events: VecDeque::new(),
-            taps: FxHashMap::default(),
-            relayed: RelayQueue::default(),
-            requests: VecDeque::new(),
+            relay: Relay::default(),
             stats: Stats::default(),
             space: Workspace::default(),
             rtcp_ssrc: rand::Rng::random(&mut rng),

@@ -8,12 +8,13 @@
 //! | 3 | 1 | flags: 1 marker, 2 has a level |
 //! | 4 | 1 | payload type |
 //! | 5 | 1 | level, as in RFC 6464 |
-//! | 6 | 1 | length of the sid |
-//! | 7 | 1 | length of the Dependency Descriptor |
-//! | 8 | 4 | SSRC |
-//! | 12 | 8 | index: the unwrapped sequence number; of a sender report, its NTP time |
-//! | 20 | 4 | RTP time |
-//! | 24 | | sid, Dependency Descriptor, payload |
+//! | 6 | 1 | length of the Dependency Descriptor |
+//! | 7 | 1 | 0 |
+//! | 8 | 8 | [`Handle`] |
+//! | 16 | 8 | index: the unwrapped sequence number; of a sender report, its NTP time |
+//! | 24 | 4 | SSRC |
+//! | 28 | 4 | RTP time |
+//! | 32 | | Dependency Descriptor, payload |
 
 use crate::{
     received::Received,
@@ -21,16 +22,30 @@ use crate::{
 };
 
 /// The version of the format. Shards of one process have the same; a reader refuses any other.
-pub const VERSION: u8 = 1;
+pub const VERSION: u8 = 2;
 
 /// Length of the fixed part, bytes.
-const FIXED: usize = 24;
+const FIXED: usize = 32;
 
 const MARKER: u8 = 1;
 const HAS_LEVEL: u8 = 2;
 
 /// Number of layers that a track may have.
 const LAYERS: u8 = 3;
+
+/// The name of a track in packets between shards, or of the publisher of a data track: the last eight characters of its
+/// sid in the destination room, which both shards know. They are random, and a shard takes no second track of the same
+/// handle; so no number must be agreed on before the first packet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct Handle(pub u64);
+
+impl Handle {
+    /// The handle of a sid.
+    pub fn of(sid: &str) -> Self {
+        let bytes = sid.as_bytes().last_chunk().copied();
+        Self(u64::from_be_bytes(bytes.unwrap_or_default()))
+    }
+}
 
 /// The kind of a packet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,7 +59,7 @@ pub enum Kind {
     SenderReport = 2,
     /// A packet of a track, as it was sent; packets shortly before it were left out on purpose.
     Resumed = 3,
-    /// A packet of a data track. The sid is its publisher's.
+    /// A packet of a data track. The handle is its publisher's.
     Data = 4,
 }
 
@@ -65,8 +80,8 @@ impl Kind {
 /// A packet between shards.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Relayed<'a> {
-    /// The track's sid in the destination room; for a data track, the publisher's.
-    pub sid: &'a str,
+    /// The track; for a data track, the publisher.
+    pub handle: Handle,
     /// The packet's kind.
     pub kind: Kind,
     /// The packet's layer, below 3.
@@ -78,11 +93,11 @@ pub struct Relayed<'a> {
 impl<'a> Relayed<'a> {
     /// Size of the written packet in bytes; `None`: it cannot be written.
     pub fn size(&self) -> Option<u16> {
-        let (sid, dependencies) = (self.sid.len(), self.packet.dependencies.len());
-        if sid > u8::MAX.into() || dependencies > u8::MAX.into() || self.layer >= LAYERS {
+        let dependencies = self.packet.dependencies.len();
+        if dependencies > u8::MAX.into() || self.layer >= LAYERS {
             return None;
         }
-        let size = FIXED + sid + dependencies + self.packet.payload.len();
+        let size = FIXED + dependencies + self.packet.payload.len();
         u16::try_from(size).ok()
     }
 
@@ -94,11 +109,11 @@ impl<'a> Relayed<'a> {
         let level = packet.voice.map_or(0, AudioLevel::to_byte);
         to.extend_from_slice(&[VERSION, self.kind as u8, self.layer, flags]);
         to.extend_from_slice(&[packet.payload_type, level]);
-        to.extend_from_slice(&[self.sid.len() as u8, packet.dependencies.len() as u8]);
-        to.extend_from_slice(&packet.ssrc.to_be_bytes());
+        to.extend_from_slice(&[packet.dependencies.len() as u8, 0]);
+        to.extend_from_slice(&self.handle.0.to_be_bytes());
         to.extend_from_slice(&packet.index.to_be_bytes());
+        to.extend_from_slice(&packet.ssrc.to_be_bytes());
         to.extend_from_slice(&packet.time.0.to_be_bytes());
-        to.extend_from_slice(self.sid.as_bytes());
         to.extend_from_slice(packet.dependencies);
         to.extend_from_slice(packet.payload);
     }
@@ -113,23 +128,22 @@ impl<'a> Relayed<'a> {
             flags,
             payload_type,
             level,
-            sid,
             dependencies,
+            reserved,
             ..,
         ] = *fixed;
-        let (sid, rest) = rest.split_at_checked(sid.into())?;
         let (dependencies, payload) = rest.split_at_checked(dependencies.into())?;
-        if version != VERSION || layer >= LAYERS {
+        if version != VERSION || layer >= LAYERS || reserved != 0 {
             return None;
         }
         Some(Self {
-            sid: std::str::from_utf8(sid).ok()?,
+            handle: Handle(u64::from_be_bytes(*fixed[8..].first_chunk()?)),
             kind: Kind::parse(kind)?,
             layer,
             packet: Received {
-                ssrc: u32::from_be_bytes(*fixed[8..].first_chunk()?),
-                index: u64::from_be_bytes(*fixed[12..].first_chunk()?),
-                time: RtpTime(u32::from_be_bytes(*fixed[20..].first_chunk()?)),
+                ssrc: u32::from_be_bytes(*fixed[24..].first_chunk()?),
+                index: u64::from_be_bytes(*fixed[16..].first_chunk()?),
+                time: RtpTime(u32::from_be_bytes(*fixed[28..].first_chunk()?)),
                 payload_type,
                 marker: flags & MARKER != 0,
                 payload,
@@ -153,7 +167,7 @@ mod tests {
 
     fn relayed<'a>(payload: &'a [u8]) -> Relayed<'a> {
         Relayed {
-            sid: "TR_VCabcdefghijkl",
+            handle: Handle::of("TR_VCabcdefghijkl"),
             kind: Kind::Media,
             layer: 1,
             packet: Received {
@@ -198,7 +212,7 @@ mod tests {
             // Without its last byte it is a packet without payload.
             assert_eq!(Relayed::parse(&bytes[..len]), None, "{len}");
         }
-        for (at, value) in [(0, 0), (0, VERSION + 1), (1, 5), (2, LAYERS)] {
+        for (at, value) in [(0, 0), (0, VERSION + 1), (1, 5), (2, LAYERS), (7, 1)] {
             let mut wrong = bytes.clone();
             wrong[at] = value;
             assert_eq!(Relayed::parse(&wrong), None, "{value} at {at}");

@@ -233,6 +233,7 @@ impl Shard {
             return;
         };
         self.sids.remove(&m.sid);
+        self.relay.forget_member(m.sid, key);
         let Some(router) = self.routers.get_mut(m.router) else {
             return;
         };
@@ -462,8 +463,9 @@ impl Shard {
             return;
         };
         self.tracks.remove(&track.sid);
+        self.relay.forget_track(track.sid, up);
         for tap in &track.taps {
-            self.taps.remove(&tap.relayed);
+            self.relay.taps.remove(&tap.relayed);
         }
         let publisher = self.members.get_mut(track.publisher);
         let connection = publisher.and_then(|m| {

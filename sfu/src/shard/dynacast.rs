@@ -69,7 +69,7 @@ impl Shard {
             Some(source) => {
                 let relayed = track;
                 let request = Command::RelayWanted { relayed, wanted };
-                self.requests.push_back((source, request));
+                self.relay.requests.push_back((source, request));
             }
             None => events.push_back(Event::WantedLayersChanged {
                 peer,

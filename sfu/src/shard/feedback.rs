@@ -416,7 +416,7 @@ impl Shard {
                     ssrc: open.ssrc,
                     seqs: missing.iter().map(|seq| seq.0).collect(),
                 };
-                self.requests.push_back((source, request));
+                self.relay.requests.push_back((source, request));
                 continue;
             }
             let mut writer = RtcpWriter::new(&mut buffer);

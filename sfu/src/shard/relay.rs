@@ -10,7 +10,7 @@ use crate::{
     received::Received,
     relay::{
         Tap,
-        wire::{Kind, Relayed},
+        wire::{Handle, Kind, Relayed},
     },
     rtcp::NtpTime,
     rtp::{RtpTime, SeqNo, nearest},
@@ -74,22 +74,19 @@ impl Shard {
     /// Hands over the packets for other shards since the last call: the shard's index, and a packet for its
     /// [`Shard::handle_relayed`]. A packet that is not delivered is lost as on a network.
     pub fn drain_relayed(&mut self, carry: impl FnMut(u16, &[u8])) {
-        self.relayed.drain(carry);
+        self.relay.queue.drain(carry);
     }
 
     /// The next request of this shard to another one: the shard's index, and a command for its
     /// [`Shard::handle_command`]. Requests must be delivered, in this order.
     pub fn poll_request(&mut self) -> Option<(u16, Command)> {
-        self.requests.pop_front()
+        self.relay.requests.pop_front()
     }
 
     /// Copies a packet for each room elsewhere that wants its layer.
     pub(crate) fn tap(&mut self, up: UpTrackKey, kind: Kind, layer: u8, packet: &Received<'_>) {
         let Self {
-            ups,
-            relayed,
-            stats,
-            ..
+            ups, relay, stats, ..
         } = self;
         let Some(track) = ups.get_mut(up) else {
             return;
@@ -103,12 +100,12 @@ impl Shard {
             }
             let resumes = kind == Kind::Media && tap.resumes(layer);
             let copy = Relayed {
-                sid: tap.relayed.as_str(),
+                handle: tap.handle,
                 kind: if resumes { Kind::Resumed } else { kind },
                 layer,
                 packet: *packet,
             };
-            match relayed.push(tap.shard, &copy) {
+            match relay.queue.push(tap.shard, &copy) {
                 true => tap.sent(layer, packet.payload.len(), resumes),
                 false => stats.drop(DropReason::RelayFull),
             }
@@ -122,7 +119,7 @@ impl Shard {
         };
         for (sid, shard) in &m.data_taps {
             let packet = Relayed {
-                sid: sid.as_str(),
+                handle: Handle::of(sid.as_str()),
                 kind: Kind::Data,
                 layer: 0,
                 packet: Received {
@@ -130,7 +127,7 @@ impl Shard {
                     ..Received::default()
                 },
             };
-            if !self.relayed.push(*shard, &packet) {
+            if !self.relay.queue.push(*shard, &packet) {
                 self.stats.drop(DropReason::RelayFull);
             }
         }
@@ -145,10 +142,7 @@ impl Shard {
         time: RtpTime,
     ) {
         let Self {
-            ups,
-            relayed,
-            stats,
-            ..
+            ups, relay, stats, ..
         } = self;
         let Some(track) = ups.get(up) else { return };
         let Some(open) = track
@@ -166,12 +160,12 @@ impl Shard {
         };
         for tap in &track.taps {
             let report = Relayed {
-                sid: tap.relayed.as_str(),
+                handle: tap.handle,
                 kind: Kind::SenderReport,
                 layer,
                 packet: report,
             };
-            if !relayed.push(tap.shard, &report) {
+            if !relay.queue.push(tap.shard, &report) {
                 stats.drop(DropReason::RelayFull);
             }
         }
@@ -182,10 +176,10 @@ impl Shard {
         let Some(track) = self.ups.get_mut(up) else {
             return;
         };
-        if self.taps.contains_key(&relayed) {
+        if self.relay.taps.contains_key(&relayed) {
             return;
         }
-        self.taps.insert(relayed, up);
+        self.relay.taps.insert(relayed, up);
         // A tap begins like every track: until the other room says otherwise, every layer is wanted.
         let wanted = Some(SpatialLayer::High);
         track.taps.push(Tap::new(relayed, shard, wanted));
@@ -194,7 +188,7 @@ impl Shard {
 
     /// [`Command::StopRelay`].
     fn stop_relay(&mut self, relayed: TrackSid) {
-        let up = self.taps.remove(&relayed);
+        let up = self.relay.taps.remove(&relayed);
         if let Some(track) = up.and_then(|up| self.ups.get_mut(up)) {
             track.taps.retain(|tap| tap.relayed != relayed);
             track.dynacast.touch();
@@ -211,7 +205,7 @@ impl Shard {
 
     /// [`Command::RelayWanted`].
     fn relay_wanted(&mut self, relayed: TrackSid, wanted: Option<SpatialLayer>, now: Instant) {
-        let Some(up) = self.taps.get(&relayed).copied() else {
+        let Some(up) = self.relay.taps.get(&relayed).copied() else {
             return;
         };
         let taps = self.ups.get_mut(up).map(|track| track.taps.iter_mut());
@@ -231,7 +225,7 @@ impl Shard {
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        let Some(up) = self.taps.get(&relayed).copied() else {
+        let Some(up) = self.relay.taps.get(&relayed).copied() else {
             return;
         };
         let open = self.ups.get_mut(up).and_then(|t| t.layer(layer as u8));
@@ -244,15 +238,11 @@ impl Shard {
     /// [`Command::RelayMissing`]. Sound that is too quiet to be forwarded here is not kept, and cannot be repaired.
     fn relay_missing(&mut self, sid: TrackSid, layer: SpatialLayer, ssrc: u32, seqs: &[u16]) {
         let Self {
-            taps,
-            ups,
-            relayed,
-            stats,
-            ..
+            relay, ups, stats, ..
         } = self;
         let Some(UpTrack {
             taps, layers, red, ..
-        }) = taps.get(&sid).and_then(|up| ups.get_mut(*up))
+        }) = relay.taps.get(&sid).and_then(|up| ups.get_mut(*up))
         else {
             return;
         };
@@ -283,12 +273,12 @@ impl Shard {
                 voice: None,
             };
             let copy = Relayed {
-                sid: sid.as_str(),
+                handle: tap.handle,
                 kind: Kind::Recovered,
                 layer: layer as u8,
                 packet: lost,
             };
-            if !relayed.push(tap.shard, &copy) {
+            if !relay.queue.push(tap.shard, &copy) {
                 return stats.drop(DropReason::RelayFull);
             }
             tap.repaired(packet.payload.len());

@@ -9,7 +9,7 @@ use crate::{
     codec::Codec,
     keys::UpTrackKey,
     received::Received,
-    relay::wire::{Kind, Relayed},
+    relay::wire::{Handle, Kind, Relayed},
     rtcp::NtpTime,
     shard::Shard,
     stats::DropReason,
@@ -21,7 +21,7 @@ impl Shard {
     /// [`Shard::flush`].
     pub fn handle_relayed(&mut self, packet: &[u8], now: Instant, out: &mut impl SendBatch) {
         let Some(Relayed {
-            sid,
+            handle,
             kind,
             layer,
             packet,
@@ -31,17 +31,12 @@ impl Shard {
             return self.stats.drop(DropReason::Malformed);
         };
         if kind == Kind::Data {
-            return self.handle_relayed_data(sid, packet.payload, now, out);
+            return self.handle_relayed_data(handle, packet.payload, now, out);
         }
-        // The packet may have crossed with the end of its track. Another shard must not write into a track of a
-        // participant who is connected here.
-        let up = sid.parse().ok().and_then(|sid| self.tracks.get(&sid));
-        let relayed = up.copied().and_then(|up| {
-            let publisher = self.ups.get(up)?.publisher;
-            self.members.get(publisher)?.source?;
-            Some((up, publisher))
-        });
-        let Some((up, publisher)) = relayed else {
+        // The packet may have crossed with the end of its track.
+        let up = self.relay.tracks.get(&handle).copied();
+        let publisher = up.and_then(|up| self.ups.get(up)).map(|up| up.publisher);
+        let (Some(up), Some(publisher)) = (up, publisher) else {
             return self.stats.drop(DropReason::UnknownStream);
         };
         self.guard_member(publisher, now, |shard| {
@@ -68,17 +63,12 @@ impl Shard {
 
     fn handle_relayed_data(
         &mut self,
-        sid: &str,
+        handle: Handle,
         message: &[u8],
         now: Instant,
         out: &mut impl SendBatch,
     ) {
-        let publisher = sid.parse().ok().and_then(|sid| self.sids.get(&sid));
-        let publisher = publisher.copied().filter(|key| {
-            let publisher = self.members.get(*key);
-            publisher.is_some_and(|m| m.source.is_some())
-        });
-        let Some(publisher) = publisher else {
+        let Some(publisher) = self.relay.members.get(&handle).copied() else {
             return self.stats.drop(DropReason::UnknownStream);
         };
         self.guard_member(publisher, now, |shard| {
@@ -145,6 +135,8 @@ impl Shard {
             return;
         };
         (m.source, m.is_there) = (Some(source), true);
+        let handle = Handle::of(sid.as_str());
+        self.relay.members.entry(handle).or_insert(key);
         self.events.push_back(Event::Connected { peer: sid });
     }
 
@@ -166,10 +158,11 @@ impl Shard {
         else {
             return;
         };
-        if self.tracks.contains_key(&announced.sid) {
+        let track_sid = announced.sid;
+        let handle = Handle::of(track_sid.as_str());
+        if self.tracks.contains_key(&track_sid) || self.relay.tracks.contains_key(&handle) {
             return;
         }
-        let track_sid = announced.sid;
         let mut track = UpTrack::new(announced, key, m.router);
         track.codec = Codec::from_mime(&codec.mime_type);
         track.mime_type = codec.mime_type;
@@ -178,6 +171,7 @@ impl Shard {
         let up = self.ups.insert(track);
         m.ups.push(up);
         self.tracks.insert(track_sid, up);
+        self.relay.tracks.insert(handle, up);
     }
 
     /// Asks the publisher's shard for a key frame of a layer. False: the publisher is connected here.
@@ -191,7 +185,7 @@ impl Shard {
             relayed: track.sid,
             layer: SPATIAL[usize::from(layer.min(2))],
         };
-        self.requests.push_back((source, request));
+        self.relay.requests.push_back((source, request));
         true
     }
 }
