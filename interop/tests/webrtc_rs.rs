@@ -1,0 +1,636 @@
+//! Meetings of a participant on webrtc-rs with one on str0m: everything below data channels is another's code at its end.
+
+#[path = "../../sfu/tests/rig/mod.rs"]
+mod rig;
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use client::{
+    fixtures::{PictureSize, moving_picture, tone},
+    media::MediaKind as ClientKind,
+};
+use interop::webrtc_rs::{
+    Config, Kind, Packet, PeerConnection, RTCDtlsRole, SendTrack, SrtpProtectionProfile,
+    rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
+    rtp::{
+        codec::vp8::{Vp8Packet, Vp8Payloader},
+        packetizer::{Depacketizer, Payloader},
+    },
+};
+use protocol::{ParticipantSid, TrackSid};
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use rig::Rig;
+use sfu::{
+    AudioFeatures, Command, Event, MediaKind, MediaSections, PeerPermissions, PublishedTrack,
+    TrackSetting,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const STEP: Duration = Duration::from_millis(1);
+const ADDRESS: &str = "203.0.113.7:40000";
+const SECOND_ADDRESS: &str = "203.0.113.7:40001";
+
+/// Media that the guest sends.
+struct Source {
+    kind: Kind,
+    track: SendTrack,
+    payloader: Vp8Payloader,
+    next: Instant,
+    count: usize,
+    timestamp: u32,
+}
+
+/// A participant on webrtc-rs.
+struct Guest {
+    sid: ParticipantSid,
+    /// With which it publishes; and receives, where there is no other.
+    connection: PeerConnection,
+    subscriber: Option<PeerConnection>,
+    /// Tracks that it receives, by section.
+    tracks: BTreeMap<String, TrackSid>,
+    packets: BTreeMap<String, Vec<Packet>>,
+    sources: Vec<Source>,
+    connected: usize,
+    /// The last offer and answer of its (first) connection.
+    offer: String,
+    answer: String,
+    offer_id: u32,
+    /// Its offers say this instead of `a=setup:actpass`.
+    setup: Option<&'static str>,
+    next_ssrc: u32,
+}
+
+struct Meeting {
+    rig: Rig,
+    guest: Guest,
+    /// What the participant on str0m publishes.
+    voice: TrackSid,
+    picture: TrackSid,
+    /// Share of the guest's datagrams that get lost, both ways.
+    loss: f64,
+    rng: StdRng,
+    events_seen: usize,
+}
+
+impl Meeting {
+    /// Somebody on str0m publishes a voice and a picture; then somebody on webrtc-rs joins.
+    fn new(config: &Config, two: bool) -> Self {
+        let mut rig = Rig::new(1);
+        rig.packets = true;
+        let host = rig.join();
+        let voice = rig.publish(host, ClientKind::Audio, &[]);
+        let picture = rig.publish(host, ClientKind::Video, &[]);
+        rig.run(SECOND);
+        let mut rng = StdRng::seed_from_u64(7);
+        let connect = |address: &str| {
+            let address: SocketAddr = address.parse().unwrap();
+            PeerConnection::new(config, address, rig.now).unwrap()
+        };
+        let guest = Guest {
+            sid: ParticipantSid::random(&mut rng),
+            connection: connect(ADDRESS),
+            subscriber: two.then(|| connect(SECOND_ADDRESS)),
+            tracks: BTreeMap::new(),
+            packets: BTreeMap::new(),
+            sources: Vec::new(),
+            connected: 0,
+            offer: String::new(),
+            answer: String::new(),
+            offer_id: 0,
+            setup: None,
+            next_ssrc: 1000,
+        };
+        for address in [ADDRESS, SECOND_ADDRESS] {
+            rig.strangers.insert(address.parse().unwrap(), Vec::new());
+        }
+        let events_seen = rig.events.len();
+        let peer = guest.sid;
+        rig.command(Command::AddPeer {
+            room: rig.room,
+            peer,
+            principal: "guest".into(),
+            identity: "guest".into(),
+            permissions: PeerPermissions {
+                can_publish_data: true,
+                hidden: false,
+                agent: false,
+                hears_all: false,
+            },
+        });
+        if two {
+            rig.command(Command::AddSubscriber {
+                peer,
+                primary: true,
+            });
+        }
+        let mut meeting = Self {
+            rig,
+            guest,
+            voice,
+            picture,
+            loss: 0.0,
+            rng,
+            events_seen,
+        };
+        for track in [voice, picture] {
+            meeting.subscribe(track);
+        }
+        if two {
+            meeting.rig.command(Command::OfferSubscriber {
+                peer,
+                restart_ice: false,
+            });
+        }
+        meeting
+    }
+
+    fn subscribe(&mut self, track: TrackSid) {
+        self.rig.command(Command::Subscribe {
+            peer: self.guest.sid,
+            track,
+            setting: TrackSetting::default(),
+        });
+    }
+
+    /// The guest publishes one more track, from its next offer on.
+    fn publish(&mut self, kind: Kind) -> TrackSid {
+        let sid = TrackSid::random("", &mut self.rng);
+        let cid = format!("cid-{}", sid.as_str());
+        let guest = &mut self.guest;
+        let track = guest.connection.add_track(kind, &cid, guest.next_ssrc);
+        let mut payloader = Vp8Payloader::default();
+        payloader.enable_picture_id = true;
+        guest.next_ssrc += 10;
+        guest.sources.push(Source {
+            kind,
+            track: track.unwrap(),
+            payloader,
+            next: self.rig.now,
+            count: 0,
+            timestamp: 0,
+        });
+        let track = PublishedTrack {
+            sid,
+            kind: match kind {
+                Kind::Audio => MediaKind::Audio,
+                Kind::Video => MediaKind::Video,
+            },
+            cids: vec![cid],
+            stream: "camera".into(),
+            muted: false,
+            audio: AudioFeatures::default(),
+            mime_type: String::new(),
+            backup_of: None,
+            layers: Vec::new(),
+        };
+        let peer = guest.sid;
+        self.rig.command(Command::Publish { peer, track });
+        sid
+    }
+
+    fn add_sections(&mut self, missing: MediaSections) {
+        let kinds = [(Kind::Audio, missing.audios), (Kind::Video, missing.videos)];
+        for (kind, count) in kinds {
+            for _ in 0..count {
+                self.guest.connection.add_receive_section(kind).unwrap();
+            }
+        }
+    }
+
+    fn offer(&mut self, restart_ice: bool) {
+        let guest = &mut self.guest;
+        let mut sdp = guest
+            .connection
+            .create_offer(restart_ice, self.rig.now)
+            .unwrap();
+        if let Some(setup) = guest.setup {
+            assert!(sdp.contains("a=setup:actpass"));
+            sdp = sdp.replace("a=setup:actpass", setup);
+        }
+        guest.offer_id += 1;
+        let (peer, id) = (guest.sid, guest.offer_id);
+        guest.offer.clone_from(&sdp);
+        self.rig
+            .command(Command::offer(peer, id, &sdp).expect("an offer that we can read"));
+        self.react();
+    }
+
+    /// The part of signalling.
+    fn react(&mut self) {
+        while let Some(event) = self.rig.events.get(self.events_seen).cloned() {
+            self.events_seen += 1;
+            let (sid, now) = (self.guest.sid, self.rig.now);
+            match event {
+                Event::Answer {
+                    peer,
+                    sdp,
+                    mid_to_track,
+                    missing,
+                    ..
+                } if peer == sid => {
+                    self.guest.connection.accept_answer(&sdp, now).unwrap();
+                    self.guest.answer = sdp;
+                    if self.guest.subscriber.is_none() {
+                        self.guest.tracks = mid_to_track.into_iter().collect();
+                    }
+                    if missing.audios + missing.videos > 0 {
+                        self.add_sections(missing);
+                        self.offer(false);
+                    }
+                }
+                Event::Offer {
+                    peer,
+                    id,
+                    sdp,
+                    mid_to_track,
+                } if peer == sid => {
+                    self.guest.tracks = mid_to_track.into_iter().collect();
+                    let subscriber = self.guest.subscriber.as_mut().unwrap();
+                    let answer = subscriber.accept_offer(&sdp, now).unwrap();
+                    let answer = Command::answer(peer, id, &answer);
+                    self.rig
+                        .command(answer.expect("an answer that we can read"));
+                }
+                Event::NegotiationNeeded { peer, missing } if peer == sid => {
+                    self.add_sections(missing);
+                    self.offer(false);
+                }
+                Event::NegotiationFailed { peer, reason } if peer == sid => {
+                    panic!("negotiation failed: {reason}\n{}", self.guest.offer);
+                }
+                Event::TrackBound { peer, track, .. } if peer != sid => self.subscribe(track),
+                Event::Connected { peer } if peer == sid => self.guest.connected += 1,
+                Event::Disconnected { peer, reason } if peer == sid => {
+                    panic!("disconnected: {reason:?}");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn run(&mut self, duration: Duration) {
+        let end = self.rig.now + duration;
+        while self.rig.now < end {
+            self.rig.run(STEP);
+            self.react();
+            self.play();
+            self.exchange();
+            self.react();
+        }
+    }
+
+    /// Datagrams and timers of the guest's connections.
+    fn exchange(&mut self) {
+        let now = self.rig.now;
+        let mut sent = Vec::new();
+        let guest = &mut self.guest;
+        for connection in std::iter::once(&mut guest.connection).chain(&mut guest.subscriber) {
+            let local = connection.local();
+            let arrived = std::mem::take(self.rig.strangers.get_mut(&local).unwrap());
+            for bytes in arrived {
+                if !self.rng.random_bool(self.loss) {
+                    let server = self.rig.server();
+                    connection.handle_datagram(server, &bytes, now).unwrap();
+                }
+            }
+            while connection.poll_timeout().is_some_and(|at| at <= now) {
+                connection.handle_timeout(now).unwrap();
+            }
+            connection.poll();
+            while let Some((to, bytes)) = connection.poll_transmit() {
+                assert_eq!(to, self.rig.server());
+                sent.push((local, bytes));
+            }
+            for (mid, packet) in connection.received.drain(..) {
+                guest.packets.entry(mid).or_default().push(packet);
+            }
+        }
+        for (from, bytes) in sent {
+            if !self.rng.random_bool(self.loss) {
+                self.rig.inject(from, &bytes);
+            }
+        }
+    }
+
+    /// 50 audio frames and 30 pictures a second.
+    fn play(&mut self) {
+        let now = self.rig.now;
+        let guest = &mut self.guest;
+        let connection = &mut guest.connection;
+        if !connection.is_connected() {
+            return;
+        }
+        for source in &mut guest.sources {
+            if source.next > now {
+                continue;
+            }
+            let (frames, ticks, wait) = match source.kind {
+                Kind::Audio => (tone(), 960, Duration::from_millis(20)),
+                Kind::Video => (
+                    moving_picture(PictureSize::Medium),
+                    3000,
+                    Duration::from_micros(33_333),
+                ),
+            };
+            let frame = frames[source.count % frames.len()];
+            let payloads = match source.kind {
+                Kind::Audio => vec![frame.to_vec().into()],
+                Kind::Video => source
+                    .payloader
+                    .payload(1100, &frame.to_vec().into())
+                    .unwrap(),
+            };
+            let last = payloads.len() - 1;
+            for (at, payload) in payloads.iter().enumerate() {
+                let marker = source.kind == Kind::Video && at == last;
+                connection
+                    .write(&mut source.track, source.timestamp, marker, payload, now)
+                    .unwrap();
+            }
+            source.timestamp = source.timestamp.wrapping_add(ticks);
+            source.count += 1;
+            source.next = now + wait;
+        }
+    }
+
+    /// What the guest got of a track.
+    fn got(&self, track: TrackSid) -> Vec<Piece> {
+        let mid = self.guest.tracks.iter().find(|(_, sid)| **sid == track);
+        let packets = mid.and_then(|(mid, _)| self.guest.packets.get(mid));
+        let packets = packets.into_iter().flatten();
+        packets
+            .map(|packet| Piece {
+                sequence: packet.header.sequence_number,
+                timestamp: packet.header.timestamp,
+                marker: packet.header.marker,
+                payload: packet.payload.to_vec(),
+            })
+            .collect()
+    }
+
+    /// What the participant on str0m got of a track.
+    fn host_got(&self, track: TrackSid) -> Vec<Piece> {
+        let host = &self.rig.participants[0];
+        let mid = host.tracks.iter().find(|(_, sid)| **sid == track);
+        let Some((mid, _)) = mid else {
+            return Vec::new();
+        };
+        let packets = host.packets.iter().filter(|(at, _)| at == mid);
+        packets
+            .map(|(_, packet)| Piece {
+                sequence: packet.sequence as u16,
+                timestamp: packet.timestamp,
+                marker: packet.marker,
+                payload: packet.payload.to_vec(),
+            })
+            .collect()
+    }
+
+    /// Everybody got what the others sent, byte for byte, at least as much as in so many seconds.
+    fn assert_all_have_all(&self, own: TrackSid, camera: TrackSid, seconds: usize) {
+        let sides = [
+            ("guest", self.got(self.voice), self.got(self.picture)),
+            ("host", self.host_got(own), self.host_got(camera)),
+        ];
+        for (who, voice, picture) in sides {
+            let (heard, silent) = heard(&voice);
+            assert!(
+                heard >= seconds * 45 && silent == 0,
+                "{who}: {heard} voice packets, {silent} lost"
+            );
+            let (seen, broken) = seen(&picture);
+            assert!(
+                seen >= seconds * 27 && broken == 0,
+                "{who}: {seen} pictures, {broken} broken"
+            );
+        }
+    }
+}
+
+/// The same of a packet, whoever received it.
+#[derive(Debug, Clone)]
+struct Piece {
+    sequence: u16,
+    timestamp: u32,
+    marker: bool,
+    payload: Vec<u8>,
+}
+
+/// In the order in which they were sent; a second copy is no harm.
+fn in_order(packets: &[Piece]) -> Vec<(u64, &Piece)> {
+    let mut highest = None;
+    let mut out = BTreeMap::new();
+    for packet in packets {
+        let at = match highest {
+            None => 1 << 20 | u64::from(packet.sequence),
+            Some(highest) => {
+                let ahead = packet.sequence.wrapping_sub(highest as u16) as i16;
+                (highest as i64 + i64::from(ahead)) as u64
+            }
+        };
+        highest = highest.max(Some(at));
+        out.insert(at, packet);
+    }
+    out.into_iter().collect()
+}
+
+fn lost(packets: &[(u64, &Piece)]) -> usize {
+    match (packets.first(), packets.last()) {
+        (Some((first, _)), Some((last, _))) => (last - first + 1) as usize - packets.len(),
+        _ => 0,
+    }
+}
+
+/// Frames of the tone, and how many are missing. Panics at one that nobody sent.
+fn heard(packets: &[Piece]) -> (usize, usize) {
+    let sent: BTreeSet<_> = tone().into_iter().collect();
+    let packets = in_order(packets);
+    for (_, packet) in &packets {
+        assert!(
+            sent.contains(&packet.payload[..]),
+            "a voice packet is not as it was"
+        );
+    }
+    (packets.len(), lost(&packets))
+}
+
+/// Whole pictures, and how many packets are missing. Panics at a whole picture that nobody sent.
+fn seen(packets: &[Piece]) -> (usize, usize) {
+    let sent: BTreeSet<_> = moving_picture(PictureSize::Medium).into_iter().collect();
+    let packets = in_order(packets);
+    let mut whole = 0;
+    for picture in packets.chunk_by(|(_, a), (_, b)| a.timestamp == b.timestamp) {
+        let mut bytes = Vec::new();
+        let mut begins = false;
+        for (at, (_, packet)) in picture.iter().enumerate() {
+            let mut vp8 = Vp8Packet::default();
+            let part = vp8.depacketize(&packet.payload.clone().into()).unwrap();
+            begins |= at == 0 && vp8.s == 1 && vp8.pid == 0;
+            bytes.extend(part);
+        }
+        let ends = picture.last().is_some_and(|(_, packet)| packet.marker);
+        if begins && ends && lost(picture) == 0 {
+            assert!(sent.contains(&bytes[..]), "a picture is not as it was");
+            whole += 1;
+        }
+    }
+    (whole, lost(&packets))
+}
+
+/// One after the other: who begins DTLS, and on how many PeerConnections.
+fn meet(config: &Config, two: bool, setup: Option<&'static str>) -> Meeting {
+    let mut meeting = Meeting::new(config, two);
+    meeting.guest.setup = setup;
+    let own = meeting.publish(Kind::Audio);
+    let camera = meeting.publish(Kind::Video);
+    meeting.offer(false);
+    meeting.run(3 * SECOND);
+    assert!(meeting.guest.connection.is_connected());
+    assert_eq!(meeting.guest.connected, 1);
+    meeting.assert_all_have_all(own, camera, 2);
+    meeting
+}
+
+#[test]
+fn they_hear_and_see_each_other_whoever_begins_dtls() {
+    // It offers `actpass`, and begins.
+    let meeting = meet(&Config::default(), false, None);
+    assert!(meeting.guest.answer.contains("a=setup:passive"));
+    // It insists that we begin.
+    let meeting = meet(&Config::default(), false, Some("a=setup:passive"));
+    assert!(meeting.guest.answer.contains("a=setup:active"));
+}
+
+#[test]
+fn they_hear_and_see_each_other_where_it_answers_our_offers() {
+    for role in [None, Some(RTCDtlsRole::Client), Some(RTCDtlsRole::Server)] {
+        let config = Config {
+            dtls_role: role,
+            ..Config::default()
+        };
+        meet(&config, true, None);
+    }
+}
+
+#[test]
+fn they_hear_and_see_each_other_under_each_protection_profile() {
+    for profile in [
+        SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
+        SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
+        SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
+    ] {
+        let config = Config {
+            profile: Some(profile),
+            ..Config::default()
+        };
+        meet(&config, false, None);
+        meet(&config, false, Some("a=setup:passive"));
+    }
+}
+
+#[test]
+fn tracks_that_come_later_arrive() {
+    let mut meeting = meet(&Config::default(), false, None);
+    let before = meeting.rig.published(0);
+    let own = meeting.publish(Kind::Video);
+    meeting.offer(false);
+    let other = meeting.rig.publish(0, ClientKind::Video, &[]);
+    assert!(!before.contains(&other));
+    meeting.run(3 * SECOND);
+    for (who, got) in [
+        ("guest", meeting.got(other)),
+        ("host", meeting.host_got(own)),
+    ] {
+        let (pictures, broken) = seen(&got);
+        assert!(
+            pictures > 60 && broken == 0,
+            "{who}: {pictures}, {broken} broken"
+        );
+    }
+}
+
+#[test]
+fn media_goes_on_through_an_ice_restart() {
+    let mut meeting = meet(&Config::default(), false, None);
+    let (voice, picture) = (meeting.voice, meeting.picture);
+    let ufrag = |sdp: &str| {
+        let line = sdp.lines().find(|line| line.starts_with("a=ice-ufrag:"));
+        line.unwrap().to_owned()
+    };
+    let before = (ufrag(&meeting.guest.offer), ufrag(&meeting.guest.answer));
+    let had = (meeting.got(voice).len(), meeting.got(picture).len());
+    meeting.offer(true);
+    let after = (ufrag(&meeting.guest.offer), ufrag(&meeting.guest.answer));
+    assert!(before.0 != after.0 && before.1 != after.1);
+    meeting.run(40 * SECOND);
+    assert!(meeting.guest.connection.is_connected());
+    let (heard, _) = heard(&meeting.got(voice)[had.0..]);
+    assert!(heard > 35 * 50, "{heard} voice packets");
+    let (seen, _) = seen(&meeting.got(picture)[had.1..]);
+    assert!(seen > 35 * 30, "{seen} pictures");
+}
+
+#[test]
+fn what_a_network_loses_is_sent_again_both_ways() {
+    let mut meeting = meet(&Config::default(), false, None);
+    let picture = meeting.picture;
+    let own = meeting.publish(Kind::Video);
+    meeting.offer(false);
+    meeting.loss = 0.03;
+    meeting.run(10 * SECOND);
+    meeting.loss = 0.0;
+    meeting.run(SECOND);
+    for (who, got) in [
+        ("guest", meeting.got(picture)),
+        ("host", meeting.host_got(own)),
+    ] {
+        let (pictures, missing) = seen(&got);
+        assert!(
+            pictures > 10 * 27 && missing == 0,
+            "{who}: {pictures} pictures, {missing} packets missing"
+        );
+    }
+    assert!(meeting.guest.connection.feedback().nacks > 0);
+}
+
+#[test]
+fn key_frames_are_asked_for_both_ways() {
+    let mut meeting = meet(&Config::default(), false, None);
+    let picture = meeting.picture;
+    let own = meeting.publish(Kind::Video);
+    meeting.offer(false);
+    meeting.run(SECOND);
+    let before = meeting.guest.connection.feedback().key_frame_requests;
+    // Who comes in the middle of a picture needs one.
+    let late = meeting.rig.join();
+    let peer = meeting.rig.participants[late].sid;
+    meeting.rig.command(Command::Subscribe {
+        peer,
+        track: own,
+        setting: TrackSetting::default(),
+    });
+    meeting.run(SECOND);
+    assert!(meeting.guest.connection.feedback().key_frame_requests > before);
+    let now = meeting.rig.now;
+
+    let sections = &meeting.guest.tracks;
+    let (mid, _) = sections.iter().find(|(_, sid)| **sid == picture).unwrap();
+    let mid = mid.clone();
+    let media_ssrc = meeting.guest.packets[&mid][0].header.ssrc;
+    let before = meeting.rig.participants[0].key_frame_requests;
+    let request = PictureLossIndication {
+        sender_ssrc: 1,
+        media_ssrc,
+    };
+    meeting
+        .guest
+        .connection
+        .write_rtcp(&mid, Box::new(request), now)
+        .unwrap();
+    meeting.run(SECOND);
+    assert!(meeting.rig.participants[0].key_frame_requests > before);
+}
