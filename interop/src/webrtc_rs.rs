@@ -39,6 +39,7 @@ use rtc::{
         },
     },
     sansio::Protocol,
+    sdp::extmap::{SDES_MID_URI, SDES_RTP_STREAM_ID_URI},
     shared::{TaggedBytesMut, TransportContext, TransportProtocol, error::Error},
 };
 
@@ -65,15 +66,30 @@ pub enum Kind {
     Video,
 }
 
-/// A track that is sent.
+/// A track that is sent, or one layer of it.
 #[derive(Debug, Clone)]
 pub struct SendTrack {
     sender: RTCRtpSenderId,
     kind: Kind,
+    /// Of one layer among several.
+    rid: Option<String>,
     /// SSRC of the stream.
     pub ssrc: u32,
     /// Number of the packet that is sent next.
     pub sequence: u16,
+}
+
+impl SendTrack {
+    fn new(sender: RTCRtpSenderId, kind: Kind, rid: Option<String>, ssrc: u32) -> Self {
+        Self {
+            sender,
+            kind,
+            rid,
+            ssrc,
+            // Soon after the beginning it starts anew, and the roll-over counter with it.
+            sequence: 65_500,
+        }
+    }
 }
 
 /// What receivers said so far of what is sent.
@@ -169,33 +185,64 @@ impl PeerConnection {
     /// See [`PeerConnection::new`].
     pub fn add_track(&mut self, kind: Kind, cid: &str, ssrc: u32) -> Result<SendTrack, Error> {
         let rtx = (kind == Kind::Video).then_some(RTCRtpRtxParameters { ssrc: ssrc + 1 });
-        let encoding = RTCRtpEncodingParameters {
-            rtp_coding_parameters: RTCRtpCodingParameters {
-                ssrc: Some(ssrc),
-                rtx,
-                ..RTCRtpCodingParameters::default()
-            },
-            codec: codec(kind),
-            ..RTCRtpEncodingParameters::default()
+        let coding = RTCRtpCodingParameters {
+            ssrc: Some(ssrc),
+            rtx,
+            ..RTCRtpCodingParameters::default()
         };
+        let sender = self.add_send_section(kind, cid, vec![coding])?;
+        Ok(SendTrack::new(sender, kind, None, ssrc))
+    }
+
+    /// Adds a section for a picture in VP8 that is sent in as many layers as there are rids, with SSRCs from `ssrc` on.
+    ///
+    /// # Errors
+    /// See [`PeerConnection::new`].
+    pub fn add_simulcast_track(
+        &mut self,
+        cid: &str,
+        rids: &[&str],
+        ssrc: u32,
+    ) -> Result<Vec<SendTrack>, Error> {
+        let layers = (ssrc..).zip(rids);
+        let coding = |(ssrc, rid): (u32, &&str)| RTCRtpCodingParameters {
+            rid: (*rid).to_owned(),
+            ssrc: Some(ssrc),
+            ..RTCRtpCodingParameters::default()
+        };
+        let codings = layers.clone().map(coding).collect();
+        let sender = self.add_send_section(Kind::Video, cid, codings)?;
+        let track = |(ssrc, rid): (u32, &&str)| {
+            SendTrack::new(sender, Kind::Video, Some((*rid).to_owned()), ssrc)
+        };
+        Ok(layers.map(track).collect())
+    }
+
+    fn add_send_section(
+        &mut self,
+        kind: Kind,
+        cid: &str,
+        codings: Vec<RTCRtpCodingParameters>,
+    ) -> Result<RTCRtpSenderId, Error> {
+        let encodings = codings.into_iter().map(|coding| RTCRtpEncodingParameters {
+            rtp_coding_parameters: coding,
+            codec: codec(kind),
+            active: true,
+            ..RTCRtpEncodingParameters::default()
+        });
         let track = MediaStreamTrack::new(
             "stream".into(),
             cid.into(),
             cid.into(),
             rtp_kind(kind),
-            vec![encoding],
+            encodings.collect(),
         );
         let init = RTCRtpTransceiverInit {
             direction: RTCRtpTransceiverDirection::Sendonly,
             ..RTCRtpTransceiverInit::default()
         };
         let transceiver = self.inner.add_transceiver_from_track(track, Some(init))?;
-        Ok(SendTrack {
-            sender: transceiver.into(),
-            kind,
-            ssrc,
-            sequence: 65_500,
-        })
+        Ok(transceiver.into())
     }
 
     /// Adds a section in which something may be received.
@@ -315,6 +362,14 @@ impl PeerConnection {
         }
     }
 
+    /// Says goodbye.
+    ///
+    /// # Errors
+    /// See [`PeerConnection::new`].
+    pub fn close(&mut self) -> Result<(), Error> {
+        self.inner.close()
+    }
+
     /// Sends one packet of a track.
     ///
     /// # Errors
@@ -327,6 +382,9 @@ impl PeerConnection {
         payload: &[u8],
         now: Instant,
     ) -> Result<(), Error> {
+        let transceiver = self.inner.rtp_transceiver(track.sender.into());
+        let mid = transceiver.and_then(|transceiver| transceiver.mid().clone());
+        let mid = mid.unwrap_or_default();
         let mut sender = self
             .inner
             .rtp_sender(track.sender)
@@ -337,16 +395,25 @@ impl PeerConnection {
             .iter()
             .find(|codec| codec.rtp_codec.mime_type.eq_ignore_ascii_case(&name))
             .map_or(0, |codec| codec.payload_type);
+        let mut header = rtp::Header {
+            version: 2,
+            payload_type,
+            marker,
+            sequence_number: track.sequence,
+            timestamp,
+            ssrc: track.ssrc,
+            ..rtp::Header::default()
+        };
+        if let Some(rid) = &track.rid {
+            let extensions = &sender.get_parameters().rtp_parameters.header_extensions;
+            for (uri, value) in [(SDES_MID_URI, &mid), (SDES_RTP_STREAM_ID_URI, rid)] {
+                if let Some(extension) = extensions.iter().find(|known| known.uri == uri) {
+                    header.set_extension(extension.id as u8, value.clone().into())?;
+                }
+            }
+        }
         let packet = Packet {
-            header: rtp::Header {
-                version: 2,
-                payload_type,
-                marker,
-                sequence_number: track.sequence,
-                timestamp,
-                ssrc: track.ssrc,
-                ..rtp::Header::default()
-            },
+            header,
             payload: payload.to_vec().into(),
         };
         track.sequence = track.sequence.wrapping_add(1);
@@ -393,10 +460,12 @@ impl Protocol<TaggedPacket, TaggedPacket, ()> for Observer {
     fn handle_read(&mut self, packet: TaggedPacket) -> Result<(), Error> {
         if let interceptor::Packet::Rtcp(compound) = &packet.message.packet {
             for part in compound.iter().map(|part| part.as_any()) {
-                if part.is::<TransportLayerNack>() {
+                if part.downcast_ref::<TransportLayerNack>().is_some() {
                     self.counts.nacks.fetch_add(1, Relaxed);
                 }
-                if part.is::<PictureLossIndication>() || part.is::<FullIntraRequest>() {
+                if part.downcast_ref::<PictureLossIndication>().is_some()
+                    || part.downcast_ref::<FullIntraRequest>().is_some()
+                {
                     self.counts.key_frame_requests.fetch_add(1, Relaxed);
                 }
             }

@@ -1,7 +1,4 @@
-//! Meetings of a participant on webrtc-rs with one on str0m: everything below data channels is another's code at its end.
-
-#[path = "../../sfu/tests/rig/mod.rs"]
-mod rig;
+//! A meeting of a participant on str0m, the host, with a guest on webrtc-rs.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,13 +6,13 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::rig::Rig;
 use client::{
     fixtures::{PictureSize, moving_picture, tone},
     media::MediaKind as ClientKind,
 };
 use interop::webrtc_rs::{
-    Config, Kind, Packet, PeerConnection, RTCDtlsRole, SendTrack, SrtpProtectionProfile,
-    rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
+    Config, Kind, Packet, PeerConnection, SendTrack,
     rtp::{
         codec::vp8::{Vp8Packet, Vp8Payloader},
         packetizer::{Depacketizer, Payloader},
@@ -23,13 +20,12 @@ use interop::webrtc_rs::{
 };
 use protocol::{ParticipantSid, TrackSid};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use rig::Rig;
 use sfu::{
-    AudioFeatures, Command, Event, MediaKind, MediaSections, PeerPermissions, PublishedTrack,
-    TrackSetting,
+    AudioFeatures, Command, DisconnectReason, Event, LayerSize, MediaKind, MediaSections,
+    PeerPermissions, PublishedTrack, SpatialLayer, TrackSetting,
 };
 
-const SECOND: Duration = Duration::from_secs(1);
+pub const SECOND: Duration = Duration::from_secs(1);
 const STEP: Duration = Duration::from_millis(1);
 const ADDRESS: &str = "203.0.113.7:40000";
 const SECOND_ADDRESS: &str = "203.0.113.7:40001";
@@ -38,6 +34,7 @@ const SECOND_ADDRESS: &str = "203.0.113.7:40001";
 struct Source {
     kind: Kind,
     track: SendTrack,
+    size: PictureSize,
     payloader: Vp8Payloader,
     next: Instant,
     count: usize,
@@ -45,40 +42,45 @@ struct Source {
 }
 
 /// A participant on webrtc-rs.
-struct Guest {
-    sid: ParticipantSid,
+pub struct Guest {
+    pub sid: ParticipantSid,
     /// With which it publishes; and receives, where there is no other.
-    connection: PeerConnection,
-    subscriber: Option<PeerConnection>,
+    pub connection: PeerConnection,
+    pub subscriber: Option<PeerConnection>,
     /// Tracks that it receives, by section.
-    tracks: BTreeMap<String, TrackSid>,
-    packets: BTreeMap<String, Vec<Packet>>,
+    pub tracks: BTreeMap<String, TrackSid>,
+    pub packets: BTreeMap<String, Vec<Packet>>,
     sources: Vec<Source>,
-    connected: usize,
+    pub connected: usize,
+    pub disconnected: Option<DisconnectReason>,
     /// The last offer and answer of its (first) connection.
-    offer: String,
-    answer: String,
+    pub offer: String,
+    pub answer: String,
+    /// Our last offer to its second one.
+    pub offered: String,
     offer_id: u32,
     /// Its offers say this instead of `a=setup:actpass`.
-    setup: Option<&'static str>,
+    pub setup: Option<&'static str>,
     next_ssrc: u32,
 }
 
-struct Meeting {
-    rig: Rig,
-    guest: Guest,
+pub struct Meeting {
+    pub rig: Rig,
+    pub guest: Guest,
     /// What the participant on str0m publishes.
-    voice: TrackSid,
-    picture: TrackSid,
+    pub voice: TrackSid,
+    pub picture: TrackSid,
     /// Share of the guest's datagrams that get lost, both ways.
-    loss: f64,
+    pub loss: f64,
+    /// So many of the guest's next DTLS datagrams are lost; for ours see [`Rig::lost_dtls`].
+    pub lost_dtls: usize,
     rng: StdRng,
     events_seen: usize,
 }
 
 impl Meeting {
     /// Somebody on str0m publishes a voice and a picture; then somebody on webrtc-rs joins.
-    fn new(config: &Config, two: bool) -> Self {
+    pub fn new(config: &Config, two: bool) -> Self {
         let mut rig = Rig::new(1);
         rig.packets = true;
         let host = rig.join();
@@ -98,8 +100,10 @@ impl Meeting {
             packets: BTreeMap::new(),
             sources: Vec::new(),
             connected: 0,
+            disconnected: None,
             offer: String::new(),
             answer: String::new(),
+            offered: String::new(),
             offer_id: 0,
             setup: None,
             next_ssrc: 1000,
@@ -133,6 +137,7 @@ impl Meeting {
             voice,
             picture,
             loss: 0.0,
+            lost_dtls: 0,
             rng,
             events_seen,
         };
@@ -157,39 +162,71 @@ impl Meeting {
     }
 
     /// The guest publishes one more track, from its next offer on.
-    fn publish(&mut self, kind: Kind) -> TrackSid {
-        let sid = TrackSid::random("", &mut self.rng);
-        let cid = format!("cid-{}", sid.as_str());
+    pub fn publish(&mut self, kind: Kind) -> TrackSid {
+        let (sid, cid) = self.announce(kind, Vec::new());
         let guest = &mut self.guest;
         let track = guest.connection.add_track(kind, &cid, guest.next_ssrc);
+        guest.next_ssrc += 10;
+        self.play_from_now(kind, track.unwrap(), PictureSize::Medium);
+        sid
+    }
+
+    /// The guest publishes one more picture, in three layers.
+    pub fn publish_simulcast(&mut self) -> TrackSid {
+        let layers = [SpatialLayer::Low, SpatialLayer::Medium, SpatialLayer::High];
+        let sizes = layers.into_iter().zip(PictureSize::ALL);
+        let sizes = sizes.map(|(layer, size)| LayerSize {
+            layer,
+            width: size.pixels().0.into(),
+            height: size.pixels().1.into(),
+        });
+        let (sid, cid) = self.announce(Kind::Video, sizes.collect());
+        let guest = &mut self.guest;
+        let rids = ["q", "h", "f"];
+        let tracks = guest
+            .connection
+            .add_simulcast_track(&cid, &rids, guest.next_ssrc);
+        guest.next_ssrc += 10;
+        for (track, size) in tracks.unwrap().into_iter().zip(PictureSize::ALL) {
+            self.play_from_now(Kind::Video, track, size);
+        }
+        sid
+    }
+
+    fn play_from_now(&mut self, kind: Kind, track: SendTrack, size: PictureSize) {
         let mut payloader = Vp8Payloader::default();
         payloader.enable_picture_id = true;
-        guest.next_ssrc += 10;
-        guest.sources.push(Source {
+        self.guest.sources.push(Source {
             kind,
-            track: track.unwrap(),
+            track,
+            size,
             payloader,
             next: self.rig.now,
             count: 0,
             timestamp: 0,
         });
+    }
+
+    fn announce(&mut self, kind: Kind, layers: Vec<LayerSize>) -> (TrackSid, String) {
+        let sid = TrackSid::random("", &mut self.rng);
+        let cid = format!("cid-{}", sid.as_str());
         let track = PublishedTrack {
             sid,
             kind: match kind {
                 Kind::Audio => MediaKind::Audio,
                 Kind::Video => MediaKind::Video,
             },
-            cids: vec![cid],
+            cids: vec![cid.clone()],
             stream: "camera".into(),
             muted: false,
             audio: AudioFeatures::default(),
             mime_type: String::new(),
             backup_of: None,
-            layers: Vec::new(),
+            layers,
         };
-        let peer = guest.sid;
+        let peer = self.guest.sid;
         self.rig.command(Command::Publish { peer, track });
-        sid
+        (sid, cid)
     }
 
     fn add_sections(&mut self, missing: MediaSections) {
@@ -201,7 +238,7 @@ impl Meeting {
         }
     }
 
-    fn offer(&mut self, restart_ice: bool) {
+    pub fn offer(&mut self, restart_ice: bool) {
         let guest = &mut self.guest;
         let mut sdp = guest
             .connection
@@ -251,6 +288,7 @@ impl Meeting {
                     self.guest.tracks = mid_to_track.into_iter().collect();
                     let subscriber = self.guest.subscriber.as_mut().unwrap();
                     let answer = subscriber.accept_offer(&sdp, now).unwrap();
+                    self.guest.offered = sdp;
                     let answer = Command::answer(peer, id, &answer);
                     self.rig
                         .command(answer.expect("an answer that we can read"));
@@ -265,14 +303,14 @@ impl Meeting {
                 Event::TrackBound { peer, track, .. } if peer != sid => self.subscribe(track),
                 Event::Connected { peer } if peer == sid => self.guest.connected += 1,
                 Event::Disconnected { peer, reason } if peer == sid => {
-                    panic!("disconnected: {reason:?}");
+                    self.guest.disconnected = Some(reason);
                 }
                 _ => {}
             }
         }
     }
 
-    fn run(&mut self, duration: Duration) {
+    pub fn run(&mut self, duration: Duration) {
         let end = self.rig.now + duration;
         while self.rig.now < end {
             self.rig.run(STEP);
@@ -310,7 +348,9 @@ impl Meeting {
             }
         }
         for (from, bytes) in sent {
-            if !self.rng.random_bool(self.loss) {
+            if self.lost_dtls > 0 && (20..64).contains(&bytes[0]) {
+                self.lost_dtls -= 1;
+            } else if !self.rng.random_bool(self.loss) {
                 self.rig.inject(from, &bytes);
             }
         }
@@ -331,7 +371,7 @@ impl Meeting {
             let (frames, ticks, wait) = match source.kind {
                 Kind::Audio => (tone(), 960, Duration::from_millis(20)),
                 Kind::Video => (
-                    moving_picture(PictureSize::Medium),
+                    moving_picture(source.size),
                     3000,
                     Duration::from_micros(33_333),
                 ),
@@ -358,7 +398,7 @@ impl Meeting {
     }
 
     /// What the guest got of a track.
-    fn got(&self, track: TrackSid) -> Vec<Piece> {
+    pub fn got(&self, track: TrackSid) -> Vec<Piece> {
         let mid = self.guest.tracks.iter().find(|(_, sid)| **sid == track);
         let packets = mid.and_then(|(mid, _)| self.guest.packets.get(mid));
         let packets = packets.into_iter().flatten();
@@ -373,7 +413,7 @@ impl Meeting {
     }
 
     /// What the participant on str0m got of a track.
-    fn host_got(&self, track: TrackSid) -> Vec<Piece> {
+    pub fn host_got(&self, track: TrackSid) -> Vec<Piece> {
         let host = &self.rig.participants[0];
         let mid = host.tracks.iter().find(|(_, sid)| **sid == track);
         let Some((mid, _)) = mid else {
@@ -391,7 +431,7 @@ impl Meeting {
     }
 
     /// Everybody got what the others sent, byte for byte, at least as much as in so many seconds.
-    fn assert_all_have_all(&self, own: TrackSid, camera: TrackSid, seconds: usize) {
+    pub fn assert_all_have_all(&self, own: TrackSid, camera: TrackSid, seconds: usize) {
         let sides = [
             ("guest", self.got(self.voice), self.got(self.picture)),
             ("host", self.host_got(own), self.host_got(camera)),
@@ -413,7 +453,7 @@ impl Meeting {
 
 /// The same of a packet, whoever received it.
 #[derive(Debug, Clone)]
-struct Piece {
+pub struct Piece {
     sequence: u16,
     timestamp: u32,
     marker: bool,
@@ -446,7 +486,7 @@ fn lost(packets: &[(u64, &Piece)]) -> usize {
 }
 
 /// Frames of the tone, and how many are missing. Panics at one that nobody sent.
-fn heard(packets: &[Piece]) -> (usize, usize) {
+pub fn heard(packets: &[Piece]) -> (usize, usize) {
     let sent: BTreeSet<_> = tone().into_iter().collect();
     let packets = in_order(packets);
     for (_, packet) in &packets {
@@ -459,8 +499,9 @@ fn heard(packets: &[Piece]) -> (usize, usize) {
 }
 
 /// Whole pictures, and how many packets are missing. Panics at a whole picture that nobody sent.
-fn seen(packets: &[Piece]) -> (usize, usize) {
-    let sent: BTreeSet<_> = moving_picture(PictureSize::Medium).into_iter().collect();
+pub fn seen(packets: &[Piece]) -> (usize, usize) {
+    let sent = PictureSize::ALL.into_iter().flat_map(moving_picture);
+    let sent: BTreeSet<_> = sent.collect();
     let packets = in_order(packets);
     let mut whole = 0;
     for picture in packets.chunk_by(|(_, a), (_, b)| a.timestamp == b.timestamp) {
@@ -479,158 +520,4 @@ fn seen(packets: &[Piece]) -> (usize, usize) {
         }
     }
     (whole, lost(&packets))
-}
-
-/// One after the other: who begins DTLS, and on how many PeerConnections.
-fn meet(config: &Config, two: bool, setup: Option<&'static str>) -> Meeting {
-    let mut meeting = Meeting::new(config, two);
-    meeting.guest.setup = setup;
-    let own = meeting.publish(Kind::Audio);
-    let camera = meeting.publish(Kind::Video);
-    meeting.offer(false);
-    meeting.run(3 * SECOND);
-    assert!(meeting.guest.connection.is_connected());
-    assert_eq!(meeting.guest.connected, 1);
-    meeting.assert_all_have_all(own, camera, 2);
-    meeting
-}
-
-#[test]
-fn they_hear_and_see_each_other_whoever_begins_dtls() {
-    // It offers `actpass`, and begins.
-    let meeting = meet(&Config::default(), false, None);
-    assert!(meeting.guest.answer.contains("a=setup:passive"));
-    // It insists that we begin.
-    let meeting = meet(&Config::default(), false, Some("a=setup:passive"));
-    assert!(meeting.guest.answer.contains("a=setup:active"));
-}
-
-#[test]
-fn they_hear_and_see_each_other_where_it_answers_our_offers() {
-    for role in [None, Some(RTCDtlsRole::Client), Some(RTCDtlsRole::Server)] {
-        let config = Config {
-            dtls_role: role,
-            ..Config::default()
-        };
-        meet(&config, true, None);
-    }
-}
-
-#[test]
-fn they_hear_and_see_each_other_under_each_protection_profile() {
-    for profile in [
-        SrtpProtectionProfile::Srtp_Aead_Aes_256_Gcm,
-        SrtpProtectionProfile::Srtp_Aead_Aes_128_Gcm,
-        SrtpProtectionProfile::Srtp_Aes128_Cm_Hmac_Sha1_80,
-    ] {
-        let config = Config {
-            profile: Some(profile),
-            ..Config::default()
-        };
-        meet(&config, false, None);
-        meet(&config, false, Some("a=setup:passive"));
-    }
-}
-
-#[test]
-fn tracks_that_come_later_arrive() {
-    let mut meeting = meet(&Config::default(), false, None);
-    let before = meeting.rig.published(0);
-    let own = meeting.publish(Kind::Video);
-    meeting.offer(false);
-    let other = meeting.rig.publish(0, ClientKind::Video, &[]);
-    assert!(!before.contains(&other));
-    meeting.run(3 * SECOND);
-    for (who, got) in [
-        ("guest", meeting.got(other)),
-        ("host", meeting.host_got(own)),
-    ] {
-        let (pictures, broken) = seen(&got);
-        assert!(
-            pictures > 60 && broken == 0,
-            "{who}: {pictures}, {broken} broken"
-        );
-    }
-}
-
-#[test]
-fn media_goes_on_through_an_ice_restart() {
-    let mut meeting = meet(&Config::default(), false, None);
-    let (voice, picture) = (meeting.voice, meeting.picture);
-    let ufrag = |sdp: &str| {
-        let line = sdp.lines().find(|line| line.starts_with("a=ice-ufrag:"));
-        line.unwrap().to_owned()
-    };
-    let before = (ufrag(&meeting.guest.offer), ufrag(&meeting.guest.answer));
-    let had = (meeting.got(voice).len(), meeting.got(picture).len());
-    meeting.offer(true);
-    let after = (ufrag(&meeting.guest.offer), ufrag(&meeting.guest.answer));
-    assert!(before.0 != after.0 && before.1 != after.1);
-    meeting.run(40 * SECOND);
-    assert!(meeting.guest.connection.is_connected());
-    let (heard, _) = heard(&meeting.got(voice)[had.0..]);
-    assert!(heard > 35 * 50, "{heard} voice packets");
-    let (seen, _) = seen(&meeting.got(picture)[had.1..]);
-    assert!(seen > 35 * 30, "{seen} pictures");
-}
-
-#[test]
-fn what_a_network_loses_is_sent_again_both_ways() {
-    let mut meeting = meet(&Config::default(), false, None);
-    let picture = meeting.picture;
-    let own = meeting.publish(Kind::Video);
-    meeting.offer(false);
-    meeting.loss = 0.03;
-    meeting.run(10 * SECOND);
-    meeting.loss = 0.0;
-    meeting.run(SECOND);
-    for (who, got) in [
-        ("guest", meeting.got(picture)),
-        ("host", meeting.host_got(own)),
-    ] {
-        let (pictures, missing) = seen(&got);
-        assert!(
-            pictures > 10 * 27 && missing == 0,
-            "{who}: {pictures} pictures, {missing} packets missing"
-        );
-    }
-    assert!(meeting.guest.connection.feedback().nacks > 0);
-}
-
-#[test]
-fn key_frames_are_asked_for_both_ways() {
-    let mut meeting = meet(&Config::default(), false, None);
-    let picture = meeting.picture;
-    let own = meeting.publish(Kind::Video);
-    meeting.offer(false);
-    meeting.run(SECOND);
-    let before = meeting.guest.connection.feedback().key_frame_requests;
-    // Who comes in the middle of a picture needs one.
-    let late = meeting.rig.join();
-    let peer = meeting.rig.participants[late].sid;
-    meeting.rig.command(Command::Subscribe {
-        peer,
-        track: own,
-        setting: TrackSetting::default(),
-    });
-    meeting.run(SECOND);
-    assert!(meeting.guest.connection.feedback().key_frame_requests > before);
-    let now = meeting.rig.now;
-
-    let sections = &meeting.guest.tracks;
-    let (mid, _) = sections.iter().find(|(_, sid)| **sid == picture).unwrap();
-    let mid = mid.clone();
-    let media_ssrc = meeting.guest.packets[&mid][0].header.ssrc;
-    let before = meeting.rig.participants[0].key_frame_requests;
-    let request = PictureLossIndication {
-        sender_ssrc: 1,
-        media_ssrc,
-    };
-    meeting
-        .guest
-        .connection
-        .write_rtcp(&mid, Box::new(request), now)
-        .unwrap();
-    meeting.run(SECOND);
-    assert!(meeting.rig.participants[0].key_frame_requests > before);
 }
