@@ -51,7 +51,7 @@ use rtcp::{
 };
 
 pub use rtc::{
-    dtls::extension::extension_use_srtp::SrtpProtectionProfile,
+    dtls::{cipher_suite::CipherSuiteId, extension::extension_use_srtp::SrtpProtectionProfile},
     peer_connection::transport::RTCDtlsRole,
     rtcp,
     rtp::{self, Packet},
@@ -108,6 +108,8 @@ pub struct Config {
     pub dtls_role: Option<RTCDtlsRole>,
     /// The only protection profile; `None`: those that it likes.
     pub profile: Option<SrtpProtectionProfile>,
+    /// The only cipher suite of DTLS; `None`: those that it likes.
+    pub suite: Option<CipherSuiteId>,
 }
 
 /// An `RTCPeerConnection` with one UDP socket.
@@ -144,6 +146,9 @@ impl PeerConnection {
         }
         if let Some(profile) = config.profile {
             settings = settings.with_srtp_protection_profiles(vec![profile]);
+        }
+        if let Some(suite) = config.suite {
+            settings = settings.with_dtls_cipher_suites(vec![suite]);
         }
         let mut inner = RTCPeerConnectionBuilder::new()
             .with_media_engine(media)
@@ -261,7 +266,6 @@ impl PeerConnection {
     pub fn create_offer(&mut self, restart_ice: bool, now: Instant) -> Result<String, Error> {
         let options = RTCOfferOptions {
             ice_restart: restart_ice,
-            ..RTCOfferOptions::default()
         };
         let offer = self.inner.create_offer(Some(options))?;
         self.inner.set_local_description(now, offer.clone())?;

@@ -6,7 +6,7 @@ mod rig;
 
 use client::media::MediaKind as ClientKind;
 use interop::webrtc_rs::{
-    Config, Kind, RTCDtlsRole, SrtpProtectionProfile,
+    CipherSuiteId, Config, Kind, RTCDtlsRole, SrtpProtectionProfile,
     rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
 };
 use meeting::{Meeting, SECOND, heard, seen};
@@ -23,6 +23,7 @@ fn meet(config: &Config, two: bool, setup: Option<&'static str>) -> Meeting {
     assert!(meeting.guest.connection.is_connected());
     assert_eq!(meeting.guest.connected, 1);
     assert_eq!(meeting.guest.disconnected, None);
+    assert_eq!(meeting.guest.failures, Vec::<String>::new());
     meeting.assert_all_have_all(own, camera, 2);
     meeting
 }
@@ -61,6 +62,31 @@ fn they_hear_and_see_each_other_under_each_protection_profile() {
         };
         meet(&config, false, None);
         meet(&config, false, Some("a=setup:passive"));
+    }
+}
+
+#[test]
+fn they_hear_and_see_each_other_under_each_cipher_suite_that_is_not_weak() {
+    let with = |suite| Config {
+        suite: Some(suite),
+        ..Config::default()
+    };
+    for setup in [None, Some("a=setup:passive")] {
+        for suite in [
+            CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_128_Gcm_Sha256,
+            CipherSuiteId::Tls_Ecdhe_Ecdsa_With_ChaCha20_Poly1305_Sha256,
+        ] {
+            meet(&with(suite), false, setup);
+        }
+        let cbc = with(CipherSuiteId::Tls_Ecdhe_Ecdsa_With_Aes_256_Cbc_Sha);
+        let mut meeting = Meeting::new(&cbc, false);
+        meeting.guest.setup = setup;
+        meeting.publish(Kind::Audio);
+        meeting.offer(false);
+        meeting.run(20 * SECOND);
+        assert_eq!(meeting.guest.connected, 0);
+        assert!(!meeting.guest.connection.is_connected());
+        assert_ne!(meeting.guest.disconnected, None);
     }
 }
 

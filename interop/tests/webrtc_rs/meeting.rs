@@ -53,6 +53,8 @@ pub struct Guest {
     sources: Vec<Source>,
     pub connected: usize,
     pub disconnected: Option<DisconnectReason>,
+    /// What webrtc-rs complained of.
+    pub failures: Vec<String>,
     /// The last offer and answer of its (first) connection.
     pub offer: String,
     pub answer: String,
@@ -101,6 +103,7 @@ impl Meeting {
             sources: Vec::new(),
             connected: 0,
             disconnected: None,
+            failures: Vec::new(),
             offer: String::new(),
             answer: String::new(),
             offered: String::new(),
@@ -325,6 +328,7 @@ impl Meeting {
     fn exchange(&mut self) {
         let now = self.rig.now;
         let mut sent = Vec::new();
+        let mut failures = Vec::new();
         let guest = &mut self.guest;
         for connection in std::iter::once(&mut guest.connection).chain(&mut guest.subscriber) {
             let local = connection.local();
@@ -332,11 +336,15 @@ impl Meeting {
             for bytes in arrived {
                 if !self.rng.random_bool(self.loss) {
                     let server = self.rig.server();
-                    connection.handle_datagram(server, &bytes, now).unwrap();
+                    let handled = connection.handle_datagram(server, &bytes, now);
+                    failures.extend(handled.err());
                 }
             }
             while connection.poll_timeout().is_some_and(|at| at <= now) {
-                connection.handle_timeout(now).unwrap();
+                failures.extend(connection.handle_timeout(now).err());
+                if !failures.is_empty() {
+                    break;
+                }
             }
             connection.poll();
             while let Some((to, bytes)) = connection.poll_transmit() {
@@ -347,6 +355,8 @@ impl Meeting {
                 guest.packets.entry(mid).or_default().push(packet);
             }
         }
+        let failures = failures.into_iter().map(|failure| failure.to_string());
+        guest.failures.extend(failures);
         for (from, bytes) in sent {
             if self.lost_dtls > 0 && (20..64).contains(&bytes[0]) {
                 self.lost_dtls -= 1;
