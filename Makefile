@@ -16,6 +16,8 @@ FUZZED := $(or $(TARGET),rtp)
 GO_CLIENT := $(BUILD)/go/participant
 # Where Debian has protobuf's own .proto files.
 PROTOBUF := /usr/include
+# The header of libsrtp, which comes with what is linked; tests of `interop` are the only ones that need it.
+LIBSRTP := /usr/include/srtp2/srtp.h
 # The server, the tools and the examples, with the features that `cargo test --workspace` has built all libraries with.
 BUILD_PROGRAMS := cargo build --workspace --bins --examples
 
@@ -39,6 +41,7 @@ test: ## Everything: crates, web client, and real clients in real meetings
 
 .PHONY: test-rust
 test-rust: compiler web ## The crates
+	@[ -e $(LIBSRTP) ] || .ci/apt libsrtp2-dev:libsrtp2-dev
 	cargo test --workspace
 
 .PHONY: test-web

@@ -448,9 +448,13 @@ impl SeqUnwrapper {
     }
 }
 
-/// The 64-bit number with the low 16 bits `seq` that is nearest to `reference`; never below zero.
+/// The 64-bit number with the low 16 bits `seq` that is nearest to `reference`; never below zero. Of two that are equally
+/// far it is the one in `reference`'s own round (RFC 3711, appendix A).
 pub fn nearest(reference: u64, seq: SeqNo) -> u64 {
-    let distance = i64::from(seq.since(SeqNo(reference as u16)));
+    let distance = match seq.since(SeqNo(reference as u16)) {
+        i16::MIN if (reference as u16) < 0x8000 => 0x8000,
+        distance => i64::from(distance),
+    };
     match reference.checked_add_signed(distance) {
         Some(found) => found,
         // Below zero there is no number: `seq` can only be of the next round.

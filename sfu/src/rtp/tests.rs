@@ -160,6 +160,20 @@ fn unwrapping_survives_wraps_and_reordering() {
     assert_eq!(nearest(3, SeqNo(65_000)), 65_000, "never negative");
 }
 
+#[test]
+fn half_the_number_space_away_is_in_the_same_round() {
+    for (reference, seq, found) in [
+        (0x1_0000, 0x8000, 0x1_8000),
+        (0x1_7FFF, 0xFFFF, 0x1_FFFF),
+        (0x1_8000, 0, 0x1_0000),
+        (0x1_FFFF, 0x7FFF, 0x1_7FFF),
+        (0x8000, 0, 0),
+        (0, 0x8000, 0x8000),
+    ] {
+        assert_eq!(nearest(reference, SeqNo(seq)), found, "{reference:#x}");
+    }
+}
+
 proptest! {
     #[test]
     fn what_is_written_is_read(
