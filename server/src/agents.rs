@@ -10,6 +10,7 @@ use std::{
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
+use node::RoomKey;
 use protocol::{
     RoomName, RoomSid,
     error::Error,
@@ -255,7 +256,7 @@ impl AgentsTask {
                             revoke_before: None,
                         };
                         // The agent may have left meanwhile.
-                        let _ = rooms.call(&room, removal).await;
+                        let _ = rooms.call(&RoomKey::from(room), removal).await;
                     });
                 }
             }

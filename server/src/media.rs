@@ -19,7 +19,7 @@ use std::{
 };
 
 use protocol::RoomSid;
-use sfu::{Command, Event, Negotiator, stats::Stats};
+use sfu::{Command, Event, stats::Stats};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
@@ -274,13 +274,6 @@ impl Media {
     pub fn shards(&self) -> &[ShardHandle] {
         &self.shards
     }
-
-    /// The shard that a new room is best placed on, given how many rooms each holds already.
-    pub fn least_loaded(&self, rooms: &[usize]) -> usize {
-        // A room that has just been opened has nobody in it yet, but will: it counts as one participant.
-        let load = |index: &usize| self.shards[*index].figures.peers.load(Relaxed) + rooms[*index];
-        (0..self.shards.len()).min_by_key(load).unwrap_or(0)
-    }
 }
 
 impl ShardHandle {
@@ -319,12 +312,17 @@ impl ShardHandle {
         self.send(ToShard::Open(room, events));
     }
 
-    /// A negotiator for a room of this shard.
-    pub fn negotiator(&self) -> Negotiator {
-        Negotiator::new(&self.config, rand::random())
+    /// The configuration of the shard.
+    pub fn config(&self) -> &sfu::Config {
+        &self.config
     }
 
-    /// Carries out commands of a room's negotiator, in their order: the thread is woken once for all of them.
+    /// Number of participants, as the thread counted them last.
+    pub fn participants(&self) -> usize {
+        self.figures.peers.load(Relaxed)
+    }
+
+    /// Carries out commands of a room, in their order: the thread is woken once for all of them.
     pub fn command(&self, commands: impl IntoIterator<Item = Command>) {
         for command in commands {
             // Sending fails only once the thread has been told to stop.
@@ -454,16 +452,15 @@ mod tests {
     }
 
     #[test]
-    fn a_room_goes_where_the_fewest_are() {
+    fn participants_are_counted_when_they_are_on_the_shard() {
         let media = media(2);
         let mut rng = StdRng::seed_from_u64(2);
-        assert_eq!(media.least_loaded(&[0, 0]), 0);
-        assert_eq!(media.least_loaded(&[1, 0]), 1);
         let room = RoomSid::random(&mut rng);
         join(&media.shards()[1], room, ParticipantSid::random(&mut rng));
         join(&media.shards()[1], room, ParticipantSid::random(&mut rng));
         assert_eq!(media.shards()[1].stats().unwrap().peers, 2);
-        assert_eq!(media.least_loaded(&[1, 0]), 0);
+        let participants = media.shards().iter().map(ShardHandle::participants);
+        assert_eq!(participants.collect::<Vec<_>>(), [0, 2]);
     }
 
     #[test]

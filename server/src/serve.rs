@@ -9,6 +9,7 @@ use std::{
 };
 
 use anyhow::Context;
+use node::Limits;
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
     sync::mpsc,
@@ -27,7 +28,7 @@ use crate::{
     metrics::{Exporter, Metrics},
     networks::Networks,
     per_address::PerAddress,
-    rooms::{RoomLimits, Rooms},
+    rooms::Rooms,
     udp::MediaSockets,
     webhooks::Webhooks,
 };
@@ -73,7 +74,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let rooms = Rooms::new(
         media.clone(),
         room_config,
-        RoomLimits {
+        Limits {
             all: config.limits.max_rooms,
             per_key: config.limits.max_rooms_per_key,
         },

@@ -11,10 +11,10 @@
 //!                             RoomOutput::ToSession            RoomInput::Media
 //! ```
 //!
-//! The owner keeps: the order of messages on each of these arrows; a map from [`SessionId`] to the session's mailbox; a
-//! map from `ParticipantSid` to the room for events of the shard (learnt from `AddPeer`, `AddRelayedPeer` and
-//! `RemovePeer` passing by in [`RoomOutput::ToMedia`]); a map from `RoomSid` to the room for messages between rooms. A
-//! session whose client does not read is closed by the owner (`Session::handle_closed`).
+//! The owner (the crate `node`) keeps: the order of messages on each of these arrows; a map from [`SessionId`] to the
+//! session's mailbox; a map from `ParticipantSid` to the room for events of the shard (learnt from `AddPeer`,
+//! `AddRelayedPeer` and `RemovePeer` passing by); a map from `RoomSid` to the room for messages between rooms. A session
+//! whose client does not read is closed by the owner (`Session::handle_closed`).
 
 use std::sync::Arc;
 
@@ -32,7 +32,7 @@ use serde::Deserialize;
 use crate::{forwarded_participant::ForwardedParticipant, room_news::RoomNews};
 
 /// One signal connection (not one participant: a resumed participant has a new session). Chosen by the owner, never
-/// used twice in a process.
+/// used twice in a process; a connection that was opened later has a higher one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
 
@@ -172,7 +172,7 @@ pub struct Response {
 
 /// The subject of which a message says everything: a newer message of the same subject replaces it, where the client
 /// has not got it yet.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Subject {
     /// Another participant, by its sid.
     Participant(Arc<str>),

@@ -6,7 +6,8 @@ use protocol::{RoomName, error::Error, livekit};
 use signaling::{ApiCall, ApiReply};
 
 use crate::{
-    media::Kind, node::Outbox, person::Person, scenario::MICROPHONES, verdict::wrongs, world::World,
+    media::Kind, person::Person, scenario::MICROPHONES, server::Outbox, verdict::wrongs,
+    world::World,
 };
 
 /// The time in which everybody hears that somebody is not forwarded any more.
@@ -115,7 +116,7 @@ impl World {
     /// The room, opened if it is not open.
     pub fn open(&mut self, room: &RoomName) -> Result<Box<livekit::Room>, Error> {
         let mut out = Outbox::default();
-        let opened = self.node.opened(room, self.now, &mut out);
+        let opened = self.server.opened(room, self.now, &mut out);
         self.post(out);
         match opened? {
             ApiReply::Room(room) => Ok(room),

@@ -1,5 +1,7 @@
-//! The whole system on one thread: shards, rooms, sessions and native clients under a virtual clock and a virtual
-//! network.
+//! The whole system but the shell, on one thread: shards, rooms, sessions and native clients under a virtual clock and a
+//! virtual network.
+//!
+//! The server is the switchboard of `node`, as in the shell, with tasks and threads whose turns come when the seed says.
 //!
 //! One seed is one run: [`Scenario::draw`] decides who is there, on which networks, and what happens; [`run`] plays it,
 //! ends with a quiet time on good networks, and asks what people would notice: does everybody hear and see everybody
@@ -16,10 +18,10 @@ mod log;
 mod media;
 mod moderate;
 mod network;
-mod node;
 pub mod os;
 mod person;
 mod scenario;
+mod server;
 mod verdict;
 mod world;
 
@@ -30,6 +32,7 @@ use std::{
 };
 
 pub use scenario::Scenario;
+pub use server::Met;
 
 use log::{Listener, Log};
 use world::World;
@@ -47,6 +50,8 @@ pub struct Outcome {
     pub lasted: Duration,
     /// The time in the quiet until everybody had everybody.
     pub recovery: Duration,
+    /// What happened that is rare.
+    pub met: Met,
 }
 
 /// Runs a seed on a thread of its own. `print` prints what happens, and log lines of the code under test up to that
@@ -58,6 +63,7 @@ pub fn run(seed: u64, print: Option<tracing::Level>) -> Outcome {
         digest: 0,
         lasted: Duration::ZERO,
         recovery: Duration::ZERO,
+        met: Met::default(),
     };
     simulate(seed, print, move || {
         play(seed, &Scenario::draw(seed), print.is_some())
@@ -96,6 +102,7 @@ fn play(seed: u64, scenario: &Scenario, verbose: bool) -> Outcome {
         digest: world.log.digest(),
         lasted: world.now - world.start,
         recovery,
+        met: world.server.met(),
     }
 }
 
@@ -130,7 +137,8 @@ mod tests {
     use super::*;
     use media::Kind;
     use network::Profile;
-    use scenario::{Action, Cast, Moderation};
+    use scenario::{Action, Cast, Moderation, Stop};
+    use server::Pace;
 
     const SECOND: Duration = Duration::from_secs(1);
 
@@ -149,6 +157,10 @@ mod tests {
         network: Profile,
         what: Vec<(Duration, Action)>,
     ) -> Vec<String> {
+        run(scenario(rooms, network, what)).complaints
+    }
+
+    fn scenario(rooms: [usize; 3], network: Profile, what: Vec<(Duration, Action)>) -> Scenario {
         let cast = move |room| Cast {
             room,
             offer_with_join: true,
@@ -161,14 +173,19 @@ mod tests {
             .map(|person| (Duration::ZERO, person, Action::Join))
             .collect();
         script.extend(what.into_iter().map(|(at, what)| (at, 2, what)));
-        let scenario = Scenario {
+        Scenario {
             shards: 2,
             relay_loss: 0.0,
             cast: rooms.map(cast).into(),
             script,
             quiet_from: 8 * SECOND,
-        };
-        simulate(1, None, move || play(1, &scenario, false).complaints).unwrap()
+            pace: Pace::IDLE,
+            stops: None,
+        }
+    }
+
+    fn run(scenario: Scenario) -> Outcome {
+        simulate(1, None, move || play(1, &scenario, false)).unwrap()
     }
 
     #[test]
@@ -241,6 +258,42 @@ mod tests {
                 .any(|complaint| complaint.contains("1 did not hear 3 of 2")),
             "{complaints:?}"
         );
+    }
+
+    #[test]
+    fn who_does_not_read_loses_its_session_and_comes_back() {
+        let stall = vec![(4 * SECOND, Action::StallWire(6 * SECOND))];
+        let mut scenario = scenario([0; 3], Profile::GOOD, stall);
+        scenario.pace.mailbox.messages = 4;
+        let mute = |at, person| (Duration::from_millis(at), person, Action::ToggleMute(0));
+        let toggles = (0..12).map(|n| mute(4_200 + n * 300, n as usize % 2));
+        scenario.script.extend(toggles);
+        scenario.script.sort_by_key(|(at, ..)| *at);
+        let outcome = run(scenario);
+        assert_eq!(outcome.complaints, Vec::<String>::new());
+        assert_eq!(outcome.met.overflows, 1);
+    }
+
+    #[test]
+    fn a_shard_that_is_lost_is_missed_for_a_moment_only() {
+        let lost = vec![(5 * SECOND, Action::RestartShard(0))];
+        let outcome = run(scenario([0; 3], Profile::GOOD, lost));
+        assert_eq!(outcome.complaints, Vec::<String>::new());
+        assert_eq!(outcome.met.restarts, 1);
+    }
+
+    #[test]
+    fn a_server_that_stops_leaves_nobody_behind_who_was_coming_in() {
+        let mut scenario = scenario([0; 3], Profile::GOOD, Vec::new());
+        scenario.pace.waits = 0.3;
+        scenario.pace.longest = Duration::from_millis(5);
+        scenario.stops = Some(Stop {
+            reload: vec![0, 1, 2],
+            after: Duration::from_millis(5),
+        });
+        let outcome = run(scenario);
+        assert_eq!(outcome.complaints, Vec::<String>::new());
+        assert!(outcome.met.refused > 0, "{:?}", outcome.met);
     }
 
     #[test]

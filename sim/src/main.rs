@@ -44,6 +44,7 @@ fn sweep(first: u64, count: u64) -> ExitCode {
     let next = AtomicU64::new(first);
     let failed = Mutex::new(Vec::new());
     let done = AtomicU64::new(0);
+    let met = Mutex::new(sim::Met::default());
     let (virtual_ms, slowest) = (AtomicU64::new(0), Mutex::new((Duration::ZERO, 0)));
     std::thread::scope(|scope| {
         for _ in 0..std::thread::available_parallelism().map_or(2, usize::from) {
@@ -55,6 +56,9 @@ fn sweep(first: u64, count: u64) -> ExitCode {
                     }
                     let outcome = sim::run(seed, None);
                     virtual_ms.fetch_add(outcome.lasted.as_millis() as u64, Relaxed);
+                    if let Ok(mut met) = met.lock() {
+                        met.add(outcome.met);
+                    }
                     if let Ok(mut slowest) = slowest.lock() {
                         *slowest = (*slowest).max((outcome.recovery, seed));
                     }
@@ -88,6 +92,7 @@ fn sweep(first: u64, count: u64) -> ExitCode {
         started.elapsed().as_secs_f64(),
         recovery.as_secs_f64()
     );
+    println!("met: {:?}", met.into_inner().unwrap_or_default());
     if !failed.is_empty() {
         println!("failed: {failed:?}; run one again with: SEED=n cargo run -p sim");
     }

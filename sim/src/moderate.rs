@@ -10,7 +10,7 @@ use protocol::{
 use signaling::{ApiCall, ApiReply};
 
 use crate::{
-    forward::other_room, media::parse_name, node::Outbox, scenario::Moderation, world::World,
+    forward::other_room, media::parse_name, scenario::Moderation, server::Outbox, world::World,
 };
 
 /// The time until somebody receives who may receive again.
@@ -43,6 +43,14 @@ impl World {
             Moderation::Move => self.move_person(person),
             Moderation::Forward => self.forward(person),
             Moderation::StopForwarding => self.stop_forwarding(person),
+            Moderation::DeleteRoom => {
+                let room = self.people[person].room.clone();
+                for other in self.people.iter_mut().filter(|other| other.room == room) {
+                    other.unwelcome = true;
+                }
+                self.server.delete_room(&room, self.now);
+                Ok(())
+            }
         };
         if let Err(error) = done {
             self.note(&format!("{person} was not to be had: {error}"));
@@ -79,8 +87,8 @@ impl World {
     /// Makes a call of the server API to this room.
     pub fn api_of(&mut self, room: &RoomName, call: ApiCall) -> Result<ApiReply, Error> {
         let mut out = Outbox::default();
-        let reply = self.node.api(room, call, self.now, &mut out);
-        self.node.pump(self.now, &mut out);
+        let reply = self.server.api(room, call, self.now, &mut out);
+        self.server.pump(self.now, &mut out);
         self.post(out);
         reply
     }

@@ -24,8 +24,8 @@ use speak::publish;
 use crate::{
     ear::Ear,
     media::{Kind, parse_name, read_data},
-    node::{Caller, WireId},
     scenario::Cast,
+    server::{Caller, WireId},
 };
 
 /// The waits before each attempt to dial, milliseconds: those of LiveKit's clients.
@@ -123,6 +123,8 @@ pub struct Person {
     pub talkative: bool,
     link: Link,
     attempt: usize,
+    /// The server has taken the person in this life.
+    joined: bool,
     pub data_open: bool,
     data_next: Instant,
     rng: StdRng,
@@ -168,6 +170,7 @@ impl Person {
             talkative: true,
             link: Link::Closed,
             attempt: 0,
+            joined: false,
             data_open: false,
             data_next: start,
             rng: StdRng::seed_from_u64(seed),
@@ -257,9 +260,10 @@ impl Person {
         }
     }
 
-    /// Offers anew.
+    /// Offers anew, once the first offer is the server's.
     pub fn renegotiate(&mut self, restart_ice: bool, now: Instant) {
-        if let Some(participant) = self.participant.as_mut().filter(|p| !p.has_left())
+        if self.joined
+            && let Some(participant) = self.participant.as_mut().filter(|p| !p.has_left())
             && let Err(error) = participant.renegotiate(restart_ice, now)
         {
             self.complaints.push(format!("cannot offer: {error}"));
@@ -346,6 +350,21 @@ impl Person {
         } else {
             // The client has given it up meanwhile.
             self.acts.push_back(Act::HangUp(opened));
+        }
+    }
+
+    /// The server does not take the WebSocket.
+    pub fn refused(&mut self, refused: WireId, now: Instant) {
+        if matches!(self.link, Link::Opening { wire, .. } if wire == refused) {
+            self.cut_wire(true, now);
+        }
+    }
+
+    /// The WebSocket, if it is open.
+    pub fn wire(&self) -> Option<WireId> {
+        match self.link {
+            Link::Open { wire, .. } => Some(wire),
+            _ => None,
         }
     }
 
@@ -483,7 +502,10 @@ impl Person {
     fn on_event(&mut self, event: Event, now: Instant) {
         match event {
             Event::Frame { track, frame } => return self.on_frame(track, frame, now),
-            Event::Joined(_) => self.notes.push("joined".into()),
+            Event::Joined(_) => {
+                self.joined = true;
+                self.notes.push("joined".into());
+            }
             Event::Connected => {
                 self.attempt = 0;
                 self.ear.connected(now);
@@ -582,7 +604,11 @@ impl Person {
 
     fn on_left(&mut self, reason: DisconnectReason) {
         self.notes.push(format!("left: {}", reason.as_str_name()));
-        if self.unwelcome && reason == DisconnectReason::ParticipantRemoved {
+        let expected = [
+            DisconnectReason::ParticipantRemoved,
+            DisconnectReason::RoomDeleted,
+        ];
+        if self.unwelcome && expected.contains(&reason) {
             self.present = false;
         }
         if self.present {
@@ -609,7 +635,7 @@ impl Person {
         self.end_muting(None, now);
         self.ear.deafen();
         self.wished.clear();
-        self.data_open = false;
+        (self.joined, self.data_open) = (false, false);
         self.data_sent = (0, self.data_sent.1 + 1);
     }
 

@@ -3,15 +3,19 @@
 use std::time::Duration;
 
 use client::media::Layer;
+use node::Bounds;
 use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
-use crate::{media::Kind, network::Profile};
+use crate::{media::Kind, network::Profile, server::Pace};
 
 /// The most microphones of a room: a server may leave out the quietest of more.
 pub const MICROPHONES: usize = 5;
 
 /// A mask for the seed from which forwarding is drawn.
 const FORWARDING: u64 = 0x666f_7277_6172_6400;
+
+/// A mask for the seed from which the server's own troubles are drawn.
+const TROUBLE: u64 = 0x7472_6f75_626c_6500;
 
 /// Something that happens to a person. Indices count the things that exist at that moment, and wrap.
 #[derive(Debug, Clone, PartialEq)]
@@ -62,6 +66,10 @@ pub enum Action {
     },
     /// An application does something to the person.
     Moderate(Moderation),
+    /// The client reads nothing from its WebSocket for a while.
+    StallWire(Duration),
+    /// A shard of the server is lost by a bug, whoever is on it.
+    RestartShard(usize),
 }
 
 /// An act of an application on a person through the server API.
@@ -81,6 +89,17 @@ pub enum Moderation {
     Forward,
     /// The person is not forwarded any more.
     StopForwarding,
+    /// The room that the person is in is deleted.
+    DeleteRoom,
+}
+
+/// The end of a server, with joins under way.
+#[derive(Debug, Clone)]
+pub struct Stop {
+    /// The people who reload their pages just before.
+    pub reload: Vec<usize>,
+    /// The time from then until the server is told to stop.
+    pub after: Duration,
 }
 
 /// A participant.
@@ -111,6 +130,10 @@ pub struct Scenario {
     pub script: Vec<(Duration, usize, Action)>,
     /// The time from which nothing happens any more, on good networks.
     pub quiet_from: Duration,
+    /// How quickly the server works.
+    pub pace: Pace,
+    /// In the end the server stops, before everybody has left.
+    pub stops: Option<Stop>,
 }
 
 impl Scenario {
@@ -188,12 +211,15 @@ impl Scenario {
             cast,
             script,
             quiet_from: Duration::from_millis(2_500 + busy),
+            pace: Pace::IDLE,
+            stops: None,
         };
         // Drawn from numbers of its own: the rest of a seed's run is the same with and without.
         let mut rng = StdRng::seed_from_u64(seed ^ FORWARDING);
         if rng.random_bool(0.4) {
             scenario.forward(rooms, busy, &mut rng);
         }
+        scenario.trouble(busy, &mut StdRng::seed_from_u64(seed ^ TROUBLE));
         scenario
             .script
             .sort_by_key(|(at, person, _)| (*at, *person));
@@ -235,6 +261,53 @@ impl Scenario {
                 let later = rng.random_range(at..2_000 + busy);
                 then(later, Moderation::StopForwarding);
             }
+        }
+    }
+}
+
+impl Scenario {
+    /// A server that is busy, clients that do not read, a shard that is lost, a server that stops.
+    fn trouble(&mut self, busy: u64, rng: &mut StdRng) {
+        if rng.random_bool(0.5) {
+            self.pace.waits = rng.random_range(0.02..0.4);
+            self.pace.longest = Duration::from_millis(rng.random_range(1..=10));
+        }
+        let people = self.cast.len();
+        if rng.random_bool(0.5) {
+            self.pace.mailbox = Bounds {
+                messages: rng.random_range(3..10),
+                bytes: 64 * 1024,
+            };
+            for _ in 0..rng.random_range(1..=3) {
+                let at = Duration::from_millis(rng.random_range(1_000..2_000 + busy));
+                let stall = Duration::from_millis(rng.random_range(200..12_000));
+                let person = rng.random_range(0..people);
+                self.script.push((at, person, Action::StallWire(stall)));
+            }
+        }
+        if rng.random_bool(0.15) {
+            let at = Duration::from_millis(rng.random_range(1_000..2_000 + busy));
+            let shard = rng.random_range(0..self.shards);
+            self.script.push((at, 0, Action::RestartShard(shard)));
+        }
+        if rng.random_bool(0.2) {
+            let at = rng.random_range(2_000..2_000 + busy);
+            let person = rng.random_range(0..people);
+            let delete = Action::Moderate(Moderation::DeleteRoom);
+            self.script
+                .push((Duration::from_millis(at), person, delete));
+            for _ in 0..rng.random_range(1..=people) {
+                let about = Duration::from_millis(at - 300 + rng.random_range(0..600));
+                let says_goodbye = rng.random_bool(0.7);
+                let reload = Action::Reload { says_goodbye };
+                self.script
+                    .push((about, rng.random_range(0..people), reload));
+            }
+        }
+        if rng.random_bool(0.3) {
+            let reload = (0..people).filter(|_| rng.random_bool(0.5)).collect();
+            let after = Duration::from_millis(rng.random_range(0..400));
+            self.stops = Some(Stop { reload, after });
         }
     }
 }

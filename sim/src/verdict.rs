@@ -7,6 +7,7 @@ use client::TrackSetting;
 use crate::{
     media::{Kind, PICTURE_EVERY, SOUND_EVERY, name},
     person::{Person, Source},
+    scenario::{Action, Stop},
     world::World,
 };
 
@@ -21,6 +22,9 @@ const LATELY: Duration = Duration::from_millis(500);
 
 /// The time for which that must be so.
 const STEADY: Duration = Duration::from_secs(1);
+
+/// The time in which everybody hears that the server stops.
+const TOLD: Duration = Duration::from_secs(3);
 
 /// The time for which it is then watched closely.
 const WATCHED: Duration = Duration::from_secs(3);
@@ -51,8 +55,11 @@ pub fn judge(world: &mut World) -> (Vec<String>, Duration) {
     silence_data(world);
     complaints.extend(missing_data(world));
     complaints.extend(gaps(world));
-    part(world);
-    complaints.extend(world.node.leftovers());
+    match world.stops.take() {
+        Some(stop) => complaints.extend(shut_down(world, &stop)),
+        None => part(world),
+    }
+    complaints.extend(world.server.leftovers());
     for person in &mut world.people {
         let own = person
             .complaints
@@ -60,8 +67,8 @@ pub fn judge(world: &mut World) -> (Vec<String>, Duration) {
             .chain(person.ear.complaints.drain(..));
         complaints.extend(own.map(|complaint| format!("{}: {complaint}", person.index)));
     }
-    if world.node.panics() > 0 {
-        complaints.push(format!("{} panics", world.node.panics()));
+    if world.server.panics() > 0 {
+        complaints.push(format!("{} panics", world.server.panics()));
     }
     complaints.extend(
         world
@@ -306,9 +313,29 @@ fn uncovered(from: Instant, to: Instant, mut times: Vec<(Instant, Instant)>) -> 
 /// Lets everybody leave; rooms close a while later.
 fn part(world: &mut World) {
     for index in 0..world.people.len() {
-        world.act(index, crate::scenario::Action::Leave);
+        world.act(index, Action::Leave);
     }
     world.run(Duration::from_secs(60));
+}
+
+/// Stops the server while people come in; returns what is not as it should be. Nobody finds it again.
+fn shut_down(world: &mut World, stop: &Stop) -> Vec<String> {
+    for person in &stop.reload {
+        world.act(*person, Action::Reload { says_goodbye: true });
+    }
+    world.run(stop.after);
+    world.note("the server stops");
+    world.server.close(world.now);
+    world.run(TOLD);
+    let people = world.people.iter().filter(|person| person.is_linked());
+    let complaints = people
+        .map(|person| format!("{} was not told that the server stops", person.index))
+        .collect();
+    for person in &mut world.people {
+        person.vanish(false);
+    }
+    world.run(Duration::from_secs(60));
+    complaints
 }
 
 #[cfg(test)]

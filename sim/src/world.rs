@@ -19,10 +19,10 @@ use crate::{
     log::Log,
     media::Kind,
     network::{Line, Profile, bits},
-    node::{Node, Outbox, WireId},
     os,
     person::{Act, Person, SECOND},
-    scenario::{Action, Moderation, Scenario},
+    scenario::{Action, Moderation, Scenario, Stop},
+    server::{Outbox, Server, WireId},
 };
 
 /// The least step of time: events within it are handled together, as by a real loop.
@@ -38,6 +38,9 @@ const AFTER_CUT: Duration = Duration::from_secs(9);
 /// answer.
 const AFTER_REBIND: Duration = Duration::from_secs(4);
 
+/// The time that media may need after a shard was lost: clients are told to connect anew.
+const AFTER_RESTART: Duration = Duration::from_secs(9);
+
 /// Something under way.
 #[derive(Debug)]
 enum Flight {
@@ -52,6 +55,7 @@ enum Flight {
         token: Option<String>,
     },
     Dialled(WireId),
+    Refused(WireId),
     ToServer(WireId, Option<Frame>),
     ToClient(WireId, Option<Frame>),
 }
@@ -85,7 +89,7 @@ pub struct World {
     pub now: Instant,
     pub start: Instant,
     pub log: Log,
-    pub node: Node,
+    pub server: Server,
     pub people: Vec<Person>,
     pub excuses: Vec<Excuse>,
     access: Vec<Access>,
@@ -99,6 +103,8 @@ pub struct World {
     pub deaf: BTreeMap<usize, Option<Instant>>,
     /// People who are to be in another room too.
     pub forwards: BTreeMap<usize, Forward>,
+    /// In the end the server stops, before everybody has left.
+    pub stops: Option<Stop>,
 }
 
 impl Access {
@@ -148,7 +154,7 @@ impl World {
             now: start,
             start,
             log,
-            node: Node::new(&shards, certificate, config, seed, start),
+            server: Server::new(&shards, certificate, config, scenario.pace, seed, start),
             people: Vec::new(),
             excuses: Vec::new(),
             access: Vec::new(),
@@ -160,8 +166,9 @@ impl World {
             next_port: 30_000,
             deaf: BTreeMap::new(),
             forwards: BTreeMap::new(),
+            stops: scenario.stops.clone(),
         };
-        world.node.lose_relayed(scenario.relay_loss);
+        world.server.lose_relayed(scenario.relay_loss);
         let (shards, loss) = (scenario.shards, scenario.relay_loss);
         world.note(&format!("{shards} shards, {loss} lost between them"));
         for (index, cast) in scenario.cast.iter().enumerate() {
@@ -209,7 +216,7 @@ impl World {
         os::set_clock(self.now - self.start);
     }
 
-    /// Makes every network good from now on; one that is cut comes back first.
+    /// Makes every network good and every client read from now on; a network that is cut comes back first.
     pub fn calm(&mut self) {
         let cuts = self.access.iter().filter_map(|access| access.cut_until);
         let cut = cuts
@@ -217,6 +224,7 @@ impl World {
             .map(|until| until.saturating_duration_since(self.now));
         self.run(cut.unwrap_or_default());
         self.note("calm");
+        self.server.end_stalls();
         for access in &mut self.access {
             access.up.profile = Profile::GOOD;
             access.down.profile = Profile::GOOD;
@@ -275,6 +283,12 @@ impl World {
             Action::Network(lines) => self.access[person].change(*lines),
             Action::Renegotiate { restart_ice } => p.renegotiate(restart_ice, now),
             Action::Moderate(what) => self.moderate(person, what),
+            Action::StallWire(duration) => {
+                if let Some(wire) = p.wire() {
+                    self.server.stall(wire, now + duration);
+                }
+            }
+            Action::RestartShard(shard) => self.restart_shard(shard),
         }
         self.settle();
     }
@@ -289,6 +303,14 @@ impl World {
         self.access[publisher].delay[0] + self.access[listener].delay[1]
     }
 
+    /// A shard is lost. Everybody who was on it comes back.
+    fn restart_shard(&mut self, shard: usize) {
+        self.server.restart(shard);
+        for person in 0..self.people.len() {
+            self.excuse(person, self.now, self.now + AFTER_RESTART);
+        }
+    }
+
     /// Adds a line to the log.
     pub fn note(&mut self, line: &str) {
         self.log.note(line);
@@ -298,7 +320,10 @@ impl World {
         let p = &self.people[person];
         match action {
             Action::Join => !p.present && p.participant.is_none(),
-            Action::CutNetwork(_) | Action::Rebind | Action::Network(..) => true,
+            Action::CutNetwork(_)
+            | Action::Rebind
+            | Action::Network(..)
+            | Action::RestartShard(_) => true,
             // Somebody who is not there can be allowed to receive all the same.
             Action::Moderate(Moderation::MayReceive(true)) => true,
             Action::ToggleMute(_) | Action::Unpublish(_) | Action::Republish(_) => {
@@ -351,7 +376,7 @@ impl World {
         people
             .chain(flight)
             .chain(script)
-            .chain(self.node.poll_timeout())
+            .chain(self.server.poll_timeout())
             .min()
     }
 
@@ -376,8 +401,8 @@ impl World {
                 person.handle_timeout(self.now);
             }
         }
-        self.node.handle_timeout(self.now, &mut out);
-        self.node.pump(self.now, &mut out);
+        self.server.handle_timeout(self.now, &mut out);
+        self.server.pump(self.now, &mut out);
         self.post(out);
         self.settle();
     }
@@ -391,7 +416,7 @@ impl World {
                     local.set_port(local.port() + (to.port() - self.access[index].public.port()));
                     self.people[index].handle_datagram(from, local, &bytes, now);
                 } else {
-                    self.node.handle_datagram(from, to, &bytes, now, out);
+                    self.server.handle_datagram(from, to, &bytes, now, out);
                 }
             }
             Flight::Dial {
@@ -400,14 +425,22 @@ impl World {
                 token,
             } => {
                 let person = &mut self.people[owner(wire)];
-                match decode_join_request(&parameter) {
-                    Ok(request) => self.node.open(wire, person.caller(token, request), now),
-                    Err(error) => person.complaints.push(error.to_string()),
-                }
-                self.post_frame(wire, 1, Flight::Dialled(wire));
+                let is_open = match decode_join_request(&parameter) {
+                    Ok(request) => self.server.open(wire, person.caller(token, request), now),
+                    Err(error) => {
+                        person.complaints.push(error.to_string());
+                        false
+                    }
+                };
+                let answer = match is_open {
+                    true => Flight::Dialled(wire),
+                    false => Flight::Refused(wire),
+                };
+                self.post_frame(wire, 1, answer);
             }
             Flight::Dialled(wire) => self.people[owner(wire)].opened(wire, now),
-            Flight::ToServer(wire, frame) => self.node.handle_frame(wire, frame, now),
+            Flight::Refused(wire) => self.people[owner(wire)].refused(wire, now),
+            Flight::ToServer(wire, frame) => self.server.handle_frame(wire, frame),
             Flight::ToClient(wire, frame) => {
                 self.people[owner(wire)].handle_frame(wire, frame, now)
             }

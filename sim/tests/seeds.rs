@@ -55,6 +55,23 @@ fn seeds_175_to_199() {
     run(175..200);
 }
 
+/// What goes wrong in a server is not only possible here, it happens.
+#[test]
+fn full_mailboxes_lost_shards_and_late_joins_are_among_the_first_runs() {
+    let mut met = sim::Met::default();
+    for seed in 0..40 {
+        met.add(sim::run(seed, None).met);
+    }
+    let all = [
+        met.overflows,
+        met.restarts,
+        met.redirects,
+        met.rests,
+        met.refused,
+    ];
+    assert!(!all.contains(&0), "{met:?}");
+}
+
 /// 787: receiver reports that a cut had held back came all at once, and a voice was begun anew.
 /// 2929: a client's nomination was lost, and media waited for the next one.
 #[test]

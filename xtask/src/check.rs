@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Crates that know no runtime, socket, file, clock, thread, lock or global randomness.
-const PURE: [&str; 4] = ["protocol", "sfu", "turn", "signaling"];
+const PURE: [&str; 5] = ["protocol", "sfu", "turn", "signaling", "node"];
 
 /// What the code of a pure crate never names.
 const IMPURE: [&str; 22] = [
@@ -41,7 +41,7 @@ const IMPURE: [&str; 22] = [
 ];
 
 /// A name that only the given places may say.
-const CONFINED: [(&str, &[&str]); 6] = [
+const CONFINED: [(&str, &[&str]); 10] = [
     ("is::", &["sfu/src/transport.rs", "sfu/src/transport/"]),
     // Making the certificate needs the system's random numbers, which the engine does not know.
     (
@@ -69,6 +69,20 @@ const CONFINED: [(&str, &[&str]); 6] = [
             "server/src/meetings/store.rs",
         ],
     ),
+    // What goes where is decided in one place, which the server and the simulator share. Fuzzing feeds a room alone.
+    (
+        "RoomOutput",
+        &["node/src/hosted_room.rs", "signaling/", "fuzz/"],
+    ),
+    (
+        "Room::new",
+        &["node/src/hosted_room.rs", "signaling/", "fuzz/"],
+    ),
+    (
+        "Negotiator::new",
+        &["node/src/hosted_room.rs", "sfu/", "fuzz/"],
+    ),
+    ("Shard::new", &["node/src/hosted_shard.rs", "sfu/", "fuzz/"]),
 ];
 
 /// Leaf modules that may be `unsafe`: vector instructions, system calls, and calls of libsrtp.
@@ -207,6 +221,18 @@ mod tests {
         assert_eq!(breaches("sfu/src/shard.rs", text), 1);
         assert_eq!(breaches("server/src/main.rs", "use axum::Router;\n"), 1);
         assert_eq!(breaches("server/src/edge/ws.rs", "use axum::Router;\n"), 0);
+    }
+
+    #[test]
+    fn only_the_switchboard_says_where_outputs_of_a_room_go() {
+        let text = "fn route(output: RoomOutput) {\n    match output {\n        RoomOutput::Closed => {}\n    }\n}\n";
+        for path in ["server/src/rooms.rs", "sim/src/server/room.rs"] {
+            assert_eq!(breaches(path, text), 2, "{path}");
+            assert_eq!(breaches(path, "fn a() { Negotiator::new(c, s) }\n"), 1);
+            assert_eq!(breaches(path, "fn a() { sfu::Shard::new(c) }\n"), 1);
+            assert_eq!(breaches(path, "fn a() { HostedShard::new(c) }\n"), 0);
+        }
+        assert_eq!(breaches("node/src/hosted_room.rs", text), 0);
     }
 
     #[test]

@@ -58,12 +58,12 @@ async fn create(edge: &Edge, call: &Call) -> Result<Reply, Error> {
         attributes: request.attributes,
     };
     signaling::check_dispatches(std::slice::from_ref(&wish))?;
-    let room = request.room.into();
+    let room = call.room(request.room);
     let settings = RoomConfiguration::default();
     let rooms = &edge.0.rooms;
     rooms.admits(&room, call.api_key())?;
     rooms.create(&room, &settings, call.api_key()).await?;
-    one(edge, call, DispatchCall::Create(room, wish)).await
+    one(edge, call, DispatchCall::Create(room.name, wish)).await
 }
 
 async fn delete(edge: &Edge, call: &Call) -> Result<Reply, Error> {

@@ -14,6 +14,7 @@ use axum::{
     http::{HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
+use node::RoomKey;
 use protocol::{limits::MAX_NAME, livekit::RoomConfiguration, token};
 use serde::{Deserialize, Serialize};
 
@@ -178,7 +179,11 @@ async fn enter(edge: &Edge, path: &str, request: Request) -> Response {
         && let Err(error) = edge
             .0
             .rooms
-            .create(&room, &RoomConfiguration::default(), &grant.api_key)
+            .create(
+                &RoomKey::new(&grant.api_key, room),
+                &RoomConfiguration::default(),
+                &grant.api_key,
+            )
             .await
     {
         let sentence = error.to_string();

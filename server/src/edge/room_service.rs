@@ -1,7 +1,7 @@
 //! `livekit.RoomService`: the rights that its methods need, and the room's calls that carry them out.
 
+use node::{RoomKey, Tenant};
 use protocol::{
-    RoomName,
     error::Error,
     json, limits,
     livekit::{self, RoomConfiguration},
@@ -104,7 +104,7 @@ async fn create_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let room = edge
         .0
         .rooms
-        .create(&request.name.into(), &settings, call.api_key())
+        .create(&call.room(request.name), &settings, call.api_key())
         .await?;
     call.reply(&room, json::ROOM)
 }
@@ -112,15 +112,19 @@ async fn create_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
 async fn list_rooms(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let may_list = |grant: &Grant| grant.video().room_list;
     let request: livekit::ListRoomsRequest = call.request(|_, grant| may_list(grant))?;
-    let rooms = edge.0.rooms.list(&request.names).await;
+    let rooms = edge
+        .0
+        .rooms
+        .list(&Tenant::of(call.api_key()), &request.names)
+        .await;
     call.reply(&livekit::ListRoomsResponse { rooms }, json::ROOMS)
 }
 
 async fn delete_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request: livekit::DeleteRoomRequest = call.request(|_, grant| may_create(grant))?;
-    let room = RoomName::from(request.room);
+    let room = call.room(request.room);
     // The meeting is ended first, so that nobody comes in between. It need not be going on.
-    let by_link = edge.0.meetings.end(&room, rtc::unix_seconds()).await;
+    let by_link = edge.0.meetings.end(&room.name, rtc::unix_seconds()).await;
     // Those who are in the room are sent away even if the end could not be written.
     let deleted = edge.0.rooms.call(&room, ApiCall::DeleteRoom).await;
     match (by_link?, deleted) {
@@ -135,7 +139,7 @@ async fn list_participants(edge: &Edge, call: &Call) -> Result<Reply, Error> {
         call.request(|request: &livekit::ListParticipantsRequest, grant| {
             may_moderate(grant, &request.room)
         })?;
-    let room = RoomName::from(request.room);
+    let room = call.room(request.room);
     let participants = match edge.0.rooms.call(&room, ApiCall::ListParticipants).await {
         Ok(ApiReply::Participants(participants)) => participants,
         // A room that does not exist has no participants.
@@ -150,15 +154,15 @@ async fn get_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request = about_participant(call)?;
     let identity = request.identity.into();
     let question = ApiCall::GetParticipant { identity };
-    participant_reply(call, ask(edge, request.room, question).await?)
+    participant_reply(call, ask(edge, call.room(request.room), question).await?)
 }
 
 async fn remove_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request = about_participant(call)?;
     let revoke_before = u64::try_from(request.revoke_token_ts).ok();
     // The guest is removed from the meeting first, so that it is not back before the call is over.
-    let room = RoomName::from(request.room.as_str());
-    let by_link = edge.0.meetings.remove(&room, &request.identity).await;
+    let room = call.room(request.room.as_str());
+    let by_link = edge.0.meetings.remove(&room.name, &request.identity).await;
     if by_link != Ok(false) {
         remove_other_windows(edge, &room, &request.identity).await;
     }
@@ -166,14 +170,14 @@ async fn remove_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
         identity: request.identity.into(),
         revoke_before: revoke_before.filter(|before| *before > 0),
     };
-    let removed = ask(edge, request.room, question).await;
+    let removed = ask(edge, call.room(request.room), question).await;
     by_link?;
     removed?;
     call.reply(&livekit::RemoveParticipantResponse::default(), json::EMPTY)
 }
 
 /// Removes everything that the guest's browser has open in the room.
-async fn remove_other_windows(edge: &Edge, room: &RoomName, identity: &str) {
+async fn remove_other_windows(edge: &Edge, room: &RoomKey, identity: &str) {
     let (Some(guest), Ok(ApiReply::Participants(people))) = (
         guest_of(identity),
         edge.0.rooms.call(room, ApiCall::ListParticipants).await,
@@ -207,7 +211,7 @@ async fn mute_published_track(edge: &Edge, call: &Call) -> Result<Reply, Error> 
         track_sid: request.track_sid,
         muted: request.muted,
     };
-    let track = match ask(edge, request.room, question).await? {
+    let track = match ask(edge, call.room(request.room), question).await? {
         ApiReply::Track(track) => track.map(|track| *track),
         _ => None,
     };
@@ -224,7 +228,7 @@ async fn update_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     limits::check_name(&request.name)?;
     limits::check_metadata(&request.metadata)?;
     limits::check_attributes(&request.attributes)?;
-    let room = request.room.clone();
+    let room = call.room(request.room.as_str());
     let question = ApiCall::UpdateParticipant(Box::new(request));
     participant_reply(call, ask(edge, room, question).await?)
 }
@@ -233,7 +237,7 @@ async fn update_subscriptions(edge: &Edge, call: &Call) -> Result<Reply, Error> 
     let request = call.request(|request: &livekit::UpdateSubscriptionsRequest, grant| {
         may_moderate(grant, &request.room)
     })?;
-    let room = request.room.clone();
+    let room = call.room(request.room.as_str());
     let question = ApiCall::UpdateSubscriptions(Box::new(request));
     ask(edge, room, question).await?;
     call.reply(
@@ -245,9 +249,9 @@ async fn update_subscriptions(edge: &Edge, call: &Call) -> Result<Reply, Error> 
 async fn send_data(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request = call
         .request(|request: &livekit::SendDataRequest, grant| may_moderate(grant, &request.room))?;
-    let room = request.room.clone();
+    let room = call.room(request.room.as_str());
     let question = ApiCall::SendData(Box::new(request));
-    edge.0.rooms.call(&room.into(), question).await?;
+    edge.0.rooms.call(&room, question).await?;
     call.reply(&livekit::SendDataResponse::default(), json::EMPTY)
 }
 
@@ -259,7 +263,8 @@ async fn update_room_metadata(edge: &Edge, call: &Call) -> Result<Reply, Error> 
     let question = ApiCall::UpdateRoomMetadata {
         metadata: request.metadata,
     };
-    match edge.0.rooms.call(&request.room.into(), question).await? {
+    let room = call.room(request.room);
+    match edge.0.rooms.call(&room, question).await? {
         ApiReply::Room(room) => call.reply(&*room, json::ROOM),
         _ => Err(Error::Internal),
     }
@@ -269,7 +274,7 @@ async fn perform_rpc(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     let request = call.request(|request: &livekit::PerformRpcRequest, grant| {
         may_moderate(grant, &request.room)
     })?;
-    let room = request.room.clone();
+    let room = call.room(request.room.as_str());
     let question = ApiCall::PerformRpc(Box::new(request));
     match ask(edge, room, question).await? {
         ApiReply::Rpc { payload } => {
@@ -285,12 +290,13 @@ async fn move_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     })?;
     check_destination(
         edge,
+        call,
         &request.room,
         &request.identity,
         &request.destination_room,
     )
     .await?;
-    let destination = RoomName::from(request.destination_room);
+    let destination = call.room(request.destination_room);
     let settings = RoomConfiguration::default();
     let destination = edge
         .0
@@ -305,7 +311,7 @@ async fn move_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
         identity: request.identity.into(),
         destination: Box::new(destination),
     };
-    ask(edge, request.room, question).await?;
+    ask(edge, call.room(request.room), question).await?;
     call.reply(&livekit::MoveParticipantResponse::default(), json::EMPTY)
 }
 
@@ -315,12 +321,13 @@ async fn forward_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
     })?;
     check_destination(
         edge,
+        call,
         &request.room,
         &request.identity,
         &request.destination_room,
     )
     .await?;
-    let destination = RoomName::from(request.destination_room);
+    let destination = call.room(request.destination_room);
     let settings = RoomConfiguration::default();
     let destination = edge
         .0
@@ -331,13 +338,14 @@ async fn forward_participant(edge: &Edge, call: &Call) -> Result<Reply, Error> {
         identity: request.identity.into(),
         destination: destination.sid.parse().map_err(|_| Error::Internal)?,
     };
-    ask(edge, request.room, question).await?;
+    ask(edge, call.room(request.room), question).await?;
     call.reply(&livekit::ForwardParticipantResponse::default(), json::EMPTY)
 }
 
 /// Checks a destination: it must be another room, and no room is opened for a participant who is not there.
 async fn check_destination(
     edge: &Edge,
+    call: &Call,
     room: &str,
     identity: &str,
     destination: &str,
@@ -350,13 +358,13 @@ async fn check_destination(
     limits::check_room_name(destination)?;
     limits::check_identity(identity)?;
     let identity = identity.into();
-    ask(edge, room.to_owned(), ApiCall::GetParticipant { identity }).await?;
+    ask(edge, call.room(room), ApiCall::GetParticipant { identity }).await?;
     Ok(())
 }
 
 /// Asks a room about a participant. Where there is no room, the participant is not in it.
-async fn ask(edge: &Edge, room: String, question: ApiCall) -> Result<ApiReply, Error> {
-    match edge.0.rooms.call(&room.into(), question).await {
+async fn ask(edge: &Edge, room: RoomKey, question: ApiCall) -> Result<ApiReply, Error> {
+    match edge.0.rooms.call(&room, question).await {
         Err(Error::RoomNotFound) => Err(Error::ParticipantNotFound),
         answer => answer,
     }

@@ -7,6 +7,7 @@ use axum::{
     http::{Extensions, HeaderMap, HeaderValue, Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
 };
+use node::RoomKey;
 use protocol::{
     error::Error,
     join_query::join_request_of_query,
@@ -103,6 +104,7 @@ fn admit(
     if describes_itself && !grant.video().may_update_own_metadata() {
         return Err(Error::PermissionDenied);
     }
+    let room = RoomKey::new(&grant.api_key, room);
     edge.0.rooms.admits(&room, &grant.api_key)?;
     Ok(Admitted {
         grant,

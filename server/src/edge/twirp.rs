@@ -10,7 +10,9 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use futures_util::StreamExt;
+use node::RoomKey;
 use protocol::{
+    RoomName,
     api::{self, Format},
     error::{Error, TwirpCode},
     json::{self, Shape},
@@ -224,6 +226,11 @@ fn malformed(format: Format) -> Error {
 }
 
 impl Call {
+    /// The room of this name, as the caller knows it.
+    pub(super) fn room(&self, name: impl Into<RoomName>) -> RoomKey {
+        RoomKey::new(self.api_key(), name.into())
+    }
+
     /// The API key of the caller's token.
     pub(super) fn api_key(&self) -> &str {
         &self.grant.api_key

@@ -1,7 +1,7 @@
 //! The life of one media thread: input, timers and output, in turns.
 
 use std::{
-    collections::HashMap,
+    ops::ControlFlow,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::{
         Arc,
@@ -11,8 +11,14 @@ use std::{
     time::{Duration, Instant},
 };
 
-use protocol::{ParticipantSid, RoomSid};
-use sfu::{Command, Datagram, DisconnectReason, Event, Shard};
+use node::{
+    HostedShard,
+    turn::{
+        ARRIVALS_PER_TURN, FLUSH_EVERY, MAX_BATCHES, RELAYED_PER_TURN, Rest, TIME_FOR_COMMANDS,
+        by_number, by_time,
+    },
+};
+use sfu::Datagram;
 
 use crate::{
     links::datagrams,
@@ -22,57 +28,6 @@ use crate::{
 use super::{
     Arrival, EventSender, Inbox, Mailbox, ShardFigures, ShardSettings, ToShard, turns::thread_time,
 };
-
-/// The number of datagrams between two flushes: as many as the shard's fan-out works on at once.
-const FLUSH_EVERY: usize = 64;
-
-/// The most receive batches of one socket before timers and commands have their turn.
-const MAX_BATCHES: usize = 16;
-
-/// The time for commands before datagrams have their turn: others must not wait for the work that somebody causes. A
-/// command that has begun is finished, however many participants it concerns.
-const TIME_FOR_COMMANDS: Duration = Duration::from_millis(1);
-
-/// The most arrivals over links before datagrams have their turn.
-const ARRIVALS_PER_TURN: usize = 256;
-
-/// The most batches from other media threads before datagrams have their turn.
-const RELAYED_PER_TURN: usize = 64;
-
-/// The rooms of participants on a shard: an event names a participant, whose room has the mailbox.
-#[derive(Default)]
-struct Members {
-    rooms: HashMap<RoomSid, EventSender>,
-    peers: HashMap<ParticipantSid, RoomSid>,
-}
-
-impl Members {
-    /// Learns from a command that passes by.
-    fn observe(&mut self, command: &Command) {
-        match command {
-            Command::AddPeer { room, peer, .. } | Command::AddRelayedPeer { room, peer, .. } => {
-                self.peers.insert(*peer, *room);
-            }
-            Command::RemovePeer { peer } => {
-                self.peers.remove(peer);
-            }
-            Command::CloseRoom { room } => {
-                self.rooms.remove(room);
-                self.peers.retain(|_, of| of != room);
-            }
-            _ => {}
-        }
-    }
-
-    fn deliver(&self, event: Event) {
-        let of_peer = |peer| self.peers.get(&peer).copied();
-        let room = event.peer().map_or(event.room(), of_peer);
-        // An event about a participant that is gone crossed with the command that removed it.
-        if let Some(mailbox) = room.and_then(|room| self.rooms.get(&room)) {
-            let _ = mailbox.send(event);
-        }
-    }
-}
 
 /// A media thread: its shard, sockets, links and queues.
 pub(super) struct Worker {
@@ -85,11 +40,10 @@ pub(super) struct Worker {
     sockets: Arc<MediaSockets>,
     figures: Arc<ShardFigures>,
     settings: ShardSettings,
-    shard: Shard,
+    shard: HostedShard<EventSender>,
     batch: Batch,
     receiver: Receiver,
-    members: Members,
-    /// See [`TIME_FOR_COMMANDS`].
+    /// [`TIME_FOR_COMMANDS`], or what a test says.
     time_for_commands: Duration,
 }
 
@@ -103,10 +57,9 @@ impl Worker {
         settings: ShardSettings,
     ) -> Self {
         Self {
-            shard: new_shard(index, &settings, &sockets),
+            shard: HostedShard::new(settings.config(index, &sockets)),
             batch: Batch::new(sockets.clone()),
             receiver: Receiver::new(),
-            members: Members::default(),
             time_for_commands: TIME_FOR_COMMANDS,
             index,
             inbox,
@@ -122,7 +75,7 @@ impl Worker {
         // The engine contains the panic of one peer's call itself. A panic that gets through would otherwise end every
         // meeting of the process; here it ends those of this shard.
         while catch_unwind(AssertUnwindSafe(|| while self.turn() {})).is_err() {
-            let peers = self.members.peers.len();
+            let peers = self.shard.peers();
             tracing::error!(
                 shard = self.index,
                 peers,
@@ -133,20 +86,16 @@ impl Worker {
     }
 
     fn restart(&mut self) {
-        self.shard = new_shard(self.index, &self.settings, &self.sockets);
+        let config = self.settings.config(self.index, &self.sockets);
+        self.shard.restart(config);
         self.batch = Batch::new(self.sockets.clone());
-        for &peer in self.members.peers.keys() {
-            self.members.deliver(Event::Disconnected {
-                peer,
-                reason: DisconnectReason::Internal,
-            });
-        }
+        self.deliver();
         self.figures.restarts.fetch_add(1, Relaxed);
     }
 
     /// Waits for something to do and does it. False: the thread is to end.
     fn turn(&mut self) -> bool {
-        let due = self.shard.poll_timeout().map(|(at, _)| at);
+        let due = self.shard.state().poll_timeout().map(|(at, _)| at);
         let timeout = due.map(|at| at.saturating_duration_since(Instant::now()));
         let wake = &self.mailboxes[self.index].wake;
         let ready = match self.sockets.wait(wake, timeout) {
@@ -173,14 +122,13 @@ impl Worker {
             self.receive_relayed();
         }
         let now = Instant::now();
-        if self.shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
-            self.shard.handle_timeout(now, &mut self.batch);
+        let shard = self.shard.shard();
+        if shard.poll_timeout().is_some_and(|(at, _)| at <= now) {
+            shard.handle_timeout(now, &mut self.batch);
         }
         self.batch.send();
         self.relay();
-        while let Some(event) = self.shard.poll_event() {
-            self.members.deliver(event);
-        }
+        self.deliver();
         let figures = &self.figures;
         figures.turns.fetch_add(1, Relaxed);
         figures
@@ -197,7 +145,7 @@ impl Worker {
     fn receive(&mut self, index: usize) {
         for _ in 0..MAX_BATCHES {
             let now = Instant::now();
-            let (shard, batch) = (&mut self.shard, &mut self.batch);
+            let (shard, batch) = (self.shard.shard(), &mut self.batch);
             let mut count = 0;
             let more = self.receiver.receive(&self.sockets, index, |datagram| {
                 shard.handle_datagram(datagram, now, batch);
@@ -207,7 +155,7 @@ impl Worker {
                 }
             });
             if count > 0 {
-                self.shard.flush(now, &mut self.batch);
+                self.shard.shard().flush(now, &mut self.batch);
                 self.batch.send();
                 self.relay();
             }
@@ -217,19 +165,20 @@ impl Worker {
         }
     }
 
+    /// Hands events to the rooms that they are for.
+    fn deliver(&mut self) {
+        while let Some((mailbox, event)) = self.shard.poll_event() {
+            let _ = mailbox.send(event);
+        }
+    }
+
     /// Takes the frames that came over connections and allocations.
     fn receive_links(&mut self) {
         let now = Instant::now();
-        for count in 0..=ARRIVALS_PER_TURN {
-            if count == ARRIVALS_PER_TURN {
-                // The rest has its turn after the datagrams that came meanwhile.
-                self.wake().signal();
-                break;
-            }
-            let Ok(Arrival { link, frames }) = self.inbox.arrived.try_recv() else {
-                break;
-            };
-            self.batch.links.learn(&link);
+        let (shard, batch) = (self.shard.shard(), &mut self.batch);
+        let next = || self.inbox.arrived.try_recv().ok();
+        let rest = by_number(ARRIVALS_PER_TURN, next, |Arrival { link, frames }| {
+            batch.links.learn(&link);
             let path = link.path();
             for payload in datagrams(&frames) {
                 let datagram = Datagram {
@@ -238,40 +187,44 @@ impl Worker {
                     protocol: path.protocol,
                     payload,
                 };
-                self.shard.handle_datagram(datagram, now, &mut self.batch);
+                shard.handle_datagram(datagram, now, batch);
             }
-        }
-        self.shard.flush(now, &mut self.batch);
+        });
+        shard.flush(now, batch);
+        self.wait_for_turn(rest);
     }
 
     /// Takes the packets of other media threads for rooms of this one.
     fn receive_relayed(&mut self) {
         let now = Instant::now();
-        for count in 0..=RELAYED_PER_TURN {
-            if count == RELAYED_PER_TURN {
-                // The rest has its turn after the datagrams that came meanwhile.
-                self.wake().signal();
-                break;
-            }
-            let Ok(packets) = self.inbox.relayed.try_recv() else {
-                break;
-            };
+        let (shard, batch) = (self.shard.shard(), &mut self.batch);
+        let next = || self.inbox.relayed.try_recv().ok();
+        let rest = by_number(RELAYED_PER_TURN, next, |packets| {
             for packet in datagrams(&packets) {
-                self.shard.handle_relayed(packet, now, &mut self.batch);
+                shard.handle_relayed(packet, now, batch);
             }
-            self.shard.flush(now, &mut self.batch);
+            shard.flush(now, batch);
+        });
+        self.wait_for_turn(rest);
+    }
+
+    /// What is left has its turn after the datagrams that came meanwhile.
+    fn wait_for_turn(&self, rest: Rest) {
+        if rest == Rest::Waits {
+            self.wake().signal();
         }
     }
 
     /// Hands over the packets of this shard for others, in one batch for each.
     fn relay(&mut self) {
-        while let Some((shard, request)) = self.shard.poll_request() {
+        let shard = self.shard.shard();
+        while let Some((shard, request)) = shard.poll_request() {
             if let Some(mailbox) = self.mailboxes.get(usize::from(shard)) {
                 mailbox.send(ToShard::Command(request));
             }
         }
         let relays = &mut self.relays;
-        self.shard.drain_relayed(|shard, packet| {
+        shard.drain_relayed(|shard, packet| {
             // Framed as on a connection (RFC 4571).
             if let (Some(batch), Ok(len)) = (
                 relays.get_mut(usize::from(shard)),
@@ -300,53 +253,48 @@ impl Worker {
 
     /// Carries out commands. False: the thread is to end.
     fn carry_out(&mut self) -> bool {
-        let began = Instant::now();
-        let mut now = began;
-        while now.saturating_duration_since(began) <= self.time_for_commands {
-            match self.inbox.queue.try_recv() {
-                Ok(ToShard::Command(command)) => {
-                    self.members.observe(&command);
-                    self.shard.handle_command(command, now, &mut self.batch);
+        let (shard, batch, figures) = (&mut self.shard, &mut self.batch, &self.figures);
+        let count = |shard: &HostedShard<_>| figures.peers.store(shard.peers(), Relaxed);
+        let next = || match self.inbox.queue.try_recv() {
+            Ok(message) => Some(message),
+            Err(mpsc::TryRecvError::Empty) => None,
+            Err(mpsc::TryRecvError::Disconnected) => Some(ToShard::Stop),
+        };
+        let rest = by_time(
+            self.time_for_commands,
+            Instant::now,
+            next,
+            |message, now| {
+                match message {
+                    ToShard::Command(command) => shard.handle_command(command, now, batch),
+                    ToShard::Open(room, events) => shard.open(room, events),
+                    ToShard::Report(reply) => {
+                        // The caller that gets the answer sees the figures of the same moment.
+                        count(shard);
+                        // The caller may have given up waiting.
+                        drop(reply.try_send(shard.state().stats()));
+                    }
+                    ToShard::CloseLink(link) => batch.links.forget(&link),
+                    #[cfg(test)]
+                    ToShard::Panic => panic!("asked to"),
+                    ToShard::Stop => return ControlFlow::Break(()),
                 }
-                Ok(ToShard::Open(room, events)) => {
-                    self.members.rooms.insert(room, events);
-                }
-                Ok(ToShard::Report(reply)) => {
-                    // The caller that gets the answer sees the figures of the same moment.
-                    self.count();
-                    // The caller may have given up waiting.
-                    drop(reply.try_send(self.shard.stats()));
-                }
-                Ok(ToShard::CloseLink(link)) => self.batch.links.forget(&link),
-                #[cfg(test)]
-                Ok(ToShard::Panic) => panic!("asked to"),
-                Ok(ToShard::Stop) | Err(mpsc::TryRecvError::Disconnected) => return false,
-                Err(mpsc::TryRecvError::Empty) => {
-                    self.count();
-                    return true;
-                }
-            }
-            now = Instant::now();
-        }
-        // The rest has its turn after the datagrams that came meanwhile.
-        self.wake().signal();
-        true
+                ControlFlow::Continue(())
+            },
+        );
+        count(shard);
+        self.wait_for_turn(rest);
+        rest != Rest::Stop
     }
-
-    fn count(&self) {
-        self.figures.peers.store(self.members.peers.len(), Relaxed);
-    }
-}
-
-fn new_shard(index: usize, settings: &ShardSettings, sockets: &MediaSockets) -> Shard {
-    Shard::new(settings.config(index, sockets))
 }
 
 #[cfg(test)]
 mod tests {
     use std::net::Ipv4Addr;
 
+    use protocol::ParticipantSid;
     use rand::{SeedableRng, rngs::StdRng};
+    use sfu::Command;
 
     use super::*;
     use crate::media::bind;

@@ -1,6 +1,9 @@
 //! Calls of the server API to rooms: one question, one answer.
 
-use protocol::{RoomName, error::Error, livekit};
+use std::time::Instant;
+
+use node::{RoomKey, Tenant};
+use protocol::{error::Error, livekit};
 use signaling::{ApiCall, ApiReply, RoomInput};
 use tokio::sync::oneshot;
 
@@ -20,28 +23,29 @@ impl RoomSender {
 }
 
 impl Rooms {
-    /// Asks the room of this name.
+    /// Asks the room of this key.
     ///
     /// # Errors
     /// [`Error::RoomNotFound`] where there is none, and errors of the room.
-    pub async fn call(&self, room: &RoomName, call: ApiCall) -> Result<ApiReply, Error> {
+    pub async fn call(&self, room: &RoomKey, call: ApiCall) -> Result<ApiReply, Error> {
         let mailbox = self.find(room).ok_or(Error::RoomNotFound)?;
         // A room that ends before it answers was deleted or is idle.
         mailbox.ask(call).await.unwrap_or(Err(Error::RoomNotFound))
     }
 
-    /// The room of this name, opened with these settings for API key `key` where there is none.
+    /// The room of this key, opened with these settings for this API key where there is none.
     ///
     /// # Errors
     /// As for [`Rooms::admits`].
     pub async fn create(
         &self,
-        name: &RoomName,
+        room: &RoomKey,
         settings: &livekit::RoomConfiguration,
-        key: &str,
+        api_key: &str,
     ) -> Result<livekit::Room, Error> {
         loop {
-            let mailbox = self.find_or_open(name, Some(settings), key)?;
+            let mailbox =
+                self.find_or_open(&mut self.0.directory(), room, Some(settings), api_key)?;
             // A room that has just ended makes way for a new one.
             match mailbox.ask(ApiCall::GetRoom).await {
                 Ok(Ok(ApiReply::Room(room))) => return Ok(*room),
@@ -51,10 +55,10 @@ impl Rooms {
         }
     }
 
-    /// The open rooms; those with these names, where names are given.
-    pub async fn list(&self, names: &[String]) -> Vec<livekit::Room> {
+    /// The open rooms of a tenant; those with these names, where names are given.
+    pub async fn list(&self, tenant: &Tenant, names: &[String]) -> Vec<livekit::Room> {
         let mut rooms = Vec::new();
-        for answer in self.ask_all(names) {
+        for answer in self.ask_all(tenant, names) {
             if let Ok(Ok(ApiReply::Room(room))) = answer.await {
                 rooms.push(*room);
             }
@@ -63,24 +67,25 @@ impl Rooms {
         rooms
     }
 
-    fn ask_all(&self, names: &[String]) -> Vec<ReplyReceiver> {
-        let table = self.0.table();
-        let chosen = table
-            .by_name
+    fn ask_all(&self, tenant: &Tenant, names: &[String]) -> Vec<ReplyReceiver> {
+        let directory = self.0.directory();
+        let is_named = |name: &str| names.is_empty() || names.iter().any(|n| n == name);
+        let chosen = directory
             .iter()
-            .filter(|(name, _)| names.is_empty() || names.iter().any(|n| n == name.as_str()));
+            .filter(|(key, _)| key.tenant == *tenant && is_named(key.name.as_str()));
         chosen
-            .map(|(_, entry)| entry.mailbox.ask(ApiCall::GetRoom))
+            .map(|(_, mailbox)| mailbox.ask(ApiCall::GetRoom))
             .collect()
     }
 }
 
 impl RoomTask {
-    pub(super) fn ask(&mut self, call: ApiCall, reply: ReplySender) -> RoomInput {
+    pub(super) fn ask(&mut self, call: ApiCall, reply: ReplySender) {
         let id = self.next_call;
         self.next_call += 1;
         self.calls.insert(id, reply);
-        RoomInput::Api { id, call }
+        self.room
+            .handle(RoomInput::Api { id, call }, Instant::now());
     }
 
     pub(super) fn answer(&mut self, id: u64, reply: Result<ApiReply, Error>) {

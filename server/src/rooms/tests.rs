@@ -19,7 +19,7 @@ async fn rooms() -> (Rooms, Meetings) {
     let config = Arc::new(settings.room.clone());
     let (agents, _) = Agents::new(config.clone(), keys.clone(), metrics.clone());
     let webhooks = Webhooks::start(&settings.webhook, &keys, &metrics).await;
-    let limits = RoomLimits {
+    let limits = Limits {
         all: 10,
         per_key: 10,
     };

@@ -20,7 +20,7 @@ use crate::{
     },
     clock::seconds,
     data_tracks::DataTracks,
-    farewell::Farewell,
+    farewell::{Farewell, leave},
     metadata,
     participant::Participant,
     room::Room,
@@ -36,6 +36,13 @@ impl Room {
         }
         if let Some(&old) = self.identities.get(&join.grant.identity()) {
             let reason = protocol::livekit::DisconnectReason::DuplicateIdentity;
+            let there = self.participants.get(&old);
+            if there.and_then(|it| it.session) > Some(join.session) {
+                // A newer connection has overtaken this one, which nobody waits for any more.
+                let leave = leave(reason, Action::Disconnect);
+                self.tell(join.session, SessionMessage::Response(leave.into()));
+                return self.tell(join.session, SessionMessage::Close);
+            }
             self.remove(old, reason, Farewell::Leave(Action::Disconnect), now);
         }
         let Join {

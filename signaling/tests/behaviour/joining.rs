@@ -173,6 +173,19 @@ fn the_number_of_participants_is_told_without_the_hidden_ones() {
 }
 
 #[test]
+fn a_connection_that_a_newer_one_has_overtaken_does_not_replace_it() {
+    let mut meeting = Meeting::new();
+    meeting.next_session = 5;
+    let newer = meeting.enter("alice");
+    meeting.next_session = 4;
+    let older = meeting.join("alice");
+    let leave = (DisconnectReason::DuplicateIdentity, Action::Disconnect);
+    assert_eq!(meeting.leave_of(older), Some(leave));
+    assert_eq!(meeting.leave_of(newer), None);
+    assert_eq!(meeting.participants().len(), 1);
+}
+
+#[test]
 fn a_second_connection_with_the_identity_replaces_the_first() {
     let mut meeting = Meeting::new();
     let watcher = meeting.enter("watcher");

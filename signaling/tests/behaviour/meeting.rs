@@ -325,7 +325,8 @@ pub struct Meeting {
     pub to_rooms: Vec<(RoomSid, RoomMessage)>,
     /// Who joins from now on speaks the older protocol.
     pub two_connections: bool,
-    next_session: u64,
+    /// Id of the next connection.
+    pub next_session: u64,
     api_reply: Option<Result<ApiReply, Error>>,
 }
 
