@@ -20,6 +20,7 @@ use crate::{
     },
     clock::seconds,
     data_tracks::DataTracks,
+    deadlines::Deadline,
     farewell::Farewell,
     metadata,
     participant::Participant,
@@ -140,7 +141,6 @@ impl Room {
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
             data: DataTracks::new(settings.auto_subscribe_data_track()),
-            connect_by: Some(now + seconds(self.config.join_timeout)),
             protocol: self
                 .switched
                 .remove(&identity)
@@ -169,6 +169,9 @@ impl Room {
         self.identities.insert(identity, sid);
         self.sessions.insert(session, sid);
         self.participants.insert(sid, participant);
+        self.recount(sid);
+        let connect_by = now + seconds(self.config.join_timeout);
+        self.deadlines.set((sid, Deadline::Connect), connect_by);
         self.hold_open(now);
         self.restrict_candidates(sid);
         sid
