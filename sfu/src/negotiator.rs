@@ -68,6 +68,9 @@ struct Member {
     candidates: Option<TransportProtocol>,
     /// The parameters of each subscription, as the shard knows them.
     sending: BTreeMap<TrackSid, SendStream>,
+    /// The tracks of the participant, and those it subscribed to.
+    published: BTreeSet<TrackSid>,
+    subscribed: BTreeSet<TrackSid>,
 }
 
 impl Member {
@@ -247,6 +250,8 @@ impl Negotiator {
             asked: MediaSections::default(),
             candidates: None,
             sending: BTreeMap::new(),
+            published: BTreeSet::new(),
+            subscribed: BTreeSet::new(),
         };
         self.members.insert(peer, member);
         true
@@ -265,18 +270,16 @@ impl Negotiator {
     }
 
     fn remove_member(&mut self, peer: ParticipantSid) {
-        let own = self.tracks.iter();
-        let own: Vec<_> = own
-            .filter(|(_, track)| track.publisher == peer)
-            .map(|(sid, _)| *sid)
-            .collect();
-        for track in own {
+        let own = self.members.get(&peer).map(|member| &member.published);
+        for track in own.cloned().unwrap_or_default() {
             self.unpublish(peer, track);
         }
-        for track in self.tracks.values_mut() {
-            track.subscribers.remove(&peer);
+        let gone = self.members.remove(&peer);
+        for track in gone.into_iter().flat_map(|member| member.subscribed) {
+            if let Some(track) = self.tracks.get_mut(&track) {
+                track.subscribers.remove(&peer);
+            }
         }
-        self.members.remove(&peer);
         self.changed.remove(&peer);
     }
 
