@@ -7,7 +7,7 @@ use std::{
 
 use protocol::{ParticipantIdentity, ParticipantSid, livekit::SubscriptionPermission};
 
-use crate::deadlines::Deadlines;
+use crate::{api::Response, deadlines::Deadlines};
 
 /// The shortest time between two announcements of one participant, and between two of the room.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
@@ -30,6 +30,8 @@ pub(crate) struct News {
     pub participants: BTreeMap<ParticipantSid, Change>,
     /// When each of those changes may be announced; in a crowd not before [`News::together_at`] either.
     pub due: Deadlines<ParticipantSid>,
+    /// The farewells of participants that have left a crowd.
+    pub departures: Vec<(ParticipantSid, Response)>,
     /// Set when the room changed: the participant who had read that already, if any.
     pub room: Option<Option<ParticipantSid>>,
     /// The room is not announced before this time.

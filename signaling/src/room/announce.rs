@@ -8,7 +8,10 @@ use std::{collections::BTreeSet, time::Instant};
 
 use protocol::{
     ParticipantSid,
-    livekit::{ParticipantUpdate, RoomUpdate, SubscriptionPermission, signal_response::Message},
+    livekit::{
+        ParticipantInfo, ParticipantUpdate, RoomUpdate, SubscriptionPermission,
+        signal_response::Message,
+    },
     prost::Message as _,
 };
 
@@ -70,6 +73,23 @@ impl Room {
         }
     }
 
+    /// A participant has left: the others hear of it, in a crowd together with what else happens.
+    pub(crate) fn announce_departure(&mut self, sid: ParticipantSid, info: ParticipantInfo) {
+        let participants = vec![info];
+        let farewell = Message::Update(ParticipantUpdate { participants }).into();
+        self.news.departures.push((sid, farewell));
+        if !self.is_crowd() {
+            self.tell_departures();
+        }
+    }
+
+    /// Tells everybody who has left: before somebody comes in, who must not hear it. Clients would take the farewell for
+    /// that of a participant who is back under the same identity.
+    pub(crate) fn tell_departures(&mut self) {
+        let departures = std::mem::take(&mut self.news.departures);
+        self.broadcast_together(departures);
+    }
+
     /// The grant of a participant changed: everybody hears of it, and the next token has it.
     pub(crate) fn grant_changed(&mut self, sid: ParticipantSid) {
         self.announce(sid, true);
@@ -105,7 +125,9 @@ impl Room {
     pub(crate) fn news_until(&self) -> Option<Instant> {
         let together_at = self.news.together_at.filter(|_| self.is_crowd());
         // The later of the two; an absent one counts as past.
-        let participants = self.news.due.next().map(|own| Some(own).max(together_at));
+        let left = (!self.news.departures.is_empty()).then(|| self.clock.start());
+        let own = earliest([self.news.due.next(), left]);
+        let participants = own.map(|own| Some(own).max(together_at));
         let room = self.news.room_at.filter(|_| self.news.room.is_some());
         let handles = self.news.handles_due.next();
         earliest([participants.flatten(), room, handles])
@@ -117,6 +139,7 @@ impl Room {
             return;
         }
         if !self.is_crowd() {
+            self.tell_departures();
             for sid in self.changes_due(now) {
                 self.tell_news_of(sid, now);
             }
@@ -142,7 +165,7 @@ impl Room {
 
     /// Announces the participants that are due, in one message for everybody.
     fn tell_together(&mut self, now: Instant) {
-        let (mut told, mut parts) = (Vec::new(), Vec::new());
+        let (mut told, mut parts) = (Vec::new(), std::mem::take(&mut self.news.departures));
         for sid in self.changes_due(now) {
             let Some(change) = self.take_change(sid, now) else {
                 continue;

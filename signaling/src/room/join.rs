@@ -45,6 +45,7 @@ impl Room {
             mut request,
             two_connections,
         } = join;
+        self.tell_departures();
         let add_tracks = std::mem::take(&mut request.add_track_requests);
         let offer = request.publisher_offer.take();
         let sid = self.add_participant(session, grant, request, two_connections, now);

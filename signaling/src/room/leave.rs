@@ -4,10 +4,7 @@ use std::time::{Duration, Instant};
 
 use protocol::{
     ParticipantSid,
-    livekit::{
-        DisconnectReason, ParticipantInfo, ParticipantUpdate, leave_request::Action,
-        participant_info::State, signal_response::Message,
-    },
+    livekit::{DisconnectReason, ParticipantInfo, leave_request::Action, participant_info::State},
 };
 
 use crate::{
@@ -65,12 +62,7 @@ impl Room {
         if participant.is_visible() {
             let mut info = participant.farewell(reason);
             info.version += 1;
-            self.broadcast(
-                Message::Update(ParticipantUpdate {
-                    participants: vec![info.clone()],
-                }),
-                None,
-            );
+            self.announce_departure(sid, info.clone());
             self.remember_departed(info, now);
         }
         self.announce_count(None);

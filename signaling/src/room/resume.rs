@@ -58,6 +58,7 @@ impl Room {
             self.sessions.remove(&old);
             self.tell(old, SessionMessage::Close);
         }
+        self.tell_departures();
         self.sessions.insert(session, sid);
         self.tell_agents(RoomNews::Back { sid });
         self.tell(session, SessionMessage::Grant(grant));
