@@ -1,5 +1,5 @@
 //! A room into which many come at once: `cargo bench -p server --bench crowd`. What they are told, all kinds of messages
-//! together, and what that takes of the processor, for each join.
+//! together, and what that takes of the processor, for each join; and what an input takes that changes nothing.
 
 use std::{
     collections::BTreeMap,
@@ -8,7 +8,10 @@ use std::{
 };
 
 use protocol::{
-    livekit::{ConnectionSettings, JoinRequest, signal_response::Message},
+    livekit::{
+        ConnectionSettings, JoinRequest, LeaveRequest, MuteTrackRequest,
+        signal_request::Message as Ask, signal_response::Message,
+    },
     token::{Grant, VideoGrant},
 };
 use sfu::{Command, Event};
@@ -50,6 +53,20 @@ fn main() {
             took as f64 / 1e6 / f64::from(people),
             kinds.join(", ")
         );
+    }
+    println!("\na message that changes nothing, and a leave: us of CPU each");
+    for people in [10, 100, 1000] {
+        let mut crowd = Crowd::new();
+        for person in 0..people {
+            crowd.join(person);
+            crowd.advance(ARRIVE / people);
+        }
+        crowd.advance(SETTLE);
+        let nothing = crowd.ask((0..1000).map(|turn| turn % people), || {
+            Ask::Mute(MuteTrackRequest::default())
+        });
+        let leave = crowd.ask(0..people / 2, || Ask::Leave(LeaveRequest::default()));
+        println!("{people:5} people: {nothing:8.2}, {leave:8.2}");
     }
 }
 
@@ -99,6 +116,22 @@ impl Crowd {
         };
         self.room.handle(RoomInput::Join(Box::new(join)), self.now);
         self.drain();
+    }
+
+    /// Each of these says this. Returns microseconds of each, with the look for the next timeout that follows an input.
+    fn ask(&mut self, people: impl Iterator<Item = u32>, message: impl Fn() -> Ask) -> f64 {
+        let (mut count, began) = (0, cpu_ns());
+        for person in people {
+            let input = RoomInput::Request {
+                session: SessionId(u64::from(person) + 1),
+                request: Box::new(message()),
+            };
+            self.room.handle(input, self.now);
+            self.drain();
+            std::hint::black_box(self.room.poll_timeout());
+            count += 1;
+        }
+        (cpu_ns() - began) as f64 / 1e3 / f64::from(count)
     }
 
     fn advance(&mut self, time: Duration) {

@@ -222,10 +222,9 @@ impl Negotiation {
         local: &LocalParameters,
         mut fresh_ssrc: impl FnMut() -> u32,
     ) -> Result<Negotiated, NegotiationError> {
-        let mut next = self.clone();
-        let negotiated = next.answer(offer, local, &mut fresh_ssrc)?;
-        *self = next;
-        Ok(negotiated)
+        let read = self.read_offer(offer)?;
+        // Nothing fails from here on, and nothing has changed so far.
+        Ok(self.answer(read, offer, local, &mut fresh_ssrc))
     }
 
     /// Sections the client must add before all its subscriptions fit, as far as they may. Zero before the first offer,
@@ -419,9 +418,17 @@ impl Negotiation {
         })
     }
 
+    /// The tracks without a section, in order of arrival.
+    fn unsent(&self) -> Vec<TrackSid> {
+        let tracks = self.subscriptions.iter().map(|known| known.send.track);
+        tracks
+            .filter(|track| !self.sent.contains_key(track))
+            .collect()
+    }
+
     /// Number of tracks that the client wants.
     pub fn subscriptions(&self) -> usize {
-        self.subscriptions.iter().count()
+        self.subscriptions.len()
     }
 
     /// Finds anew which section carries which subscription: roles changed.

@@ -51,8 +51,8 @@ pub struct Negotiator {
     local: Local,
     rng: StdRng,
     members: BTreeMap<ParticipantSid, Member>,
-    /// Participants who are connected to another shard: they publish, and there is nothing to negotiate with them.
-    elsewhere: BTreeSet<ParticipantSid>,
+    /// Participants who are connected to another shard, with their tracks: there is nothing to negotiate with them.
+    elsewhere: BTreeMap<ParticipantSid, BTreeSet<TrackSid>>,
     tracks: BTreeMap<TrackSid, Track>,
     outputs: VecDeque<Output>,
     /// The members whose sections may differ from what they should carry.
@@ -70,6 +70,9 @@ struct Member {
     candidates: Option<TransportProtocol>,
     /// The parameters of each subscription, as the shard knows them.
     sending: BTreeMap<TrackSid, SendStream>,
+    /// The tracks of the participant, and those it subscribed to.
+    published: BTreeSet<TrackSid>,
+    subscribed: BTreeSet<TrackSid>,
 }
 
 impl Member {
@@ -100,7 +103,7 @@ impl Negotiator {
             },
             rng: StdRng::from_seed(seed),
             members: BTreeMap::new(),
-            elsewhere: BTreeSet::new(),
+            elsewhere: BTreeMap::new(),
             tracks: BTreeMap::new(),
             outputs: VecDeque::new(),
             changed: BTreeSet::new(),
@@ -118,7 +121,7 @@ impl Negotiator {
             }
             Command::AddRelayedPeer { peer, .. } => {
                 self.pass(command);
-                self.elsewhere.insert(peer);
+                self.elsewhere.entry(peer).or_default();
             }
             Command::AddSubscriber { peer, .. } => {
                 self.pass(command);
@@ -251,6 +254,8 @@ impl Negotiator {
             asked: MediaSections::default(),
             candidates: None,
             sending: BTreeMap::new(),
+            published: BTreeSet::new(),
+            subscribed: BTreeSet::new(),
         };
         self.members.insert(peer, member);
         true
@@ -269,18 +274,17 @@ impl Negotiator {
     }
 
     fn remove_member(&mut self, peer: ParticipantSid) {
-        let own = self.tracks.iter();
-        let own: Vec<_> = own
-            .filter(|(_, track)| track.publisher == peer)
-            .map(|(sid, _)| *sid)
-            .collect();
-        for track in own {
+        let own = self.members.get(&peer).map(|member| &member.published);
+        let own = own.or_else(|| self.elsewhere.get(&peer));
+        for track in own.cloned().unwrap_or_default() {
             self.unpublish(peer, track);
         }
-        for track in self.tracks.values_mut() {
-            track.subscribers.remove(&peer);
+        let gone = self.members.remove(&peer);
+        for track in gone.into_iter().flat_map(|member| member.subscribed) {
+            if let Some(track) = self.tracks.get_mut(&track) {
+                track.subscribers.remove(&peer);
+            }
         }
-        self.members.remove(&peer);
         self.elsewhere.remove(&peer);
         self.changed.remove(&peer);
     }

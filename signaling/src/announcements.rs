@@ -7,6 +7,8 @@ use std::{
 
 use protocol::{ParticipantIdentity, ParticipantSid, livekit::SubscriptionPermission};
 
+use crate::{api::Response, deadlines::Deadlines};
+
 /// The shortest time between two announcements of one participant, and between two of the room.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(100);
 
@@ -26,6 +28,10 @@ const LONGEST_INTERVAL: Duration = Duration::from_secs(5);
 #[derive(Debug, Default)]
 pub(crate) struct News {
     pub participants: BTreeMap<ParticipantSid, Change>,
+    /// When each of those changes may be announced; in a crowd not before [`News::together_at`] either.
+    pub due: Deadlines<ParticipantSid>,
+    /// The farewells of participants that have left a crowd.
+    pub departures: Vec<(ParticipantSid, Response)>,
     /// Set when the room changed: the participant who had read that already, if any.
     pub room: Option<Option<ParticipantSid>>,
     /// The room is not announced before this time.
@@ -33,6 +39,8 @@ pub(crate) struct News {
     /// The participants that are to hear the meaning of their data track handles, and the person who is charged for
     /// each.
     pub handles: BTreeMap<ParticipantSid, Option<ParticipantIdentity>>,
+    /// When each of those may hear it.
+    pub handles_due: Deadlines<ParticipantSid>,
     /// The participants that have just connected: those who hear of them are to hear how well.
     pub qualities: BTreeSet<ParticipantSid>,
     /// In a crowd, nothing is announced before this time.
@@ -64,6 +72,17 @@ pub(crate) struct Announced {
     pub audience: Option<SubscriptionPermission>,
     /// That audience is not in force before this time.
     pub audience_at: Option<Instant>,
+}
+
+impl Announced {
+    /// When the next announcement may be made; `None`: at once.
+    pub fn due(&self) -> Option<Instant> {
+        match self.audience {
+            // Nobody hears of a new track before its audience is known.
+            Some(_) => self.audience_at,
+            None => self.next,
+        }
+    }
 }
 
 /// The time until the next announcement, after one of `bytes` bytes.

@@ -26,7 +26,7 @@ pub(crate) const BURST: f64 = 50_000.0;
 /// The deepest debt, units. The cost of a deed beyond that is forgiven: nobody waits longer than five seconds for it.
 const DEEPEST_DEBT: f64 = 5.0 * PER_SECOND;
 
-/// The number of accounts above which those that are full again are forgotten.
+/// The least number of accounts at which those that are full again are forgotten.
 const MANY_ACCOUNTS: usize = 1000;
 
 /// The most messages of one participant that wait. A client that sends more than this while it has nothing to spend
@@ -41,6 +41,8 @@ const MAX_WAITING_BYTES: usize = 4 * 1024 * 1024;
 pub(crate) struct Ledger {
     config: Arc<Config>,
     accounts: BTreeMap<ParticipantIdentity, Account>,
+    /// The number of accounts at which those that are full again are forgotten.
+    forget_at: usize,
     opened: Instant,
 }
 
@@ -75,15 +77,18 @@ impl Ledger {
         Self {
             config,
             accounts: BTreeMap::new(),
+            forget_at: MANY_ACCOUNTS,
             opened: now,
         }
     }
 
     fn account(&mut self, principal: &ParticipantIdentity, now: Instant) -> &mut Account {
         let config = &self.config;
-        if self.accounts.len() >= MANY_ACCOUNTS && !self.accounts.contains_key(principal) {
+        if self.accounts.len() >= self.forget_at && !self.accounts.contains_key(principal) {
             self.accounts
                 .retain(|_, account| !account.is_full(config, now));
+            // As many again may come before all are looked at once more.
+            self.forget_at = MANY_ACCOUNTS.max(2 * self.accounts.len());
         }
         let new = || Account {
             balance: BURST,
@@ -138,7 +143,6 @@ impl Ledger {
 pub(crate) struct Waiting {
     pub messages: VecDeque<(signal_request::Message, usize)>,
     pub bytes: usize,
-    pub until: Option<Instant>,
 }
 
 impl Waiting {

@@ -17,6 +17,11 @@ impl Clock {
         }
     }
 
+    /// The instant that was related to the time since 1970: earlier than any that is to come.
+    pub fn start(&self) -> Instant {
+        self.start
+    }
+
     /// Time since 1970.
     pub fn unix(&self, now: Instant) -> Duration {
         self.unix_start + now.saturating_duration_since(self.start)

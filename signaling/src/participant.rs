@@ -1,7 +1,7 @@
 //! One participant as the room knows it: identity, rights, tracks and subscriptions.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     hash::{DefaultHasher, Hash, Hasher},
     time::{Duration, Instant},
 };
@@ -53,6 +53,8 @@ pub(crate) struct Participant {
     pub subscriptions: BTreeMap<TrackSid, Subscription>,
     /// Number of active subscriptions.
     pub active_subscriptions: usize,
+    /// Tracks that would be sent, were there not as many subscriptions as allowed.
+    pub unfilled: BTreeSet<TrackSid>,
     /// The data tracks that the participant publishes and receives.
     pub data: DataTracks,
     /// Quality of the participant's connection.
@@ -70,16 +72,10 @@ pub(crate) struct Participant {
     pub resumed: bool,
     /// The participant came back, and has not said yet which data packets it got.
     pub replay_due: bool,
-    /// The participant is removed at this time if its media has not connected.
-    pub connect_by: Option<Instant>,
-    /// The participant is removed at this time if it has not resumed.
-    pub resume_by: Option<Instant>,
-    /// The participant is told to reconnect at this time if its media transport has not come back.
-    pub media_by: Option<Instant>,
     /// The client closed the media transport.
     pub media_closed: bool,
-    /// Our offer that the client has not answered, and when the client is told to reconnect for that.
-    pub awaited_answer: Option<(u32, Instant)>,
+    /// Our offer that the client has not answered.
+    pub awaited_answer: Option<u32>,
     /// Offers and answers of the client that are not read yet.
     pub descriptions: Descriptions,
     /// Other rooms that the participant is forwarded to from this one.
@@ -107,8 +103,6 @@ pub(crate) struct Subscription {
     pub wish: Option<bool>,
     /// The shard was told to send the track.
     pub active: bool,
-    /// The track would be sent, were there not as many subscriptions as allowed.
-    pub waiting: bool,
     /// The setting that the participant asked for in `track_setting`.
     pub setting: Option<TrackSetting>,
     /// The last answer of the publisher's [`Audience`], as the subscriber knows it.
@@ -153,6 +147,7 @@ impl Participant {
             tracks: Vec::new(),
             subscriptions: BTreeMap::new(),
             active_subscriptions: 0,
+            unfilled: BTreeSet::new(),
             data: DataTracks::default(),
             quality: sfu::Quality::Excellent,
             audience: Audience::default(),
@@ -161,9 +156,6 @@ impl Participant {
             missed: Vec::new(),
             resumed: false,
             replay_due: false,
-            connect_by: None,
-            resume_by: None,
-            media_by: None,
             media_closed: false,
             awaited_answer: None,
             descriptions: Descriptions::default(),

@@ -37,7 +37,10 @@ use std::{
 
 use protocol::{
     DataTrackSid, ParticipantIdentity, ParticipantSid, RoomName, RoomSid, TrackSid,
-    livekit::{self, ParticipantInfo, signal_request, signal_response},
+    livekit::{
+        self, DisconnectReason, ParticipantInfo, leave_request::Action, signal_request,
+        signal_response,
+    },
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
 
@@ -46,7 +49,10 @@ use crate::{
     api::{ApiCall, Config, Join, Response, RoomInput, RoomOutput, SessionId, SessionMessage},
     budget::Ledger,
     clock::{Clock, earliest, seconds},
+    deadlines::{Deadline, Deadlines},
+    farewell::Farewell,
     participant::Participant,
+    people::People,
     revocations::Revocations,
     rpc::Call,
     speakers::Speakers,
@@ -73,10 +79,17 @@ pub struct Room {
     /// The trailer of frames that the server injects, by which clients tell them from encrypted ones.
     pub(crate) sif_trailer: Vec<u8>,
     pub(crate) participants: BTreeMap<ParticipantSid, Participant>,
+    /// The participants, counted and by person.
+    pub(crate) people: People,
     pub(crate) identities: BTreeMap<ParticipantIdentity, ParticipantSid>,
     pub(crate) sessions: BTreeMap<SessionId, ParticipantSid>,
-    /// Joins that wait at the door because their principal owes something, by principal; and until when.
-    pub(crate) door: BTreeMap<ParticipantIdentity, (Instant, Box<Join>)>,
+    /// The participants that are forwarded to other rooms, by their sids there.
+    pub(crate) forwarded: BTreeMap<ParticipantSid, ParticipantSid>,
+    /// The deadlines of participants.
+    pub(crate) deadlines: Deadlines<(ParticipantSid, Deadline)>,
+    /// Joins that wait at the door because their principal owes something, by principal; and until when they wait.
+    pub(crate) door: BTreeMap<ParticipantIdentity, Box<Join>>,
+    pub(crate) door_opens: Deadlines<ParticipantIdentity>,
     /// Tokens that were revoked.
     pub(crate) revoked: Revocations,
     /// Published tracks and their publishers.
@@ -86,20 +99,21 @@ pub struct Room {
     /// Participants that left lately: a client that resumes may not have heard of it.
     pub(crate) departed: VecDeque<(Instant, ParticipantInfo)>,
     pub(crate) speakers: Speakers,
-    /// Participants that were told to connect anew because media did not arrive, and when.
-    pub(crate) renewed: BTreeMap<ParticipantIdentity, Instant>,
+    /// Participants that were told to connect anew because media did not arrive, and until when that is remembered.
+    pub(crate) renewed: Deadlines<ParticipantIdentity>,
     /// Participants that were told to come back over another protocol, and until when that is remembered.
     pub(crate) switched: BTreeMap<ParticipantIdentity, (livekit::CandidateProtocol, Instant)>,
     /// Number of voices that are forwarded, where the room has its own; 0: all.
     pub(crate) audio_top_n: Option<usize>,
-    /// Calls of participants' methods that wait for an answer, by the id of their request.
-    pub(crate) calls: BTreeMap<String, Call>,
+    /// Calls of participants' methods that wait for an answer, by participant and the id of the request.
+    pub(crate) calls: BTreeMap<(ParticipantSid, String), Call>,
+    pub(crate) calls_due: Deadlines<(ParticipantSid, String)>,
     /// The announcements that are due.
     pub(crate) news: News,
     /// The account of each principal.
     pub(crate) ledger: Ledger,
     /// Principals that gave up before they were there, as the application was told, and until when that is remembered.
-    pub(crate) given_up: BTreeMap<ParticipantIdentity, Instant>,
+    pub(crate) given_up: Deadlines<ParticipantIdentity>,
     /// `num_participants` and `active_recording` as everybody knows them.
     pub(crate) announced: (u32, bool),
     pub(crate) close_at: Option<Instant>,
@@ -136,23 +150,28 @@ impl Room {
             sif_trailer: rng.random::<[u8; 16]>().to_vec(),
             rng,
             participants: BTreeMap::new(),
+            people: People::default(),
             identities: BTreeMap::new(),
             sessions: BTreeMap::new(),
+            forwarded: BTreeMap::new(),
+            deadlines: Deadlines::default(),
             door: BTreeMap::new(),
+            door_opens: Deadlines::default(),
             revoked: Revocations::default(),
             tracks: BTreeMap::new(),
             data_tracks: BTreeMap::new(),
             departed: VecDeque::new(),
             speakers: Speakers::default(),
-            renewed: BTreeMap::new(),
+            renewed: Deadlines::default(),
             switched: BTreeMap::new(),
             audio_top_n: settings
                 .tags
                 .get(AUDIO_TOP_N)
                 .and_then(|number| number.parse().ok()),
             calls: BTreeMap::new(),
+            calls_due: Deadlines::default(),
             news: News::default(),
-            given_up: BTreeMap::new(),
+            given_up: Deadlines::default(),
             announced: (0, false),
             close_at: Some(now + seconds(empty_timeout)),
             closed: false,
@@ -171,6 +190,7 @@ impl Room {
     pub fn handle(&mut self, input: RoomInput, now: Instant) {
         self.route(input, now);
         self.tell_news(now);
+        debug_assert!(self.participants.len() > 8 || self.is_counted_well());
     }
 
     fn route(&mut self, input: RoomInput, now: Instant) {
@@ -253,17 +273,36 @@ impl Room {
         if self.closed {
             return;
         }
-        self.expire_participants(now);
-        self.read_due_descriptions(now);
+        // Who comes back has given up an offer that waits, and must not be late where both are due.
+        self.open_door(now);
+        for (sid, deadline) in self.deadlines.due(now) {
+            // What was done for another one may have cancelled this one, or put it off.
+            if self.deadlines.expire(&(sid, deadline), now) {
+                self.deadline_came(sid, deadline, now);
+            }
+        }
         self.forget_departed(now);
         self.end_simulated_speech(now);
         self.expire_calls(now);
-        self.open_door(now);
-        self.resume_waiting(now);
         self.tell_news(now);
         if self.ends_at().is_some_and(|at| at <= now) {
             self.close_idle(now);
         }
+    }
+
+    fn deadline_came(&mut self, sid: ParticipantSid, deadline: Deadline, now: Instant) {
+        use DisconnectReason as Reason;
+        let leave = Farewell::Leave;
+        let (reason, farewell) = match deadline {
+            Deadline::Description => return self.read_descriptions(sid, now),
+            Deadline::Request => return self.resume_waiting(sid, now),
+            Deadline::Resume => (Reason::SignalClose, Farewell::Silent),
+            Deadline::Connect => (Reason::JoinFailure, leave(Action::Disconnect)),
+            Deadline::Media | Deadline::Answer => {
+                (Reason::ConnectionTimeout, leave(Action::Reconnect))
+            }
+        };
+        self.remove(sid, reason, farewell, now);
     }
 
     /// Tokens that were revoked in an earlier room of this name are revoked in this one too.
@@ -281,23 +320,13 @@ impl Room {
         if self.closed {
             return None;
         }
-        let participants = self.participants.values().filter_map(|participant| {
-            earliest([
-                participant.connect_by,
-                participant.resume_by,
-                participant.media_by,
-                participant.awaited_answer.map(|(_, by)| by),
-                self.descriptions_due(participant),
-            ])
-        });
         earliest([
-            participants.min(),
+            self.deadlines.next(),
             self.ends_at(),
-            self.door_until(),
-            self.speakers.simulated_until(),
+            self.door_opens.next(),
+            self.speakers.simulated.next(),
             self.departed_until(),
-            self.calls_until(),
-            self.waiting_until(),
+            self.calls_due.next(),
             self.news_until(),
         ])
     }

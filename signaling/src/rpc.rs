@@ -2,15 +2,11 @@
 
 use std::time::Instant;
 
-use protocol::ParticipantSid;
-
 /// A call that waits for its answer.
 #[derive(Debug)]
 pub(crate) struct Call {
     /// Id of the API call.
     pub id: u64,
-    /// The participant whose method is called.
-    pub callee: ParticipantSid,
     /// When the participant must have acknowledged the call; `None`: it has.
     pub acknowledge_by: Option<Instant>,
     /// When the participant must have answered.

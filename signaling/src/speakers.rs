@@ -1,38 +1,33 @@
 //! The active speakers, as the clients were told.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
 
 use protocol::{
     ParticipantSid,
     livekit::{SpeakerInfo, SpeakersChanged, signal_response::Message},
 };
 
-use crate::api::Response;
+use crate::{api::Response, deadlines::Deadlines};
 
 /// The active speakers, as the clients were told.
 #[derive(Debug, Default)]
 pub(crate) struct Speakers {
     pub levels: BTreeMap<ParticipantSid, f32>,
     /// Participants whose speech is simulated, and when it ends.
-    pub simulated: BTreeMap<ParticipantSid, Instant>,
+    pub simulated: Deadlines<ParticipantSid>,
 }
 
 impl Speakers {
     /// Forgets a participant that is gone.
     pub fn forget(&mut self, sid: ParticipantSid) {
         self.levels.remove(&sid);
-        self.simulated.remove(&sid);
+        self.simulated.cancel(&sid);
     }
 
     /// Whether anybody speaks, as the clients were told.
     #[cfg(test)]
     pub fn is_anybody_speaking(&self) -> bool {
-        !self.levels.is_empty() || !self.simulated.is_empty()
-    }
-
-    /// When the next simulated speech ends.
-    pub fn simulated_until(&self) -> Option<Instant> {
-        self.simulated.values().min().copied()
+        !self.levels.is_empty() || self.simulated.next().is_some()
     }
 }
 

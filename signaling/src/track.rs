@@ -1,7 +1,9 @@
 //! A published track.
 
+use std::collections::BTreeSet;
+
 use protocol::{
-    TrackSid, codec,
+    ParticipantSid, TrackSid, codec,
     livekit::{
         AddTrackRequest, AudioTrackFeature, BackupCodecPolicy, SimulcastCodecInfo, TrackInfo,
         encryption::Type as Encryption,
@@ -28,6 +30,8 @@ pub(crate) struct Track {
     pub bound: bool,
     /// Others have heard of the track.
     pub announced: bool,
+    /// The participants to whom the shard was told to send the track.
+    pub subscribers: BTreeSet<ParticipantSid>,
     /// Somebody receives the track, and the publisher was told.
     pub subscribed: bool,
     /// The codec that the client announced, by [`protocol::codec::name`].
@@ -144,6 +148,7 @@ impl Track {
             info,
             bound: false,
             announced: false,
+            subscribers: BTreeSet::new(),
             subscribed: false,
             audio_codecs: match kind {
                 MediaKind::Audio => codec_names(request),

@@ -12,6 +12,7 @@
 //! or late, every SSRC, id and first sequence number, and so the digest of all of it. What is not: the keys,
 //! certificates and signatures of DTLS (see [`os`]), and hence the encrypted bytes; nothing here looks at them.
 
+mod crowd;
 mod ear;
 mod forward;
 mod log;
@@ -31,6 +32,7 @@ use std::{
     time::Duration,
 };
 
+pub use crowd::{CrowdOutcome, crowd};
 pub use scenario::Scenario;
 pub use server::Met;
 

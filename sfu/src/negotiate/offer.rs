@@ -6,8 +6,9 @@ use protocol::TrackSid;
 use rustc_hash::{FxBuildHasher, FxHashMap, FxHashSet};
 
 use super::{
-    Binding, Bound, DeclaredSsrc, IceCredentials, LocalParameters, MAX_USED_SECTIONS, Negotiated,
-    Negotiation, NegotiationError, RemoteParameters, Role, SctpParameters, Section,
+    Binding, Bound, CodecParameters, DeclaredSsrc, IceCredentials, LocalParameters,
+    MAX_USED_SECTIONS, Negotiated, Negotiation, NegotiationError, RemoteParameters, Role,
+    SctpParameters, Section,
     codecs::{common_codecs, common_extensions, media_kind, offered_layers},
 };
 use crate::{
@@ -20,20 +21,92 @@ pub(super) const DATA_CHANNEL: &str = "webrtc-datachannel";
 /// The largest message of a client that gives no size, bytes (RFC 8841, section 6.1).
 const DEFAULT_MAX_MESSAGE_SIZE: u64 = 65_536;
 
+/// The most different lists of codecs that are remembered while an offer is read.
+const MAX_LISTS: usize = 8;
+
+/// The lists of codecs in an offer, each read once: sections of one kind mostly have the same.
+#[derive(Default)]
+struct CodecLists<'o>(Vec<(&'o MediaDescription, u64, Vec<CodecParameters>)>);
+
+impl<'o> CodecLists<'o> {
+    /// A hash of all codec lines of a section, and the codecs among them that we know.
+    fn read(
+        &mut self,
+        enabled: &[super::EnabledCodec],
+        media: &'o MediaDescription,
+    ) -> (u64, Vec<CodecParameters>) {
+        let feedback = has_feedback(&media.proto);
+        let is_same = |(other, ..): &&(&MediaDescription, _, _)| {
+            other.kind == media.kind
+                && has_feedback(&other.proto) == feedback
+                && other.codecs == media.codecs
+        };
+        if let Some((_, hash, common)) = self.0.iter().find(is_same) {
+            return (*hash, common.clone());
+        }
+        let hash = FxBuildHasher.hash_one(&media.codecs);
+        let kind = media_kind(&media.kind);
+        let common = kind.map(|kind| common_codecs(enabled, kind, &media.codecs, feedback));
+        let common = common.unwrap_or_default();
+        if self.0.len() < MAX_LISTS {
+            self.0.push((media, hash, common.clone()));
+        }
+        (hash, common)
+    }
+}
+
+/// What an offer says, before it is taken over.
+pub(super) struct ReadOffer {
+    sections: Vec<Section>,
+    remote: RemoteParameters,
+    /// The client took back the offer before, whose answer it did not use.
+    is_rolled_back: bool,
+    /// Published tracks that may have lost their section.
+    lost: Vec<TrackSid>,
+    /// Tracks that we send in sections whose codecs changed.
+    rebuilt: Vec<TrackSid>,
+}
+
 impl Negotiation {
+    /// Reads an offer, and finds everything that may be wrong with it.
+    pub(super) fn read_offer(
+        &self,
+        offer: &SessionDescription,
+    ) -> Result<ReadOffer, NegotiationError> {
+        let mut lost = Vec::new();
+        let (before, is_rolled_back) = self.roles_before(offer, &mut lost);
+        self.check_sections(offer, &before)?;
+        let (sections, rebuilt) = self.read_sections(offer, &before, &mut lost)?;
+        let is_used = |section: &Section| section.role != Role::Rejected;
+        let used: Vec<_> = sections.iter().map(is_used).collect();
+        let remote = self.read_transport(&sections, &used, offer)?;
+        check_sections_agree(&sections)?;
+        Ok(ReadOffer {
+            sections,
+            remote,
+            is_rolled_back,
+            lost,
+            rebuilt,
+        })
+    }
+
+    /// Takes over an offer, and answers it.
     pub(super) fn answer(
         &mut self,
+        read: ReadOffer,
         offer: &SessionDescription,
         local: &LocalParameters,
         fresh_ssrc: &mut dyn FnMut() -> u32,
-    ) -> Result<Negotiated, NegotiationError> {
-        let mut lost = Vec::new();
-        let is_rolled_back = self.roll_back(offer, &mut lost);
-        self.check_sections(offer)?;
-        let mut rebuilt = self.read_sections(offer, &mut lost)?;
+    ) -> Negotiated {
+        let ReadOffer {
+            sections,
+            remote,
+            is_rolled_back,
+            mut lost,
+            mut rebuilt,
+        } = read;
+        self.sections = sections;
         self.index_sections();
-        let remote = self.read_transport(offer)?;
-        self.check_sections_agree()?;
         // A client restarts ICE where its signal connection broke, with which our last answer may have been lost.
         if !remote.ice_restarted && !is_rolled_back {
             self.arrived = self.version;
@@ -55,7 +128,7 @@ impl Negotiation {
         self.version += 1;
         let setup = remote.setup.reversed();
         let answer = self.write_answer(offer, local, &local_ice, setup);
-        let answer = answer.to_string();
+        let answer = answer.to_text(offer.text_bytes);
         self.described = offer.text_bytes + answer.len();
         for section in &mut self.sections {
             if section.role == Role::Draining {
@@ -64,7 +137,7 @@ impl Negotiation {
             }
         }
         self.remote = Some(remote.clone());
-        Ok(Negotiated {
+        Negotiated {
             answer,
             mid_to_track: self.mid_to_track(),
             missing: self.missing(),
@@ -73,32 +146,37 @@ impl Negotiation {
             newly_bound,
             unbound: lost,
             refused,
-        })
+        }
     }
 
-    /// Takes back an offer, where this one shows that the client did so. A client may take back an offer whose answer
-    /// it did not use (RFC 9429, section 4.1.10.2). The sections that came with it are gone then: the next offer lacks
-    /// them, or has others in their places. True for such an offer; the tracks they carried are added to `lost`.
-    fn roll_back(&mut self, offer: &SessionDescription, lost: &mut Vec<TrackSid>) -> bool {
-        let arrived = self.arrived;
+    /// The roles of the sections before this offer, and whether it shows that the client took back another one. A client
+    /// may take back an offer whose answer it did not use (RFC 9429, section 4.1.10.2). The sections that came with it
+    /// are gone then: the next offer lacks them, or has others in their places. The tracks they carried are added to
+    /// `lost`.
+    fn roles_before(
+        &self,
+        offer: &SessionDescription,
+        lost: &mut Vec<TrackSid>,
+    ) -> (Vec<Role>, bool) {
         let is_gone = |index: usize, section: &Section| {
             let media = offer.media.get(index);
-            section.since > arrived && !media.is_some_and(|media| section.goes_on_in(media))
+            section.since > self.arrived && !media.is_some_and(|media| section.goes_on_in(media))
         };
-        let mut any = false;
-        for (index, section) in self.sections.iter_mut().enumerate() {
+        let (mut roles, mut any) = (Vec::new(), false);
+        for (index, section) in self.sections.iter().enumerate() {
+            let mut role = section.role;
             if is_gone(index, section) {
                 any = true;
-                lost.extend(section.role.published());
-                section.role = Role::Rejected;
+                lost.extend(role.published());
+                role = Role::Rejected;
             }
+            roles.push(role);
         }
-        while self.sections.len() > offer.media.len()
-            && self.sections.last().is_some_and(|s| s.since > arrived)
-        {
-            self.sections.pop();
-        }
-        any
+        let taken_back = self.sections.iter().rev();
+        let taken_back = taken_back.take_while(|section| section.since > self.arrived);
+        let surplus = roles.len().saturating_sub(offer.media.len());
+        roles.truncate(roles.len() - surplus.min(taken_back.count()));
+        (roles, any)
     }
 
     /// Makes sections inactive once more before they carry something else, where the answer that made them so may not
@@ -113,9 +191,13 @@ impl Negotiation {
 
     /// Checks that sections keep place, mid and kind, as they must for ever. Only a rejected one may return as
     /// something else.
-    fn check_sections(&self, offer: &SessionDescription) -> Result<(), NegotiationError> {
-        if offer.media.len() < self.sections.len() {
-            let (offered, known) = (offer.media.len(), self.sections.len());
+    fn check_sections(
+        &self,
+        offer: &SessionDescription,
+        before: &[Role],
+    ) -> Result<(), NegotiationError> {
+        if offer.media.len() < before.len() {
+            let (offered, known) = (offer.media.len(), before.len());
             return Err(NegotiationError::SectionsRemoved { offered, known });
         }
         let mut mids = BTreeSet::new();
@@ -127,11 +209,10 @@ impl Negotiation {
             if !mids.insert(mid) {
                 return Err(NegotiationError::MidRepeated(mid.to_owned()));
             }
-            let Some(known) = self
-                .sections
+            let is_used = before
                 .get(index)
-                .filter(|known| known.role != Role::Rejected)
-            else {
+                .is_some_and(|role| *role != Role::Rejected);
+            let Some(known) = self.sections.get(index).filter(|_| is_used) else {
                 continue;
             };
             if known.mid != mid {
@@ -149,25 +230,29 @@ impl Negotiation {
         Ok(())
     }
 
-    /// Reads all sections. Adds the tracks that lose their section to `lost`. Returns the tracks that we send in
-    /// sections whose codecs changed.
+    /// Reads all sections. Adds the tracks that lose their section to `lost`. Returns the sections, and the tracks that we
+    /// send in those whose codecs changed.
     fn read_sections(
-        &mut self,
+        &self,
         offer: &SessionDescription,
+        before: &[Role],
         lost: &mut Vec<TrackSid>,
-    ) -> Result<Vec<TrackSid>, NegotiationError> {
+    ) -> Result<(Vec<Section>, Vec<TrackSid>), NegotiationError> {
         let mut rebuilt = Vec::new();
-        let is_first = self.sections.is_empty();
+        let mut sections = Vec::with_capacity(offer.media.len());
+        let is_first = before.is_empty();
+        let mut codecs = CodecLists::default();
         let mut data = false;
         let bundle: FxHashSet<&str> = offer.bundle.iter().map(String::as_str).collect();
         for (index, media) in offer.media.iter().enumerate() {
             let mid = media.mid.clone().unwrap_or_default();
             let bundled = bundle.contains(mid.as_str()) && index < MAX_USED_SECTIONS;
-            let before = self
-                .sections
-                .get(index)
-                .map_or(Role::Free, |section| section.role);
-            let mut section = Section::read(self.enabled, media, mid);
+            let known = self.sections.get(index).zip(before.get(index));
+            let (known, before) = match known {
+                Some((known, role)) => (Some(known), *role),
+                None => (None, Role::Free),
+            };
+            let mut section = Section::read(self.enabled, media, mid, &mut codecs);
             let is_data = media.kind == MediaType::Application
                 && media.formats.iter().any(|f| f == DATA_CHANNEL);
             section.lacks_codec = section.kind.is_some()
@@ -181,7 +266,7 @@ impl Negotiation {
                     if !media.rtcp_mux {
                         return Err(NegotiationError::RtcpMuxMissing(section.mid));
                     }
-                    role_after(before, self.sections.get(index), &section)
+                    role_after(before, known, &section)
                 }
                 _ => Role::Rejected,
             };
@@ -192,12 +277,11 @@ impl Negotiation {
             {
                 lost.push(track);
             }
-            if let (Role::Sending(track), Some(known)) = (section.role, self.sections.get(index))
+            if let (Role::Sending(track), Some(known)) = (section.role, known)
                 && known.offered_codecs != section.offered_codecs
             {
                 rebuilt.push(track);
             }
-            let known = self.sections.get(index);
             section.answered_audio = known.map(|s| s.answered_audio).unwrap_or_default();
             section.answered_alone = known.is_some_and(|s| s.answered_alone);
             section.ended = known.map_or(0, |s| s.ended);
@@ -207,12 +291,9 @@ impl Negotiation {
                 Some(known) if before != Role::Rejected => known.since,
                 _ => self.version + 1,
             };
-            match self.sections.get_mut(index) {
-                Some(known) => *known = section,
-                None => self.sections.push(section),
-            }
+            sections.push(section);
         }
-        Ok(rebuilt)
+        Ok((sections, rebuilt))
     }
 
     /// Gives new SSRCs to the pictures in sections whose codecs changed, if only by a parameter. libwebrtc replaces its
@@ -233,59 +314,22 @@ impl Negotiation {
         }
     }
 
-    /// Checks that sections agree on header extension ids and SSRCs, which are shared by the whole transport.
-    fn check_sections_agree(&self) -> Result<(), NegotiationError> {
-        let mut meaning: [Option<usize>; 16] = [None; 16];
-        let mut ids: [Option<u8>; 7] = [None; 7];
-        let mut ssrcs = BTreeSet::new();
-        for section in &self.sections {
-            if section.role == Role::Rejected {
-                continue;
-            }
-            for extensions in [&section.extensions.received, &section.extensions.sent] {
-                for (extension, id) in extensions.all().into_iter().enumerate() {
-                    let Some(id) = id else { continue };
-                    let (Some(meaning), Some(known)) =
-                        (meaning.get_mut(usize::from(id)), ids.get_mut(extension))
-                    else {
-                        continue;
-                    };
-                    if *meaning.get_or_insert(extension) != extension
-                        || *known.get_or_insert(id) != id
-                    {
-                        return Err(NegotiationError::ExtensionConflict(id));
-                    }
-                }
-            }
-            if matches!(section.role, Role::Receiving(_)) {
-                for ssrc in section
-                    .ssrcs
-                    .iter()
-                    .flat_map(|declared| [Some(declared.ssrc), declared.rtx])
-                    .flatten()
-                {
-                    if !ssrcs.insert(ssrc) {
-                        return Err(NegotiationError::SsrcRepeated(ssrc));
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// Reads the transport. All sections share the transport of the first one in the bundle group (RFC 9143, section
-    /// 7.3.1).
+    /// Reads the transport of a description with these sections, of which `used` are used. All share the transport of the
+    /// first one in the bundle group (RFC 9143, section 7.3.1).
     pub(super) fn read_transport(
         &self,
-        offer: &SessionDescription,
+        sections: &[Section],
+        used: &[bool],
+        description: &SessionDescription,
     ) -> Result<RemoteParameters, NegotiationError> {
-        let sections = self.sections.iter().zip(&offer.media);
-        let used = sections.filter(|(section, _)| section.role != Role::Rejected);
-        let used: FxHashMap<&str, &MediaDescription> = used
+        let described = sections.iter().zip(&description.media).zip(used);
+        let used = described.filter_map(|(section, used)| used.then_some(section));
+        let by_mid: FxHashMap<&str, &MediaDescription> = used
+            .clone()
             .map(|(section, media)| (section.mid.as_str(), media))
             .collect();
-        let used = |mid: &String| used.get(mid.as_str()).copied();
-        let media: Vec<&MediaDescription> = offer.bundle.iter().filter_map(used).collect();
+        let used_as = |mid: &String| by_mid.get(mid.as_str()).copied();
+        let media: Vec<_> = description.bundle.iter().filter_map(used_as).collect();
         if media.is_empty() {
             return Err(NegotiationError::NothingUsable);
         }
@@ -293,7 +337,7 @@ impl Negotiation {
             media
                 .iter()
                 .map(|media| &media.transport)
-                .chain([&offer.transport])
+                .chain([&description.transport])
         };
         let ice = transports()
             .find_map(|t| {
@@ -314,16 +358,11 @@ impl Negotiation {
         if before.is_some_and(|before| before.fingerprints != fingerprints) {
             return Err(NegotiationError::FingerprintChanged);
         }
-        let data = self
-            .sections
-            .iter()
-            .position(|section| section.role == Role::Data);
-        let sctp = data
-            .and_then(|index| offer.media.get(index))
-            .map(|media| SctpParameters {
-                port: media.sctp_port.unwrap_or(5000),
-                max_message_size: media.max_message_size.unwrap_or(DEFAULT_MAX_MESSAGE_SIZE),
-            });
+        let mut data = used.filter(|(section, _)| section.role == Role::Data);
+        let sctp = data.next().map(|(_, media)| SctpParameters {
+            port: media.sctp_port.unwrap_or(5000),
+            max_message_size: media.max_message_size.unwrap_or(DEFAULT_MAX_MESSAGE_SIZE),
+        });
         let ice_restarted = before.is_some_and(|before| before.ice != ice);
         let setup = match (setup, before) {
             (Setup::HoldConn, _) => return Err(NegotiationError::SetupUnusable),
@@ -454,14 +493,11 @@ impl Negotiation {
             free.map(|(index, _)| index).collect::<Vec<_>>()
         };
         let (mut audios, mut videos) = (free(MediaKind::Audio), free(MediaKind::Video));
-        for position in 0..self.subscriptions.len() {
-            let Some(known) = self.subscriptions.at(position) else {
-                break;
-            };
-            let (track, kind) = (known.send.track, known.send.kind);
-            if self.sent.contains_key(&track) {
+        for track in self.unsent() {
+            let Some(known) = self.subscriptions.get(track) else {
                 continue;
-            }
+            };
+            let kind = known.send.kind;
             let free = match kind {
                 MediaKind::Audio => &mut audios,
                 MediaKind::Video => &mut videos,
@@ -482,7 +518,7 @@ impl Negotiation {
                     rebuilt.push(track);
                 }
             }
-            if let Some(known) = self.subscriptions.at_mut(position) {
+            if let Some(known) = self.subscriptions.get_mut(track) {
                 // The mark stays once it is set: otherwise each further section would be asked for in vain.
                 known.unsupported = lacks_codec || (known.unsupported && !found);
             }
@@ -511,8 +547,14 @@ impl Negotiation {
 }
 
 impl Section {
-    fn read(enabled: &[super::EnabledCodec], media: &MediaDescription, mid: String) -> Self {
+    fn read<'o>(
+        enabled: &[super::EnabledCodec],
+        media: &'o MediaDescription,
+        mid: String,
+        lists: &mut CodecLists<'o>,
+    ) -> Self {
         let kind = media_kind(&media.kind);
+        let (offered_codecs, codecs) = lists.read(enabled, media);
         let rtx = |ssrc: u32| {
             media
                 .fid_groups
@@ -532,10 +574,8 @@ impl Section {
             role: Role::Free,
             offered: media.direction,
             offered_track: media.msid.as_ref().and_then(|msid| msid.track.clone()),
-            codecs: kind.map_or_else(Vec::new, |kind| {
-                common_codecs(enabled, kind, &media.codecs, has_feedback(&media.proto))
-            }),
-            offered_codecs: FxBuildHasher.hash_one(&media.codecs),
+            codecs,
+            offered_codecs,
             extensions: kind
                 .map(|kind| common_extensions(kind, &media.extensions))
                 .unwrap_or_default(),
@@ -570,6 +610,45 @@ impl Section {
         let is_data = self.role == Role::Data;
         self.kind == media_kind(&media.kind) && is_data == (media.kind == MediaType::Application)
     }
+}
+
+/// Checks that sections agree on header extension ids and SSRCs, which are shared by the whole transport.
+fn check_sections_agree(sections: &[Section]) -> Result<(), NegotiationError> {
+    let mut meaning: [Option<usize>; 16] = [None; 16];
+    let mut ids: [Option<u8>; 7] = [None; 7];
+    let mut ssrcs = BTreeSet::new();
+    for section in sections {
+        if section.role == Role::Rejected {
+            continue;
+        }
+        for extensions in [&section.extensions.received, &section.extensions.sent] {
+            for (extension, id) in extensions.all().into_iter().enumerate() {
+                let Some(id) = id else { continue };
+                let (Some(meaning), Some(known)) =
+                    (meaning.get_mut(usize::from(id)), ids.get_mut(extension))
+                else {
+                    continue;
+                };
+                if *meaning.get_or_insert(extension) != extension || *known.get_or_insert(id) != id
+                {
+                    return Err(NegotiationError::ExtensionConflict(id));
+                }
+            }
+        }
+        if matches!(section.role, Role::Receiving(_)) {
+            for ssrc in section
+                .ssrcs
+                .iter()
+                .flat_map(|declared| [Some(declared.ssrc), declared.rtx])
+                .flatten()
+            {
+                if !ssrcs.insert(ssrc) {
+                    return Err(NegotiationError::SsrcRepeated(ssrc));
+                }
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The role of a usable media section after this offer.

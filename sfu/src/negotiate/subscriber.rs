@@ -75,7 +75,8 @@ impl Negotiation {
         offering.id += 1;
         offering.outstanding = true;
         let id = offering.id;
-        let sdp = self.write_offer(local).to_string();
+        let bytes = self.offering.as_ref().map_or(0, |offering| offering.bytes);
+        let sdp = self.write_offer(local).to_text(bytes);
         if let Some(offering) = &mut self.offering {
             offering.bytes = sdp.len();
         }
@@ -102,10 +103,7 @@ impl Negotiation {
         if !offering.outstanding || (id != 0 && id != offering.id) {
             return Ok(None);
         }
-        let mut next = self.clone();
-        let answered = next.read_answer(answer)?;
-        *self = next;
-        Ok(Some(answered))
+        self.read_answer(answer).map(Some)
     }
 
     /// Offers another codec in sections that should carry their track in it. Returns those tracks.
@@ -131,17 +129,15 @@ impl Negotiation {
     /// Gives each subscription without a section a free one, or a new one.
     fn offer_subscriptions(&mut self) {
         let mut room = self.room();
-        for position in 0..self.subscriptions.len() {
-            let Some(known) = self.subscriptions.at(position) else {
-                break;
-            };
-            let (track, kind) = (known.send.track, known.send.kind);
-            if known.unsupported || self.sent.contains_key(&track) {
+        for track in self.unsent() {
+            let known = self.subscriptions.get(track);
+            let Some(known) = known.filter(|known| !known.unsupported) else {
                 continue;
-            }
+            };
+            let kind = known.send.kind;
             let codecs = offered_codecs(self.enabled, &known.send);
             if codecs.is_empty() {
-                if let Some(known) = self.subscriptions.at_mut(position) {
+                if let Some(known) = self.subscriptions.get_mut(track) {
                     known.unsupported = true;
                 }
                 continue;
@@ -264,13 +260,25 @@ impl Negotiation {
             return Err(NegotiationError::SectionsDiffer { answered, offered });
         }
         let bundle: FxHashSet<&str> = answer.bundle.iter().map(String::as_str).collect();
-        for (index, (section, media)) in self.sections.iter_mut().zip(&answer.media).enumerate() {
-            section.check(index, media)?;
-            let bundled = bundle.contains(section.mid.as_str());
+        let is_used = |(section, media): (&Section, &MediaDescription)| {
+            section.role != Role::Rejected
+                && !media.is_rejected()
+                && bundle.contains(section.mid.as_str())
+        };
+        let used = self.sections.iter().zip(&answer.media).map(is_used);
+        let used: Vec<bool> = used.collect();
+        let sections = self.sections.iter().zip(&answer.media).zip(&used);
+        for (index, ((section, media), used)) in sections.enumerate() {
+            section.check(index, media, *used)?;
+        }
+        let remote = self.read_transport(&self.sections, &used, answer)?;
+        // Nothing fails from here on, and nothing has changed so far.
+        let sections = self.sections.iter_mut().zip(&answer.media).zip(used);
+        for ((section, media), used) in sections {
             let track = section.role.sent();
             let known = track.and_then(|track| self.subscriptions.get_mut(track));
             let wanted = known.as_ref().map_or(&[][..], |k| k.send.codecs.as_slice());
-            let accepted = section.accept(media, bundled, wanted)?;
+            let accepted = section.accept(media, used, wanted);
             if let Some(known) = known.filter(|_| !accepted) {
                 known.unsupported = true;
             }
@@ -279,7 +287,6 @@ impl Negotiation {
         for index in 0..self.sections.len() {
             self.take_codec(index);
         }
-        let remote = self.read_transport(answer)?;
         self.remote = Some(remote.clone());
         if let Some(offering) = &mut self.offering {
             offering.outstanding = false;
@@ -291,7 +298,12 @@ impl Negotiation {
 
 impl Section {
     /// Checks a section of an answer, which must have the offer's sections in their order.
-    fn check(&self, index: usize, media: &MediaDescription) -> Result<(), NegotiationError> {
+    fn check(
+        &self,
+        index: usize,
+        media: &MediaDescription,
+        is_used: bool,
+    ) -> Result<(), NegotiationError> {
         match media.mid.as_deref() {
             None if media.is_rejected() => {}
             None => return Err(NegotiationError::MidMissing(index)),
@@ -308,43 +320,38 @@ impl Section {
         if self.kind != media_kind(&media.kind) || is_data != self.kind.is_none() {
             return Err(NegotiationError::KindChanged(self.mid.clone()));
         }
+        if is_used && self.kind.is_some() && !(media.rtcp_mux && is_srtp(&media.proto)) {
+            return Err(NegotiationError::RtcpMuxMissing(self.mid.clone()));
+        }
         Ok(())
     }
 
     /// Sets the section's role by the answer. `wanted` are the codecs of the track that it is to carry. False: it does
     /// not carry the track.
-    fn accept(
-        &mut self,
-        media: &MediaDescription,
-        bundled: bool,
-        wanted: &[TrackCodec],
-    ) -> Result<bool, NegotiationError> {
+    fn accept(&mut self, media: &MediaDescription, is_used: bool, wanted: &[TrackCodec]) -> bool {
         let track = self.role.sent();
-        if self.role == Role::Rejected || media.is_rejected() || !bundled {
+        if !is_used {
             self.role = Role::Rejected;
-            return Ok(track.is_none());
+            return track.is_none();
         }
         let Some(kind) = self.kind else {
-            return Ok(true);
+            return true;
         };
-        if !media.rtcp_mux || !is_srtp(&media.proto) {
-            return Err(NegotiationError::RtcpMuxMissing(self.mid.clone()));
-        }
         let Some(track) = track else {
             if self.role == Role::Pausing {
                 self.role = Role::Free;
             }
-            return Ok(true);
+            return true;
         };
         let codecs = accepted_codecs(&self.codecs, &media.codecs);
         let offered = std::mem::replace(&mut self.codecs, codecs);
         if self.best_codec(wanted).is_none() || !media.direction.receives() {
             self.codecs = offered;
             self.role = Role::Draining;
-            return Ok(false);
+            return false;
         }
         self.extensions = accepted_extensions(kind, &media.extensions);
         self.role = Role::Sending(track);
-        Ok(true)
+        true
     }
 }

@@ -1,5 +1,7 @@
 //! The tracks that a client wants to receive, in order of arrival, and found by track.
 
+use std::collections::BTreeMap;
+
 use protocol::TrackSid;
 use rustc_hash::FxHashMap;
 
@@ -29,59 +31,50 @@ impl Subscription {
 #[derive(Debug, Clone, Default)]
 /// The tracks that a client wants to receive.
 pub(super) struct Subscriptions {
-    list: Vec<Subscription>,
-    index: FxHashMap<TrackSid, usize>,
+    by_place: BTreeMap<u64, Subscription>,
+    places: FxHashMap<TrackSid, u64>,
+    next: u64,
 }
 
 impl Subscriptions {
     pub(super) fn get(&self, track: TrackSid) -> Option<&Subscription> {
-        self.list.get(*self.index.get(&track)?)
+        self.by_place.get(self.places.get(&track)?)
     }
 
     pub(super) fn get_mut(&mut self, track: TrackSid) -> Option<&mut Subscription> {
-        self.list.get_mut(*self.index.get(&track)?)
+        self.by_place.get_mut(self.places.get(&track)?)
     }
 
     /// Adds a subscription. A second one to the same track is ignored.
     pub(super) fn add(&mut self, send: SendTrack) {
-        let next = self.list.len();
-        if *self.index.entry(send.track).or_insert(next) == next {
-            self.list.push(Subscription {
+        let next = self.next;
+        if *self.places.entry(send.track).or_insert(next) == next {
+            self.next += 1;
+            let subscription = Subscription {
                 send,
                 codec: None,
                 unsupported: false,
                 told: None,
-            });
+            };
+            self.by_place.insert(next, subscription);
         }
     }
 
     pub(super) fn remove(&mut self, track: TrackSid) {
-        let Some(at) = self.index.remove(&track) else {
-            return;
-        };
-        self.list.remove(at);
-        for (at, later) in self.list.iter().enumerate().skip(at) {
-            self.index.insert(later.send.track, at);
+        if let Some(place) = self.places.remove(&track) {
+            self.by_place.remove(&place);
         }
     }
 
     pub(super) fn len(&self) -> usize {
-        self.list.len()
-    }
-
-    pub(super) fn at(&self, position: usize) -> Option<&Subscription> {
-        self.list.get(position)
-    }
-
-    pub(super) fn at_mut(&mut self, position: usize) -> Option<&mut Subscription> {
-        self.list.get_mut(position)
+        self.by_place.len()
     }
 
     pub(super) fn iter(&self) -> impl Iterator<Item = &Subscription> {
-        self.list.iter()
+        self.by_place.values()
     }
 
     pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut Subscription> {
-        self.list.iter_mut()
+        self.by_place.values_mut()
     }
 }

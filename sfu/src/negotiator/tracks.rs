@@ -22,6 +22,7 @@ impl Negotiator {
             return;
         };
         let outcome = member.publisher.negotiation.publish(&announced);
+        member.published.insert(sid);
         self.tracks.insert(sid, Track::new(peer, announced));
         if let Some(first) = first.and_then(|first| self.tracks.get_mut(&first)) {
             first.backup = Some(sid);
@@ -36,8 +37,11 @@ impl Negotiator {
         announced: PublishedTrack,
         codec: TrackCodec,
     ) {
-        if self.elsewhere.contains(&peer) {
+        if let Some(published) = self.elsewhere.get_mut(&peer) {
             let sid = announced.sid;
+            if !self.tracks.contains_key(&sid) {
+                published.insert(sid);
+            }
             let track = self.tracks.entry(sid);
             track.or_insert_with(|| Track {
                 codec: Some(codec),
@@ -130,7 +134,11 @@ impl Negotiator {
             self.forget_subscription(subscriber, track);
         }
         if let Some(member) = self.members.get_mut(&peer) {
+            member.published.remove(&track);
             member.publisher.negotiation.unpublish(track);
+        }
+        if let Some(published) = self.elsewhere.get_mut(&peer) {
+            published.remove(&track);
         }
     }
 
@@ -154,6 +162,7 @@ impl Negotiator {
             return;
         }
         known.subscribers.insert(peer, setting);
+        member.subscribed.insert(track);
         let receiver = member.receiver();
         let ssrcs = (receiver.ssrcs.fresh(), receiver.ssrcs.fresh());
         let kind = known.announced.kind;
@@ -188,6 +197,7 @@ impl Negotiator {
     fn forget_subscription(&mut self, peer: ParticipantSid, track: TrackSid) {
         if let Some(member) = self.members.get_mut(&peer) {
             member.sending.remove(&track);
+            member.subscribed.remove(&track);
             member.receiver().negotiation.unsubscribe(track);
             self.changed.insert(peer);
         }

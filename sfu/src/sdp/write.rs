@@ -1,11 +1,21 @@
 //! The writer from values to SDP text, always in the same order.
 
-use std::fmt::{Display, Formatter, Result};
+use std::fmt::{Display, Formatter, Result, Write as _};
 
 use super::description::{
     Candidate, Codec, MediaDescription, MediaType, SessionDescription, SimulcastStream,
     TransportAttributes,
 };
+
+impl SessionDescription {
+    /// The description as text, of which about so many bytes are expected.
+    pub(crate) fn to_text(&self, bytes: usize) -> String {
+        let mut text = String::with_capacity(bytes);
+        // Writing into a string does not fail.
+        let _ = write!(text, "{self}");
+        text
+    }
+}
 
 impl Display for SessionDescription {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
@@ -19,7 +29,7 @@ impl Display for SessionDescription {
         if !self.bundle.is_empty() {
             f.write_str("a=group:BUNDLE")?;
             for mid in &self.bundle {
-                write!(f, " {mid}")?;
+                texts(f, &[" ", mid])?;
             }
             f.write_str("\r\n")?;
         }
@@ -41,11 +51,11 @@ impl Display for MediaDescription {
         };
         write!(f, "m={kind} {} {}", self.port, self.proto)?;
         for format in &self.formats {
-            write!(f, " {format}")?;
+            texts(f, &[" ", format])?;
         }
         f.write_str("\r\nc=IN IP4 0.0.0.0\r\n")?;
         if let Some(mid) = &self.mid {
-            write!(f, "a=mid:{mid}\r\n")?;
+            texts(f, &["a=mid:", mid, "\r\n"])?;
         }
         flag(f, self.bundle_only, "bundle-only")?;
         transport(f, &self.transport)?;
@@ -54,17 +64,17 @@ impl Display for MediaDescription {
         }
         flag(f, self.end_of_candidates, "end-of-candidates")?;
         if self.kind != MediaType::Application {
-            write!(f, "a={}\r\n", self.direction.as_str())?;
+            texts(f, &["a=", self.direction.as_str(), "\r\n"])?;
         }
         flag(f, self.rtcp_mux, "rtcp-mux")?;
         flag(f, self.rtcp_rsize, "rtcp-rsize")?;
         flag(f, self.extmap_allow_mixed, "extmap-allow-mixed")?;
         for extension in &self.extensions {
-            write!(f, "a=extmap:{}", extension.id)?;
+            texts(f, &["a=extmap:", &extension.id.to_string()])?;
             if let Some(direction) = extension.direction {
-                write!(f, "/{}", direction.as_str())?;
+                texts(f, &["/", direction.as_str()])?;
             }
-            write!(f, " {}\r\n", extension.uri)?;
+            texts(f, &[" ", &extension.uri, "\r\n"])?;
         }
         self.codecs.iter().try_for_each(|c| codec(f, c))?;
         self.streams(f)?;
@@ -81,9 +91,9 @@ impl Display for MediaDescription {
 impl MediaDescription {
     fn streams(&self, f: &mut Formatter<'_>) -> Result {
         if let Some(msid) = &self.msid {
-            write!(f, "a=msid:{}", msid.stream)?;
+            texts(f, &["a=msid:", &msid.stream])?;
             if let Some(track) = &msid.track {
-                write!(f, " {track}")?;
+                texts(f, &[" ", track])?;
             }
             f.write_str("\r\n")?;
         }
@@ -109,9 +119,9 @@ impl MediaDescription {
             write!(f, "a=ssrc-group:FID {primary} {rtx}\r\n")?;
         }
         for ssrc in &self.ssrcs {
-            write!(f, "a=ssrc:{}", ssrc.ssrc)?;
+            texts(f, &["a=ssrc:", &ssrc.ssrc.to_string()])?;
             if let Some(cname) = &ssrc.cname {
-                write!(f, " cname:{cname}")?;
+                texts(f, &[" cname:", cname])?;
             }
             f.write_str("\r\n")?;
         }
@@ -142,9 +152,15 @@ impl Display for Candidate {
     }
 }
 
+/// Writes texts one after the other. A description in a large meeting has thousands of lines: `write!` takes several
+/// times as long for each.
+fn texts(f: &mut Formatter<'_>, texts: &[&str]) -> Result {
+    texts.iter().try_for_each(|text| f.write_str(text))
+}
+
 fn flag(f: &mut Formatter<'_>, set: bool, name: &str) -> Result {
     if set {
-        write!(f, "a={name}\r\n")
+        texts(f, &["a=", name, "\r\n"])
     } else {
         Ok(())
     }
@@ -152,25 +168,37 @@ fn flag(f: &mut Formatter<'_>, set: bool, name: &str) -> Result {
 
 fn transport(f: &mut Formatter<'_>, transport: &TransportAttributes) -> Result {
     if let Some(ufrag) = &transport.ice_ufrag {
-        write!(f, "a=ice-ufrag:{ufrag}\r\n")?;
+        texts(f, &["a=ice-ufrag:", ufrag, "\r\n"])?;
     }
     if let Some(pwd) = &transport.ice_pwd {
-        write!(f, "a=ice-pwd:{pwd}\r\n")?;
+        texts(f, &["a=ice-pwd:", pwd, "\r\n"])?;
     }
     if !transport.ice_options.is_empty() {
-        write!(f, "a=ice-options:{}\r\n", transport.ice_options.join(" "))?;
+        let options = transport.ice_options.join(" ");
+        texts(f, &["a=ice-options:", &options, "\r\n"])?;
     }
     for fingerprint in &transport.fingerprints {
-        write!(f, "a=fingerprint:{} ", fingerprint.algorithm.as_str())?;
-        for (i, byte) in fingerprint.digest.iter().enumerate() {
-            write!(f, "{}{byte:02X}", if i == 0 { "" } else { ":" })?;
-        }
-        f.write_str("\r\n")?;
+        let algorithm = fingerprint.algorithm.as_str();
+        let digest = in_hex(&fingerprint.digest);
+        texts(f, &["a=fingerprint:", algorithm, " ", &digest, "\r\n"])?;
     }
     match transport.setup {
-        Some(setup) => write!(f, "a=setup:{}\r\n", setup.as_str()),
+        Some(setup) => texts(f, &["a=setup:", setup.as_str(), "\r\n"]),
         None => Ok(()),
     }
+}
+
+/// Bytes in capital hexadecimal digits, with colons in between.
+fn in_hex(bytes: &[u8]) -> String {
+    let digit = |value: u8| char::from_digit(value.into(), 16).map(|d| d.to_ascii_uppercase());
+    let mut text = String::with_capacity(3 * bytes.len());
+    for byte in bytes {
+        if !text.is_empty() {
+            text.push(':');
+        }
+        text.extend([digit(byte >> 4), digit(byte & 0xf)].into_iter().flatten());
+    }
+    text
 }
 
 fn codec(f: &mut Formatter<'_>, codec: &Codec) -> Result {
@@ -182,7 +210,8 @@ fn codec(f: &mut Formatter<'_>, codec: &Codec) -> Result {
         fmtp,
         feedback,
     } = codec;
-    write!(f, "a=rtpmap:{payload_type} {name}/{clock_rate}")?;
+    let (format, clock_rate) = (payload_type.to_string(), clock_rate.to_string());
+    texts(f, &["a=rtpmap:", &format, " ", name, "/", &clock_rate])?;
     if *channels > 1 {
         write!(f, "/{channels}")?;
     }
@@ -195,13 +224,13 @@ fn codec(f: &mut Formatter<'_>, codec: &Codec) -> Result {
         (feedback.pli, "nack pli"),
     ] {
         if on {
-            write!(f, "a=rtcp-fb:{payload_type} {name}\r\n")?;
+            texts(f, &["a=rtcp-fb:", &format, " ", name, "\r\n"])?;
         }
     }
     if fmtp.is_empty() {
         Ok(())
     } else {
-        write!(f, "a=fmtp:{payload_type} {fmtp}\r\n")
+        texts(f, &["a=fmtp:", &format, " ", fmtp, "\r\n"])
     }
 }
 

@@ -7,7 +7,6 @@ use protocol::livekit::{DisconnectReason, leave_request::Action};
 
 use crate::{
     api::{Join, Response, SessionId, SessionMessage},
-    clock::earliest,
     farewell::leave,
     room::Room,
     room::cost::REJOIN,
@@ -17,11 +16,15 @@ impl Room {
     /// Takes the wish to join or to resume. Of each person only the newest waits.
     pub(crate) fn arrive(&mut self, join: Box<Join>, now: Instant) {
         let principal = join.grant.principal();
-        if let Some((_, older)) = self.door.remove(&principal) {
+        self.door_opens.cancel(&principal);
+        if let Some(older) = self.door.remove(&principal) {
             self.send_away(older.session);
         }
         match self.ledger.owes_until(&principal, now) {
-            Some(until) => _ = self.door.insert(principal, (until, join)),
+            Some(until) => {
+                self.door_opens.set(principal.clone(), until);
+                self.door.insert(principal, join);
+            }
             None => self.let_in(*join, now),
         }
     }
@@ -34,6 +37,10 @@ impl Room {
             .charge(&principal, (REJOIN + bytes / 1024) as u64, now);
         let budgets = self.ledger.descriptions(&principal, now);
         budgets.welcome(join.request.reconnect, now);
+        let participants: Vec<_> = self.people.of(&principal).collect();
+        for sid in participants {
+            self.schedule_description(sid);
+        }
         match join.request.reconnect {
             true => self.resume(join, now),
             false => self.join(join, now),
@@ -42,18 +49,21 @@ impl Room {
 
     /// Lets in those who have waited long enough.
     pub(crate) fn open_door(&mut self, now: Instant) {
-        let due = self.door.iter().filter(|(_, (until, _))| *until <= now);
-        let due: Vec<_> = due.map(|(principal, _)| principal.clone()).collect();
-        for principal in due {
-            if let Some((_, join)) = self.door.remove(&principal) {
+        for principal in self.door_opens.due(now) {
+            if let Some(join) = self.door.remove(&principal) {
                 self.arrive(join, now);
             }
         }
     }
 
-    /// When [`Room::open_door`] has something to do.
-    pub(crate) fn door_until(&self) -> Option<Instant> {
-        earliest([self.door.values().map(|(until, _)| *until).min()])
+    /// A session that is not in the room is gone: it does not wait at the door either.
+    pub(crate) fn leave_door(&mut self, session: SessionId) {
+        let mut waiting = self.door.iter();
+        let gone = waiting.find(|(_, join)| join.session == session);
+        if let Some(principal) = gone.map(|(principal, _)| principal.clone()) {
+            self.door.remove(&principal);
+            self.door_opens.cancel(&principal);
+        }
     }
 
     /// When the room ends, unless somebody comes: those who wait at the door will.

@@ -8,7 +8,10 @@ use std::{collections::BTreeSet, time::Instant};
 
 use protocol::{
     ParticipantSid,
-    livekit::{ParticipantUpdate, RoomUpdate, SubscriptionPermission, signal_response::Message},
+    livekit::{
+        ParticipantInfo, ParticipantUpdate, RoomUpdate, SubscriptionPermission,
+        signal_response::Message,
+    },
     prost::Message as _,
 };
 
@@ -24,10 +27,19 @@ use crate::{
 impl Room {
     /// A participant changed: it is announced to those who may see it. `to_itself`: and to itself.
     pub(crate) fn announce(&mut self, sid: ParticipantSid, to_itself: bool) {
-        let change = self.news.participants.entry(sid).or_default();
+        let is_charged = !self.news.by_moderator;
+        let change = self.changed(sid);
         change.info = true;
         change.to_itself |= to_itself;
-        change.charged |= !self.news.by_moderator;
+        change.charged |= is_charged;
+    }
+
+    /// Marks a participant: it is announced when it is time.
+    fn changed(&mut self, sid: ParticipantSid) -> &mut Change {
+        let participant = self.participants.get(&sid);
+        let at = participant.and_then(|participant| participant.announced.due());
+        self.news.due.set(sid, at.unwrap_or(self.clock.start()));
+        self.news.participants.entry(sid).or_default()
     }
 
     /// A participant has just become visible: it is announced at once, or in a crowd together with others, whatever it
@@ -61,10 +73,27 @@ impl Room {
         }
     }
 
+    /// A participant has left: the others hear of it, in a crowd together with what else happens.
+    pub(crate) fn announce_departure(&mut self, sid: ParticipantSid, info: ParticipantInfo) {
+        let participants = vec![info];
+        let farewell = Message::Update(ParticipantUpdate { participants }).into();
+        self.news.departures.push((sid, farewell));
+        if !self.is_crowd() {
+            self.tell_departures();
+        }
+    }
+
+    /// Tells everybody who has left: before somebody comes in, who must not hear it. Clients would take the farewell for
+    /// that of a participant who is back under the same identity.
+    pub(crate) fn tell_departures(&mut self) {
+        let departures = std::mem::take(&mut self.news.departures);
+        self.broadcast_together(departures);
+    }
+
     /// The grant of a participant changed: everybody hears of it, and the next token has it.
     pub(crate) fn grant_changed(&mut self, sid: ParticipantSid) {
         self.announce(sid, true);
-        self.news.participants.entry(sid).or_default().grant = true;
+        self.changed(sid).grant = true;
     }
 
     /// The count changed: everybody but `except` (who has just read it in `join`) is to hear how many participants
@@ -88,25 +117,20 @@ impl Room {
     ) {
         if let Some(participant) = self.participants.get_mut(&sid) {
             participant.announced.audience = Some(permission);
-            self.news.participants.entry(sid).or_default();
+            self.changed(sid);
         }
     }
 
     /// When [`Room::tell_news`] has something to do.
     pub(crate) fn news_until(&self) -> Option<Instant> {
         let together_at = self.news.together_at.filter(|_| self.is_crowd());
-        let due = |sid| {
-            let announced = &self.participants.get(sid)?.announced;
-            let own = match announced.audience {
-                Some(_) => announced.audience_at,
-                None => announced.next,
-            };
-            // The later of the two; an absent one counts as past.
-            own.max(together_at)
-        };
-        let participants = self.news.participants.keys().filter_map(due).min();
+        // The later of the two; an absent one counts as past.
+        let left = (!self.news.departures.is_empty()).then(|| self.clock.start());
+        let own = earliest([self.news.due.next(), left]);
+        let participants = own.map(|own| Some(own).max(together_at));
         let room = self.news.room_at.filter(|_| self.news.room.is_some());
-        earliest([participants, room, self.handles_until()])
+        let handles = self.news.handles_due.next();
+        earliest([participants.flatten(), room, handles])
     }
 
     /// Makes the announcements that are due. Called at the end of each turn.
@@ -115,8 +139,8 @@ impl Room {
             return;
         }
         if !self.is_crowd() {
-            let changed: Vec<_> = self.news.participants.keys().copied().collect();
-            for sid in changed {
+            self.tell_departures();
+            for sid in self.changes_due(now) {
                 self.tell_news_of(sid, now);
             }
             self.tell_qualities();
@@ -135,11 +159,14 @@ impl Room {
         self.sessions.len() > FEW
     }
 
+    fn changes_due(&self, now: Instant) -> BTreeSet<ParticipantSid> {
+        self.news.due.due(now).into_iter().collect()
+    }
+
     /// Announces the participants that are due, in one message for everybody.
     fn tell_together(&mut self, now: Instant) {
-        let changed: Vec<_> = self.news.participants.keys().copied().collect();
-        let (mut told, mut parts) = (Vec::new(), Vec::new());
-        for sid in changed {
+        let (mut told, mut parts) = (Vec::new(), std::mem::take(&mut self.news.departures));
+        for sid in self.changes_due(now) {
             let Some(change) = self.take_change(sid, now) else {
                 continue;
             };
@@ -205,25 +232,34 @@ impl Room {
 
     /// Takes the change of a participant that is to be announced now, if it is time.
     fn take_change(&mut self, sid: ParticipantSid, now: Instant) -> Option<Change> {
-        let Some(participant) = self.participants.get_mut(&sid) else {
-            self.news.participants.remove(&sid);
-            return None;
-        };
-        let is_due = |at: Option<Instant>| at.is_none_or(|at| at <= now);
-        let announced = &mut participant.announced;
-        if !is_due(announced.audience_at) && announced.audience.is_some() {
-            // Nobody hears of a new track before its audience is known.
+        if !self.news.participants.contains_key(&sid) || self.is_put_off(sid, now) {
             return None;
         }
-        if let Some(permission) = announced.audience.take() {
+        let participant = self.participants.get_mut(&sid);
+        let announced = participant.map(|participant| &mut participant.announced);
+        if let Some(announced) = announced
+            && let Some(permission) = announced.audience.take()
+        {
             announced.audience_at = Some(now + INTERVAL);
             self.apply_audience(sid, permission, now);
+            if self.is_put_off(sid, now) {
+                return None;
+            }
         }
-        let participant = self.participants.get(&sid)?;
-        is_due(participant.announced.next)
-            .then(|| self.news.participants.remove(&sid))
-            .flatten()
-            .filter(|change| change.info)
+        self.news.due.cancel(&sid);
+        let change = self.news.participants.remove(&sid)?;
+        (change.info && self.participants.contains_key(&sid)).then_some(change)
+    }
+
+    /// Whether a marked participant may not be announced yet: it is put off until it may be.
+    fn is_put_off(&mut self, sid: ParticipantSid, now: Instant) -> bool {
+        let participant = self.participants.get(&sid);
+        let due = participant.and_then(|participant| participant.announced.due());
+        let later = due.filter(|at| *at > now);
+        if let Some(at) = later {
+            self.news.due.set(sid, at);
+        }
+        later.is_some()
     }
 
     /// Carries out what follows once the others have heard of a change.

@@ -7,7 +7,7 @@ use protocol::{
     livekit::{DisconnectReason, leave_request::Action, signal_request},
 };
 
-use crate::{clock::earliest, farewell::Farewell, participant::Participant, room::Room};
+use crate::{deadlines::Deadline, farewell::Farewell, room::Room};
 
 impl Room {
     /// Takes a client's message: carries it out now, or when its principal has something to spend.
@@ -31,7 +31,9 @@ impl Room {
         if leaves || (owes_until.is_none() && waiting.messages.is_empty()) {
             return self.carry_out(sid, request, now);
         }
-        waiting.until = owes_until.or(waiting.until).or(Some(now));
+        let key = (sid, Deadline::Request);
+        let until = owes_until.or(self.deadlines.get(&key)).unwrap_or(now);
+        self.deadlines.set(key, until);
         if !waiting.push(request) {
             tracing::info!(participant = %sid, "session ended: more messages than can be waited for");
             self.end_flood(sid, now);
@@ -56,34 +58,16 @@ impl Room {
         }
     }
 
-    /// When the next message that waits is due.
-    pub(crate) fn waiting_until(&self) -> Option<Instant> {
-        let until = |participant: &Participant| participant.waiting.until;
-        earliest([self.participants.values().filter_map(until).min()])
-    }
-
-    /// Carries out the messages that have waited long enough.
-    pub(crate) fn resume_waiting(&mut self, now: Instant) {
-        let due =
-            |participant: &&Participant| participant.waiting.until.is_some_and(|at| at <= now);
-        let due: Vec<_> = self
-            .participants
-            .values()
-            .filter(due)
-            .map(|p| p.sid)
-            .collect();
-        for sid in due {
-            while let Some(participant) = self.participants.get_mut(&sid) {
-                let owes_until = self.ledger.owes_until(&participant.principal(), now);
-                participant.waiting.until = owes_until;
-                if owes_until.is_some() {
-                    break;
-                }
-                let Some(request) = participant.waiting.pop() else {
-                    break;
-                };
-                self.carry_out(sid, request, now);
+    /// Carries out the messages of a participant that waited, as far as its principal's balance goes.
+    pub(crate) fn resume_waiting(&mut self, sid: ParticipantSid, now: Instant) {
+        while let Some(participant) = self.participants.get_mut(&sid) {
+            if let Some(until) = self.ledger.owes_until(&participant.principal(), now) {
+                return self.deadlines.set((sid, Deadline::Request), until);
             }
+            let Some(request) = participant.waiting.pop() else {
+                return;
+            };
+            self.carry_out(sid, request, now);
         }
     }
 }

@@ -19,11 +19,7 @@ use protocol::{
 use sfu::DataTrackHandle as Handle;
 
 use crate::{
-    announcements::interval,
-    api::Response,
-    clock::earliest,
-    data_tracks::{DataSubscription, DataTrack},
-    participant::Participant,
+    announcements::interval, api::Response, data_tracks::DataTrack, participant::Participant,
     room::Room,
 };
 
@@ -207,16 +203,17 @@ impl Room {
         tracks: &[DataTrackSid],
         publisher: &ParticipantIdentity,
     ) {
+        if tracks.is_empty() {
+            return;
+        }
         let mut had_them = Vec::new();
         for track in tracks {
             self.data_tracks.remove(track);
         }
         for (sid, participant) in &mut self.participants {
             let subscriptions = &mut participant.data.subscriptions;
-            let removed = tracks
-                .iter()
-                .filter_map(|track| subscriptions.remove(track));
-            if removed.filter(|subscription| subscription.active).count() > 0 {
+            let removed = tracks.iter().filter(|track| subscriptions.remove(**track));
+            if removed.count() > 0 {
                 had_them.push(*sid);
             }
         }
@@ -239,8 +236,8 @@ impl Room {
                 continue;
             };
             if let Some(participant) = self.participants.get_mut(&sid) {
-                let subscription = participant.data.subscriptions.entry(track).or_default();
-                subscription.wish = Some(wish.subscribe);
+                let subscriptions = &mut participant.data.subscriptions;
+                subscriptions.wish(track, wish.subscribe);
                 asked.push(track);
             }
         }
@@ -261,20 +258,18 @@ impl Room {
                 break;
             };
             let data = &mut participant.data;
-            let known = data.subscriptions.get(&track);
-            if known.is_some_and(|known| known.active) == should {
+            if data.subscriptions.is_active(track) == should {
                 continue;
             }
             if !should {
-                if let Some(subscription) = data.subscriptions.get_mut(&track) {
-                    subscription.active = false;
-                }
+                data.subscriptions.end(track);
                 changed = true;
                 self.command(sfu::Command::UnsubscribeData { peer: sid, track });
                 continue;
             }
-            let has_room = data.active() < self.config.max_subscriptions;
-            let Some(handle) = data.handle_for(track).filter(|_| has_room) else {
+            let has_room = data.subscriptions.active() < self.config.max_subscriptions;
+            let handle = has_room.then(|| data.subscriptions.begin(track)).flatten();
+            let Some(handle) = handle else {
                 let response = SubscriptionResponse {
                     track_sid: track.to_string(),
                     err: SubscriptionError::SeUnknown.into(),
@@ -282,8 +277,6 @@ impl Room {
                 self.send(sid, Message::SubscriptionResponse(response));
                 continue;
             };
-            let subscription = data.subscriptions.entry(track).or_default();
-            (subscription.handle, subscription.active) = (Some(handle), true);
             self.command(sfu::Command::SubscribeData {
                 peer: sid,
                 track,
@@ -340,7 +333,7 @@ impl Room {
     /// Tells a participant that is back what the handles in its packets mean.
     pub(crate) fn send_known_data_handles(&mut self, sid: ParticipantSid, now: Instant) {
         let participant = self.participants.get(&sid);
-        if participant.is_some_and(|participant| participant.data.active() > 0) {
+        if participant.is_some_and(|participant| participant.data.subscriptions.active() > 0) {
             self.own_handles_changed(sid);
             self.send_data_handles(sid, now);
         }
@@ -350,6 +343,10 @@ impl Room {
     /// LiveKit does, and therefore at the end of the turn or when it is time.
     fn handles_changed(&mut self, sid: ParticipantSid, cause: &ParticipantIdentity) {
         let is_charged = !self.news.by_moderator;
+        let participant = self.participants.get(&sid);
+        let at = participant.and_then(|participant| participant.data.handles_at);
+        let at = at.unwrap_or(self.clock.start());
+        self.news.handles_due.set(sid, at);
         let known = self.news.handles.entry(sid).or_default();
         if is_charged && known.is_none() {
             *known = Some(cause.clone());
@@ -362,31 +359,20 @@ impl Room {
         }
     }
 
-    /// When [`Room::tell_data_handles`] has something to do.
-    pub(crate) fn handles_until(&self) -> Option<Instant> {
-        let due = |sid| self.participants.get(sid)?.data.handles_at;
-        earliest([self.news.handles.keys().filter_map(due).min()])
-    }
-
     /// Tells participants what their handles mean, where it is time.
     pub(crate) fn tell_data_handles(&mut self, now: Instant) {
-        let is_due = |sid: &&ParticipantSid| {
-            let at = self.participants.get(sid).and_then(|it| it.data.handles_at);
-            at.is_none_or(|at| at <= now)
-        };
-        let due: Vec<_> = self.news.handles.keys().filter(is_due).copied().collect();
-        for sid in due {
+        for sid in self.news.handles_due.due(now) {
             self.send_data_handles(sid, now);
         }
     }
 
     fn send_data_handles(&mut self, sid: ParticipantSid, now: Instant) {
         let cause = self.news.handles.remove(&sid).flatten();
+        self.news.handles_due.cancel(&sid);
         let Some(participant) = self.participants.get(&sid) else {
             return;
         };
-        let meaning = |(track, subscription): (&DataTrackSid, &DataSubscription)| {
-            let handle = subscription.handle.filter(|_| subscription.active)?;
+        let meaning = |(track, handle): (&DataTrackSid, Handle)| {
             let publisher = self.participants.get(self.data_tracks.get(track)?)?;
             let published = PublishedDataTrack {
                 publisher_identity: publisher.identity.as_str().to_owned(),
@@ -399,7 +385,7 @@ impl Room {
             sub_handles: participant
                 .data
                 .subscriptions
-                .iter()
+                .handles()
                 .filter_map(meaning)
                 .collect(),
         };

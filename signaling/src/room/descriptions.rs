@@ -7,8 +7,8 @@ use sfu::Command;
 
 use crate::{
     clock::earliest,
+    deadlines::Deadline,
     descriptions::{HASTE, is_hasty},
-    participant::Participant,
     room::Room,
 };
 
@@ -65,17 +65,28 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
         };
-        let awaited = participant.awaited_answer.map(|(awaited, _)| awaited);
+        let awaited = participant.awaited_answer;
         if !awaited.is_some_and(|awaited| answer.id == 0 || answer.id == awaited) {
             return tracing::debug!(participant = %sid, "an answer to nothing was ignored");
         }
         participant.awaited_answer = None;
         participant.descriptions.answer = Some(answer);
+        self.deadlines.cancel(&(sid, Deadline::Answer));
         self.read_descriptions(sid, now);
     }
 
-    /// When the next description of a participant is to be read.
-    pub(crate) fn descriptions_due(&self, participant: &Participant) -> Option<Instant> {
+    /// Sets the time at which the next description of a participant is to be read, if one waits: when it came, or when
+    /// the budget of its person changed.
+    pub(crate) fn schedule_description(&mut self, sid: ParticipantSid) {
+        let key = (sid, Deadline::Description);
+        match self.description_due(sid) {
+            Some(at) => self.deadlines.set(key, at),
+            None => _ = self.deadlines.cancel(&key),
+        }
+    }
+
+    fn description_due(&self, sid: ParticipantSid) -> Option<Instant> {
+        let participant = self.participants.get(&sid)?;
         let waiting = &participant.descriptions;
         if waiting.offer.is_none() && waiting.answer.is_none() {
             return None;
@@ -89,19 +100,7 @@ impl Room {
     }
 
     /// Reads the descriptions that wait and may be read now.
-    pub(crate) fn read_due_descriptions(&mut self, now: Instant) {
-        let is_due = |participant: &&Participant| {
-            let due = self.descriptions_due(participant);
-            due.is_some_and(|at| at <= now)
-        };
-        let due = self.participants.values().filter(is_due);
-        let due: Vec<_> = due.map(|participant| participant.sid).collect();
-        for sid in due {
-            self.read_descriptions(sid, now);
-        }
-    }
-
-    fn read_descriptions(&mut self, sid: ParticipantSid, now: Instant) {
+    pub(crate) fn read_descriptions(&mut self, sid: ParticipantSid, now: Instant) {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
         };
@@ -115,6 +114,7 @@ impl Room {
             offer.map(|offer| Command::offer(sid, offer.id, &offer.sdp)),
             answer.map(|answer| Command::answer(sid, answer.id, &answer.sdp)),
         ];
+        self.schedule_description(sid);
         for command in commands.into_iter().flatten() {
             match command {
                 Ok(command) => self.command(command),

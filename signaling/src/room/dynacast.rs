@@ -11,7 +11,7 @@ use protocol::{
 };
 use sfu::SpatialLayer;
 
-use crate::{backup::WantedLayers, participant::Participant, room::Room, track::Track};
+use crate::{backup::WantedLayers, room::Room, track::Track};
 
 const QUALITIES: [(SpatialLayer, VideoQuality); 3] = [
     (SpatialLayer::Low, VideoQuality::Low),
@@ -47,24 +47,19 @@ impl Room {
     /// Subscriptions to a sound began or ended: the publisher hears whether its codecs are needed, where it announced
     /// several of them.
     pub(crate) fn update_audio_codecs(&mut self, track: TrackSid) {
-        let is_active = |subscriber: &Participant| {
-            let subscription = subscriber.subscriptions.get(&track);
-            subscription.is_some_and(|subscription| subscription.active)
-        };
         let Some(&publisher) = self.tracks.get(&track) else {
             return;
         };
+        let Some(participant) = self.participants.get_mut(&publisher) else {
+            return;
+        };
         // Participants of another room may listen.
-        let is_forwarded = |publisher: &Participant| !publisher.forwards.is_empty();
-        let needed = self.participants.get(&publisher).is_some_and(is_forwarded)
-            || self.participants.values().any(is_active);
-        let state = self
-            .participants
-            .get_mut(&publisher)
-            .and_then(|publisher| publisher.track_mut(track));
+        let is_forwarded = !participant.forwards.is_empty();
+        let state = participant.track_mut(track);
         let Some(state) = state.filter(|state| state.bound && state.audio_codecs.len() > 1) else {
             return;
         };
+        let needed = is_forwarded || !state.subscribers.is_empty();
         if state.needed.replace(needed) == Some(needed) {
             return;
         }

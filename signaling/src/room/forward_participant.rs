@@ -66,6 +66,7 @@ impl Room {
             return Err(Error::Overloaded(text));
         }
         participant.forwards.push(Forward::new(room, there, call));
+        self.forwarded.insert(there, sid);
         self.tell_forwards(sid, |forward| forward.sid() == there, RoomMessage::Forward);
         self.update_all_audio_codecs(sid);
         Ok(())
@@ -131,6 +132,7 @@ impl Room {
             return;
         };
         let forward = forwards.remove(index);
+        self.forwarded.remove(&there);
         let call = forward.call();
         for command in forward.end(peer) {
             self.command(command);
@@ -143,12 +145,11 @@ impl Room {
 
     /// Ends all forwards to a room that has ended.
     pub(crate) fn end_forwards_to(&mut self, room: RoomSid) {
-        let forwards = self.participants.values().flat_map(|own| &own.forwards);
-        let ended: Vec<_> = forwards
-            .filter(|forward| forward.room() == room)
-            .map(Forward::sid)
-            .collect();
-        for there in ended {
+        let known: Vec<_> = self.forwarded.keys().copied().collect();
+        for there in known {
+            if self.forward_mut(room, there).is_none() {
+                continue;
+            }
             let error = Error::Unavailable("the destination room has just ended");
             self.forward_refused(room, there, error);
         }
@@ -157,6 +158,7 @@ impl Room {
     /// Ends the forwards of a participant that is gone. Its shard knows already.
     pub(crate) fn end_forwards(&mut self, gone: &Participant, reason: DisconnectReason) {
         for forward in &gone.forwards {
+            self.forwarded.remove(&forward.sid());
             self.outputs.push_back(RoomOutput::ToRoom {
                 room: forward.room(),
                 message: RoomMessage::ForwardEnded {
@@ -175,13 +177,10 @@ impl Room {
         room: RoomSid,
         there: ParticipantSid,
     ) -> Option<(ParticipantSid, &mut Forward)> {
-        self.participants.values_mut().find_map(|own| {
-            let forward = own
-                .forwards
-                .iter_mut()
-                .find(|forward| forward.room() == room && forward.sid() == there)?;
-            Some((own.sid, forward))
-        })
+        let own = *self.forwarded.get(&there)?;
+        let mut forwards = self.participants.get_mut(&own)?.forwards.iter_mut();
+        let forward = forwards.find(|forward| forward.room() == room && forward.sid() == there)?;
+        Some((own, forward))
     }
 }
 

@@ -1,7 +1,7 @@
 //! Participants that are connected to another room and forwarded to this one: they have no session here, publish and
 //! receive nothing. Their own room sends their state (`forward_participant.rs`).
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use protocol::{
     DataTrackSid, ParticipantSid, RoomSid,
@@ -67,7 +67,7 @@ impl Room {
     /// Whether anybody is here for whom the room stays open. Forwarded participants do not keep it open, nor do agents
     /// and recorders, which are there for others.
     pub(crate) fn has_own_participants(&self) -> bool {
-        self.participants.values().any(Participant::holds_room)
+        self.people.hold_room()
     }
 
     /// Finds a participant that is connected to this room. Forwarded ones are governed in their own room.
@@ -129,6 +129,7 @@ impl Room {
         self.limit_voices();
         self.identities.insert(participant.identity.clone(), sid);
         self.participants.insert(sid, participant);
+        self.recount(sid);
         for track in forwarded.tracks {
             self.add_forwarded_track(sid, track);
         }
@@ -195,7 +196,9 @@ impl Room {
             needed: None,
             wanted: None,
             backup: None,
+            subscribers: BTreeSet::new(),
         });
+        self.recount(sid);
         self.command(sfu::Command::PublishRelayed {
             peer: sid,
             track: media,
@@ -219,6 +222,7 @@ impl Room {
         let has_other_grant = grant != participant.grant;
         participant.client = forwarded.client;
         let known: Vec<_> = participant.tracks.iter().map(|track| track.sid).collect();
+        self.recount(sid);
         let is_gone = |sid| forwarded.tracks.iter().all(|track| track.media.sid != sid);
         for track in known.iter().copied().filter(|sid| is_gone(*sid)) {
             self.unpublish(sid, track, now);

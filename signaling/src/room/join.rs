@@ -20,6 +20,7 @@ use crate::{
     },
     clock::seconds,
     data_tracks::DataTracks,
+    deadlines::Deadline,
     farewell::{Farewell, leave},
     metadata,
     participant::Participant,
@@ -51,6 +52,7 @@ impl Room {
             mut request,
             two_connections,
         } = join;
+        self.tell_departures();
         let add_tracks = std::mem::take(&mut request.add_track_requests);
         let offer = request.publisher_offer.take();
         let sid = self.add_participant(session, grant, request, two_connections, now);
@@ -147,7 +149,6 @@ impl Room {
             auto_subscribe: settings.auto_subscribe,
             adaptive_stream: settings.adaptive_stream,
             data: DataTracks::new(settings.auto_subscribe_data_track()),
-            connect_by: Some(now + seconds(self.config.join_timeout)),
             protocol: self
                 .switched
                 .remove(&identity)
@@ -176,6 +177,9 @@ impl Room {
         self.identities.insert(identity, sid);
         self.sessions.insert(session, sid);
         self.participants.insert(sid, participant);
+        self.recount(sid);
+        let connect_by = now + seconds(self.config.join_timeout);
+        self.deadlines.set((sid, Deadline::Connect), connect_by);
         self.hold_open(now);
         self.restrict_candidates(sid);
         sid

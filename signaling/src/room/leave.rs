@@ -4,17 +4,16 @@ use std::time::{Duration, Instant};
 
 use protocol::{
     ParticipantSid,
-    livekit::{
-        DisconnectReason, ParticipantInfo, ParticipantUpdate, leave_request::Action,
-        participant_info::State, signal_response::Message,
-    },
+    livekit::{DisconnectReason, ParticipantInfo, leave_request::Action, participant_info::State},
 };
 
 use crate::{
     api::{CloseCause, PING_TIMEOUT_SECONDS, RoomOutput, SessionId, SessionMessage},
     clock::{earliest, seconds},
+    deadlines::Deadline,
     farewell::{Farewell, leave},
     participant::Participant,
+    people::People,
     room::Room,
     room_news::RoomNews,
 };
@@ -38,6 +37,10 @@ impl Room {
             return;
         };
         self.identities.remove(&participant.identity);
+        self.recount(sid);
+        for deadline in Deadline::ALL {
+            self.deadlines.cancel(&(sid, deadline));
+        }
         self.dismiss(&participant, reason, farewell);
         self.command(sfu::Command::RemovePeer { peer: sid });
         for track in &participant.tracks {
@@ -46,8 +49,10 @@ impl Room {
         let published = participant.data.published.iter();
         let published: Vec<_> = published.map(|track| track.sid).collect();
         self.forget_data_tracks(&published, &participant.principal());
-        for track in participant.subscriptions.keys() {
-            self.update_audio_codecs(*track);
+        for (track, subscription) in &participant.subscriptions {
+            if subscription.active {
+                self.remove_subscriber(sid, *track);
+            }
         }
         self.speakers.forget(sid);
         self.abandon_calls(sid);
@@ -57,12 +62,7 @@ impl Room {
         if participant.is_visible() {
             let mut info = participant.farewell(reason);
             info.version += 1;
-            self.broadcast(
-                Message::Update(ParticipantUpdate {
-                    participants: vec![info.clone()],
-                }),
-                None,
-            );
+            self.announce_departure(sid, info.clone());
             self.remember_departed(info, now);
         }
         self.announce_count(None);
@@ -118,10 +118,12 @@ impl Room {
 
     /// A signal connection broke: a participant with connected media may resume.
     pub(crate) fn session_gone(&mut self, session: SessionId, cause: CloseCause, now: Instant) {
-        self.door.retain(|_, (_, join)| join.session != session);
         let Some(sid) = self.sessions.remove(&session) else {
-            return;
+            return self.leave_door(session);
         };
+        for deadline in [Deadline::Answer, Deadline::Description] {
+            self.deadlines.cancel(&(sid, deadline));
+        }
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
         };
@@ -134,7 +136,8 @@ impl Room {
         if hopeless {
             return self.remove(sid, DisconnectReason::SignalClose, Farewell::Silent, now);
         }
-        participant.resume_by = Some(now + seconds(self.config.resume_timeout));
+        let resume_by = now + seconds(self.config.resume_timeout);
+        self.deadlines.set((sid, Deadline::Resume), resume_by);
         self.tell_agents(RoomNews::Away { sid });
     }
 
@@ -161,7 +164,10 @@ impl Room {
             }
             Reason::ClosedByPeer | Reason::ConnectTimeout | Reason::ConsentLost => {
                 participant.media_closed = reason == Reason::ClosedByPeer;
-                participant.media_by.get_or_insert(now + media_timeout);
+                let key = (sid, Deadline::Media);
+                if self.deadlines.get(&key).is_none() {
+                    self.deadlines.set(key, now + media_timeout);
+                }
             }
         }
     }
@@ -172,47 +178,16 @@ impl Room {
         let Some(participant) = self.participants.get(&sid) else {
             return;
         };
-        self.renewed.retain(|_, at| now < *at + RENEWAL_INTERVAL);
-        if self.renewed.contains_key(&participant.identity) {
+        for identity in self.renewed.due(now) {
+            self.renewed.cancel(&identity);
+        }
+        if self.renewed.get(&participant.identity).is_some() {
             return tracing::warn!(participant = %sid, "media still does not arrive");
         }
-        self.renewed.insert(participant.identity.clone(), now);
+        let until = now + RENEWAL_INTERVAL;
+        self.renewed.set(participant.identity.clone(), until);
         let farewell = Farewell::Leave(Action::Reconnect);
         self.remove(sid, DisconnectReason::MediaFailure, farewell, now);
-    }
-
-    /// Removes the participants whose time is up.
-    pub(crate) fn expire_participants(&mut self, now: Instant) {
-        let due = |at: Option<Instant>| at.is_some_and(|at| at <= now);
-        let expired: Vec<_> = self
-            .participants
-            .values()
-            .filter_map(|participant| {
-                let sid = participant.sid;
-                if due(participant.resume_by) {
-                    Some((sid, DisconnectReason::SignalClose, Farewell::Silent))
-                } else if due(participant.connect_by) {
-                    Some((
-                        sid,
-                        DisconnectReason::JoinFailure,
-                        Farewell::Leave(Action::Disconnect),
-                    ))
-                } else if due(participant.media_by)
-                    || due(participant.awaited_answer.map(|(_, by)| by))
-                {
-                    Some((
-                        sid,
-                        DisconnectReason::ConnectionTimeout,
-                        Farewell::Leave(Action::Reconnect),
-                    ))
-                } else {
-                    None
-                }
-            })
-            .collect();
-        for (sid, reason, farewell) in expired {
-            self.remove(sid, reason, farewell, now);
-        }
     }
 
     pub(crate) fn departed_until(&self) -> Option<Instant> {
@@ -253,11 +228,13 @@ impl Room {
             self.return_forwarded(&participant);
             self.notify_left(&participant, reason, now);
         }
-        for (_, (_, join)) in std::mem::take(&mut self.door) {
+        for (_, join) in std::mem::take(&mut self.door) {
             let leave = leave(reason, action);
             self.tell(join.session, SessionMessage::Response(leave.into()));
             self.tell(join.session, SessionMessage::Close);
         }
+        self.people = People::default();
+        self.deadlines.clear();
         self.identities.clear();
         self.sessions.clear();
         self.tracks.clear();

@@ -182,6 +182,7 @@ impl Room {
         if grant != participant.grant {
             let was_visible = participant.is_visible();
             participant.grant = grant;
+            self.recount(sid);
             self.grant_changed(sid);
             self.permissions_changed(sid, was_visible, now);
         }

@@ -10,7 +10,9 @@ use protocol::{
     },
 };
 
-use crate::{clock::seconds, farewell::Farewell, participant::Participant, room::Room};
+use crate::{
+    clock::seconds, deadlines::Deadline, farewell::Farewell, participant::Participant, room::Room,
+};
 
 impl Room {
     /// Offers all subscriptions to a participant that receives on a second PeerConnection.
@@ -136,7 +138,10 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
         };
-        participant.awaited_answer = participant.session.map(|_| (id, now + patience));
+        participant.awaited_answer = participant.session.map(|_| id);
+        if participant.awaited_answer.is_some() {
+            self.deadlines.set((sid, Deadline::Answer), now + patience);
+        }
         let offer = description("offer", id, sdp, mid_to_track);
         self.send(sid, Message::Offer(offer));
     }
@@ -180,15 +185,17 @@ impl Room {
         let Some(participant) = self.participants.get_mut(&sid) else {
             return;
         };
-        participant.connect_by = None;
-        participant.media_by = None;
+        for deadline in [Deadline::Connect, Deadline::Media] {
+            self.deadlines.cancel(&(sid, deadline));
+        }
         participant.media_closed = false;
         if participant.state == State::Active {
             return;
         }
         participant.state = State::Active;
-        let info = participant.info();
-        if let Some(room) = participant.forwarded_from {
+        let (info, forwarded_from) = (participant.info(), participant.forwarded_from);
+        self.recount(sid);
+        if let Some(room) = forwarded_from {
             self.forwarded_arrived(room, sid);
         }
         self.notify_joined(info.clone(), now);

@@ -1,6 +1,9 @@
 //! State that everybody hears of everybody: speakers and quality. For changes of participants see `announce`.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use protocol::{
     ParticipantSid,
@@ -10,15 +13,17 @@ use protocol::{
     },
 };
 
-use crate::{api::Response, participant::Participant, room::Room, speakers::speakers_message};
+use crate::{
+    api::Response,
+    participant::Participant,
+    people::{People, Standing},
+    room::Room,
+    speakers::speakers_message,
+};
 
 impl Room {
     /// The room as clients and the API see it.
     pub(crate) fn info(&self, _now: Instant) -> livekit::Room {
-        let publishers = self
-            .participants
-            .values()
-            .filter(|participant| participant.is_publisher() && !participant.is_hidden());
         livekit::Room {
             sid: self.sid.to_string(),
             name: self.name.as_str().to_owned(),
@@ -30,23 +35,35 @@ impl Room {
             enabled_codecs: self.codecs(),
             metadata: self.metadata.clone(),
             num_participants: self.count(),
-            num_publishers: publishers.count() as u32,
+            num_publishers: self.people.publishers() as u32,
             active_recording: self.is_recorded(),
             ..livekit::Room::default()
         }
     }
 
+    /// A participant came, left, or changed what it is to the room as a whole: see [`Standing`].
+    pub(crate) fn recount(&mut self, sid: ParticipantSid) {
+        let standing = self.participants.get(&sid).map(Standing::of);
+        self.people.update(sid, standing);
+    }
+
+    /// Whether a recount of everybody finds nothing new.
+    pub(crate) fn is_counted_well(&self) -> bool {
+        let mut people = People::default();
+        for (sid, participant) in &self.participants {
+            people.update(*sid, Some(Standing::of(participant)));
+        }
+        people == self.people
+    }
+
     /// Whether somebody who records is here, hidden or not.
     pub(crate) fn is_recorded(&self) -> bool {
-        self.participants.values().any(Participant::is_recorder)
+        self.people.is_recorded()
     }
 
     /// Number of participants that are not hidden, and not here for others only.
     pub(crate) fn count(&self) -> u32 {
-        self.participants
-            .values()
-            .filter(|participant| !participant.is_hidden() && !participant.is_dependent())
-            .count() as u32
+        self.people.count() as u32
     }
 
     /// Tells a participant that connected or came back how everybody is connected.
@@ -80,12 +97,12 @@ impl Room {
             return;
         }
         let response = quality_message(participant);
-        let is_visible = participant.is_visible();
-        let listeners: Vec<_> = self.sessions.values().copied().collect();
+        let listeners = match participant.is_visible() {
+            true => self.listeners(sid),
+            false => [sid].into(),
+        };
         for listener in listeners {
-            if listener == sid || (is_visible && self.hears(listener, sid)) {
-                self.send(listener, response.clone());
-            }
+            self.send(listener, response.clone());
         }
         self.forward_changes(sid);
     }
@@ -124,36 +141,32 @@ impl Room {
             return;
         }
         let everything = speakers_message(changes.iter().copied());
-        let listeners: Vec<_> = self.sessions.values().copied().collect();
-        for listener in listeners {
-            let heard: Vec<_> = changes
-                .iter()
-                .copied()
-                .filter(|change| self.hears(listener, change.0))
-                .collect();
-            // Most hear everybody: they share one encoded message.
-            if heard.len() == changes.len() {
-                self.send(listener, everything.clone());
-            } else if !heard.is_empty() {
-                self.send(listener, speakers_message(heard));
+        let mut heard: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for change in changes {
+            for listener in self.listeners(change.0) {
+                heard.entry(listener).or_default().push(*change);
             }
+        }
+        for (listener, heard) in heard {
+            // Most hear everybody: they share one encoded message.
+            let message = match heard.len() == changes.len() {
+                true => everything.clone(),
+                false => speakers_message(heard),
+            };
+            self.send(listener, message);
         }
     }
 
-    fn hears(&self, listener: ParticipantSid, speaker: ParticipantSid) -> bool {
-        let (Some(listener), Some(speaker)) = (
-            self.participants.get(&listener),
-            self.participants.get(&speaker),
-        ) else {
-            return false;
+    /// A participant, and those who receive any of its tracks.
+    fn listeners(&self, speaker: ParticipantSid) -> BTreeSet<ParticipantSid> {
+        let Some(participant) = self.participants.get(&speaker) else {
+            return BTreeSet::new();
         };
-        let receives = |track| {
-            listener
-                .subscriptions
-                .get(&track)
-                .is_some_and(|subscription| subscription.active)
-        };
-        listener.sid == speaker.sid || speaker.tracks.iter().any(|track| receives(track.sid))
+        let receivers = participant
+            .tracks
+            .iter()
+            .flat_map(|track| &track.subscribers);
+        receivers.copied().chain([speaker]).collect()
     }
 
     /// Tells a new subscriber that the publisher is speaking already.
@@ -173,30 +186,24 @@ impl Room {
                 levels.contains_key(&sid),
             )
         };
-        let heard = self
-            .participants
-            .keys()
-            .filter(|sid| self.hears(listener, **sid))
-            .map(state);
-        let message = speakers_message(heard);
+        let received = self.participants.get(&listener).map(|it| &it.subscriptions);
+        let active = received.into_iter().flatten();
+        let active = active.filter(|(_, subscription)| subscription.active);
+        let publishers = active.filter_map(|(track, _)| self.tracks.get(track));
+        let heard: BTreeSet<_> = publishers.chain([&listener]).collect();
+        let message = speakers_message(heard.into_iter().map(state));
         self.send(listener, message);
     }
 
     /// `SimulateScenario.speaker_update`.
     pub(crate) fn simulate_speech(&mut self, sid: ParticipantSid, until: Instant) {
-        self.speakers.simulated.insert(sid, until);
+        self.speakers.simulated.set(sid, until);
         self.speakers.levels.insert(sid, 1.0);
         self.tell_speakers(&[(sid, 1.0, true)]);
     }
 
     pub(crate) fn end_simulated_speech(&mut self, now: Instant) {
-        let ended = self
-            .speakers
-            .simulated
-            .iter()
-            .filter(|(_, until)| **until <= now);
-        let ended: Vec<_> = ended.map(|(&sid, _)| sid).collect();
-        for sid in ended {
+        for sid in self.speakers.simulated.due(now) {
             self.speakers.forget(sid);
             self.tell_speakers(&[(sid, 0.0, false)]);
         }

@@ -1,10 +1,7 @@
 //! The person behind participants: one who joins as itself, and as companions from other devices. Seats and
 //! budgets are the person's.
 
-use std::{
-    collections::BTreeSet,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use protocol::{
     ParticipantIdentity, ParticipantSid,
@@ -47,9 +44,9 @@ impl Room {
         &self,
         principal: &ParticipantIdentity,
     ) -> impl Iterator<Item = &Participant> {
-        self.participants.values().filter(move |participant| {
-            participant.identity != *principal && participant.principal() == *principal
-        })
+        let participants = self.people.of(principal);
+        let participants = participants.filter_map(|sid| self.participants.get(&sid));
+        participants.filter(move |participant| participant.identity != *principal)
     }
 
     /// The participant with this identity, and its companions.
@@ -65,11 +62,7 @@ impl Room {
         if self.max_participants == 0 || is_dependent(grant) {
             return false;
         }
-        let own = grant.principal();
-        let seated = self.participants.values();
-        let seated = seated.filter(|participant| !participant.is_dependent());
-        let taken: BTreeSet<_> = seated.map(Participant::principal).collect();
-        taken.iter().filter(|other| **other != own).count() >= self.max_participants as usize
+        self.people.seats_of_others(&grant.principal()) >= self.max_participants as usize
     }
 
     /// Finds a seat: of the participants that have not connected in time, the one that is expected for longest makes
@@ -77,17 +70,17 @@ impl Room {
     pub(crate) fn take_seat(&mut self, grant: &Grant, now: Instant) -> Result<(), Error> {
         while self.is_full(grant) {
             let expected_since = self.clock.unix(now).saturating_sub(SEAT_HELD);
-            let is_here = |participant: &&Participant| participant.state == State::Active;
-            let here = self.participants.values().filter(is_here);
-            let here: BTreeSet<_> = here.map(Participant::principal).collect();
-            // Participants whose leaving frees a seat: no agent or recorder, and no companion while its person is here.
-            let is_absent = |participant: &&Participant| {
-                !participant.is_dependent()
-                    && participant.joined_at <= expected_since
-                    && !here.contains(&participant.principal())
+            // The leaving of a companion frees no seat while its person is here, whatever device that is on.
+            let is_here = |sid| {
+                let participant = self.participants.get(&sid);
+                participant.is_some_and(|participant| participant.state == State::Active)
             };
-            let absent = self.participants.values().filter(is_absent);
-            let Some(absent) = absent.min_by_key(|it| it.joined_at).map(|it| it.sid) else {
+            let is_absent = |sid: &ParticipantSid| {
+                let participant = self.participants.get(sid);
+                let principal = participant.map(Participant::principal);
+                principal.is_some_and(|principal| !self.people.of(&principal).any(is_here))
+            };
+            let Some(absent) = self.people.expected(expected_since).find(is_absent) else {
                 return Err(Error::RoomFull);
             };
             let farewell = Farewell::Leave(Action::Disconnect);

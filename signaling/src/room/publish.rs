@@ -121,8 +121,9 @@ impl Room {
         let is_new = !track_state.bound;
         track_state.bind(mid, codec);
         let track_info = track_state.info.clone();
-        if is_new && active {
-            let publisher = participant.info();
+        let publisher = (is_new && active).then(|| participant.info());
+        self.recount(sid);
+        if let Some(publisher) = publisher {
             self.notify_published(&publisher, track_info, now);
         }
         if visible {
@@ -148,6 +149,7 @@ impl Room {
         };
         let removed = participant.tracks.remove(index);
         let publisher = (participant.state == State::Active).then(|| participant.info());
+        self.recount(sid);
         if let Some(publisher) = publisher.filter(|_| removed.bound) {
             self.notify_unpublished(&publisher, removed.info.clone(), now);
         }

@@ -12,6 +12,7 @@ use protocol::{
 
 use crate::{
     api::{Join, Response, SessionMessage},
+    deadlines::Deadline,
     farewell::Farewell,
     participant::Participant,
     room::Room,
@@ -46,15 +47,18 @@ impl Room {
         }
         let old = participant.session.replace(session);
         participant.forget_negotiation();
-        participant.resume_by = None;
         participant.resumed = true;
         participant.replay_due = true;
         let grant = Box::new(participant.grant.clone());
         let missed = std::mem::take(&mut participant.missed);
+        for deadline in [Deadline::Resume, Deadline::Description] {
+            self.deadlines.cancel(&(sid, deadline));
+        }
         if let Some(old) = old {
             self.sessions.remove(&old);
             self.tell(old, SessionMessage::Close);
         }
+        self.tell_departures();
         self.sessions.insert(session, sid);
         self.tell_agents(RoomNews::Back { sid });
         self.tell(session, SessionMessage::Grant(grant));

@@ -98,11 +98,12 @@ impl Room {
         };
         let call = Call {
             id,
-            callee,
             acknowledge_by: Some(now + ACK_TIMEOUT),
             respond_by: now + timeout,
         };
-        self.calls.insert(request_id, call);
+        let key = (callee, request_id);
+        self.calls_due.set(key.clone(), call.due());
+        self.calls.insert(key, call);
         self.command(sfu::Command::AwaitReply { peer: callee });
         self.command(sfu::Command::SendData {
             room: self.sid,
@@ -120,56 +121,46 @@ impl Room {
         };
         match packet.value {
             Some(Value::RpcAck(ack)) => {
-                let call = self.calls.get_mut(&ack.request_id);
-                if let Some(call) = call.filter(|call| call.callee == peer) {
+                let key = (peer, ack.request_id);
+                if let Some(call) = self.calls.get_mut(&key) {
                     call.acknowledge_by = None;
+                    self.calls_due.set(key, call.due());
                 }
             }
             Some(Value::RpcResponse(response)) => {
-                let call = self.calls.get(&response.request_id);
-                let Some(id) = call.filter(|call| call.callee == peer).map(|call| call.id) else {
-                    return;
-                };
-                self.calls.remove(&response.request_id);
-                self.reply(id, outcome(response.value));
+                self.end_call(&(peer, response.request_id), outcome(response.value));
             }
             _ => {}
         }
     }
 
-    /// When the next call has waited long enough.
-    pub(crate) fn calls_until(&self) -> Option<Instant> {
-        self.calls.values().map(Call::due).min()
-    }
-
     /// Answers the calls that have waited long enough.
     pub(crate) fn expire_calls(&mut self, now: Instant) {
-        self.end_calls(|call| {
-            let late = call.due() <= now;
-            late.then(|| match call.acknowledge_by {
+        for key in self.calls_due.due(now) {
+            let acknowledge_by = self.calls.get(&key).and_then(|call| call.acknowledge_by);
+            let error = match acknowledge_by {
                 Some(by) if by <= now => failed(UNREACHABLE, "Connection timeout"),
                 _ => failed(RESPONSE_TIMEOUT, "Response timeout"),
-            })
-        });
+            };
+            self.end_call(&key, Err(error));
+        }
     }
 
     /// Answers the calls of a participant that is gone.
     pub(crate) fn abandon_calls(&mut self, callee: ParticipantSid) {
-        self.end_calls(|call| {
-            let gone = call.callee == callee;
-            gone.then(|| failed(RECIPIENT_DISCONNECTED, "Recipient disconnected"))
-        });
+        let calls = self.calls.range((callee, String::new())..);
+        let of_callee = calls.take_while(|((other, _), _)| *other == callee);
+        let abandoned: Vec<_> = of_callee.map(|(key, _)| key.clone()).collect();
+        for key in abandoned {
+            let error = failed(RECIPIENT_DISCONNECTED, "Recipient disconnected");
+            self.end_call(&key, Err(error));
+        }
     }
 
-    fn end_calls(&mut self, end: impl Fn(&Call) -> Option<Error>) {
-        let ended: Vec<_> = self
-            .calls
-            .iter()
-            .filter_map(|(request, call)| Some((request.clone(), call.id, end(call)?)))
-            .collect();
-        for (request, id, error) in ended {
-            self.calls.remove(&request);
-            self.reply(id, Err(error));
+    fn end_call(&mut self, key: &(ParticipantSid, String), reply: Result<ApiReply, Error>) {
+        self.calls_due.cancel(key);
+        if let Some(call) = self.calls.remove(key) {
+            self.reply(call.id, reply);
         }
     }
 

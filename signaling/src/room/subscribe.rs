@@ -19,6 +19,7 @@ use crate::{
     audience::Audience,
     participant::{Participant, Subscription},
     room::Room,
+    track::Track,
 };
 
 /// The most entries of a `subscription_permission`.
@@ -69,6 +70,7 @@ impl Room {
             return;
         };
         let has_room = subscriber.active_subscriptions < self.config.max_subscriptions;
+        let unfilled = &mut subscriber.unfilled;
         let subscription = subscriber.subscriptions.entry(track).or_default();
         let refused = wanted && !allowed;
         let told = std::mem::replace(&mut subscription.refused, refused);
@@ -76,7 +78,10 @@ impl Room {
         let receive = wanted && allowed && fits;
         let received = std::mem::replace(&mut subscription.active, receive);
         let waits = wanted && allowed && !fits;
-        let waited = std::mem::replace(&mut subscription.waiting, waits);
+        let is_new = waits && unfilled.insert(track);
+        if !waits {
+            unfilled.remove(&track);
+        }
         let setting = subscription
             .setting
             .unwrap_or_else(|| initial_setting(adaptive));
@@ -88,18 +93,20 @@ impl Room {
                     track,
                     setting,
                 });
+                if let Some(state) = self.track_of(publisher_sid, track) {
+                    state.subscribers.insert(sid);
+                }
+                self.update_audio_codecs(track);
             }
             (true, false) => {
                 subscriber.active_subscriptions -= 1;
                 self.command(sfu::Command::Unsubscribe { peer: sid, track });
+                self.remove_subscriber(sid, track);
                 self.fill_subscriptions(sid);
             }
             _ => {}
         }
-        if received != receive {
-            self.update_audio_codecs(track);
-        }
-        if waits && !waited {
+        if is_new {
             let response = SubscriptionResponse {
                 track_sid: track.to_string(),
                 err: SubscriptionError::SeUnknown.into(),
@@ -116,13 +123,26 @@ impl Room {
         }
     }
 
+    /// The track is no longer sent to a participant, which may be gone.
+    pub(crate) fn remove_subscriber(&mut self, subscriber: ParticipantSid, track: TrackSid) {
+        if let Some(&publisher) = self.tracks.get(&track)
+            && let Some(state) = self.track_of(publisher, track)
+        {
+            state.subscribers.remove(&subscriber);
+            self.update_audio_codecs(track);
+        }
+    }
+
+    fn track_of(&mut self, publisher: ParticipantSid, track: TrackSid) -> Option<&mut Track> {
+        let publisher = self.participants.get_mut(&publisher)?;
+        publisher.track_mut(track)
+    }
+
     /// Gives the place of a subscription that has ended to one that waits.
     fn fill_subscriptions(&mut self, sid: ParticipantSid) {
-        let waiting = self.participants.get(&sid).and_then(|participant| {
-            let mut subscriptions = participant.subscriptions.iter();
-            subscriptions.find(|(_, subscription)| subscription.waiting)
-        });
-        if let Some(track) = waiting.map(|(track, _)| *track) {
+        let participant = self.participants.get(&sid);
+        let waiting = participant.and_then(|participant| participant.unfilled.first().copied());
+        if let Some(track) = waiting {
             self.reconcile(sid, track);
         }
     }
@@ -132,6 +152,7 @@ impl Room {
         self.tracks.remove(&track);
         let mut freed = Vec::new();
         for participant in self.participants.values_mut() {
+            participant.unfilled.remove(&track);
             let ended = participant.subscriptions.remove(&track);
             if ended.is_some_and(|subscription| subscription.active) {
                 participant.active_subscriptions -= 1;
@@ -328,11 +349,9 @@ impl Room {
         track: TrackSid,
         paused: bool,
     ) {
-        let publisher = self
-            .participants
-            .values_mut()
-            .find_map(|other| other.track_mut(track).is_some().then_some(other.sid));
-        let Some(publisher) = publisher else { return };
+        let Some(&publisher) = self.tracks.get(&track) else {
+            return;
+        };
         let state = match paused {
             true => StreamState::Paused,
             false => StreamState::Active,

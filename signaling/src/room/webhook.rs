@@ -83,17 +83,14 @@ impl Room {
         now: Instant,
     ) {
         let principal = participant.principal();
-        if self.given_up.len() >= MAX_GIVEN_UP {
-            self.given_up.retain(|_, until| now < *until);
+        for forgotten in self.given_up.due(now) {
+            self.given_up.cancel(&forgotten);
         }
-        let is_known = self
-            .given_up
-            .get(&principal)
-            .is_some_and(|until| now < *until);
+        let is_known = self.given_up.get(&principal).is_some();
         if is_known || self.given_up.len() >= MAX_GIVEN_UP {
             return;
         }
-        self.given_up.insert(principal, now + GIVEN_UP_INTERVAL);
+        self.given_up.set(principal, now + GIVEN_UP_INTERVAL);
         let participant = participant.farewell(reason);
         self.notify_participant("participant_connection_aborted", participant, now);
     }

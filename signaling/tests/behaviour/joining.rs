@@ -570,3 +570,41 @@ fn in_a_crowd_many_who_come_at_once_are_one_message_and_everybody_knows_everybod
         assert!(!known.contains(&own), "nobody is told of itself");
     }
 }
+
+#[test]
+fn in_a_crowd_those_who_leave_at_once_are_one_message_and_who_comes_meanwhile_hears_of_none() {
+    let mut meeting = Meeting::new();
+    let all: Vec<_> = (0..60)
+        .map(|person| meeting.enter(&format!("person {person}")))
+        .collect();
+    meeting.advance(SECOND);
+    let before = meeting.heard(all[0]);
+    let left = |told: &[Told]| -> Vec<usize> {
+        let gone = told.iter().map(|told| match told {
+            Told::Update(update) => update
+                .participants
+                .iter()
+                .filter(|info| info.state() == State::Disconnected)
+                .count(),
+            _ => 0,
+        });
+        gone.filter(|gone| *gone > 0).collect()
+    };
+    for session in &all[1..11] {
+        meeting.ask(*session, Ask::Leave(Default::default()));
+    }
+    meeting.advance(Duration::from_millis(60));
+    assert_eq!(left(meeting.since(all[0], before)), [1, 9]);
+    // One of them is back before the others have heard that it left.
+    let before = meeting.heard(all[0]);
+    for session in &all[11..21] {
+        meeting.ask(*session, Ask::Leave(Default::default()));
+    }
+    let back = meeting.enter("person 11");
+    meeting.advance(SECOND);
+    assert_eq!(left(meeting.since(back, 0)), [0; 0]);
+    let heard = updates(meeting.since(all[0], before));
+    let of_back = heard.iter().filter(|info| info.identity == "person 11");
+    let states: Vec<_> = of_back.map(|info| info.state()).collect();
+    assert_eq!(states, [State::Disconnected, State::Active]);
+}

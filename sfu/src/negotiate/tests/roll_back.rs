@@ -65,6 +65,22 @@ fn what_a_client_no_longer_offers_after_a_roll_back_is_lost_and_its_place_free()
 }
 
 #[test]
+fn a_roll_back_in_an_offer_that_is_refused_has_not_happened() {
+    let mut state = settled();
+    state.publish(&published("TR_A", MediaKind::Audio, "a"));
+    let microphone = Offered::new("7", "audio", "sendonly").cid("a");
+    state
+        .take_offer(&with(&[microphone]), &local(1), fresh_ssrc)
+        .expect("offer");
+    let before = format!("{state:?}");
+    let twice = ["8", "8"].map(|mid| Offered::new(mid, "audio", "recvonly"));
+    state
+        .take_offer(&with(&twice), &local(1), fresh_ssrc)
+        .expect_err("a mid twice");
+    assert_eq!(format!("{state:?}"), before);
+}
+
+#[test]
 fn another_track_in_the_place_of_one_that_was_rolled_back_is_not_taken_for_it() {
     let mut state = settled();
     for (track, cid) in [("TR_A", "a"), ("TR_B", "b")] {

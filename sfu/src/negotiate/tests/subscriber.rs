@@ -315,6 +315,7 @@ fn bad_answers_are_refused_and_change_nothing() {
             Some(E::NothingUsable),
         ),
     ];
+    let before = format!("{negotiation:?}");
     for (answer, expected) in cases {
         assert_ne!(answer, good);
         let refused = negotiation
@@ -324,7 +325,7 @@ fn bad_answers_are_refused_and_change_nothing() {
             expected.is_none_or(|expected| expected == refused),
             "{refused:?}"
         );
-        assert_eq!(sent(&negotiation), []);
+        assert_eq!(format!("{negotiation:?}"), before);
     }
     // The answer may still come.
     assert!(
