@@ -161,12 +161,14 @@ for (const [name, launch] of Object.entries(BROWSERS)) {
     await along('ArrowLeft', 'button: Choose the camera', 'meeting');
 
     // A menu: by Escape, from wherever one is.
+    const menu = /^select: Camera$|^div: Choose the camera$/;
     await press('Enter');
-    await is('select: Camera', 'the menu takes the focus');
+    // Where the browser names no camera, there is nothing to choose: the menu itself takes it.
+    await is(menu, 'the menu takes the focus');
     await press('Escape');
     await is('button: Choose the camera', 'Escape gives it back');
     await press('Enter');
-    await is('select: Camera', 'and again');
+    await is(menu, 'and again');
     await page.click('.popover-panel .field-label');
     await press('Escape');
     await is('button: Choose the camera', 'also after a click on what takes no focus');

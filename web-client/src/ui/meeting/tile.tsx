@@ -64,7 +64,6 @@ function CameraTile({ at, person, calm, pin }: ShownProps) {
       <div className="tile-label">
         {muted && <MicOff size={15} className="tile-muted" role="img" aria-label={t('tile.muted')} />}
         <span>{name}</span>
-        {speaking && <span className="sr-only">{t('tile.speaking')}</span>}
       </div>
       {(quality === 'poor' || quality === 'lost') && (
         <span className="tile-quality" data-quality={quality} role="img" aria-label={t(quality === 'poor' ? 'tile.weak' : 'tile.gone')} title={t(quality === 'poor' ? 'tile.weak' : 'tile.gone')}>
@@ -72,7 +71,8 @@ function CameraTile({ at, person, calm, pin }: ShownProps) {
         </span>
       )}
       {pin}
-      <span className="tile-ring" aria-hidden="true" />
+      {/* It says in words what it shows, and nothing is laid out anew for it. */}
+      <span className="tile-ring" role="img" aria-label={t('tile.speaking')} aria-hidden={!speaking} />
     </li>
   );
 }

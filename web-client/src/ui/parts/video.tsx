@@ -1,4 +1,4 @@
-import { useLayoutEffect, useRef } from 'react';
+import { memo, useLayoutEffect, useRef } from 'react';
 import type { Picture } from '../../call/types';
 import type { Zoom } from '../../layout/zoom';
 
@@ -10,14 +10,17 @@ interface Props {
   zoom?: Zoom;
 }
 
+// React hears every event of the page, and every picture tells four times a second how far it is.
+window.addEventListener('timeupdate', (event) => event.stopPropagation(), true);
+
 /**
- * Shows a picture. The element is muted: sound has elements of its own. React does not make it: it would listen to whatever
- * a video has to tell, four times a second each, and for nobody.
+ * Shows a picture. The element is muted: sound has elements of its own. React does not make it: it would listen to all
+ * that a video has to tell, and for nobody.
  */
-export function Video({ picture, label, whole = false, zoom }: Props) {
+export const Video = memo(function Video({ picture, label, whole = false, zoom }: Props) {
   const host = useRef<HTMLSpanElement>(null);
   const element = useRef<HTMLVideoElement>(null);
-  const { media } = picture;
+  const { media, mirrored } = picture;
 
   useLayoutEffect(() => {
     const shown = document.createElement('video');
@@ -37,12 +40,12 @@ export function Video({ picture, label, whole = false, zoom }: Props) {
   useLayoutEffect(() => {
     const shown = element.current;
     if (!shown) return;
-    shown.className = `video${whole ? ' video--whole' : ''}${picture.mirrored ? ' video--mirrored' : ''}`;
+    shown.className = `video${whole ? ' video--whole' : ''}${mirrored ? ' video--mirrored' : ''}`;
     shown.setAttribute('aria-label', label);
     const closer = zoom && zoom.scale > 1 ? zoom : undefined;
     shown.style.transform = closer ? `translate(${String(closer.x)}px, ${String(closer.y)}px) scale(${String(closer.scale)})` : '';
     shown.style.transformOrigin = closer ? '0 0' : '';
-  });
+  }, [media, mirrored, whole, label, zoom]);
 
   return <span ref={host} className="video-host" />;
-}
+});
