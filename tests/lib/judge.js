@@ -11,23 +11,25 @@ export function judge() {
   const INTERACTIVE = 'button, a[href], input, select, textarea, summary, [tabindex="0"]';
   // What opens above the rest may lie on it. News may lie on a name for a moment, never on what one clicks.
   const ABOVE = '.popover-panel, .panel';
-  const NEWS = '.notices';
+  const NEWS = '.notices, .card';
   const dialog = document.querySelector('dialog[open]');
   const root = dialog ?? document.body;
   const name = (element) => `${element.tagName.toLowerCase()} "${(element.ariaLabel ?? element.textContent ?? '').trim().replace(/\s+/g, ' ').slice(0, 40)}"`;
   const px = (number) => Math.round(number);
 
-  const isDrawn = (element) => {
-    if (!element.checkVisibility({ visibilityProperty: true, opacityProperty: true })) return false;
-    const box = element.getBoundingClientRect();
-    return box.width > 1 && box.height > 1 && !element.closest('.sr-only, .skip-link:not(:focus)');
-  };
-  const scrolls = (style) => /auto|scroll/.test(style.overflowY);
   const parents = (element) => {
     const list = [];
     for (let parent = element.parentElement; parent && parent !== document.documentElement; parent = parent.parentElement) list.push(parent);
     return list;
   };
+  const isDrawn = (element) => {
+    if (!element.checkVisibility({ visibilityProperty: true, opacityProperty: true })) return false;
+    const box = element.getBoundingClientRect();
+    if (box.width <= 1 || box.height <= 1 || element.closest('.sr-only, .skip-link:not(:focus)')) return false;
+    // What is clipped away is there for who listens.
+    return ![element, ...parents(element)].some((one) => getComputedStyle(one).clipPath !== 'none');
+  };
+  const scrolls = (style) => /auto|scroll/.test(style.overflowY);
   /** The part of a box that whatever scrolls leaves to be seen; `undefined` where one would have to scroll. */
   const inView = (element, box) => {
     for (const parent of parents(element)) {
