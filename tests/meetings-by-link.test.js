@@ -109,6 +109,9 @@ test('a meeting by link is started, entered, and still there after a restart; wh
   const slug = new URL(link).pathname.slice('/m/'.length);
   assert.match(await text(ada.page), /Anyone with the link can join/);
   assert.equal(await ada.page.$eval('.card-link', (field) => field.value), link);
+  await ben.page.goto(link, { waitUntil: 'domcontentloaded' });
+  await until('the door tells how many are there', async () => (await text(ben.page)).includes('1 person is here.'));
+  assert.doesNotMatch(await text(ben.page), /Ada/, 'and not who');
   await enter(ben, link);
   await everyoneHearsAndSees([ada, ben]);
   await ada.say('before the restart');

@@ -1,6 +1,8 @@
 //! Many people with microphone and camera in one room: mostly silent, a small picture a second.
 //!
-//!     cargo run -p client --example crowd -- ws://localhost:7880 ROOM PEOPLE SECONDS API_KEY SECRET
+//!     cargo run -p client --example crowd -- ws://localhost:7880 ROOM PEOPLE SECONDS API_KEY SECRET [FRAMES]
+//!
+//! With FRAMES they are lively: so many pictures a second each, and they speak in turns.
 //!
 //! They come one after the other within SECONDS and stay until the standard input ends. For each line there one line of
 //! JSON is printed: how many are in, how many were lost and why, and what those who are in receive.
@@ -15,7 +17,7 @@ use std::{
 
 use client::{
     Client, ConnectOptions, Error, Event, Handle, Options, PeerConfig, Publish,
-    fixtures::{MovingPicture, OPUS_DTX, PictureSize, VIDEO_FRAME_TICKS},
+    fixtures::{MovingPicture, OPUS_DTX, PictureSize, VIDEO_FRAME_TICKS, tone},
     media::{AudioLevel, MediaKind},
 };
 use protocol::livekit::{StreamState, signal_response};
@@ -41,12 +43,30 @@ const DATAGRAMS: Duration = Duration::from_millis(20);
 /// Between two reports on the streams.
 const REPORTS: Duration = Duration::from_secs(5);
 
+/// Between two packets of somebody who speaks.
+const SOUND: Duration = Duration::from_millis(20);
+
+/// The time for which one of a lively crowd speaks.
+const TURN: Duration = Duration::from_secs(3);
+
 /// Where they go, and how they get in.
 struct Meeting {
     url: String,
     room: String,
     key: String,
     secret: String,
+    people: u32,
+    /// Pictures a second of a lively crowd.
+    frames: Option<u32>,
+    started: Instant,
+}
+
+impl Meeting {
+    /// Whether it is this person's turn to speak.
+    fn is_speaking(&self, index: u32) -> bool {
+        let turn = self.started.elapsed().as_secs() / TURN.as_secs();
+        self.frames.is_some() && turn % u64::from(self.people.max(1)) == u64::from(index)
+    }
 }
 
 /// Who is in, and what became of the others.
@@ -67,12 +87,18 @@ async fn main() {
         .with_env_filter(tracing_subscriber::EnvFilter::from_default_env())
         .init();
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let [url, room, people, seconds, key, secret] = arguments.as_slice() else {
-        eprintln!("usage: crowd URL ROOM PEOPLE SECONDS API_KEY SECRET");
+    let ([url, room, people, seconds, key, secret], frames) = (match arguments.as_slice() {
+        [first @ .., frames] if first.len() == 6 => (first, Some(frames)),
+        all => (all, None),
+    }) else {
+        eprintln!("usage: crowd URL ROOM PEOPLE SECONDS API_KEY SECRET [FRAMES]");
         std::process::exit(2);
     };
-    let (Ok(people), Ok(seconds)) = (people.parse::<u32>(), seconds.parse::<f64>()) else {
-        eprintln!("PEOPLE and SECONDS are numbers");
+    let frames = frames.map(|frames| frames.parse::<u32>()).transpose();
+    let (Ok(people), Ok(seconds), Ok(frames)) =
+        (people.parse::<u32>(), seconds.parse::<f64>(), frames)
+    else {
+        eprintln!("PEOPLE, SECONDS and FRAMES are numbers");
         std::process::exit(2);
     };
     let (url, room, key, secret) = (url.clone(), room.clone(), key.clone(), secret.clone());
@@ -81,6 +107,9 @@ async fn main() {
         room,
         key,
         secret,
+        people,
+        frames,
+        started: Instant::now(),
     };
     let (meeting, crowd) = (Arc::new(meeting), Arc::new(Mutex::new(Crowd::default())));
     let between = Duration::from_secs_f64(seconds / f64::from(people.max(1)));
@@ -179,7 +208,14 @@ async fn attend(
         clock.set_missed_tick_behavior(MissedTickBehavior::Delay);
         clock
     };
-    let (mut silence, mut shutter) = (every(SILENCE), every(Duration::from_secs(1)));
+    let shots = Duration::from_secs(1) / meeting.frames.unwrap_or(1).max(1);
+    let (mut silence, mut shutter) = (every(SILENCE), every(shots));
+    let mut sound = every(SOUND);
+    let mut voice = tone().into_iter().cycle();
+    let loud = Some(AudioLevel {
+        dbov: -20,
+        voice: true,
+    });
     let mut picture = MovingPicture::single(PictureSize::Low);
     let level = Some(AudioLevel {
         dbov: -127,
@@ -198,7 +234,16 @@ async fn attend(
                 Some(_) => {}
                 None => return Err(Error::Ended),
             },
-            at = silence.tick() => {
+            at = sound.tick(), if meeting.frames.is_some() => {
+                if meeting.is_speaking(index)
+                    && let Some(frame) = voice.next()
+                {
+                    let timestamp = ticks(at - started, 48_000);
+                    let sent = client.write_frame(&microphone, None, frame.to_vec(), timestamp, loud).await;
+                    unless_returning(sent)?;
+                }
+            }
+            at = silence.tick(), if !meeting.is_speaking(index) => {
                 let timestamp = ticks(at - started, 48_000);
                 let sent = client.write_frame(&microphone, None, OPUS_DTX.to_vec(), timestamp, level).await;
                 unless_returning(sent)?;

@@ -321,18 +321,7 @@ impl Meetings {
         self.attempts().enter(slug, counted, address, now)?;
         let write = {
             let mut table = self.table();
-            let Some(meeting) = table.get_mut(slug) else {
-                if self.0.counts_misses {
-                    self.attempts().missed(slug, address, now);
-                }
-                return Err(Refusal::Unknown);
-            };
-            if meeting.ended_at.is_some() {
-                return Err(Refusal::Ended);
-            }
-            if meeting.removed.contains(&pseudonym) {
-                return Err(Refusal::Removed);
-            }
+            let meeting = self.open_to(&mut table, slug, &pseudonym, (address, now))?;
             let at = unix_now - unix_now % ENTERED_STEP;
             let news = meeting.entered_at < Some(at);
             meeting.entered_at = meeting.entered_at.max(Some(at));
@@ -361,6 +350,49 @@ impl Meetings {
             }),
             ..Grant::default()
         })
+    }
+
+    /// Checks whether a guest may learn who is in a meeting: whoever could enter it may.
+    ///
+    /// # Errors
+    /// [`Refusal`] when the guest could not enter.
+    pub fn look(
+        &self,
+        slug: &str,
+        guest: &Guest,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.may_enter()?;
+        let pseudonym = self.pseudonym(slug, guest);
+        let counted = self.0.counts_misses.then_some(pseudonym.as_str());
+        self.attempts().look(slug, counted, address, now)?;
+        let mut table = self.table();
+        self.open_to(&mut table, slug, &pseudonym, (address, now))?;
+        Ok(())
+    }
+
+    /// The meeting with this code, if it is open to this guest. A wrong code is counted.
+    fn open_to<'a>(
+        &self,
+        table: &'a mut HashMap<String, Meeting>,
+        slug: &str,
+        pseudonym: &String,
+        (address, now): (IpAddr, Instant),
+    ) -> Result<&'a mut Meeting, Refusal> {
+        let Some(meeting) = table.get_mut(slug) else {
+            if self.0.counts_misses {
+                self.attempts().missed(slug, address, now);
+            }
+            return Err(Refusal::Unknown);
+        };
+        if meeting.ended_at.is_some() {
+            return Err(Refusal::Ended);
+        }
+        if meeting.removed.contains(pseudonym) {
+            return Err(Refusal::Removed);
+        }
+        Ok(meeting)
     }
 
     /// Removes a participant for a moderator: if it is a guest, it does not come back. False: this is no meeting by

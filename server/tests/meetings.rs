@@ -315,6 +315,54 @@ fn who_was_removed_does_not_come_back() {
 }
 
 #[test]
+fn how_many_are_in_a_meeting_is_told_to_whoever_could_enter_it_and_to_nobody_else() {
+    let place = Place::new();
+    let server = place.open();
+    let slug = start(&server);
+    let look = |slug: &str, headers: &[(&str, &str)]| {
+        server.request("GET", &format!("/api/v1/rooms/{slug}"), headers, "")
+    };
+    let answer = look(&slug, &[]);
+    assert_eq!(answer.status, 200, "{answer:?}");
+    // A number, and nothing else; who only looks gets no cookie.
+    assert_eq!(json(&answer), serde_json::json!({"people": 0}));
+    assert_eq!(answer.header("set-cookie"), "");
+    assert_eq!(answer.header("cache-control"), "no-store");
+    refused(&look("zzzz-zzzz-zzz", &[]), 404, "unknown");
+    let cross = [("Sec-Fetch-Site", "cross-site")];
+    refused(&look(&slug, &cross), 403, "cross-site");
+    let target = format!("/api/v1/rooms/{slug}");
+    refused(
+        &server.request("POST", &target, &[JSON], "{}"),
+        405,
+        "malformed",
+    );
+
+    // An application's room is none of a stranger's business.
+    call(&server, "CreateRoom", "standup", r#"{"name":"standup"}"#);
+    refused(&look("standup", &[]), 404, "unknown");
+
+    let guest = enter(&server, &slug, "");
+    let identity = claims(&token(&guest))["sub"].as_str().unwrap().to_owned();
+    let body = format!(r#"{{"room":"{slug}","identity":"{identity}"}}"#);
+    call(&server, "RemoveParticipant", &slug, &body);
+    let cookie = cookie(&guest);
+    refused(&look(&slug, &[("Cookie", &cookie)]), 403, "removed");
+    call(
+        &server,
+        "DeleteRoom",
+        &slug,
+        &format!(r#"{{"room":"{slug}"}}"#),
+    );
+    refused(&look(&slug, &[]), 410, "ended");
+    drop(server);
+
+    let server = place.server(&[]);
+    let answer = server.request("GET", &target, &[], "");
+    refused(&answer, 403, "token-required");
+}
+
+#[test]
 fn a_stranger_removes_and_ends_nothing() {
     let place = Place::new();
     let server = place.open();

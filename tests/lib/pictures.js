@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import path from 'node:path';
+import { judge, settled } from './judge.js';
 import { ROOT, SCREENS } from './paths.js';
 import { until } from './until.js';
 
@@ -46,7 +47,7 @@ function pattern(language, key) {
  * Pictures of what the page shows, one a size, and one in the dark: target/screens/SCREEN-LANGUAGE-SIZE.png.
  *
  * The state must be reached: an element that matches `has` is there, and each of the sentences `says` (keys of the
- * catalogue) can be read. And it must fit: nothing sticks out of the window, no label is cut off.
+ * catalogue) can be read. And `judge` must find no fault with it.
  *
  * @param {import('puppeteer-core').Page} page
  * @param {string} screen
@@ -72,42 +73,11 @@ export async function picture(page, screen, language, { says = [], has = 'body',
     for (const key of says) await until(`${name} says ${key}`, async () => pattern(language, key).test(await read()), { explain });
     await until(`${name} has its pictures`, () => page.$$eval('video', (videos) => videos.every((video) => video.readyState >= video.HAVE_CURRENT_DATA)));
     await page.evaluate(settled);
-    for (const fault of await page.evaluate(unfit)) faults.push(`${name}: ${fault}`);
+    for (const fault of await page.evaluate(judge)) faults.push(`${name}: ${fault}`);
     await page.screenshot({ path: path.join(SCREENS, `${name}.png`), fullPage: true });
   }
   writeIndex();
   assert.deepEqual(faults, []);
-}
-
-/** In the page: fonts are there, movements are over, and what they led to is drawn. */
-async function settled() {
-  await document.fonts.ready;
-  const ending = document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime !== Infinity);
-  await Promise.allSettled(ending.map((one) => one.finished));
-  for (let frame = 0; frame < 3; frame++) await new Promise((drawn) => requestAnimationFrame(drawn));
-}
-
-/** In the page: what does not fit. */
-function unfit() {
-  const found = [];
-  if (document.documentElement.scrollWidth > innerWidth) found.push(`the page is ${document.documentElement.scrollWidth} px wide`);
-  const name = (element) => `${element.tagName.toLowerCase()} "${(element.ariaLabel ?? element.textContent).trim().slice(0, 40)}"`;
-  const top = document.querySelector('dialog[open]') ?? document.body;
-  for (const element of top.querySelectorAll('button, a, input, select, textarea, summary, h1, h2, p, label, dt, kbd, .field-label')) {
-    const box = element.getBoundingClientRect();
-    const style = getComputedStyle(element);
-    if (!element.checkVisibility({ visibilityProperty: true, opacityProperty: true }) || box.width <= 1 || style.clipPath !== 'none') continue;
-    if (element.closest('.sr-only, .skip-link')) continue;
-    if (box.left < -1 || box.right > innerWidth + 1) found.push(`${name(element)} sticks out: ${Math.round(box.left)} to ${Math.round(box.right)} px`);
-    // Of a meeting nothing can be scrolled but what is made for it.
-    const scrolls = (parent) => parent !== null && (/auto|scroll/.test(getComputedStyle(parent).overflowY) || scrolls(parent.parentElement));
-    if (element.closest('.meeting') && !scrolls(element.parentElement) && (box.top < -1 || box.bottom > innerHeight + 1)) found.push(`${name(element)} sticks out: ${Math.round(box.top)} to ${Math.round(box.bottom)} px`);
-    // What is at the corner of a button is meant to stick out.
-    if (element.querySelector('.round-badge, .round-count, .round-flag')) continue;
-    const mayBeCut = style.textOverflow === 'ellipsis' || /^(INPUT|SELECT|TEXTAREA)$/.test(element.tagName);
-    if (!mayBeCut && style.display !== 'inline' && element.scrollWidth > element.clientWidth + 1) found.push(`${name(element)} is cut off`);
-  }
-  return found;
 }
 
 /** All pictures on one page: target/screens/index.html. */

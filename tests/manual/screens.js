@@ -378,7 +378,7 @@ test('a meeting of several, its panels and what is told in it', LIMIT, async (t)
     await take('meeting-muted-by-host', { has: '[data-testid="toggle-mic"][data-on="false"]', says: ['notice.muted-by-other'] });
 
     await ada.click('toggle-share');
-    await take('meeting-own-share', { says: ['banner.sharing', 'control.stopShare'] });
+    await take('meeting-own-share', { says: ['banner.sharing', 'control.stop'] });
     await ada.click('toggle-share');
     await ben.click('toggle-share');
     await until('Ada sees the screen', () => page.$('[data-testid="tile"][data-source="screen_share"] video'));

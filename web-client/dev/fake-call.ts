@@ -36,7 +36,7 @@ export class FakeCall implements CallView {
     });
     this.people = new Store<PeopleSnapshot>({ list, speakers: list.filter((one) => one.speaking).map((one) => one.identity) });
     this.chat = new Store<ChatSnapshot>({ log: Array.from({ length: Number(query.get('chat') ?? '0') }, (_, index) => message(index, list)), unread: [], draft: '' });
-    this.sending = new Store<Sending>({ microphone: true, camera: cameras > 0 && query.get('starting') !== '1', share: false, microphoneBusy: false, cameraBusy: query.get('starting') === '1', shareBusy: false });
+    this.sending = new Store<Sending>({ microphone: true, camera: cameras > 0 && query.get('starting') !== '1', share: query.get('own') === '1', microphoneBusy: false, cameraBusy: query.get('starting') === '1', shareBusy: false });
     const phase = this.connection.getSnapshot().phase;
     if (phase === 'resuming' || phase === 'reconnecting') this.notices.tell({ kind: phase });
     if (query.get('sound') === '0') this.notices.tell({ kind: 'sound' });
@@ -138,7 +138,7 @@ function message(index: number, people: readonly Person[]): ChatMessage {
 }
 
 /** A canvas as a camera: bright, dark, busy, so that labels are tried on everything. */
-function picture(index: number, mirrored: boolean): Picture {
+export function picture(index: number, mirrored: boolean): Picture {
   return { key: `camera-${String(index)}`, media: canvasMedia(640, 360, (draw) => face(draw, index)), mirrored, paused: false };
 }
 

@@ -1,4 +1,5 @@
-//! `/api/v1`: for the web client, which asks what it may offer, starts a meeting by link, and lets a guest in.
+//! `/api/v1`: for the web client, which asks what it may offer, starts a meeting by link, tells a guest how many people
+//! are in it, and lets the guest in.
 //!
 //! Answers are JSON. A refusal has the status of its kind and says `{"state": "refused", "reason": …, "error": …}`: the
 //! reason is for programs and stays the same, the sentence for people who look.
@@ -17,6 +18,7 @@ use axum::{
 use node::RoomKey;
 use protocol::{limits::MAX_NAME, livekit::RoomConfiguration, token};
 use serde::{Deserialize, Serialize};
+use signaling::{ApiCall, ApiReply};
 
 use super::{Edge, Remote, body, dev::signal_url, rtc};
 use crate::{
@@ -58,6 +60,12 @@ struct Asked {
     tab: String,
 }
 
+/// What a guest learns of a meeting before entering it: a number. Names are for those whom the others see too.
+#[derive(Serialize)]
+struct Inside {
+    people: u32,
+}
+
 /// The outcome of the wish to enter.
 #[derive(Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
@@ -79,8 +87,10 @@ pub(super) async fn answer(edge: &Edge, path: &str, request: Request) -> Respons
         ("/api/v1/config", _) => wrong_method("GET, HEAD"),
         ("/api/v1/rooms", _) => wrong_method("POST"),
         _ => match (slug(path), request.method()) {
-            (Some(_), &Method::POST) => enter(edge, path, request).await,
-            (Some(_), _) => wrong_method("POST"),
+            (Some((slug, true)), &Method::POST) => enter(edge, slug, request).await,
+            (Some((slug, false)), &Method::GET) => inside(edge, slug, request).await,
+            (Some((_, true)), _) => wrong_method("POST"),
+            (Some((_, false)), _) => wrong_method("GET"),
             (None, _) => refuse(
                 StatusCode::NOT_FOUND,
                 "no-such-path",
@@ -97,12 +107,14 @@ pub(super) async fn answer(edge: &Edge, path: &str, request: Request) -> Respons
     response
 }
 
-/// The code in a path `/api/v1/rooms/{slug}/enter`.
-fn slug(path: &str) -> Option<&str> {
-    let slug = path
-        .strip_prefix("/api/v1/rooms/")?
-        .strip_suffix("/enter")?;
-    (!slug.is_empty() && !slug.contains('/')).then_some(slug)
+/// The code in a path `/api/v1/rooms/{slug}`, or `/api/v1/rooms/{slug}/enter`: then it is to be entered.
+fn slug(path: &str) -> Option<(&str, bool)> {
+    let rest = path.strip_prefix("/api/v1/rooms/")?;
+    let (slug, enters) = match rest.strip_suffix("/enter") {
+        Some(slug) => (slug, true),
+        None => (rest, false),
+    };
+    (!slug.is_empty() && !slug.contains('/')).then_some((slug, enters))
 }
 
 fn settings(edge: &Edge) -> Response {
@@ -137,7 +149,25 @@ async fn start(edge: &Edge, request: Request) -> Response {
     }
 }
 
-async fn enter(edge: &Edge, path: &str, request: Request) -> Response {
+/// Tells how many people are in a meeting, to whoever could enter it.
+async fn inside(edge: &Edge, slug: &str, request: Request) -> Response {
+    if let Err(response) = ours(request.headers()) {
+        return response;
+    }
+    let guest = cookies(request.headers()).find_map(Guest::read);
+    let address = client_address(edge, &request);
+    let guest = guest.unwrap_or_default();
+    if let Err(refusal) = edge.0.meetings.look(slug, &guest, address, Instant::now()) {
+        return refused(refusal);
+    }
+    let people = match edge.0.rooms.call(&slug.into(), ApiCall::GetRoom).await {
+        Ok(ApiReply::Room(room)) => room.num_participants,
+        _ => 0,
+    };
+    Json(Inside { people }).into_response()
+}
+
+async fn enter(edge: &Edge, slug: &str, request: Request) -> Response {
     if let Err(refusal) = edge.0.meetings.may_enter() {
         return refused(refusal);
     }
@@ -160,7 +190,7 @@ async fn enter(edge: &Edge, path: &str, request: Request) -> Response {
     let known = cookies(&headers).find_map(Guest::read);
     let guest = known.unwrap_or_default();
     let entered = edge.0.meetings.enter(
-        slug(path).unwrap_or_default(),
+        slug,
         &guest,
         (name, &asked.tab),
         address,
@@ -215,14 +245,19 @@ async fn enter(edge: &Edge, path: &str, request: Request) -> Response {
     ([(header::SET_COOKIE, cookie)], admitted).into_response()
 }
 
-/// Reads the body; `None` where it is empty. Only our own pages may ask: another one would have a browser reveal its
-/// user.
+/// Checks that no page of another site asks: it would have a browser reveal its user.
+fn ours(headers: &HeaderMap) -> Result<(), Response> {
+    if !is_of_another_site(headers) {
+        return Ok(());
+    }
+    let sentence = "pages of other sites may not ask this";
+    Err(refuse(StatusCode::FORBIDDEN, "cross-site", sentence))
+}
+
+/// Reads the body; `None` where it is empty. Only our own pages may ask.
 async fn read<T: for<'de> Deserialize<'de>>(request: Request) -> Result<Option<T>, Response> {
     let (parts, body) = request.into_parts();
-    if is_of_another_site(&parts.headers) {
-        let sentence = "pages of other sites may not ask this";
-        return Err(refuse(StatusCode::FORBIDDEN, "cross-site", sentence));
-    }
+    ours(&parts.headers)?;
     let body = body::read(body, MAX_BODY, body::PATIENCE).await;
     let body = body.map_err(|(status, sentence)| refuse(status, "malformed", sentence))?;
     if body.trim_ascii().is_empty() {

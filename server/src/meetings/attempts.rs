@@ -21,6 +21,9 @@ const STARTS_OF_DAYS: (u32, Duration) = (300, Duration::from_secs(288));
 /// The entries of one address. A school is one address, and its classes begin at the same time.
 const ENTRIES: (u32, Duration) = (300, Duration::from_millis(200));
 
+/// The looks at who is in a meeting, of one address: they leave its entries alone.
+const LOOKS: (u32, Duration) = (300, Duration::from_millis(200));
+
 /// The wrong codes of one address: a few are mistyped, more are guessed.
 pub(super) const MISSES: (u32, Duration) = (20, Duration::from_secs(10));
 
@@ -47,6 +50,7 @@ pub(super) struct Attempts {
     starts: Rate,
     starts_of_days: Rate,
     entries: Rate,
+    looks: Rate,
     misses: Rate,
     again: Rate,
     /// Pairs of an address and a wrong code that was counted.
@@ -62,6 +66,7 @@ impl Default for Attempts {
             starts: rate(STARTS),
             starts_of_days: rate(STARTS_OF_DAYS),
             entries: rate(ENTRIES),
+            looks: rate(LOOKS),
             misses: rate(MISSES),
             again: rate(AGAIN),
             wrong: Recent::new(MAX_MISSES, SAME_MISS),
@@ -78,10 +83,35 @@ impl Attempts {
         allowed.map_err(|retry_after| Refusal::TooMany { retry_after })
     }
 
-    /// Checks whether this code may be looked up. Where wrong ones are counted, `counted` is the guest's pseudonym. An
-    /// address that has used up its wrong codes tries only codes of meetings that were entered from there, or by this
-    /// guest from anywhere.
+    /// Checks whether this code may be entered. Where wrong ones are counted, `counted` is the guest's pseudonym.
     pub(super) fn enter(
+        &mut self,
+        slug: &str,
+        counted: Option<&str>,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.tries(slug, counted, address, now)?;
+        let allowed = self.entries.take(address, now);
+        allowed.map_err(|retry_after| Refusal::TooMany { retry_after })
+    }
+
+    /// Checks whether one may look who is in the meeting with this code; as [`Attempts::enter`].
+    pub(super) fn look(
+        &mut self,
+        slug: &str,
+        counted: Option<&str>,
+        address: IpAddr,
+        now: Instant,
+    ) -> Result<(), Refusal> {
+        self.tries(slug, counted, address, now)?;
+        let allowed = self.looks.take(address, now);
+        allowed.map_err(|retry_after| Refusal::TooMany { retry_after })
+    }
+
+    /// Checks whether this code may be looked up. An address that has used up its wrong codes tries only codes of
+    /// meetings that were entered from there, or by this guest from anywhere.
+    fn tries(
         &mut self,
         slug: &str,
         counted: Option<&str>,
@@ -106,7 +136,6 @@ impl Attempts {
                 allowed = Ok(());
             }
         }
-        let allowed = allowed.and_then(|()| self.entries.take(address, now));
         allowed.map_err(|retry_after| Refusal::TooMany { retry_after })
     }
 

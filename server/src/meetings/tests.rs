@@ -218,6 +218,29 @@ async fn codes_cannot_be_tried_out() {
 }
 
 #[tokio::test]
+async fn whoever_stands_at_the_door_tries_no_codes_out_and_keeps_nobody_from_entering() {
+    let folder = folder();
+    let meetings = open(&folder).await;
+    let (slug, guest, now) = (start(&meetings).await, Guest::new(), Instant::now());
+    let look = |slug: &str, at: &str| meetings.look(slug, &guest, at.parse().unwrap(), now);
+    let (here, there) = ("192.0.2.1", "192.0.2.2");
+    let is_told = |refused: &Result<(), Refusal>| matches!(refused, Err(Refusal::TooMany { .. }));
+    let looks = (0..1000).map(|_| look(&slug, there));
+    assert!(looks.filter(is_told).count() > 0);
+    assert!(
+        enter_from(&meetings, (&slug, &guest), there, now)
+            .await
+            .is_ok()
+    );
+    for n in 0..MISSES.0 {
+        assert_eq!(look(&wrong(n), here), Err(Refusal::Unknown));
+    }
+    assert!(is_told(&look(&wrong(MISSES.0), here)));
+    let refused = enter_from(&meetings, (&wrong(MISSES.0), &Guest::new()), here, now).await;
+    assert!(matches!(refused, Err(Refusal::TooMany { .. })));
+}
+
+#[tokio::test]
 async fn a_class_with_a_mistyped_link_shuts_nobody_out() {
     let folder = folder();
     let meetings = open(&folder).await;

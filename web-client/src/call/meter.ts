@@ -46,7 +46,11 @@ export function meterOf(track: MediaStreamTrack, window = 1024): Meter {
   };
   return {
     level: () => levelOf(power()),
-    dead: () => context.state === 'running' && power() === 0,
+    dead: () => {
+      if (context.state !== 'running') return false;
+      analyser.getFloatTimeDomainData(samples);
+      return samples.every((sample) => sample === 0);
+    },
     close: () => source.disconnect(),
   };
 }

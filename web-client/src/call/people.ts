@@ -1,4 +1,4 @@
-import { ConnectionQuality, Track, type LocalParticipant, type LocalTrackPublication, type Participant, type RemoteAudioTrack, type RemoteParticipant, type Room, type TrackPublication } from 'livekit-client';
+import { ConnectionQuality, Track, type LocalParticipant, type Participant, type RemoteAudioTrack, type RemoteParticipant, type Room, type TrackPublication } from 'livekit-client';
 import { keptFields, keptList } from './kept';
 import { canOf, roleOf } from './roles';
 import type { Person, Picture, Quality } from './types';
@@ -60,14 +60,23 @@ function pictureOf(participant: LocalParticipant | RemoteParticipant, source: Tr
   const publication: TrackPublication | undefined = participant.getTrackPublication(source);
   const track = publication?.videoTrack;
   if (!publication || !track || publication.isMuted) return undefined;
-  const facing = participant.isLocal ? (publication as LocalTrackPublication).track?.mediaStreamTrack.getSettings().facingMode : undefined;
   return {
     // The media track changes where the device does; the element must be a fresh one then.
     key: `${publication.trackSid}/${track.mediaStreamTrack.id}`,
     media: track,
-    mirrored: participant.isLocal && source === Track.Source.Camera && facing !== 'environment',
+    mirrored: participant.isLocal && source === Track.Source.Camera && !looksAway(track.mediaStreamTrack),
     paused: !participant.isLocal && track.streamState === Track.StreamState.Paused,
   };
+}
+
+/** What a camera's settings say; to ask a browser for them costs more than all the rest of a person. */
+const away = new WeakMap<MediaStreamTrack, boolean>();
+
+/** Whether it is the camera at the back of a telephone. */
+function looksAway(track: MediaStreamTrack): boolean {
+  const known = away.get(track) ?? track.getSettings().facingMode === 'environment';
+  away.set(track, known);
+  return known;
 }
 
 function qualityOf(quality: ConnectionQuality): Quality {

@@ -63,6 +63,17 @@ vi.mock('./tabs', async () => {
     },
   };
 });
+const asking = vi.hoisted(() => new Set<string>());
+vi.mock('./inside', () => ({
+  Inside: class {
+    readonly #room: string;
+    constructor(room: string) {
+      this.#room = room;
+      asking.add(room);
+    }
+    close = () => void asking.delete(this.#room);
+  },
+}));
 vi.mock('./call', () => ({ Call: FakeCall }));
 
 function lastCall() {
@@ -104,6 +115,23 @@ describe('who follows a link', () => {
     }
     expect(started.mock.calls.every(([how]) => how.wait)).toBe(true);
     expect(opened).not.toHaveBeenCalled();
+  });
+
+  it('learns how many are inside as long as one stands there, and only of meetings by link', async () => {
+    asking.clear();
+    settings.set(OPEN);
+    const invited = new Session({ room: 'salle', tokens: ['t'] });
+    await invited.arrive({ autojoin: false, name: 'Ada' });
+    expect([...asking]).toEqual([]);
+    const session = new Session(byLink);
+    await session.arrive({ autojoin: false, name: 'Ada' });
+    expect([...asking]).toEqual([byLink.room]);
+    void session.join('Ada');
+    expect([...asking]).toEqual([]);
+    await lastCall().leave();
+    expect([...asking]).toEqual([byLink.room]);
+    session.close();
+    expect([...asking]).toEqual([]);
   });
 
   it('goes straight in where the server is only tried out, if the link says so', async () => {

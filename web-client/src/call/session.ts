@@ -1,5 +1,6 @@
 import { Call } from './call';
 import { tabIdentity } from './identity';
+import { Inside } from './inside';
 import { comesBack, refused, unreachable } from './left';
 import { Preview, openDevices, type OpenTracks } from './preview';
 import { Returning } from './returning';
@@ -14,8 +15,8 @@ import type { Left } from './types';
 export type SessionSnapshot =
   /** Nothing to see yet: the server is asked what the link is good for. */
   | { readonly at: 'arriving' }
-  /** Before the door. */
-  | { readonly at: 'door'; readonly preview: Preview; readonly lookout: Lookout }
+  /** Before the door; `inside` where one comes by link. */
+  | { readonly at: 'door'; readonly preview: Preview; readonly lookout: Lookout; readonly inside: Inside | undefined }
   /** In a call, running or over. */
   | { readonly at: 'call'; readonly call: Call }
   /** Thrown out by a restart or a dead network, on the way back. */
@@ -67,7 +68,7 @@ export class Session extends Store<SessionSnapshot> {
   async join(name: string): Promise<void> {
     const now = this.getSnapshot();
     if (now.at !== 'door') return;
-    now.lookout.close();
+    turnFrom(now);
     await this.#enter(name, now.preview.take());
   }
 
@@ -97,7 +98,7 @@ export class Session extends Store<SessionSnapshot> {
     const now = this.getSnapshot();
     if (now.at === 'door') {
       now.preview.close();
-      now.lookout.close();
+      turnFrom(now);
     }
     if (now.at === 'call') void now.call.leave();
     else if (now.at === 'returning') this.#stay(now.way);
@@ -128,7 +129,9 @@ export class Session extends Store<SessionSnapshot> {
 
   async #showDoor(how: { readonly wait: boolean }): Promise<void> {
     const preview = new Preview();
-    this.set({ at: 'door', preview, lookout: new Lookout(this.#ticket.room) });
+    const { room, tokens } = this.#ticket;
+    const inside = tokens.length === 0 && isCode(room) ? new Inside(room) : undefined;
+    this.set({ at: 'door', preview, lookout: new Lookout(room), inside });
     void warm();
     await preview.start(how);
   }
@@ -204,6 +207,12 @@ export class Session extends Store<SessionSnapshot> {
     call.connection.subscribe(() => this.#watch(call));
     return undefined;
   }
+}
+
+/** Nobody stands at the door any more who would want to know. */
+function turnFrom({ lookout, inside }: Extract<SessionSnapshot, { at: 'door' }>): void {
+  lookout.close();
+  inside?.close();
 }
 
 /** Devices that are opened when the call is connected, not before: a light that goes on and off with each attempt frightens. */

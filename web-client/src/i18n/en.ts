@@ -29,6 +29,9 @@ export const en = {
 
   'pre.title': 'Ready to join?',
   'pre.meeting': 'Meeting {code}',
+  'pre.inside.none': 'Nobody is here yet.',
+  'pre.inside.one': '{count} person is here.',
+  'pre.inside.other': '{count} people are here.',
   'pre.name': 'Your name',
   'pre.nameHint': 'Shown to others',
   'pre.nameMissing': 'Type a name, so that the others know who is speaking.',
@@ -102,6 +105,7 @@ export const en = {
   'control.cameraOn': 'Switch the camera on',
   'control.share': 'Share your screen',
   'control.stopShare': 'Stop sharing',
+  'control.stop': 'Stop',
   'control.chat': 'Chat',
   'control.chatUnread.one': 'Chat, {count} new message',
   'control.chatUnread.other': 'Chat, {count} new messages',

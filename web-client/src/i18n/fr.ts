@@ -28,6 +28,9 @@ export const fr: Messages = {
 
   'pre.title': 'On y va ?',
   'pre.meeting': 'Réunion {code}',
+  'pre.inside.none': 'Personne n’est encore là.',
+  'pre.inside.one': '{count} personne est déjà là.',
+  'pre.inside.other': '{count} personnes sont déjà là.',
   'pre.name': 'Votre nom',
   'pre.nameHint': 'Le nom que verront les autres',
   'pre.nameMissing': 'Saisissez un nom, pour que les autres sachent qui parle.',
@@ -101,6 +104,7 @@ export const fr: Messages = {
   'control.cameraOn': 'Activer la caméra',
   'control.share': 'Partager votre écran',
   'control.stopShare': 'Arrêter le partage',
+  'control.stop': 'Arrêter',
   'control.chat': 'Messages',
   'control.chatUnread.one': 'Messages, {count} nouveau',
   'control.chatUnread.other': 'Messages, {count} nouveaux',

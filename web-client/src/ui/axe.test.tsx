@@ -45,7 +45,7 @@ async function home(server: SettingsSnapshot, wrong?: 'link' | 'page') {
   settings.set(server);
   await draw(<Home first wrong={wrong} />);
 }
-const door = (state: Partial<PreviewSnapshot>, there = false) => draw(<Door preview={preview(state)} lookout={lookout(there)} room="bkdt-wqmp-hza" fixedName={undefined} suggestedName={undefined} onJoin={() => undefined} />);
+const door = (state: Partial<PreviewSnapshot>, there = false) => draw(<Door preview={preview(state)} lookout={lookout(there)} inside={new Store<number | undefined>(3)} room="bkdt-wqmp-hza" fixedName={undefined} suggestedName={undefined} onJoin={() => undefined} />);
 const left = (reason: LeaveReason, cause?: RefusedCause) => draw(<LeftScreen left={{ reason, cause, detail: 'words', wasIn: !cause }} room="salle" onRejoin={() => undefined} />);
 
 async function meeting(query: string) {

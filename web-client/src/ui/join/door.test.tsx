@@ -10,7 +10,7 @@ vi.mock('../parts/level-meter', () => ({ LevelMeter: () => null }));
 
 const OFF: PreviewDevice = { on: false, busy: false, problem: undefined };
 
-async function door({ state = {}, fixedName, there = false }: { state?: Partial<PreviewSnapshot>; fixedName?: string; there?: boolean } = {}) {
+async function door({ state = {}, fixedName, there = false, inside }: { state?: Partial<PreviewSnapshot>; fixedName?: string; there?: boolean; inside?: Store<number | undefined> } = {}) {
   const preview = Object.assign(new Store<PreviewSnapshot>({ stage: 'ready', microphone: OFF, camera: OFF, picture: undefined, sound: undefined, ...state }), {
     setMicrophone: vi.fn(() => Promise.resolve()),
     setCamera: vi.fn(() => Promise.resolve()),
@@ -21,7 +21,7 @@ async function door({ state = {}, fixedName, there = false }: { state?: Partial<
   });
   const lookout = Object.assign(new Store(there), { takeOver: vi.fn() });
   const onJoin = vi.fn<(name: string) => void>();
-  await draw(<Door preview={preview as unknown as Parameters<typeof Door>[0]['preview']} lookout={lookout} room="abcd-efgh-jkm" fixedName={fixedName} suggestedName={undefined} onJoin={onJoin} />);
+  await draw(<Door preview={preview as unknown as Parameters<typeof Door>[0]['preview']} lookout={lookout} inside={inside} room="abcd-efgh-jkm" fixedName={fixedName} suggestedName={undefined} onJoin={onJoin} />);
   return { preview, lookout, onJoin };
 }
 
@@ -94,6 +94,21 @@ describe('the door', () => {
     await doing(() => the('.mirror-skip').focus());
     await doing(() => preview.patch({ stage: 'ready' }));
     expect(['prejoin-mic', 'h1: Ready to join?', 'body: ']).toContain(focus().replace(/^body: .*/s, 'body: '));
+  });
+
+  it('says how many are there already, in a place that was kept for it', async () => {
+    const inside = new Store<number | undefined>(undefined);
+    await door({ inside });
+    expect(the('inside').textContent).toBe('');
+    for (const [people, words] of [[0, 'Nobody is here yet.'], [1, '1 person is here.'], [3, '3 people are here.']] as const) {
+      await doing(() => inside.set(people));
+      expect(the('inside').textContent).toBe(words);
+    }
+  });
+
+  it('has no place for it where the server would not say', async () => {
+    await door();
+    expect(document.querySelector('[data-testid="inside"]')).toBeNull();
   });
 
   it('says that another tab is in the meeting, and leaves it there if asked', async () => {

@@ -1,4 +1,4 @@
-import { CameraOff, LoaderCircle, Mic, MicOff, Video as Camera, VideoOff } from 'lucide-react';
+import { CameraOff, LoaderCircle, Mic, MicOff, Users, Video as Camera, VideoOff } from 'lucide-react';
 import { useEffect, useId, useRef, useState, type SyntheticEvent } from 'react';
 import { canChooseSpeaker, devices } from '../../call/devices';
 import type { Preview, PreviewDevice, PreviewSnapshot } from '../../call/preview';
@@ -10,13 +10,15 @@ import { LevelMeter } from '../parts/level-meter';
 import { PageHead } from '../parts/page-head';
 import { Problem } from '../parts/problem';
 import { Video } from '../parts/video';
-import { usePrefs, useT } from '../prefs';
+import { usePlural, usePrefs, useT } from '../prefs';
 import { useStore } from '../use-store';
 import './door.css';
 
 interface Props {
   preview: Preview;
   lookout: Watched<boolean> & Pick<Lookout, 'takeOver'>;
+  /** How many people are there already; where one comes by link. */
+  inside: Watched<number | undefined> | undefined;
   room: string;
   /** The name a token carries; it cannot be changed here. */
   fixedName: string | undefined;
@@ -25,7 +27,7 @@ interface Props {
 }
 
 /** Before the meeting: how one looks and sounds, and under which name. */
-export function Door({ preview, lookout, room, fixedName, suggestedName, onJoin }: Props) {
+export function Door({ preview, lookout, inside, room, fixedName, suggestedName, onJoin }: Props) {
   const t = useT();
   const state = useStore(preview);
   return (
@@ -39,6 +41,7 @@ export function Door({ preview, lookout, room, fixedName, suggestedName, onJoin 
         <section className="door-card">
           <Heading>{t('pre.title')}</Heading>
           <p className="door-code">{t('pre.meeting', { code: room })}</p>
+          {inside && <Company inside={inside} />}
           <OtherTab lookout={lookout} />
           <NameForm fixedName={fixedName} suggestedName={suggestedName} onJoin={onJoin} />
           <Hints preview={preview} state={state} />
@@ -166,6 +169,23 @@ function Hints({ preview, state }: { preview: Preview; state: PreviewSnapshot })
       {!both && camera.problem && <Problem problem={{ device: 'camera', cause: camera.problem }} onRetry={() => void preview.setCamera(true)} />}
       {!microphone.on && !camera.on && !microphone.busy && !camera.busy && !microphone.problem && !camera.problem && <p className="door-note">{t('pre.neither')}</p>}
     </div>
+  );
+}
+
+/** How many are there already. The place is kept until it is known. */
+function Company({ inside }: { inside: Watched<number | undefined> }) {
+  const t = useT();
+  const plural = usePlural();
+  const people = useStore(inside);
+  return (
+    <p className="door-inside" role="status" data-testid="inside">
+      {people !== undefined && (
+        <>
+          <Users size={16} aria-hidden />
+          {people === 0 ? t('pre.inside.none') : t(`pre.inside.${plural(people)}`, { count: people })}
+        </>
+      )}
+    </p>
   );
 }
 

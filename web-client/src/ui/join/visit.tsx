@@ -65,6 +65,7 @@ export function Visit({ ticket, name, autojoin }: Props) {
         <Door
           preview={state.preview}
           lookout={state.lookout}
+          inside={state.inside}
           room={known}
           fixedName={named}
           suggestedName={name}

@@ -80,6 +80,39 @@ describe('the bar', () => {
     expect(focus()).toBe('button: Choose the camera');
   });
 
+  it('is one stop on the way of Tab, at the button one was at last', async () => {
+    await meeting();
+    const stops = () => [...document.querySelectorAll<HTMLElement>('.bar-main button')].filter(({ tabIndex }) => tabIndex === 0).map(({ dataset }) => dataset.testid);
+    expect(stops()).toEqual(['toggle-mic']);
+    await doing(() => the('toggle-mic').focus());
+    await press('ArrowLeft');
+    expect(stops()).toEqual(['leave']);
+    await press('p');
+    expect(stops()).toEqual(['leave']);
+    // Closing it leads to its button, which is where one goes on.
+    await press('Escape');
+    expect(stops()).toEqual(['toggle-people']);
+    windowOf(250, 100);
+    await resized();
+    expect(bar()).not.toContain('toggle-people');
+    expect(stops()).toEqual(['toggle-mic']);
+  });
+
+  it('is walked up and down where it stands', async () => {
+    await meeting();
+    windowOf(60, 390);
+    await resized();
+    expect(the('[role="toolbar"]').getAttribute('aria-orientation')).toBe('vertical');
+    await doing(() => the('toggle-mic').focus());
+    await press('ArrowDown');
+    expect(focus()).toBe('button: Choose microphone and speaker');
+    await press('ArrowUp');
+    expect(focus()).toBe('toggle-mic');
+    // A letter is a shortcut here, and leads to no button.
+    await press('c');
+    expect(focus()).toBe('chat-input');
+  });
+
   it('has a menu as menus are: arrows, letters, Escape, and the way back', async () => {
     await meeting();
     await click('more');

@@ -7,7 +7,7 @@ import type { StageModel } from '../../layout/stage-model';
 import { DeviceSelect, SpeakerTest } from '../parts/device-select';
 import { LevelMeter } from '../parts/level-meter';
 import { Popover } from '../parts/popover';
-import { rove } from '../parts/rove';
+import { Toolbar } from '../parts/toolbar';
 import { useT } from '../prefs';
 import { useStore } from '../use-store';
 import { Clock } from './clock';
@@ -32,7 +32,8 @@ export function ControlBar({ call, room, ...wants }: Props) {
   const bar = useRef<HTMLElement>(null);
   const items = useItems({ call, ...wants });
   // The menu itself is a button too.
-  const fitting = inBar([...items.filter(({ place }) => place === 'bar'), { id: 'more' } as const], useExtent(bar));
+  const { extent, standing } = useExtent(bar);
+  const fitting = inBar([...items.filter(({ place }) => place === 'bar'), { id: 'more' } as const], extent);
   const shown = items.filter((item) => fitting.includes(item));
   const rest = items.filter((item) => !fitting.includes(item));
   const link = useStore(call.connection, ({ access }) => access === 'link');
@@ -53,7 +54,7 @@ export function ControlBar({ call, room, ...wants }: Props) {
         )}
       </div>
       <ShareChip call={call} />
-      <div className="bar-main" role="toolbar" aria-label={t('meeting.controls')} onKeyDown={(event) => rove(event, 'horizontal')}>
+      <Toolbar className="bar-main" label={t('meeting.controls')} standing={standing}>
         {shown.map((item) =>
           item.id === 'microphone' || item.id === 'camera' ? (
             <div key={item.id} className="split" data-on={item.on}>
@@ -70,23 +71,27 @@ export function ControlBar({ call, room, ...wants }: Props) {
           {(close) => rest.map((item) => <Entry key={item.id} item={item} onDone={close} />)}
         </Popover>
         {shown.map((item) => item.id === 'leave' && <Leave key={item.id} item={item} />)}
-      </div>
+      </Toolbar>
       <div className="bar-side bar-side--end" />
     </footer>
   );
 }
 
-/** How long an element is, lying or standing, in pixels of letters of the usual size: larger ones need more room. As wide as the window until it is known. */
-function useExtent(element: RefObject<HTMLElement | null>): number {
-  const [extent, setExtent] = useState(window.innerWidth);
+/** How long an element is, in pixels of letters of the usual size: larger ones need more room. As wide as the window until it is known; standing where it is higher than wide. */
+function useExtent(element: RefObject<HTMLElement | null>): { readonly extent: number; readonly standing: boolean } {
+  const [size, setSize] = useState({ extent: window.innerWidth, standing: false });
   useEffect(() => {
     const box = element.current;
     if (!box) return;
-    const observer = new ResizeObserver(() => setExtent(Math.max(box.clientWidth, box.clientHeight) / lettersBy()));
+    const observer = new ResizeObserver(() => {
+      const extent = Math.max(box.clientWidth, box.clientHeight) / lettersBy();
+      const standing = box.clientHeight > box.clientWidth;
+      setSize((before) => (before.extent === extent && before.standing === standing ? before : { extent, standing }));
+    });
     observer.observe(box);
     return () => observer.disconnect();
   }, [element]);
-  return extent;
+  return size;
 }
 
 /** How many times as large as usual letters are. */

@@ -16,8 +16,8 @@ export function ShareChip({ call }: { call: CallView }) {
       <Popover className="share-chip-what" label={t('banner.sharing')} align="start" icon={<><MonitorUp size={16} aria-hidden /><span>{t('banner.sharing')}</span></>}>
         {() => (share ? <Video key={share.key} picture={share} label={t('tile.ownShare')} whole /> : <p>{t('tile.ownShare')}</p>)}
       </Popover>
-      <button type="button" className="button button--small" data-testid="stop-share" onClick={() => void call.setShare(false)}>
-        {t('control.stopShare')}
+      <button type="button" className="button button--small" data-testid="stop-share" aria-label={t('control.stopShare')} title={t('control.stopShare')} onClick={() => void call.setShare(false)}>
+        {t('control.stop')}
       </button>
     </div>
   );

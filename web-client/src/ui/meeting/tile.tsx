@@ -24,13 +24,15 @@ interface Props {
 
 /** One picture with its name. It follows its person and nobody else. */
 export const Tile = memo(function Tile({ at, call, model }: Props) {
+  const t = useT();
   const person = useStore(call.people, ({ list }) => list.find(({ identity }) => identity === at.identity));
   const several = useStore(call.people, ({ list }) => list.length > 1);
   const pinned = useStore(model, ({ pins }) => pins.includes(at.id));
   const calm = useStore(call.people, ({ list }) => list.length <= MAX_MOVING);
   // Gone, and the stage does not know it yet.
   if (!person) return null;
-  const shown = { at, person, calm, pin: several && person.can.pin ? <PinButton at={at} person={person} pinned={pinned} model={model} /> : undefined };
+  const pin = several && person.can.pin ? <PinButton id={at.id} name={nameOf(at, person, t)} pinned={pinned} model={model} /> : undefined;
+  const shown = { at, person, calm, pin };
   return at.source === 'screen_share' ? <ShareTile {...shown} /> : <CameraTile {...shown} />;
 });
 
@@ -44,16 +46,15 @@ interface ShownProps {
 function CameraTile({ at, person, calm, pin }: ShownProps) {
   const t = useT();
   const tile = useRef<HTMLLIElement>(null);
-  const video = useRef<HTMLVideoElement>(null);
   const { camera, muted, speaking, quality } = person;
   const name = nameOf(at, person, t);
   // A picture that the server pauses says so itself; one's own needs no server.
-  const still = useStill(video, camera && !camera.paused && !person.isLocal ? camera.key : undefined);
+  const still = useStill(tile, camera && !camera.paused && !person.isLocal ? camera.key : undefined);
   useMove(tile, at, calm);
 
   return (
     <li ref={tile} className={`tile tile--${at.role}`} data-testid="tile" data-identity={person.identity} data-source="camera" data-speaking={speaking} data-muted={muted} data-still={still} style={placed(at)}>
-      {camera ? <Video key={camera.key} picture={camera} label={name} video={video} /> : <Avatar identity={person.identity} name={person.name} size="tile" />}
+      {camera ? <Video key={camera.key} picture={camera} label={name} /> : <Avatar identity={person.identity} name={person.name} size="tile" />}
       {camera?.paused && <p className="tile-paused">{t('tile.paused')}</p>}
       {still && (
         <div className="tile-still" role="img" aria-label={t('tile.still')}>
@@ -63,7 +64,6 @@ function CameraTile({ at, person, calm, pin }: ShownProps) {
       <div className="tile-label">
         {muted && <MicOff size={15} className="tile-muted" role="img" aria-label={t('tile.muted')} />}
         <span>{name}</span>
-        {speaking && <span className="sr-only">{t('tile.speaking')}</span>}
       </div>
       {(quality === 'poor' || quality === 'lost') && (
         <span className="tile-quality" data-quality={quality} role="img" aria-label={t(quality === 'poor' ? 'tile.weak' : 'tile.gone')} title={t(quality === 'poor' ? 'tile.weak' : 'tile.gone')}>
@@ -71,7 +71,8 @@ function CameraTile({ at, person, calm, pin }: ShownProps) {
         </span>
       )}
       {pin}
-      <span className="tile-ring" aria-hidden="true" />
+      {/* It says in words what it shows, and nothing is laid out anew for it. */}
+      <span className="tile-ring" role="img" aria-label={t('tile.speaking')} aria-hidden={!speaking} />
     </li>
   );
 }
@@ -110,15 +111,16 @@ function ShareTile({ at, person, calm, pin }: ShownProps) {
   );
 }
 
-function PinButton({ at, person, pinned, model }: { at: Placed; person: Person; pinned: boolean; model: StageModel }) {
+/** Drawn anew when its words are others, not whenever somebody speaks. */
+const PinButton = memo(function PinButton({ id, name, pinned, model }: { id: string; name: string; pinned: boolean; model: StageModel }) {
   const t = useT();
-  const label = t(pinned ? 'tile.unpin' : 'tile.pin', { name: nameOf(at, person, t) });
+  const label = t(pinned ? 'tile.unpin' : 'tile.pin', { name });
   return (
-    <button type="button" className="tile-pin" aria-pressed={pinned} aria-label={label} title={label} onClick={() => model.togglePin(at.id)}>
+    <button type="button" className="tile-pin" aria-pressed={pinned} aria-label={label} title={label} onClick={() => model.togglePin(id)}>
       {pinned ? <PinOff size={16} aria-hidden /> : <Pin size={16} aria-hidden />}
     </button>
   );
-}
+});
 
 function nameOf({ source }: Placed, { name, isLocal }: Person, t: ReturnType<typeof useT>): string {
   if (source === 'screen_share') return t('tile.share', { name });

@@ -1,16 +1,17 @@
+import { memo } from 'react';
 import './avatar.css';
 
 /** Enough to tell neighbours apart, few enough to stay calm. */
 const TONES = 8;
 
 /** Initials on a colour that stays with the person. */
-export function Avatar({ identity, name, size }: { identity: string; name: string; size: 'small' | 'tile' }) {
+export const Avatar = memo(function Avatar({ identity, name, size }: { identity: string; name: string; size: 'small' | 'tile' }) {
   return (
     <span className={`avatar avatar--${size} avatar--${String(toneOf(identity))}`} aria-hidden="true">
       {initials(name)}
     </span>
   );
-}
+});
 
 function initials(name: string): string {
   const words = name.trim().split(/[\s._-]+/).filter((word) => word !== '');

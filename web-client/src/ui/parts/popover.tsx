@@ -56,7 +56,7 @@ export function Popover({ label, className, icon, align = 'center', menu = false
       </button>
       {open && (
         // It takes a click on its own ground: what is around it would take the focus, and that closes it.
-        <div ref={panel} className="popover-panel" data-align={align} role={menu ? 'menu' : 'dialog'} aria-label={label} tabIndex={-1} onKeyDown={menu ? (event) => rove(event, 'vertical') : undefined}>
+        <div ref={panel} className="popover-panel" data-align={align} role={menu ? 'menu' : 'dialog'} aria-label={label} tabIndex={-1} onKeyDown={menu ? (event) => rove(event, 'vertical', true) : undefined}>
           {children(close)}
         </div>
       )}

@@ -1,4 +1,4 @@
-import { useEffect, useRef, type RefObject } from 'react';
+import { memo, useLayoutEffect, useRef } from 'react';
 import type { Picture } from '../../call/types';
 import type { Zoom } from '../../layout/zoom';
 
@@ -8,25 +8,44 @@ interface Props {
   /** Shown whole, not cropped to the tile. */
   whole?: boolean;
   zoom?: Zoom;
-  video?: RefObject<HTMLVideoElement | null>;
 }
 
-/** Shows a picture. The element is muted: sound has elements of its own. */
-export function Video({ picture, label, whole = false, zoom, video }: Props) {
-  const own = useRef<HTMLVideoElement>(null);
-  const element = video ?? own;
-  const { media } = picture;
+// React hears every event of the page, and every picture tells four times a second how far it is.
+window.addEventListener('timeupdate', (event) => event.stopPropagation(), true);
 
-  useEffect(() => {
-    const shown = element.current;
-    if (!shown) return;
+/**
+ * Shows a picture. The element is muted: sound has elements of its own. React does not make it: it would listen to all
+ * that a video has to tell, and for nobody.
+ */
+export const Video = memo(function Video({ picture, label, whole = false, zoom }: Props) {
+  const host = useRef<HTMLSpanElement>(null);
+  const element = useRef<HTMLVideoElement>(null);
+  const { media, mirrored } = picture;
+
+  useLayoutEffect(() => {
+    const shown = document.createElement('video');
+    shown.autoplay = true;
+    shown.playsInline = true;
+    shown.muted = true;
+    host.current?.append(shown);
+    element.current = shown;
     media.attach(shown);
     return () => {
       media.detach(shown);
+      element.current = null;
+      shown.remove();
     };
-  }, [media, element]);
+  }, [media]);
 
-  const shape = `video${whole ? ' video--whole' : ''}${picture.mirrored ? ' video--mirrored' : ''}`;
-  const closer = zoom && zoom.scale > 1 ? { transform: `translate(${String(zoom.x)}px, ${String(zoom.y)}px) scale(${String(zoom.scale)})`, transformOrigin: '0 0' } : undefined;
-  return <video ref={element} className={shape} style={closer} aria-label={label} autoPlay playsInline muted disablePictureInPicture={false} />;
-}
+  useLayoutEffect(() => {
+    const shown = element.current;
+    if (!shown) return;
+    shown.className = `video${whole ? ' video--whole' : ''}${mirrored ? ' video--mirrored' : ''}`;
+    shown.setAttribute('aria-label', label);
+    const closer = zoom && zoom.scale > 1 ? zoom : undefined;
+    shown.style.transform = closer ? `translate(${String(closer.x)}px, ${String(closer.y)}px) scale(${String(closer.scale)})` : '';
+    shown.style.transformOrigin = closer ? '0 0' : '';
+  }, [media, mirrored, whole, label, zoom]);
+
+  return <span ref={host} className="video-host" />;
+});
