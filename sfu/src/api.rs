@@ -1,4 +1,4 @@
-//! The boundary of the media engine: what goes in ([`Datagram`], [`Command`]) and what comes out
+//! The boundary of the media engine: what goes in ([`Datagram`], [`Command`], [`ShardCommand`]) and what comes out
 //! ([`SendBatch`], [`Event`]). Read this file first.
 //!
 //! A [`Shard`](crate::Shard) is a state machine. Its owner calls `handle_datagram` for each datagram of a receive
@@ -16,7 +16,17 @@ mod parameters;
 mod track;
 
 pub use self::{
-    command::{Command, PeerPermissions},
+    command::{
+        Command, ShardCommand,
+        connection::ConnectionCommand,
+        data::DataCommand,
+        description::DescriptionCommand,
+        member::{MemberCommand, PeerPermissions},
+        relay::{RelayCommand, RelayRequest},
+        room::RoomCommand,
+        subscription::{DownTrackCommand, SubscriptionCommand},
+        track::TrackCommand,
+    },
     config::{Certificate, Config},
     datagram::{Datagram, Destination, SendBatch, TransportProtocol},
     event::{

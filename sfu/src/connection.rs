@@ -95,7 +95,7 @@ pub struct Connection {
     /// The estimate of the client's network; there once a section says that the client reports arrivals.
     pub estimator: Option<Box<BandwidthEstimator>>,
     /// Upper limit of what is sent to this subscriber, bits per second; `None`: the estimate alone. Set by
-    /// `Command::LimitBandwidth`.
+    /// `MemberCommand::LimitBandwidth`.
     pub bandwidth_limit: Option<Bitrate>,
     /// Packets that wait for the client's network.
     pub pacer: Pacer,

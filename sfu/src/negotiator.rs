@@ -2,8 +2,8 @@
 //! media waits for it.
 //!
 //! A room's commands go through its [`Negotiator`]. Offers and answers end there. The negotiator makes sections from
-//! tracks and subscriptions, and gives the shard plain parameters ([`Command::SetRemote`], [`Command::Receive`],
-//! [`Command::Send`] and the like). All other commands pass. Events of the shard pass on the way back, except those
+//! tracks and subscriptions, and gives the shard plain parameters ([`ConnectionCommand`](crate::ConnectionCommand),
+//! [`DownTrackCommand`]). All other commands pass. Events of the shard pass on the way back, except those
 //! that ask for a negotiation.
 //!
 //! The owner hands over all commands and events ([`Negotiator::handle_command`], [`Negotiator::handle_event`]) and then
@@ -29,7 +29,11 @@ use self::{
     track::Track,
 };
 use crate::{
-    api::{Command, Config, Event, MediaSections, SendStream, Target, TransportProtocol},
+    api::{
+        Command, Config, DescriptionCommand, DownTrackCommand, Event, MediaSections, MemberCommand,
+        RoomCommand, SendStream, ShardCommand, SubscriptionCommand, Target, TrackCommand,
+        TransportProtocol,
+    },
     negotiate::{ENABLED_CODECS, Negotiation},
     transport::{MAX_MESSAGE_SIZE, certificate_fingerprint},
 };
@@ -38,7 +42,7 @@ use crate::{
 #[derive(Debug, Clone)]
 pub enum Output {
     /// A command for the shard.
-    Command(Command),
+    Command(ShardCommand),
     /// An event for the room.
     Event(Event),
 }
@@ -54,6 +58,8 @@ pub struct Negotiator {
     /// Participants who are connected to another shard, with their tracks: there is nothing to negotiate with them.
     elsewhere: BTreeMap<ParticipantSid, BTreeSet<TrackSid>>,
     tracks: BTreeMap<TrackSid, Track>,
+    /// The most tracks of one participant, besides backups.
+    max_tracks: usize,
     outputs: VecDeque<Output>,
     /// The members whose sections may differ from what they should carry.
     changed: BTreeSet<ParticipantSid>,
@@ -105,96 +111,113 @@ impl Negotiator {
             members: BTreeMap::new(),
             elsewhere: BTreeMap::new(),
             tracks: BTreeMap::new(),
+            max_tracks: config.max_tracks_per_peer,
             outputs: VecDeque::new(),
             changed: BTreeSet::new(),
         }
     }
 
     /// Takes a command of the room.
-    pub fn handle_command(&mut self, command: Command) {
-        match command {
-            Command::AddPeer { peer, .. } => {
+    pub fn handle_command(&mut self, command: impl Into<Command>) {
+        match command.into() {
+            Command::Member(command) => self.member_command(command),
+            Command::Description(command) => self.description_command(command),
+            Command::Track(command) => self.track_command(command),
+            Command::Subscription(command) => self.subscription_command(command),
+            Command::Data(command) => self.pass(command),
+            Command::Relay(command) => self.pass(command),
+            Command::Room(command) => {
+                if let RoomCommand::Close { .. } = command {
+                    self.members.clear();
+                    self.elsewhere.clear();
+                    self.tracks.clear();
+                    self.changed.clear();
+                }
                 self.pass(command);
+            }
+        }
+    }
+
+    fn member_command(&mut self, command: MemberCommand) {
+        self.pass(command.clone());
+        match command {
+            MemberCommand::Add { peer, .. } => {
                 if self.add_member(peer) {
                     self.tell_ice(peer, Target::Publisher, false);
                 }
             }
-            Command::AddRelayedPeer { peer, .. } => {
-                self.pass(command);
+            MemberCommand::AddRelayed { peer, .. } => {
                 self.elsewhere.entry(peer).or_default();
             }
-            Command::AddSubscriber { peer, .. } => {
-                self.pass(command);
-                self.add_subscriber(peer);
-            }
-            Command::RemovePeer { peer } => {
-                self.pass(command);
-                self.remove_member(peer);
-            }
-            Command::CloseRoom { .. } => {
-                self.pass(command);
-                self.members.clear();
-                self.elsewhere.clear();
-                self.tracks.clear();
-                self.changed.clear();
-            }
-            Command::RestrictCandidates { peer, protocol } => {
-                if let Some(member) = self.members.get_mut(&peer) {
-                    member.candidates = Some(protocol);
-                }
-            }
-            Command::Offer {
+            MemberCommand::AddSecondConnection { peer, .. } => self.add_second_connection(peer),
+            MemberCommand::Remove { peer } => self.remove_member(peer),
+            MemberCommand::SetPermissions { .. } | MemberCommand::LimitBandwidth { .. } => {}
+        }
+    }
+
+    fn description_command(&mut self, command: DescriptionCommand) {
+        match command {
+            DescriptionCommand::Offer {
                 peer,
                 id,
                 description,
             } => self.guard(peer, |it| it.offer(peer, id, &description)),
-            Command::OfferSubscriber { peer, restart_ice } => {
+            DescriptionCommand::OfferSubscriber { peer, restart_ice } => {
                 self.guard(peer, |it| it.make_offer(peer, restart_ice));
             }
-            Command::Answer {
+            DescriptionCommand::Answer {
                 peer,
                 id,
                 description,
             } => self.guard(peer, |it| it.answer(peer, id, &description)),
-            Command::Publish { peer, ref track } => {
-                let track = track.clone();
-                self.pass(command);
-                self.publish(peer, track);
+            DescriptionCommand::RestrictCandidates { peer, protocol } => {
+                if let Some(member) = self.members.get_mut(&peer) {
+                    member.candidates = Some(protocol);
+                }
             }
-            Command::PublishRelayed {
-                peer,
-                ref track,
-                ref codec,
-            } => {
-                let (track, codec) = (track.clone(), codec.clone());
-                self.pass(command);
+        }
+    }
+
+    fn track_command(&mut self, command: TrackCommand) {
+        match command {
+            TrackCommand::Publish { peer, track } => self.publish(peer, track),
+            TrackCommand::PublishRelayed { peer, track, codec } => {
                 self.publish_relayed(peer, track, codec);
             }
-            Command::Unpublish { peer, track } => {
+            TrackCommand::Unpublish { peer, track } => {
                 self.pass(command);
                 self.unpublish(peer, track);
             }
-            Command::Subscribe {
+            TrackCommand::SetMuted { .. } => self.pass(command),
+        }
+    }
+
+    fn subscription_command(&mut self, command: SubscriptionCommand) {
+        match command {
+            SubscriptionCommand::Subscribe {
                 peer,
                 track,
                 setting,
             } => self.subscribe(peer, track, setting, false),
-            Command::Unsubscribe { peer, track } => {
-                self.pass(command);
+            SubscriptionCommand::Unsubscribe { peer, track } => {
+                self.pass(DownTrackCommand::Remove { peer, track });
                 self.unsubscribe(peer, track);
             }
-            Command::SetTrackSetting {
+            SubscriptionCommand::SetSetting {
                 peer,
                 track,
                 setting,
             } => {
-                self.pass(command);
+                self.pass(DownTrackCommand::SetSetting {
+                    peer,
+                    track,
+                    setting,
+                });
                 let known = self.tracks.get_mut(&track);
                 if let Some(known) = known.and_then(|track| track.subscribers.get_mut(&peer)) {
                     *known = setting;
                 }
             }
-            _ => self.pass(command),
         }
     }
 
@@ -230,8 +253,8 @@ impl Negotiator {
         self.outputs.pop_front()
     }
 
-    fn pass(&mut self, command: Command) {
-        self.outputs.push_back(Output::Command(command));
+    fn pass(&mut self, command: impl Into<ShardCommand>) {
+        self.outputs.push_back(Output::Command(command.into()));
     }
 
     fn tell(&mut self, event: Event) {
@@ -261,7 +284,7 @@ impl Negotiator {
         true
     }
 
-    fn add_subscriber(&mut self, peer: ParticipantSid) {
+    fn add_second_connection(&mut self, peer: ParticipantSid) {
         let has_one = |member: &Member| member.subscriber.is_some();
         if self.members.get(&peer).is_none_or(has_one) {
             return;

@@ -19,7 +19,7 @@ use rustc_hash::FxHashMap;
 
 use self::wire::{Handle, Relayed};
 use crate::{
-    api::{Command, MediaKind, SpatialLayer},
+    api::{MediaKind, RelayRequest, SpatialLayer},
     keys::{MemberKey, UpTrackKey},
     nack::NackThrottle,
 };
@@ -110,7 +110,7 @@ pub struct Relay {
     /// Packets for other shards.
     pub queue: RelayQueue,
     /// Requests to other shards, with their index.
-    pub requests: VecDeque<(u16, Command)>,
+    pub requests: VecDeque<(u16, RelayRequest)>,
     /// Tracks whose packets come from other shards.
     pub tracks: FxHashMap<Handle, UpTrackKey>,
     /// The members who are connected to other shards.

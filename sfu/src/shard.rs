@@ -34,7 +34,7 @@ use rustc_hash::FxHashMap;
 use slotmap::SlotMap;
 
 use crate::{
-    api::{Command, Config, Datagram, DisconnectReason, Event, Reason, SendBatch},
+    api::{Config, Datagram, DisconnectReason, Event, Reason, SendBatch, ShardCommand},
     connection::Connection,
     demux::{DatagramKind, Demux, classify},
     down_track::DownTrack,
@@ -174,8 +174,13 @@ impl Shard {
     }
 
     /// Carries out a command.
-    pub fn handle_command(&mut self, command: Command, now: Instant, out: &mut impl SendBatch) {
-        self.route_command(command, now, out);
+    pub fn handle_command(
+        &mut self,
+        command: impl Into<ShardCommand>,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        self.route_command(command.into(), now, out);
     }
 
     /// Does what is due at `now`.
@@ -431,7 +436,7 @@ impl Shard {
 mod tests {
     use super::*;
     use crate::{
-        api::{Certificate, Destination, PeerPermissions},
+        api::{Certificate, Destination, MemberCommand, PeerPermissions},
         negotiate::{IceCredentials, RemoteParameters},
         sdp::Setup,
     };
@@ -482,8 +487,8 @@ mod tests {
         shard.members[shard.sids[&peer]].sends.unwrap()
     }
 
-    fn add(room: RoomSid, peer: ParticipantSid) -> Command {
-        Command::AddPeer {
+    fn add(room: RoomSid, peer: ParticipantSid) -> MemberCommand {
+        MemberCommand::Add {
             room,
             peer,
             identity: "somebody".into(),
@@ -562,7 +567,7 @@ mod tests {
         shard.config.max_peers = 3;
         let elsewhere = ParticipantSid::random(&mut StdRng::from_seed([4; 32]));
         let router = shard.members[shard.sids[&here]].router;
-        let command = Command::AddRelayedPeer {
+        let command = MemberCommand::AddRelayed {
             room: shard.routers[router].sid,
             peer: elsewhere,
             identity: "elsewhere".into(),
@@ -583,7 +588,7 @@ mod tests {
         assert_eq!(shard.poll_event(), Some(ended));
         assert_eq!(shard.poll_event(), None);
         for peer in [elsewhere, here] {
-            shard.handle_command(Command::RemovePeer { peer }, now, &mut out);
+            shard.handle_command(MemberCommand::Remove { peer }, now, &mut out);
         }
         assert_eq!((shard.members.len(), shard.connections.len()), (1, 1));
     }

@@ -31,7 +31,7 @@ pub struct Config {
     /// Estimate what each subscriber's network carries, and send no more.
     pub congestion_control: bool,
     /// Number of voices of a room, the loudest, that are forwarded; 0: all.
-    /// [`Command::SetAudioTopN`](super::Command::SetAudioTopN) overrides it for a room.
+    /// [`RoomCommand::SetAudioTopN`](super::RoomCommand::SetAudioTopN) overrides it for a room.
     pub audio_top_n: usize,
 }
 

@@ -56,7 +56,7 @@ pub enum Event {
         peer: ParticipantSid,
     },
     /// The transport is gone (with two PeerConnections, one of them). The peer still exists until
-    /// [`Command::RemovePeer`](super::Command::RemovePeer): an ICE restart may revive it.
+    /// [`MemberCommand::Remove`](super::MemberCommand::Remove): an ICE restart may revive it.
     Disconnected {
         /// The participant.
         peer: ParticipantSid,
@@ -78,7 +78,7 @@ pub enum Event {
     },
     /// A bound track is sent no longer: its section of the publisher's new offer is inactive, rejected or carries
     /// another track. LiveKit clients unpublish in this way only; the room answers with
-    /// [`Command::Unpublish`](super::Command::Unpublish).
+    /// [`TrackCommand::Unpublish`](super::TrackCommand::Unpublish).
     TrackUnbound {
         /// The publisher.
         peer: ParticipantSid,
@@ -87,7 +87,7 @@ pub enum Event {
     },
     /// A published track cannot be received, and will not be bound: its section has no codec that we know, or has lost
     /// the codec that the track is encoded with. The room answers with
-    /// [`Command::Unpublish`](super::Command::Unpublish).
+    /// [`TrackCommand::Unpublish`](super::TrackCommand::Unpublish).
     TrackRefused {
         /// The publisher.
         peer: ParticipantSid,
@@ -177,7 +177,7 @@ pub enum Event {
         /// The track.
         track: TrackSid,
     },
-    /// A data packet that answers the server; see [`Command::AwaitReply`](super::Command::AwaitReply).
+    /// A data packet that answers the server; see [`DataCommand::AwaitReply`](super::DataCommand::AwaitReply).
     Reply {
         /// The participant who sent it.
         peer: ParticipantSid,

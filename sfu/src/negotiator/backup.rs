@@ -4,7 +4,7 @@ use protocol::{ParticipantSid, TrackSid};
 
 use super::{Negotiator, track::Track};
 use crate::{
-    api::{Command, MediaKind, PublishedTrack, TrackCodec},
+    api::{ConnectionCommand, MediaKind, PublishedTrack, TrackCodec, TrackCommand},
     codec::Codec,
 };
 
@@ -47,7 +47,9 @@ impl Negotiator {
             return;
         };
         let outcome = member.publisher.negotiation.publish(&announced);
-        track.announced = announced;
+        track.announced = announced.clone();
+        let track = announced;
+        self.pass(TrackCommand::Publish { peer, track });
         self.after_publish(peer, sid, outcome);
     }
 
@@ -114,7 +116,7 @@ impl Negotiator {
         if let Some(first) = self.tracks.get_mut(&first) {
             first.regressed = false;
         }
-        self.pass(Command::Unbind { peer, track });
+        self.pass(ConnectionCommand::Unbind { peer, track });
         self.codecs_changed(first);
     }
 

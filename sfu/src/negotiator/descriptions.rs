@@ -5,14 +5,17 @@ use rustc_hash::FxHashSet;
 
 use super::Negotiator;
 use crate::{
-    api::{Command, Event, MediaSections, MidElement, SendParameters, SendStream, Target},
+    api::{
+        ConnectionCommand, DownTrackCommand, Event, MediaSections, MidElement, SendParameters,
+        SendStream, Target,
+    },
     negotiate::{Negotiated, NegotiationError, SendSection},
     sdp::SessionDescription,
     transport::random_credentials,
 };
 
 impl Negotiator {
-    /// [`Command::Offer`]: answers the offer and takes over its contents.
+    /// [`DescriptionCommand::Offer`](crate::DescriptionCommand::Offer): answers the offer and takes over its contents.
     pub(super) fn offer(
         &mut self,
         peer: ParticipantSid,
@@ -54,7 +57,7 @@ impl Negotiator {
             member.publisher.ice = negotiated.local_ice;
             self.tell_ice(peer, target, true);
         }
-        self.pass(Command::SetRemote {
+        self.pass(ConnectionCommand::SetRemote {
             peer,
             target,
             remote: Box::new(remote),
@@ -93,7 +96,7 @@ impl Negotiator {
         }
     }
 
-    /// [`Command::OfferSubscriber`].
+    /// [`DescriptionCommand::OfferSubscriber`](crate::DescriptionCommand::OfferSubscriber).
     pub(super) fn make_offer(&mut self, peer: ParticipantSid, restart_ice: bool) {
         let Some(member) = self.members.get_mut(&peer) else {
             return;
@@ -130,7 +133,7 @@ impl Negotiator {
         });
     }
 
-    /// [`Command::Answer`].
+    /// [`DescriptionCommand::Answer`](crate::DescriptionCommand::Answer).
     pub(super) fn answer(&mut self, peer: ParticipantSid, id: u32, answer: &SessionDescription) {
         let target = Target::Subscriber;
         let member = self.members.get_mut(&peer);
@@ -151,7 +154,7 @@ impl Negotiator {
             }
             Ok(Some(answered)) => {
                 connection.has_remote = true;
-                self.pass(Command::SetRemote {
+                self.pass(ConnectionCommand::SetRemote {
                     peer,
                     target,
                     remote: Box::new(answered.remote),
@@ -167,7 +170,7 @@ impl Negotiator {
         let member = self.members.get_mut(&peer);
         if let Some(connection) = member.and_then(|member| member.connection(target)) {
             let ice = connection.ice.clone();
-            self.pass(Command::SetIce {
+            self.pass(ConnectionCommand::SetIce {
                 peer,
                 target,
                 ice,
@@ -213,7 +216,7 @@ impl Negotiator {
             .sending
             .extend(changed.iter().map(|stream| (stream.track, *stream)));
         if !changed.is_empty() || !stopped.is_empty() {
-            self.pass(Command::Send {
+            self.pass(DownTrackCommand::Send {
                 peer,
                 changed,
                 stopped,

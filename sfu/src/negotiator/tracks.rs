@@ -4,12 +4,15 @@ use protocol::{ParticipantSid, TrackSid};
 
 use super::{Negotiator, track::Track};
 use crate::{
-    api::{Command, Event, MediaKind, PublishedTrack, TrackCodec, TrackSetting},
+    api::{
+        ConnectionCommand, DownTrackCommand, Event, MediaKind, PublishedTrack, TrackCodec,
+        TrackCommand, TrackSetting,
+    },
     negotiate::{Bound, PublishOutcome, SendTrack},
 };
 
 impl Negotiator {
-    /// [`Command::Publish`].
+    /// [`TrackCommand::Publish`]. The shard hears of tracks that are accepted.
     pub(super) fn publish(&mut self, peer: ParticipantSid, announced: PublishedTrack) {
         let sid = announced.sid;
         if self.tracks.contains_key(&sid) {
@@ -18,36 +21,51 @@ impl Negotiator {
         let Ok(first) = self.backed_up(peer, &announced) else {
             return;
         };
+        if first.is_none() && self.has_enough_tracks(peer) {
+            return;
+        }
         let Some(member) = self.members.get_mut(&peer) else {
             return;
         };
         let outcome = member.publisher.negotiation.publish(&announced);
         member.published.insert(sid);
-        self.tracks.insert(sid, Track::new(peer, announced));
+        self.tracks.insert(sid, Track::new(peer, announced.clone()));
         if let Some(first) = first.and_then(|first| self.tracks.get_mut(&first)) {
             first.backup = Some(sid);
         }
+        let track = announced;
+        self.pass(TrackCommand::Publish { peer, track });
         self.after_publish(peer, sid, outcome);
     }
 
-    /// [`Command::PublishRelayed`]. A relayed track needs no section.
+    /// [`TrackCommand::PublishRelayed`]. A relayed track needs no section.
     pub(super) fn publish_relayed(
         &mut self,
         peer: ParticipantSid,
-        announced: PublishedTrack,
+        track: PublishedTrack,
         codec: TrackCodec,
     ) {
-        if let Some(published) = self.elsewhere.get_mut(&peer) {
-            let sid = announced.sid;
-            if !self.tracks.contains_key(&sid) {
-                published.insert(sid);
-            }
-            let track = self.tracks.entry(sid);
-            track.or_insert_with(|| Track {
-                codec: Some(codec),
-                ..Track::new(peer, announced)
-            });
+        let refused = self.tracks.contains_key(&track.sid) || self.has_enough_tracks(peer);
+        let Some(published) = self.elsewhere.get_mut(&peer).filter(|_| !refused) else {
+            return;
         }
+        let known = Track {
+            codec: Some(codec.clone()),
+            ..Track::new(peer, track.clone())
+        };
+        published.insert(track.sid);
+        self.tracks.insert(track.sid, known);
+        self.pass(TrackCommand::PublishRelayed { peer, track, codec });
+    }
+
+    /// Whether a participant has as many tracks as it may. Each may have a backup that does not count.
+    fn has_enough_tracks(&self, peer: ParticipantSid) -> bool {
+        let member = self.members.get(&peer).map(|member| &member.published);
+        let published = member.or_else(|| self.elsewhere.get(&peer));
+        let tracks = published.into_iter().flatten();
+        let known = tracks.filter_map(|track| self.tracks.get(track));
+        let counts = known.filter(|track| track.announced.backup_of.is_none());
+        counts.count() >= self.max_tracks
     }
 
     /// Carries out the outcome of a publication: the track may have been offered before.
@@ -78,7 +96,7 @@ impl Negotiator {
     pub(super) fn receive(&mut self, peer: ParticipantSid) {
         if let Some(member) = self.members.get(&peer) {
             let sections = member.publisher.negotiation.receive_sections();
-            self.pass(Command::Receive { peer, sections });
+            self.pass(ConnectionCommand::Receive { peer, sections });
         }
     }
 
@@ -94,7 +112,7 @@ impl Negotiator {
         };
         track.codec = Some(codec.clone());
         let sid = bound.track;
-        self.pass(Command::Bind {
+        self.pass(ConnectionCommand::Bind {
             peer,
             bound: Box::new(bound.clone()),
         });
@@ -108,7 +126,7 @@ impl Negotiator {
         self.codecs_changed(sid);
     }
 
-    /// [`Command::Unpublish`]: the track ends, and its backup with it.
+    /// [`TrackCommand::Unpublish`]: the track ends, and its backup with it.
     pub(super) fn unpublish(&mut self, peer: ParticipantSid, track: TrackSid) {
         let is_own = |track: &&Track| track.publisher == peer;
         let Some(known) = self.tracks.get(&track).filter(is_own) else {
@@ -142,7 +160,8 @@ impl Negotiator {
         }
     }
 
-    /// [`Command::Subscribe`]: the subscription gets SSRCs of its own, and a section when there is one.
+    /// [`SubscriptionCommand::Subscribe`](crate::SubscriptionCommand::Subscribe): the subscription gets SSRCs of its own,
+    /// and a section when there is one.
     pub(super) fn subscribe(
         &mut self,
         peer: ParticipantSid,
@@ -176,7 +195,7 @@ impl Negotiator {
             rtx_ssrc: (kind == MediaKind::Video).then_some(ssrcs.1),
         });
         self.changed.insert(peer);
-        self.pass(Command::AddDownTrack {
+        self.pass(DownTrackCommand::Add {
             peer,
             track,
             setting,
@@ -186,7 +205,7 @@ impl Negotiator {
         });
     }
 
-    /// [`Command::Unsubscribe`].
+    /// [`SubscriptionCommand::Unsubscribe`](crate::SubscriptionCommand::Unsubscribe).
     pub(super) fn unsubscribe(&mut self, peer: ParticipantSid, track: TrackSid) {
         let known = self.tracks.get_mut(&track);
         if known.is_some_and(|known| known.subscribers.remove(&peer).is_some()) {

@@ -7,49 +7,13 @@
 use std::time::Instant;
 
 use crate::{
-    api::{MediaKind, PublishedTrack},
     codec::Codec,
-    keys::{DownTrackKey, MemberKey, UpTrackKey},
+    keys::{DownTrackKey, UpTrackKey},
     shard::Shard,
     up_track::UpTrack,
 };
 
 impl Shard {
-    /// The track that the announced one is the backup of, if the announcement is true: a picture of the same publisher,
-    /// with no other backup. `Ok(None)` for an ordinary track.
-    pub(crate) fn backed_up(
-        &self,
-        publisher: MemberKey,
-        track: &PublishedTrack,
-    ) -> Result<Option<UpTrackKey>, NoSuchTrack> {
-        let Some(of) = &track.backup_of else {
-            return Ok(None);
-        };
-        let first = self.tracks.get(&of.track).copied();
-        let is_fit = |first: &UpTrack| {
-            first.publisher == publisher
-                && first.kind == MediaKind::Video
-                && track.kind == MediaKind::Video
-                && first.backup.is_none()
-                && first.announced.backup_of.is_none()
-        };
-        first
-            .filter(|first| self.ups.get(*first).is_some_and(is_fit))
-            .map(Some)
-            .ok_or(NoSuchTrack)
-    }
-
-    /// A backup is announced once more: its publisher is about to send it.
-    pub(crate) fn announce_backup(&mut self, up: UpTrackKey, announced: PublishedTrack) {
-        let Some(track) = self.ups.get_mut(up) else {
-            return;
-        };
-        if track.announced.backup_of.is_none() || announced.backup_of.is_none() {
-            return;
-        }
-        track.announced = announced;
-    }
-
     /// Moves a subscription to the track's backup, or back to the track, as its section says.
     pub(crate) fn follow_codec(&mut self, down: DownTrackKey, in_backup: bool, now: Instant) {
         let Some(from) = self.downs.get(down).map(|d| d.up) else {
@@ -101,10 +65,6 @@ impl Shard {
             .unwrap_or(up)
     }
 }
-
-/// The announcement of a backup names no track that it can be the backup of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct NoSuchTrack;
 
 /// The codec by which packets of the track are treated, or will be: nothing is sent before the codec is known.
 pub(crate) fn codec_to_send(track: &UpTrack) -> Codec {

@@ -401,8 +401,9 @@ mod tests {
     };
     use crate::{
         api::{
-            AudioFeatures, Bound, Command, Destination, PublishedTrack, SendParameters, SendStream,
-            TrackSetting, TransportProtocol,
+            AudioFeatures, Bound, ConnectionCommand, Destination, DownTrackCommand, PublishedTrack,
+            SendParameters, SendStream, ShardCommand, TrackCommand, TrackSetting,
+            TransportProtocol,
         },
         pacer::Waiting,
         received::Received,
@@ -437,8 +438,8 @@ mod tests {
                     local: "192.0.2.1:7882".parse().unwrap(),
                     protocol: TransportProtocol::Udp,
                 });
-            let commands = [
-                Command::Publish {
+            let commands: [ShardCommand; 4] = [
+                TrackCommand::Publish {
                     peer: publisher,
                     track: PublishedTrack {
                         sid: track,
@@ -451,8 +452,9 @@ mod tests {
                         layers: Vec::new(),
                         backup_of: None,
                     },
-                },
-                Command::Bind {
+                }
+                .into(),
+                ConnectionCommand::Bind {
                     peer: publisher,
                     bound: Box::new(Bound {
                         track,
@@ -462,16 +464,18 @@ mod tests {
                         red: None,
                         layers: Vec::new(),
                     }),
-                },
-                Command::AddDownTrack {
+                }
+                .into(),
+                DownTrackCommand::Add {
                     peer: subscriber,
                     track,
                     setting: TrackSetting::default(),
                     ssrcs: (11, 12),
                     in_backup: false,
                     repaired: false,
-                },
-                Command::Send {
+                }
+                .into(),
+                DownTrackCommand::Send {
                     peer: subscriber,
                     changed: vec![SendStream {
                         track,
@@ -489,7 +493,8 @@ mod tests {
                         },
                     }],
                     stopped: Vec::new(),
-                },
+                }
+                .into(),
             ];
             for command in commands {
                 shard.handle_command(command, now, &mut out);

@@ -6,7 +6,10 @@ use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
 
 use super::backup::codec_to_send;
 use crate::{
-    api::{Command, Event, PeerPermissions, PublishedTrack, SendBatch, TrackSetting},
+    api::{
+        DownTrackCommand, Event, MemberCommand, PeerPermissions, PublishedTrack, RoomCommand,
+        SendBatch, ShardCommand, TrackCommand, TrackSetting,
+    },
     bwe::HIGHEST,
     connection::{Connection, Incoming},
     down_track::DownTrack,
@@ -22,68 +25,64 @@ impl Shard {
     /// Hands a command to its verb.
     pub(crate) fn route_command(
         &mut self,
-        command: Command,
+        command: ShardCommand,
         now: Instant,
         out: &mut impl SendBatch,
     ) {
         match command {
-            Command::AddPeer { .. } => self.add_peer(command, now),
-            Command::AddRelayedPeer { .. }
-            | Command::PublishRelayed { .. }
-            | Command::Relay { .. }
-            | Command::StopRelay { .. }
-            | Command::RelayData { .. }
-            | Command::RelayWanted { .. }
-            | Command::RelayKeyFrame { .. }
-            | Command::RelayMissing { .. } => self.relay_command(command, now, out),
-            Command::AddSubscriber { peer, primary } => {
-                self.add_second_connection(peer, primary, now)
+            ShardCommand::Member(command) => self.member_command(command, now, out),
+            ShardCommand::Connection(command) => self.connection_command(command, now, out),
+            ShardCommand::Track(command) => self.track_command(command),
+            ShardCommand::DownTrack(command) => self.down_track_command(command, now, out),
+            ShardCommand::Data(command) => self.data_command(command, now, out),
+            ShardCommand::Relay(command) => self.relay_command(command, now),
+            ShardCommand::Requested(request) => self.relay_request(request, now, out),
+            ShardCommand::Room(RoomCommand::SetAudioTopN { room, limit }) => {
+                self.set_audio_top_n(room, limit);
             }
-            Command::RemovePeer { peer } => {
+            ShardCommand::Room(RoomCommand::Close { room }) => self.close_room(room, now, out),
+        }
+    }
+
+    fn member_command(&mut self, command: MemberCommand, now: Instant, out: &mut impl SendBatch) {
+        match command {
+            MemberCommand::Add {
+                room,
+                peer,
+                identity,
+                principal,
+                permissions,
+            } => {
+                let who = (identity, principal);
+                let Some(member) = self.add_member(room, peer, who, permissions, now) else {
+                    return;
+                };
+                let connection = self.connect(member, peer, false, now);
+                if let Some(m) = self.members.get_mut(member) {
+                    (m.sends, m.receives) = (Some(connection), Some(connection));
+                }
+            }
+            MemberCommand::AddRelayed {
+                room,
+                peer,
+                identity,
+                principal,
+                source,
+            } => self.add_relayed_member(room, peer, (identity, principal), source, now),
+            MemberCommand::AddSecondConnection { peer, primary } => {
+                self.add_second_connection(peer, primary, now);
+            }
+            MemberCommand::Remove { peer } => {
                 if let Some(member) = self.sids.get(&peer).copied() {
                     self.remove_member(member, now, out);
                 }
             }
-            Command::SetPermissions { peer, permissions } => {
+            MemberCommand::SetPermissions { peer, permissions } => {
                 if let Some(m) = self.member_mut(peer) {
                     m.permissions = permissions;
                 }
             }
-            Command::SetIce { .. }
-            | Command::SetRemote { .. }
-            | Command::Receive { .. }
-            | Command::Bind { .. }
-            | Command::Unbind { .. }
-            | Command::Send { .. } => self.take_over(command, now, out),
-            Command::Offer { .. }
-            | Command::OfferSubscriber { .. }
-            | Command::Answer { .. }
-            | Command::Subscribe { .. }
-            | Command::RestrictCandidates { .. } => {
-                debug_assert!(false, "the negotiator has it");
-            }
-            Command::Publish { peer, track } => self.publish(peer, track),
-            Command::Unpublish { peer, track } => self.unpublish(peer, track),
-            Command::SetMuted { peer, track, muted } => self.set_muted(peer, track, muted),
-            Command::AddDownTrack { .. } => self.add_down_track(command, now),
-            Command::Unsubscribe { peer, track } => self.unsubscribe(peer, track),
-            Command::SetTrackSetting {
-                peer,
-                track,
-                setting,
-            } => self.set_track_setting(peer, track, setting, now, out),
-            Command::SetAudioTopN { room, limit } => self.set_audio_top_n(room, limit),
-            Command::AwaitReply { peer } => {
-                if let Some(m) = self.member_mut(peer) {
-                    // An acknowledgement and an answer.
-                    m.awaited_replies = m.awaited_replies.saturating_add(2);
-                }
-            }
-            Command::SendData { .. } => self.send_data(command, now, out),
-            Command::ReplayData { peer, received } => {
-                self.replay_data(peer, &received, now, out);
-            }
-            Command::LimitBandwidth { peer, limit } => {
+            MemberCommand::LimitBandwidth { peer, limit } => {
                 let key = self.receiver(peer);
                 if let Some(c) = key.and_then(|key| self.connections.get_mut(key)) {
                     // No limit becomes `HIGHEST`, not `None`: without congestion control there is no estimator that
@@ -91,19 +90,75 @@ impl Shard {
                     c.bandwidth_limit = Some(limit.unwrap_or(HIGHEST));
                 }
             }
-            Command::PublishData { .. }
-            | Command::UnpublishData { .. }
-            | Command::SubscribeData { .. }
-            | Command::UnsubscribeData { .. } => self.change_data_tracks(command),
-            Command::CloseRoom { room } => {
-                let members = self.rooms.get(&room).and_then(|key| self.routers.get(*key));
-                let members = members
-                    .map(|router| router.members.clone())
-                    .unwrap_or_default();
-                for member in members {
-                    self.remove_member(member, now, out);
+        }
+    }
+
+    fn track_command(&mut self, command: TrackCommand) {
+        match command {
+            TrackCommand::Publish { peer, track } => self.publish(peer, track),
+            TrackCommand::PublishRelayed { peer, track, codec } => {
+                self.publish_relayed(peer, track, codec);
+            }
+            TrackCommand::Unpublish { peer, track } => {
+                if let Some(up) = self.owned_track(peer, track) {
+                    self.drop_up_track(up);
                 }
             }
+            TrackCommand::SetMuted { peer, track, muted } => self.set_muted(peer, track, muted),
+        }
+    }
+
+    fn down_track_command(
+        &mut self,
+        command: DownTrackCommand,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        match command {
+            DownTrackCommand::Add {
+                peer,
+                track,
+                setting,
+                ssrcs,
+                in_backup,
+                repaired,
+            } => {
+                let Some(down) = self.add_down_track(peer, track, setting, ssrcs, in_backup, now)
+                else {
+                    return;
+                };
+                if let Some(d) = self.downs.get_mut(down).filter(|_| repaired) {
+                    d.delivery.mark_repaired();
+                }
+                self.wish_changed(down, now);
+            }
+            DownTrackCommand::Send {
+                peer,
+                changed,
+                stopped,
+            } => {
+                if let Some(key) = self.receiver(peer) {
+                    self.guard(key, now, |shard| shard.send(key, &changed, &stopped, now));
+                }
+            }
+            DownTrackCommand::SetSetting {
+                peer,
+                track,
+                setting,
+            } => self.set_track_setting(peer, track, setting, now, out),
+            DownTrackCommand::Remove { peer, track } => {
+                if let Some(down) = self.down_track_of(peer, track) {
+                    self.drop_down_track(down);
+                }
+            }
+        }
+    }
+
+    fn close_room(&mut self, room: RoomSid, now: Instant, out: &mut impl SendBatch) {
+        let router = self.rooms.get(&room).and_then(|key| self.routers.get(*key));
+        let members = router.map(|router| router.members.clone());
+        for member in members.unwrap_or_default() {
+            self.remove_member(member, now, out);
         }
     }
 
@@ -123,27 +178,6 @@ impl Shard {
     /// The connection on which a participant receives.
     pub(super) fn receiver(&self, sid: ParticipantSid) -> Option<ConnectionKey> {
         self.member(sid)?.receives
-    }
-
-    fn add_peer(&mut self, command: Command, now: Instant) {
-        let Command::AddPeer {
-            room,
-            peer: sid,
-            identity,
-            principal,
-            permissions,
-        } = command
-        else {
-            return;
-        };
-        let who = (identity, principal);
-        let Some(member) = self.add_member(room, sid, who, permissions, now) else {
-            return;
-        };
-        let connection = self.connect(member, sid, false, now);
-        if let Some(m) = self.members.get_mut(member) {
-            (m.sends, m.receives) = (Some(connection), Some(connection));
-        }
     }
 
     /// Adds a member to a room, which is created when it is new. The member has no connection yet.
@@ -263,45 +297,31 @@ impl Shard {
         }
     }
 
+    /// Adds a track that the negotiator accepted; or announces a backup once more.
     fn publish(&mut self, sid: ParticipantSid, track: PublishedTrack) {
-        let limit = self.config.max_tracks_per_peer;
         let Some(key) = self.sids.get(&sid).copied() else {
             return;
         };
-        if self.tracks.contains_key(&track.sid) {
-            if let Some(up) = self.owned_track(sid, track.sid) {
-                self.announce_backup(up, track);
+        if let Some(up) = self.tracks.get(&track.sid) {
+            let known = self.ups.get_mut(*up);
+            if let Some(known) = known.filter(|known| known.publisher == key) {
+                known.announced = track;
             }
             return;
         }
-        let Ok(first) = self.backed_up(key, &track) else {
-            return;
-        };
+        let first = track
+            .backup_of
+            .map(|of| self.tracks.get(&of.track).copied());
         let Some(m) = self.members.get_mut(key) else {
             return;
         };
-        // Each track may have a backup that does not count.
-        let is_track = |up: &&UpTrackKey| {
-            let track = self.ups.get(**up);
-            track.is_some_and(|track| track.announced.backup_of.is_none())
-        };
-        if first.is_none() && m.ups.iter().filter(is_track).count() >= limit {
-            return;
-        }
         let track_sid = track.sid;
         let up = self.ups.insert(UpTrack::new(track, key, m.router));
         m.ups.push(up);
         self.tracks.insert(track_sid, up);
-        if let Some(first) = first.and_then(|first| self.ups.get_mut(first)) {
+        if let Some(first) = first.flatten().and_then(|first| self.ups.get_mut(first)) {
             first.backup = Some(up);
         }
-    }
-
-    fn unpublish(&mut self, sid: ParticipantSid, track: TrackSid) {
-        let Some(up) = self.owned_track(sid, track) else {
-            return;
-        };
-        self.drop_up_track(up);
     }
 
     fn set_muted(&mut self, sid: ParticipantSid, track: TrackSid, muted: bool) {
@@ -326,40 +346,26 @@ impl Shard {
         (self.ups.get(up)?.publisher == *publisher).then_some(up)
     }
 
-    /// [`Command::AddDownTrack`].
-    fn add_down_track(&mut self, command: Command, now: Instant) {
-        let Command::AddDownTrack {
-            peer,
-            track,
-            setting,
-            ssrcs,
-            in_backup,
-            repaired,
-        } = command
-        else {
-            return;
-        };
-        let (Some(key), Some(first)) = (self.receiver(peer), self.tracks.get(&track).copied())
-        else {
-            return;
-        };
+    fn add_down_track(
+        &mut self,
+        peer: ParticipantSid,
+        track: TrackSid,
+        setting: TrackSetting,
+        ssrcs: (u32, u32),
+        in_backup: bool,
+        now: Instant,
+    ) -> Option<DownTrackKey> {
+        let (key, first) = (self.receiver(peer)?, *self.tracks.get(&track)?);
         let backup = self.ups.get(first).and_then(|track| track.backup);
         let up = backup.filter(|_| in_backup).unwrap_or(first);
-        let (Some(c), Some(source)) = (self.connections.get_mut(key), self.ups.get_mut(up)) else {
-            return;
-        };
-        let Some(m) = self.members.get(c.member) else {
-            return;
-        };
+        let c = self.connections.get_mut(key)?;
+        let (m, source) = (self.members.get(c.member)?, self.ups.get_mut(up)?);
         if source.router != m.router || c.subscriptions.contains_key(&track) {
-            return;
+            return None;
         }
         let codec = codec_to_send(source);
         let mut down = DownTrack::new(up, track, key, codec, ssrcs, setting, now);
         down.hears_all = m.permissions.hears_all;
-        if repaired {
-            down.delivery.mark_repaired();
-        }
         source.full_ears += usize::from(down.hears_all);
         let down = self.downs.insert(down);
         let slot = source.fanout.add(down);
@@ -370,7 +376,7 @@ impl Shard {
         c.subscriptions.insert(track, down);
         c.outgoing.insert(ssrcs.0, down);
         c.outgoing.insert(ssrcs.1, down);
-        self.wish_changed(down, now);
+        Some(down)
     }
 
     /// The subscription of a participant to a track.
@@ -381,12 +387,6 @@ impl Shard {
     ) -> Option<DownTrackKey> {
         let receiver = self.connections.get(self.receiver(peer)?)?;
         receiver.subscriptions.get(&track).copied()
-    }
-
-    fn unsubscribe(&mut self, sid: ParticipantSid, track: TrackSid) {
-        if let Some(down) = self.down_track_of(sid, track) {
-            self.drop_down_track(down);
-        }
     }
 
     fn set_track_setting(

@@ -4,12 +4,12 @@
 use std::time::Instant;
 
 use protocol::{
-    ParticipantSid,
+    ParticipantSid, RoomSid,
     data_packet::{self, DataPacketView, RefusedDataPacket},
 };
 
 use crate::{
-    api::{Command, DataChannel, Event, SendBatch},
+    api::{DataChannel, DataCommand, Event, SendBatch},
     data_track::{self, DataTracks},
     keys::{ConnectionKey, MemberKey},
     shard::Shard,
@@ -58,26 +58,43 @@ impl Shard {
         }
     }
 
-    /// Commands about data tracks.
-    pub(crate) fn change_data_tracks(&mut self, command: Command) {
+    /// Carries out a command about data packets and data tracks.
+    pub(super) fn data_command(
+        &mut self,
+        command: DataCommand,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
         match command {
-            Command::PublishData {
+            DataCommand::Send {
+                room,
+                to,
+                channel,
+                payload,
+            } => self.send_data(room, &to, channel, &payload, now, out),
+            DataCommand::Replay { peer, received } => self.replay_data(peer, &received, now, out),
+            DataCommand::AwaitReply { peer } => {
+                if let Some(m) = self.member_mut(peer) {
+                    // An acknowledgement and an answer.
+                    m.awaited_replies = m.awaited_replies.saturating_add(2);
+                }
+            }
+            DataCommand::Publish {
                 peer,
                 track,
                 handle,
             } => self.with_data_tracks(peer, |key, tracks| tracks.publish(track, key, handle)),
-            Command::UnpublishData { peer, track } => {
+            DataCommand::Unpublish { peer, track } => {
                 self.with_data_tracks(peer, |key, tracks| tracks.unpublish(track, key));
             }
-            Command::SubscribeData {
+            DataCommand::Subscribe {
                 peer,
                 track,
                 handle,
             } => self.with_data_tracks(peer, |key, tracks| tracks.subscribe(track, key, handle)),
-            Command::UnsubscribeData { peer, track } => {
+            DataCommand::Unsubscribe { peer, track } => {
                 self.with_data_tracks(peer, |key, tracks| tracks.unsubscribe(track, key));
             }
-            _ => {}
         }
     }
 
@@ -96,17 +113,16 @@ impl Shard {
         }
     }
 
-    /// [`Command::SendData`].
-    pub(crate) fn send_data(&mut self, command: Command, now: Instant, out: &mut impl SendBatch) {
-        let Command::SendData {
-            room,
-            to,
-            channel,
-            payload,
-        } = command
-        else {
-            return;
-        };
+    /// [`DataCommand::Send`].
+    fn send_data(
+        &mut self,
+        room: RoomSid,
+        to: &[ParticipantSid],
+        channel: DataChannel,
+        payload: &[u8],
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
         // The limit is the one for participants.
         if payload.len() > MAX_MESSAGE_SIZE as usize {
             return self.stats.drop(DropReason::Data);
@@ -120,13 +136,13 @@ impl Shard {
                 .get(member)
                 .is_some_and(|m| to.is_empty() || to.contains(&m.sid))
             {
-                self.deliver(member, channel, &payload, now, out);
+                self.deliver(member, channel, payload, now, out);
             }
         }
     }
 
-    /// [`Command::ReplayData`]. Where the channel is not open yet, every packet for it waits already.
-    pub(crate) fn replay_data(
+    /// [`DataCommand::Replay`]. Where the channel is not open yet, every packet for it waits already.
+    fn replay_data(
         &mut self,
         peer: ParticipantSid,
         received: &[(ParticipantSid, u32)],

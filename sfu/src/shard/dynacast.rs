@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use crate::{
-    api::{Command, Event, MediaKind, SpatialLayer, TrackSetting},
+    api::{Event, MediaKind, RelayRequest, SpatialLayer, TrackSetting},
     keys::{DownTrackKey, UpTrackKey},
     shard::Shard,
     up_track::{SPATIAL, UpTrack},
@@ -68,7 +68,7 @@ impl Shard {
         match publisher.source {
             Some(source) => {
                 let relayed = track;
-                let request = Command::RelayWanted { relayed, wanted };
+                let request = RelayRequest::Want { relayed, wanted };
                 self.relay.requests.push_back((source, request));
             }
             None => events.push_back(Event::WantedLayersChanged {

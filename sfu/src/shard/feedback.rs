@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    api::{Command, Datagram, Event, MediaKind, SendBatch, Speaker},
+    api::{Datagram, Event, MediaKind, RelayRequest, SendBatch, Speaker},
     codec::Codec,
     connection::{Incoming, send::Outgoing},
     down_track::SENDER_REPORT_INTERVAL,
@@ -410,7 +410,7 @@ impl Shard {
             if let Some(source) = publisher.source {
                 // Packets lost between the shards are asked of the publisher's shard. Packets lost before it are that
                 // shard's business; they arrive here once it has them.
-                let request = Command::RelayMissing {
+                let request = RelayRequest::Resend {
                     relayed: track.sid,
                     layer,
                     ssrc: open.ssrc,

@@ -7,8 +7,8 @@ use protocol::{ParticipantSid, TrackSid};
 
 use crate::{
     api::{
-        Bound, Command, IceCredentials, ReceiveSection, RemoteParameters, SendBatch, SendStream,
-        SpatialLayer, Target,
+        Bound, ConnectionCommand, IceCredentials, ReceiveSection, RemoteParameters, SendBatch,
+        SendStream, SpatialLayer, Target,
     },
     bwe::BandwidthEstimator,
     codec::Codec,
@@ -21,10 +21,15 @@ use crate::{
 };
 
 impl Shard {
-    /// Carries out the commands of the negotiator.
-    pub(crate) fn take_over(&mut self, command: Command, now: Instant, out: &mut impl SendBatch) {
+    /// Takes over what a client has agreed on with the negotiator.
+    pub(super) fn connection_command(
+        &mut self,
+        command: ConnectionCommand,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
         match command {
-            Command::SetIce {
+            ConnectionCommand::SetIce {
                 peer,
                 target,
                 ice,
@@ -34,7 +39,7 @@ impl Shard {
                     self.guard(key, now, |shard| shard.set_ice(key, &ice, restart, now));
                 }
             }
-            Command::SetRemote {
+            ConnectionCommand::SetRemote {
                 peer,
                 target,
                 remote,
@@ -43,21 +48,9 @@ impl Shard {
                     self.guard(key, now, |shard| shard.set_remote(key, &remote, now, out));
                 }
             }
-            Command::Receive { peer, sections } => self.receive_in(peer, sections),
-            Command::Bind { peer, bound } => self.bind(peer, &bound),
-            Command::Unbind { peer, track } => self.unbind(peer, track),
-            Command::Send {
-                peer,
-                changed,
-                stopped,
-            } => {
-                if let Some(key) = self.receiver(peer) {
-                    self.guard(key, now, |shard| {
-                        shard.send(key, &changed, &stopped, now);
-                    });
-                }
-            }
-            _ => debug_assert!(false, "routed to the wrong verbs"),
+            ConnectionCommand::Receive { peer, sections } => self.receive_in(peer, sections),
+            ConnectionCommand::Bind { peer, bound } => self.bind(peer, &bound),
+            ConnectionCommand::Unbind { peer, track } => self.unbind(peer, track),
         }
     }
 
@@ -161,7 +154,7 @@ impl Shard {
     }
 
     /// Takes over how subscriptions are sent from now on.
-    fn send(
+    pub(super) fn send(
         &mut self,
         key: ConnectionKey,
         changed: &[SendStream],

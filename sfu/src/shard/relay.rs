@@ -5,7 +5,7 @@ use std::time::Instant;
 use protocol::{ParticipantSid, TrackSid};
 
 use crate::{
-    api::{Command, SendBatch, SpatialLayer},
+    api::{RelayCommand, RelayRequest, SendBatch, SpatialLayer},
     keys::{MemberKey, UpTrackKey},
     received::Received,
     relay::{
@@ -20,51 +20,46 @@ use crate::{
 };
 
 impl Shard {
-    /// Carries out commands about participants who are in rooms of several shards.
-    pub(crate) fn relay_command(
-        &mut self,
-        command: Command,
-        now: Instant,
-        out: &mut impl SendBatch,
-    ) {
+    /// Carries out a command about copies for a room of another shard.
+    pub(super) fn relay_command(&mut self, command: RelayCommand, now: Instant) {
         match command {
-            Command::Relay {
+            RelayCommand::Start {
                 peer,
                 track,
                 relayed,
                 shard,
             } => {
                 if let Some(up) = self.owned_track(peer, track) {
-                    self.relay(up, relayed, shard, now);
+                    self.start_relay(up, relayed, shard, now);
                 }
             }
-            Command::StopRelay { relayed } => self.stop_relay(relayed),
-            Command::RelayData {
+            RelayCommand::Stop { relayed } => self.stop_relay(relayed),
+            RelayCommand::SetData {
                 peer,
                 relayed,
                 shard,
             } => self.relay_data(peer, relayed, shard),
-            Command::RelayWanted { relayed, wanted } => self.relay_wanted(relayed, wanted, now),
-            Command::RelayKeyFrame { relayed, layer } => {
+        }
+    }
+
+    /// Carries out a request of another shard.
+    pub(super) fn relay_request(
+        &mut self,
+        request: RelayRequest,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
+        match request {
+            RelayRequest::Want { relayed, wanted } => self.relay_wanted(relayed, wanted, now),
+            RelayRequest::KeyFrame { relayed, layer } => {
                 self.relay_key_frame(relayed, layer, now, out);
             }
-            Command::RelayMissing {
+            RelayRequest::Resend {
                 relayed,
                 layer,
                 ssrc,
                 seqs,
             } => self.relay_missing(relayed, layer, ssrc, &seqs),
-            Command::AddRelayedPeer {
-                room,
-                peer,
-                identity,
-                principal,
-                source,
-            } => self.add_relayed_peer(room, peer, (identity, principal), source, now),
-            Command::PublishRelayed { peer, track, codec } => {
-                self.publish_relayed(peer, track, codec);
-            }
-            _ => debug_assert!(false, "routed to the wrong verbs"),
         }
     }
 }
@@ -79,7 +74,7 @@ impl Shard {
 
     /// The next request of this shard to another one: the shard's index, and a command for its
     /// [`Shard::handle_command`]. Requests must be delivered, in this order.
-    pub fn poll_request(&mut self) -> Option<(u16, Command)> {
+    pub fn poll_request(&mut self) -> Option<(u16, RelayRequest)> {
         self.relay.requests.pop_front()
     }
 
@@ -171,8 +166,8 @@ impl Shard {
         }
     }
 
-    /// [`Command::Relay`].
-    fn relay(&mut self, up: UpTrackKey, relayed: TrackSid, shard: u16, now: Instant) {
+    /// [`RelayCommand::Start`].
+    fn start_relay(&mut self, up: UpTrackKey, relayed: TrackSid, shard: u16, now: Instant) {
         let Some(track) = self.ups.get_mut(up) else {
             return;
         };
@@ -186,7 +181,7 @@ impl Shard {
         self.wanted_elsewhere(up, wanted, now);
     }
 
-    /// [`Command::StopRelay`].
+    /// [`RelayCommand::Stop`].
     fn stop_relay(&mut self, relayed: TrackSid) {
         let up = self.relay.taps.remove(&relayed);
         if let Some(track) = up.and_then(|up| self.ups.get_mut(up)) {
@@ -195,7 +190,7 @@ impl Shard {
         }
     }
 
-    /// [`Command::RelayData`].
+    /// [`RelayCommand::SetData`].
     fn relay_data(&mut self, peer: ParticipantSid, relayed: ParticipantSid, shard: Option<u16>) {
         if let Some(m) = self.member_mut(peer) {
             m.data_taps.retain(|(known, _)| *known != relayed);
@@ -203,7 +198,7 @@ impl Shard {
         }
     }
 
-    /// [`Command::RelayWanted`].
+    /// [`RelayRequest::Want`].
     fn relay_wanted(&mut self, relayed: TrackSid, wanted: Option<SpatialLayer>, now: Instant) {
         let Some(up) = self.relay.taps.get(&relayed).copied() else {
             return;
@@ -217,7 +212,7 @@ impl Shard {
         self.wanted_elsewhere(up, wanted, now);
     }
 
-    /// [`Command::RelayKeyFrame`].
+    /// [`RelayRequest::KeyFrame`].
     fn relay_key_frame(
         &mut self,
         relayed: TrackSid,
@@ -235,7 +230,7 @@ impl Shard {
         self.request_key_frames(up, now, out);
     }
 
-    /// [`Command::RelayMissing`]. Sound that is too quiet to be forwarded here is not kept, and cannot be repaired.
+    /// [`RelayRequest::Resend`]. Sound that is too quiet to be forwarded here is not kept, and cannot be repaired.
     fn relay_missing(&mut self, sid: TrackSid, layer: SpatialLayer, ssrc: u32, seqs: &[u16]) {
         let Self {
             relay, ups, stats, ..

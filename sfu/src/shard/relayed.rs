@@ -5,7 +5,7 @@ use std::time::Instant;
 use protocol::{ParticipantIdentity, ParticipantSid, RoomSid};
 
 use crate::{
-    api::{Command, Event, PeerPermissions, PublishedTrack, SendBatch, TrackCodec},
+    api::{Event, PeerPermissions, PublishedTrack, RelayRequest, SendBatch, TrackCodec},
     codec::Codec,
     keys::UpTrackKey,
     received::Received,
@@ -17,7 +17,7 @@ use crate::{
 };
 
 impl Shard {
-    /// Takes a packet from the shard that [`Command::AddRelayedPeer`] named. Media is forwarded by the next
+    /// Takes a packet from the shard that [`MemberCommand::AddRelayed`](crate::MemberCommand::AddRelayed) named. Media is forwarded by the next
     /// [`Shard::flush`].
     pub fn handle_relayed(&mut self, packet: &[u8], now: Instant, out: &mut impl SendBatch) {
         let Some(Relayed {
@@ -113,8 +113,8 @@ impl Shard {
         }
     }
 
-    /// [`Command::AddRelayedPeer`].
-    pub(super) fn add_relayed_peer(
+    /// [`MemberCommand::AddRelayed`](crate::MemberCommand::AddRelayed).
+    pub(super) fn add_relayed_member(
         &mut self,
         room: RoomSid,
         sid: ParticipantSid,
@@ -140,7 +140,7 @@ impl Shard {
         self.events.push_back(Event::Connected { peer: sid });
     }
 
-    /// [`Command::PublishRelayed`].
+    /// [`TrackCommand::PublishRelayed`](crate::TrackCommand::PublishRelayed).
     pub(super) fn publish_relayed(
         &mut self,
         sid: ParticipantSid,
@@ -150,12 +150,7 @@ impl Shard {
         let Some(key) = self.sids.get(&sid).copied() else {
             return;
         };
-        let limit = self.config.max_tracks_per_peer;
-        let Some(m) = self
-            .members
-            .get_mut(key)
-            .filter(|m| m.source.is_some() && m.ups.len() < limit)
-        else {
+        let Some(m) = self.members.get_mut(key).filter(|m| m.source.is_some()) else {
             return;
         };
         let track_sid = announced.sid;
@@ -181,7 +176,7 @@ impl Shard {
         };
         let source = self.members.get(track.publisher).and_then(|m| m.source);
         let Some(source) = source else { return false };
-        let request = Command::RelayKeyFrame {
+        let request = RelayRequest::KeyFrame {
             relayed: track.sid,
             layer: SPATIAL[usize::from(layer.min(2))],
         };

@@ -11,7 +11,7 @@ use crate::{
 };
 
 impl Shard {
-    /// [`Command::AddSubscriber`](crate::Command::AddSubscriber).
+    /// [`MemberCommand::AddSecondConnection`](crate::MemberCommand::AddSecondConnection).
     pub(crate) fn add_second_connection(
         &mut self,
         sid: ParticipantSid,
