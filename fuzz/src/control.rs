@@ -273,10 +273,15 @@ fn drain(sessions: &mut [Session; 2], room: &mut Room, now: Instant) {
                 RoomOutput::ToSession { session, message } => {
                     sessions[session.0 as usize].handle_message(message, now);
                 }
-                RoomOutput::ToMedia(sfu::Command::AddPeer { peer, .. }) => {
+                RoomOutput::ToMedia(sfu::Command::Member(sfu::MemberCommand::Add {
+                    peer, ..
+                })) => {
                     room.handle(RoomInput::Media(sfu::Event::Connected { peer }), now);
                 }
-                RoomOutput::ToMedia(sfu::Command::Publish { peer, track }) => {
+                RoomOutput::ToMedia(sfu::Command::Track(sfu::TrackCommand::Publish {
+                    peer,
+                    track,
+                })) => {
                     let bound = sfu::Event::TrackBound {
                         peer,
                         track: track.sid,

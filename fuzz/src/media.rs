@@ -9,8 +9,9 @@ use std::{
 use aws_lc_rs::hmac;
 use protocol::{ParticipantSid, RoomSid, TrackSid};
 use sfu::{
-    AudioFeatures, Certificate, Command, Config, Datagram, Destination, Event, MediaKind,
-    Negotiator, PeerPermissions, PublishedTrack, SendBatch, Shard, TrackSetting, TransportProtocol,
+    AudioFeatures, Certificate, Command, Config, Datagram, DescriptionCommand, Destination, Event,
+    MediaKind, MemberCommand, Negotiator, PeerPermissions, PublishedTrack, SendBatch, Shard,
+    SubscriptionCommand, TrackCommand, TrackSetting, TransportProtocol,
     internals::{
         av1, dependency_descriptor as dd, h264, red,
         relay::Relayed,
@@ -111,7 +112,7 @@ impl Meeting {
         };
         let room: RoomSid = "RM_room00000000".parse().expect("a sid");
         for peer in [meeting.publisher, meeting.watcher] {
-            meeting.command(Command::AddPeer {
+            meeting.command(MemberCommand::Add {
                 room,
                 peer,
                 identity: peer.as_str().into(),
@@ -127,7 +128,7 @@ impl Meeting {
         meeting
     }
 
-    fn command(&mut self, command: Command) {
+    fn command(&mut self, command: impl Into<Command>) {
         self.negotiator.handle_command(command);
         while let Some(output) = self.negotiator.poll() {
             match output {
@@ -140,7 +141,7 @@ impl Meeting {
     }
 
     fn offer(&mut self, peer: ParticipantSid, sdp: &str) {
-        if let Ok(offer) = Command::offer(peer, 1, sdp) {
+        if let Ok(offer) = DescriptionCommand::offer(peer, 1, sdp) {
             self.command(offer);
         }
     }
@@ -148,7 +149,7 @@ impl Meeting {
     fn publish(&mut self, sid: &str, kind: MediaKind, cid: &str) {
         let (peer, watcher) = (self.publisher, self.watcher);
         let sid: TrackSid = sid.parse().expect("a sid");
-        self.command(Command::Publish {
+        self.command(TrackCommand::Publish {
             peer,
             track: PublishedTrack {
                 sid,
@@ -162,7 +163,7 @@ impl Meeting {
                 layers: Vec::new(),
             },
         });
-        self.command(Command::Subscribe {
+        self.command(SubscriptionCommand::Subscribe {
             peer: watcher,
             track: sid,
             setting: TrackSetting::default(),

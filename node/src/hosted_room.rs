@@ -8,7 +8,7 @@ use std::{
 
 use protocol::{ParticipantIdentity, RoomName, RoomSid, error::Error, livekit};
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use sfu::{Command, Event, Negotiator, negotiator};
+use sfu::{Event, Negotiator, RoomCommand, ShardCommand, negotiator};
 use signaling::{
     ApiReply, CloseCause, Config, Join, Revocations, Room, RoomInput, RoomMessage, RoomNews,
     RoomOutput, SessionId, SessionMessage,
@@ -42,7 +42,7 @@ pub struct Opening<'a> {
 #[derive(Debug)]
 pub enum Output<L> {
     /// Commands for the room's shard, in their order: all that one turn brings.
-    Commands(Vec<Command>),
+    Commands(Vec<ShardCommand>),
     /// An input for the room with this sid. Where there is none any more, [`RoomInput::RoomGone`] comes back.
     ToRoom {
         /// The other room.
@@ -91,7 +91,7 @@ pub struct HostedRoom<L> {
     /// Rooms to which this one sent something: they hear of its end, however it ends.
     correspondents: BTreeSet<RoomSid>,
     /// Commands that wait for the end of the turn.
-    commands: Vec<Command>,
+    commands: Vec<ShardCommand>,
 }
 
 impl<L: Line> HostedRoom<L> {
@@ -182,7 +182,7 @@ impl<L: Line> HostedRoom<L> {
 
     /// The last outputs, when the room is dropped, however it ended.
     pub fn end(&mut self) -> Vec<Output<L>> {
-        let close = Command::CloseRoom { room: self.sid };
+        let close = ShardCommand::Room(RoomCommand::Close { room: self.sid });
         let mut outputs = vec![
             Output::Commands(vec![close]),
             Output::Agents(RoomNews::Closed),

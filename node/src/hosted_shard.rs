@@ -6,7 +6,9 @@ use std::{
 };
 
 use protocol::{ParticipantSid, RoomSid};
-use sfu::{Command, Config, DisconnectReason, Event, SendBatch, Shard};
+use sfu::{
+    Config, DisconnectReason, Event, MemberCommand, RoomCommand, SendBatch, Shard, ShardCommand,
+};
 
 /// A shard with the rooms that it holds. `R` is the way back to a room. The owner hands datagrams and timeouts to
 /// [`HostedShard::shard`] itself.
@@ -45,21 +47,27 @@ impl<R> HostedShard<R> {
         self.peers.len()
     }
 
-    /// A room opens on this shard: its events go this way until [`Command::CloseRoom`].
+    /// A room opens on this shard: its events go this way until [`RoomCommand::Close`].
     pub fn open(&mut self, room: RoomSid, back: R) {
         self.rooms.insert(room, back);
     }
 
     /// Carries out a command of a room, or of another shard.
-    pub fn handle_command(&mut self, command: Command, now: Instant, out: &mut impl SendBatch) {
+    pub fn handle_command(
+        &mut self,
+        command: ShardCommand,
+        now: Instant,
+        out: &mut impl SendBatch,
+    ) {
         match &command {
-            Command::AddPeer { room, peer, .. } | Command::AddRelayedPeer { room, peer, .. } => {
+            ShardCommand::Member(MemberCommand::Add { room, peer, .. })
+            | ShardCommand::Member(MemberCommand::AddRelayed { room, peer, .. }) => {
                 self.peers.insert(*peer, *room);
             }
-            Command::RemovePeer { peer } => {
+            ShardCommand::Member(MemberCommand::Remove { peer }) => {
                 self.peers.remove(peer);
             }
-            Command::CloseRoom { room } => {
+            ShardCommand::Room(RoomCommand::Close { room }) => {
                 self.rooms.remove(room);
                 self.peers.retain(|_, of| of != room);
             }

@@ -14,7 +14,7 @@ use protocol::{
     },
     token::{Grant, VideoGrant},
 };
-use sfu::{Command, Event};
+use sfu::{Command, Event, MemberCommand};
 use signaling::{Config, Join, Room, RoomInput, RoomOutput, SessionId, SessionMessage};
 
 /// They come within this time, …
@@ -156,7 +156,7 @@ impl Crowd {
                     told.1 += response.binary().len();
                 }
                 // Everybody is connected at once.
-                RoomOutput::ToMedia(Command::AddPeer { peer, .. }) => {
+                RoomOutput::ToMedia(Command::Member(MemberCommand::Add { peer, .. })) => {
                     let connected = RoomInput::Media(Event::Connected { peer });
                     self.room.handle(connected, self.now);
                 }

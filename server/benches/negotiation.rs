@@ -6,8 +6,9 @@ use std::{fmt::Write as _, time::Instant};
 use protocol::{ParticipantSid, RoomSid, TrackSid};
 use rand::{SeedableRng, rngs::StdRng};
 use sfu::{
-    AudioFeatures, Command, Config, Destination, Event, MediaKind, Negotiator, PeerPermissions,
-    PublishedTrack, SendBatch, Shard, TrackCodec, TrackSetting, negotiator::Output,
+    AudioFeatures, Command, Config, DescriptionCommand, Destination, Event, MediaKind,
+    MemberCommand, Negotiator, PeerPermissions, PublishedTrack, SendBatch, Shard, ShardCommand,
+    SubscriptionCommand, TrackCodec, TrackCommand, TrackSetting, negotiator::Output,
 };
 
 const OFFER: &str = include_str!("../../sfu/tests/sdp/firefox-join.sdp");
@@ -163,7 +164,7 @@ impl Meeting {
     }
 
     /// The media thread has this to do.
-    fn turn(&mut self, commands: Vec<Command>) {
+    fn turn(&mut self, commands: Vec<ShardCommand>) {
         let mut out = Discard(Vec::new());
         let began = cpu_ns();
         for command in commands {
@@ -179,7 +180,7 @@ impl Meeting {
 
     fn join(&mut self) -> ParticipantSid {
         let peer = ParticipantSid::random(&mut self.rng);
-        self.say(vec![Command::AddPeer {
+        self.say(vec![Command::Member(MemberCommand::Add {
             room: self.room,
             peer,
             identity: peer.as_str().into(),
@@ -190,20 +191,20 @@ impl Meeting {
                 agent: false,
                 hears_all: false,
             },
-        }]);
+        })]);
         peer
     }
 
     /// Somebody who is connected elsewhere publishes so many tracks: a voice and a picture in turn.
     fn publish(&mut self, count: usize) -> Vec<TrackSid> {
         let peer = ParticipantSid::random(&mut self.rng);
-        let mut commands = vec![Command::AddRelayedPeer {
+        let mut commands = vec![Command::Member(MemberCommand::AddRelayed {
             room: self.room,
             peer,
             identity: peer.as_str().into(),
             principal: peer.as_str().into(),
             source: 0,
-        }];
+        })];
         let tracks: Vec<_> = (0..count)
             .map(|index| match index % 2 {
                 0 => (
@@ -218,45 +219,47 @@ impl Meeting {
                 ),
             })
             .collect();
-        commands.extend(
-            tracks
-                .iter()
-                .map(|(sid, kind, mime_type)| Command::PublishRelayed {
-                    peer,
-                    track: PublishedTrack {
-                        sid: *sid,
-                        kind: *kind,
-                        cids: Vec::new(),
-                        stream: "camera".into(),
-                        muted: false,
-                        audio: AudioFeatures::default(),
-                        mime_type: String::new(),
-                        layers: Vec::new(),
-                        backup_of: None,
-                    },
-                    codec: TrackCodec {
-                        mime_type: (*mime_type).into(),
-                        ..TrackCodec::default()
-                    },
-                }),
-        );
+        commands.extend(tracks.iter().map(|(sid, kind, mime_type)| {
+            Command::Track(TrackCommand::PublishRelayed {
+                peer,
+                track: PublishedTrack {
+                    sid: *sid,
+                    kind: *kind,
+                    cids: Vec::new(),
+                    stream: "camera".into(),
+                    muted: false,
+                    audio: AudioFeatures::default(),
+                    mime_type: String::new(),
+                    layers: Vec::new(),
+                    backup_of: None,
+                },
+                codec: TrackCodec {
+                    mime_type: (*mime_type).into(),
+                    ..TrackCodec::default()
+                },
+            })
+        }));
         self.say(commands);
         tracks.into_iter().map(|(sid, ..)| sid).collect()
     }
 
     fn subscribe(&mut self, peer: ParticipantSid, tracks: &[TrackSid]) {
-        let command = |track: &TrackSid| Command::Subscribe {
-            peer,
-            track: *track,
-            setting: TrackSetting::default(),
+        let command = |track: &TrackSid| {
+            Command::Subscription(SubscriptionCommand::Subscribe {
+                peer,
+                track: *track,
+                setting: TrackSetting::default(),
+            })
         };
         self.say(tracks.iter().map(command).collect());
     }
 
     fn unsubscribe(&mut self, peer: ParticipantSid, tracks: &[TrackSid]) {
-        let command = |track: &TrackSid| Command::Unsubscribe {
-            peer,
-            track: *track,
+        let command = |track: &TrackSid| {
+            Command::Subscription(SubscriptionCommand::Unsubscribe {
+                peer,
+                track: *track,
+            })
         };
         self.say(tracks.iter().map(command).collect());
     }
@@ -264,7 +267,11 @@ impl Meeting {
     /// The member offers so many pairs of sections to receive in. Its text was read elsewhere.
     fn offer(&mut self, peer: ParticipantSid, pairs: usize) {
         let text = offer_of(pairs);
-        self.say(vec![Command::offer(peer, 1, &text).expect("readable")]);
+        self.say(vec![
+            DescriptionCommand::offer(peer, 1, &text)
+                .expect("readable")
+                .into(),
+        ]);
     }
 }
 

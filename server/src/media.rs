@@ -19,7 +19,7 @@ use std::{
 };
 
 use protocol::RoomSid;
-use sfu::{Command, Event, stats::Stats};
+use sfu::{Event, ShardCommand, stats::Stats};
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::{
@@ -109,7 +109,7 @@ pub struct ShardFigures {
 enum ToShard {
     /// A room opens on this shard; its events go to the sender.
     Open(RoomSid, EventSender),
-    Command(Command),
+    Command(ShardCommand),
     /// The link's connection, or its allocation, is gone.
     CloseLink(Arc<Link>),
     /// The engine's counters are wanted.
@@ -307,7 +307,7 @@ impl ShardHandle {
         })
     }
 
-    /// A room opens on this shard. Its events go to `events` until [`Command::CloseRoom`].
+    /// A room opens on this shard. Its events go to `events` until [`RoomCommand::Close`].
     pub fn open(&self, room: RoomSid, events: EventSender) {
         self.send(ToShard::Open(room, events));
     }
@@ -323,7 +323,7 @@ impl ShardHandle {
     }
 
     /// Carries out commands of a room, in their order: the thread is woken once for all of them.
-    pub fn command(&self, commands: impl IntoIterator<Item = Command>) {
+    pub fn command(&self, commands: impl IntoIterator<Item = ShardCommand>) {
         for command in commands {
             // Sending fails only once the thread has been told to stop.
             let _ = self.mailbox.commands.send(ToShard::Command(command));
@@ -384,7 +384,7 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use rand::{SeedableRng, rngs::StdRng};
-    use sfu::PeerPermissions;
+    use sfu::{MemberCommand, PeerPermissions};
     use tokio::sync::mpsc::unbounded_channel;
 
     use super::*;
@@ -412,13 +412,13 @@ mod tests {
             agent: false,
             hears_all: false,
         };
-        let add = Command::AddPeer {
+        let add = ShardCommand::Member(MemberCommand::Add {
             room,
             peer,
             identity: "somebody".into(),
             principal: "somebody".into(),
             permissions,
-        };
+        });
         shard.command([add]);
     }
 

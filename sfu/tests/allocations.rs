@@ -14,8 +14,8 @@ use protocol::{ParticipantSid, TrackSid};
 use rand::{SeedableRng, rngs::StdRng};
 use rig::{Rig, server};
 use sfu::{
-    AudioFeatures, Command, Datagram, Destination, PublishedTrack, SendBatch, TrackCodec,
-    TrackSetting, TransportProtocol,
+    AudioFeatures, Datagram, Destination, MemberCommand, PublishedTrack, RelayCommand, SendBatch,
+    SubscriptionCommand, TrackCodec, TrackCommand, TrackSetting, TransportProtocol,
 };
 
 struct Counting;
@@ -134,14 +134,14 @@ fn a_copy_for_a_room_of_another_shard_allocates_nothing() {
         TrackSid::random("", &mut rng),
     );
     there.now = here.now;
-    there.command(Command::AddRelayedPeer {
+    there.command(MemberCommand::AddRelayed {
         room: there.room,
         peer,
         identity: "somebody".into(),
         principal: "somebody".into(),
         source: 0,
     });
-    there.command(Command::PublishRelayed {
+    there.command(TrackCommand::PublishRelayed {
         peer,
         track: PublishedTrack {
             sid: relayed,
@@ -161,13 +161,13 @@ fn a_copy_for_a_room_of_another_shard_allocates_nothing() {
     });
     for _ in 0..SUBSCRIBERS {
         let index = there.join();
-        there.command(Command::Subscribe {
+        there.command(SubscriptionCommand::Subscribe {
             peer: there.participants[index].sid,
             track: relayed,
             setting: TrackSetting::default(),
         });
     }
-    here.command(Command::Relay {
+    here.command(RelayCommand::Start {
         peer: here.participants[publisher].sid,
         track,
         relayed,

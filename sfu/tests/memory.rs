@@ -13,7 +13,10 @@ use std::{
 use attacker::{Attacker, VOICE, client_hello};
 use rand::SeedableRng;
 use rig::Rig;
-use sfu::{Command, DataChannel, sdp::MAX_SDP_BYTES, stats::DropReason};
+use sfu::{
+    DataChannel, DataCommand, DescriptionCommand, MemberCommand, sdp::MAX_SDP_BYTES,
+    stats::DropReason,
+};
 
 struct Counting;
 
@@ -95,7 +98,7 @@ fn a_participant_in_the_middle_of_its_handshake_costs_a_bounded_amount_and_gives
     println!("{each} bytes for each half-open handshake, the attacker's own included");
     rig.run(Duration::from_secs(40));
     for peer in half_open {
-        rig.command(Command::RemovePeer { peer });
+        rig.command(MemberCommand::Remove { peer });
     }
     let stats = rig.shard.stats();
     assert_eq!((stats.peers, stats.paths, stats.rooms), (0, 0, 0));
@@ -162,7 +165,7 @@ fn an_offer_takes_at_most_sixteen_times_its_bytes_and_8_mb() {
     for text in texts {
         let mut rig = Rig::new(72);
         let peer = protocol::ParticipantSid::random(&mut rand::rngs::StdRng::from_seed([9; 32]));
-        rig.command(Command::AddPeer {
+        rig.command(MemberCommand::Add {
             room: rig.room,
             peer,
             identity: "mallory".into(),
@@ -179,7 +182,7 @@ fn an_offer_takes_at_most_sixteen_times_its_bytes_and_8_mb() {
         // Read, answered, and what is kept of it.
         let (most, ()) = peak(|| {
             for id in 1..=2 {
-                if let Ok(offer) = Command::offer(peer, id, &text) {
+                if let Ok(offer) = DescriptionCommand::offer(peer, id, &text) {
                     rig.negotiator.handle_command(offer);
                 }
                 while let Some(output) = rig.negotiator.poll() {
@@ -209,7 +212,7 @@ fn what_waits_for_a_reader_is_bounded_however_often_it_opens_its_channel() {
     let (room, before) = (rig.room, LIVE.get());
     for _ in 0..20 {
         for _ in 0..20 {
-            rig.command(Command::SendData {
+            rig.command(DataCommand::Send {
                 room,
                 to: Vec::new(),
                 channel: DataChannel::Reliable,

@@ -73,7 +73,7 @@ impl Forward {
     pub fn end(self, peer: ParticipantSid) -> Vec<sfu::Command> {
         let tracks = self.tracks.into_values();
         let mut commands: Vec<_> = tracks
-            .map(|(relayed, _)| sfu::Command::StopRelay { relayed })
+            .map(|(relayed, _)| sfu::Command::Relay(sfu::RelayCommand::Stop { relayed }))
             .collect();
         commands.push(relay_data(peer, self.sid, None));
         commands
@@ -98,7 +98,9 @@ impl Forward {
             let published = tracks.iter().find(|published| published.sid == *track);
             let stays = published.is_some_and(|track| track.bound && track.encoding == *codec);
             if !stays && self.shard.is_some() {
-                commands.push(sfu::Command::StopRelay { relayed: *relayed });
+                commands.push(sfu::Command::Relay(sfu::RelayCommand::Stop {
+                    relayed: *relayed,
+                }));
             }
             stays
         });
@@ -168,18 +170,18 @@ impl Forward {
 }
 
 fn relay(peer: ParticipantSid, track: TrackSid, relayed: TrackSid, shard: u16) -> sfu::Command {
-    sfu::Command::Relay {
+    sfu::Command::Relay(sfu::RelayCommand::Start {
         peer,
         track,
         relayed,
         shard,
-    }
+    })
 }
 
 fn relay_data(peer: ParticipantSid, relayed: ParticipantSid, shard: Option<u16>) -> sfu::Command {
-    sfu::Command::RelayData {
+    sfu::Command::Relay(sfu::RelayCommand::SetData {
         peer,
         relayed,
         shard,
-    }
+    })
 }

@@ -336,8 +336,8 @@ impl Room {
         self.outputs.pop_front()
     }
 
-    pub(crate) fn command(&mut self, command: sfu::Command) {
-        self.outputs.push_back(RoomOutput::ToMedia(command));
+    pub(crate) fn command(&mut self, command: impl Into<sfu::Command>) {
+        self.outputs.push_back(RoomOutput::ToMedia(command.into()));
     }
 
     pub(crate) fn tell(&mut self, session: SessionId, message: SessionMessage) {
@@ -532,7 +532,10 @@ mod tests {
             let mut room = Room::new(name, Some(&settings), config, seed, Duration::ZERO, now);
             (0..2).for_each(|session| _ = join(&mut room, session, &session.to_string(), now));
             let limit = |output: &RoomOutput| match output {
-                RoomOutput::ToMedia(sfu::Command::SetAudioTopN { limit, .. }) => Some(*limit),
+                RoomOutput::ToMedia(sfu::Command::Room(sfu::RoomCommand::SetAudioTopN {
+                    limit,
+                    ..
+                })) => Some(*limit),
                 _ => None,
             };
             let limits: Vec<_> = room.outputs.iter().filter_map(limit).collect();

@@ -4,14 +4,13 @@
 //! that was announced is offered at once, and of the shard's work only the list of subscriptions is kept. Some read
 //! slowly, some stop reading for a while, some leave and come back, some lose their signal connection and resume.
 
-mod mailbox;
-
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     sync::Arc,
     time::{Duration, Instant},
 };
 
+use node::{Bounds, Mail, Mailbox};
 use protocol::{
     ParticipantSid, TrackSid,
     livekit::{
@@ -23,12 +22,10 @@ use protocol::{
     token::{Grant, VideoGrant},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
-use sfu::{Command, Event};
+use sfu::{Command, Event, MemberCommand, SubscriptionCommand, TrackCommand};
 use signaling::{
     CloseCause, Config, Join, Room, RoomInput, RoomOutput, Session, SessionId, SessionOutput,
 };
-
-use mailbox::Mailbox;
 
 const UNIX: Duration = Duration::from_secs(1_800_000_000);
 
@@ -83,7 +80,7 @@ enum Pace {
 struct Seat {
     id: SessionId,
     session: Session,
-    mailbox: Mailbox,
+    mailbox: Mailbox<()>,
     /// The client is busy reading until then.
     busy_until: Instant,
 }
@@ -269,7 +266,7 @@ impl Crowd {
         person.seat = Some(Seat {
             id,
             session: Session::new(join, &self.config, unix, self.now),
-            mailbox: Mailbox::default(),
+            mailbox: Mailbox::new(Bounds::SERVER),
             busy_until: self.now,
         });
         self.sessions.insert(id, index);
@@ -326,7 +323,7 @@ impl Crowd {
                 };
                 let person = &mut self.people[index];
                 let Some(seat) = &mut person.seat else { return };
-                if seat.mailbox.push(message) {
+                if seat.mailbox.push(Mail::Message(message)).is_ok() {
                     self.mail.insert(index);
                 } else {
                     let complaint = format!("{} was closed for slowness", person.identity);
@@ -343,19 +340,23 @@ impl Crowd {
 
     fn command(&mut self, command: Command) {
         match command {
-            Command::AddPeer { peer, .. } => {
+            Command::Member(MemberCommand::Add { peer, .. }) => {
                 let at = self.now + Duration::from_millis(CONNECT_MS);
                 self.due.insert((at, Due::Connected(peer)));
             }
-            Command::RemovePeer { peer } => {
+            Command::Member(MemberCommand::Remove { peer }) => {
                 self.subscribed.retain(|(other, _)| *other != peer);
                 self.tracks.retain(|(other, _)| *other != peer);
                 self.due.retain(|(_, due)| *due != Due::Connected(peer));
             }
-            Command::Subscribe { peer, track, .. } => _ = self.subscribed.insert((peer, track)),
-            Command::Unsubscribe { peer, track } => _ = self.subscribed.remove(&(peer, track)),
+            Command::Subscription(SubscriptionCommand::Subscribe { peer, track, .. }) => {
+                _ = self.subscribed.insert((peer, track))
+            }
+            Command::Subscription(SubscriptionCommand::Unsubscribe { peer, track }) => {
+                _ = self.subscribed.remove(&(peer, track))
+            }
             // The sound is in the client's next offer.
-            Command::Publish { peer, track } => {
+            Command::Track(TrackCommand::Publish { peer, track }) => {
                 self.tracks.insert((peer, track.sid));
                 let bound = Event::TrackBound {
                     peer,
@@ -394,7 +395,10 @@ impl Crowd {
             self.due.insert((seat.busy_until, Due::Read(index)));
             return None;
         }
-        seat.mailbox.pop()
+        match seat.mailbox.pop()? {
+            Mail::Message(message) => Some(message),
+            Mail::Moved(()) => None,
+        }
     }
 
     fn drain_session(&mut self, index: usize) {

@@ -10,7 +10,9 @@ use interop::webrtc_rs::{
     rtcp::payload_feedbacks::picture_loss_indication::PictureLossIndication,
 };
 use meeting::{Meeting, SECOND, heard, seen};
-use sfu::{Command, DisconnectReason, Event, SpatialLayer, TrackSetting};
+use sfu::{
+    DescriptionCommand, DisconnectReason, Event, SpatialLayer, SubscriptionCommand, TrackSetting,
+};
 
 /// Host and guest connect, on one PeerConnection or two, and each has what the other sends.
 fn meet(config: &Config, two: bool, setup: Option<&'static str>) -> Meeting {
@@ -179,7 +181,7 @@ fn media_goes_on_through_an_ice_restart() {
 fn media_goes_on_through_an_ice_restart_of_ours() {
     let mut meeting = meet(&Config::default(), true, None);
     let before = ufrag(&meeting.guest.offered);
-    meeting.rig.command(Command::OfferSubscriber {
+    meeting.rig.command(DescriptionCommand::OfferSubscriber {
         peer: meeting.guest.sid,
         restart_ice: true,
     });
@@ -244,7 +246,7 @@ fn key_frames_are_asked_for_both_ways() {
     // Who comes in the middle of a picture needs one.
     let late = meeting.rig.join();
     let peer = meeting.rig.participants[late].sid;
-    meeting.rig.command(Command::Subscribe {
+    meeting.rig.command(SubscriptionCommand::Subscribe {
         peer,
         track: own,
         setting: TrackSetting::default(),

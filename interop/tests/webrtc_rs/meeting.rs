@@ -21,8 +21,9 @@ use interop::webrtc_rs::{
 use protocol::{ParticipantSid, TrackSid};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sfu::{
-    AudioFeatures, Command, DisconnectReason, Event, LayerSize, MediaKind, MediaSections,
-    PeerPermissions, PublishedTrack, SpatialLayer, TrackSetting,
+    AudioFeatures, DescriptionCommand, DisconnectReason, Event, LayerSize, MediaKind,
+    MediaSections, MemberCommand, PeerPermissions, PublishedTrack, SpatialLayer,
+    SubscriptionCommand, TrackCommand, TrackSetting,
 };
 
 pub const SECOND: Duration = Duration::from_secs(1);
@@ -116,7 +117,7 @@ impl Meeting {
         }
         let events_seen = rig.events.len();
         let peer = guest.sid;
-        rig.command(Command::AddPeer {
+        rig.command(MemberCommand::Add {
             room: rig.room,
             peer,
             principal: "guest".into(),
@@ -129,7 +130,7 @@ impl Meeting {
             },
         });
         if two {
-            rig.command(Command::AddSubscriber {
+            rig.command(MemberCommand::AddSecondConnection {
                 peer,
                 primary: true,
             });
@@ -148,7 +149,7 @@ impl Meeting {
             meeting.subscribe(track);
         }
         if two {
-            meeting.rig.command(Command::OfferSubscriber {
+            meeting.rig.command(DescriptionCommand::OfferSubscriber {
                 peer,
                 restart_ice: false,
             });
@@ -157,7 +158,7 @@ impl Meeting {
     }
 
     fn subscribe(&mut self, track: TrackSid) {
-        self.rig.command(Command::Subscribe {
+        self.rig.command(SubscriptionCommand::Subscribe {
             peer: self.guest.sid,
             track,
             setting: TrackSetting::default(),
@@ -228,7 +229,7 @@ impl Meeting {
             layers,
         };
         let peer = self.guest.sid;
-        self.rig.command(Command::Publish { peer, track });
+        self.rig.command(TrackCommand::Publish { peer, track });
         (sid, cid)
     }
 
@@ -255,7 +256,7 @@ impl Meeting {
         let (peer, id) = (guest.sid, guest.offer_id);
         guest.offer.clone_from(&sdp);
         self.rig
-            .command(Command::offer(peer, id, &sdp).expect("an offer that we can read"));
+            .command(DescriptionCommand::offer(peer, id, &sdp).expect("an offer that we can read"));
         self.react();
     }
 
@@ -292,7 +293,7 @@ impl Meeting {
                     let subscriber = self.guest.subscriber.as_mut().unwrap();
                     let answer = subscriber.accept_offer(&sdp, now).unwrap();
                     self.guest.offered = sdp;
-                    let answer = Command::answer(peer, id, &answer);
+                    let answer = DescriptionCommand::answer(peer, id, &answer);
                     self.rig
                         .command(answer.expect("an answer that we can read"));
                 }

@@ -168,7 +168,7 @@ fn commands_of_one_turn_go_together_and_the_shard_hears_of_the_end() {
     let end = host.room.end();
     let closes = end.iter().any(|output| match output {
         Output::Commands(commands) => {
-            matches!(commands[..], [Command::CloseRoom { room: of }] if of == room)
+            matches!(commands[..], [ShardCommand::Room(RoomCommand::Close { room: of })] if of == room)
         }
         _ => false,
     });

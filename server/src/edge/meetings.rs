@@ -16,7 +16,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use node::RoomKey;
-use protocol::{limits::MAX_NAME, livekit::RoomConfiguration, token};
+use protocol::{RoomName, limits::MAX_NAME, livekit::RoomConfiguration, token};
 use serde::{Deserialize, Serialize};
 use signaling::{ApiCall, ApiReply};
 
@@ -160,7 +160,12 @@ async fn inside(edge: &Edge, slug: &str, request: Request) -> Response {
     if let Err(refusal) = edge.0.meetings.look(slug, &guest, address, Instant::now()) {
         return refused(refusal);
     }
-    let people = match edge.0.rooms.call(&slug.into(), ApiCall::GetRoom).await {
+    let people = match edge
+        .0
+        .rooms
+        .call(&RoomName::from(slug).into(), ApiCall::GetRoom)
+        .await
+    {
         Ok(ApiReply::Room(room)) => room.num_participants,
         _ => 0,
     };

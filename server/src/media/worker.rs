@@ -220,7 +220,7 @@ impl Worker {
         let shard = self.shard.shard();
         while let Some((shard, request)) = shard.poll_request() {
             if let Some(mailbox) = self.mailboxes.get(usize::from(shard)) {
-                mailbox.send(ToShard::Command(request));
+                mailbox.send(ToShard::Command(request.into()));
             }
         }
         let relays = &mut self.relays;
@@ -294,7 +294,7 @@ mod tests {
 
     use protocol::ParticipantSid;
     use rand::{SeedableRng, rngs::StdRng};
-    use sfu::Command;
+    use sfu::{DataCommand, ShardCommand};
 
     use super::*;
     use crate::media::bind;
@@ -327,7 +327,7 @@ mod tests {
         let mut ask = |count: u32, time: Duration| {
             worker.time_for_commands = time;
             for _ in 0..count {
-                let command = Command::AwaitReply { peer: busy };
+                let command = ShardCommand::Data(DataCommand::AwaitReply { peer: busy });
                 mailboxes[0].send(ToShard::Command(command));
             }
             let (reply, answer) = mpsc::sync_channel(1);

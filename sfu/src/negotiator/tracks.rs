@@ -48,7 +48,7 @@ impl Negotiator {
         let refused = self.tracks.contains_key(&track.sid) || self.has_enough_tracks(peer);
         let Some(published) = self.elsewhere.get_mut(&peer).filter(|_| !refused) else {
             return;
-        }
+        };
         let known = Track {
             codec: Some(codec.clone()),
             ..Track::new(peer, track.clone())

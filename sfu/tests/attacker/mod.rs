@@ -11,7 +11,8 @@ use is::stun::{StunMessage, TransId};
 use protocol::{ParticipantSid, TrackSid};
 use rand::{SeedableRng, rngs::StdRng};
 use sfu::{
-    AudioFeatures, Command, Event, MediaKind, PeerPermissions, PublishedTrack, TrackSetting,
+    AudioFeatures, DescriptionCommand, Event, MediaKind, MemberCommand, PeerPermissions,
+    PublishedTrack, SubscriptionCommand, TrackCommand, TrackSetting,
     internals::{
         rtcp::RtcpWriter,
         rtp::{EgressHeader, RtpHeader, RtpTime, SeqNo, is_rtcp},
@@ -149,7 +150,7 @@ impl Attacker {
         );
         dtls.set_active(true);
         dtls.handle_timeout(rig.now).unwrap();
-        rig.command(Command::AddPeer {
+        rig.command(MemberCommand::Add {
             room: rig.room,
             peer: sid,
             identity: format!("attacker-{number}").into(),
@@ -191,7 +192,7 @@ impl Attacker {
         self.offers += 1;
         let sdp = change(self.sdp(sections));
         let (peer, id) = (self.sid, self.offers);
-        match Command::offer(peer, id, &sdp) {
+        match DescriptionCommand::offer(peer, id, &sdp) {
             Ok(offer) => rig.command(offer),
             Err(_) => return false,
         }
@@ -276,12 +277,12 @@ impl Attacker {
             layers: Vec::new(),
         };
         let peer = self.sid;
-        rig.command(Command::Publish { peer, track });
+        rig.command(TrackCommand::Publish { peer, track });
         sid
     }
 
     pub fn subscribe(&self, rig: &mut Rig, track: TrackSid) {
-        rig.command(Command::Subscribe {
+        rig.command(SubscriptionCommand::Subscribe {
             peer: self.sid,
             track,
             setting: TrackSetting::default(),

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::rig::Rig;
 use protocol::TrackSid;
-use sfu::{BackupOf, Command, Event, SpatialLayer};
+use sfu::{BackupOf, Event, SpatialLayer, SubscriptionCommand, TrackCommand};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -112,7 +112,7 @@ fn a_backup_ends_with_its_track_and_has_none_itself() {
     rig.publish_backup(a, backup, first, false);
     assert!(rig.run_until(3 * SECOND, |rig| sees_all_of_it(rig, b, first)));
     let peer = rig.participants[b].sid;
-    rig.command(Command::Subscribe {
+    rig.command(SubscriptionCommand::Subscribe {
         peer,
         track: backup,
         setting: Default::default(),
@@ -131,11 +131,11 @@ fn a_backup_ends_with_its_track_and_has_none_itself() {
         let mut track = rig.backup("TR_new".parse().unwrap(), track, false, vec!["x".into()]);
         assert!(matches!(track.backup_of, Some(BackupOf { .. })));
         track.mime_type = "video/h264".into();
-        rig.command(Command::Publish { peer, track });
+        rig.command(TrackCommand::Publish { peer, track });
     }
     assert_eq!(rig.shard.stats().up_tracks, before);
     let peer = rig.participants[a].sid;
-    rig.command(Command::Unpublish { peer, track: first });
+    rig.command(TrackCommand::Unpublish { peer, track: first });
     assert_eq!(rig.shard.stats().up_tracks, before - 2);
     assert_eq!(rig.shard.stats().down_tracks, 1, "of the other's picture");
     rig.run(SECOND);

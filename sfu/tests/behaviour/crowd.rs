@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::attacker::{Attacker, EAR, EYE, MID, PICTURE, VOICE};
 use crate::rig::Rig;
-use sfu::{Command, Event, MediaKind, TrackSetting, stats::DropReason};
+use sfu::{Event, MediaKind, SubscriptionCommand, TrackCommand, TrackSetting, stats::DropReason};
 
 const MS: Duration = Duration::from_millis(1);
 const SECOND: Duration = Duration::from_secs(1);
@@ -16,7 +16,7 @@ fn others(rig: &mut Rig, count: u8) -> Vec<protocol::TrackSid> {
         let one = Attacker::join(rig, number, &[VOICE, PICTURE]);
         for (kind, cid) in [(MediaKind::Audio, "voice"), (MediaKind::Video, "picture")] {
             let sid = format!("TR_{kind:?}{number}").parse().unwrap();
-            rig.command(Command::Publish {
+            rig.command(TrackCommand::Publish {
                 peer: one.sid,
                 track: sfu::PublishedTrack {
                     sid,
@@ -71,7 +71,7 @@ fn whoever_comes_to_a_hundred_and_sixty_others_has_all_tracks_over_one_connectio
         let late = join(&mut rig, two);
         let peer = rig.participants[late].sid;
         for track in &tracks {
-            rig.command(Command::Subscribe {
+            rig.command(SubscriptionCommand::Subscribe {
                 peer,
                 track: *track,
                 setting: TrackSetting::default(),

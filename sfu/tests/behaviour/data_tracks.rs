@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::rig::{Rig, config, server};
 use protocol::DataTrackSid;
 use rand::{SeedableRng, rngs::StdRng};
-use sfu::{Command, DataTrackHandle, PeerPermissions, stats::DropReason};
+use sfu::{DataCommand, DataTrackHandle, MemberCommand, PeerPermissions, stats::DropReason};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -44,7 +44,7 @@ fn publish(rig: &mut Rig, who: usize, number: u16) -> DataTrackSid {
     let mut rng = StdRng::seed_from_u64(u64::from(number) << 8 | who as u64);
     let track = DataTrackSid::random(&mut rng);
     let peer = rig.participants[who].sid;
-    rig.command(Command::PublishData {
+    rig.command(DataCommand::Publish {
         peer,
         track,
         handle: handle(number),
@@ -54,7 +54,7 @@ fn publish(rig: &mut Rig, who: usize, number: u16) -> DataTrackSid {
 
 fn subscribe(rig: &mut Rig, who: usize, track: DataTrackSid, number: u16) {
     let peer = rig.participants[who].sid;
-    rig.command(Command::SubscribeData {
+    rig.command(DataCommand::Subscribe {
         peer,
         track,
         handle: handle(number),
@@ -85,9 +85,9 @@ fn a_packet_goes_to_subscribers_only_and_under_their_handles() {
     assert!(got(&mut rig, a).is_empty() && got(&mut rig, idle).is_empty());
 
     let peer = rig.participants[c].sid;
-    rig.command(Command::UnsubscribeData { peer, track: first });
+    rig.command(DataCommand::Unsubscribe { peer, track: first });
     let peer = rig.participants[a].sid;
-    rig.command(Command::UnpublishData {
+    rig.command(DataCommand::Unpublish {
         peer,
         track: second,
     });
@@ -140,7 +140,7 @@ fn who_may_not_send_data_sends_none_on_its_data_tracks_either() {
         hears_all: false,
     };
     let peer = rig.participants[a].sid;
-    rig.command(Command::SetPermissions { peer, permissions });
+    rig.command(MemberCommand::SetPermissions { peer, permissions });
     send(&mut rig, a, &packet(1, 1, b"x"));
     assert!(got(&mut rig, b).is_empty());
     assert_eq!(rig.shard.stats().drops(DropReason::Data), 1);

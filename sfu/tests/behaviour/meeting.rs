@@ -7,8 +7,8 @@ use client::media::{Layer, MediaKind};
 use protocol::{ParticipantSid, TrackSid};
 use rand::{SeedableRng, rngs::StdRng};
 use sfu::{
-    Command, DataChannel, DisconnectReason, Event, PeerPermissions, SpatialLayer, TrackSetting,
-    stats::DropReason,
+    Command, DataChannel, DataCommand, DisconnectReason, Event, MemberCommand, PeerPermissions,
+    SpatialLayer, SubscriptionCommand, TrackCommand, TrackSetting, stats::DropReason,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -127,7 +127,7 @@ fn a_subscriber_gets_the_layer_it_asks_for_without_a_gap() {
             max_layer,
             ..TrackSetting::default()
         };
-        rig.command(Command::SetTrackSetting {
+        rig.command(SubscriptionCommand::SetSetting {
             peer: rig.participants[b].sid,
             track: picture,
             setting,
@@ -186,7 +186,7 @@ fn a_muted_track_is_silent_and_comes_back_without_a_gap() {
     rig.run(2 * SECOND);
     let peer = rig.participants[a].sid;
     for (track, muted) in [(voice, true), (picture, true)] {
-        rig.command(Command::SetMuted { peer, track, muted });
+        rig.command(TrackCommand::SetMuted { peer, track, muted });
     }
     rig.run(SECOND / 10);
     let before = (
@@ -202,7 +202,7 @@ fn a_muted_track_is_silent_and_comes_back_without_a_gap() {
         before
     );
     for track in [voice, picture] {
-        rig.command(Command::SetMuted {
+        rig.command(TrackCommand::SetMuted {
             peer,
             track,
             muted: false,
@@ -253,7 +253,7 @@ fn data_packets_carry_the_senders_name_whatever_they_claim() {
     assert_eq!(stamped.participant_identity, "identity-0");
     assert_eq!(stamped.participant_sid, rig.participants[a].sid.as_str());
     assert_eq!(rig.shard.stats().drops(DropReason::Data), 1);
-    rig.command(Command::SendData {
+    rig.command(DataCommand::Send {
         room: rig.room,
         to: vec![],
         channel: DataChannel::Lossy,
@@ -311,7 +311,7 @@ fn an_agent_writes_in_the_name_of_who_spoke_and_nobody_else_does() {
         agent: true,
         hears_all: false,
     };
-    rig.command(Command::SetPermissions { peer, permissions });
+    rig.command(MemberCommand::SetPermissions { peer, permissions });
     let heard = send(&mut rig, &header);
     assert_eq!(heard.participant_identity, "identity-9");
     assert_eq!(heard.participant_sid, peer.as_str());
@@ -332,7 +332,7 @@ fn messages_wait_for_a_network_that_was_away_and_then_come_soon() {
     rig.run(2 * SECOND);
     let away = rig.participants[b].connection.local();
     rig.cut.push(away);
-    rig.command(Command::SendData {
+    rig.command(DataCommand::Send {
         room: rig.room,
         to: Vec::new(),
         channel: DataChannel::Reliable,
@@ -479,15 +479,15 @@ fn sections_are_used_again_for_other_tracks() {
     for round in 0..4 {
         for (i, track) in pictures.iter().enumerate() {
             let command = match (i + round) % 2 {
-                0 => Command::Subscribe {
+                0 => Command::Subscription(SubscriptionCommand::Subscribe {
                     peer,
                     track: *track,
                     setting: TrackSetting::default(),
-                },
-                _ => Command::Unsubscribe {
+                }),
+                _ => Command::Subscription(SubscriptionCommand::Unsubscribe {
                     peer,
                     track: *track,
-                },
+                }),
             };
             rig.command(command);
         }
@@ -688,13 +688,13 @@ fn a_picture_comes_also_where_none_fitted_and_none_is_left() {
     assert!(rig.run_until(5 * SECOND, |rig| is_paused(rig, picture)));
     // With it goes all that padding could be sent with.
     let (peer, track) = (rig.participants[slow].sid, picture);
-    rig.command(Command::Unsubscribe { peer, track });
+    rig.command(SubscriptionCommand::Unsubscribe { peer, track });
     rig.run(SECOND);
     rig.widen(slow);
     rig.run(SECOND);
     // The key frame is not there before it is decided what fits.
     rig.narrow(a, 12_000, SECOND);
-    rig.command(Command::Subscribe {
+    rig.command(SubscriptionCommand::Subscribe {
         peer,
         track,
         setting: TrackSetting::default(),
@@ -709,7 +709,7 @@ fn a_picture_comes_also_where_none_fitted_and_none_is_left() {
 fn who_never_describes_its_side_is_not_lost_and_who_does_and_does_not_connect_is() {
     let mut rig = Rig::new(12);
     let idle = ParticipantSid::random(&mut StdRng::from_seed([9; 32]));
-    rig.command(Command::AddPeer {
+    rig.command(MemberCommand::Add {
         room: rig.room,
         peer: idle,
         principal: "idle".into(),

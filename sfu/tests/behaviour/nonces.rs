@@ -10,7 +10,8 @@ use crate::rig::{Nonces, Rig};
 use protocol::{ParticipantSid, RoomSid, TrackSid};
 use rand::{Rng as _, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use sfu::{
-    AudioFeatures, Command, MediaKind, PublishedTrack, SpatialLayer, TrackCodec, TrackSetting,
+    AudioFeatures, MediaKind, MemberCommand, PublishedTrack, RelayCommand, SpatialLayer,
+    SubscriptionCommand, TrackCodec, TrackCommand, TrackSetting,
     internals::{rtcp::ReportBlock, rtp::SeqNo},
 };
 
@@ -125,7 +126,7 @@ impl Stage {
             ..TrackSetting::default()
         };
         let peer = self.alice.sid;
-        self.rig.command(Command::SetTrackSetting {
+        self.rig.command(SubscriptionCommand::SetSetting {
             peer,
             track,
             setting,
@@ -331,7 +332,7 @@ impl Hostile {
         // The same tracks in another room of this shard.
         let there = RoomSid::random(&mut rng);
         let peer = ParticipantSid::random(&mut rng);
-        rig.command(Command::AddRelayedPeer {
+        rig.command(MemberCommand::AddRelayed {
             room: there,
             peer,
             identity: "mallory".into(),
@@ -353,7 +354,7 @@ impl Hostile {
             ),
         ] {
             let relayed = TrackSid::random("", &mut rng);
-            rig.command(Command::PublishRelayed {
+            rig.command(TrackCommand::PublishRelayed {
                 peer,
                 track: PublishedTrack {
                     sid: relayed,
@@ -371,7 +372,7 @@ impl Hostile {
                     ..TrackCodec::default()
                 },
             });
-            rig.command(Command::Relay {
+            rig.command(RelayCommand::Start {
                 peer: mallory.sid,
                 track,
                 relayed,
@@ -505,7 +506,7 @@ impl Hostile {
             rig.relayed(packet);
         }
         while let Some((_, request)) = rig.shard.poll_request() {
-            rig.command(request);
+            rig.request(request);
         }
     }
 
@@ -525,7 +526,7 @@ impl Hostile {
                     .unwrap();
                 let track = *self.stage.tracks.choose(&mut self.rng).unwrap();
                 for peer in [self.stage.alice.sid, self.others[0].sid] {
-                    self.stage.rig.command(Command::SetTrackSetting {
+                    self.stage.rig.command(SubscriptionCommand::SetSetting {
                         peer,
                         track,
                         setting: TrackSetting {
@@ -541,7 +542,7 @@ impl Hostile {
                 let track = *self.stage.tracks.choose(&mut self.rng).unwrap();
                 self.stage
                     .rig
-                    .command(Command::SetMuted { peer, track, muted });
+                    .command(TrackCommand::SetMuted { peer, track, muted });
             }
             15..18 => self.ask_again(),
             18 if self.rng.random_bool(0.2) => self.offer_again(),

@@ -66,7 +66,7 @@ fn lost_is_who_should_send_and_of_whom_nothing_comes() {
     let peer = rig.participants[b].sid;
     for track in rig.published(b) {
         let muted = true;
-        rig.command(sfu::Command::SetMuted { peer, track, muted });
+        rig.command(sfu::TrackCommand::SetMuted { peer, track, muted });
     }
     let away = rig.participants[a].connection.local();
     rig.cut.push(away);

@@ -9,7 +9,7 @@ use crate::rig::Rig;
 use client::media::MediaKind;
 use protocol::TrackSid;
 use rand::{Rng as _, SeedableRng, rngs::StdRng};
-use sfu::{Command, Config};
+use sfu::{Config, TrackCommand};
 
 /// Rooms with so many rounds each: 500 in all.
 const ROOMS: u64 = 20;
@@ -94,7 +94,7 @@ impl Room {
         for track in &mut person.tracks {
             track.muted = !track.muted;
             let peer = self.rig.participants[person.index].sid;
-            self.rig.command(Command::SetMuted {
+            self.rig.command(TrackCommand::SetMuted {
                 peer,
                 track: track.sid,
                 muted: track.muted,

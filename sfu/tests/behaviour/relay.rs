@@ -7,8 +7,9 @@ use client::media::{Layer, MediaKind};
 use protocol::{DataTrackSid, ParticipantSid, TrackSid};
 use rand::{SeedableRng, rngs::StdRng};
 use sfu::{
-    AudioFeatures, Command, DataTrackHandle, Event, LayerSize, PublishedTrack, SpatialLayer,
-    TrackCodec, TrackSetting, stats::DropReason,
+    AudioFeatures, Command, DataCommand, DataTrackHandle, Event, LayerSize, MemberCommand,
+    PublishedTrack, RelayCommand, RelayRequest, RoomCommand, SpatialLayer, SubscriptionCommand,
+    TrackCodec, TrackCommand, TrackSetting, stats::DropReason,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -23,7 +24,7 @@ struct Rooms {
     rng: StdRng,
     /// Packets and requests from shard to shard.
     packets: usize,
-    requests: Vec<Command>,
+    requests: Vec<RelayRequest>,
     /// Of the packets, one in so many is lost with the two after it.
     loss: Option<usize>,
 }
@@ -57,7 +58,7 @@ impl Rooms {
     /// A participant of the first room is in the second one too. Returns its sid there.
     fn forward(&mut self) -> ParticipantSid {
         let peer = ParticipantSid::random(&mut self.rng);
-        self.there.command(Command::AddRelayedPeer {
+        self.there.command(MemberCommand::AddRelayed {
             room: self.there.room,
             peer,
             identity: "somebody".into(),
@@ -102,13 +103,13 @@ impl Rooms {
             backup_of: None,
             layers: layers.collect(),
         };
-        self.there.command(Command::PublishRelayed {
+        self.there.command(TrackCommand::PublishRelayed {
             peer,
             track: track_there,
             codec,
         });
         let publisher = self.here.participants[who].sid;
-        self.here.command(Command::Relay {
+        self.here.command(RelayCommand::Start {
             peer: publisher,
             track,
             relayed,
@@ -123,7 +124,7 @@ impl Rooms {
     /// Somebody in the other room subscribes.
     fn watch(&mut self, listener: usize, track: TrackSid, setting: TrackSetting) {
         let peer = self.there.participants[listener].sid;
-        self.there.command(Command::Subscribe {
+        self.there.command(SubscriptionCommand::Subscribe {
             peer,
             track,
             setting,
@@ -132,7 +133,7 @@ impl Rooms {
 
     fn wish(&mut self, listener: usize, track: TrackSid, setting: TrackSetting) {
         let peer = self.there.participants[listener].sid;
-        self.there.command(Command::SetTrackSetting {
+        self.there.command(SubscriptionCommand::SetSetting {
             peer,
             track,
             setting,
@@ -175,7 +176,7 @@ impl Rooms {
         while let Some((shard, request)) = self.there.shard.poll_request() {
             assert_eq!(shard, 0);
             self.requests.push(request.clone());
-            self.here.command(request);
+            self.here.request(request);
         }
         assert!(self.here.shard.poll_request().is_none());
     }
@@ -254,7 +255,7 @@ fn who_comes_later_sees_the_picture_at_once() {
     let is_seen = |rooms: &Rooms| rooms.there.received(carol, there).decodable_frames > 0;
     assert!(rooms.run_until(SECOND / 2, is_seen));
     assert!(rooms.here.participants[alice].key_frame_requests > requests);
-    let key_frame = |request: &Command| matches!(request, Command::RelayKeyFrame { .. });
+    let key_frame = |request: &RelayRequest| matches!(request, RelayRequest::KeyFrame { .. });
     assert!(rooms.requests.iter().any(key_frame));
     rooms.run(2 * SECOND);
     let seen = rooms.there.received(carol, there);
@@ -271,7 +272,7 @@ fn what_nobody_wants_in_either_room_is_not_sent() {
     let there = rooms.relay(alice, picture, peer);
     rooms.run(SECOND);
     let peer_here = rooms.here.participants[bob].sid;
-    rooms.here.command(Command::Unsubscribe {
+    rooms.here.command(SubscriptionCommand::Unsubscribe {
         peer: peer_here,
         track: picture,
     });
@@ -343,24 +344,28 @@ fn data_tracks_go_to_the_other_room_under_the_same_handles() {
     let number = |number| DataTrackHandle::new(number).unwrap();
     let [here, there] = [(); 2].map(|()| DataTrackSid::random(&mut rooms.rng));
     let publisher = rooms.here.participants[alice].sid;
-    let publish = |peer, track| Command::PublishData {
-        peer,
-        track,
-        handle: number(7),
+    let publish = |peer, track| {
+        Command::Data(DataCommand::Publish {
+            peer,
+            track,
+            handle: number(7),
+        })
     };
     let subscribe = |rig: &mut Rig, who: usize, track, handle| {
         let peer = rig.participants[who].sid;
         let handle = number(handle);
-        rig.command(Command::SubscribeData {
+        rig.command(DataCommand::Subscribe {
             peer,
             track,
             handle,
         });
     };
-    let relay = |shard| Command::RelayData {
-        peer: publisher,
-        relayed: peer,
-        shard,
+    let relay = |shard| {
+        Command::Relay(RelayCommand::SetData {
+            peer: publisher,
+            relayed: peer,
+            shard,
+        })
     };
     rooms.here.command(publish(publisher, here));
     rooms.there.command(publish(peer, there));
@@ -392,7 +397,7 @@ fn data_tracks_go_to_the_other_room_under_the_same_handles() {
     assert_eq!(rooms.packets, packets);
     // Nor do those of somebody who is connected there.
     let own = rooms.there.participants[carol].sid;
-    rooms.here.command(Command::RelayData {
+    rooms.here.command(RelayCommand::SetData {
         peer: publisher,
         relayed: own,
         shard: Some(1),
@@ -433,7 +438,7 @@ fn what_is_lost_between_the_shards_comes_once_more() {
     assert!(heard >= 299 && seen >= 179, "{heard}, {seen}: {after:?}");
     assert_eq!([after[0].lost, after[1].lost], [0, 0], "{after:?}");
     let asked = rooms.requests[requests..].iter();
-    let missing = |request: &&Command| matches!(request, Command::RelayMissing { .. });
+    let missing = |request: &&RelayRequest| matches!(request, RelayRequest::Resend { .. });
     let asked = asked.filter(missing).count();
     assert!((10..200).contains(&asked), "{asked}");
     // No key frame was needed.
@@ -456,7 +461,7 @@ fn what_was_left_out_on_purpose_is_not_asked_for() {
     rooms.run(2 * SECOND);
     let publisher = rooms.here.participants[alice].sid;
     for muted in [true, false] {
-        rooms.here.command(Command::SetMuted {
+        rooms.here.command(TrackCommand::SetMuted {
             peer: publisher,
             track: sound,
             muted,
@@ -464,14 +469,14 @@ fn what_was_left_out_on_purpose_is_not_asked_for() {
         rooms.run(SECOND);
     }
     for wanted in [None, Some(SpatialLayer::High)] {
-        rooms.here.command(Command::RelayWanted {
+        rooms.here.request(RelayRequest::Want {
             relayed: picture_there,
             wanted,
         });
         rooms.run(SECOND);
     }
     assert!(rooms.there.received(carol, sound_there).packets > 140);
-    let missing = |request: &Command| matches!(request, Command::RelayMissing { .. });
+    let missing = |request: &RelayRequest| matches!(request, RelayRequest::Resend { .. });
     assert!(!rooms.requests.iter().any(missing), "{:?}", rooms.requests);
 }
 
@@ -486,13 +491,13 @@ fn who_asks_for_too_much_again_gets_no_more_than_twice_the_stream() {
     rooms.loss = Some(10);
     rooms.run(SECOND);
     let ssrc = rooms.requests.iter().find_map(|request| match request {
-        Command::RelayMissing { ssrc, .. } => Some(*ssrc),
+        RelayRequest::Resend { ssrc, .. } => Some(*ssrc),
         _ => None,
     });
     let ssrc = ssrc.expect("something was lost");
     let before = rooms.packets;
     for _ in 0..100 {
-        rooms.here.command(Command::RelayMissing {
+        rooms.here.request(RelayRequest::Resend {
             relayed: there,
             layer: SpatialLayer::High,
             ssrc,
@@ -518,7 +523,7 @@ fn a_muted_track_is_muted_in_both_rooms() {
     let there = rooms.relay(alice, sound, peer);
     rooms.run(2 * SECOND);
     let publisher = rooms.here.participants[alice].sid;
-    let mute = |peer, track, muted| Command::SetMuted { peer, track, muted };
+    let mute = |peer, track, muted| Command::Track(TrackCommand::SetMuted { peer, track, muted });
     rooms.here.command(mute(publisher, sound, true));
     rooms.run(SECOND / 10);
     let (packets, heard) = (rooms.packets, rooms.there.received(carol, there).packets);
@@ -562,14 +567,14 @@ fn the_end_in_either_room_leaves_the_other_as_it_was() {
     rooms.run(2 * SECOND);
     assert!(rooms.there.received(carol, second).packets > 80);
     // One of two copies ends.
-    rooms.here.command(Command::StopRelay { relayed: second });
+    rooms.here.command(RelayCommand::Stop { relayed: second });
     rooms.run(SECOND / 10);
     let heard = rooms.there.received(carol, second).packets;
     rooms.run(SECOND);
     assert_eq!(rooms.there.received(carol, second).packets, heard);
     assert!(rooms.there.received(carol, there).packets > 130);
     // The other room ends before the first one knows: what comes then is for nobody.
-    rooms.there.command(Command::RemovePeer { peer });
+    rooms.there.command(MemberCommand::Remove { peer });
     let unknown = rooms.there.shard.stats().drops(DropReason::UnknownStream);
     let before = rooms.here.received(bob, sound).packets;
     rooms.run(SECOND);
@@ -581,7 +586,7 @@ fn the_end_in_either_room_leaves_the_other_as_it_was() {
     let packets = rooms.packets;
     rooms.run(SECOND);
     assert_eq!(rooms.packets, packets);
-    rooms.here.command(Command::RelayKeyFrame {
+    rooms.here.request(RelayRequest::KeyFrame {
         relayed: there,
         layer: SpatialLayer::High,
     });
@@ -601,7 +606,7 @@ fn nobody_who_is_connected_is_written_to_by_another_shard() {
     rooms.run(2 * SECOND);
     // A copy under the sid of a track whose publisher is connected there.
     let publisher = rooms.here.participants[alice].sid;
-    rooms.here.command(Command::Relay {
+    rooms.here.command(RelayCommand::Start {
         peer: publisher,
         track: sound,
         relayed: own,
@@ -654,7 +659,9 @@ fn an_agent_in_the_other_room_hears_who_is_too_quiet_in_both() {
     rooms.there.hears_all = false;
     let guest = rooms.there.join();
     let (room, limit) = (rooms.there.room, 1);
-    rooms.there.command(Command::SetAudioTopN { room, limit });
+    rooms
+        .there
+        .command(RoomCommand::SetAudioTopN { room, limit });
     rooms.run(SECOND);
     let relayed: Vec<_> = [loud, quiet]
         .into_iter()

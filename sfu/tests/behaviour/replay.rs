@@ -8,7 +8,7 @@ use protocol::{
     livekit::{self, data_packet::Value},
     prost::Message,
 };
-use sfu::{Command, DataChannel, stats::DropReason};
+use sfu::{DataChannel, DataCommand, stats::DropReason};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -62,7 +62,7 @@ fn who_comes_back_gets_what_it_missed_and_nothing_that_is_not_for_it() {
     say(&mut rig, c, 1, &[]);
     assert_eq!(heard(&mut rig, b), [1, 2, 3, 4, 5, 1]);
     let replay = |rig: &mut Rig, received: Vec<_>| {
-        rig.command(Command::ReplayData {
+        rig.command(DataCommand::Replay {
             peer: sid_b,
             received,
         });
@@ -76,7 +76,7 @@ fn who_comes_back_gets_what_it_missed_and_nothing_that_is_not_for_it() {
     rig.run(SECOND);
     let peer = rig.participants[late].sid;
     let received = Vec::new();
-    rig.command(Command::ReplayData { peer, received });
+    rig.command(DataCommand::Replay { peer, received });
     assert_eq!(heard(&mut rig, late), [0; 0]);
     rig.run(30 * SECOND);
     assert_eq!(replay(&mut rig, vec![]), [0; 0], "too old");
@@ -102,7 +102,7 @@ fn a_packet_for_somebody_who_is_just_connecting_waits_for_its_channel() {
     let room = rig.room;
     let to = vec![rig.participants[b].sid];
     let send = |rig: &mut Rig, channel, sequence| {
-        rig.command(Command::SendData {
+        rig.command(DataCommand::Send {
             room,
             to: to.clone(),
             channel,
@@ -129,7 +129,7 @@ fn what_waits_for_a_channel_is_bounded() {
     let room = rig.room;
     let to = vec![rig.participants[b].sid];
     for sequence in 0..1000 {
-        rig.command(Command::SendData {
+        rig.command(DataCommand::Send {
             room,
             to: to.clone(),
             channel: DataChannel::Reliable,
@@ -158,7 +158,7 @@ fn who_resumes_before_its_channel_is_open_gets_everything_once() {
         say(&mut rig, a, sequence, &[]);
     }
     let (peer, received) = (rig.participants[b].sid, Vec::new());
-    rig.command(Command::ReplayData { peer, received });
+    rig.command(DataCommand::Replay { peer, received });
     for sequence in 101..=180 {
         say(&mut rig, a, sequence, &[]);
     }

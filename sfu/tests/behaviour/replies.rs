@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::rig::Rig;
 use protocol::{livekit, prost::Message};
-use sfu::{Command, Event};
+use sfu::{DataCommand, Event};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -36,7 +36,7 @@ fn an_awaited_packet_to_oneself_is_the_servers_to_read_and_no_more_than_that() {
     };
     assert_eq!(send(&mut rig, &["identity-0"]), 0, "none is awaited");
     let peer = rig.participants[a].sid;
-    rig.command(Command::AwaitReply { peer });
+    rig.command(DataCommand::AwaitReply { peer });
     assert_eq!(send(&mut rig, &["identity-1"]), 0, "for somebody else");
     assert_eq!(send(&mut rig, &["identity-0", "identity-1"]), 0, "for both");
     assert_eq!(send(&mut rig, &["identity-0"]), 1);

@@ -5,13 +5,13 @@ use std::time::Duration;
 use crate::rig::Rig;
 use client::media::{Layer, MediaKind};
 use protocol::TrackSid;
-use sfu::{Command, Event, SpatialLayer, TrackSetting};
+use sfu::{Event, RoomCommand, SpatialLayer, SubscriptionCommand, TrackSetting};
 
 const SECOND: Duration = Duration::from_secs(1);
 
 fn wish(rig: &mut Rig, who: usize, track: TrackSid, setting: TrackSetting) {
     let peer = rig.participants[who].sid;
-    rig.command(Command::SetTrackSetting {
+    rig.command(SubscriptionCommand::SetSetting {
         peer,
         track,
         setting,
@@ -60,7 +60,7 @@ fn a_publisher_need_not_send_what_nobody_wants() {
     };
     wish(&mut rig, c, picture, disabled);
     let peer = rig.participants[b].sid;
-    rig.command(Command::Unsubscribe {
+    rig.command(SubscriptionCommand::Unsubscribe {
         peer,
         track: picture,
     });
@@ -204,7 +204,7 @@ fn a_room_decides_for_itself_how_many_voices_are_forwarded() {
     rig.run(2 * SECOND);
     let packets = heard(&mut rig, listener, &voices, SECOND);
     assert_eq!(packets.iter().filter(|packets| **packets > 0).count(), 5);
-    rig.command(Command::SetAudioTopN { room, limit });
+    rig.command(RoomCommand::SetAudioTopN { room, limit });
     let packets = heard(&mut rig, listener, &voices, SECOND);
     assert!(packets.iter().all(|packets| *packets >= 49), "{packets:?}");
     let lost = voices

@@ -6,7 +6,8 @@ use crate::attacker::{Attacker, EAR, EYE, LEVEL, MID, RID, Section, VOICE, clien
 use crate::rig::Rig;
 use client::media::{Layer, MediaKind as ClientKind};
 use sfu::{
-    Command, DisconnectReason, Event, MediaKind, SpatialLayer, TrackSetting, TransportProtocol,
+    DisconnectReason, Event, MediaKind, MemberCommand, SpatialLayer, SubscriptionCommand,
+    TrackSetting, TransportProtocol,
     internals::{
         rtp::{RtpHeader, SeqNo},
         srtp::SrtpProfile,
@@ -263,7 +264,7 @@ fn no_nonce_is_used_twice_over_switches_and_repairs() {
     assert!(mallory.offer(&mut rig, &[EYE], |sdp| sdp));
     let layers = [SpatialLayer::Low, SpatialLayer::High, SpatialLayer::Medium];
     for round in 0..60 {
-        rig.command(Command::SetTrackSetting {
+        rig.command(SubscriptionCommand::SetSetting {
             peer: mallory.sid,
             track: picture,
             setting: TrackSetting {
@@ -374,7 +375,7 @@ fn addresses_of_one_client_are_bounded_and_forgotten_with_it() {
     assert_eq!(stats.paths, 8 + 2, "its own and those of two others");
     assert!(stats.drops(DropReason::TooMany) > 9_000);
     assert!(heard(&rig, b, voice) > 1000);
-    rig.command(Command::RemovePeer { peer: mallory.sid });
+    rig.command(MemberCommand::Remove { peer: mallory.sid });
     assert_eq!(rig.shard.stats().paths, 2);
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::rig::Rig;
 use client::media::{Layer, MediaKind};
-use sfu::{Command, TransportProtocol};
+use sfu::{DescriptionCommand, MemberCommand, TransportProtocol};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -20,7 +20,7 @@ fn an_artificial_limit_makes_the_picture_smaller_for_that_subscriber_until_it_is
     assert_eq!(rig.received(b, picture).size, (1280, 720));
     let peer = rig.participants[b].sid;
     let limit = Some(LIMIT);
-    rig.command(Command::LimitBandwidth { peer, limit });
+    rig.command(MemberCommand::LimitBandwidth { peer, limit });
     let is_small = |rig: &Rig| rig.received(b, picture).size.0 < 1280;
     assert!(
         rig.run_until(5 * SECOND, is_small),
@@ -31,7 +31,7 @@ fn an_artificial_limit_makes_the_picture_smaller_for_that_subscriber_until_it_is
     assert!(is_small(&rig), "it stays");
     assert_eq!(rig.received(c, picture).size, (1280, 720), "it is about b");
     let limit = None;
-    rig.command(Command::LimitBandwidth { peer, limit });
+    rig.command(MemberCommand::LimitBandwidth { peer, limit });
     let is_large = |rig: &Rig| rig.received(b, picture).size == (1280, 720);
     assert!(
         rig.run_until(10 * SECOND, is_large),
@@ -58,7 +58,7 @@ fn who_asks_for_one_protocol_is_offered_candidates_of_it_alone() {
         (TransportProtocol::Tcp, "tcp"),
         (TransportProtocol::Udp, "udp"),
     ] {
-        rig.command(Command::RestrictCandidates { peer, protocol });
+        rig.command(DescriptionCommand::RestrictCandidates { peer, protocol });
         rig.offer(a);
         assert_eq!(offered(&rig), [expected]);
     }
@@ -70,7 +70,7 @@ fn without_a_port_for_tcp_its_candidates_stay_as_they_are() {
     let a = rig.join();
     let peer = rig.participants[a].sid;
     let protocol = TransportProtocol::Tcp;
-    rig.command(Command::RestrictCandidates { peer, protocol });
+    rig.command(DescriptionCommand::RestrictCandidates { peer, protocol });
     rig.offer(a);
     assert!(rig.participants[a].answer.contains(" udp "));
 }

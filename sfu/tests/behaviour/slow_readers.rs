@@ -7,7 +7,7 @@ use protocol::{
     livekit::{self, data_packet::Value},
     prost::Message,
 };
-use sfu::{Command, DataChannel, Event, stats::DropReason};
+use sfu::{DataChannel, DataCommand, Event, stats::DropReason};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MS: Duration = Duration::from_millis(1);
@@ -315,7 +315,7 @@ fn who_cannot_be_made_to_wait_loses_nothing_in_silence() {
     for sequence in 1..=540 {
         let payload = chunk(sequence, &[]);
         let room = rig.room;
-        rig.command(Command::SendData {
+        rig.command(DataCommand::Send {
             room,
             to: Vec::new(),
             channel: DataChannel::Reliable,
@@ -421,7 +421,7 @@ fn a_message_longer_than_its_readers_take_makes_no_slow_readers_of_them() {
     );
     for len in [100_000, 300_000] {
         let (room, channel) = (rig.room, DataChannel::Reliable);
-        rig.command(Command::SendData {
+        rig.command(DataCommand::Send {
             room,
             to: Vec::new(),
             channel,

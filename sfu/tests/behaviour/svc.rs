@@ -8,7 +8,7 @@ use crate::rig::{
 };
 use client::media::IncomingPacket;
 use protocol::TrackSid;
-use sfu::{Command, SpatialLayer, TrackSetting};
+use sfu::{SpatialLayer, SubscriptionCommand, TrackSetting};
 
 const SECOND: Duration = Duration::from_secs(1);
 const MODES: [Prediction; 3] = [
@@ -52,7 +52,7 @@ impl Meeting {
         };
         let peer = self.rig.participants[self.viewers[viewer]].sid;
         let track = self.track;
-        self.rig.command(Command::SetTrackSetting {
+        self.rig.command(SubscriptionCommand::SetSetting {
             peer,
             track,
             setting,

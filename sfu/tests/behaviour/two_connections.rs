@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::rig::Rig;
 use client::media::MediaKind;
 use protocol::{livekit, prost::Message};
-use sfu::{Command, Event, negotiator::Output, stats::DropReason};
+use sfu::{Command, DataCommand, DescriptionCommand, Event, negotiator::Output, stats::DropReason};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -112,7 +112,7 @@ fn who_connects_only_the_half_that_publishes_is_not_there_and_says_nothing() {
     let sid = rig.participants[two].sid;
     assert!(rig.participants[two].connection.is_connected());
     assert!(!rig.events.contains(&Event::Connected { peer: sid }));
-    rig.command(Command::AwaitReply { peer: sid });
+    rig.command(DataCommand::AwaitReply { peer: sid });
     for channel in [client::DataChannel::Reliable, client::DataChannel::Lossy] {
         let (packet, now) = (user_packet(), rig.now);
         let connection = &mut rig.participants[two].connection;
@@ -131,7 +131,7 @@ fn a_second_connection_survives_a_restart_of_ice() {
     let voice = rig.publish(one, MediaKind::Audio, &[]);
     rig.run(2 * SECOND);
     let peer = rig.participants[two].sid;
-    rig.command(Command::OfferSubscriber {
+    rig.command(DescriptionCommand::OfferSubscriber {
         peer,
         restart_ice: true,
     });
@@ -154,16 +154,16 @@ fn a_bad_answer_is_refused_and_touches_nobody() {
     let voice = rig.publish(one, MediaKind::Audio, &[]);
     rig.run(2 * SECOND);
     let peer = rig.participants[two].sid;
-    let bad = |peer, id| Command::answer(peer, id, "v=0").unwrap();
+    let bad = |peer, id| DescriptionCommand::answer(peer, id, "v=0").unwrap();
     // No offer waits for these: they are late, or to nothing.
     for (peer, id) in [(peer, 1), (peer, 77), (rig.participants[one].sid, 1)] {
         rig.command(bad(peer, id));
     }
     let negotiator = &mut rig.negotiator;
-    negotiator.handle_command(Command::OfferSubscriber {
+    negotiator.handle_command(Command::Description(DescriptionCommand::OfferSubscriber {
         peer,
         restart_ice: false,
-    });
+    }));
     let Some(Output::Event(Event::Offer { id, .. })) = negotiator.poll() else {
         panic!("no offer")
     };

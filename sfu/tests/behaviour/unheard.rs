@@ -175,7 +175,7 @@ fn is_left_alone(mut rig: Rig) {
     let peer = rig.participants[a].sid;
     for muted in [true, false] {
         for track in [voice, picture] {
-            rig.command(sfu::Command::SetMuted { peer, track, muted });
+            rig.command(sfu::TrackCommand::SetMuted { peer, track, muted });
         }
         rig.run(10 * SECOND);
     }

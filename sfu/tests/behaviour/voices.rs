@@ -7,7 +7,7 @@ use crate::rig::Rig;
 use client::media::MediaKind as ClientKind;
 use protocol::TrackSid;
 use rand::{Rng as _, SeedableRng, rngs::StdRng};
-use sfu::{Command, Config, MediaKind};
+use sfu::{Config, MediaKind, MemberCommand, RoomCommand};
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -205,7 +205,7 @@ fn companions_have_together_the_voice_of_one() {
         assert!(got.packets > 130 && got.lost == 0, "{got:?}");
     }
     let room = rig.room;
-    rig.command(Command::SetAudioTopN { room, limit: 0 });
+    rig.command(RoomCommand::SetAudioTopN { room, limit: 0 });
     liars.run(&mut rig, SECOND);
 }
 
@@ -218,7 +218,7 @@ fn who_is_made_an_agent_gets_every_voice_on_a_second_connection_too() {
             true => rig.join_with_two(),
         };
         rig.run(SECOND);
-        rig.command(Command::SetPermissions {
+        rig.command(MemberCommand::SetPermissions {
             peer: rig.participants[agent].sid,
             permissions: sfu::PeerPermissions {
                 can_publish_data: true,

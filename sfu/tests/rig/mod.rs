@@ -22,9 +22,10 @@ use client::{
 use protocol::{ParticipantIdentity, ParticipantSid, RoomSid, TrackSid};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sfu::{
-    AudioFeatures, BackupOf, Certificate, Command, Config, Datagram, Destination, Event, LayerSize,
-    MediaKind, Negotiator, PeerPermissions, PublishedTrack, SendBatch, Shard, SpatialLayer,
-    TrackSetting, TransportProtocol, negotiator::Output,
+    AudioFeatures, BackupOf, Certificate, Command, Config, Datagram, DescriptionCommand,
+    Destination, Event, LayerSize, MediaKind, MemberCommand, Negotiator, PeerPermissions,
+    PublishedTrack, RelayRequest, SendBatch, Shard, SpatialLayer, SubscriptionCommand,
+    TrackCommand, TrackSetting, TransportProtocol, negotiator::Output,
 };
 
 /// Where the shard listens.
@@ -358,7 +359,7 @@ impl Rig {
             sources: Vec::new(),
             left: false,
         });
-        self.command(Command::AddPeer {
+        self.command(MemberCommand::Add {
             room: self.room,
             peer: sid,
             principal: self.principal(identity.clone()),
@@ -371,7 +372,7 @@ impl Rig {
             },
         });
         if two {
-            self.command(Command::AddSubscriber {
+            self.command(MemberCommand::AddSecondConnection {
                 peer: sid,
                 primary: true,
             });
@@ -383,14 +384,14 @@ impl Rig {
             .flat_map(|p| p.cids.values().copied())
             .collect();
         for track in tracks {
-            self.command(Command::Subscribe {
+            self.command(SubscriptionCommand::Subscribe {
                 peer: sid,
                 track,
                 setting: TrackSetting::default(),
             });
         }
         if two {
-            self.command(Command::OfferSubscriber {
+            self.command(DescriptionCommand::OfferSubscriber {
                 peer: sid,
                 restart_ice: false,
             });
@@ -415,7 +416,7 @@ impl Rig {
         self.participants[index].left = true;
         self.participants[index].sources.clear();
         let peer = self.participants[index].sid;
-        self.command(Command::RemovePeer { peer });
+        self.command(MemberCommand::Remove { peer });
     }
 
     /// Publishes a tone and, with `layers`, a picture: one stream, or simulcast. Returns the sids.
@@ -489,7 +490,7 @@ impl Rig {
         let backup = self.backup(sid, first, for_all, Vec::new());
         let peer = self.participants[index].sid;
         let track = backup;
-        self.command(Command::Publish { peer, track });
+        self.command(TrackCommand::Publish { peer, track });
         self.offer(index);
         (first, sid)
     }
@@ -540,7 +541,7 @@ impl Rig {
             kind: SourceKind::Video(streams.to_vec()),
         });
         let peer = p.sid;
-        self.command(Command::Publish { peer, track });
+        self.command(TrackCommand::Publish { peer, track });
         self.offer(index);
     }
 
@@ -553,7 +554,7 @@ impl Rig {
         p.sources.retain(|source| source.cid != cid);
         p.connection.remove_track(&cid);
         let peer = p.sid;
-        self.command(Command::Unpublish { peer, track });
+        self.command(TrackCommand::Unpublish { peer, track });
         self.offer(index);
     }
 
@@ -634,7 +635,7 @@ impl Rig {
         });
         p.cids.insert(cid.clone(), sid);
         let peer = p.sid;
-        self.command(Command::Publish { peer, track });
+        self.command(TrackCommand::Publish { peer, track });
         (sid, cid)
     }
 
@@ -687,9 +688,16 @@ impl Rig {
     }
 
     /// The room says this, by way of its negotiator.
-    pub fn command(&mut self, command: Command) {
+    pub fn command(&mut self, command: impl Into<Command>) {
         self.negotiator.handle_command(command);
         self.after_shard(VecBatch::default());
+    }
+
+    /// Another shard asks this.
+    pub fn request(&mut self, request: RelayRequest) {
+        let mut out = VecBatch::default();
+        self.shard.handle_command(request, self.now, &mut out);
+        self.after_shard(out);
     }
 
     /// A datagram reaches the shard.
@@ -751,7 +759,7 @@ impl Rig {
         p.offer_id += 1;
         let (peer, id) = (p.sid, p.offer_id);
         let sdp = change(p.connection.create_offer(self.now).unwrap());
-        self.command(Command::offer(peer, id, &sdp).unwrap());
+        self.command(DescriptionCommand::offer(peer, id, &sdp).unwrap());
     }
 
     fn after_shard(&mut self, out: VecBatch) {
@@ -830,7 +838,7 @@ impl Rig {
                 let subscriber = p.subscriber.as_mut().expect("offered to who has two");
                 let sdp = subscriber.accept_offer(sdp, now).unwrap();
                 let (peer, id) = (*peer, *id);
-                self.command(Command::answer(peer, id, &sdp).unwrap());
+                self.command(DescriptionCommand::answer(peer, id, &sdp).unwrap());
             }
             Event::NegotiationNeeded { peer, missing } => {
                 let Some(i) = index(self, peer) else {
@@ -851,7 +859,7 @@ impl Rig {
                     .map(|p| p.sid)
                     .collect();
                 for other in others {
-                    self.command(Command::Subscribe {
+                    self.command(SubscriptionCommand::Subscribe {
                         peer: other,
                         track: *track,
                         setting: TrackSetting::default(),

@@ -45,7 +45,7 @@ impl Room {
         };
         self.send(sid, Message::TrackPublished(response));
         if let Some(track) = published {
-            self.command(sfu::Command::Publish { peer: sid, track });
+            self.command(sfu::TrackCommand::Publish { peer: sid, track });
         }
     }
 

@@ -86,7 +86,7 @@ impl Room {
         if let Some(participant) = self.participants.get_mut(&sid) {
             participant.data.published.push(added);
             self.data_tracks.insert(track, sid);
-            self.command(sfu::Command::PublishData {
+            self.command(sfu::DataCommand::Publish {
                 peer: sid,
                 track,
                 handle,
@@ -189,7 +189,7 @@ impl Room {
         let info = Some(published.remove(index).info);
         let principal = participant.principal();
         self.forget_data_tracks(&[track], &principal);
-        self.command(sfu::Command::UnpublishData { peer: sid, track });
+        self.command(sfu::DataCommand::Unpublish { peer: sid, track });
         self.send(
             sid,
             Message::UnpublishDataTrackResponse(UnpublishDataTrackResponse { info }),
@@ -264,7 +264,7 @@ impl Room {
             if !should {
                 data.subscriptions.end(track);
                 changed = true;
-                self.command(sfu::Command::UnsubscribeData { peer: sid, track });
+                self.command(sfu::DataCommand::Unsubscribe { peer: sid, track });
                 continue;
             }
             let has_room = data.subscriptions.active() < self.config.max_subscriptions;
@@ -277,7 +277,7 @@ impl Room {
                 self.send(sid, Message::SubscriptionResponse(response));
                 continue;
             };
-            self.command(sfu::Command::SubscribeData {
+            self.command(sfu::DataCommand::Subscribe {
                 peer: sid,
                 track,
                 handle,

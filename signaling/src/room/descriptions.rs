@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use protocol::{ParticipantSid, livekit::SessionDescription};
-use sfu::Command;
+use sfu::DescriptionCommand;
 
 use crate::{
     clock::earliest,
@@ -111,8 +111,8 @@ impl Room {
         let offer = waiting.offer.take_if(|_| may_read());
         let answer = waiting.answer.take_if(|_| budgets.answers.take(1, now));
         let commands = [
-            offer.map(|offer| Command::offer(sid, offer.id, &offer.sdp)),
-            answer.map(|answer| Command::answer(sid, answer.id, &answer.sdp)),
+            offer.map(|offer| DescriptionCommand::offer(sid, offer.id, &offer.sdp)),
+            answer.map(|answer| DescriptionCommand::answer(sid, answer.id, &answer.sdp)),
         ];
         self.schedule_description(sid);
         for command in commands.into_iter().flatten() {

@@ -3,7 +3,7 @@
 //!
 //! The room sends the participant's complete state on each change ([`ForwardedParticipant`]); the other room computes
 //! the difference. The sids that participant and tracks have in the other room are given out here. Media goes from
-//! shard to shard (`sfu::Command::Relay`), from the moment the other room has taken the participant.
+//! shard to shard (`sfu::RelayCommand::Start`), from the moment the other room has taken the participant.
 
 use protocol::{
     ParticipantIdentity, ParticipantSid, RoomSid,

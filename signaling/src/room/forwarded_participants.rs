@@ -119,7 +119,7 @@ impl Room {
         participant.state = State::Joined;
         participant.quality = forwarded.quality;
         participant.audience = forwarded.audience;
-        self.command(sfu::Command::AddRelayedPeer {
+        self.command(sfu::MemberCommand::AddRelayed {
             room: self.sid,
             peer: sid,
             identity: participant.identity.clone(),
@@ -199,7 +199,7 @@ impl Room {
             subscribers: BTreeSet::new(),
         });
         self.recount(sid);
-        self.command(sfu::Command::PublishRelayed {
+        self.command(sfu::TrackCommand::PublishRelayed {
             peer: sid,
             track: media,
             codec,
@@ -302,7 +302,7 @@ impl Room {
         let was_muted = std::mem::replace(&mut track.info, forwarded.info).muted;
         let (track, muted) = (track.sid, track.info.muted);
         if muted != was_muted {
-            self.command(sfu::Command::SetMuted {
+            self.command(sfu::TrackCommand::SetMuted {
                 peer: sid,
                 track,
                 muted,

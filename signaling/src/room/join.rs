@@ -104,7 +104,7 @@ impl Room {
     pub(crate) fn limit_voices(&mut self) {
         if let Some(limit) = self.audio_top_n.filter(|_| self.participants.is_empty()) {
             let room = self.sid;
-            self.command(sfu::Command::SetAudioTopN { room, limit });
+            self.command(sfu::RoomCommand::SetAudioTopN { room, limit });
         }
     }
 
@@ -160,7 +160,7 @@ impl Room {
             session,
             SessionMessage::Grant(Box::new(participant.grant.clone())),
         );
-        self.command(sfu::Command::AddPeer {
+        self.command(sfu::MemberCommand::Add {
             room: self.sid,
             peer: sid,
             identity: participant.identity.clone(),
@@ -168,7 +168,7 @@ impl Room {
             permissions: participant.media_permissions(),
         });
         if two_connections {
-            self.command(sfu::Command::AddSubscriber {
+            self.command(sfu::MemberCommand::AddSecondConnection {
                 peer: sid,
                 primary: participant.can_subscribe(),
             });

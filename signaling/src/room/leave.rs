@@ -42,7 +42,7 @@ impl Room {
             self.deadlines.cancel(&(sid, deadline));
         }
         self.dismiss(&participant, reason, farewell);
-        self.command(sfu::Command::RemovePeer { peer: sid });
+        self.command(sfu::MemberCommand::Remove { peer: sid });
         for track in &participant.tracks {
             self.forget_track(track.sid);
         }
@@ -222,7 +222,7 @@ impl Room {
         }
         for (sid, participant) in std::mem::take(&mut self.participants) {
             self.dismiss(&participant, reason, Farewell::Leave(action));
-            self.command(sfu::Command::RemovePeer { peer: sid });
+            self.command(sfu::MemberCommand::Remove { peer: sid });
             self.abandon_calls(sid);
             self.end_forwards(&participant, reason);
             self.return_forwarded(&participant);
@@ -240,7 +240,7 @@ impl Room {
         self.tracks.clear();
         self.data_tracks.clear();
         self.departed.clear();
-        self.command(sfu::Command::CloseRoom { room: self.sid });
+        self.command(sfu::RoomCommand::Close { room: self.sid });
         self.closed = true;
         self.notify_finished(reason, now);
         self.outputs.push_back(RoomOutput::Closed);

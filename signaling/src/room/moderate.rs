@@ -211,7 +211,7 @@ impl Room {
             self.remember_departed(info, now);
             self.forget_announced(sid);
         }
-        self.command(sfu::Command::SetPermissions {
+        self.command(sfu::MemberCommand::SetPermissions {
             peer: sid,
             permissions,
         });
@@ -339,7 +339,7 @@ impl Room {
         if payload.len() > sfu::MAX_MESSAGE_SIZE as usize {
             return Err(Error::InvalidArgument("data should be at most 256 KiB"));
         }
-        self.command(sfu::Command::SendData {
+        self.command(sfu::DataCommand::Send {
             room: self.sid,
             to,
             channel,

@@ -19,7 +19,7 @@ impl Room {
     pub(crate) fn offer_subscriber(&mut self, sid: ParticipantSid, restart_ice: bool) {
         let two = |participant: &Participant| participant.two_connections;
         if self.participants.get(&sid).is_some_and(two) {
-            self.command(sfu::Command::OfferSubscriber {
+            self.command(sfu::DescriptionCommand::OfferSubscriber {
                 peer: sid,
                 restart_ice,
             });

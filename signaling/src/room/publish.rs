@@ -54,7 +54,7 @@ impl Room {
         }
         self.send(sid, Message::TrackPublished(response));
         for track in published.into_iter().flatten() {
-            self.command(sfu::Command::Publish { peer: sid, track });
+            self.command(sfu::TrackCommand::Publish { peer: sid, track });
         }
     }
 
@@ -154,7 +154,7 @@ impl Room {
             self.notify_unpublished(&publisher, removed.info.clone(), now);
         }
         self.forget_track(track);
-        self.command(sfu::Command::Unpublish { peer: sid, track });
+        self.command(sfu::TrackCommand::Unpublish { peer: sid, track });
         if removed.bound {
             self.announce(sid, false);
         }
@@ -239,7 +239,7 @@ impl Room {
         }
         state.info.muted = muted;
         let bound = state.bound;
-        self.command(sfu::Command::SetMuted {
+        self.command(sfu::TrackCommand::SetMuted {
             peer: sid,
             track,
             muted,

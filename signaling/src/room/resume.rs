@@ -142,7 +142,7 @@ impl Room {
             let received = states
                 .filter_map(|state| Some((state.publisher_sid.parse().ok()?, state.last_seq)))
                 .collect();
-            self.command(sfu::Command::ReplayData {
+            self.command(sfu::DataCommand::Replay {
                 peer: sid,
                 received,
             });

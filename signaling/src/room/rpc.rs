@@ -104,8 +104,8 @@ impl Room {
         let key = (callee, request_id);
         self.calls_due.set(key.clone(), call.due());
         self.calls.insert(key, call);
-        self.command(sfu::Command::AwaitReply { peer: callee });
-        self.command(sfu::Command::SendData {
+        self.command(sfu::DataCommand::AwaitReply { peer: callee });
+        self.command(sfu::DataCommand::Send {
             room: self.sid,
             to: vec![callee],
             channel: sfu::DataChannel::Reliable,

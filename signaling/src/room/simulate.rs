@@ -65,7 +65,7 @@ impl Room {
             }
             Some(Scenario::SubscriberBandwidth(bits)) => {
                 let limit = u64::try_from(bits).ok().filter(|bits| *bits > 0);
-                self.command(sfu::Command::LimitBandwidth { peer: sid, limit });
+                self.command(sfu::MemberCommand::LimitBandwidth { peer: sid, limit });
             }
             None => {}
         }
@@ -97,7 +97,7 @@ impl Room {
             Some(CandidateProtocol::Tcp) => sfu::TransportProtocol::Tcp,
             Some(CandidateProtocol::Tls) | None => return,
         };
-        self.command(sfu::Command::RestrictCandidates {
+        self.command(sfu::DescriptionCommand::RestrictCandidates {
             peer: sid,
             protocol,
         });

@@ -88,7 +88,7 @@ impl Room {
         match (received, receive) {
             (false, true) => {
                 subscriber.active_subscriptions += 1;
-                self.command(sfu::Command::Subscribe {
+                self.command(sfu::SubscriptionCommand::Subscribe {
                     peer: sid,
                     track,
                     setting,
@@ -100,7 +100,7 @@ impl Room {
             }
             (true, false) => {
                 subscriber.active_subscriptions -= 1;
-                self.command(sfu::Command::Unsubscribe { peer: sid, track });
+                self.command(sfu::SubscriptionCommand::Unsubscribe { peer: sid, track });
                 self.remove_subscriber(sid, track);
                 self.fill_subscriptions(sid);
             }
@@ -241,7 +241,7 @@ impl Room {
         change(&mut setting);
         let changed = subscription.setting.replace(setting) != Some(setting);
         if changed && subscription.active {
-            self.command(sfu::Command::SetTrackSetting {
+            self.command(sfu::SubscriptionCommand::SetSetting {
                 peer: sid,
                 track,
                 setting,

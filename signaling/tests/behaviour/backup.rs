@@ -5,7 +5,7 @@ use protocol::{
         encryption::Type as Encryption, request_response::Reason,
     },
 };
-use sfu::{BackupOf, Command, Event, PublishedTrack, SpatialLayer};
+use sfu::{BackupOf, Command, Event, PublishedTrack, SpatialLayer, TrackCommand};
 use signaling::SessionId;
 
 use crate::meeting::*;
@@ -49,7 +49,9 @@ fn second(track: TrackSid, name: &str, cid: &str) -> AddTrackRequest {
 fn backup(meeting: &Meeting) -> PublishedTrack {
     let published = meeting.shard.commands.iter().rev();
     let mut backups = published.filter_map(|command| match command {
-        Command::Publish { track, .. } => track.backup_of.is_some().then(|| track.clone()),
+        Command::Track(TrackCommand::Publish { track, .. }) => {
+            track.backup_of.is_some().then(|| track.clone())
+        }
         _ => None,
     });
     backups.next().expect("a backup")
@@ -214,7 +216,7 @@ fn encrypted_pictures_sounds_and_pictures_in_one_codec_have_no_backup() {
     for request in [encrypted, sound, same] {
         meeting.ask(alice, Ask::AddTrack(request));
     }
-    let is_backup = |command: &Command| matches!(command, Command::Publish { track, .. } if track.backup_of.is_some());
+    let is_backup = |command: &Command| matches!(command, Command::Track(TrackCommand::Publish { track, .. }) if track.backup_of.is_some());
     assert!(!meeting.shard.commands.iter().any(is_backup));
     for policy in [
         BackupCodecPolicy::PreferRegression,
@@ -250,7 +252,9 @@ fn a_codec_named_as_a_mime_type_is_the_codec() {
         meeting.ask(alice, Ask::AddTrack(request));
         let first = meeting.shard.commands.iter().rev();
         let mut first = first.filter_map(|command| match command {
-            Command::Publish { track, .. } => track.backup_of.is_none().then(|| track.clone()),
+            Command::Track(TrackCommand::Publish { track, .. }) => {
+                track.backup_of.is_none().then(|| track.clone())
+            }
             _ => None,
         });
         assert_eq!(first.next().expect("a track").mime_type, "video/h264");

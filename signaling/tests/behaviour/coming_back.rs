@@ -11,7 +11,7 @@ use protocol::{
     prost::Message,
     token::Grant,
 };
-use sfu::Command;
+use sfu::{Command, DescriptionCommand};
 use signaling::{CloseCause, Config, SessionId};
 
 use crate::meeting::*;
@@ -42,7 +42,12 @@ fn bytes(told: &[Told]) -> usize {
 fn offers(meeting: &Meeting) -> usize {
     let commands = meeting.shard.commands.iter();
     commands
-        .filter(|command| matches!(command, Command::Offer { .. }))
+        .filter(|command| {
+            matches!(
+                command,
+                Command::Description(DescriptionCommand::Offer { .. })
+            )
+        })
         .count()
 }
 
@@ -268,11 +273,8 @@ fn an_offer_that_waits_for_what_is_owed_ends_with_its_connection() {
     meeting.ask(again, Ask::Offer(offer(52, "v=0")));
     meeting.resume("alice", alice);
     meeting.advance(10 * SECOND);
-    assert!(
-        !meeting
-            .shard
-            .commands
-            .iter()
-            .any(|command| matches!(command, Command::Offer { id: 50 | 52, .. }))
-    );
+    assert!(!meeting.shard.commands.iter().any(|command| matches!(
+        command,
+        Command::Description(DescriptionCommand::Offer { id: 50 | 52, .. })
+    )));
 }

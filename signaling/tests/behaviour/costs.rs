@@ -15,7 +15,7 @@ use protocol::{
     },
     prost::Message,
 };
-use sfu::{Command, SpatialLayer};
+use sfu::{Command, SpatialLayer, SubscriptionCommand};
 use signaling::{ApiCall, Config, SessionId};
 
 use crate::meeting::*;
@@ -273,8 +273,8 @@ fn what_waits_keeps_its_order() {
     meeting.advance(Duration::from_secs(10));
     let done = meeting.shard.commands[begun..].iter();
     let done = done.filter_map(|command| match command {
-        Command::Subscribe { .. } => Some(true),
-        Command::Unsubscribe { .. } => Some(false),
+        Command::Subscription(SubscriptionCommand::Subscribe { .. }) => Some(true),
+        Command::Subscription(SubscriptionCommand::Unsubscribe { .. }) => Some(false),
         _ => None,
     });
     assert_eq!(done.collect::<Vec<_>>(), [false, true, false, true]);

@@ -14,7 +14,7 @@ use protocol::{
     },
     signal::Encoding,
 };
-use sfu::{Command, Event, SubscriptionFailure};
+use sfu::{Command, DescriptionCommand, Event, SubscriptionFailure};
 use signaling::SessionId;
 
 use crate::meeting::{Meeting, grant, join_request, offer};
@@ -26,7 +26,9 @@ fn given(meeting: &Meeting, session: SessionId) -> Vec<u32> {
     let sid = meeting.sid(session);
     let commands = meeting.shard.commands.iter();
     let offers = commands.filter_map(|command| match command {
-        Command::Offer { peer, id, .. } if *peer == sid => Some(*id),
+        Command::Description(DescriptionCommand::Offer { peer, id, .. }) if *peer == sid => {
+            Some(*id)
+        }
         _ => None,
     });
     offers.collect()
@@ -110,8 +112,7 @@ fn the_offer_of_a_go_clients_join_waits_until_the_client_has_made_it_valid() {
     let sid = meeting.sid(bot);
     meeting.cut(bot);
     meeting.advance(SECOND);
-    let is_offer =
-        |command: &Command| matches!(command, Command::Offer { peer, .. } if *peer == sid);
+    let is_offer = |command: &Command| matches!(command, Command::Description(DescriptionCommand::Offer { peer, .. }) if *peer == sid);
     assert!(!meeting.shard.commands.iter().any(is_offer));
 }
 

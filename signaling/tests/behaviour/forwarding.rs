@@ -12,7 +12,7 @@ use protocol::{
         participant_info::{KindDetail, State},
     },
 };
-use sfu::{Command, Event, Quality};
+use sfu::{Command, Event, MemberCommand, Quality, RelayCommand, TrackCommand};
 use signaling::{ApiCall, ApiReply, Config, RoomInput, RoomMessage, SessionId};
 
 use crate::meeting::*;
@@ -87,16 +87,18 @@ impl Rooms {
         let mut copies = Vec::new();
         for command in &self.here.shard.commands {
             match command {
-                Command::Relay {
+                Command::Relay(RelayCommand::Start {
                     track,
                     relayed,
                     shard,
                     ..
-                } => {
+                }) => {
                     assert_eq!(*shard, SHARDS[1]);
                     copies.push((*track, *relayed));
                 }
-                Command::StopRelay { relayed } => copies.retain(|(_, known)| known != relayed),
+                Command::Relay(RelayCommand::Stop { relayed }) => {
+                    copies.retain(|(_, known)| known != relayed)
+                }
                 _ => {}
             }
         }
@@ -173,7 +175,7 @@ fn who_is_forwarded_is_in_the_other_room_as_it_is_here() {
             .contains_key(&track.sid.parse().unwrap())
     );
     let added = shard.commands.iter().any(|command| {
-        matches!(command, Command::AddRelayedPeer { peer, source, .. }
+        matches!(command, Command::Member(MemberCommand::AddRelayed { peer, source, .. })
             if *peer == alice_there && *source == SHARDS[0])
     });
     assert!(added);
@@ -246,7 +248,9 @@ fn every_change_is_seen_in_the_other_room() {
         rooms.settle();
         assert_eq!(rooms.alice_there().unwrap().tracks[0].muted, muted);
         let told = rooms.there.shard.commands.last();
-        assert!(matches!(told, Some(Command::SetMuted { muted: m, .. }) if *m == muted));
+        assert!(
+            matches!(told, Some(Command::Track(TrackCommand::SetMuted { muted: m, .. })) if *m == muted)
+        );
     }
     // Who she is, by herself or by a moderator.
     let request = UpdateParticipantRequest {
@@ -512,7 +516,9 @@ fn data_tracks_are_in_the_other_room_too() {
     let relayed = |rooms: &Rooms| {
         let commands = rooms.here.shard.commands.iter().rev();
         let shard = commands.filter_map(|command| match command {
-            Command::RelayData { relayed, shard, .. } => Some((relayed.to_string(), *shard)),
+            Command::Relay(RelayCommand::SetData { relayed, shard, .. }) => {
+                Some((relayed.to_string(), *shard))
+            }
             _ => None,
         });
         shard.take(1).last().unwrap()

@@ -8,7 +8,7 @@ use protocol::{
     signal::Frame,
     turn::TurnServers,
 };
-use sfu::{Command, Event};
+use sfu::{Command, DescriptionCommand, Event, MemberCommand, SubscriptionCommand};
 use signaling::{ApiCall, ApiReply, COMPATIBLE_VERSION, CloseCause, Config};
 
 use crate::meeting::*;
@@ -64,13 +64,10 @@ fn join_is_the_first_message_and_says_what_clients_need() {
 fn a_client_without_an_offer_joins_and_offers_later() {
     let mut meeting = Meeting::new();
     let firefox = meeting.open(grant("firefox"), join_request(""));
-    assert!(
-        meeting
-            .shard
-            .commands
-            .iter()
-            .all(|command| !matches!(command, Command::Offer { .. }))
-    );
+    assert!(meeting.shard.commands.iter().all(|command| !matches!(
+        command,
+        Command::Description(DescriptionCommand::Offer { .. })
+    )));
     meeting.ask(firefox, Ask::Offer(offer(5, "v=0")));
     let heard = &meeting.clients[&firefox].heard;
     assert!(heard.iter().any(
@@ -90,9 +87,13 @@ fn existing_tracks_are_in_the_first_answer() {
         .commands
         .iter()
         .filter_map(|command| match command {
-            Command::AddPeer { peer, .. } if *peer == sid => Some("add"),
-            Command::Subscribe { peer, .. } if *peer == sid => Some("subscribe"),
-            Command::Offer { peer, .. } if *peer == sid => Some("offer"),
+            Command::Member(MemberCommand::Add { peer, .. }) if *peer == sid => Some("add"),
+            Command::Subscription(SubscriptionCommand::Subscribe { peer, .. }) if *peer == sid => {
+                Some("subscribe")
+            }
+            Command::Description(DescriptionCommand::Offer { peer, .. }) if *peer == sid => {
+                Some("offer")
+            }
             _ => None,
         })
         .collect();

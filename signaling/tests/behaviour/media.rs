@@ -5,7 +5,7 @@ use protocol::livekit::{
     UpdateSubscription, UpdateTrackSettings, VideoQuality, leave_request::Action,
     request_response::Reason,
 };
-use sfu::{Command, Event, MediaSections, SpatialLayer, Speaker};
+use sfu::{Command, Event, MediaSections, MemberCommand, SpatialLayer, Speaker, TrackCommand};
 
 use crate::meeting::*;
 
@@ -141,7 +141,8 @@ fn add_track_is_answered_with_what_was_asked() {
         ),
         ("webcam", 640, 320, "camera")
     );
-    let Some(Command::Publish { track, .. }) = meeting.shard.commands.last() else {
+    let Some(Command::Track(TrackCommand::Publish { track, .. })) = meeting.shard.commands.last()
+    else {
         panic!()
     };
     assert_eq!(track.cids, ["cam"]);
@@ -177,7 +178,9 @@ fn the_name_of_a_stream_cannot_break_into_sdp() {
             ..camera(stream)
         };
         meeting.ask(alice, Ask::AddTrack(request));
-        let Some(Command::Publish { track, .. }) = meeting.shard.commands.last() else {
+        let Some(Command::Track(TrackCommand::Publish { track, .. })) =
+            meeting.shard.commands.last()
+        else {
             panic!()
         };
         assert_eq!(track.stream, expected);
@@ -213,7 +216,7 @@ fn publishing_needs_the_permission_for_the_source() {
         .shard
         .commands
         .iter()
-        .filter(|command| matches!(command, Command::Publish { .. }));
+        .filter(|command| matches!(command, Command::Track(TrackCommand::Publish { .. })));
     assert_eq!(publishes.count(), 1);
 }
 
@@ -242,7 +245,9 @@ fn data_permissions_reach_the_shard() {
     let video = agent.video.as_mut().unwrap();
     (video.can_publish_data, video.hidden) = (Some(false), true);
     meeting.open(agent, join_request("v=0"));
-    let Some(Command::AddPeer { permissions, .. }) = meeting.shard.commands.first() else {
+    let Some(Command::Member(MemberCommand::Add { permissions, .. })) =
+        meeting.shard.commands.first()
+    else {
         panic!()
     };
     assert_eq!(
@@ -263,9 +268,9 @@ fn the_engine_knows_whose_companion_somebody_is() {
         let mut grant = grant(identity);
         grant.principal = of.into();
         meeting.open(grant, join_request("v=0"));
-        let Some(Command::AddPeer {
+        let Some(Command::Member(MemberCommand::Add {
             principal: known, ..
-        }) = meeting.shard.commands.first()
+        })) = meeting.shard.commands.first()
         else {
             panic!()
         };
@@ -290,7 +295,9 @@ fn agents_and_recorders_hear_every_voice_and_nobody_else_does() {
         grant.kind = kind.into();
         grant.video.as_mut().unwrap().recorder = recorder;
         meeting.open(grant, join_request("v=0"));
-        let Some(Command::AddPeer { permissions, .. }) = meeting.shard.commands.first() else {
+        let Some(Command::Member(MemberCommand::Add { permissions, .. })) =
+            meeting.shard.commands.first()
+        else {
             panic!()
         };
         assert_eq!(permissions.hears_all, hears_all, "{kind} {recorder}");
@@ -425,7 +432,7 @@ fn a_mute_reaches_the_shard_and_the_others() {
     assert!(updates[0].tracks[0].muted);
     assert!(matches!(
         meeting.shard.commands.last(),
-        Some(Command::SetMuted { muted: true, .. })
+        Some(Command::Track(TrackCommand::SetMuted { muted: true, .. }))
     ));
     // Somebody else's track is not Bob's to unmute.
     let commands = meeting.shard.commands.len();
@@ -447,7 +454,7 @@ fn a_track_that_leaves_the_offer_is_unpublished() {
     let start = meeting.heard(bob);
     meeting.ask(alice, Ask::Offer(offer(3, "v=0")));
     assert!(
-        matches!(meeting.shard.commands.last(), Some(Command::Unpublish { track: gone, .. }) if *gone == track)
+        matches!(meeting.shard.commands.last(), Some(Command::Track(TrackCommand::Unpublish { track: gone, .. })) if *gone == track)
     );
     assert!(updates(meeting.since(bob, start))[0].tracks.is_empty());
     // The same source again is another track.

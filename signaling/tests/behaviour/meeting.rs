@@ -16,7 +16,10 @@ use protocol::{
     signal::{self, Encoding, Frame},
     token::{Grant, VideoGrant},
 };
-use sfu::{Command, Event};
+use sfu::{
+    Command, DataCommand, DescriptionCommand, Event, MemberCommand, RoomCommand,
+    SubscriptionCommand, TrackCommand,
+};
 use signaling::{
     ApiCall, ApiReply, CloseCause, Config, Join, Room, RoomInput, RoomMessage, RoomOutput, Session,
     SessionId, SessionOutput,
@@ -73,7 +76,7 @@ pub struct FakeSubscriber {
 impl FakeShard {
     fn handle(&mut self, command: Command) {
         self.commands.push(command.clone());
-        if let Command::AddRelayedPeer { peer, .. } = command {
+        if let Command::Member(MemberCommand::AddRelayed { peer, .. }) = command {
             let reason = "full".into();
             match (self.full, self.silent) {
                 (true, _) => self
@@ -84,13 +87,14 @@ impl FakeShard {
             }
         }
         match command {
-            Command::AddPeer { peer, .. } | Command::AddRelayedPeer { peer, .. } => {
+            Command::Member(MemberCommand::Add { peer, .. })
+            | Command::Member(MemberCommand::AddRelayed { peer, .. }) => {
                 assert!(
                     self.peers.insert(peer, FakePeer::default()).is_none(),
                     "a sid is used once"
                 );
             }
-            Command::AddSubscriber { peer, primary } => {
+            Command::Member(MemberCommand::AddSecondConnection { peer, primary }) => {
                 let state = self.peers.get_mut(&peer).expect("after the peer");
                 assert!(state.subscriptions.is_empty(), "before its subscriptions");
                 state.subscriber = Some(FakeSubscriber {
@@ -98,8 +102,10 @@ impl FakeShard {
                     ..Default::default()
                 });
             }
-            Command::OfferSubscriber { peer, .. } => self.offer_subscriber(peer),
-            Command::Answer { peer, id, .. } => {
+            Command::Description(DescriptionCommand::OfferSubscriber { peer, .. }) => {
+                self.offer_subscriber(peer)
+            }
+            Command::Description(DescriptionCommand::Answer { peer, id, .. }) => {
                 let state = self.peers.get_mut(&peer).expect("answered by a peer");
                 let subscriber = state.subscriber.as_mut().expect("offered");
                 if !subscriber.waits || id != subscriber.id {
@@ -110,7 +116,7 @@ impl FakeShard {
                     self.offer_subscriber(peer);
                 }
             }
-            Command::RemovePeer { peer } => {
+            Command::Member(MemberCommand::Remove { peer }) => {
                 let gone = self
                     .peers
                     .remove(&peer)
@@ -120,12 +126,13 @@ impl FakeShard {
                 }
                 self.drop_data_tracks(|_, publisher| publisher != peer);
             }
-            Command::Offer {
+            Command::Description(DescriptionCommand::Offer {
                 peer,
                 id,
                 description,
-            } => self.offer(peer, id, &description),
-            Command::Publish { peer, track } | Command::PublishRelayed { peer, track, .. } => {
+            }) => self.offer(peer, id, &description),
+            Command::Track(TrackCommand::Publish { peer, track })
+            | Command::Track(TrackCommand::PublishRelayed { peer, track, .. }) => {
                 let tracks = &mut self
                     .peers
                     .get_mut(&peer)
@@ -136,7 +143,7 @@ impl FakeShard {
                     None => tracks.push(track),
                 }
             }
-            Command::Unpublish { peer, track } => {
+            Command::Track(TrackCommand::Unpublish { peer, track }) => {
                 let tracks = &mut self
                     .peers
                     .get_mut(&peer)
@@ -146,11 +153,11 @@ impl FakeShard {
                 tracks.retain(|t| t.sid != track && !t.backup_of.is_some_and(is_backup));
                 self.drop_track(track);
             }
-            Command::Subscribe {
+            Command::Subscription(SubscriptionCommand::Subscribe {
                 peer,
                 track,
                 setting,
-            } => {
+            }) => {
                 let published = self
                     .peers
                     .values()
@@ -164,7 +171,7 @@ impl FakeShard {
                 );
                 self.negotiate(peer);
             }
-            Command::Unsubscribe { peer, track } => {
+            Command::Subscription(SubscriptionCommand::Unsubscribe { peer, track }) => {
                 let peer_state = self.peers.get_mut(&peer).expect("unsubscribed by a peer");
                 assert!(
                     peer_state.subscriptions.remove(&track).is_some(),
@@ -172,44 +179,44 @@ impl FakeShard {
                 );
                 self.negotiate(peer);
             }
-            Command::SetTrackSetting {
+            Command::Subscription(SubscriptionCommand::SetSetting {
                 peer,
                 track,
                 setting,
-            } => {
+            }) => {
                 let peer = self.peers.get_mut(&peer).expect("set by a peer");
                 *peer
                     .subscriptions
                     .get_mut(&track)
                     .expect("set where subscribed") = setting;
             }
-            Command::PublishData {
+            Command::Data(DataCommand::Publish {
                 peer,
                 track,
                 handle,
-            } => {
+            }) => {
                 let taken = self.data_tracks.insert(track, (peer, handle.get()));
                 assert_eq!(taken, None, "published once");
             }
-            Command::UnpublishData { peer, track } => {
+            Command::Data(DataCommand::Unpublish { peer, track }) => {
                 assert_eq!(self.data_tracks[&track].0, peer, "its own");
                 self.drop_data_tracks(|other, _| other != track);
             }
-            Command::SubscribeData {
+            Command::Data(DataCommand::Subscribe {
                 peer,
                 track,
                 handle,
-            } => {
+            }) => {
                 assert_ne!(self.data_tracks[&track].0, peer, "another's");
                 let data = &mut self.peers.get_mut(&peer).expect("a peer").data;
                 let taken = data.values().any(|other| *other == handle.get());
                 assert!(!taken && data.insert(track, handle.get()).is_none());
             }
-            Command::UnsubscribeData { peer, track } => {
+            Command::Data(DataCommand::Unsubscribe { peer, track }) => {
                 let data = &mut self.peers.get_mut(&peer).expect("a peer").data;
                 data.remove(&track).expect("unsubscribed once");
             }
-            Command::CloseRoom { .. } => self.room_closed = true,
+            Command::Room(RoomCommand::Close { .. }) => self.room_closed = true,
             _ => {}
         }
     }

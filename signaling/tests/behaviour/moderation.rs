@@ -8,7 +8,7 @@ use protocol::{
     prost::Message,
     token::{Grant, VideoGrant},
 };
-use sfu::Command;
+use sfu::{Command, DataCommand};
 use signaling::{ApiCall, ApiReply, CloseCause, Config};
 
 use crate::meeting::*;
@@ -360,12 +360,12 @@ fn data_from_the_server_reaches_whom_it_is_for_and_never_everybody_by_mistake() 
     meeting
         .api(ApiCall::SendData(request(&["bob", "nobody"])))
         .unwrap();
-    let Some(Command::SendData {
+    let Some(Command::Data(DataCommand::Send {
         to,
         payload,
         channel,
         ..
-    }) = meeting.shard.commands.last()
+    })) = meeting.shard.commands.last()
     else {
         panic!()
     };
@@ -389,7 +389,7 @@ fn data_from_the_server_reaches_whom_it_is_for_and_never_everybody_by_mistake() 
     assert_eq!(meeting.shard.commands.len(), commands);
     meeting.api(ApiCall::SendData(request(&[]))).unwrap();
     assert!(
-        matches!(meeting.shard.commands.last(), Some(Command::SendData { to, .. }) if to.is_empty())
+        matches!(meeting.shard.commands.last(), Some(Command::Data(DataCommand::Send { to, .. })) if to.is_empty())
     );
 }
 

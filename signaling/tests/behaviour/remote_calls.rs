@@ -11,7 +11,7 @@ use protocol::{
     },
     prost::Message,
 };
-use sfu::{Command, Event};
+use sfu::{Command, DataCommand, Event};
 use signaling::{ApiCall, ApiReply, SessionId};
 
 use crate::meeting::*;
@@ -36,8 +36,8 @@ fn called() -> (Meeting, SessionId, RpcRequest) {
     let commands = &meeting.shard.commands;
     let [
         ..,
-        Command::AwaitReply { peer },
-        Command::SendData { to, payload, .. },
+        Command::Data(DataCommand::AwaitReply { peer }),
+        Command::Data(DataCommand::Send { to, payload, .. }),
     ] = commands.as_slice()
     else {
         panic!("{commands:?}")

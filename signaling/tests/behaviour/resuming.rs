@@ -281,7 +281,9 @@ fn data_that_a_client_missed_is_asked_for_once_after_a_resume() {
     let replays = |meeting: &Meeting| {
         let commands = meeting.shard.commands.iter();
         let replays = commands.filter_map(|command| match command {
-            sfu::Command::ReplayData { peer, received } => Some((*peer, received.clone())),
+            sfu::Command::Data(sfu::DataCommand::Replay { peer, received }) => {
+                Some((*peer, received.clone()))
+            }
             _ => None,
         });
         replays.collect::<Vec<_>>()

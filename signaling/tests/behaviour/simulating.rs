@@ -9,7 +9,7 @@ use protocol::{
     },
     turn::TurnServers,
 };
-use sfu::{Command, TransportProtocol};
+use sfu::{Command, DescriptionCommand, MemberCommand, TransportProtocol};
 use signaling::{Config, SessionId};
 
 use crate::meeting::*;
@@ -62,11 +62,16 @@ fn restriction(meeting: &Meeting, session: SessionId) -> Option<TransportProtoco
     let sid = meeting.sid(session);
     let mut commands = meeting.shard.commands.iter();
     let before = commands.by_ref().take_while(|command| match command {
-        Command::Offer { peer, .. } | Command::OfferSubscriber { peer, .. } => *peer != sid,
+        Command::Description(DescriptionCommand::Offer { peer, .. })
+        | Command::Description(DescriptionCommand::OfferSubscriber { peer, .. }) => *peer != sid,
         _ => true,
     });
     let said = before.filter_map(|command| match command {
-        Command::RestrictCandidates { peer, protocol } if *peer == sid => Some(*protocol),
+        Command::Description(DescriptionCommand::RestrictCandidates { peer, protocol })
+            if *peer == sid =>
+        {
+            Some(*protocol)
+        }
         _ => None,
     });
     said.last()
@@ -161,7 +166,7 @@ fn a_limit_of_bandwidth_is_handed_to_the_shard_until_it_is_lifted() {
         let sid = meeting.sid(alice);
         let last = meeting.shard.commands.last();
         assert!(
-            matches!(last, Some(Command::LimitBandwidth { peer, limit }) if *peer == sid && *limit == expected)
+            matches!(last, Some(Command::Member(MemberCommand::LimitBandwidth { peer, limit })) if *peer == sid && *limit == expected)
         );
     }
 }

@@ -6,7 +6,7 @@ use protocol::{
     livekit::{DisconnectReason, SessionDescription, leave_request::Action},
     token::{Grant, VideoGrant},
 };
-use sfu::Command;
+use sfu::{Command, DescriptionCommand, MemberCommand, SubscriptionCommand};
 
 use crate::meeting::*;
 
@@ -65,10 +65,20 @@ fn existing_tracks_are_in_the_first_offer() {
         .commands
         .iter()
         .filter_map(|command| match command {
-            Command::AddPeer { peer, .. } if *peer == sid => Some("add"),
-            Command::AddSubscriber { peer, primary } if *peer == sid && *primary => Some("second"),
-            Command::Subscribe { peer, .. } if *peer == sid => Some("subscribe"),
-            Command::OfferSubscriber { peer, .. } if *peer == sid => Some("offer"),
+            Command::Member(MemberCommand::Add { peer, .. }) if *peer == sid => Some("add"),
+            Command::Member(MemberCommand::AddSecondConnection { peer, primary })
+                if *peer == sid && *primary =>
+            {
+                Some("second")
+            }
+            Command::Subscription(SubscriptionCommand::Subscribe { peer, .. }) if *peer == sid => {
+                Some("subscribe")
+            }
+            Command::Description(DescriptionCommand::OfferSubscriber { peer, .. })
+                if *peer == sid =>
+            {
+                Some("offer")
+            }
             _ => None,
         });
     assert_eq!(
@@ -142,7 +152,7 @@ fn a_resume_brings_an_offer_that_restarts_ice() {
     assert_eq!(offers.len(), 1);
     assert_eq!(offers[0].mid_to_track_id["0"], track.to_string());
     let restarts = meeting.shard.commands.iter().filter(
-        |command| matches!(command, Command::OfferSubscriber { restart_ice, .. } if *restart_ice),
+        |command| matches!(command, Command::Description(DescriptionCommand::OfferSubscriber { restart_ice, .. }) if *restart_ice),
     );
     assert_eq!(restarts.count(), 1);
     answer(&mut meeting, again);

@@ -14,7 +14,7 @@ use node::{
 };
 use protocol::RoomSid;
 use rand::Rng;
-use sfu::{Command, Datagram, Destination, SendBatch, TransportProtocol, stats::Stats};
+use sfu::{Datagram, Destination, SendBatch, ShardCommand, TransportProtocol, stats::Stats};
 
 use super::{Outbox, Server};
 
@@ -53,7 +53,7 @@ impl Batch {
 /// A message for a media thread.
 pub enum ToShard {
     Open(RoomSid),
-    Command(Command),
+    Command(ShardCommand),
 }
 
 /// A shard with its addresses and queues.
@@ -261,7 +261,7 @@ impl Server {
         requests.extend(std::iter::from_fn(|| shard.poll_request()));
         for (to, request) in requests {
             if let Some(thread) = self.threads.get_mut(usize::from(to)) {
-                thread.send(ToShard::Command(request));
+                thread.send(ToShard::Command(request.into()));
             }
         }
         let (loss, rng) = &mut self.relay_loss;
