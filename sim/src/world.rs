@@ -314,6 +314,7 @@ impl World {
         for person in 0..self.people.len() {
             self.excuse(person, self.now, self.now + AFTER_RESTART);
         }
+        self.forwards_are_lost();
     }
 
     /// Adds a line to the log.
