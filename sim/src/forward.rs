@@ -62,6 +62,13 @@ impl World {
         self.forward_again(person)
     }
 
+    /// Who was forwarded may be so no longer, and it is known why.
+    pub fn forwards_are_lost(&mut self) {
+        for forward in self.forwards.values_mut() {
+            forward.done = None;
+        }
+    }
+
     /// Forwards everybody again who is to be in another room, if need be: they may have come back as other
     /// participants.
     pub fn forward_all(&mut self) {

@@ -266,10 +266,12 @@ mod tests {
     fn who_does_not_read_loses_its_session_and_comes_back() {
         let stall = vec![(4 * SECOND, Action::StallWire(6 * SECOND))];
         let mut scenario = scenario([0; 3], Profile::GOOD, stall);
-        scenario.pace.mailbox.messages = 4;
-        let mute = |at, person| (Duration::from_millis(at), person, Action::ToggleMute(0));
-        let toggles = (0..12).map(|n| mute(4_200 + n * 300, n as usize % 2));
-        scenario.script.extend(toggles);
+        scenario.pace.mailbox.messages = 8;
+        // The server tells each person what is in its next token.
+        let metadata = |number| Action::Moderate(Moderation::SetMetadata(number));
+        let at = |number: u32| Duration::from_millis(4_200 + u64::from(number) * 300);
+        let updates = (0..12).map(|number| (at(number), 2, metadata(number)));
+        scenario.script.extend(updates);
         scenario.script.sort_by_key(|(at, ..)| *at);
         let outcome = run(scenario);
         assert_eq!(outcome.complaints, Vec::<String>::new());

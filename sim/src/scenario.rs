@@ -275,14 +275,24 @@ impl Scenario {
         let people = self.cast.len();
         if rng.random_bool(0.5) {
             self.pace.mailbox = Bounds {
-                messages: rng.random_range(3..10),
+                messages: rng.random_range(6..12),
                 bytes: 64 * 1024,
             };
             for _ in 0..rng.random_range(1..=3) {
-                let at = Duration::from_millis(rng.random_range(1_000..2_000 + busy));
-                let stall = Duration::from_millis(rng.random_range(200..12_000));
+                let at = rng.random_range(1_000..2_000 + busy);
+                let stall = rng.random_range(200..12_000);
                 let person = rng.random_range(0..people);
-                self.script.push((at, person, Action::StallWire(stall)));
+                let mut then = |at, action| {
+                    let at = Duration::from_millis(at);
+                    self.script.push((at, person, action));
+                };
+                then(at, Action::StallWire(Duration::from_millis(stall)));
+                // An application that is never content gives the person much to read.
+                for _ in 0..rng.random_range(0..20) {
+                    let within = (at + rng.random_range(0..stall)).min(2_000 + busy);
+                    let metadata = Moderation::SetMetadata(rng.random_range(0..1000));
+                    then(within, Action::Moderate(metadata));
+                }
             }
         }
         if rng.random_bool(0.15) {

@@ -38,6 +38,9 @@ const AFTER_CUT: Duration = Duration::from_secs(9);
 /// answer.
 const AFTER_REBIND: Duration = Duration::from_secs(4);
 
+/// The time that media may need after a client reads again.
+const AFTER_STALL: Duration = Duration::from_secs(2);
+
 /// The time that media may need after a shard was lost: clients are told to connect anew.
 const AFTER_RESTART: Duration = Duration::from_secs(9);
 
@@ -286,6 +289,8 @@ impl World {
             Action::StallWire(duration) => {
                 if let Some(wire) = p.wire() {
                     self.server.stall(wire, now + duration);
+                    // What is new meanwhile is heard after it.
+                    self.excuse(person, now, now + duration + AFTER_STALL);
                 }
             }
             Action::RestartShard(shard) => self.restart_shard(shard),
@@ -309,6 +314,7 @@ impl World {
         for person in 0..self.people.len() {
             self.excuse(person, self.now, self.now + AFTER_RESTART);
         }
+        self.forwards_are_lost();
     }
 
     /// Adds a line to the log.

@@ -118,7 +118,7 @@ proptest! {
     /// counted to whom they belong.
     #[test]
     fn two_tenants_never_see_each_others_rooms(steps in prop::collection::vec(step(), 0..60)) {
-        let limits = Limits { all: 6, per_key: 3 };
+        let limits = Limits { all: 100, per_key: 3 };
         let mut directory = Directory::new(3, limits, true);
         let mut open: BTreeMap<(u8, u8), u64> = BTreeMap::new();
         let key_of = |(tenant, name): (u8, u8)| key(&tenant.to_string(), &name.to_string());

@@ -164,7 +164,7 @@ impl Server {
             Output::Commands(commands) => {
                 let thread = &mut self.threads[self.rooms[&sid].shard];
                 for command in commands {
-                    thread.send(ToShard::Command(command));
+                    thread.send(ToShard::Command(Box::new(command)));
                 }
             }
             Output::ToRoom { room, input } => {

@@ -53,7 +53,7 @@ impl Batch {
 /// A message for a media thread.
 pub enum ToShard {
     Open(RoomSid),
-    Command(ShardCommand),
+    Command(Box<ShardCommand>),
 }
 
 /// A shard with its addresses and queues.
@@ -214,7 +214,7 @@ impl Server {
             |message, _| {
                 match message {
                     ToShard::Open(room) => shard.open(room, room),
-                    ToShard::Command(command) => shard.handle_command(command, now, &mut batch),
+                    ToShard::Command(command) => shard.handle_command(*command, now, &mut batch),
                 }
                 if !longest.is_zero() {
                     spent.set(spent.get() + longest.mul_f64(turns.random()));
@@ -261,7 +261,7 @@ impl Server {
         requests.extend(std::iter::from_fn(|| shard.poll_request()));
         for (to, request) in requests {
             if let Some(thread) = self.threads.get_mut(usize::from(to)) {
-                thread.send(ToShard::Command(request.into()));
+                thread.send(ToShard::Command(Box::new(request.into())));
             }
         }
         let (loss, rng) = &mut self.relay_loss;
