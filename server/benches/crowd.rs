@@ -123,8 +123,12 @@ impl Crowd {
                     told.1 += response.binary().len();
                 }
                 // Everybody is connected at once.
-                RoomOutput::ToMedia(Command::AddPeer { peer, .. }) => {
-                    let connected = RoomInput::Media(Event::Connected { peer });
+                RoomOutput::ToMedia {
+                    leg,
+                    command: Command::AddPeer { peer, .. },
+                } => {
+                    let event = Event::Connected { peer };
+                    let connected = RoomInput::Media { leg, event };
                     self.room.handle(connected, self.now);
                 }
                 _ => {}

@@ -10,7 +10,7 @@ use protocol::{
     },
 };
 
-use crate::{clock::seconds, farewell::Farewell, participant::Participant, room::Room};
+use crate::{api::Leg, clock::seconds, farewell::Farewell, participant::Participant, room::Room};
 
 impl Room {
     /// Offers all subscriptions to a participant that receives on a second PeerConnection.
@@ -33,7 +33,7 @@ impl Room {
         self.join_is_settled(sid, now);
     }
 
-    pub(crate) fn media_event(&mut self, event: sfu::Event, now: Instant) {
+    pub(crate) fn media_event(&mut self, leg: Leg, event: sfu::Event, now: Instant) {
         use sfu::Event;
         match event {
             Event::Answer {
@@ -106,7 +106,7 @@ impl Room {
             Event::OtherCodec { .. } | Event::Unbound { .. } | Event::Undelivered { .. } => {}
             Event::SpeakersChanged { room, speakers } => {
                 if room == self.sid {
-                    self.speakers_changed(&speakers);
+                    self.speakers_changed(leg, &speakers);
                 }
             }
         }

@@ -1,6 +1,6 @@
 //! State that everybody hears of everybody: speakers and quality. For changes of participants see `announce`.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::time::Instant;
 
 use protocol::{
     ParticipantSid,
@@ -10,7 +10,12 @@ use protocol::{
     },
 };
 
-use crate::{api::Response, participant::Participant, room::Room, speakers::speakers_message};
+use crate::{
+    api::{Leg, Response},
+    participant::Participant,
+    room::Room,
+    speakers::speakers_message,
+};
 
 impl Room {
     /// The room as clients and the API see it.
@@ -90,9 +95,9 @@ impl Room {
         self.forward_changes(sid);
     }
 
-    /// Takes the list of all speakers from the shard; clients are told the differences.
-    pub(crate) fn speakers_changed(&mut self, speakers: &[sfu::Speaker]) {
-        let mut levels: BTreeMap<_, _> = speakers
+    /// Takes the list of all speakers of one leg; clients are told the differences of all.
+    pub(crate) fn speakers_changed(&mut self, leg: Leg, speakers: &[sfu::Speaker]) {
+        let levels = speakers
             .iter()
             .filter(|speaker| {
                 self.participants
@@ -101,9 +106,7 @@ impl Room {
             })
             .map(|speaker| (speaker.peer, speaker.level))
             .collect();
-        for &sid in self.speakers.simulated.keys() {
-            levels.insert(sid, 1.0);
-        }
+        let levels = self.speakers.merged_with(leg, levels);
         let before = std::mem::replace(&mut self.speakers.levels, levels);
         let changed = self
             .speakers
