@@ -273,15 +273,17 @@ fn drain(sessions: &mut [Session; 2], room: &mut Room, now: Instant) {
                 RoomOutput::ToSession { session, message } => {
                     sessions[session.0 as usize].handle_message(message, now);
                 }
-                RoomOutput::ToMedia(sfu::Command::Member(sfu::MemberCommand::Add {
-                    peer, ..
-                })) => {
-                    room.handle(RoomInput::Media(sfu::Event::Connected { peer }), now);
+                RoomOutput::ToMedia {
+                    leg,
+                    command: sfu::Command::Member(sfu::MemberCommand::Add { peer, .. }),
+                } => {
+                    let event = sfu::Event::Connected { peer };
+                    room.handle(RoomInput::Media { leg, event }, now);
                 }
-                RoomOutput::ToMedia(sfu::Command::Track(sfu::TrackCommand::Publish {
-                    peer,
-                    track,
-                })) => {
+                RoomOutput::ToMedia {
+                    leg,
+                    command: sfu::Command::Track(sfu::TrackCommand::Publish { peer, track }),
+                } => {
                     let bound = sfu::Event::TrackBound {
                         peer,
                         track: track.sid,
@@ -292,7 +294,7 @@ fn drain(sessions: &mut [Session; 2], room: &mut Room, now: Instant) {
                         },
                         layers: Vec::new(),
                     };
-                    room.handle(RoomInput::Media(bound), now);
+                    room.handle(RoomInput::Media { leg, event: bound }, now);
                 }
                 _ => {}
             }

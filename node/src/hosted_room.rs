@@ -10,7 +10,7 @@ use protocol::{ParticipantIdentity, RoomName, RoomSid, error::Error, livekit};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sfu::{Event, Negotiator, RoomCommand, ShardCommand, negotiator};
 use signaling::{
-    ApiReply, CloseCause, Config, Join, Revocations, Room, RoomInput, RoomMessage, RoomNews,
+    ApiReply, CloseCause, Config, Join, Leg, Revocations, Room, RoomInput, RoomMessage, RoomNews,
     RoomOutput, SessionId, SessionMessage,
 };
 
@@ -172,7 +172,8 @@ impl<L: Line> HostedRoom<L> {
             match self.negotiator.poll() {
                 Some(negotiator::Output::Command(command)) => self.commands.push(command),
                 Some(negotiator::Output::Event(event)) => {
-                    self.room.handle(RoomInput::Media(event), now);
+                    let leg = Leg::HOME;
+                    self.room.handle(RoomInput::Media { leg, event }, now);
                 }
                 None if self.commands.is_empty() => return None,
                 None => return Some(Output::Commands(std::mem::take(&mut self.commands))),
@@ -199,7 +200,10 @@ impl<L: Line> HostedRoom<L> {
     fn route(&mut self, output: RoomOutput, now: Instant) -> Option<Output<L>> {
         match output {
             RoomOutput::ToSession { session, message } => self.deliver(session, message, now),
-            RoomOutput::ToMedia(command) => self.negotiator.handle_command(command),
+            RoomOutput::ToMedia { leg, command } => {
+                debug_assert_eq!(leg, Leg::HOME);
+                self.negotiator.handle_command(command);
+            }
             RoomOutput::ToRoom { room, message } => return Some(self.tell_room(room, message)),
             RoomOutput::ApiReply { id, reply } => return Some(Output::ApiReply { id, reply }),
             RoomOutput::Webhook(event) => return Some(Output::Webhook(event)),

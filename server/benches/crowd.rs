@@ -156,8 +156,12 @@ impl Crowd {
                     told.1 += response.binary().len();
                 }
                 // Everybody is connected at once.
-                RoomOutput::ToMedia(Command::Member(MemberCommand::Add { peer, .. })) => {
-                    let connected = RoomInput::Media(Event::Connected { peer });
+                RoomOutput::ToMedia {
+                    leg,
+                    command: Command::Member(MemberCommand::Add { peer, .. }),
+                } => {
+                    let event = Event::Connected { peer };
+                    let connected = RoomInput::Media { leg, event };
                     self.room.handle(connected, self.now);
                 }
                 _ => {}

@@ -36,6 +36,16 @@ use crate::{forwarded_participant::ForwardedParticipant, room_news::RoomNews};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SessionId(pub u64);
 
+/// A part of a room's media that is on one shard. What several legs say of the same thing are partial results, which the
+/// room merges.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Leg(pub u16);
+
+impl Leg {
+    /// The only leg of a room today.
+    pub const HOME: Self = Self(0);
+}
+
 /// Clients send a ping this often, seconds.
 pub const PING_INTERVAL_SECONDS: u32 = 3;
 
@@ -403,8 +413,13 @@ pub enum RoomInput {
         /// The cause.
         cause: CloseCause,
     },
-    /// An event of the shard that holds the room's media.
-    Media(sfu::Event),
+    /// An event of the shard that holds a part of the room's media.
+    Media {
+        /// The part.
+        leg: Leg,
+        /// The event.
+        event: sfu::Event,
+    },
     /// A message of another room, in the order of its [`RoomOutput::ToRoom`].
     FromRoom {
         /// The other room.
@@ -470,8 +485,13 @@ pub enum RoomOutput {
         /// The message.
         message: SessionMessage,
     },
-    /// A command for the shard.
-    ToMedia(sfu::Command),
+    /// A command for the shard that holds a part of the room's media.
+    ToMedia {
+        /// The part.
+        leg: Leg,
+        /// The command.
+        command: sfu::Command,
+    },
     /// A message for another room: [`RoomInput::FromRoom`] there, or [`RoomInput::RoomGone`] here.
     ToRoom {
         /// The other room.

@@ -46,7 +46,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 
 use crate::{
     announcements::News,
-    api::{ApiCall, Config, Join, Response, RoomInput, RoomOutput, SessionId, SessionMessage},
+    api::{ApiCall, Config, Join, Leg, Response, RoomInput, RoomOutput, SessionId, SessionMessage},
     budget::Ledger,
     clock::{Clock, earliest, seconds},
     deadlines::{Deadline, Deadlines},
@@ -205,7 +205,7 @@ impl Room {
                 }
             }
             RoomInput::SessionGone { session, cause } => self.session_gone(session, cause, now),
-            RoomInput::Media(event) => self.media_event(event, now),
+            RoomInput::Media { leg, event } => self.media_event(leg, event, now),
             RoomInput::Api {
                 id,
                 call: ApiCall::PerformRpc(request),
@@ -337,7 +337,8 @@ impl Room {
     }
 
     pub(crate) fn command(&mut self, command: impl Into<sfu::Command>) {
-        self.outputs.push_back(RoomOutput::ToMedia(command.into()));
+        let (leg, command) = (Leg::HOME, command.into());
+        self.outputs.push_back(RoomOutput::ToMedia { leg, command });
     }
 
     pub(crate) fn tell(&mut self, session: SessionId, message: SessionMessage) {
@@ -419,6 +420,11 @@ mod tests {
     use livekit::{AddTrackRequest, ConnectionSettings, JoinRequest, TrackType};
     use protocol::token::Grant;
 
+    fn media(event: sfu::Event) -> RoomInput {
+        let leg = Leg::HOME;
+        RoomInput::Media { leg, event }
+    }
+
     fn join(room: &mut Room, session: u64, identity: &str, now: Instant) -> ParticipantSid {
         let settings = ConnectionSettings {
             auto_subscribe: true,
@@ -440,7 +446,7 @@ mod tests {
         };
         room.handle(RoomInput::Join(Box::new(join)), now);
         let peer = room.sessions[&SessionId(session)];
-        room.handle(RoomInput::Media(sfu::Event::Connected { peer }), now);
+        room.handle(media(sfu::Event::Connected { peer }), now);
         peer
     }
 
@@ -477,13 +483,13 @@ mod tests {
                 codec,
                 layers: Vec::new(),
             };
-            room.handle(RoomInput::Media(bound), now);
+            room.handle(media(bound), now);
             // Received once it is announced.
             now += Duration::from_millis(100);
             room.handle_timeout(now);
             let speakers = vec![sfu::Speaker { peer, level: 1.0 }];
             room.handle(
-                RoomInput::Media(sfu::Event::SpeakersChanged {
+                media(sfu::Event::SpeakersChanged {
                     room: room.sid,
                     speakers,
                 }),
@@ -532,10 +538,10 @@ mod tests {
             let mut room = Room::new(name, Some(&settings), config, seed, Duration::ZERO, now);
             (0..2).for_each(|session| _ = join(&mut room, session, &session.to_string(), now));
             let limit = |output: &RoomOutput| match output {
-                RoomOutput::ToMedia(sfu::Command::Room(sfu::RoomCommand::SetAudioTopN {
-                    limit,
+                RoomOutput::ToMedia {
+                    command: sfu::Command::Room(sfu::RoomCommand::SetAudioTopN { limit, .. }),
                     ..
-                })) => Some(*limit),
+                } => Some(*limit),
                 _ => None,
             };
             let limits: Vec<_> = room.outputs.iter().filter_map(limit).collect();

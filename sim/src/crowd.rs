@@ -24,7 +24,7 @@ use protocol::{
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sfu::{Command, Event, MemberCommand, SubscriptionCommand, TrackCommand};
 use signaling::{
-    CloseCause, Config, Join, Room, RoomInput, RoomOutput, Session, SessionId, SessionOutput,
+    CloseCause, Config, Join, Leg, Room, RoomInput, RoomOutput, Session, SessionId, SessionOutput,
 };
 
 const UNIX: Duration = Duration::from_secs(1_800_000_000);
@@ -211,7 +211,10 @@ impl Crowd {
             Due::Read(index) => _ = self.mail.insert(index),
             Due::Connected(peer) => {
                 let connected = Event::Connected { peer };
-                self.inputs.push_back(RoomInput::Media(connected));
+                self.inputs.push_back(RoomInput::Media {
+                    leg: Leg::HOME,
+                    event: connected,
+                });
             }
             Due::Speak => {
                 let loud = self.tracks.iter().map(|(peer, _)| *peer);
@@ -224,7 +227,10 @@ impl Crowd {
                     room: self.room.sid(),
                     speakers: speakers.collect(),
                 };
-                self.inputs.push_back(RoomInput::Media(event));
+                self.inputs.push_back(RoomInput::Media {
+                    leg: Leg::HOME,
+                    event,
+                });
             }
         }
     }
@@ -333,7 +339,7 @@ impl Crowd {
                     self.due.insert((at, Due::Resume(index)));
                 }
             }
-            RoomOutput::ToMedia(command) => self.command(command),
+            RoomOutput::ToMedia { command, .. } => self.command(command),
             _ => {}
         }
     }
@@ -368,7 +374,10 @@ impl Crowd {
                     },
                     layers: Vec::new(),
                 };
-                self.inputs.push_back(RoomInput::Media(bound));
+                self.inputs.push_back(RoomInput::Media {
+                    leg: Leg::HOME,
+                    event: bound,
+                });
             }
             _ => {}
         }

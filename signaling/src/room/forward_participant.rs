@@ -12,7 +12,7 @@ use protocol::{
 };
 
 use crate::{
-    api::{ApiReply, RoomMessage, RoomOutput},
+    api::{ApiReply, Leg, RoomMessage, RoomOutput},
     forwarded_participant::ForwardedParticipant,
     forwarding::Forward,
     participant::Participant,
@@ -96,7 +96,9 @@ impl Room {
         for forward in forwards.iter_mut().filter(|forward| which(forward)) {
             let commands =
                 forward.update_tracks(sid, &participant.tracks, &participant.data.published, rng);
-            outputs.extend(commands.into_iter().map(RoomOutput::ToMedia));
+            let leg = Leg::HOME;
+            let to_media = |command| RoomOutput::ToMedia { leg, command };
+            outputs.extend(commands.into_iter().map(to_media));
             outputs.push_back(RoomOutput::ToRoom {
                 room: forward.room(),
                 message: message(Box::new(describe(participant, forward))),

@@ -11,7 +11,8 @@ use protocol::{
 };
 
 use crate::{
-    clock::seconds, deadlines::Deadline, farewell::Farewell, participant::Participant, room::Room,
+    api::Leg, clock::seconds, deadlines::Deadline, farewell::Farewell, participant::Participant,
+    room::Room,
 };
 
 impl Room {
@@ -35,7 +36,7 @@ impl Room {
         self.join_is_settled(sid, now);
     }
 
-    pub(crate) fn media_event(&mut self, event: sfu::Event, now: Instant) {
+    pub(crate) fn media_event(&mut self, leg: Leg, event: sfu::Event, now: Instant) {
         use sfu::Event;
         match event {
             Event::Answer {
@@ -108,7 +109,7 @@ impl Room {
             Event::OtherCodec { .. } | Event::Unbound { .. } | Event::Undelivered { .. } => {}
             Event::SpeakersChanged { room, speakers } => {
                 if room == self.sid {
-                    self.speakers_changed(&speakers);
+                    self.speakers_changed(leg, &speakers);
                 }
             }
         }

@@ -14,7 +14,7 @@ use protocol::{
 };
 
 use crate::{
-    api::Response,
+    api::{Leg, Response},
     participant::Participant,
     people::{People, Standing},
     room::Room,
@@ -107,9 +107,9 @@ impl Room {
         self.forward_changes(sid);
     }
 
-    /// Takes the list of all speakers from the shard; clients are told the differences.
-    pub(crate) fn speakers_changed(&mut self, speakers: &[sfu::Speaker]) {
-        let mut levels: BTreeMap<_, _> = speakers
+    /// Takes the list of all speakers of one leg; clients are told the differences of all.
+    pub(crate) fn speakers_changed(&mut self, leg: Leg, speakers: &[sfu::Speaker]) {
+        let levels = speakers
             .iter()
             .filter(|speaker| {
                 self.participants
@@ -118,9 +118,7 @@ impl Room {
             })
             .map(|speaker| (speaker.peer, speaker.level))
             .collect();
-        for &sid in self.speakers.simulated.keys() {
-            levels.insert(sid, 1.0);
-        }
+        let levels = self.speakers.merged_with(leg, levels);
         let before = std::mem::replace(&mut self.speakers.levels, levels);
         let changed = self
             .speakers

@@ -21,8 +21,8 @@ use sfu::{
     SubscriptionCommand, TrackCommand,
 };
 use signaling::{
-    ApiCall, ApiReply, CloseCause, Config, Join, Room, RoomInput, RoomMessage, RoomOutput, Session,
-    SessionId, SessionOutput,
+    ApiCall, ApiReply, CloseCause, Config, Join, Leg, Room, RoomInput, RoomMessage, RoomOutput,
+    Session, SessionId, SessionOutput,
 };
 
 pub use protocol::livekit::{
@@ -530,7 +530,8 @@ impl Meeting {
     }
 
     pub fn media(&mut self, event: Event) {
-        self.room.handle(RoomInput::Media(event), self.now);
+        let leg = Leg::HOME;
+        self.room.handle(RoomInput::Media { leg, event }, self.now);
         self.settle();
     }
 
@@ -620,7 +621,8 @@ impl Meeting {
             }
             if let Some(event) = self.shard.events.pop_front() {
                 idle = false;
-                self.room.handle(RoomInput::Media(event), self.now);
+                let leg = Leg::HOME;
+                self.room.handle(RoomInput::Media { leg, event }, self.now);
             }
             if idle {
                 return;
@@ -658,7 +660,7 @@ impl Meeting {
                     .session
                     .handle_message(message, self.now);
             }
-            RoomOutput::ToMedia(command) => self.shard.handle(command),
+            RoomOutput::ToMedia { command, .. } => self.shard.handle(command),
             RoomOutput::ApiReply { id: 9, reply } => self.api_reply = Some(reply),
             RoomOutput::ApiReply { .. } => panic!("another call's id"),
             RoomOutput::Webhook(event) => self.events.push(*event),
