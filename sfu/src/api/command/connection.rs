@@ -2,7 +2,7 @@
 
 use protocol::{ParticipantSid, TrackSid};
 
-use crate::api::{Bound, IceCredentials, ReceiveSection, RemoteParameters, Target};
+use crate::api::parameters::{Bound, IceCredentials, ReceiveSection, RemoteParameters, Target};
 
 /// A command about what a client has agreed on with us.
 #[derive(Debug, Clone)]

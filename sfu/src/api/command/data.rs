@@ -2,7 +2,7 @@
 
 use protocol::{DataTrackSid, ParticipantSid, RoomSid};
 
-use crate::{api::DataChannel, data_track::Handle as DataTrackHandle};
+use crate::{api::track::DataChannel, data_track::Handle as DataTrackHandle};
 
 /// A command about data packets and data tracks.
 #[derive(Debug, Clone)]

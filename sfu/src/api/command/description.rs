@@ -3,7 +3,7 @@
 use protocol::ParticipantSid;
 
 use crate::{
-    api::TransportProtocol,
+    api::datagram::TransportProtocol,
     sdp::{SdpError, SessionDescription},
 };
 

@@ -2,7 +2,7 @@
 
 use protocol::{ParticipantSid, TrackSid};
 
-use crate::api::SpatialLayer;
+use crate::api::track::SpatialLayer;
 
 /// A command about copies of a member's packets for a room of another shard (or of this one).
 #[derive(Debug, Clone)]

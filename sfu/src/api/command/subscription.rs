@@ -2,7 +2,7 @@
 
 use protocol::{ParticipantSid, TrackSid};
 
-use crate::api::{SendStream, TrackSetting};
+use crate::api::{parameters::SendStream, track::TrackSetting};
 
 /// A command about a subscription, as a room says it.
 #[derive(Debug, Clone)]

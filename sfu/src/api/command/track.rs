@@ -2,7 +2,7 @@
 
 use protocol::{ParticipantSid, TrackSid};
 
-use crate::api::{PublishedTrack, TrackCodec};
+use crate::api::track::{PublishedTrack, TrackCodec};
 
 /// A command about a published track.
 #[derive(Debug, Clone)]
