@@ -538,7 +538,7 @@ fn what_is_no_sensible_request_is_refused_in_a_sentence() {
     for nothing in [
         "/api/",
         "/api/v1/rooms/",
-        "/api/v1/rooms/x",
+        "/api/v1/rooms/x/y",
         "/api/v2/config",
         "/api/v1/config/x",
     ] {
