@@ -196,13 +196,15 @@ fn is_word(c: char) -> bool {
     c.is_alphanumeric() || c == '_'
 }
 
-/// Whether `word` stands in the line on its own: `is::` in `use is::Ice` but not in `this::x` or `crate::is::x`.
+/// Whether `word` stands in the line on its own: `is::` in `use is::Ice` but not in `this::x` or `crate::is::x`. A type
+/// (`Shard::new`) may have a path before it.
 fn contains_word(line: &str, word: &str) -> bool {
+    let is_type = word.starts_with(char::is_uppercase);
     line.match_indices(word).any(|(at, _)| {
         let before = line[..at].chars().next_back();
         let after = line[at + word.len()..].chars().next();
         let open = |c: Option<char>| !c.is_some_and(is_word);
-        open(before) && before != Some(':') && (word.ends_with(':') || open(after))
+        open(before) && (is_type || before != Some(':')) && (word.ends_with(':') || open(after))
     })
 }
 
