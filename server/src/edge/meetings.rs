@@ -151,8 +151,8 @@ async fn start(edge: &Edge, request: Request) -> Response {
 
 /// Tells how many people are in a meeting, to whoever could enter it.
 async fn inside(edge: &Edge, slug: &str, request: Request) -> Response {
-    if let Err(response) = ours(request.headers()) {
-        return response;
+    if let Some(refusal) = of_another_site(request.headers()) {
+        return refusal;
     }
     let guest = cookies(request.headers()).find_map(Guest::read);
     let address = client_address(edge, &request);
@@ -250,19 +250,18 @@ async fn enter(edge: &Edge, slug: &str, request: Request) -> Response {
     ([(header::SET_COOKIE, cookie)], admitted).into_response()
 }
 
-/// Checks that no page of another site asks: it would have a browser reveal its user.
-fn ours(headers: &HeaderMap) -> Result<(), Response> {
-    if !is_of_another_site(headers) {
-        return Ok(());
-    }
+/// Refuses a request of another site's page: it would have a browser reveal its user.
+fn of_another_site(headers: &HeaderMap) -> Option<Response> {
     let sentence = "pages of other sites may not ask this";
-    Err(refuse(StatusCode::FORBIDDEN, "cross-site", sentence))
+    is_of_another_site(headers).then(|| refuse(StatusCode::FORBIDDEN, "cross-site", sentence))
 }
 
 /// Reads the body; `None` where it is empty. Only our own pages may ask.
 async fn read<T: for<'de> Deserialize<'de>>(request: Request) -> Result<Option<T>, Response> {
     let (parts, body) = request.into_parts();
-    ours(&parts.headers)?;
+    if let Some(refusal) = of_another_site(&parts.headers) {
+        return Err(refusal);
+    }
     let body = body::read(body, MAX_BODY, body::PATIENCE).await;
     let body = body.map_err(|(status, sentence)| refuse(status, "malformed", sentence))?;
     if body.trim_ascii().is_empty() {
