@@ -15,6 +15,7 @@
 mod allocator;
 mod api;
 mod av1;
+mod backlog;
 mod bwe;
 mod codec;
 mod connection;

@@ -3,6 +3,7 @@
 use protocol::{ParticipantIdentity, RoomSid};
 
 use crate::{
+    backlog::Broadcasts,
     data_track::DataTracks,
     keys::{MemberKey, UpTrackKey},
     loudest::Loudest,
@@ -25,6 +26,8 @@ pub struct Router {
     pub replay: ReplayBuffer,
     /// The senders that wait for slow readers of those packets.
     pub slow_readers: SlowReaders,
+    /// Data packets that have not gone to all their receivers yet.
+    pub broadcasts: Broadcasts,
     /// Data tracks and their subscribers.
     pub data_tracks: DataTracks<MemberKey>,
     /// The voices that are forwarded.
@@ -41,6 +44,7 @@ impl Router {
             speakers: Speakers::new(),
             replay: ReplayBuffer::default(),
             slow_readers: SlowReaders::default(),
+            broadcasts: Broadcasts::default(),
             data_tracks: DataTracks::default(),
             loudest: Loudest::new(audio_top_n),
         }

@@ -3,8 +3,9 @@
 //! (participants with two PeerConnections), `ingress` (packets in), `forward` (packets out), `feedback` (RTCP),
 //! `congestion` (the networks of subscribers), `delivery` (media that does not arrive), `quality` (of connections),
 //! `dynacast` (wishes for layers), `loudest` (voices of large rooms), `backup` (pictures in two codecs), `data` (data
-//! packets), `slow_readers` (receivers that data waits for), `relay` and `relayed` (packets to and from other shards).
+//! packets), `backlog` (work that concerns many), `slow_readers` (receivers that data waits for), `relay` and `relayed` (packets to and from other shards).
 
+mod backlog;
 mod backup;
 mod congestion;
 mod control;
@@ -35,6 +36,7 @@ use slotmap::SlotMap;
 
 use crate::{
     api::{Config, Datagram, DisconnectReason, Event, Reason, SendBatch, ShardCommand},
+    backlog::Backlog,
     connection::Connection,
     demux::{DatagramKind, Demux, classify},
     down_track::DownTrack,
@@ -86,6 +88,8 @@ pub struct Shard {
     /// SSRC of our own RTCP.
     pub(crate) rtcp_ssrc: u32,
     next_feedback: Option<Instant>,
+    /// Work that concerns many, of which each turn does a share.
+    pub(crate) backlog: Backlog,
     /// Subscribers whose packets wait for the network. `next_pace`: when they are looked at.
     pub(crate) paced: Vec<ConnectionKey>,
     pub(crate) next_pace: Option<Instant>,
@@ -118,6 +122,7 @@ impl Shard {
             rtcp_ssrc: rand::Rng::random(&mut rng),
             rng,
             next_feedback: None,
+            backlog: Backlog::default(),
             paced: Vec::new(),
             next_pace: None,
         }
@@ -209,6 +214,9 @@ impl Shard {
         if self.next_pace.is_some_and(|due| now >= due) {
             self.release(now, out);
         }
+        if self.backlog.due().is_some_and(|due| now >= due) {
+            self.work_off(now, out);
+        }
         self.flush(now, out);
     }
 
@@ -217,7 +225,8 @@ impl Shard {
         let transport = self.timers.next().map(|at| (at, Reason::Transport));
         let feedback = self.next_feedback.map(|at| (at, Reason::Feedback));
         let pace = self.next_pace.map(|at| (at, Reason::Pacing));
-        [transport, feedback, pace]
+        let backlog = self.backlog.due().map(|at| (at, Reason::Backlog));
+        [transport, feedback, pace, backlog]
             .into_iter()
             .flatten()
             .min_by_key(|(at, _)| *at)
@@ -487,7 +496,7 @@ mod tests {
         shard.members[shard.sids[&peer]].sends.unwrap()
     }
 
-    fn add(room: RoomSid, peer: ParticipantSid) -> MemberCommand {
+    pub(super) fn add(room: RoomSid, peer: ParticipantSid) -> MemberCommand {
         MemberCommand::Add {
             room,
             peer,

@@ -26,6 +26,12 @@ impl WaitingData {
         (packets, full_since)
     }
 
+    /// Number of packets that wait.
+    #[cfg(test)]
+    pub fn len(&self) -> usize {
+        self.packets.len()
+    }
+
     /// Keeps a packet; false when there is no room for it.
     pub fn push(&mut self, packet: &[u8], now: Instant) -> bool {
         let fits = self.bytes + packet.len() <= MAX_WAITING && self.packets.len() < 256;

@@ -294,4 +294,6 @@ pub enum Reason {
     Feedback,
     /// Packets that waited for a subscriber's network are due.
     Pacing,
+    /// There is more to do of work that concerns many.
+    Backlog,
 }

@@ -154,14 +154,6 @@ impl Shard {
         }
     }
 
-    fn close_room(&mut self, room: RoomSid, now: Instant, out: &mut impl SendBatch) {
-        let router = self.rooms.get(&room).and_then(|key| self.routers.get(*key));
-        let members = router.map(|router| router.members.clone());
-        for member in members.unwrap_or_default() {
-            self.remove_member(member, now, out);
-        }
-    }
-
     pub(super) fn member(&self, sid: ParticipantSid) -> Option<&Member> {
         self.members.get(*self.sids.get(&sid)?)
     }
@@ -247,7 +239,7 @@ impl Shard {
         key
     }
 
-    fn remove_member(&mut self, key: MemberKey, now: Instant, out: &mut impl SendBatch) {
+    pub(super) fn remove_member(&mut self, key: MemberKey, now: Instant, out: &mut impl SendBatch) {
         let Some(m) = self.members.get_mut(key) else {
             return;
         };

@@ -71,7 +71,7 @@ impl Shard {
                 to,
                 channel,
                 payload,
-            } => self.send_data(room, &to, channel, &payload, now, out),
+            } => self.send_data(room, &to, channel, payload, now, out),
             DataCommand::Replay { peer, received } => self.replay_data(peer, &received, now, out),
             DataCommand::AwaitReply { peer } => {
                 if let Some(m) = self.member_mut(peer) {
@@ -119,7 +119,7 @@ impl Shard {
         room: RoomSid,
         to: &[ParticipantSid],
         channel: DataChannel,
-        payload: &[u8],
+        payload: Vec<u8>,
         now: Instant,
         out: &mut impl SendBatch,
     ) {
@@ -127,18 +127,19 @@ impl Shard {
         if payload.len() > MAX_MESSAGE_SIZE as usize {
             return self.stats.drop(DropReason::Data);
         }
-        let Some(router) = self.rooms.get(&room).and_then(|key| self.routers.get(*key)) else {
+        let Some(key) = self.rooms.get(&room).copied() else {
             return;
         };
-        for member in router.members.clone() {
-            if self
-                .members
-                .get(member)
-                .is_some_and(|m| to.is_empty() || to.contains(&m.sid))
-            {
-                self.deliver(member, channel, payload, now, out);
-            }
-        }
+        let Some(router) = self.routers.get(key) else {
+            return;
+        };
+        let is_for = |member: &MemberKey| {
+            let m = self.members.get(*member);
+            m.is_some_and(|m| to.is_empty() || to.contains(&m.sid))
+        };
+        let members = router.members.iter().copied().filter(is_for);
+        let receivers: Vec<_> = members.map(|member| (member, None)).collect();
+        self.broadcast(key, channel, payload, receivers, now, out);
     }
 
     /// [`DataCommand::Replay`]. Where the channel is not open yet, every packet for it waits already.
@@ -300,9 +301,8 @@ impl Shard {
         if is_reliable && let Some(router) = self.routers.get_mut(router) {
             router.replay.keep(from, view.sequence, &stamped, now);
         }
-        for member in receivers {
-            self.deliver(member, channel, &stamped, now, out);
-        }
+        let receivers = receivers.into_iter().map(|member| (member, None));
+        self.broadcast(router, channel, stamped, receivers, now, out);
         Some(Routed::Sent)
     }
 
@@ -332,17 +332,25 @@ impl Shard {
     ) -> Option<()> {
         let m = self.members.get(sender)?;
         let handle = data_track::handle(message)?;
-        let tracks = &self.routers.get(m.router)?.data_tracks;
+        let router = m.router;
+        let tracks = &self.routers.get(router)?.data_tracks;
         let subscribers = tracks.subscribers(sender, handle)?.to_vec();
         self.tap_data(sender, message);
-        for (member, handle) in subscribers {
-            data_track::set_handle(message, handle);
-            self.deliver(member, DataChannel::DataTrack, message, now, out);
-        }
+        let receivers = subscribers
+            .into_iter()
+            .map(|(member, handle)| (member, Some(handle)));
+        self.broadcast(
+            router,
+            DataChannel::DataTrack,
+            message.to_vec(),
+            receivers,
+            now,
+            out,
+        );
         Some(())
     }
 
-    fn deliver(
+    pub(super) fn deliver(
         &mut self,
         member: MemberKey,
         channel: DataChannel,
