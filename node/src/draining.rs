@@ -24,7 +24,7 @@ impl<L: Line> Draining<L> {
     /// Ends a mailbox, for the room. With one too many of its person, the oldest is cut off.
     pub fn add(&mut self, principal: ParticipantIdentity, mailbox: L, companions: usize) {
         self.0.retain(|_, mailboxes| {
-            mailboxes.retain(|mailbox| !mailbox.with(|it| it.is_abandoned()));
+            mailboxes.retain(|mailbox| !mailbox.is_abandoned());
             !mailboxes.is_empty()
         });
         mailbox.with(Mailbox::finish);

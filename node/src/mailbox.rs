@@ -69,6 +69,11 @@ pub trait Line {
 
     /// Does something to the mailbox. Whoever waits for it hears of it.
     fn with<T>(&self, act: impl FnOnce(&mut Mailbox<Self::Room>) -> T) -> T;
+
+    /// Whether the session reads no more. Nobody hears of this look.
+    fn is_abandoned(&self) -> bool {
+        self.with(|it| it.is_abandoned())
+    }
 }
 
 /// What waits for one session, and whether there will be more, and whether anybody reads it.

@@ -414,9 +414,9 @@ impl Shard {
                 TransportEvent::Opened(channel) => {
                     self.channel_opened(connection, channel, now, out)
                 }
-                TransportEvent::Data(channel, mut message) => {
+                TransportEvent::Data(channel, message) => {
                     self.stats.data_in += 1;
-                    self.handle_data(connection, channel, &mut message, now, out);
+                    self.handle_data(connection, channel, &message, now, out);
                 }
             }
         }

@@ -12,8 +12,8 @@
 //! ```
 //!
 //! The owner (the crate `node`) keeps: the order of messages on each of these arrows; a map from [`SessionId`] to the
-//! session's mailbox; a map from `ParticipantSid` to the room for events of the shard (learnt from `AddPeer`,
-//! `AddRelayedPeer` and `RemovePeer` passing by); a map from `RoomSid` to the room for messages between rooms. A session
+//! session's mailbox; a map from `ParticipantSid` to the room for events of the shard (learnt from the
+//! `sfu::MemberCommand`s that pass by); a map from `RoomSid` to the room for messages between rooms. A session
 //! whose client does not read is closed by the owner (`Session::handle_closed`).
 
 use std::sync::Arc;

@@ -1,5 +1,6 @@
 //! A person in a meeting: a native client, its sources, its ear, and its dialling.
 
+mod listen;
 mod speak;
 
 use std::{
@@ -9,12 +10,11 @@ use std::{
 };
 
 use client::{
-    DataChannel, Event, Options, Participant, Reconnect, TrackSetting, Transmit,
-    media::{Frame as MediaFrame, Layer},
+    DataChannel, Event, Options, Participant, Reconnect, TrackSetting, Transmit, media::Layer,
 };
 use protocol::{
     RoomName, TrackSid,
-    livekit::{DataPacket, DisconnectReason, JoinRequest, data_packet, signal_response::Message},
+    livekit::{DisconnectReason, JoinRequest, signal_response::Message},
     signal::{self, Encoding, Frame},
 };
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -23,7 +23,7 @@ use speak::publish;
 
 use crate::{
     ear::Ear,
-    media::{Kind, parse_name, read_data},
+    media::Kind,
     scenario::Cast,
     server::{Caller, WireId},
 };
@@ -660,52 +660,6 @@ impl Person {
                 }
             }
             Err(error) => self.complaints.push(format!("no join parameter: {error}")),
-        }
-    }
-
-    fn on_frame(&mut self, track: TrackSid, frame: MediaFrame, now: Instant) {
-        let name = self.track_name(track);
-        self.ear.hear(track, &frame, name, now);
-    }
-
-    /// `person-source` of the track, where the client was told its name.
-    fn track_name(&self, track: TrackSid) -> Option<(u8, u32)> {
-        let others = self.participant.as_ref()?.others().iter();
-        let mut tracks = others.flat_map(|other| &other.tracks);
-        let info = tracks.find(|info| info.sid == track.as_str())?;
-        parse_name(&info.name)
-    }
-
-    fn on_data(&mut self, packet: &DataPacket) {
-        let Some(data_packet::Value::User(user)) = &packet.value else {
-            return;
-        };
-        let Some((person, life, count)) = read_data(&user.payload) else {
-            return self
-                .complaints
-                .push("a data message is not what was sent".into());
-        };
-        if packet.participant_identity != format!("person-{person}") {
-            self.complaints
-                .push("a data message names the wrong sender".into());
-        }
-        if let Err(error) = self.ear.data(person, life, count) {
-            self.complaints.push(error);
-        }
-    }
-
-    /// Tells the server once for each subscription how the person wants to see it.
-    fn tell_wishes(&mut self) {
-        for track in self.ear.tracks() {
-            let wish = self
-                .track_name(track)
-                .and_then(|(_, source)| self.wishes.get(&source));
-            if let (Some(wish), false) = (wish.copied(), self.wished.contains(&track))
-                && let Some(participant) = &mut self.participant
-            {
-                participant.set_track_setting(track, wish);
-                self.wished.push(track);
-            }
         }
     }
 }

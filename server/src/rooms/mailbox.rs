@@ -48,6 +48,10 @@ impl Line for SessionSender {
         }
         result
     }
+
+    fn is_abandoned(&self) -> bool {
+        self.0.mailbox().is_abandoned()
+    }
 }
 
 impl Drop for SessionSender {

@@ -34,7 +34,7 @@ impl Shard {
         &mut self,
         connection: ConnectionKey,
         channel: Option<DataChannel>,
-        message: &mut [u8],
+        message: &[u8],
         now: Instant,
         out: &mut impl SendBatch,
     ) {
@@ -310,7 +310,7 @@ impl Shard {
     fn route_data_track(
         &mut self,
         sender: MemberKey,
-        message: &mut [u8],
+        message: &[u8],
         now: Instant,
         out: &mut impl SendBatch,
     ) -> Option<Routed> {
@@ -326,7 +326,7 @@ impl Shard {
     pub(crate) fn forward_data_track(
         &mut self,
         sender: MemberKey,
-        message: &mut [u8],
+        message: &[u8],
         now: Instant,
         out: &mut impl SendBatch,
     ) -> Option<()> {

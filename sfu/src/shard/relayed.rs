@@ -72,9 +72,8 @@ impl Shard {
             return self.stats.drop(DropReason::UnknownStream);
         };
         self.guard_member(publisher, now, |shard| {
-            let mut message = message.to_vec();
             if shard
-                .forward_data_track(publisher, &mut message, now, out)
+                .forward_data_track(publisher, message, now, out)
                 .is_none()
             {
                 shard.stats.drop(DropReason::Data);

@@ -64,11 +64,11 @@ impl Shard {
         out: &mut impl SendBatch,
     ) {
         let held = self.connections.get_mut(sender).and_then(|c| c.held.take());
-        let Some(mut held) = held else {
+        let Some(held) = held else {
             return;
         };
         self.guard(sender, now, |shard| {
-            shard.handle_data(sender, held.channel, &mut held.message, now, out);
+            shard.handle_data(sender, held.channel, &held.message, now, out);
             if let Some(c) = shard.connections.get_mut(sender) {
                 c.transport.hold_reliable(false);
             }
@@ -182,8 +182,8 @@ impl Shard {
                     .connections
                     .get_mut(*sender)
                     .and_then(|c| c.held.take());
-                if let Some(mut held) = held {
-                    shard.handle_data(*sender, held.channel, &mut held.message, now, out);
+                if let Some(held) = held {
+                    shard.handle_data(*sender, held.channel, &held.message, now, out);
                 }
             });
         }
