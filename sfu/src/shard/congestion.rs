@@ -196,11 +196,14 @@ impl Shard {
         let was_paused = d.share == Share::Paused;
         d.share = share;
         let (up, slot, track_sid, subscriber) = (d.up, d.slot, d.track, d.subscriber);
-        if was_paused != (share == Share::Paused)
-            && let Some(peer) = self.connections.get(subscriber).map(|c| c.sid)
+        let peer = self.connections.get(subscriber).map(|c| c.sid);
+        if let Some(peer) = peer {
+            tracing::debug!(participant = %peer, track = %track_sid, ?share, budget, demand = ?demand.layers, "share of the network");
+        }
+        let paused = share == Share::Paused;
+        if was_paused != paused
+            && let Some(peer) = peer
         {
-            let paused = !was_paused;
-            tracing::debug!(participant = %peer, track = %track_sid, paused, budget, demand = ?demand.layers, "network");
             self.stats.paused += u64::from(paused);
             self.events.push_back(Event::StreamStateChanged {
                 peer,
