@@ -34,7 +34,7 @@ export class FakeCall implements CallView {
       phase: (query.get('phase') ?? 'connected') as Phase,
       left: left ? { reason: left, cause: cause ?? undefined, detail: query.get('detail') ?? undefined, wasIn: !query.has('detail') && !cause, alone: query.get('alone') === '1' } : undefined,
     });
-    this.people = new Store<PeopleSnapshot>({ list, speakers: list.filter((one) => one.speaking).map((one) => one.identity) });
+    this.people = new Store<PeopleSnapshot>({ list, speakers: list.slice(1, 2).map((one) => one.identity) });
     this.chat = new Store<ChatSnapshot>({ log: Array.from({ length: Number(query.get('chat') ?? '0') }, (_, index) => message(index, list)), unread: [], draft: '' });
     this.sending = new Store<Sending>({ microphone: true, camera: cameras > 0 && query.get('starting') !== '1', share: query.get('own') === '1', microphoneBusy: false, cameraBusy: query.get('starting') === '1', shareBusy: false });
     const phase = this.connection.getSnapshot().phase;
@@ -117,7 +117,6 @@ function person(index: number, camera: boolean, query: URLSearchParams): Person 
     can: { microphone: index === 0 && query.get('role') !== 'listener', camera: index === 0 && query.get('role') !== 'listener', share: index === 0 && query.get('role') !== 'listener', chat: index === 0, pin: true },
     joinedAt: index,
     muted: index % 3 === 2,
-    speaking: index === 1,
     quality: index === 3 ? 'poor' : index === 0 && query.get('weak') === '1' ? 'poor' : 'good',
     camera: camera ? picture(index, index === 0) : undefined,
     share: sharer ? slide() : undefined,

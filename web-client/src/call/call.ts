@@ -56,7 +56,6 @@ const CHANGES = [
   RoomEvent.TrackStreamStateChanged,
   RoomEvent.LocalTrackPublished,
   RoomEvent.LocalTrackUnpublished,
-  RoomEvent.ActiveSpeakersChanged,
   RoomEvent.ActiveDeviceChanged,
   RoomEvent.ConnectionQualityChanged,
   RoomEvent.Moved,
@@ -211,6 +210,8 @@ export class Call implements CallView {
   #listen(): void {
     const { room } = this;
     for (const event of CHANGES) room.on(event, (...about: unknown[]) => this.#schedule(about));
+    // Nothing else changes when the speaker does, and in a lively meeting that is several times a second.
+    room.on(RoomEvent.ActiveSpeakersChanged, () => this.#lookWhoSpeaks());
     room.on(RoomEvent.ConnectionStateChanged, (state) => this.#onState(state)).on(RoomEvent.Disconnected, (reason) => this.#onDisconnected(reason));
   }
 
@@ -254,8 +255,7 @@ export class Call implements CallView {
     if (people.length === 0 || this.#changed === 'everybody') {
       this.#changed = 'everybody';
     } else {
-      // Who falls silent is in none of the engine's words for it.
-      this.#changed = new Set([...(this.#changed ?? []), ...people.map(({ identity }) => identity), ...this.people.getSnapshot().speakers]);
+      this.#changed = new Set([...(this.#changed ?? []), ...people.map(({ identity }) => identity)]);
     }
     if (due) return;
     queueMicrotask(() => {
@@ -278,14 +278,19 @@ export class Call implements CallView {
     this.sending.look();
     // Another room where a moderator moved us there.
     this.connection.patch({ room: this.room.name || room, token: newest });
-    this.people.patch({
-      list: phase === 'reconnecting' ? frozen(now, before.list) : now,
-      speakers: keptList(
-        before.speakers,
-        this.room.activeSpeakers.map((speaker) => speaker.identity),
-      ),
-    });
+    this.people.patch({ list: phase === 'reconnecting' ? frozen(now, before.list) : now, speakers: this.#speakers() });
     this.notices.hold({ kind: 'weak' }, phase === 'connected' && now[0]?.quality === 'poor');
+  }
+
+  #lookWhoSpeaks(): void {
+    if (this.#entered && !this.#over()) this.people.patch({ speakers: this.#speakers() });
+  }
+
+  #speakers(): readonly string[] {
+    return keptList(
+      this.people.getSnapshot().speakers,
+      this.room.activeSpeakers.map((speaker) => speaker.identity),
+    );
   }
 
   /** Who has come and gone since the last look; nobody after a reconnection, where all of them did. */

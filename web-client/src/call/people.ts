@@ -36,7 +36,7 @@ export function frozen(now: readonly Person[], before: readonly Person[]): reado
   const present = new Set(now.map((person) => person.identity));
   const missing = before
     .filter((person) => !present.has(person.identity) && !person.isLocal)
-    .map((person) => keptFields(person, { ...person, speaking: false, quality: 'lost', camera: undefined, share: undefined }));
+    .map((person) => keptFields(person, { ...person, quality: 'lost', camera: undefined, share: undefined }));
   return keptList(before, [...now, ...missing]);
 }
 
@@ -49,7 +49,6 @@ function personOf(participant: LocalParticipant | RemoteParticipant, hosting: bo
     can: canOf(participant),
     joinedAt: joinedAt(participant),
     muted: !participant.isMicrophoneEnabled,
-    speaking: participant.isSpeaking && participant.isMicrophoneEnabled,
     quality: qualityOf(participant.connectionQuality),
     camera: pictureOf(participant, Track.Source.Camera),
     share: pictureOf(participant, Track.Source.ScreenShare),

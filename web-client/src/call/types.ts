@@ -50,7 +50,6 @@ export interface Person {
   readonly joinedAt: number;
   /** No microphone counts as muted. */
   readonly muted: boolean;
-  readonly speaking: boolean;
   readonly quality: Quality;
   readonly camera: Picture | undefined;
   readonly share: Picture | undefined;
@@ -185,7 +184,7 @@ export interface ConnectionSnapshot {
 export interface PeopleSnapshot {
   /** The local participant first, then by time of joining. Empty before the meeting is entered. Who has not changed is the same object as before. */
   readonly list: readonly Person[];
-  /** Identities, loudest first. */
+  /** Identities, loudest first. Whoever is muted does not speak, whatever stands here. */
   readonly speakers: readonly string[];
 }
 

@@ -3,7 +3,7 @@ import type { Person } from '../call/types';
 import { StageModel } from './stage-model';
 
 const person = (identity: string, isLocal = false, share = false): Person =>
-  ({ identity, name: identity, isLocal, joinedAt: 0, muted: false, speaking: false, quality: 'good', camera: undefined, share: share ? {} : undefined }) as unknown as Person;
+  ({ identity, name: identity, isLocal, joinedAt: 0, muted: false, quality: 'good', camera: undefined, share: share ? {} : undefined }) as unknown as Person;
 const crowd = (count: number) => Array.from({ length: count }, (_, index) => person(`p${String(index)}`, index === 0));
 
 describe('the stage', () => {

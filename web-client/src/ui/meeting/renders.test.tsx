@@ -33,16 +33,31 @@ describe('a meeting of twenty-five', () => {
     expect(host.querySelectorAll('[data-testid="tile"]')).toHaveLength(25);
     drawn.clear();
     const becomes = (identity: string, change: Partial<Person>) =>
-      call.people.patch({ list: call.people.getSnapshot().list.map((person) => (person.identity === identity ? { ...person, ...change } : person)), speakers: change.speaking ? [identity] : [] });
+      call.people.patch({ list: call.people.getSnapshot().list.map((person) => (person.identity === identity ? { ...person, ...change } : person)) });
     return { call, host, becomes };
   }
 
-  it('draws the tile of who speaks anew, and nothing else', async () => {
+  it('draws the tile of who is renamed anew, and nothing else', async () => {
     const { host, becomes } = await meeting();
-    await doing(() => becomes('p-7', { speaking: true }));
-    expect(host.querySelector('[data-identity="p-7"]')?.getAttribute('data-speaking')).toBe('true');
-    await doing(() => becomes('p-7', { speaking: false }));
-    expect([...drawn]).toEqual([['p-7', 2]]);
+    await doing(() => becomes('p-7', { name: 'Zoe' }));
+    expect(host.querySelector('[data-identity="p-7"]')?.textContent).toContain('Zoe');
+    expect([...drawn]).toEqual([['p-7', 1]]);
+  });
+
+  it('draws nothing for who speaks, and marks who is not muted', async () => {
+    const { call, host, becomes } = await meeting();
+    const marks = () => [...host.querySelectorAll('[data-speaking="true"]')].map((tile) => [tile.getAttribute('data-identity'), tile.querySelector('.tile-ring')?.getAttribute('aria-hidden')]);
+    await doing(() => becomes('p-7', { muted: false }));
+    drawn.clear();
+    await doing(() => call.people.patch({ speakers: ['p-7'] }));
+    expect(marks()).toEqual([['p-7', 'false']]);
+    await doing(() => call.people.patch({ speakers: [] }));
+    expect(marks()).toEqual([]);
+    expect(host.querySelector('[data-identity="p-7"] .tile-ring')?.getAttribute('aria-hidden')).toBe('true');
+    expect([...drawn]).toEqual([]);
+    await doing(() => call.people.patch({ speakers: ['p-7'] }));
+    await doing(() => becomes('p-7', { muted: true }));
+    expect(marks()).toEqual([]);
   });
 
   it('draws no tile for a message', async () => {

@@ -32,7 +32,7 @@ describe('a picture that stands still', () => {
   });
 
   it('says so after two seconds, and no longer with the next frame; nobody seems to speak in it', async () => {
-    await meeting(({ identity }) => (identity === 'p-1' ? { camera: picture('a'), speaking: true } : {}));
+    await meeting(({ identity }) => (identity === 'p-1' ? { camera: picture('a'), muted: false } : {}));
     await drawn();
     await wait(1000);
     await drawn();

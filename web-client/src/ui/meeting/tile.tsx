@@ -10,6 +10,7 @@ import { Video } from '../parts/video';
 import { useT } from '../prefs';
 import { useStore } from '../use-store';
 import { useMove } from './use-move';
+import { useSpeaking } from './use-speaking';
 import { useZoom } from './use-zoom';
 import './tile.css';
 
@@ -32,28 +33,30 @@ export const Tile = memo(function Tile({ at, call, model }: Props) {
   // Gone, and the stage does not know it yet.
   if (!person) return null;
   const pin = several && person.can.pin ? <PinButton id={at.id} name={nameOf(at, person, t)} pinned={pinned} model={model} /> : undefined;
-  const shown = { at, person, calm, pin };
+  const shown = { at, person, call, calm, pin };
   return at.source === 'screen_share' ? <ShareTile {...shown} /> : <CameraTile {...shown} />;
 });
 
 interface ShownProps {
   at: Placed;
   person: Person;
+  call: CallView;
   calm: boolean;
   pin: ReactNode;
 }
 
-function CameraTile({ at, person, calm, pin }: ShownProps) {
+function CameraTile({ at, person, call, calm, pin }: ShownProps) {
   const t = useT();
   const tile = useRef<HTMLLIElement>(null);
-  const { camera, muted, speaking, quality } = person;
+  const { camera, muted, quality } = person;
   const name = nameOf(at, person, t);
   // A picture that the server pauses says so itself; one's own needs no server.
   const still = useStill(tile, camera && !camera.paused && !person.isLocal ? camera.key : undefined);
   useMove(tile, at, calm);
+  useSpeaking(tile, call, person.identity, muted);
 
   return (
-    <li ref={tile} className={`tile tile--${at.role}`} data-testid="tile" data-identity={person.identity} data-source="camera" data-speaking={speaking} data-muted={muted} data-still={still} style={placed(at)}>
+    <li ref={tile} className={`tile tile--${at.role}`} data-testid="tile" data-identity={person.identity} data-source="camera" data-muted={muted} data-still={still} style={placed(at)}>
       {camera ? <Video key={camera.key} picture={camera} label={name} /> : <Avatar identity={person.identity} name={person.name} size="tile" />}
       {camera?.paused && <p className="tile-paused">{t('tile.paused')}</p>}
       {still && (
@@ -71,8 +74,7 @@ function CameraTile({ at, person, calm, pin }: ShownProps) {
         </span>
       )}
       {pin}
-      {/* It says in words what it shows, and nothing is laid out anew for it. */}
-      <span className="tile-ring" role="img" aria-label={t('tile.speaking')} aria-hidden={!speaking} />
+      <span className="tile-ring" role="img" aria-label={t('tile.speaking')} aria-hidden="true" />
     </li>
   );
 }
