@@ -392,9 +392,8 @@ fn count(shape: Shape, made: usize, forwarded: usize) {
     );
 }
 
-/// Live bytes of a shard with `participants`, its clients gone.
-fn shard_bytes(participants: usize, publish: bool) -> i64 {
-    let before = LIVE.load(Relaxed);
+/// Live bytes of a shard with `participants`, and of their room's negotiator; the clients are gone.
+fn live_bytes(participants: usize, publish: bool) -> [i64; 2] {
     let mut rig = Rig::new(1);
     let first = rig.join();
     if publish {
@@ -409,18 +408,31 @@ fn shard_bytes(participants: usize, publish: bool) -> i64 {
         rig.participants.iter().all(|p| p.connected),
         "everybody connects"
     );
-    let shard = rig.shard;
-    drop((rig.participants, rig.events));
-    let live = LIVE.load(Relaxed) - before;
-    drop(shard);
-    live
+    let Rig {
+        shard, negotiator, ..
+    } = rig;
+    let freed = |drop: &mut dyn FnMut()| {
+        let before = LIVE.load(Relaxed);
+        drop();
+        before - LIVE.load(Relaxed)
+    };
+    let (mut shard, mut negotiator) = (Some(shard), Some(negotiator));
+    [
+        freed(&mut || shard = None),
+        freed(&mut || negotiator = None),
+    ]
 }
 
+/// Of the shard and of the negotiator.
 fn memory() -> Value {
     let many = 100;
-    let idle = (shard_bytes(2 * many, false) - shard_bytes(many, false)) / many as i64;
-    let subscribed = (shard_bytes(2 * many, true) - shard_bytes(many, true)) / many as i64;
-    json!({ "idle_participant": idle, "video_subscription": subscribed - idle })
+    let more = |publish| {
+        let (few, twice) = (live_bytes(many, publish), live_bytes(2 * many, publish));
+        [0, 1].map(|part| (twice[part] - few[part]) / many as i64)
+    };
+    let (idle, subscribed) = (more(false), more(true));
+    let subscription = [0, 1].map(|part| subscribed[part] - idle[part]);
+    json!({ "idle_participant": idle, "video_subscription": subscription })
 }
 
 /// CPU time that the shard spends on each subscriber and second with congestion control and without: a voice and a
@@ -545,7 +557,7 @@ fn main() {
     }
     let memory = memory();
     println!(
-        "bytes per idle participant: {}, per video subscription: {}",
+        "bytes in the shard and in the negotiator, per idle participant: {}, per video subscription: {}",
         memory["idle_participant"], memory["video_subscription"]
     );
     let congestion = congestion(1000);

@@ -23,13 +23,14 @@ impl Drop for Server {
     }
 }
 
-/// Runs both benches.
+/// Runs all benches.
 pub fn run() -> Result<(), Box<dyn Error>> {
     let target =
         PathBuf::from(std::env::var("CARGO_TARGET_DIR").unwrap_or_else(|_| "target".into()));
     fs::create_dir_all("target/bench")?;
     cargo(&["bench", "-p", "server", "--bench", "forward"])?;
     cargo(&["bench", "-p", "server", "--bench", "negotiation"])?;
+    cargo(&["bench", "-p", "server", "--bench", "turns"])?;
     cargo(&["bench", "-p", "server", "--bench", "crowd"])?;
     cargo(&[
         "build",

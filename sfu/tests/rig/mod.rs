@@ -783,7 +783,8 @@ impl Rig {
         }
     }
 
-    fn post_all(&mut self, out: VecBatch) {
+    /// What the shard has sent is under way.
+    pub fn post_all(&mut self, out: VecBatch) {
         for (to, bytes) in out.sent {
             if let Some(nonces) = self.nonces.as_mut().filter(|_| is_rtp(&bytes)) {
                 nonces.look(to.remote, &bytes);
