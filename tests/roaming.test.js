@@ -5,7 +5,7 @@
 import assert from 'node:assert/strict';
 import { test } from 'node:test';
 import { launchChromium, launchFirefox } from './lib/browsers.js';
-import { Desk } from './lib/desk.js';
+import { Host } from './lib/host.js';
 import { everyoneHearsAndSees } from './lib/everyone.js';
 import { SIGNS, WebParticipant } from './lib/participants.js';
 import { Server } from './lib/server.js';
@@ -18,7 +18,7 @@ const CONTROL_PORT = 19_222;
 const LIMIT = 60;
 
 test('a meeting goes on where a computer changes its network', { timeout: 5 * 60_000 }, async (t) => {
-  // Ended in reverse order: a browser is told through its desk's door.
+  // Ended in reverse order: a browser is told through its host's forwarded port.
   const ends = [];
   t.after(async () => {
     for (const end of ends.reverse()) await end();
@@ -29,23 +29,23 @@ test('a meeting goes on where a computer changes its network', { timeout: 5 * 60
   ends.push(() => server.stop());
   const base = `https://${process.env.CONFORMANCE_ADDRESS}:${settings.CONCLAVE_TLS_PORT}`;
 
-  const desks = [];
+  const hosts = [];
   for (const link of ['wifi', 'cable']) {
-    const desk = await Desk.start(desks.length);
-    ends.push(() => desk.stop());
-    desk.up(link);
-    desks.push(desk);
+    const host = await Host.start(hosts.length);
+    ends.push(() => host.stop());
+    host.up(link);
+    hosts.push(host);
   }
-  await desks[1].door(CONTROL_PORT);
+  await hosts[1].forwardPort(CONTROL_PORT);
   const chromium = await launchChromium(['--ignore-certificate-errors'], {
     pipe: true,
-    executablePath: desks[0].program(process.env.CHROMIUM ?? '/usr/bin/chromium'),
+    executablePath: hosts[0].program(process.env.CHROMIUM ?? '/usr/bin/chromium'),
   });
   ends.push(() => chromium.close());
   const firefox = await launchFirefox(SIGNS[1].tone, {
     acceptInsecureCerts: true,
     debuggingPort: CONTROL_PORT,
-    executablePath: desks[1].program(process.env.FIREFOX ?? '/usr/bin/firefox-esr'),
+    executablePath: hosts[1].program(process.env.FIREFOX ?? '/usr/bin/firefox-esr'),
   });
   ends.push(() => firefox.close());
   const ada = new WebParticipant(chromium, { name: 'Ada', ...SIGNS[0] });
@@ -58,7 +58,7 @@ test('a meeting goes on where a computer changes its network', { timeout: 5 * 60
    * `change` takes `one` from its network to the one of `link`. Unless it `mayBeginAnew`, it resumes: the signal connection
    * comes back for the same participant, and ICE is restarted.
    */
-  const roam = async (one, desk, link, change, { mayBeginAnew = false } = {}) => {
+  const roam = async (one, host, link, change, { mayBeginAnew = false } = {}) => {
     const other = people.find((person) => person !== one);
     const sid = () => one.page.evaluate(() => window.__conclave.room.localParticipant.sid);
     const before = { sid: await sid(), events: (await one.events()).length };
@@ -70,7 +70,7 @@ test('a meeting goes on where a computer changes its network', { timeout: 5 * 60
     const start = performance.now();
     const passed = () => ((performance.now() - start) / 1000).toFixed(1);
     const way = async () => (await one.pair().catch(() => null)) ?? {};
-    await until(`${one.name} has its media on the ${link}`, async () => (await way()).localAddress === `${desk.links[link]}.2`, {
+    await until(`${one.name} has its media on the ${link}`, async () => (await way()).localAddress === `${host.links[link]}.2`, {
       limit: LIMIT * 1000,
       explain: async () => JSON.stringify([await way(), (await one.events()).slice(before.events)]),
     });
@@ -87,10 +87,10 @@ test('a meeting goes on where a computer changes its network', { timeout: 5 * 60
   };
 
   await t.test('Chromium: the cable is plugged in before the Wi-Fi ends', () =>
-    roam(ada, desks[0], 'cable', async () => {
-      desks[0].up('cable');
+    roam(ada, hosts[0], 'cable', async () => {
+      hosts[0].up('cable');
       await pause(1000);
-      desks[0].down('wifi');
+      hosts[0].down('wifi');
     }),
   );
   // Firefox 153: DTLS fails for good when it wants to send where there is no network at all, a heartbeat of SCTP for example.
@@ -98,12 +98,12 @@ test('a meeting goes on where a computer changes its network', { timeout: 5 * 60
   await t.test('Firefox: the cable is pulled before there is Wi-Fi', () =>
     roam(
       fay,
-      desks[1],
+      hosts[1],
       'wifi',
       async () => {
-        desks[1].down('cable');
+        hosts[1].down('cable');
         await pause(1000);
-        desks[1].up('wifi');
+        hosts[1].up('wifi');
       },
       { mayBeginAnew: true },
     ),

@@ -18,7 +18,7 @@ pub struct Limits {
 
 /// The place of a room that opens.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
+pub struct Placement {
     /// Index of the shard that holds its media.
     pub shard: usize,
     /// The tokens that the last room of this key had revoked.
@@ -131,7 +131,7 @@ impl<H: Clone> Directory<H> {
         key: &RoomKey,
         api_key: &str,
         participants: impl Fn(usize) -> usize,
-        open: impl FnOnce(Place) -> (RoomSid, H),
+        open: impl FnOnce(Placement) -> (RoomSid, H),
     ) -> Result<H, Error> {
         self.may_be_there(key, api_key)?;
         if let Some(handle) = self.find(key) {
@@ -141,7 +141,7 @@ impl<H: Clone> Directory<H> {
         let load = |shard: &usize| participants(*shard) + self.per_shard[*shard];
         let shard = (0..self.per_shard.len()).min_by_key(load).unwrap_or(0);
         let revoked = self.revoked.take(key);
-        let (sid, handle) = open(Place { shard, revoked });
+        let (sid, handle) = open(Placement { shard, revoked });
         self.per_shard[shard] += 1;
         self.by_sid.insert(sid, key.clone());
         *self.per_api_key.entry(api_key.to_owned()).or_default() += 1;

@@ -70,7 +70,7 @@ pub enum Output<L> {
 }
 
 /// A session as its room sees it.
-struct Seat<L> {
+struct SessionEntry<L> {
     mailbox: L,
     /// The person behind it.
     principal: ParticipantIdentity,
@@ -86,7 +86,7 @@ pub struct HostedRoom<L> {
     /// Index of the shard.
     shard: u16,
     config: Arc<Config>,
-    sessions: BTreeMap<SessionId, Seat<L>>,
+    sessions: BTreeMap<SessionId, SessionEntry<L>>,
     draining: Draining<L>,
     /// Rooms to which this one sent something: they hear of its end, however it ends.
     correspondents: BTreeSet<RoomSid>,
@@ -127,11 +127,11 @@ impl<L: Line> HostedRoom<L> {
 
     /// Takes a join, with the mailbox of its session.
     pub fn join(&mut self, join: Box<Join>, mailbox: L, now: Instant) {
-        let seat = Seat {
+        let entry = SessionEntry {
             mailbox,
             principal: join.grant.principal(),
         };
-        self.sessions.insert(join.session, seat);
+        self.sessions.insert(join.session, entry);
         self.room.handle(RoomInput::Join(join), now);
     }
 
@@ -211,19 +211,19 @@ impl<L: Line> HostedRoom<L> {
             RoomOutput::Closed => return Some(Output::Closed(self.room.revocations().clone())),
             RoomOutput::Redirect(join) => {
                 // A session without a mailbox has given up.
-                let seat = self.sessions.remove(&join.session)?;
-                return Some(Output::Redirect(join, seat.mailbox));
+                let entry = self.sessions.remove(&join.session)?;
+                return Some(Output::Redirect(join, entry.mailbox));
             }
         }
         None
     }
 
     fn deliver(&mut self, session: SessionId, message: SessionMessage, now: Instant) {
-        let Some(seat) = self.sessions.get(&session) else {
+        let Some(entry) = self.sessions.get(&session) else {
             return;
         };
         let last = message == SessionMessage::Close;
-        let sent = seat.mailbox.with(|it| it.push(Mail::Message(message)));
+        let sent = entry.mailbox.with(|it| it.push(Mail::Message(message)));
         if sent == Err(Undelivered::Full) {
             tracing::warn!(
                 session = session.0,
@@ -242,9 +242,10 @@ impl<L: Line> HostedRoom<L> {
     }
 
     fn end_session(&mut self, session: SessionId) {
-        if let Some(seat) = self.sessions.remove(&session) {
+        if let Some(entry) = self.sessions.remove(&session) {
             let companions = self.config.max_companions;
-            self.draining.add(seat.principal, seat.mailbox, companions);
+            self.draining
+                .add(entry.principal, entry.mailbox, companions);
         }
     }
 

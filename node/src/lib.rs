@@ -30,7 +30,7 @@ mod revoked;
 mod room_key;
 pub mod turn;
 
-pub use directory::{Directory, Limits, Place};
+pub use directory::{Directory, Limits, Placement};
 pub use hosted_room::{HostedRoom, Opening, Output};
 pub use hosted_shard::HostedShard;
 pub use mailbox::{Bounds, Line, Mail, Mailbox, Undelivered};

@@ -39,10 +39,10 @@ pub struct BindError {
 /// which therefore goes wherever the connection goes. A request carries one along: a client that shows a valid token is
 /// no stranger.
 #[derive(Debug, Clone)]
-pub struct Guest(Arc<Places>);
+pub struct Guest(Arc<Permits>);
 
 #[derive(Debug)]
-struct Places {
+struct Permits {
     _slot: OwnedSemaphorePermit,
     /// The place among those of its address; `None`: the port does not count addresses.
     address: Option<Admission>,
@@ -81,7 +81,7 @@ impl Guest {
     pub(crate) fn with(address: Option<Admission>) -> Self {
         let slots = Arc::new(Semaphore::new(1));
         let _slot = slots.try_acquire_owned().unwrap();
-        Self(Arc::new(Places { _slot, address }))
+        Self(Arc::new(Permits { _slot, address }))
     }
 
     /// The network that the connection counts for; `None`: it counts for none.
@@ -183,7 +183,7 @@ async fn accept<F, C>(
                     }
                     admitted => admitted.flatten(),
                 };
-                let guest = Guest(Arc::new(Places {
+                let guest = Guest(Arc::new(Permits {
                     _slot: slot,
                     address,
                 }));

@@ -15,7 +15,7 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use node::{Directory, HostedRoom, Limits, Line, Mail, Opening, Output, Place, RoomKey};
+use node::{Directory, HostedRoom, Limits, Line, Mail, Opening, Output, Placement, RoomKey};
 use protocol::{RoomName, RoomSid, error::Error, livekit};
 use signaling::{ApiCall, Config, Join, Revocations, RoomInput, SessionId};
 use tokio::sync::{Notify, mpsc};
@@ -175,7 +175,7 @@ impl Rooms {
         &self,
         key: RoomKey,
         settings: Option<&livekit::RoomConfiguration>,
-        place: Place,
+        place: Placement,
     ) -> (RoomSid, RoomSender) {
         let index = place.shard;
         let shard = &self.0.media.shards()[index];

@@ -4,9 +4,9 @@
 //! there. It stays until its receiver has taken or refused it, so that neither an outage there nor a restart here
 //! loses any; a receiver may get an event twice (same `id`) when we stop between its answer and our note of it.
 //!
-//! A [`Lane`] is one receiver and one room: its events go one after the other. Lanes do not wait for each other. An
+//! A [`DeliveryQueue`] is one receiver and one room: its events go one after the other. Queues do not wait for each other. An
 //! event that its receiver turns away again and again is set [`aside`] and repeated there; while a receiver does not
-//! answer at all, its lanes wait.
+//! answer at all, its queues wait.
 
 mod aside;
 mod deliver;
@@ -50,11 +50,11 @@ struct Inner {
     receivers: Vec<Receiver>,
     outbox: Outbox,
     inbox: mpsc::UnboundedSender<Mail>,
-    /// Lanes at work, with the last entry each knows of.
-    lanes: Mutex<HashMap<Lane, i64>>,
-    /// Lanes that have set events aside.
+    /// Queues at work, with the last entry each knows of.
+    queues: Mutex<HashMap<DeliveryQueue, i64>>,
+    /// Queues that have set events aside.
     asides: Mutex<Asides>,
-    /// Signalled when a lane has nothing more to do.
+    /// Signalled when a queue has nothing more to do.
     idle: Notify,
     /// Bytes of events that wait, in memory and on disk.
     queued: Mutex<Queued>,
@@ -97,7 +97,7 @@ enum Mail {
 
 /// The events of one room for one receiver.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-struct Lane {
+struct DeliveryQueue {
     url: Arc<str>,
     /// The room, by name: rooms of one name follow one another.
     room: Arc<str>,
@@ -136,7 +136,7 @@ impl Webhooks {
         let inner = Arc::new(Inner {
             receivers,
             queued: Mutex::default(),
-            lanes: Mutex::default(),
+            queues: Mutex::default(),
             asides: Mutex::default(),
             idle: Notify::new(),
             outbox,
@@ -149,8 +149,8 @@ impl Webhooks {
         for (room, bytes) in inner.outbox.bytes().await.with_context(opening)? {
             inner.add_queued(&room, bytes);
         }
-        for (lane, last) in inner.outbox.lanes().await.with_context(opening)? {
-            inner.wake(lane, last);
+        for (queue, last) in inner.outbox.queues().await.with_context(opening)? {
+            inner.wake(queue, last);
         }
         tokio::spawn(inner.clone().store(mail));
         Ok(Self(Some(inner)))
@@ -176,14 +176,14 @@ impl Webhooks {
             return inner.count("dropped");
         }
         for receiver in &inner.receivers {
-            let lane = Lane {
+            let queue = DeliveryQueue {
                 url: receiver.url.clone(),
                 room: room.clone(),
             };
             inner.add_queued(&room, body.len() as i64);
             inner.metrics.webhook_unstored.inc();
             let entry = Entry {
-                lane,
+                queue,
                 body: body.clone(),
                 created_at: event.created_at,
             };
@@ -224,7 +224,7 @@ impl Inner {
             };
             self.metrics.webhook_unstored.dec_by(entries.len() as i64);
             for (entry, sequence) in entries.into_iter().zip(sequences) {
-                self.wake(entry.lane, sequence);
+                self.wake(entry.queue, sequence);
             }
             for done in flushed {
                 let _ = done.send(());
@@ -232,34 +232,34 @@ impl Inner {
         }
     }
 
-    /// Makes the lane work until it has delivered this entry.
-    fn wake(self: &Arc<Self>, lane: Lane, sequence: i64) {
-        let mut lanes = self.lanes();
-        if lanes.insert(lane.clone(), sequence).is_none() {
-            tokio::spawn(self.clone().work(lane));
+    /// Makes the queue work until it has delivered this entry.
+    fn wake(self: &Arc<Self>, queue: DeliveryQueue, sequence: i64) {
+        let mut queues = self.queues();
+        if queues.insert(queue.clone(), sequence).is_none() {
+            tokio::spawn(self.clone().work(queue));
         }
     }
 
-    async fn work(self: Arc<Self>, lane: Lane) {
-        let Some(receiver) = self.receivers.iter().find(|r| r.url == lane.url) else {
-            return debug_assert!(false, "a lane without a receiver");
+    async fn work(self: Arc<Self>, queue: DeliveryQueue) {
+        let Some(receiver) = self.receivers.iter().find(|r| r.url == queue.url) else {
+            return debug_assert!(false, "a queue without a receiver");
         };
         let mut delivered = 0;
         loop {
-            match self.outbox.next(&lane, delivered).await {
+            match self.outbox.next(&queue, delivered).await {
                 Ok(Some(event)) => {
                     delivered = event.sequence;
                     let (max_age, metrics) = (self.max_age, &self.metrics);
                     match receiver.deliver(&event, max_age, metrics).await {
-                        Ok(outcome) => self.settle(&lane, &event, outcome).await,
-                        Err(status) => self.set_aside(receiver, &lane, &event, status).await,
+                        Ok(outcome) => self.settle(&queue, &event, outcome).await,
+                        Err(status) => self.set_aside(receiver, &queue, &event, status).await,
                     }
                 }
                 Ok(None) => {
-                    let mut lanes = self.lanes();
+                    let mut queues = self.queues();
                     // An event that was written in the meantime has raised the number.
-                    if lanes.get(&lane).is_none_or(|last| *last <= delivered) {
-                        lanes.remove(&lane);
+                    if queues.get(&queue).is_none_or(|last| *last <= delivered) {
+                        queues.remove(&queue);
                         return self.idle.notify_waiters();
                     }
                 }
@@ -272,29 +272,29 @@ impl Inner {
     }
 
     /// Forgets an event whose delivery is over.
-    async fn settle(&self, lane: &Lane, event: &Stored, outcome: &'static str) {
+    async fn settle(&self, queue: &DeliveryQueue, event: &Stored, outcome: &'static str) {
         self.count(outcome);
         while let Err(error) = self.outbox.remove(event.sequence).await {
             tracing::warn!(%error, "a delivered webhook event cannot be removed; trying again");
             tokio::time::sleep(DISK_RETRY).await;
         }
-        self.add_queued(&lane.room, -(event.body.len() as i64));
+        self.add_queued(&queue.room, -(event.body.len() as i64));
     }
 
-    /// Waits until no lane has anything to do.
+    /// Waits until no queue has anything to do.
     async fn delivered(&self) {
         loop {
             let idle = self.idle.notified();
-            if self.lanes().is_empty() {
+            if self.queues().is_empty() {
                 return;
             }
             idle.await;
         }
     }
 
-    fn lanes(&self) -> MutexGuard<'_, HashMap<Lane, i64>> {
+    fn queues(&self) -> MutexGuard<'_, HashMap<DeliveryQueue, i64>> {
         // Every change of the map is complete before anything can panic.
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
+        self.queues.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn queued(&self) -> MutexGuard<'_, Queued> {

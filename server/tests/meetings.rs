@@ -14,9 +14,9 @@ use serde_json::Value;
 use support::{Answer, JSON, Server, now, signed};
 
 /// A folder of this test's own, removed with it, and the settings of its servers.
-struct Place(PathBuf);
+struct Folder(PathBuf);
 
-impl Place {
+impl Folder {
     fn new() -> Self {
         let name = format!("conclave-by-link-{:016x}", rand::random::<u64>());
         let path = std::env::temp_dir().join(name);
@@ -47,7 +47,7 @@ impl Place {
     }
 }
 
-impl Drop for Place {
+impl Drop for Folder {
     fn drop(&mut self) {
         let _ = fs::remove_dir_all(&self.0);
     }
@@ -137,8 +137,8 @@ fn refused(answer: &Answer, status: u16, reason: &str) {
 
 #[test]
 fn by_default_meetings_are_neither_started_nor_entered_by_link() {
-    let place = Place::new();
-    let server = place.server(&[]);
+    let folder = Folder::new();
+    let server = folder.server(&[]);
     let settings = json(&server.get("/api/v1/config"));
     assert_eq!(
         settings,
@@ -147,15 +147,15 @@ fn by_default_meetings_are_neither_started_nor_entered_by_link() {
     let answer = server.request("POST", "/api/v1/rooms", &[JSON], "{}");
     refused(&answer, 403, "start-not-allowed");
     refused(&enter(&server, "abcd-efgh-jkm", ""), 403, "token-required");
-    assert!(!place.0.join("meetings.db").exists());
+    assert!(!folder.0.join("meetings.db").exists());
 }
 
 #[test]
 fn each_setting_allows_what_it_says() {
-    let place = Place::new();
-    let slug = start(&place.open());
+    let folder = Folder::new();
+    let slug = start(&folder.open());
     // Old meetings are still entered where no new ones are started.
-    let server = place.server(&[("CONCLAVE_MEETINGS_JOIN", "link")]);
+    let server = folder.server(&[("CONCLAVE_MEETINGS_JOIN", "link")]);
     let answer = server.request("POST", "/api/v1/rooms", &[JSON], "");
     refused(&answer, 403, "start-not-allowed");
     assert_eq!(enter(&server, &slug, "").status, 200);
@@ -165,7 +165,7 @@ fn each_setting_allows_what_it_says() {
         ("CONCLAVE_MEETINGS_START", "anyone"),
         ("CONCLAVE_MEETINGS_JOIN", "token"),
     ];
-    let server = place.server(&settings);
+    let server = folder.server(&settings);
     server.wait_for_log("meetings.join lets nobody enter it by link");
     let slug = start(&server);
     refused(&enter(&server, &slug, ""), 403, "token-required");
@@ -173,8 +173,8 @@ fn each_setting_allows_what_it_says() {
 
 #[test]
 fn a_meeting_by_link_is_entered_under_a_name_and_outlives_a_restart() {
-    let place = Place::new();
-    let server = place.open();
+    let folder = Folder::new();
+    let server = folder.open();
     let slug = start(&server);
     let answer = enter(&server, &slug, "");
     assert_eq!(answer.status, 200, "{answer:?}");
@@ -213,7 +213,7 @@ fn a_meeting_by_link_is_entered_under_a_name_and_outlives_a_restart() {
     let identity = claims["sub"].clone();
     drop(server);
 
-    let server = place.open();
+    let server = folder.open();
     let again = enter(&server, &slug, &cookie);
     assert_eq!(
         self::claims(&token(&again))["sub"],
@@ -231,8 +231,8 @@ fn a_meeting_by_link_is_entered_under_a_name_and_outlives_a_restart() {
 
 #[test]
 fn a_meeting_by_link_opens_its_room_where_rooms_are_not_opened_by_who_joins() {
-    let place = Place::new();
-    let server = place.server(&[
+    let folder = Folder::new();
+    let server = folder.server(&[
         ("CONCLAVE_MEETINGS_START", "anyone"),
         ("CONCLAVE_ROOM_AUTO_CREATE", "false"),
     ]);
@@ -245,8 +245,8 @@ fn a_meeting_by_link_opens_its_room_where_rooms_are_not_opened_by_who_joins() {
 
 #[test]
 fn no_guest_walks_into_an_applications_room_by_its_name() {
-    let place = Place::new();
-    let server = place.open();
+    let folder = Folder::new();
+    let server = folder.open();
     let named = ["standup", "abcd-efgh-jkm"];
     for room in named {
         let created = call(
@@ -281,8 +281,8 @@ fn no_guest_walks_into_an_applications_room_by_its_name() {
 
 #[test]
 fn who_was_removed_does_not_come_back() {
-    let place = Place::new();
-    let server = place.open();
+    let folder = Folder::new();
+    let server = folder.open();
     let slug = start(&server);
     let first = enter(&server, &slug, "");
     let (cookie, old_token) = (cookie(&first), token(&first));
@@ -309,15 +309,15 @@ fn who_was_removed_does_not_come_back() {
     assert_eq!(enter(&server, &slug, "").status, 200, "others may");
     drop(server);
 
-    let server = place.open();
+    let server = folder.open();
     refused(&enter(&server, &slug, &cookie), 403, "removed");
     assert_eq!(validate(&server, &old_token).0, 401);
 }
 
 #[test]
 fn how_many_are_in_a_meeting_is_told_to_whoever_could_enter_it_and_to_nobody_else() {
-    let place = Place::new();
-    let server = place.open();
+    let folder = Folder::new();
+    let server = folder.open();
     let slug = start(&server);
     let look = |slug: &str, headers: &[(&str, &str)]| {
         server.request("GET", &format!("/api/v1/rooms/{slug}"), headers, "")
@@ -357,15 +357,15 @@ fn how_many_are_in_a_meeting_is_told_to_whoever_could_enter_it_and_to_nobody_els
     refused(&look(&slug, &[]), 410, "ended");
     drop(server);
 
-    let server = place.server(&[]);
+    let server = folder.server(&[]);
     let answer = server.request("GET", &target, &[], "");
     refused(&answer, 403, "token-required");
 }
 
 #[test]
 fn a_stranger_removes_and_ends_nothing() {
-    let place = Place::new();
-    let server = place.open();
+    let folder = Folder::new();
+    let server = folder.open();
     let slug = start(&server);
     let guest = enter(&server, &slug, "");
     let identity = claims(&token(&guest))["sub"].as_str().unwrap().to_owned();
@@ -388,8 +388,8 @@ fn a_stranger_removes_and_ends_nothing() {
 
 #[test]
 fn a_meeting_that_was_ended_for_everyone_stays_so() {
-    let place = Place::new();
-    let server = place.open();
+    let folder = Folder::new();
+    let server = folder.open();
     let slug = start(&server);
     let guest = enter(&server, &slug, "");
     let body = format!(r#"{{"room":"{slug}"}}"#);
@@ -398,7 +398,7 @@ fn a_meeting_that_was_ended_for_everyone_stays_so() {
     refused(&enter(&server, &slug, &cookie(&guest)), 410, "ended");
     assert_eq!(validate(&server, &token(&guest)).0, 401);
     drop(server);
-    let server = place.open();
+    let server = folder.open();
     refused(&enter(&server, &slug, ""), 410, "ended");
     let missing = call(&server, "DeleteRoom", "nothing", r#"{"room":"nothing"}"#);
     assert_eq!(missing.status, 404, "other rooms are as before");
@@ -406,8 +406,8 @@ fn a_meeting_that_was_ended_for_everyone_stays_so() {
 
 #[test]
 fn the_cookie_is_sent_to_this_service_only_and_no_page_reads_it() {
-    let place = Place::new();
-    let server = place.open();
+    let folder = Folder::new();
+    let server = folder.open();
     let slug = start(&server);
     let target = format!("/api/v1/rooms/{slug}/enter");
     let plain = enter(&server, &slug, "");
@@ -457,8 +457,8 @@ fn the_cookie_is_sent_to_this_service_only_and_no_page_reads_it() {
 
 #[test]
 fn pages_of_other_sites_start_and_enter_nothing() {
-    let place = Place::new();
-    let server = place.open();
+    let folder = Folder::new();
+    let server = folder.open();
     let slug = start(&server);
     let host = server.address.to_string();
     let own = format!("http://{host}");
@@ -497,8 +497,8 @@ fn pages_of_other_sites_start_and_enter_nothing() {
 
 #[test]
 fn what_is_no_sensible_request_is_refused_in_a_sentence() {
-    let place = Place::new();
-    let server = place.open();
+    let folder = Folder::new();
+    let server = folder.open();
     let slug = start(&server);
     let target = format!("/api/v1/rooms/{slug}/enter");
     let long = format!(r#"{{"name":"{}"}}"#, "x".repeat(257));
@@ -552,8 +552,8 @@ fn what_is_no_sensible_request_is_refused_in_a_sentence() {
 
 #[test]
 fn codes_are_not_tried_out_whatever_address_is_claimed() {
-    let place = Place::new();
-    let server = place.open();
+    let folder = Folder::new();
+    let server = folder.open();
     let slug = start(&server);
     let guess = |server: &Server, code: &str, from: &str| {
         let target = format!("/api/v1/rooms/{code}/enter");
@@ -578,7 +578,7 @@ fn codes_are_not_tried_out_whatever_address_is_claimed() {
         ("CONCLAVE_MEETINGS_START", "anyone"),
         ("CONCLAVE_HTTP_TRUSTED_PROXIES", "['127.0.0.1']"),
     ];
-    let server = place.server(&settings);
+    let server = folder.server(&settings);
     for n in 0..20 {
         let forged = format!("203.0.113.{n}, 192.0.2.1:{n}, 127.0.0.1");
         refused(&guess(&server, &code(n), &forged), 404, "unknown");
@@ -593,8 +593,8 @@ fn codes_are_not_tried_out_whatever_address_is_claimed() {
 
 #[test]
 fn an_address_starts_n_meetings_and_not_one_more() {
-    let place = Place::new();
-    let server = place.open();
+    let folder = Folder::new();
+    let server = folder.open();
     for _ in 0..30 {
         start(&server);
     }
@@ -605,12 +605,12 @@ fn an_address_starts_n_meetings_and_not_one_more() {
 
 #[test]
 fn neither_names_nor_cookies_nor_codes_reach_the_log() {
-    let place = Place::new();
+    let folder = Folder::new();
     let settings = [
         ("CONCLAVE_MEETINGS_START", "anyone"),
         ("CONCLAVE_LOG_FILTER", "trace"),
     ];
-    let server = place.server(&settings);
+    let server = folder.server(&settings);
     let slug = start(&server);
     let answer = enter(&server, &slug, "");
     validate(&server, &token(&answer));
@@ -652,8 +652,8 @@ fn in_development_mode_anyone_starts_a_meeting_and_nothing_is_kept() {
 #[test]
 fn who_may_not_enter_is_told_so_before_a_body_is_waited_for() {
     use std::io::{Read, Write};
-    let place = Place::new();
-    let server = place.server(&[]);
+    let folder = Folder::new();
+    let server = folder.server(&[]);
     for target in ["/api/v1/rooms", "/api/v1/rooms/abcd-efgh-jkm/enter"] {
         let mut stream = std::net::TcpStream::connect(server.address).unwrap();
         // Less than a body is waited for.

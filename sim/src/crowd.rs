@@ -77,7 +77,7 @@ enum Pace {
 }
 
 /// A signal connection.
-struct Seat {
+struct SignalConnection {
     id: SessionId,
     session: Session,
     mailbox: Mailbox<()>,
@@ -88,7 +88,7 @@ struct Seat {
 struct Person {
     identity: String,
     pace: Pace,
-    seat: Option<Seat>,
+    connection: Option<SignalConnection>,
     sid: String,
     /// Others, as the client knows them: sid, version and number of tracks.
     known: BTreeMap<String, (String, u32, usize)>,
@@ -133,7 +133,7 @@ impl Crowd {
                 29 => Pace::Stalls,
                 _ => Pace::Quick,
             },
-            seat: None,
+            connection: None,
             sid: String::new(),
             known: BTreeMap::new(),
         };
@@ -269,7 +269,7 @@ impl Crowd {
             two_connections: false,
         };
         let unix = UNIX + (self.now - self.start);
-        person.seat = Some(Seat {
+        person.connection = Some(SignalConnection {
             id,
             session: Session::new(join, &self.config, unix, self.now),
             mailbox: Mailbox::new(Bounds::SERVER),
@@ -281,16 +281,16 @@ impl Crowd {
 
     /// The client's connection is gone; nobody tells the client.
     fn hang_up(&mut self, index: usize) {
-        if let Some(seat) = &mut self.people[index].seat {
-            seat.session.handle_closed(self.now);
+        if let Some(connection) = &mut self.people[index].connection {
+            connection.session.handle_closed(self.now);
         }
         self.drain_session(index);
         self.close(index);
     }
 
     fn close(&mut self, index: usize) {
-        if let Some(seat) = self.people[index].seat.take() {
-            self.sessions.remove(&seat.id);
+        if let Some(connection) = self.people[index].connection.take() {
+            self.sessions.remove(&connection.id);
         }
     }
 
@@ -299,8 +299,8 @@ impl Crowd {
             message: Some(message),
         };
         let frame = encode_request(&request, Encoding::Protobuf);
-        if let Some(seat) = &mut self.people[index].seat {
-            seat.session.handle_frame(frame, self.now);
+        if let Some(connection) = &mut self.people[index].connection {
+            connection.session.handle_frame(frame, self.now);
         }
         self.drain_session(index);
     }
@@ -328,8 +328,10 @@ impl Crowd {
                     return;
                 };
                 let person = &mut self.people[index];
-                let Some(seat) = &mut person.seat else { return };
-                if seat.mailbox.push(Mail::Message(message)).is_ok() {
+                let Some(connection) = &mut person.connection else {
+                    return;
+                };
+                if connection.mailbox.push(Mail::Message(message)).is_ok() {
                     self.mail.insert(index);
                 } else {
                     let complaint = format!("{} was closed for slowness", person.identity);
@@ -386,8 +388,8 @@ impl Crowd {
     /// The client reads what it can.
     fn read(&mut self, index: usize) {
         while let Some(message) = self.next_mail(index) {
-            if let Some(seat) = &mut self.people[index].seat {
-                seat.session.handle_message(message, self.now);
+            if let Some(connection) = &mut self.people[index].connection {
+                connection.session.handle_message(message, self.now);
             }
             self.drain_session(index);
         }
@@ -395,28 +397,28 @@ impl Crowd {
 
     fn next_mail(&mut self, index: usize) -> Option<signaling::SessionMessage> {
         let person = &mut self.people[index];
-        let seat = person.seat.as_mut()?;
+        let connection = person.connection.as_mut()?;
         let [from, until] = STALL.map(|at| self.start + at);
         if person.pace == Pace::Stalls && (from..until).contains(&self.now) {
-            seat.busy_until = until;
+            connection.busy_until = until;
         }
-        if self.now < seat.busy_until {
-            self.due.insert((seat.busy_until, Due::Read(index)));
+        if self.now < connection.busy_until {
+            self.due.insert((connection.busy_until, Due::Read(index)));
             return None;
         }
-        match seat.mailbox.pop()? {
+        match connection.mailbox.pop()? {
             Mail::Message(message) => Some(message),
             Mail::Moved(()) => None,
         }
     }
 
     fn drain_session(&mut self, index: usize) {
-        while let Some(seat) = &mut self.people[index].seat {
-            match seat.session.poll_output() {
+        while let Some(connection) = &mut self.people[index].connection {
+            match connection.session.poll_output() {
                 None => return,
                 Some(SessionOutput::ToRoom(input)) => self.inputs.push_back(input),
                 Some(SessionOutput::SignToken(_)) => {
-                    seat.session.handle_token("token".into(), self.now);
+                    connection.session.handle_token("token".into(), self.now);
                 }
                 Some(SessionOutput::Send(frame)) => self.frame(index, &frame),
                 Some(SessionOutput::Close(cause)) => {
@@ -436,8 +438,12 @@ impl Crowd {
         self.outcome.messages += 1;
         self.outcome.bytes += frame.len();
         let person = &mut self.people[index];
-        if let Some(seat) = person.seat.as_mut().filter(|_| person.pace == Pace::Slow) {
-            seat.busy_until = self.now + Duration::from_secs_f64(frame.len() as f64 / SLOW);
+        if let Some(connection) = person
+            .connection
+            .as_mut()
+            .filter(|_| person.pace == Pace::Slow)
+        {
+            connection.busy_until = self.now + Duration::from_secs_f64(frame.len() as f64 / SLOW);
         }
         let response = self.decode(frame);
         let person = &mut self.people[index];
@@ -499,7 +505,10 @@ impl Crowd {
     }
 
     fn judge(&mut self) {
-        let here = self.people.iter().filter(|person| person.seat.is_some());
+        let here = self
+            .people
+            .iter()
+            .filter(|person| person.connection.is_some());
         let here: BTreeMap<_, _> = here
             .map(|person| (person.identity.clone(), person.sid.clone()))
             .collect();
@@ -521,7 +530,11 @@ impl Crowd {
             .iter()
             .map(|(peer, _)| peer.to_string())
             .collect();
-        for person in self.people.iter().filter(|person| person.seat.is_some()) {
+        for person in self
+            .people
+            .iter()
+            .filter(|person| person.connection.is_some())
+        {
             let known = person
                 .known
                 .iter()

@@ -13,8 +13,8 @@
 //! certificates and signatures of DTLS (see [`os`]), and hence the encrypted bytes; nothing here looks at them.
 
 mod crowd;
-mod ear;
-mod forward;
+mod forward_participant;
+mod listener;
 mod log;
 mod media;
 mod moderate;

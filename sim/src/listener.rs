@@ -1,4 +1,4 @@
-//! The ear: what a person hears and sees, and what they must not.
+//! The listener: what a person hears and sees, and what they must not.
 
 use std::{
     collections::BTreeMap,
@@ -46,7 +46,7 @@ pub struct Gap {
 
 /// Everything that one person hears and sees.
 #[derive(Debug, Default)]
-pub struct Ear {
+pub struct Listener {
     heard: BTreeMap<TrackSid, Heard>,
     /// Last data message of each person in each life.
     data: BTreeMap<(u8, u32), u32>,
@@ -54,7 +54,7 @@ pub struct Ear {
     pub complaints: Vec<String>,
 }
 
-impl Ear {
+impl Listener {
     /// Forgets all subscriptions: nothing is heard any more.
     pub fn deafen(&mut self) {
         self.heard.clear();

@@ -10,7 +10,8 @@ use protocol::{
 use signaling::{ApiCall, ApiReply};
 
 use crate::{
-    forward::other_room, media::parse_name, scenario::Moderation, server::Outbox, world::World,
+    forward_participant::other_room, media::parse_name, scenario::Moderation, server::Outbox,
+    world::World,
 };
 
 /// The time until somebody receives who may receive again.

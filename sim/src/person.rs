@@ -1,4 +1,4 @@
-//! A person in a meeting: a native client, its sources, its ear, and its dialling.
+//! A person in a meeting: a native client, its sources, its listener, and its dialling.
 
 mod listen;
 mod speak;
@@ -22,7 +22,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng};
 use speak::publish;
 
 use crate::{
-    ear::Ear,
+    listener::Listener,
     media::Kind,
     scenario::Cast,
     server::{Caller, WireId},
@@ -105,7 +105,7 @@ pub struct Person {
     pub present: bool,
     pub sources: Vec<Source>,
     pub participant: Option<Participant>,
-    pub ear: Ear,
+    pub listener: Listener,
     pub local: SocketAddr,
     /// The token that the server gave the person; the page gets one of its own when it is loaded.
     token: Option<String>,
@@ -158,7 +158,7 @@ impl Person {
             present: false,
             sources: Vec::new(),
             participant: None,
-            ear: Ear::default(),
+            listener: Listener::default(),
             local: SocketAddr::from(([10, 0, 0, index as u8 + 1], 20_000)),
             token: None,
             two_connections: cast.two_connections,
@@ -235,7 +235,7 @@ impl Person {
     pub fn vanish(&mut self, says_goodbye: bool) {
         self.present = false;
         self.participant = None;
-        self.ear.deafen();
+        self.listener.deafen();
         let link = std::mem::replace(&mut self.link, Link::Closed);
         if let (Link::Open { wire, .. } | Link::Opening { wire, .. }, true) = (link, says_goodbye) {
             self.acts.push_back(Act::HangUp(wire));
@@ -508,7 +508,7 @@ impl Person {
             }
             Event::Connected => {
                 self.attempt = 0;
-                self.ear.connected(now);
+                self.listener.connected(now);
                 self.notes.push("connected".into());
             }
             Event::Resumed => {
@@ -547,10 +547,10 @@ impl Person {
             }
             Event::TrackSubscribed { track, kind, .. } => {
                 let connected = self.is_connected();
-                self.ear.subscribed(track, kind, connected, now);
+                self.listener.subscribed(track, kind, connected, now);
             }
             Event::TrackUnsubscribed { track } => {
-                self.ear.unsubscribed(track);
+                self.listener.unsubscribed(track);
                 self.wished.retain(|wished| *wished != track);
             }
             Event::ChannelOpen(DataChannel::Reliable) => {
@@ -633,7 +633,7 @@ impl Person {
     /// Begins a new life: a new peer connection, on which nothing of the old one goes on.
     fn begin_life(&mut self, now: Instant) {
         self.end_muting(None, now);
-        self.ear.deafen();
+        self.listener.deafen();
         self.wished.clear();
         (self.joined, self.data_open) = (false, false);
         self.data_sent = (0, self.data_sent.1 + 1);

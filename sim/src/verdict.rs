@@ -64,7 +64,7 @@ pub fn judge(world: &mut World) -> (Vec<String>, Duration) {
         let own = person
             .complaints
             .drain(..)
-            .chain(person.ear.complaints.drain(..));
+            .chain(person.listener.complaints.drain(..));
         complaints.extend(own.map(|complaint| format!("{}: {complaint}", person.index)));
     }
     if world.server.panics() > 0 {
@@ -171,7 +171,7 @@ fn unseen(me: &Person, other: &Person, source: &Source, now: Instant) -> Option<
         return None;
     }
     let (to, from, id) = (me.index, other.index, source.id);
-    let Some(heard) = me.ear.of(source.id) else {
+    let Some(heard) = me.listener.of(source.id) else {
         return Some(format!(
             "{to} gets nothing of {id} ({:?}) of {from}",
             source.kind
@@ -200,7 +200,7 @@ fn watch(world: &mut World) -> Vec<String> {
         for me in world.people.iter().filter(|person| person.present) {
             for other in others(world, me) {
                 for source in &other.sources {
-                    let frames = me.ear.of(source.id).map_or(0, |heard| heard.frames);
+                    let frames = me.listener.of(source.id).map_or(0, |heard| heard.frames);
                     counts.push(((me.index, other.index, source.id), frames));
                 }
             }
@@ -256,7 +256,7 @@ fn missing_data(world: &World) -> Vec<String> {
         // Data is not forwarded to other rooms.
         for other in others(world, me).filter(|other| other.room == me.room) {
             let (count, life) = other.data_sent;
-            let got = me.ear.last_data(other.index, life);
+            let got = me.listener.last_data(other.index, life);
             if count > 0 && got != Some(count - 1) {
                 let (to, from) = (me.index, other.index);
                 missing.push(format!("{to} got data of {from} up to {got:?} of {count}"));
@@ -270,7 +270,7 @@ fn missing_data(world: &World) -> Vec<String> {
 fn gaps(world: &World) -> Vec<String> {
     let mut unexplained = Vec::new();
     for me in &world.people {
-        for gap in &me.ear.gaps {
+        for gap in &me.listener.gaps {
             let Some(from) = world.people.iter().position(|p| p.had(gap.source)) else {
                 continue;
             };

@@ -15,7 +15,7 @@ use protocol::{
 use signaling::Config;
 
 use crate::{
-    forward::Forward,
+    forward_participant::Forward,
     log::Log,
     media::Kind,
     network::{Line, Profile, bits},

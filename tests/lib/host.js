@@ -4,38 +4,38 @@ import { mkdtempSync, readlinkSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import path from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { openDoor } from './door.js';
+import { forwardPort } from './port-forward.js';
 import { until } from './until.js';
 
-const DOOR = fileURLToPath(new URL('door.js', import.meta.url));
+const PORT_FORWARD = fileURLToPath(new URL('port-forward.js', import.meta.url));
 
 /**
- * Where a computer stands: a network of its own with two links, of which each is up or down. Whichever is up leads to the
+ * A computer: a network of its own with two links, of which each is up or down. Whichever is up leads to the
  * network of this test. Nothing of it is left when its processes end.
  */
-export class Desk {
+export class Host {
   #clean = [];
 
-  /** @param {number} number of the desk: its addresses are 10.78.NUMBER.2 and 10.79.NUMBER.2 */
+  /** @param {number} number of the host: its addresses are 10.78.NUMBER.2 and 10.79.NUMBER.2 */
   static async start(number) {
-    const desk = new Desk();
-    desk.folder = mkdtempSync(path.join(tmpdir(), 'conclave-desk-'));
-    desk.#clean.push(() => rmSync(desk.folder, { recursive: true, force: true }));
+    const host = new Host();
+    host.folder = mkdtempSync(path.join(tmpdir(), 'conclave-host-'));
+    host.#clean.push(() => rmSync(host.folder, { recursive: true, force: true }));
     // The network lasts as long as somebody is in it: until this process ends, at the latest.
     const holder = spawn('unshare', ['--net', 'cat'], { stdio: ['pipe', 'ignore', 'ignore'] });
-    desk.#clean.push(() => holder.stdin.end());
-    desk.pid = holder.pid;
+    host.#clean.push(() => holder.stdin.end());
+    host.pid = holder.pid;
     const network = (pid) => readlinkSync(`/proc/${pid}/ns/net`);
     await until('a network of its own', () => network(holder.pid) !== network('self'));
-    desk.inside('ip', 'link', 'set', 'lo', 'up');
-    desk.links = { wifi: `10.78.${number}`, cable: `10.79.${number}` };
-    for (const [link, prefix] of Object.entries(desk.links)) {
+    host.inside('ip', 'link', 'set', 'lo', 'up');
+    host.links = { wifi: `10.78.${number}`, cable: `10.79.${number}` };
+    for (const [link, prefix] of Object.entries(host.links)) {
       const outer = `${link}${number}`;
       run('ip', 'link', 'add', outer, 'type', 'veth', 'peer', 'name', link, 'netns', String(holder.pid));
       run('ip', 'address', 'add', `${prefix}.1/24`, 'dev', outer);
       run('ip', 'link', 'set', outer, 'up');
     }
-    return desk;
+    return host;
   }
 
   inside(...words) {
@@ -63,12 +63,12 @@ export class Desk {
   }
 
   /** What listens here on a port of the loopback interface is reached on the same port of the test's network. */
-  async door(port) {
-    const socket = path.join(this.folder, 'door');
-    const program = spawn('nsenter', [`--net=/proc/${this.pid}/ns/net`, '--', process.execPath, DOOR, socket, String(port)]);
+  async forwardPort(port) {
+    const socket = path.join(this.folder, 'forwarded');
+    const program = spawn('nsenter', [`--net=/proc/${this.pid}/ns/net`, '--', process.execPath, PORT_FORWARD, socket, String(port)]);
     this.#clean.push(() => program.stdin.end());
     await once(program.stdout, 'data');
-    this.#clean.push(await openDoor(port, socket));
+    this.#clean.push(await forwardPort(port, socket));
   }
 
   stop() {

@@ -1,6 +1,6 @@
 /**
  * A way between two networks of one machine: a TCP port of the one is a port of the other. As a program of its own
- * (`node door.js SOCKET PORT`) it is the side on which the service is; `openDoor` is the other.
+ * (`node port-forward.js SOCKET PORT`) it is the side on which the service is; `forwardPort` is the other.
  */
 import net from 'node:net';
 import { fileURLToPath } from 'node:url';
@@ -22,7 +22,7 @@ function pass(listener, connect) {
 }
 
 /** This network's port leads to the socket behind which the program runs. */
-export async function openDoor(port, socket) {
+export async function forwardPort(port, socket) {
   const listener = pass(net.createServer(), () => net.connect(socket));
   await new Promise((done) => listener.listen(port, '127.0.0.1', done));
   return () => listener.close();

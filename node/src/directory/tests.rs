@@ -31,7 +31,7 @@ fn a_room_goes_where_the_fewest_are() {
     let mut directory = Directory::new(2, LIMITS, true);
     let mut shard_of = |name: &str, participants: [usize; 2]| {
         let number = name.len() as u64;
-        let place = |place: Place| (sid(number), place.shard);
+        let place = |place: Placement| (sid(number), place.shard);
         let opened = directory.find_or_open(&key("", name), "key", |at| participants[at], place);
         opened.unwrap()
     };
@@ -88,7 +88,7 @@ fn the_next_room_of_a_key_knows_the_revoked_tokens_of_the_last() {
     directory.vacate(sid(1), revoked.clone());
     let mut known = |key: &RoomKey, number| {
         let mut known = None;
-        let open = |place: Place| {
+        let open = |place: Placement| {
             known = Some(place.revoked);
             (sid(number), number)
         };

@@ -1,5 +1,5 @@
 //! Events that their receiver turns away: one of them must not hold back its room's events for a day. Each is repeated
-//! beside its lane, and so out of order, until it is taken, refused or too old.
+//! beside its queue, and so out of order, until it is taken, refused or too old.
 
 use std::{
     collections::HashMap,
@@ -10,28 +10,28 @@ use hyper::StatusCode;
 use serde::Deserialize;
 
 use super::{
-    DISK_RETRY, Inner, Lane,
+    DISK_RETRY, DeliveryQueue, Inner,
     deliver::{LONGEST_PAUSE, Outcome, Receiver, rest},
     outbox::Stored,
 };
 
-/// Number of events of each lane that are set aside, where there are any. The outbox knows which.
-pub(super) type Asides = HashMap<Lane, usize>;
+/// Number of events of each queue that are set aside, where there are any. The outbox knows which.
+pub(super) type Asides = HashMap<DeliveryQueue, usize>;
 
 impl Inner {
-    /// Sets an event aside: it is repeated beside the others of its lane from now on.
+    /// Sets an event aside: it is repeated beside the others of its queue from now on.
     pub(super) async fn set_aside(
         self: &Arc<Self>,
         receiver: &Receiver,
-        lane: &Lane,
+        queue: &DeliveryQueue,
         event: &Stored,
         status: StatusCode,
     ) {
         let is_first = {
             let mut asides = self.asides();
-            let of_lane = asides.entry(lane.clone()).or_default();
-            *of_lane += 1;
-            *of_lane == 1
+            let of_queue = asides.entry(queue.clone()).or_default();
+            *of_queue += 1;
+            *of_queue == 1
         };
         while let Err(error) = self.outbox.set_aside(event.sequence).await {
             tracing::warn!(%error, "a webhook event cannot be set aside; trying again");
@@ -42,30 +42,30 @@ impl Inner {
             let (receiver, room) = (&receiver.origin, sid(event));
             tracing::warn!(receiver, room, %status, "a receiver turns a webhook event away again and again: \
                  it is set aside and repeated, later events go on");
-            tokio::spawn(self.clone().repeat(lane.clone()));
+            tokio::spawn(self.clone().repeat(queue.clone()));
         }
     }
 
-    /// Repeats the events that this lane has set aside, round after round, until there are none.
-    async fn repeat(self: Arc<Self>, lane: Lane) {
-        let Some(receiver) = self.receivers.iter().find(|r| r.url == lane.url) else {
-            return debug_assert!(false, "a lane without a receiver");
+    /// Repeats the events that this queue has set aside, round after round, until there are none.
+    async fn repeat(self: Arc<Self>, queue: DeliveryQueue) {
+        let Some(receiver) = self.receivers.iter().find(|r| r.url == queue.url) else {
+            return debug_assert!(false, "a queue without a receiver");
         };
         loop {
             rest(LONGEST_PAUSE).await;
             let mut settled = 0;
-            if let Err(error) = self.repeat_once(receiver, &lane, &mut settled).await {
+            if let Err(error) = self.repeat_once(receiver, &queue, &mut settled).await {
                 tracing::warn!(%error, "webhook events cannot be read; trying again");
             }
             let mut asides = self.asides();
             let left = asides
-                .get(&lane)
+                .get(&queue)
                 .map_or(0, |left| left.saturating_sub(settled));
             if left == 0 {
-                asides.remove(&lane);
+                asides.remove(&queue);
                 return;
             }
-            asides.insert(lane.clone(), left);
+            asides.insert(queue.clone(), left);
         }
     }
 
@@ -73,16 +73,16 @@ impl Inner {
     async fn repeat_once(
         &self,
         receiver: &Receiver,
-        lane: &Lane,
+        queue: &DeliveryQueue,
         settled: &mut usize,
     ) -> anyhow::Result<()> {
         let mut last = 0;
         // Read anew each time: events that wait for hours wait on disk.
-        while let Some(event) = self.outbox.next_aside(lane, last).await? {
+        while let Some(event) = self.outbox.next_aside(queue, last).await? {
             last = event.sequence;
             match receiver.post(&event, self.max_age, &self.metrics).await {
                 Outcome::Over(outcome) => {
-                    self.settle(lane, &event, outcome).await;
+                    self.settle(queue, &event, outcome).await;
                     *settled += 1;
                 }
                 Outcome::TurnedAway(_) => {}
@@ -227,7 +227,7 @@ mod tests {
         );
         assert_eq!(next(&mut taken).await, "participant_joined");
         assert_eq!(next(&mut taken).await, "room_finished");
-        // A lane that was idle begins anew, and does not take up what is repeated beside it.
+        // A queue that was idle begins anew, and does not take up what is repeated beside it.
         send(&webhooks, &["participant_left"]);
         assert_eq!(next(&mut taken).await, "participant_left");
         ILL.store(false, Relaxed);

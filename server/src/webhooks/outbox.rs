@@ -4,7 +4,7 @@ use std::{path::Path, sync::Arc};
 
 use sqlx::{Row, SqlitePool};
 
-use super::Lane;
+use super::DeliveryQueue;
 use crate::database;
 
 const TABLE: &str = "CREATE TABLE IF NOT EXISTS webhook (
@@ -25,7 +25,7 @@ const NONE_ASIDE: &str = "DELETE FROM aside";
 
 /// An event for one receiver, not yet on disk.
 pub(super) struct Entry {
-    pub(super) lane: Lane,
+    pub(super) queue: DeliveryQueue,
     pub(super) body: Arc<str>,
     /// When the event was made, seconds since 1970.
     pub(super) created_at: i64,
@@ -79,8 +79,8 @@ impl Outbox {
         for entry in entries {
             let insert = "INSERT INTO webhook (url, room, body, created_at) VALUES (?, ?, ?, ?)";
             let done = sqlx::query(insert)
-                .bind(&*entry.lane.url)
-                .bind(&*entry.lane.room)
+                .bind(&*entry.queue.url)
+                .bind(&*entry.queue.room)
                 .bind(&*entry.body)
                 .bind(entry.created_at)
                 .execute(&mut *transaction)
@@ -91,40 +91,48 @@ impl Outbox {
         Ok(sequences)
     }
 
-    /// Lanes that have events, and the last sequence number of each.
-    pub(super) async fn lanes(&self) -> sqlx::Result<Vec<(Lane, i64)>> {
+    /// Queues that have events, and the last sequence number of each.
+    pub(super) async fn queues(&self) -> sqlx::Result<Vec<(DeliveryQueue, i64)>> {
         let select = "SELECT url, room, MAX(sequence) FROM webhook GROUP BY url, room";
         let rows = sqlx::query(select).fetch_all(&self.0).await?;
-        let lane = |row: &sqlx::sqlite::SqliteRow| Lane {
+        let queue = |row: &sqlx::sqlite::SqliteRow| DeliveryQueue {
             url: row.get::<String, _>(0).into(),
             room: row.get::<String, _>(1).into(),
         };
-        Ok(rows.iter().map(|row| (lane(row), row.get(2))).collect())
+        Ok(rows.iter().map(|row| (queue(row), row.get(2))).collect())
     }
 
-    /// The event that is next in a lane after this sequence number, without those that are set aside.
-    pub(super) async fn next(&self, lane: &Lane, after: i64) -> sqlx::Result<Option<Stored>> {
+    /// The event that is next in a queue after this sequence number, without those that are set aside.
+    pub(super) async fn next(
+        &self,
+        queue: &DeliveryQueue,
+        after: i64,
+    ) -> sqlx::Result<Option<Stored>> {
         let select = "SELECT sequence, body, created_at FROM webhook WHERE url = ? AND room = ? AND sequence > ? \
                       AND sequence NOT IN (SELECT sequence FROM aside) ORDER BY sequence LIMIT 1";
-        self.select(select, lane, after).await
+        self.select(select, queue, after).await
     }
 
-    /// The event that is next among those set aside of a lane, after this sequence number.
-    pub(super) async fn next_aside(&self, lane: &Lane, after: i64) -> sqlx::Result<Option<Stored>> {
+    /// The event that is next among those set aside of a queue, after this sequence number.
+    pub(super) async fn next_aside(
+        &self,
+        queue: &DeliveryQueue,
+        after: i64,
+    ) -> sqlx::Result<Option<Stored>> {
         let select = "SELECT sequence, body, created_at FROM webhook WHERE url = ? AND room = ? AND sequence > ? \
                       AND sequence IN (SELECT sequence FROM aside) ORDER BY sequence LIMIT 1";
-        self.select(select, lane, after).await
+        self.select(select, queue, after).await
     }
 
     async fn select(
         &self,
         select: &'static str,
-        lane: &Lane,
+        queue: &DeliveryQueue,
         after: i64,
     ) -> sqlx::Result<Option<Stored>> {
         let row = sqlx::query(select)
-            .bind(&*lane.url)
-            .bind(&*lane.room)
+            .bind(&*queue.url)
+            .bind(&*queue.room)
             .bind(after)
             .fetch_optional(&self.0)
             .await?;
@@ -192,16 +200,16 @@ mod tests {
     use super::*;
     use std::os::unix::fs::PermissionsExt;
 
-    fn lane(url: &str, room: &str) -> Lane {
-        Lane {
+    fn queue(url: &str, room: &str) -> DeliveryQueue {
+        DeliveryQueue {
             url: url.into(),
             room: room.into(),
         }
     }
 
-    fn entry(lane: Lane, body: &str) -> Entry {
+    fn entry(queue: DeliveryQueue, body: &str) -> Entry {
         Entry {
-            lane,
+            queue,
             body: body.into(),
             created_at: 7,
         }
@@ -211,12 +219,12 @@ mod tests {
     async fn lanes_keep_their_order_over_a_restart() {
         let folder = folder();
         let file = folder.0.join("events.db");
-        let (one, two) = (lane("u", "1"), lane("u", "2"));
-        let other = lane("v", "1");
+        let (one, two) = (queue("u", "1"), queue("u", "2"));
+        let other = queue("v", "1");
         let outbox = Outbox::open(&file).await.unwrap();
         let mut sequences = Vec::new();
-        for (lane, body) in [(&one, "a"), (&two, "b"), (&one, "c"), (&other, "ü")] {
-            sequences.extend(outbox.append(&[entry(lane.clone(), body)]).await.unwrap());
+        for (queue, body) in [(&one, "a"), (&two, "b"), (&one, "c"), (&other, "ü")] {
+            sequences.extend(outbox.append(&[entry(queue.clone(), body)]).await.unwrap());
         }
         assert!(sequences.is_sorted());
         outbox.0.close().await;
@@ -225,10 +233,10 @@ mod tests {
         let mut bytes = outbox.bytes().await.unwrap();
         bytes.sort();
         assert_eq!(bytes, [("1".into(), 4), ("2".into(), 1)]);
-        let mut lanes = outbox.lanes().await.unwrap();
-        lanes.sort_by_key(|(_, last)| *last);
+        let mut queues = outbox.queues().await.unwrap();
+        queues.sort_by_key(|(_, last)| *last);
         assert_eq!(
-            lanes,
+            queues,
             [
                 (two.clone(), sequences[1]),
                 (one.clone(), sequences[2]),
@@ -249,27 +257,27 @@ mod tests {
     async fn what_is_set_aside_is_passed_over_and_found_on_its_own_way_until_a_restart() {
         let folder = folder();
         let file = folder.0.join("events.db");
-        let lane = lane("u", "1");
+        let queue = queue("u", "1");
         let outbox = Outbox::open(&file).await.unwrap();
-        let entries = ["a", "b", "c"].map(|body| entry(lane.clone(), body));
+        let entries = ["a", "b", "c"].map(|body| entry(queue.clone(), body));
         let sequences = outbox.append(&entries).await.unwrap();
         outbox.set_aside(sequences[0]).await.unwrap();
         outbox.set_aside(sequences[2]).await.unwrap();
         let body = |stored: Option<Stored>| stored.map(|stored| stored.body);
         assert_eq!(
-            body(outbox.next(&lane, 0).await.unwrap()).as_deref(),
+            body(outbox.next(&queue, 0).await.unwrap()).as_deref(),
             Some("b")
         );
-        assert_eq!(body(outbox.next(&lane, sequences[1]).await.unwrap()), None);
-        let aside = outbox.next_aside(&lane, sequences[0]).await.unwrap();
+        assert_eq!(body(outbox.next(&queue, sequences[1]).await.unwrap()), None);
+        let aside = outbox.next_aside(&queue, sequences[0]).await.unwrap();
         assert_eq!(body(aside).as_deref(), Some("c"));
         outbox.remove(sequences[0]).await.unwrap();
-        let aside = outbox.next_aside(&lane, 0).await.unwrap();
+        let aside = outbox.next_aside(&queue, 0).await.unwrap();
         assert_eq!(body(aside).as_deref(), Some("c"));
         outbox.0.close().await;
         let outbox = Outbox::open(&file).await.unwrap();
         assert_eq!(
-            body(outbox.next(&lane, sequences[1]).await.unwrap()).as_deref(),
+            body(outbox.next(&queue, sequences[1]).await.unwrap()).as_deref(),
             Some("c")
         );
     }
@@ -279,7 +287,7 @@ mod tests {
         let folder = folder();
         let file = folder.0.join("events.db");
         let outbox = Outbox::open(&file).await.unwrap();
-        outbox.append(&[entry(lane("u", "1"), "a")]).await.unwrap();
+        outbox.append(&[entry(queue("u", "1"), "a")]).await.unwrap();
         for file in std::fs::read_dir(&folder.0).unwrap() {
             let mode = file.unwrap().metadata().unwrap().permissions().mode();
             assert_eq!(mode & 0o077, 0);

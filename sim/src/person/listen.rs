@@ -14,7 +14,7 @@ use crate::media::{parse_name, read_data};
 impl Person {
     pub(super) fn on_frame(&mut self, track: TrackSid, frame: MediaFrame, now: Instant) {
         let name = self.track_name(track);
-        self.ear.hear(track, &frame, name, now);
+        self.listener.hear(track, &frame, name, now);
     }
 
     /// `person-source` of the track, where the client was told its name.
@@ -38,14 +38,14 @@ impl Person {
             self.complaints
                 .push("a data message names the wrong sender".into());
         }
-        if let Err(error) = self.ear.data(person, life, count) {
+        if let Err(error) = self.listener.data(person, life, count) {
             self.complaints.push(error);
         }
     }
 
     /// Tells the server once for each subscription how the person wants to see it.
     pub(super) fn tell_wishes(&mut self) {
-        for track in self.ear.tracks() {
+        for track in self.listener.tracks() {
             let wish = self
                 .track_name(track)
                 .and_then(|(_, source)| self.wishes.get(&source));
