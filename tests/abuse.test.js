@@ -22,7 +22,7 @@ import { token } from './lib/token.js';
 import { until } from './lib/until.js';
 
 const ROOM = 'besieged';
-const DATAGRAMS = Number(process.env.DATAGRAMS ?? 1_000_000);
+const DATAGRAMS = Number(process.env.DATAGRAMS ?? 300_000);
 const MESSAGES = Number(process.env.MESSAGES ?? 10_000);
 /** What memory may grow by, bytes: the size of a few tables at their limit, and nothing that grows with what was sent. */
 const FLAT = 8 * 2 ** 20;

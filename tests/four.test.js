@@ -13,7 +13,7 @@ import { token } from './lib/token.js';
 import { until } from './lib/until.js';
 
 const ROOM = 'four-four-two';
-const ROUNDS = Number(process.env.ROUNDS ?? 30);
+const ROUNDS = Number(process.env.ROUNDS ?? 15);
 
 // A round takes 2 to 3 seconds.
 test('four clients of three kinds', { timeout: (600 + 10 * ROUNDS) * 1000 }, async (t) => {

@@ -17,7 +17,7 @@ const ROOM = 'tiles';
 const OTHERS = 24;
 /** Pictures a second of each of the others. */
 const FRAMES = 12;
-const ROUNDS = Number(process.env.ROUNDS ?? 5);
+const ROUNDS = Number(process.env.REPEATS ?? 5);
 /** Seconds. */
 const SETTLE = 5;
 const MEASURED = 20;

@@ -1,7 +1,6 @@
 //! Workers of agents over a real WebSocket, and the API that asks for agents.
 
-mod support;
-
+use crate::support::{Answer, JSON, PATIENCE, Server, now, signed, with};
 use futures_util::{SinkExt, StreamExt};
 use protocol::{
     livekit::{
@@ -13,7 +12,6 @@ use protocol::{
     token::{Grant, Keys, VideoGrant, verify},
 };
 use serde_json::{Value, json};
-use support::{Answer, JSON, PATIENCE, Server, now, signed, with};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -373,7 +371,7 @@ fn where_rooms_are_to_be_created_first_a_dispatch_creates_none() {
 #[test]
 fn a_token_that_asks_for_too_many_agents_is_refused() {
     let server = Server::dev(&[]);
-    let mut grant = support::grant("room", "ada");
+    let mut grant = crate::support::grant("room", "ada");
     for (count, status) in [(16, 200), (17, 400)] {
         let settings = protocol::livekit::RoomConfiguration {
             agents: vec![Default::default(); count],

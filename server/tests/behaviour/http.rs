@@ -1,15 +1,13 @@
 //! What the public port answers to plain HTTP. Statuses and bodies are those that existing clients parse.
 
-mod support;
-
 use std::io::{Read, Write};
 
+use crate::support::{Answer, JSON, PATIENCE, Server, grant, now, signed, token};
 use protocol::{
     livekit::JoinRequest,
     signal::encode_join_request,
     token::{Grant, VideoGrant},
 };
-use support::{Answer, JSON, PATIENCE, Server, grant, now, signed, token};
 
 fn join_request() -> String {
     encode_join_request(&JoinRequest::default())

@@ -1,10 +1,8 @@
 //! The process: what it says when it cannot start, and how it ends.
 
-mod support;
-
 use std::{fs, net::TcpListener, net::UdpSocket, path::PathBuf};
 
-use support::{Server, request, run_to_end};
+use crate::support::{Server, request, run_to_end};
 
 /// A file of this test's own, removed with it.
 struct File(PathBuf);
@@ -258,7 +256,7 @@ fn the_secret_for_a_token_comes_from_a_file_or_from_the_environment() {
     };
     let keys = protocol::token::Keys::new([("mine", secret)]);
     let valid = |(success, token): (bool, String)| {
-        success && protocol::token::verify(token.trim(), &keys, support::now()).is_ok()
+        success && protocol::token::verify(token.trim(), &keys, crate::support::now()).is_ok()
     };
     let path = file.0.to_str().unwrap();
     assert!(valid(create(&["--api-secret-file", path], &[])));

@@ -1,17 +1,15 @@
 //! Meetings by link: who may start and enter them, and what strangers, guests that were removed, and pages of other sites
 //! get.
 
-mod support;
-
 use std::{fs, path::PathBuf};
 
+use crate::support::{Answer, JSON, Server, now, signed};
 use protocol::{
     livekit::JoinRequest,
     signal::encode_join_request,
     token::{Grant, VideoGrant},
 };
 use serde_json::Value;
-use support::{Answer, JSON, Server, now, signed};
 
 /// A folder of this test's own, removed with it, and the settings of its servers.
 struct Folder(PathBuf);

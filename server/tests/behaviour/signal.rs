@@ -1,7 +1,6 @@
 //! Signal connections over a real WebSocket: limits, and the end of the server.
 
-mod support;
-
+use crate::support::{PATIENCE, Server, token};
 use futures_util::{SinkExt, StreamExt};
 use protocol::{
     livekit::{
@@ -12,7 +11,6 @@ use protocol::{
         Encoding, Frame, MAX_FRAME_BYTES, decode_response, encode_join_request, encode_request,
     },
 };
-use support::{PATIENCE, Server, token};
 use tokio::{net::TcpStream, time::timeout};
 use tokio_tungstenite::{
     MaybeTlsStream, WebSocketStream, connect_async,
@@ -248,15 +246,19 @@ async fn who_joins_to_publish_only_is_somebody_else_beside_the_person_and_receiv
 #[tokio::test]
 async fn who_was_removed_does_not_come_back_once_the_room_has_ended() {
     let server = Server::dev(&[]);
-    let begin = support::now();
-    let old = support::signed(&support::grant("room", "mallory"), "secret", begin - 100);
+    let begin = crate::support::now();
+    let old = crate::support::signed(
+        &crate::support::grant("room", "mallory"),
+        "secret",
+        begin - 100,
+    );
     let url = |token: &str| format!("ws://{}/rtc?access_token={token}", server.address);
     let mut mallory = Client(connect_async(url(&old)).await.unwrap().0);
     assert!(mallory.response().await.is_some(), "she is in");
-    let mut admin = support::grant("room", "");
+    let mut admin = crate::support::grant("room", "");
     admin.video.as_mut().unwrap().room_admin = true;
     admin.video.as_mut().unwrap().room_create = true;
-    let admin = support::signed(&admin, "secret", begin);
+    let admin = crate::support::signed(&admin, "secret", begin);
     let calls = [
         (
             "RemoveParticipant",
@@ -287,7 +289,7 @@ async fn who_was_removed_does_not_come_back_once_the_room_has_ended() {
         "{first:?}"
     );
     // A new token is a new invitation.
-    let new = support::signed(&support::grant("room", "mallory"), "secret", begin);
+    let new = crate::support::signed(&crate::support::grant("room", "mallory"), "secret", begin);
     let mut invited = Client(connect_async(url(&new)).await.unwrap().0);
     let first = invited.response().await;
     assert!(
@@ -301,8 +303,12 @@ async fn who_was_removed_does_not_come_back_as_another_device_of_itself() {
     let server = Server::dev(&[]);
     let mut witness = Client::join(&server, "alice").await;
     // The token that it gets from us is newer than what is revoked, and is as old as its own all the same.
-    let begin = support::now();
-    let own = support::signed(&support::grant("room", "mallory"), "secret", begin - 100);
+    let begin = crate::support::now();
+    let own = crate::support::signed(
+        &crate::support::grant("room", "mallory"),
+        "secret",
+        begin - 100,
+    );
     let url = |token: &str, name: &str| {
         let address = server.address;
         format!("ws://{address}/rtc?access_token={token}&publish={name}")
@@ -315,9 +321,9 @@ async fn who_was_removed_does_not_come_back_as_another_device_of_itself() {
             break token;
         }
     };
-    let mut admin = support::grant("room", "");
+    let mut admin = crate::support::grant("room", "");
     admin.video.as_mut().unwrap().room_admin = true;
-    let admin = support::signed(&admin, "secret", support::now());
+    let admin = crate::support::signed(&admin, "secret", crate::support::now());
     let answer = server.request(
         "POST",
         "/twirp/livekit.RoomService/RemoveParticipant",

@@ -1,5 +1,4 @@
 //! The other end of a peer connection for tests: str0m as answerer, and a network in virtual time.
-#![allow(dead_code)] // Each test binary uses its part.
 
 use std::{
     collections::VecDeque,

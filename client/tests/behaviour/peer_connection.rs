@@ -1,15 +1,13 @@
 //! A peer connection against str0m as answerer, in virtual time and without sockets.
 
-mod support;
-
 use std::time::{Duration, Instant};
 
+use crate::support::{Answerer, Pair, events, is_rtp};
 use client::{
     DataChannel, Error, PeerConfig, PeerConnection, PeerEvent, SendTrack,
     fixtures::{self, PictureSize},
     media::{AudioLevel, Layer, MediaKind, OutgoingPacket, Vp8Packetizer},
 };
-use support::{Answerer, Pair, events, is_rtp};
 
 fn track(cid: &str, kind: MediaKind, layers: &[Layer]) -> SendTrack {
     SendTrack {

@@ -1,16 +1,14 @@
 //! Limits of the server that are on by default, at n and at n + 1.
 
-mod support;
-
 use std::{
     io::{Read, Write},
     net::TcpStream,
     time::{Duration, Instant},
 };
 
+use crate::support::{Answer, PATIENCE, Server, now, request, signed, token};
 use futures_util::StreamExt;
 use protocol::token::{Grant, VideoGrant};
-use support::{Answer, PATIENCE, Server, now, request, signed, token};
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
 const ONE: &str = "secret-of-one-is-long-enough-to-be-safe";
@@ -65,7 +63,7 @@ fn an_api_key_has_n_rooms_open_and_not_one_more_until_one_closes() {
     let joining = |room: &str| {
         let grant = Grant {
             api_key: "one".to_owned(),
-            ..support::grant(room, "somebody")
+            ..crate::support::grant(room, "somebody")
         };
         let request = protocol::signal::encode_join_request(&Default::default());
         let token = signed(&grant, ONE, now());

@@ -1,8 +1,6 @@
 //! A participant against a scripted server: the signal messages are written out by hand here (no server of ours runs),
 //! the media side is str0m as answerer. Virtual time, no sockets.
 
-mod support;
-
 use std::{
     collections::HashMap,
     io::Read,
@@ -10,6 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::support::{Answerer, Endpoint, Pair};
 use base64::{Engine, engine::general_purpose::URL_SAFE};
 use client::{
     DataChannel, Event, Options, Participant, Publish, Reconnect, TrackSetting, Transmit, fixtures,
@@ -26,7 +25,6 @@ use protocol::{
     },
     prost::Message,
 };
-use support::{Answerer, Endpoint, Pair};
 
 impl Endpoint for Participant {
     fn handle_datagram(

@@ -1,10 +1,9 @@
 //! The driver over real sockets on the loopback interface, against a scripted server: a WebSocket whose messages are
 //! written out by hand here, and str0m as answerer on a UDP socket.
 
-mod support;
-
 use std::time::Instant;
 
+use crate::support::Answerer;
 use base64::{Engine, engine::general_purpose::URL_SAFE};
 use client::{Client, ConnectOptions, Error, Event, Publish, Reconnect, fixtures};
 use futures_util::{SinkExt, StreamExt};
@@ -16,7 +15,6 @@ use protocol::{
     },
     prost::Message,
 };
-use support::Answerer;
 use tokio::{
     net::{TcpListener, TcpStream, UdpSocket},
     sync::mpsc,

@@ -1,14 +1,12 @@
 //! RoomService over Twirp: statuses, codes and texts are those that existing products parse.
 
-mod support;
-
+use crate::support::{Answer, JSON, Server, now, signed, with};
 use protocol::{
     livekit::{CreateRoomRequest, ListRoomsResponse, Room},
     prost::Message,
     token::{Grant, VideoGrant},
 };
 use serde_json::{Value, json};
-use support::{Answer, JSON, Server, now, signed, with};
 
 fn owner() -> String {
     with(VideoGrant {

@@ -1,7 +1,5 @@
 //! A server process of its own for each test, on ports that the system chooses, and the clients to ask it with.
 
-#![allow(dead_code)] // Each test file uses a part.
-
 use std::{
     io::{BufRead, BufReader, Read, Write},
     net::{SocketAddr, TcpStream},

@@ -1,11 +1,9 @@
 //! The one public port.
 
-mod support;
-
 use std::sync::Arc;
 
+use crate::support::Server;
 use rustls::{ClientConfig, RootCertStore, crypto::aws_lc_rs, pki_types::ServerName};
-use support::Server;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
