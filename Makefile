@@ -52,11 +52,9 @@ test-web: web-client/node_modules/.ready ## The web client's own tests
 	cd web-client && npm test
 
 .PHONY: test-clients
-test-clients: compiler web clients ## Chromium, Firefox, the native SDK, the Go SDK and agents in real meetings (BESIDE=check-crates: they leave half of a machine idle)
+test-clients: compiler web clients ## Chromium, Firefox, the native SDK, the Go SDK and agents in real meetings
 	$(BUILD_PROGRAMS)
-	@$(if $(BESIDE),nice -n 19 $(MAKE) $(BESIDE) >$(BUILD)/beside.log 2>&1 & beside=$$!;) \
-	(cd tests && npm test); \
-	$(if $(BESIDE),wait $$beside && tail -n 1 $(BUILD)/beside.log || { cat $(BUILD)/beside.log; exit 1; })
+	cd tests && npm test
 
 .PHONY: test-long
 test-long: compiler web browsers tests/node_modules/.ready $(VENV)/.ready $(GO_CLIENT) ## What takes longer than a build should: slow networks, crowds, thousands of simulated meetings. It needs a machine with breath to spare
@@ -81,20 +79,13 @@ fuzz: compiler $(FUZZ) ## Strangers' bytes without end: TARGET=rtp (they are in 
 		$(abspath $(BUILD))/fuzz/corpus/$(FUZZED) ../seeds/$(FUZZED) -- -max_total_time=$(or $(SECONDS),60) -timeout=10 -rss_limit_mb=2048
 
 .PHONY: check
-check: check-sources check-crates ## Formatting, lints, types, licences, and the invariants of ARCHITECTURE.md
-	@echo "make check: no complaint"
-
-.PHONY: check-sources
-check-sources: compiler web-client/node_modules/.ready
+check: compiler web-client/node_modules/.ready $(DENY) ## Formatting, lints, types, licences, and the invariants of ARCHITECTURE.md
 	cargo fmt --all --check
 	cargo xtask check
-	cd web-client && npm run lint && npm run typecheck
-
-# What takes most of the time: all crates are read once more, and cargo-deny is built.
-.PHONY: check-crates
-check-crates: compiler $(DENY)
 	$(DENY) --log-level error check licenses bans sources
+	cd web-client && npm run lint && npm run typecheck
 	cargo clippy --workspace --all-targets -- -D warnings
+	@echo "make check: no complaint"
 
 .PHONY: advisories
 advisories: $(DENY) ## Known vulnerabilities among the dependencies (asks the network)
