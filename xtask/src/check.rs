@@ -12,7 +12,7 @@ use crate::{
 };
 
 /// Crates that know no runtime, socket, file, clock, thread, lock or global randomness.
-const PURE: [&str; 5] = ["protocol", "sfu", "turn", "signaling", "node"];
+const PURE: [&str; 6] = ["protocol", "sfu", "e2ee", "turn", "signaling", "node"];
 
 /// What the code of a pure crate never names.
 const IMPURE: [&str; 22] = [
@@ -60,6 +60,8 @@ const CONFINED: [(&str, &[&str]); 10] = [
         &["sfu/src/transport.rs", "sfu/src/transport/"],
     ),
     ("str0m", &["client/"]),
+    ("openmls", &["e2ee/"]),
+    ("sframe", &["e2ee/"]),
     ("axum", &["server/src/edge.rs", "server/src/edge/"]),
     (
         "sqlx",
