@@ -41,7 +41,7 @@ const IMPURE: [&str; 22] = [
 ];
 
 /// A name that only the given places may say.
-const CONFINED: [(&str, &[&str]); 10] = [
+const CONFINED: [(&str, &[&str]); 12] = [
     ("is::", &["sfu/src/transport.rs", "sfu/src/transport/"]),
     // Making the certificate needs the system's random numbers, which the engine does not know.
     (
