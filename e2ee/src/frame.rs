@@ -28,11 +28,16 @@ impl Frame {
         &mut self,
         write: impl FnOnce(&mut Vec<u8>) -> Result<(), E>,
     ) -> Result<(), E> {
-        self.bytes.clear();
-        self.begin = 0;
+        self.clear();
         write(&mut self.bytes)?;
         self.begin = self.bytes.len();
         Ok(())
+    }
+
+    /// Empties it: what did not become a frame is not there to be sent or shown.
+    pub(crate) fn clear(&mut self) {
+        self.bytes.clear();
+        self.begin = 0;
     }
 
     /// All of it, to write behind it.

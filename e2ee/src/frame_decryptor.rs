@@ -121,6 +121,22 @@ impl FrameDecryptor {
     /// [`DecryptError`]; there is nothing to show then.
     pub fn decrypt(
         &mut self,
+        from: (u32, Slot),
+        codec: Codec,
+        wire: &[u8],
+        space: &mut Vec<u8>,
+        out: &mut Frame,
+    ) -> Result<(), DecryptError> {
+        out.clear();
+        let decrypted = self.decrypt_into(from, codec, wire, space, out);
+        if decrypted.is_err() {
+            out.clear();
+        }
+        decrypted
+    }
+
+    fn decrypt_into(
+        &mut self,
         (leaf, slot): (u32, Slot),
         codec: Codec,
         wire: &[u8],
@@ -142,7 +158,6 @@ impl FrameDecryptor {
         let epoch = epoch.ok_or(DecryptError::UnknownEpoch)?;
         let seen = self.seen.screen(UnvalidatedFrame::from(&frame));
         let seen = seen.map_err(|_| DecryptError::Replayed)?;
-        let Ok(()) = out.begin(|_| Ok::<_, std::convert::Infallible>(()));
         let decrypted = frame.decrypt_into(epoch.key(id)?, out);
         decrypted.map_err(|_| DecryptError::Forged)?;
         self.seen.record(seen);

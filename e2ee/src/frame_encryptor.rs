@@ -109,6 +109,21 @@ impl FrameEncryptor {
         key: bool,
         out: &mut Frame,
     ) -> Result<(), EncryptError> {
+        let encrypted = self.encrypt_into(slot, codec, frame, key, out);
+        if encrypted.is_err() {
+            out.clear();
+        }
+        encrypted
+    }
+
+    fn encrypt_into(
+        &mut self,
+        slot: Slot,
+        codec: Codec,
+        frame: &[u8],
+        key: bool,
+        out: &mut Frame,
+    ) -> Result<(), EncryptError> {
         let sending = self.sending(slot)?;
         out.begin(|prefix| codec.write_prefix(frame, key, prefix))
             .map_err(|_| EncryptError::NotOfCodec)?;

@@ -107,16 +107,17 @@ impl<S: Copy + Ord> Ordering<S> {
     }
 
     /// Whether a commit for this epoch would be the next one, with what it removes: the first valid one is, and none that leaves
-    /// somebody in who is gone.
+    /// somebody in who is gone. Where no member is awake, who comes in from outside can remove nobody, and does so next.
     pub fn takes(&self, epoch: u64, removed: &BTreeSet<u32>) -> bool {
-        epoch == self.epoch && self.removals.is_subset(removed)
+        let leaves_nobody = self.removals.is_subset(removed) || self.committers().is_empty();
+        epoch == self.epoch && leaves_nobody
     }
 
     /// Takes a commit: the group has a new epoch with these members among those who are connected. Call it where
-    /// [`Ordering::takes`] says so.
-    pub fn commit(&mut self, members: &BTreeMap<S, u32>, now: Duration) {
+    /// [`Ordering::takes`] says so. `removed` are the leaves that it removes.
+    pub fn commit(&mut self, members: &BTreeMap<S, u32>, removed: &BTreeSet<u32>, now: Duration) {
         self.epoch += 1;
-        self.removals.clear();
+        self.removals.retain(|leaf| !removed.contains(leaf));
         for (who, leaf) in &mut self.awake {
             *leaf = members.get(who).copied();
         }
@@ -180,13 +181,7 @@ impl<S: Copy + Ord> Ordering<S> {
 
     /// Asks the next in the order of leaves; from the first one on again when all have been asked.
     fn ask(&mut self, mut asked: Vec<S>, now: Duration) {
-        let mut ranked: Vec<_> = self
-            .awake
-            .iter()
-            .filter_map(|(who, leaf)| leaf.map(|leaf| (leaf, *who)))
-            .filter(|(leaf, _)| !self.removals.contains(leaf))
-            .collect();
-        ranked.sort_unstable();
+        let ranked = self.committers();
         let step = match ranked.first() {
             // A commit from outside can remove nobody but who makes it, so that removals wait for members.
             None => self.joins.front().map(|who| Step::Enter(*who)),
@@ -204,6 +199,17 @@ impl<S: Copy + Ord> Ordering<S> {
         asked.push(who);
         self.asked = Some((asked, now + PATIENCE));
         self.steps.extend(step);
+    }
+
+    /// The members who are awake and stay, by their leaves.
+    fn committers(&self) -> Vec<(u32, S)> {
+        let members = self.awake.iter();
+        let mut members: Vec<_> = members
+            .filter_map(|(who, leaf)| leaf.map(|leaf| (leaf, *who)))
+            .filter(|(leaf, _)| !self.removals.contains(leaf))
+            .collect();
+        members.sort_unstable();
+        members
     }
 
     fn look_ready(&mut self) {
@@ -253,7 +259,7 @@ mod tests {
         assert_eq!(steps(&mut ordering), [Step::Ask('a')]);
         ordering.join('e', at(20));
         assert!(ordering.takes(5, &BTreeSet::new()));
-        ordering.commit(&members("abcd"), at(50));
+        ordering.commit(&members("abcd"), &BTreeSet::new(), at(50));
         ordering.join('f', at(60));
         assert_eq!(
             (steps(&mut ordering), ordering.due()),
@@ -268,7 +274,7 @@ mod tests {
     fn the_first_commit_of_an_epoch_is_taken_and_no_other() {
         let mut ordering = three();
         assert!(ordering.takes(5, &BTreeSet::new()) && !ordering.takes(4, &BTreeSet::new()));
-        ordering.commit(&members("abc"), at(0));
+        ordering.commit(&members("abc"), &BTreeSet::new(), at(0));
         assert!(!ordering.takes(5, &BTreeSet::new()) && ordering.takes(6, &BTreeSet::new()));
     }
 
@@ -292,7 +298,7 @@ mod tests {
         let mut ordering = three();
         ordering.connect('d', None, at(0));
         ordering.join('d', at(0));
-        ordering.commit(&members("abcd"), at(10));
+        ordering.commit(&members("abcd"), &BTreeSet::new(), at(10));
         steps(&mut ordering);
         ordering.remove(0, at(20));
         assert_eq!(
@@ -310,15 +316,31 @@ mod tests {
         ordering.connect('d', None, at(0));
         ordering.join('d', at(0));
         assert_eq!(steps(&mut ordering), [Step::Enter('d')]);
-        ordering.commit(&BTreeMap::from([('d', 4)]), at(10));
+        ordering.commit(&BTreeMap::from([('d', 4)]), &BTreeSet::new(), at(10));
         ordering.ready('d', 4);
         assert_eq!(steps(&mut ordering), [Step::Go(4)]);
     }
 
     #[test]
+    fn those_who_are_all_gone_keep_nobody_out_and_are_removed_next() {
+        let mut ordering = Ordering::new(3);
+        ordering.remove(0, at(0));
+        ordering.remove(1, at(0));
+        ordering.connect('d', None, at(0));
+        ordering.join('d', at(0));
+        assert_eq!(steps(&mut ordering), [Step::Enter('d')]);
+        assert!(ordering.takes(3, &BTreeSet::new()));
+        ordering.commit(&BTreeMap::from([('d', 2)]), &BTreeSet::new(), at(10));
+        assert_eq!(steps(&mut ordering), [Step::Ask('d')]);
+        assert!(!ordering.takes(4, &BTreeSet::from([0])));
+        ordering.commit(&BTreeMap::from([('d', 2)]), &BTreeSet::from([0, 1]), at(20));
+        assert_eq!((steps(&mut ordering), ordering.due()), (vec![], None));
+    }
+
+    #[test]
     fn all_who_are_awake_are_waited_for_and_nobody_else() {
         let mut ordering = three();
-        ordering.commit(&members("abc"), at(0));
+        ordering.commit(&members("abc"), &BTreeSet::new(), at(0));
         ordering.ready('a', 6);
         ordering.ready('b', 5);
         assert_eq!(steps(&mut ordering), []);

@@ -153,7 +153,7 @@ pub fn check(
     };
 
     let mut joining = Vec::new();
-    let mut leaving = BTreeSet::new();
+    let (mut leaving, mut replaced) = (BTreeSet::new(), Vec::new());
     for queued in staged.queued_proposals() {
         match queued.proposal() {
             Proposal::Add(add) => {
@@ -168,7 +168,10 @@ pub fn check(
                     // The server takes away those who are gone. It could keep them from the meeting anyway.
                     Sender::External(_) => true,
                     // Who comes in again takes its old leaf away. It is looked at below.
-                    Sender::NewMemberCommit => true,
+                    Sender::NewMemberCommit => {
+                        replaced.push(remove.removed());
+                        true
+                    }
                     Sender::Member(leaf) => {
                         *leaf == remove.removed() || is_moderator(queued.sender())
                     }
@@ -202,9 +205,9 @@ pub fn check(
                 identity(leaf.credential())?,
                 leaf.signature_key().as_slice(),
             );
-            for leaf in &leaving {
-                let gone = group.leaf(*leaf).ok_or(Refusal::Removal)?;
-                if identity(gone.credential())? != newcomer.0 {
+            // By its key, not by its name alone: in an open room any member could write a ticket in another's name.
+            for leaf in replaced {
+                if key_of(leaf) != Some(newcomer.1) {
                     return Err(Refusal::Removal);
                 }
             }

@@ -60,7 +60,8 @@ impl Ticket {
             not_after,
             issuer: issuer.into(),
         };
-        let signature = signer.sign(&content.to_be_signed())?.into();
+        let signed = content.to_be_signed().ok_or(SignerError::SigningError)?;
+        let signature = signer.sign(&signed)?.into();
         Ok(Self { content, signature })
     }
 
@@ -102,23 +103,20 @@ impl Ticket {
             && its_identity.as_slice() == identity
             && its_key.as_slice() == key
             && now <= *not_after;
-        is_for_them
-            && crypto
-                .verify_signature(
-                    SIGNATURES,
-                    &self.content.to_be_signed(),
-                    issuer.as_slice(),
-                    self.signature.as_slice(),
-                )
-                .is_ok()
+        let Some(signed) = self.content.to_be_signed().filter(|_| is_for_them) else {
+            return false;
+        };
+        let (issuer, signature) = (issuer.as_slice(), self.signature.as_slice());
+        crypto
+            .verify_signature(SIGNATURES, &signed, issuer, signature)
+            .is_ok()
     }
 }
 
 impl Content {
-    fn to_be_signed(&self) -> Vec<u8> {
-        let mut bytes = LABEL.to_vec();
-        bytes.extend(self.tls_serialize_detached().unwrap_or_default());
-        bytes
+    fn to_be_signed(&self) -> Option<Vec<u8>> {
+        let content = self.tls_serialize_detached().ok()?;
+        Some([LABEL, &content].concat())
     }
 }
 

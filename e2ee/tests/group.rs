@@ -265,6 +265,16 @@ fn who_lost_its_group_comes_in_again_with_the_ticket_it_had_and_takes_its_leaf_a
 }
 
 #[test]
+fn in_an_open_room_nobody_takes_the_place_of_another_with_a_ticket_in_its_name() {
+    let mut meeting = Meeting::with(Profile::Classic, false, &["ben", "eve"]);
+    let other = identity("ben");
+    let ticket = meeting.members[2]
+        .ticket("ben", other.public_key(), LATER)
+        .unwrap();
+    assert_eq!(meeting.enter(other, ticket), REFUSED(Refusal::Twice));
+}
+
+#[test]
 fn nobody_comes_in_under_the_name_of_somebody_who_is_there() {
     let mut meeting = Meeting::with(Profile::Classic, true, &["ben"]);
     assert_eq!(meeting.add(0, identity("ben")), REFUSED(Refusal::Twice));

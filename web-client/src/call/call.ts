@@ -287,9 +287,11 @@ export class Call implements CallView {
   }
 
   #speakers(): readonly string[] {
+    // While the connection is rebuilt, the engine still has those who spoke before.
+    const speakers = this.connection.getSnapshot().phase === 'reconnecting' ? [] : this.room.activeSpeakers;
     return keptList(
       this.people.getSnapshot().speakers,
-      this.room.activeSpeakers.map((speaker) => speaker.identity),
+      speakers.map((speaker) => speaker.identity),
     );
   }
 
