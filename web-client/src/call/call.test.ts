@@ -22,7 +22,7 @@ const engines = vi.hoisted(() => {
     readonly publishing = later<undefined>();
     readonly remoteParticipants = new Map();
     readonly engine = { token: undefined as string | undefined };
-    readonly activeSpeakers = [];
+    activeSpeakers: { identity: string }[] = [];
     readonly canPlaybackAudio = true;
     readonly name = 'salle';
     state = 'connected';
@@ -287,6 +287,20 @@ describe('a call', () => {
     expect(room.localParticipant.createTracks).not.toHaveBeenCalled();
     expect(room.localParticipant.setCameraEnabled).toHaveBeenCalledWith(true);
     await call.leave();
+  });
+
+  it('says who speaks at once, and of nobody while the connection is rebuilt', async () => {
+    const { call, room } = await inside();
+    const speakers = () => call.people.getSnapshot().speakers;
+    room.activeSpeakers = [{ identity: 'ben' }];
+    room.tell('activeSpeakersChanged');
+    expect(speakers()).toEqual(['ben']);
+    room.tell('connectionStateChanged', 'reconnecting' as never);
+    await Promise.resolve();
+    expect(speakers()).toEqual([]);
+    await call.leave();
+    room.tell('activeSpeakersChanged');
+    expect(speakers()).toEqual([]);
   });
 
   it('says which token opens the room now', async () => {
