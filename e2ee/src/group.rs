@@ -8,7 +8,7 @@ use openmls::{
         StagedWelcome, WireFormatPolicy,
     },
     prelude::{
-        BasicCredential, Capabilities, CommitMessageBundle, CredentialType, Extension,
+        BasicCredential, Capabilities, CommitMessageBundle, ContentType, CredentialType, Extension,
         ExtensionType, Extensions, ExternalSender, ExternalSendersExtension, GroupId, KeyPackage,
         KeyPackageIn, LeafNodeIndex, LeafNodeParameters, MlsMessageBodyIn, MlsMessageIn,
         MlsMessageOut, OpenMlsProvider as _, ProcessedMessageContent, Proposal, ProposalType,
@@ -422,6 +422,12 @@ impl Group {
         ticket.map_err(|_| GroupError::Invalid("the signer cannot sign".into()))
     }
 
+    /// Whether a ticket lets this identity with this key in, now.
+    pub fn admits(&self, ticket: &Ticket, identity: &[u8], key: &[u8], now: u64) -> bool {
+        let (group, crypto) = (self.group.public_group(), self.provider.crypto());
+        policy::admits(group, ticket, (identity, key), now, crypto)
+    }
+
     /// The group's id: the room.
     pub fn id(&self) -> &[u8] {
         self.group.group_id().as_slice()
@@ -526,6 +532,13 @@ fn join_config() -> MlsGroupJoinConfig {
 
 pub(crate) fn message(bytes: &[u8]) -> Result<MlsMessageIn, GroupError> {
     MlsMessageIn::tls_deserialize_exact(bytes).map_err(|_| GroupError::Malformed("message"))
+}
+
+/// Whether a message is a commit.
+pub(crate) fn is_commit(bytes: &[u8]) -> bool {
+    let message = message(bytes).ok();
+    let message = message.and_then(|message| message.try_into_protocol_message().ok());
+    message.is_some_and(|message| message.content_type() == ContentType::Commit)
 }
 
 pub(crate) fn read_tree(bytes: &[u8]) -> Result<RatchetTreeIn, GroupError> {

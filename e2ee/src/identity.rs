@@ -35,6 +35,14 @@ impl Identity {
         })
     }
 
+    /// The same identity once more.
+    pub fn again(&self) -> Self {
+        Self {
+            name: self.name.clone(),
+            keys: self.keys.clone(),
+        }
+    }
+
     /// Its key, to be kept where nobody else reads it.
     pub fn key_to_keep(&self) -> Vec<u8> {
         self.keys.tls_serialize_detached().unwrap_or_default()

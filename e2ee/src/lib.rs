@@ -15,6 +15,9 @@
 //! | [`codec`] | what stands in the clear before a frame |
 //! | `frame_encryptor`, `frame_decryptor` | frames, where they are encrypted here and not in a browser |
 //! | [`code`] | what people compare |
+//! | [`messages`] | between a client and the delivery service |
+//! | [`client`] | a client of the delivery service: from its messages to a group |
+//! | [`newcomer`] | what the delivery service sees of who is added |
 
 // The crate is pure. Its tests may take a first instant from the clock.
 #![cfg_attr(
@@ -27,12 +30,15 @@
 )]
 
 pub mod base_key;
+pub mod client;
 pub mod code;
 pub mod codec;
 pub mod epochs;
 pub mod group;
 pub mod identity;
 pub mod key_id;
+pub mod messages;
+pub mod newcomer;
 pub mod ordering;
 pub mod policy;
 pub mod profile;

@@ -103,6 +103,31 @@ impl<S: Copy + Ord> Ordering<S> {
     /// The member of this leaf is gone. That does not wait for anything.
     pub fn remove(&mut self, leaf: u32, now: Duration) {
         self.removals.insert(leaf);
+        let last = self.asked.as_ref().and_then(|(asked, _)| asked.last());
+        match last.copied() {
+            // What it is about to send leaves that member in.
+            Some(last) if self.committers().iter().any(|(_, who)| *who == last) => {
+                self.steps.push_back(Step::Ask(last));
+            }
+            Some(last) => self.failed(last, now),
+            None => {}
+        }
+        self.look(now);
+    }
+
+    /// Whether this one has been asked for a commit.
+    pub fn is_asked(&self, who: S) -> bool {
+        let asked = self.asked.as_ref();
+        asked.is_some_and(|(asked, _)| asked.contains(&who))
+    }
+
+    /// Who was asked has sent something that is no commit, or cannot send one: nobody waits for it any longer.
+    pub fn failed(&mut self, who: S, now: Duration) {
+        if let Some((asked, next_at)) = &mut self.asked
+            && asked.last() == Some(&who)
+        {
+            *next_at = (*next_at).min(now);
+        }
         self.look(now);
     }
 
@@ -175,6 +200,8 @@ impl<S: Copy + Ord> Ordering<S> {
         if waits {
             return;
         }
+        // Where there is nobody to ask, whoever connects is the next occasion, and no time.
+        self.window = None;
         let asked = self.asked.take().map_or_else(Vec::new, |(asked, _)| asked);
         self.ask(asked, now);
     }
@@ -335,6 +362,23 @@ mod tests {
         assert!(!ordering.takes(4, &BTreeSet::from([0])));
         ordering.commit(&BTreeMap::from([('d', 2)]), &BTreeSet::from([0, 1]), at(20));
         assert_eq!((steps(&mut ordering), ordering.due()), (vec![], None));
+    }
+
+    #[test]
+    fn what_nobody_can_do_is_due_at_no_time() {
+        let mut ordering = three();
+        ordering.connect('d', None, at(0));
+        ordering.join('d', at(0));
+        ordering.commit(&members("abcd"), &BTreeSet::new(), at(10));
+        ordering.remove(3, at(20));
+        for who in ['a', 'b', 'c', 'd'] {
+            ordering.disconnect(who, at(30));
+        }
+        ordering.handle_timeout(at(1000));
+        assert_eq!(ordering.due(), None);
+        steps(&mut ordering);
+        ordering.connect('b', Some(1), at(2000));
+        assert_eq!(steps(&mut ordering), [Step::Ask('b')]);
     }
 
     #[test]

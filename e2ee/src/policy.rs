@@ -14,7 +14,10 @@ use tls_codec::{
     DeserializeBytes as _, Serialize as _, TlsDeserializeBytes, TlsSerialize, TlsSize, VLBytes,
 };
 
-use crate::{key_id::MAX_LEAVES, ticket::Tickets};
+use crate::{
+    key_id::MAX_LEAVES,
+    ticket::{Ticket, Tickets},
+};
 
 /// The type of the extension of a group's context that holds its policy, of those for private use (RFC 9420, section 17.3).
 pub const EXTENSION: u16 = 0xf0c1;
@@ -236,16 +239,8 @@ pub fn check(
         if policy.is_banned(key) {
             return Err(Refusal::Banned);
         }
-        let group_id = group.group_id().as_slice();
-        // A moderator's word stands while it is away. In an open room it is the word of whoever is there.
-        let mut admitting = tickets.iter().filter(|ticket| {
-            let issuer = ticket.issuer();
-            match policy.is_open() {
-                true => group.members().any(|member| member.signature_key == issuer),
-                false => policy.is_moderator(issuer),
-            }
-        });
-        if !admitting.any(|ticket| ticket.admits(crypto, group_id, (&identity, key), now)) {
+        let mut tickets = tickets.iter();
+        if !tickets.any(|ticket| admits(group, ticket, (&identity, key), now, crypto)) {
             return Err(Refusal::NoTicket);
         }
         if !identities.insert(identity) {
@@ -258,8 +253,29 @@ pub fn check(
     }
 }
 
+/// Whether a ticket lets this identity with this key into the group, now.
+pub(crate) fn admits(
+    group: &PublicGroup,
+    ticket: &Ticket,
+    (identity, key): (&[u8], &[u8]),
+    now: u64,
+    crypto: &impl OpenMlsCrypto,
+) -> bool {
+    let Some(policy) = Policy::of(group.group_context().extensions()) else {
+        return false;
+    };
+    // A moderator's word stands while it is away. In an open room it is the word of whoever is there.
+    let issuer = ticket.issuer();
+    let may = match policy.is_open() {
+        true => group.members().any(|member| member.signature_key == issuer),
+        false => policy.is_moderator(issuer),
+    };
+    let group_id = group.group_id().as_slice();
+    may && !policy.is_banned(key) && ticket.admits(crypto, group_id, (identity, key), now)
+}
+
 /// The identity in a credential.
-fn identity(credential: &Credential) -> Result<Vec<u8>, Refusal> {
+pub(crate) fn identity(credential: &Credential) -> Result<Vec<u8>, Refusal> {
     let basic = BasicCredential::try_from(credential.clone());
     basic
         .map(|basic| basic.identity().to_vec())

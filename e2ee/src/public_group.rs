@@ -19,6 +19,7 @@ use crate::{
     identity::Identity,
     policy::{self, Policy, Refusal},
     profile::SIGNATURES,
+    ticket::Ticket,
 };
 
 /// A message that is valid now. It is applied, or dropped.
@@ -33,6 +34,17 @@ enum Content {
     Message,
 }
 
+/// Who sent a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// The member of this leaf.
+    Member(u32),
+    /// Somebody who comes in by it: the identity, and its signature key.
+    Newcomer(Vec<u8>, Vec<u8>),
+    /// A member: which one, only members can read.
+    SomeMember,
+}
+
 /// A group, as the delivery service has it.
 pub struct PublicGroup {
     provider: OpenMlsRustCrypto,
@@ -42,6 +54,38 @@ pub struct PublicGroup {
 }
 
 impl Checked {
+    /// Who sent it. `None`: nobody who may.
+    pub fn origin(&self) -> Option<Origin> {
+        let sender = match &self.0 {
+            Content::Message => return Some(Origin::SomeMember),
+            Content::Proposal(proposal) => proposal.sender(),
+            Content::Commit { staged, sender } => match (sender, staged.update_path_leaf_node()) {
+                (Sender::NewMemberCommit, Some(leaf)) => {
+                    let identity = policy::identity(leaf.credential()).ok()?;
+                    let key = leaf.signature_key().as_slice().to_vec();
+                    return Some(Origin::Newcomer(identity, key));
+                }
+                _ => sender,
+            },
+        };
+        match sender {
+            Sender::Member(leaf) => Some(Origin::Member(leaf.u32())),
+            _ => None,
+        }
+    }
+
+    /// The leaf whose member is to be removed, where it is a proposal to do so.
+    pub fn proposes_to_remove(&self) -> Option<u32> {
+        let Content::Proposal(queued) = &self.0 else {
+            return None;
+        };
+        match (queued.proposal(), queued.sender()) {
+            (Proposal::Remove(remove), _) => Some(remove.removed().u32()),
+            (Proposal::SelfRemove, Sender::Member(leaf)) => Some(leaf.u32()),
+            _ => None,
+        }
+    }
+
     /// The leaves whose members are none any more after it; `None`: it is no commit.
     pub fn removed(&self) -> Option<BTreeSet<u32>> {
         let Content::Commit { staged, .. } = &self.0 else {
@@ -71,15 +115,7 @@ impl PublicGroup {
         tree: &[u8],
     ) -> Result<Self, GroupError> {
         let provider = OpenMlsRustCrypto::default();
-        let info = read_group_info(group_info)?;
-        let (group, _) = Public::from_external(
-            provider.crypto(),
-            provider.storage(),
-            read_tree(tree)?,
-            info,
-            ProposalStore::new(),
-        )
-        .map_err(invalid)?;
+        let group = read_group(&provider, group_info, tree)?;
         let extensions = group.group_context().extensions();
         let policy = Policy::of(extensions).ok_or(Refusal::NoPolicy)?;
         let senders = extensions.external_senders();
@@ -103,6 +139,22 @@ impl PublicGroup {
         })
     }
 
+    /// The group as it was after a commit, with the group information that came with it: where the delivery service starts anew.
+    /// What is given is what the delivery service has kept.
+    ///
+    /// # Errors
+    /// When the two do not fit together.
+    pub fn restore(me: Identity, group_info: &[u8], tree: &[u8]) -> Result<Self, GroupError> {
+        let provider = OpenMlsRustCrypto::default();
+        let group = read_group(&provider, group_info, tree)?;
+        Ok(Self {
+            group_info: group_info.to_vec(),
+            provider,
+            group,
+            me,
+        })
+    }
+
     /// Checks whether a message is valid now. `now` is in seconds since the epoch of Unix.
     ///
     /// # Errors
@@ -113,7 +165,7 @@ impl PublicGroup {
         if matches!(protocol_message, ProtocolMessage::PrivateMessage(_)) {
             // What members say cannot be read, and whether it can be decrypted they see themselves.
             let is_of_group = protocol_message.group_id() == self.group.group_id()
-                && protocol_message.epoch() <= self.group.group_context().epoch();
+                && protocol_message.epoch() == self.group.group_context().epoch();
             return match is_of_group && !protocol_message.is_handshake_message() {
                 true => Ok(Checked(Content::Message)),
                 false => Err(GroupError::Malformed("message")),
@@ -127,7 +179,8 @@ impl PublicGroup {
             ProcessedMessageContent::ProposalMessage(proposal) => {
                 // Members propose to leave, and nothing else.
                 match (proposal.proposal(), &sender) {
-                    (Proposal::SelfRemove, Sender::Member(_)) => {
+                    (Proposal::SelfRemove, Sender::Member(_))
+                    | (Proposal::Remove(_), Sender::External(_)) => {
                         Ok(Checked(Content::Proposal(proposal)))
                     }
                     _ => Err(Refusal::Unknown.into()),
@@ -219,6 +272,17 @@ impl PublicGroup {
         Ok(bytes)
     }
 
+    /// Whether a ticket lets this identity with this key in, now.
+    pub fn admits(&self, ticket: &Ticket, identity: &[u8], key: &[u8], now: u64) -> bool {
+        let crypto = self.provider.crypto();
+        policy::admits(&self.group, ticket, (identity, key), now, crypto)
+    }
+
+    /// Its rules.
+    pub fn policy(&self) -> Policy {
+        Policy::of(self.group.group_context().extensions()).unwrap_or_default()
+    }
+
     /// The number of its epoch.
     pub fn epoch(&self) -> u64 {
         self.group.group_context().epoch().as_u64()
@@ -242,6 +306,22 @@ impl PublicGroup {
     pub fn group_info(&self) -> &[u8] {
         &self.group_info
     }
+}
+
+fn read_group(
+    provider: &OpenMlsRustCrypto,
+    group_info: &[u8],
+    tree: &[u8],
+) -> Result<Public, GroupError> {
+    let (group, _) = Public::from_external(
+        provider.crypto(),
+        provider.storage(),
+        read_tree(tree)?,
+        read_group_info(group_info)?,
+        ProposalStore::new(),
+    )
+    .map_err(invalid)?;
+    Ok(group)
 }
 
 fn read_group_info(bytes: &[u8]) -> Result<VerifiableGroupInfo, GroupError> {

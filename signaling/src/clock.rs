@@ -27,6 +27,11 @@ impl Clock {
         self.unix_start + now.saturating_duration_since(self.start)
     }
 
+    /// Seconds since 1970.
+    pub fn unix_seconds(&self, now: Instant) -> u64 {
+        self.unix(now).as_secs()
+    }
+
     /// Milliseconds since 1970.
     pub fn unix_millis(&self, now: Instant) -> i64 {
         i64::try_from(self.unix(now).as_millis()).unwrap_or(i64::MAX)

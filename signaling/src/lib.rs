@@ -22,6 +22,7 @@ mod budget;
 mod clock;
 mod data_tracks;
 mod deadlines;
+pub mod delivery_service;
 mod descriptions;
 mod farewell;
 mod forwarded_participant;

@@ -8,6 +8,7 @@ mod coming_back;
 mod costs;
 mod data_tracks;
 mod descriptions;
+mod encryption;
 mod forwarding;
 mod joining;
 mod limits;
