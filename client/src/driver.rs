@@ -3,15 +3,21 @@
 //! [`Client::connect`] returns when ICE and DTLS are up. From then on the owner reads [`Client::next_event`] and calls
 //! the methods of its [`Handle`], which may be cloned. Broken connections are resumed or made anew by the task.
 
+mod group;
 mod link;
 mod play;
 mod task;
 
 use std::{
     net::IpAddr,
+    sync::{Arc, Mutex},
     time::{Duration, Instant},
 };
 
+use e2ee::{
+    client::{Client as GroupClient, Now, Wish},
+    identity::Identity,
+};
 use protocol::{
     TrackSid,
     livekit::{DataPacket, UserPacket, data_packet},
@@ -40,17 +46,32 @@ const EVENT_QUEUE: usize = 4096;
 const COMMAND_QUEUE: usize = 256;
 
 /// Options of [`Client::connect`].
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Default)]
 pub struct ConnectOptions {
     /// The participant's options. There is one socket, for datagrams: [`Options::subscriber`] and
     /// [`crate::PeerConfig::tcp`] are not heeded.
     pub participant: Options,
+    /// In an encrypted meeting: who we are in its group. The participant is [`Options::encrypted`] then.
+    pub group: Option<GroupOptions>,
     /// Our address for media. `None`: the one from which the server was reached.
     pub local: Option<IpAddr>,
     /// The time that datagrams gather after the first before they are read: less work for each where one machine is
     /// many participants, and as much delay.
     pub gather_datagrams: Duration,
 }
+
+/// Who somebody is in the group of an encrypted meeting.
+#[derive(Debug)]
+pub struct GroupOptions {
+    /// The identity of the token, with a signature key.
+    pub identity: Identity,
+    /// What is wanted of the group.
+    pub wish: Wish,
+    /// A ticket that was kept ([`e2ee::client::Event::Ticket`]).
+    pub ticket: Option<Vec<u8>>,
+}
+
+type GroupCall = Box<dyn FnOnce(&mut GroupClient, Now) + Send>;
 
 type Call = Box<dyn FnOnce(&mut Participant, Instant) + Send>;
 
@@ -65,6 +86,7 @@ pub struct Client {
 #[derive(Debug, Clone)]
 pub struct Handle {
     calls: mpsc::Sender<Call>,
+    group: Option<mpsc::Sender<GroupCall>>,
 }
 
 impl Client {
@@ -74,7 +96,8 @@ impl Client {
     /// [`Error::Signal`] and [`Error::Socket`] when there is no way to the server, [`Error::Refused`] when it does not
     /// take us, [`Error::Timeout`] when ICE or DTLS do not come up.
     pub async fn connect(url: &str, token: &str, options: ConnectOptions) -> Result<Self, Error> {
-        let endpoint = link::Endpoint::parse(url, token)?;
+        let mut endpoint = link::Endpoint::parse(url, token)?;
+        endpoint.mls = options.group.is_some();
         let stream = endpoint.reach().await?;
         let local = match options.local {
             Some(local) => local,
@@ -93,13 +116,29 @@ impl Client {
         let mut settings = options.participant;
         // There is one socket, for datagrams.
         (settings.subscriber, settings.peer.tcp) = (None, false);
+        settings.encrypted = options.group.is_some();
         let participant = Participant::new(settings, address, Instant::now())?;
         let (calls, call_queue) = mpsc::channel(COMMAND_QUEUE);
         let (event_sender, events) = mpsc::channel(EVENT_QUEUE);
         let (ready_sender, ready) = oneshot::channel();
+        let newest_token = Arc::new(Mutex::new(token.to_owned()));
+        let group = options.group.map(|group| {
+            let (group_calls, group_queue) = mpsc::channel(COMMAND_QUEUE);
+            let task = group::Task {
+                client: GroupClient::new(group.identity, group.wish, group.ticket.as_deref()),
+                endpoint: endpoint.clone(),
+                token: newest_token.clone(),
+                participant: calls.downgrade(),
+                calls: group_queue,
+                events: event_sender.clone(),
+                started: Instant::now(),
+            };
+            tokio::spawn(task.run());
+            group_calls
+        });
         let task = task::Task::new(
             participant,
-            endpoint,
+            (endpoint, newest_token),
             udp,
             options.gather_datagrams,
             call_queue,
@@ -107,7 +146,7 @@ impl Client {
             ready_sender,
         );
         tokio::spawn(task.run(stream));
-        let handle = Handle { calls };
+        let handle = Handle { calls, group };
         match timeout(CONNECT_TIMEOUT, ready).await {
             Ok(Ok(result)) => result.map(|()| Self { handle, events }),
             Ok(Err(_)) => Err(Error::Ended),
@@ -182,6 +221,24 @@ impl Handle {
             let _ = reply.send(f(participant, now));
         });
         self.calls.send(call).await.map_err(|_| Error::Ended)?;
+        result.await.map_err(|_| Error::Ended)
+    }
+
+    /// Runs `f` on our side of an encrypted meeting's group, in its task.
+    ///
+    /// # Errors
+    /// [`Error::Ended`] when there is none, or the session has ended.
+    pub async fn group<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&mut GroupClient, Now) -> R + Send + 'static,
+    ) -> Result<R, Error> {
+        let group = self.group.as_ref().ok_or(Error::Ended)?;
+        let (reply, result) = oneshot::channel();
+        let call = Box::new(move |client: &mut GroupClient, now: Now| {
+            // Sending fails when the caller was dropped.
+            let _ = reply.send(f(client, now));
+        });
+        group.send(call).await.map_err(|_| Error::Ended)?;
         result.await.map_err(|_| Error::Ended)
     }
 

@@ -32,6 +32,9 @@ pub enum Error {
     /// The caller named a track that is not subscribed.
     #[error("the track {0} is not subscribed")]
     NotSubscribed(TrackSid),
+    /// Frames are to be encrypted: packets that are finished already cannot be.
+    #[error("frames are encrypted in this meeting: they are written whole")]
+    Encrypted,
     /// The section exists but the server has not accepted it (yet).
     #[error("the section with mid {0} is not negotiated")]
     NotNegotiated(String),

@@ -15,11 +15,11 @@ mod error;
 mod participant;
 mod peer_connection;
 
-pub use driver::{Client, ConnectOptions, Handle, play_picture, play_tone};
+pub use driver::{Client, ConnectOptions, GroupOptions, Handle, play_picture, play_tone};
 pub use error::Error;
 pub use participant::{
-    Event, LayerSpec, Options, Participant, Publish, PublishedStats, Reconnect, Stats,
-    SubscribedStats, TrackSetting,
+    EncryptionStats, Event, LayerSpec, Options, Participant, Publish, PublishedStats, Reconnect,
+    Stats, SubscribedStats, TrackSetting,
 };
 pub use peer_connection::{
     DataChannel, PeerConfig, PeerConnection, PeerEvent, SendStats, SendTrack, Transmit,

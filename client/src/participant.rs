@@ -7,6 +7,7 @@
 //! and calls [`Participant::handle_timeout`] at [`Participant::poll_timeout`]. When [`Event::Reconnecting`] comes, the
 //! owner opens a WebSocket again with a fresh join parameter.
 
+mod encryption;
 mod negotiate;
 mod publish;
 mod signal;
@@ -33,6 +34,7 @@ use crate::{
     peer_connection::{DataChannel, PeerConfig, PeerConnection, PeerEvent, SendStats, Transmit},
 };
 
+pub use encryption::EncryptionStats;
 pub use publish::{LayerSpec, Publish};
 pub use subscribe::TrackSetting;
 
@@ -55,6 +57,8 @@ pub struct Options {
     pub metadata: String,
     /// Attributes of the participant (needs the grant).
     pub attributes: HashMap<String, String>,
+    /// Frames are encrypted between participants ([`Participant::install_keys`]): without a key none is sent.
+    pub encrypted: bool,
     /// Options of the peer connection.
     pub peer: PeerConfig,
     /// Set for the older protocol, with two peer connections: the address of the one on which we receive, and which the
@@ -72,6 +76,7 @@ impl Default for Options {
             gather_sections: Duration::ZERO,
             metadata: String::new(),
             attributes: HashMap::new(),
+            encrypted: false,
             peer: PeerConfig::default(),
             subscriber: None,
         }
@@ -175,6 +180,8 @@ pub enum Event {
     SpeakersChanged(Vec<SpeakerInfo>),
     /// A newer token, for the next connection.
     TokenRefreshed(String),
+    /// News of the group of an encrypted meeting (with [`Client`](crate::Client)).
+    Group(Box<e2ee::client::Event>),
     /// Any other message of the server.
     Signal(Box<signal_response::Message>),
 }
@@ -194,6 +201,8 @@ pub struct Stats {
     pub published: Vec<PublishedStats>,
     /// Figures of the tracks that we receive.
     pub subscribed: Vec<SubscribedStats>,
+    /// What became of frames of an encrypted meeting.
+    pub encryption: EncryptionStats,
 }
 
 /// Figures of a track that we publish.
@@ -252,6 +261,7 @@ pub struct Participant {
     negotiation: negotiate::Negotiation,
     heartbeat: signal::Heartbeat,
     reliable_sequence: u32,
+    encryption: Option<encryption::Encryption>,
     /// The number of the last reliable packet of each sender, by its sid: packets that come again are dropped.
     received: BTreeMap<String, u32>,
     signals: VecDeque<SignalRequest>,
@@ -269,6 +279,7 @@ impl Participant {
     pub fn new(options: Options, local: SocketAddr, now: Instant) -> Result<Self, Error> {
         let (peer, subscriber) = connections(&options, local, now)?;
         Ok(Self {
+            encryption: options.encrypted.then(Default::default),
             options,
             local,
             peer,
@@ -446,7 +457,7 @@ impl Participant {
     ///
     /// # Errors
     /// [`Error::UnknownPublication`], [`Error::NotNegotiated`], [`Error::UnknownSection`] for a layer that the track
-    /// has not.
+    /// has not; [`Error::Encrypted`] where frames are to be encrypted.
     pub fn write_rtp(
         &mut self,
         cid: &str,
@@ -454,6 +465,9 @@ impl Participant {
         packet: OutgoingPacket,
         now: Instant,
     ) -> Result<(), Error> {
+        if self.encryption.is_some() {
+            return Err(Error::Encrypted);
+        }
         if let Some(mid) = self.writable(cid)? {
             self.peer.write_rtp(&mid, layer, packet, now)?;
             self.pump(now);
@@ -474,9 +488,11 @@ impl Participant {
         level: Option<AudioLevel>,
         now: Instant,
     ) -> Result<(), Error> {
-        if let Some(mid) = self.writable(cid)? {
+        if let Some(mid) = self.writable(cid)?
+            && let Some(frame) = self.encrypt(cid, frame)?
+        {
             self.peer
-                .write_frame(&mid, layer, frame, timestamp, level, now)?;
+                .write_frame(&mid, layer, &frame, timestamp, level, now)?;
             self.pump(now);
         }
         Ok(())
@@ -515,6 +531,11 @@ impl Participant {
             signal_round_trip: self.heartbeat.round_trip(),
             published: published.collect(),
             subscribed: subscribed.collect(),
+            encryption: self
+                .encryption
+                .as_ref()
+                .map(|it| it.stats)
+                .unwrap_or_default(),
         }
     }
 
@@ -561,7 +582,9 @@ impl Participant {
                     }
                 }
                 PeerEvent::Frame { mid, frame } => {
-                    if let Some(track) = self.track_on(&mid) {
+                    if let Some(track) = self.track_on(&mid)
+                        && let Some(frame) = self.decrypt(track, frame)
+                    {
                         self.events.push_back(Event::Frame { track, frame });
                     }
                 }

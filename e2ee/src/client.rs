@@ -352,7 +352,6 @@ impl Client {
                 self.catch_up(now);
             }
             (Phase::Member(_) | Phase::Outside | Phase::Asking, Standing::Enter) => self.ask(),
-            (Phase::Member(_), Standing::Join) => self.over(Reason::Removed),
             (_, Standing::Found) => self.found(state),
             (_, Standing::Join) => self.join(),
             (_, Standing::Wait) => {}

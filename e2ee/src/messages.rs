@@ -3,8 +3,11 @@
 
 use prost::Message as _;
 
-/// The longest message, in bytes: the tree of a group of 1,024 with hybrid keys fits.
-pub const MAX_BYTES: usize = 4 * 1024 * 1024;
+/// The longest message of the delivery service, in bytes: the tree of a group of 1,024 with hybrid keys fits.
+pub const MAX_SERVER_BYTES: usize = 4 * 1024 * 1024;
+
+/// The longest message of a client, in bytes: a commit that adds as many as one may add.
+pub const MAX_CLIENT_BYTES: usize = 1024 * 1024;
 
 /// The version of these messages.
 pub const VERSION: u32 = 1;

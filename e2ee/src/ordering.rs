@@ -138,6 +138,11 @@ impl<S: Copy + Ord> Ordering<S> {
         epoch == self.epoch && leaves_nobody
     }
 
+    /// Whether somebody is gone and members are awake who remove it: nobody comes in from outside before they have.
+    pub fn waits_for_removal(&self) -> bool {
+        !self.removals.is_empty() && !self.committers().is_empty()
+    }
+
     /// Takes a commit: the group has a new epoch with these members among those who are connected. Call it where
     /// [`Ordering::takes`] says so. `removed` are the leaves that it removes.
     pub fn commit(&mut self, members: &BTreeMap<S, u32>, removed: &BTreeSet<u32>, now: Duration) {

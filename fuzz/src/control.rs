@@ -113,6 +113,7 @@ fn join(id: u64) -> Join {
     Join {
         session: SessionId(id),
         two_connections: id % 2 == 1,
+        mls: id % 3 == 1,
         grant: Grant {
             identity: format!("identity-{id}"),
             video: Some(video),

@@ -10,8 +10,8 @@ use protocol::{ParticipantIdentity, RoomName, RoomSid, error::Error, livekit};
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use sfu::{Event, Negotiator, RoomCommand, ShardCommand, negotiator};
 use signaling::{
-    ApiReply, CloseCause, Config, Join, Leg, Revocations, Room, RoomInput, RoomMessage, RoomNews,
-    RoomOutput, SessionId, SessionMessage,
+    ApiReply, CloseCause, Config, Encryption, Join, Leg, Revocations, Room, RoomInput, RoomMessage,
+    RoomNews, RoomOutput, SessionId, SessionMessage, delivery_service::GroupInput,
 };
 
 use crate::{
@@ -61,6 +61,8 @@ pub enum Output<L> {
     Webhook(Box<livekit::WebhookEvent>),
     /// News for those who send agents.
     Agents(RoomNews),
+    /// News for the delivery service of an encrypted meeting.
+    Group(GroupInput),
     /// The room has ended, and makes way for another of its key, which is to know these revoked tokens. Its owner hands
     /// over what was under way to it, carries out what follows, and then [`HostedRoom::end`].
     Closed(Revocations),
@@ -123,6 +125,11 @@ impl<L: Line> HostedRoom<L> {
     /// The room's sid.
     pub fn sid(&self) -> RoomSid {
         self.sid
+    }
+
+    /// How its participants encrypt for each other.
+    pub fn encryption(&self) -> Encryption {
+        self.room.encryption()
     }
 
     /// Takes a join, with the mailbox of its session.
@@ -208,6 +215,7 @@ impl<L: Line> HostedRoom<L> {
             RoomOutput::ApiReply { id, reply } => return Some(Output::ApiReply { id, reply }),
             RoomOutput::Webhook(event) => return Some(Output::Webhook(event)),
             RoomOutput::Agents(news) => return Some(Output::Agents(news)),
+            RoomOutput::Group(input) => return Some(Output::Group(input)),
             RoomOutput::Closed => return Some(Output::Closed(self.room.revocations().clone())),
             RoomOutput::Redirect(join) => {
                 // A session without a mailbox has given up.

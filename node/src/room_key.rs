@@ -18,6 +18,13 @@ impl Tenant {
     }
 }
 
+impl Tenant {
+    /// Its name; empty: the default.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
 impl From<&str> for Tenant {
     fn from(name: &str) -> Self {
         Self(name.into())

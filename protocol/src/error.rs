@@ -98,6 +98,9 @@ pub enum Error {
         /// Error text: LiveKit's, or the application's own.
         message: String,
     },
+    /// The meeting is encrypted between participants, by what the client does not speak.
+    #[error("this meeting is end-to-end encrypted (MLS), and the client does not support that")]
+    Encrypted,
     /// The server is about to stop.
     #[error("server is shutting down")]
     ShuttingDown,
@@ -180,6 +183,7 @@ impl Error {
                 (404, Code::NotFound, Reason::StateMismatch)
             }
             Self::AlreadyExists(_) => (409, Code::AlreadyExists, Reason::UnknownReason),
+            Self::Encrypted => (412, Code::FailedPrecondition, Reason::JoinFailure),
             Self::RemoteUnmute | Self::Forwarded => {
                 (412, Code::FailedPrecondition, Reason::UnknownReason)
             }

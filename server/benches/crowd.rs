@@ -113,6 +113,7 @@ impl Crowd {
             grant,
             request,
             two_connections: false,
+            mls: false,
         };
         self.room.handle(RoomInput::Join(Box::new(join)), self.now);
         self.drain();

@@ -19,8 +19,8 @@ use serde::Deserialize;
 use crate::meetings::OWN_KEY;
 use secrets::parse_keys;
 pub use sections::{
-    Http, JoinMeetings, Limits, Log, Media, Meetings, Metrics, Shutdown, StartMeetings, Tls, Turn,
-    Webhook, origin,
+    Encryption, Http, JoinMeetings, Limits, Log, Media, Meetings, Metrics, Shutdown, StartMeetings,
+    Tls, Turn, Webhook, origin,
 };
 
 /// API key of the development mode, as LiveKit's has it.
@@ -56,6 +56,8 @@ pub struct Config {
     pub room: signaling::Config,
     /// Meetings by link, without an application.
     pub meetings: Meetings,
+    /// Encryption between participants.
+    pub encryption: Encryption,
     /// The applications that hear of rooms.
     pub webhook: Webhook,
     /// The limits of this server.
@@ -224,6 +226,8 @@ impl Config {
             "webhook.max_queued_mb must be at least 1"
         } else if !self.webhook.urls.is_empty() && self.webhook.file == self.meetings.path() {
             "webhook.file and meetings.file must be two files"
+        } else if [&*self.webhook.file, self.meetings.path()].contains(&&*self.encryption.file) {
+            "encryption.file must be another file than webhook.file and meetings.file"
         } else if let Some(limit) = self.limits.zero() {
             return Err(ConfigError::Value(format!("{limit} must be at least 1")));
         } else {

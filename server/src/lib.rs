@@ -9,6 +9,7 @@ pub mod config;
 mod database;
 pub mod descriptors;
 pub mod edge;
+pub mod groups;
 pub mod ice_tcp;
 pub mod links;
 pub mod listen;

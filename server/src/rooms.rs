@@ -16,13 +16,14 @@ use std::{
 };
 
 use node::{Directory, HostedRoom, Limits, Line, Mail, Opening, Output, Placement, RoomKey};
-use protocol::{RoomName, RoomSid, error::Error, livekit};
-use signaling::{ApiCall, Config, Join, Revocations, RoomInput, SessionId};
-use tokio::sync::{Notify, mpsc};
+use protocol::{RoomSid, error::Error, livekit};
+use signaling::{ApiCall, Config, Encryption, Join, Revocations, RoomInput, SessionId};
+use tokio::sync::{Notify, mpsc, watch};
 use tracing::Instrument;
 
 use crate::{
     agents::Agents,
+    groups::Groups,
     media::{EventSender, Media},
     meetings::Meetings,
     webhooks::Webhooks,
@@ -38,12 +39,15 @@ enum RoomMail {
 
 /// The mailbox of a room.
 #[derive(Clone)]
-pub struct RoomSender(mpsc::UnboundedSender<RoomMail>);
+pub struct RoomSender {
+    mail: mpsc::UnboundedSender<RoomMail>,
+    encryption: Encryption,
+}
 
 impl RoomSender {
     /// Hands an input to the room. A room that has ended reads no more.
     pub fn send(&self, input: RoomInput) {
-        let _ = self.0.send(RoomMail::Input(input));
+        let _ = self.mail.send(RoomMail::Input(input));
     }
 }
 
@@ -58,8 +62,11 @@ struct Inner {
     webhooks: Webhooks,
     agents: Agents,
     meetings: Meetings,
+    groups: Groups,
     /// Signalled when a room has ended.
     ended: Notify,
+    /// The server stops.
+    closing: watch::Sender<bool>,
     next_session: AtomicU64,
 }
 
@@ -71,7 +78,7 @@ impl Rooms {
         limits: Limits,
         webhooks: Webhooks,
         agents: Agents,
-        meetings: Meetings,
+        (meetings, groups): (Meetings, Groups),
     ) -> Self {
         let directory = Directory::new(media.shards().len(), limits, config.auto_create);
         Self(Arc::new(Inner {
@@ -81,7 +88,9 @@ impl Rooms {
             webhooks,
             agents,
             meetings,
+            groups,
             ended: Notify::new(),
+            closing: watch::Sender::new(false),
             next_session: AtomicU64::new(1),
         }))
     }
@@ -119,11 +128,41 @@ impl Rooms {
         self.0.directory().admits(room, api_key)
     }
 
+    /// How participants of this room encrypt for each other, where it is open; else how they would if these settings opened
+    /// it.
+    ///
+    /// # Errors
+    /// See [`Encryption::of`].
+    pub fn encryption(
+        &self,
+        room: &RoomKey,
+        settings: Option<&livekit::RoomConfiguration>,
+    ) -> Result<Encryption, Error> {
+        match self.find(room) {
+            Some(room) => Ok(room.encryption),
+            None => Encryption::of(settings),
+        }
+    }
+
+    /// The groups of encrypted meetings.
+    pub fn groups(&self) -> &Groups {
+        &self.0.groups
+    }
+
+    /// Resolves when the server stops.
+    pub fn closing(&self) -> impl Future<Output = ()> + use<> {
+        let mut closing = self.0.closing.subscribe();
+        async move {
+            // The sender lives as long as the rooms.
+            let _ = closing.wait_for(|closing| *closing).await;
+        }
+    }
+
     /// Hands a join to its room, which opens if need be, and returns that room's mailbox; `None` when [`Rooms::admits`]
     /// no longer holds.
     pub fn join(&self, join: Box<Join>, session: SessionSender) -> Option<RoomSender> {
         let mailbox = self.room_for(&join)?;
-        let _ = mailbox.0.send(RoomMail::Join(join, session));
+        let _ = mailbox.mail.send(RoomMail::Join(join, session));
         Some(mailbox)
     }
 
@@ -133,7 +172,7 @@ impl Rooms {
             let moved = Mail::Moved(mailbox.clone());
             // A session that does not read has an end of its own.
             let _ = session.with(|it| it.push(moved));
-            let _ = mailbox.0.send(RoomMail::Join(join, session));
+            let _ = mailbox.mail.send(RoomMail::Join(join, session));
         }
     }
 
@@ -155,7 +194,7 @@ impl Rooms {
     fn tell(&self, room: RoomSid, input: RoomInput) -> bool {
         let directory = self.0.directory();
         let mailbox = directory.find_sid(room);
-        mailbox.is_some_and(|mailbox| mailbox.0.send(RoomMail::Input(input)).is_ok())
+        mailbox.is_some_and(|mailbox| mailbox.mail.send(RoomMail::Input(input)).is_ok())
     }
 
     fn find_or_open(
@@ -191,14 +230,14 @@ impl Rooms {
                 .unwrap_or_default(),
         };
         let room = HostedRoom::open(opening, Instant::now());
-        let sid = room.sid();
+        let (sid, encryption) = (room.sid(), room.encryption());
         let (sender, mailbox) = mpsc::unbounded_channel();
         let (events, from_media) = mpsc::unbounded_channel();
         shard.open(sid, EventSender::clone(&events));
         let task = RoomTask {
             room,
             sid,
-            name: key.name,
+            key,
             shard: index,
             rooms: self.clone(),
             mailbox,
@@ -209,7 +248,11 @@ impl Rooms {
         let span = tracing::info_span!(parent: None, "room", %sid);
         tracing::info!(parent: &span, shard = index, "room opened");
         tokio::spawn(task.run().instrument(span));
-        (sid, RoomSender(sender))
+        let sender = RoomSender {
+            mail: sender,
+            encryption,
+        };
+        (sid, sender)
     }
 
     /// Makes way for another room of the key of this one.
@@ -223,6 +266,7 @@ impl Rooms {
     pub fn close(&self) {
         let mut directory = self.0.directory();
         directory.close();
+        self.0.closing.send_replace(true);
         for (_, mailbox) in directory.iter() {
             mailbox.send(RoomInput::Shutdown);
         }
@@ -253,7 +297,7 @@ impl Inner {
 struct RoomTask {
     room: HostedRoom<SessionSender>,
     sid: RoomSid,
-    name: RoomName,
+    key: RoomKey,
     /// Index of the shard that holds its media.
     shard: usize,
     rooms: Rooms,
@@ -294,7 +338,7 @@ impl RoomTask {
             RoomMail::Join(join, mailbox) => {
                 // A guest may have been removed since its join was admitted. Without a mailbox its session ends.
                 let meetings = &self.rooms.0.meetings;
-                if meetings.admits(&join.grant, &self.name).is_ok() {
+                if meetings.admits(&join.grant, &self.key.name).is_ok() {
                     self.room.join(join, mailbox, Instant::now());
                 }
             }
@@ -325,6 +369,7 @@ impl RoomTask {
             Output::ApiReply { id, reply } => self.answer(id, reply),
             Output::Webhook(event) => rooms.0.webhooks.send(*event),
             Output::Agents(news) => rooms.0.agents.tell(self.sid, news),
+            Output::Group(input) => rooms.0.groups.tell(&self.key, input),
             Output::Closed(revoked) => rooms.vacate(self.sid, revoked),
             Output::Redirect(join, session) => rooms.redirect(join, session),
         }

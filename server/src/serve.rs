@@ -22,6 +22,7 @@ use crate::{
     config::{Config, DEV_KEY, DEV_SECRET, JoinMeetings, StartMeetings},
     descriptors,
     edge::{Edge, LocalNames, metrics_http},
+    groups::Groups,
     listen::Listeners,
     media::{self, Media, ShardSettings},
     meetings::Meetings,
@@ -71,6 +72,8 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
     let (agents, agents_task) =
         Agents::new(room_config.clone(), config.keys.clone(), metrics.clone());
     let (meetings, keys) = Meetings::open(&config).await?;
+    let file = (!config.dev).then_some(&*config.encryption.file);
+    let groups = Groups::open(file).await?;
     let rooms = Rooms::new(
         media.clone(),
         room_config,
@@ -80,7 +83,7 @@ pub async fn serve(config: Config) -> anyhow::Result<()> {
         },
         webhooks.clone(),
         agents.clone(),
-        meetings.clone(),
+        (meetings.clone(), groups),
     );
     tokio::spawn(agents_task.run(rooms.clone()));
     let (alive, mut sessions) = mpsc::channel(1);

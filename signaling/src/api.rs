@@ -29,7 +29,9 @@ use protocol::{
 };
 use serde::Deserialize;
 
-use crate::{forwarded_participant::ForwardedParticipant, room_news::RoomNews};
+use crate::{
+    delivery_service::GroupInput, forwarded_participant::ForwardedParticipant, room_news::RoomNews,
+};
 
 /// One signal connection (not one participant: a resumed participant has a new session). Chosen by the owner, never
 /// used twice in a process; a connection that was opened later has a higher one.
@@ -168,6 +170,8 @@ pub struct Join {
     /// The client speaks the older protocol, without a `join_request`: it publishes on one PeerConnection and receives
     /// on another.
     pub two_connections: bool,
+    /// The client encrypts by MLS ([`Encryption::Mls`](crate::Encryption::Mls)).
+    pub mls: bool,
 }
 
 /// A message for one client or many, encoded once.
@@ -511,6 +515,8 @@ pub enum RoomOutput {
     Webhook(Box<livekit::WebhookEvent>),
     /// News for [`Agents`](crate::Agents), in the order in which things happened.
     Agents(RoomNews),
+    /// News for the delivery service of an encrypted room.
+    Group(GroupInput),
     /// The room has ended; forget it. Nothing but [`RoomOutput::Redirect`], refused API calls and refusals for other
     /// rooms follow.
     Closed,

@@ -24,7 +24,6 @@ use e2ee::{
     identity::Identity,
     messages::{self, client_message, server_message},
     ordering::{Ordering, Step},
-    profile::Profile,
     public_group::{Origin, PublicGroup},
 };
 use protocol::{ParticipantIdentity, budget::Budget};
@@ -35,6 +34,8 @@ pub use self::{
     log::LogEntry,
     record::{Record, Saved, Snapshot},
 };
+pub use e2ee::{messages::MAX_CLIENT_BYTES as MAX_FRAME, profile::Profile};
+
 use self::{connection::Connection, log::Log, waiting::Waiting};
 use crate::clock::{Clock, earliest};
 
@@ -43,6 +44,9 @@ const FOUND_WITHIN: Duration = Duration::from_secs(2);
 
 /// The time in which who has a leaf or a connection has to be in the meeting.
 const ARRIVE_WITHIN: Duration = Duration::from_secs(30);
+
+/// The most bytes of what a member says at once: it goes to all others.
+const MAX_SAID: usize = 64 * 1024;
 
 /// The most epochs a second in the long run: keys of the last ten seconds must differ in the lowest eight bits of their epochs.
 const EPOCHS_PER_SECOND: u32 = 4;
@@ -70,6 +74,8 @@ pub struct DeliveryService {
     founders: BTreeSet<ConnectionId>,
     found_until: Option<Instant>,
     waiting: BTreeMap<ConnectionId, Waiting>,
+    /// Those who come in from outside as soon as that can succeed.
+    entering: BTreeSet<ConnectionId>,
     epochs: Budget,
     /// Commits since what is kept was last a whole group.
     since_snapshot: u32,
@@ -109,6 +115,7 @@ impl DeliveryService {
             founders: BTreeSet::new(),
             found_until: None,
             waiting: BTreeMap::new(),
+            entering: BTreeSet::new(),
             epochs: Budget::new(EPOCHS_PER_SECOND, EPOCH_BURST, now),
             since_snapshot: 0,
             clock: Clock::new(unix_now, now),
@@ -129,9 +136,10 @@ impl DeliveryService {
                 identity,
                 may_moderate,
             } => self.arrived(identity, may_moderate, now),
-            GroupInput::Left { identity } => self.left(&identity, now),
+            GroupInput::Left { identity, returns } => self.left(&identity, returns, now),
         }
         self.take_steps();
+        self.let_enter(now);
     }
 
     /// Does what is due at `now`.
@@ -141,6 +149,7 @@ impl DeliveryService {
         self.close_strangers(now);
         self.ordering.handle_timeout(now - self.clock.start());
         self.take_steps();
+        self.let_enter(now);
     }
 
     /// When [`DeliveryService::handle_timeout`] must be called next.
@@ -151,7 +160,14 @@ impl DeliveryService {
             self.absent_until,
             strangers.filter_map(|one| one.arrive_until).min(),
             self.ordering.due().map(|due| self.clock.start() + due),
+            (!self.entering.is_empty() && !self.ordering.waits_for_removal())
+                .then(|| self.epochs.ready_for(1)),
         ])
+    }
+
+    /// Whether nobody is connected or in the meeting, and there is no group.
+    pub fn is_idle(&self) -> bool {
+        self.connections.is_empty() && self.present.is_empty() && self.group.is_none()
     }
 
     /// The next output.
@@ -174,7 +190,9 @@ impl DeliveryService {
             M::Enter(_) => 4 + members,
             M::Say(_) => 1 + members * (1 + size) / 32,
             M::Hello(_) => 4 + members / 4,
-            M::Ready(_) | M::Complaint(_) => 1,
+            M::Ready(_) => 1,
+            // Each is a line of the log.
+            M::Complaint(_) => 100,
         };
         self.charge(from, cost, now);
         let Some(connection) = self.connections.get(&from).filter(|one| !one.is_closing) else {
@@ -187,7 +205,7 @@ impl DeliveryService {
             M::Hello(hello) => self.hello(from, hello, now),
             M::Found(found) => self.found(from, &found, now),
             M::Join(join) => self.join(from, join, now),
-            M::Enter(_) => self.send_group_info(from),
+            M::Enter(_) => _ = self.entering.insert(from),
             M::Commit(commit) => self.commit(from, commit, now),
             M::Propose(propose) => self.propose(from, propose.message, now),
             M::Say(say) => self.say(from, say.message, now),
@@ -220,6 +238,7 @@ impl DeliveryService {
         self.group = None;
         self.members.clear();
         self.waiting.clear();
+        self.entering.clear();
         self.log = Log::default();
         self.ordering = Ordering::new(0);
         self.id = self.rng.random::<[u8; 16]>().to_vec();
@@ -234,6 +253,9 @@ impl DeliveryService {
 
     /// Says something to all members.
     fn say(&mut self, from: ConnectionId, message: Vec<u8>, now: Instant) {
+        if message.len() > MAX_SAID {
+            return self.refuse(from, "what is said is too long", now);
+        }
         let Some(group) = self.group.as_ref().filter(|_| self.reads(from)) else {
             return;
         };
@@ -246,7 +268,9 @@ impl DeliveryService {
 
     /// A member proposes to leave.
     fn propose(&mut self, from: ConnectionId, message: Vec<u8>, now: Instant) {
-        let Some(own) = self.leaf_of(from) else {
+        let own = self.leaf_of(from);
+        // It says so once.
+        let Some(own) = own.filter(|own| self.ordering.removals().all(|gone| gone != *own)) else {
             return;
         };
         let Some(group) = &mut self.group else {
@@ -283,7 +307,7 @@ impl DeliveryService {
         while let Some(step) = self.ordering.poll() {
             match step {
                 Step::Ask(who) => self.ask_for_commit(who),
-                Step::Enter(who) => self.send_group_info(who),
+                Step::Enter(who) => _ = self.entering.insert(who),
                 Step::Go(epoch) => {
                     let readers = self.connections.iter().filter(|(_, one)| one.reads);
                     let readers: Vec<_> = readers.map(|(&id, _)| id).collect();

@@ -24,6 +24,7 @@ mod data_tracks;
 mod deadlines;
 pub mod delivery_service;
 mod descriptions;
+mod encryption;
 mod farewell;
 mod forwarded_participant;
 mod forwarding;
@@ -44,6 +45,7 @@ pub use agents::{
     dispatches::check_dispatches,
 };
 pub use api::*;
+pub use encryption::Encryption;
 pub use forwarded_participant::ForwardedParticipant;
 pub use revocations::Revocations;
 pub use room::Room;

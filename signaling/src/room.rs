@@ -2,7 +2,7 @@
 //! the door), `join`, `principal`, `resume`, `leave`, `descriptions`, `negotiate`, `publish`, `backup`, `subscribe`,
 //! `metadata`, `announce`, `presence`, `moderate`, `simulate`, `budget` and `cost` (the work that a message causes),
 //! `rpc`, `webhook`, `agents`, `dynacast`, `data_tracks`, `forward_participant` (to other rooms) and
-//! `forwarded_participants` (from other rooms).
+//! `forwarded_participants` (from other rooms) and `encryption`.
 
 mod admission;
 mod agents;
@@ -13,6 +13,7 @@ mod cost;
 mod data_tracks;
 mod descriptions;
 mod dynacast;
+mod encryption;
 mod forward_participant;
 mod forwarded_participants;
 mod join;
@@ -50,6 +51,7 @@ use crate::{
     budget::Ledger,
     clock::{Clock, earliest, seconds},
     deadlines::{Deadline, Deadlines},
+    encryption::Encryption,
     farewell::Farewell,
     participant::Participant,
     people::People,
@@ -73,6 +75,7 @@ pub struct Room {
     pub(crate) departure_timeout: u32,
     pub(crate) max_participants: u32,
     pub(crate) config: Arc<Config>,
+    pub(crate) encryption: Encryption,
     pub(crate) clock: Clock,
     pub(crate) created_at: Duration,
     pub(crate) rng: StdRng,
@@ -135,6 +138,8 @@ impl Room {
         let mut rng = StdRng::from_seed(seed);
         let or = |setting: u32, default| if setting == 0 { default } else { setting };
         let settings = settings.cloned().unwrap_or_default();
+        // Its owner has checked the settings. Where it has not, nobody is in by mistake.
+        let encryption = Encryption::of(Some(&settings)).unwrap_or(Encryption::Mls);
         let empty_timeout = or(settings.empty_timeout, config.empty_timeout);
         let mut room = Self {
             sid: RoomSid::random(&mut rng),
@@ -144,6 +149,7 @@ impl Room {
             departure_timeout: or(settings.departure_timeout, config.departure_timeout),
             max_participants: or(settings.max_participants, config.max_participants),
             ledger: Ledger::new(config.clone(), now),
+            encryption,
             config,
             clock: Clock::new(unix_now, now),
             created_at: unix_now,
@@ -179,6 +185,11 @@ impl Room {
         };
         room.notify_started(settings.agents, now);
         room
+    }
+
+    /// How participants encrypt for each other.
+    pub fn encryption(&self) -> Encryption {
+        self.encryption
     }
 
     /// The room's sid.
@@ -443,6 +454,7 @@ mod tests {
             grant,
             request,
             two_connections: false,
+            mls: false,
         };
         room.handle(RoomInput::Join(Box::new(join)), now);
         let peer = room.sessions[&SessionId(session)];

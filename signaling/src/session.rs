@@ -320,6 +320,7 @@ mod tests {
             grant: Grant::default(),
             request: livekit::JoinRequest::default(),
             two_connections: false,
+            mls: false,
         };
         let mut session = Session::new(join, &Config::default(), Duration::ZERO, now);
         let first = session.poll_output();

@@ -267,6 +267,7 @@ impl Crowd {
             grant,
             request,
             two_connections: false,
+            mls: false,
         };
         let unix = UNIX + (self.now - self.start);
         person.connection = Some(SignalConnection {

@@ -571,6 +571,8 @@ impl Person {
             }
             Event::TokenRefreshed(token) => self.token = Some(token),
             Event::Signal(message) => self.on_signal(*message),
+            // Simulated rooms are not encrypted.
+            Event::Group(_) => {}
             Event::ParticipantsChanged(_)
             | Event::ChannelOpen(_)
             | Event::Data { .. }

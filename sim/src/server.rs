@@ -224,6 +224,7 @@ impl Server {
             grant,
             request: caller.request,
             two_connections: caller.two_connections,
+            mls: false,
         };
         let session = Session::new(join, &self.config, self.unix(now), now);
         let task = SessionTask::new(session, wire, self.pace.mailbox, now);

@@ -67,6 +67,7 @@ const CONFINED: [(&str, &[&str]); 12] = [
         "sqlx",
         &[
             "server/src/database.rs",
+            "server/src/groups/store.rs",
             "server/src/webhooks/outbox.rs",
             "server/src/meetings/store.rs",
         ],

@@ -20,6 +20,8 @@ pub(super) struct Endpoint {
     /// Path prefix without a slash at the end; may be empty.
     prefix: String,
     pub(super) token: String,
+    /// The participant encrypts by MLS.
+    pub(super) mls: bool,
 }
 
 impl Endpoint {
@@ -38,6 +40,7 @@ impl Endpoint {
             port: uri.port_u16().unwrap_or(80),
             prefix: uri.path().trim_end_matches('/').to_owned(),
             token: token.to_owned(),
+            mls: false,
         })
     }
 
@@ -63,20 +66,28 @@ impl Endpoint {
         stream: TcpStream,
         join_parameter: &str,
     ) -> Result<Signal, Error> {
+        // Base64url needs no escaping but for its padding.
+        let parameter = join_parameter.replace('=', "%3D");
+        let mls = if self.mls { "&e2ee=mls" } else { "" };
+        let path = format!("/rtc/v1?join_request={parameter}{mls}");
+        self.upgrade(stream, &path, &self.token).await
+    }
+
+    /// Opens the WebSocket to the delivery service of an encrypted meeting on `stream`.
+    pub(super) async fn open_group(&self, stream: TcpStream, token: &str) -> Result<Signal, Error> {
+        self.upgrade(stream, "/e2ee", token).await
+    }
+
+    async fn upgrade(&self, stream: TcpStream, path: &str, token: &str) -> Result<Signal, Error> {
         let host = match self.host.contains(':') {
             true => format!("[{}]", self.host),
             false => self.host.clone(),
         };
-        // Base64url needs no escaping but for its padding.
-        let parameter = join_parameter.replace('=', "%3D");
-        let url = format!(
-            "ws://{host}:{}{}/rtc/v1?join_request={parameter}",
-            self.port, self.prefix
-        );
+        let url = format!("ws://{host}:{}{}{path}", self.port, self.prefix);
         let mut request = url
             .into_client_request()
             .map_err(|error| self.broken(error))?;
-        let bearer = format!("Bearer {}", self.token)
+        let bearer = format!("Bearer {token}")
             .parse()
             .map_err(|_| self.broken("the token is not text"))?;
         request

@@ -5,6 +5,7 @@ use std::{
     future::Future,
     net::SocketAddr,
     pin::Pin,
+    sync::{Arc, Mutex, PoisonError},
     time::{Duration, Instant},
 };
 
@@ -59,6 +60,8 @@ enum Wake {
 pub(super) struct Task {
     participant: Participant,
     endpoint: Endpoint,
+    /// The token of the endpoint, for others.
+    newest_token: Arc<Mutex<String>>,
     udp: UdpSocket,
     local: SocketAddr,
     /// See [`super::ConnectOptions`].
@@ -78,7 +81,7 @@ pub(super) struct Task {
 impl Task {
     pub(super) fn new(
         participant: Participant,
-        endpoint: Endpoint,
+        (endpoint, newest_token): (Endpoint, Arc<Mutex<String>>),
         udp: UdpSocket,
         gather_datagrams: Duration,
         calls: mpsc::Receiver<Call>,
@@ -91,6 +94,7 @@ impl Task {
         Self {
             participant,
             endpoint,
+            newest_token,
             udp,
             local,
             gather_datagrams,
@@ -234,7 +238,13 @@ impl Task {
                 let reason = reason.as_str_name().to_owned();
                 self.report_ready(Err(Error::Refused(reason)));
             }
-            Event::TokenRefreshed(token) => self.endpoint.token.clone_from(token),
+            Event::TokenRefreshed(token) => {
+                self.endpoint.token.clone_from(token);
+                let newest = self.newest_token.lock();
+                newest
+                    .unwrap_or_else(PoisonError::into_inner)
+                    .clone_from(token);
+            }
             Event::Reconnecting(kind) => {
                 // Before the first connection the owner is told, and decides.
                 if self.ready.is_some() {

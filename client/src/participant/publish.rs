@@ -6,7 +6,7 @@ use protocol::{
     TrackSid,
     livekit::{
         AddTrackRequest, MuteTrackRequest, SimulcastCodec, TrackInfo, TrackPublishedResponse,
-        TrackSource, TrackType, VideoLayer, VideoQuality, signal_request,
+        TrackSource, TrackType, VideoLayer, VideoQuality, encryption, signal_request,
     },
 };
 
@@ -203,7 +203,7 @@ impl Participant {
             .filter(|publication| !publication.announced)
         {
             publication.announced = true;
-            requests.push(add_track(publication));
+            requests.push(add_track(publication, self.options.encrypted));
             self.peer.add_track(SendTrack {
                 cid: publication.cid.clone(),
                 stream: "-".into(),
@@ -262,7 +262,10 @@ impl Participant {
         let mut lost = Vec::new();
         for publication in self.publications.iter_mut().filter(|p| p.lost) {
             publication.lost = false;
-            lost.push((publication.cid.clone(), add_track(publication)));
+            lost.push((
+                publication.cid.clone(),
+                add_track(publication, self.options.encrypted),
+            ));
         }
         for (cid, request) in lost {
             let taken = |info: &TrackInfo| {
@@ -359,7 +362,7 @@ impl Participant {
         Ok(Some(mid))
     }
 
-    fn publication_index(&self, cid: &str) -> Result<usize, Error> {
+    pub(super) fn publication_index(&self, cid: &str) -> Result<usize, Error> {
         let found = self
             .publications
             .iter()
@@ -368,7 +371,7 @@ impl Participant {
     }
 }
 
-fn add_track(publication: &Publication) -> AddTrackRequest {
+fn add_track(publication: &Publication, encrypted: bool) -> AddTrackRequest {
     let publish = &publication.publish;
     let rids = publish.rids();
     let layers: Vec<_> = publish
@@ -412,6 +415,11 @@ fn add_track(publication: &Publication) -> AddTrackRequest {
         height: largest.map_or(0, |spec| spec.height),
         muted: publication.muted,
         disable_red: true,
+        encryption: match encrypted {
+            true => encryption::Type::Custom,
+            false => encryption::Type::None,
+        }
+        .into(),
         layers,
         simulcast_codecs: codecs,
         ..Default::default()

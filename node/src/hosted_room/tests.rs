@@ -92,6 +92,7 @@ impl Host {
             grant,
             request: JoinRequest::default(),
             two_connections: false,
+            mls: false,
         };
         self.room.join(Box::new(join), mailbox.clone(), self.now);
         self.drain();

@@ -217,6 +217,23 @@ impl Meetings {
     }
 }
 
+/// Encryption between participants.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Encryption {
+    /// The database (SQLite) in which the groups of encrypted meetings are kept, so that they go on when the server starts
+    /// anew. Made where there is none. It holds nothing by which anything could be decrypted. In development mode none.
+    pub file: PathBuf,
+}
+
+impl Default for Encryption {
+    fn default() -> Self {
+        Self {
+            file: "conclave-groups.db".into(),
+        }
+    }
+}
+
 /// The applications that hear of rooms, and the events that wait for them.
 #[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]

@@ -6,6 +6,7 @@ mod agent_dispatch;
 mod assets;
 mod body;
 mod dev;
+mod e2ee;
 mod http;
 mod local;
 mod meetings;
@@ -164,6 +165,7 @@ async fn route(edge: Edge, request: Request) -> Response {
         Endpoint::Rtc { v1 } => rtc::connect(edge, request, v1).await,
         Endpoint::Validate { v1 } => rtc::validate(&edge, &request, v1),
         Endpoint::Agent => agent::connect(edge, request).await,
+        Endpoint::E2ee => e2ee::connect(edge, request).await,
         Endpoint::Twirp => twirp::answer(&edge, &path, request).await,
         Endpoint::Root if is_prefixed && !wants_html(request.headers()) => health(&edge),
         // Pages, and the files they ask for, are at the root only.

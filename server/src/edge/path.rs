@@ -11,6 +11,8 @@ pub(super) enum Endpoint {
     Validate { v1: bool },
     /// The connection of an agent's worker.
     Agent,
+    /// The connection to the delivery service of an encrypted meeting.
+    E2ee,
     /// The server API.
     Twirp,
     /// Tokens for the web client in development mode.
@@ -61,12 +63,13 @@ pub(super) fn collapse(path: &str) -> Cow<'_, str> {
 /// The endpoint of a collapsed path. The signal endpoints may follow any prefix, as a base address can have a path. The
 /// server API may not: an administrator who keeps strangers from `/twirp/` by a rule of a proxy relies on the path.
 pub(super) fn endpoint(path: &str) -> Endpoint {
-    const RTC: [(&str, Endpoint); 5] = [
+    const RTC: [(&str, Endpoint); 6] = [
         ("/rtc/v1/validate", Endpoint::Validate { v1: true }),
         ("/rtc/validate", Endpoint::Validate { v1: false }),
         ("/rtc/v1", Endpoint::Rtc { v1: true }),
         ("/rtc", Endpoint::Rtc { v1: false }),
         ("/agent", Endpoint::Agent),
+        ("/e2ee", Endpoint::E2ee),
     ];
     let trimmed = path.strip_suffix('/').unwrap_or(path);
     if let Some((_, endpoint)) = RTC.iter().find(|(suffix, _)| trimmed.ends_with(suffix)) {
@@ -101,6 +104,7 @@ mod tests {
                 Endpoint::Rtc { v1: true }
             );
             assert_eq!(of(&format!("{prefix}/agent")), Endpoint::Agent);
+            assert_eq!(of(&format!("{prefix}/e2ee")), Endpoint::E2ee);
             assert_eq!(
                 of(&format!("{prefix}/rtc/validate")),
                 Endpoint::Validate { v1: false }

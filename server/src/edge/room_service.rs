@@ -101,6 +101,7 @@ async fn create_room(edge: &Edge, call: &Call) -> Result<Reply, Error> {
         agents: request.agents,
         ..RoomConfiguration::default()
     };
+    signaling::Encryption::of(Some(&settings))?;
     let room = edge
         .0
         .rooms

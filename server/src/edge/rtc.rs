@@ -17,6 +17,7 @@ use protocol::{
     token::{self, Grant, Keys},
 };
 use serde::Deserialize;
+use signaling::Encryption;
 
 use super::{Edge, ws};
 use crate::{listen::Guest, metrics::JoinError};
@@ -29,6 +30,9 @@ pub(super) struct Parameters {
     #[serde(default)]
     pub(super) access_token: String,
     join_request: Option<String>,
+    /// `mls`: the client encrypts so ([`Encryption::Mls`]).
+    #[serde(default)]
+    e2ee: String,
     /// Name of the device in the older protocol's query; see [`publish_only`].
     #[serde(default)]
     publish: String,
@@ -41,6 +45,8 @@ pub(super) struct Admitted {
     pub(super) request: JoinRequest,
     /// The client speaks the older protocol.
     pub(super) two_connections: bool,
+    /// The client encrypts by MLS.
+    pub(super) mls: bool,
 }
 
 /// `GET /rtc/v1` and `/rtc`: the signal connection. Not the path but the join request tells the protocols apart: a
@@ -106,10 +112,16 @@ fn admit(
     }
     let room = RoomKey::new(&grant.api_key, room);
     edge.0.rooms.admits(&room, &grant.api_key)?;
+    let mls = parameters.e2ee == "mls";
+    let settings = grant.room_config.as_deref();
+    if edge.0.rooms.encryption(&room, settings)? == Encryption::Mls && !mls {
+        return Err(Error::Encrypted);
+    }
     Ok(Admitted {
         grant,
         request,
         two_connections,
+        mls,
     })
 }
 
@@ -168,7 +180,7 @@ pub(super) fn authenticate(
 }
 
 /// The room that the holder may join.
-fn check(grant: &Grant) -> Result<protocol::RoomName, Error> {
+pub(super) fn check(grant: &Grant) -> Result<protocol::RoomName, Error> {
     let video = grant.video.as_ref().ok_or(Error::NoRoomPermission)?;
     if !video.room_join {
         return Err(Error::PermissionDenied);
@@ -188,7 +200,7 @@ fn check(grant: &Grant) -> Result<protocol::RoomName, Error> {
     Ok(room)
 }
 
-fn refuse(edge: &Edge, error: &Error) -> Response {
+pub(super) fn refuse(edge: &Edge, error: &Error) -> Response {
     let status = error.row().status;
     if let Some(more) = edge.0.refusals.pass(Instant::now()) {
         // The reason names nobody, and nothing of the token.

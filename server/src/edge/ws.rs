@@ -55,6 +55,7 @@ pub(super) async fn converse(edge: Edge, socket: WebSocket, admitted: Admitted) 
         grant: admitted.grant,
         request: admitted.request,
         two_connections: admitted.two_connections,
+        mls: admitted.mls,
     };
     let unix_now = SystemTime::now()
         .duration_since(UNIX_EPOCH)

@@ -17,7 +17,7 @@ type ReplyReceiver = oneshot::Receiver<Result<ApiReply, Error>>;
 impl RoomSender {
     fn ask(&self, call: ApiCall) -> ReplyReceiver {
         let (reply, answer) = oneshot::channel();
-        let _ = self.0.send(RoomMail::Api(call, reply));
+        let _ = self.mail.send(RoomMail::Api(call, reply));
         answer
     }
 }

@@ -1,8 +1,9 @@
-use protocol::{livekit::JoinRequest, token::Grant};
+use protocol::{RoomName, livekit::JoinRequest, token::Grant};
 
 use super::*;
 use crate::{
     config::Config as Settings,
+    groups::Groups,
     media::{ShardSettings, bind},
     meetings::Guest,
     metrics::Metrics,
@@ -29,7 +30,7 @@ async fn rooms() -> (Rooms, Meetings) {
         limits,
         webhooks.unwrap(),
         agents,
-        meetings.clone(),
+        (meetings.clone(), Groups::open(None).await.unwrap()),
     );
     (rooms, meetings)
 }
@@ -42,6 +43,7 @@ async fn join(rooms: &Rooms, grant: &Grant) -> Option<SessionMail> {
         grant: grant.clone(),
         request: JoinRequest::default(),
         two_connections: false,
+        mls: false,
     };
     rooms.join(Box::new(join), sender).unwrap();
     mailbox.recv().await

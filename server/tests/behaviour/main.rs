@@ -2,6 +2,7 @@
 
 mod agents;
 mod api;
+mod encryption;
 mod http;
 mod limits;
 mod meetings;

@@ -42,6 +42,8 @@ pub enum GroupInput {
     Left {
         /// The identity.
         identity: ParticipantIdentity,
+        /// It was told to come back at once, with a new connection.
+        returns: bool,
     },
 }
 

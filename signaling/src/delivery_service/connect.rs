@@ -51,14 +51,26 @@ impl DeliveryService {
         if let Some(connection) = self.connections.get_mut(&id)
             && connection.arrive_until.take().is_some()
             && connection.hello.is_some()
+            && !connection.reads
         {
             self.stand(id, now);
         }
     }
 
-    /// Somebody is in the meeting no more: it is to have no keys any more.
-    pub(super) fn left(&mut self, identity: &ParticipantIdentity, now: Instant) {
+    /// Somebody is in the meeting no more: it is to have no keys any more. Who was told to come back at once stays a member for
+    /// a while.
+    pub(super) fn left(&mut self, identity: &ParticipantIdentity, returns: bool, now: Instant) {
         if self.present.remove(identity).is_none() {
+            return;
+        }
+        if returns {
+            let until = Some(now + ARRIVE_WITHIN);
+            self.absent_until = until;
+            let connection = self.connection_of(identity);
+            let connection = connection.and_then(|id| self.connections.get_mut(&id));
+            if let Some(connection) = connection {
+                connection.arrive_until = until;
+            }
             return;
         }
         if let Some(connection) = self.connection_of(identity) {
@@ -216,6 +228,7 @@ impl DeliveryService {
     /// Nobody waits for a connection any more.
     fn forget(&mut self, id: ConnectionId, now: Instant) {
         self.waiting.remove(&id);
+        self.entering.remove(&id);
         self.ordering.disconnect(id, now - self.clock.start());
         if self.founders.remove(&id) && self.founders.is_empty() {
             self.found_until = Some(now);

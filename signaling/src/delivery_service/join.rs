@@ -14,6 +14,12 @@ use super::{DeliveryService, api::ConnectionId, waiting::Waiting};
 /// The most who are added by one commit.
 const MAX_BATCH: usize = 64;
 
+/// The longest key package, in bytes: some six times one with hybrid keys.
+const MAX_KEY_PACKAGE: usize = 16 * 1024;
+
+/// The longest ticket, in bytes.
+const MAX_TICKET: usize = 4 * 1024;
+
 /// The most commits that fail with somebody in them, before that is somebody's fault.
 const MAX_ATTEMPTS: u8 = 3;
 
@@ -30,6 +36,9 @@ impl DeliveryService {
             && !self.is_leaving(connection.identity.as_str())
         {
             return self.stand(from, now);
+        }
+        if join.key_package.len() > MAX_KEY_PACKAGE || join.ticket.len() > MAX_TICKET {
+            return self.refuse(from, "the key package or the ticket is too long", now);
         }
         let hello_key = connection.hello.as_ref().map(|hello| &hello.key);
         let newcomer = match Newcomer::read(&join.key_package, self.profile) {
@@ -171,8 +180,22 @@ impl DeliveryService {
         }
     }
 
+    /// Those who want to come in from outside get what they need, if their commit can be the next one: who is gone is removed
+    /// first, and there must be an epoch left.
+    pub(super) fn let_enter(&mut self, now: Instant) {
+        if self.entering.is_empty()
+            || self.ordering.waits_for_removal()
+            || self.epochs.is_spent(now)
+        {
+            return;
+        }
+        for id in std::mem::take(&mut self.entering) {
+            self.send_group_info(id);
+        }
+    }
+
     /// Sends what is needed to come in from outside, to who may.
-    pub(super) fn send_group_info(&mut self, to: ConnectionId) {
+    fn send_group_info(&mut self, to: ConnectionId) {
         let (Some(group), Some(connection)) = (&self.group, self.connections.get(&to)) else {
             return;
         };

@@ -13,6 +13,7 @@ use protocol::{
 
 use crate::{
     api::{ApiReply, Leg, RoomMessage, RoomOutput},
+    encryption::Encryption,
     forwarded_participant::ForwardedParticipant,
     forwarding::Forward,
     participant::Participant,
@@ -43,6 +44,9 @@ impl Room {
     ) -> Result<(), Error> {
         if self.closed {
             return Err(Error::RoomNotFound);
+        }
+        if self.encryption == Encryption::Mls {
+            return Err(Error::Encrypted);
         }
         let sid = self.find_own(identity)?;
         let there = ParticipantSid::random(&mut self.rng);

@@ -12,6 +12,7 @@ use protocol::{
 use crate::{
     api::{RoomMessage, RoomOutput},
     data_tracks::DataTrack,
+    encryption::Encryption,
     farewell::Farewell,
     forwarded_participant::{ForwardedParticipant, ForwardedTrack},
     participant::Participant,
@@ -159,6 +160,10 @@ impl Room {
         if self.closed {
             let text = "the destination room has just ended";
             return Err(Error::Unavailable(text));
+        }
+        if self.encryption == Encryption::Mls {
+            // It encrypts for the room it is in.
+            return Err(Error::Encrypted);
         }
         let identity = forwarded.grant.identity();
         if self.identities.contains_key(&identity) {

@@ -51,6 +51,7 @@ impl Room {
             grant,
             mut request,
             two_connections,
+            mls: _,
         } = join;
         self.tell_departures();
         let add_tracks = std::mem::take(&mut request.add_track_requests);
@@ -96,6 +97,7 @@ impl Room {
                 "too many tracks in the join request",
             ));
         }
+        self.admit_encryption(join)?;
         self.admit_principal(&join.grant)
     }
 
@@ -174,6 +176,7 @@ impl Room {
             });
         }
         self.limit_voices();
+        self.tell_group_arrived(identity.clone(), participant.grant.video().room_admin);
         self.identities.insert(identity, sid);
         self.sessions.insert(session, sid);
         self.participants.insert(sid, participant);

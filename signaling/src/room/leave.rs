@@ -36,6 +36,7 @@ impl Room {
         let Some(participant) = self.participants.remove(&sid) else {
             return;
         };
+        let returns = matches!(farewell, Farewell::Leave(Action::Reconnect));
         self.identities.remove(&participant.identity);
         self.recount(sid);
         for deadline in Deadline::ALL {
@@ -58,6 +59,10 @@ impl Room {
         self.abandon_calls(sid);
         self.end_forwards(&participant, reason);
         self.return_forwarded(&participant);
+        if reason != DisconnectReason::DuplicateIdentity {
+            // Whoever takes its place has the same identity.
+            self.tell_group_left(participant.identity.clone(), returns);
+        }
         self.notify_left(&participant, reason, now);
         if participant.is_visible() {
             let mut info = participant.farewell(reason);
@@ -226,6 +231,11 @@ impl Room {
             self.abandon_calls(sid);
             self.end_forwards(&participant, reason);
             self.return_forwarded(&participant);
+            if reason != DisconnectReason::ServerShutdown {
+                // They come back to the same meeting, where the server starts anew.
+                let returns = action == Action::Reconnect;
+                self.tell_group_left(participant.identity.clone(), returns);
+            }
             self.notify_left(&participant, reason, now);
         }
         for (_, join) in std::mem::take(&mut self.door) {

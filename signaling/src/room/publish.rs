@@ -90,6 +90,9 @@ impl Room {
         if !participant.can_publish(request.source(), kind) {
             return Err((Reason::NotAllowed, "does not have permission to publish"));
         }
+        if !self.is_encrypted_as_it_must_be(request) {
+            return Err((Reason::NotAllowed, "frames are encrypted in this meeting"));
+        }
         if is_too_long(request) || request.cid.is_empty() {
             return Err((Reason::InvalidRequest, "malformed track"));
         }

@@ -148,7 +148,8 @@ impl Meeting {
     fn leave(&mut self, who: usize) {
         self.people[who].here = false;
         let identity = self.people[who].identity.clone();
-        self.handle(GroupInput::Left { identity });
+        let returns = false;
+        self.handle(GroupInput::Left { identity, returns });
     }
 
     /// Carries what the service says.
@@ -565,6 +566,31 @@ fn a_moderator_removes_somebody_for_good() {
     meeting.settle();
     meeting.people[1].here = false;
     meeting.assert_agreed();
+}
+
+#[test]
+fn who_is_told_to_come_back_stays_a_member_and_who_does_not_come_is_removed() {
+    let mut meeting = Meeting::with(&["ada", "ben"]);
+    let epoch = meeting.epoch(0);
+    let returns = true;
+    for who in [0, 1] {
+        let identity = meeting.people[who].identity.clone();
+        meeting.handle(GroupInput::Left { identity, returns });
+    }
+    meeting.settle();
+    let identity = meeting.people[0].identity.clone();
+    let may_moderate = false;
+    meeting.handle(GroupInput::Arrived {
+        identity,
+        may_moderate,
+    });
+    meeting.settle();
+    assert_eq!(meeting.epoch(0), epoch);
+    meeting.people[1].here = false;
+    meeting.run(Duration::from_secs(40));
+    meeting.assert_agreed();
+    assert_eq!(meeting.epoch(0), epoch + 1);
+    assert!(meeting.people[1].connection.is_none());
 }
 
 #[test]

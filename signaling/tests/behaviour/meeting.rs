@@ -437,6 +437,7 @@ impl Meeting {
             grant,
             request,
             two_connections: self.two_connections,
+            mls: false,
         };
         let state = Session::new(join, &self.config, UNIX_START, self.now);
         let client = Client {
@@ -665,6 +666,8 @@ impl Meeting {
             RoomOutput::ApiReply { .. } => panic!("another call's id"),
             RoomOutput::Webhook(event) => self.events.push(*event),
             RoomOutput::Agents(news) => self.news.push(news),
+            // What comes of it is in `encryption`.
+            RoomOutput::Group(_) => {}
             RoomOutput::Closed => self.closed = true,
             RoomOutput::Redirect(join) => self.redirected.push(*join),
             RoomOutput::ToRoom { room, message } => self.to_rooms.push((room, message)),

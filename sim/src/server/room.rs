@@ -174,7 +174,8 @@ impl Server {
                 self.tell(room, RoomMail::Input(input));
             }
             Output::ApiReply { id, reply } => _ = self.replies.insert(id, reply),
-            Output::Webhook(_) | Output::Agents(_) => {}
+            // Simulated rooms are not encrypted.
+            Output::Webhook(_) | Output::Agents(_) | Output::Group(_) => {}
             Output::Closed(revoked) => self.close_room(sid, revoked),
             Output::Redirect(join, line) => {
                 self.met.redirects += 1;
