@@ -437,7 +437,10 @@ async fn a_meeting_goes_on_in_the_same_group_when_the_server_starts_anew() {
     ada.wait("Ben is heard", |state| state.heard == ["before"])
         .await;
     server.signal("TERM");
-    server.wait();
+    // Members close their connections meanwhile.
+    tokio::task::spawn_blocking(move || server.wait())
+        .await
+        .unwrap();
     // It is not there: what is said waits.
     ben.tell(Command::Say("between"));
     let server = Server::start(&[], &environment);
